@@ -1,0 +1,1 @@
+"""The library behind the rules: data, prompts, scoring, training, statistics and figures."""

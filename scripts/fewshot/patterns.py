@@ -1,0 +1,115 @@
+"""Turn rows into text: one function builds demonstrations and queries alike.
+
+A pattern is a template over one or two text fields, an answer that follows it and a separator
+that ends a demonstration. The query is a demonstration that stops before its label word: blanks
+between the cue and the word belong to the word, as byte-level tokenizers want it (" Yes").
+"""
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import UserError
+
+FIELDS = ("text_a", "text_b")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A prompt format, bound to the label words of one task.
+
+    `parts` alternates literal text and field names (see `parse_template`); `cue` is the text
+    between template and label word, without trailing blanks; `words` holds one continuation per
+    label, with its leading blank; `separator` ends every demonstration.
+    """
+
+    name: str
+    parts: tuple[tuple[str, str | None], ...]
+    cue: str
+    words: tuple[str, ...]
+    separator: str
+
+    def query(self, text_a: str, text_b: str | None = None) -> str:
+        """Return the prompt of one row: everything before its label word."""
+        texts = {"text_a": text_a, "text_b": text_b}
+        body = "".join(
+            literal + (str(texts[field]) if field else "") for literal, field in self.parts
+        )
+        return body + self.cue
+
+    def demonstration(self, label: int, text_a: str, text_b: str | None = None) -> str:
+        """Return one solved example: query, label word and separator."""
+        return self.query(text_a, text_b) + self.words[label] + self.separator
+
+    def context(self, rows: Sequence[tuple[int, str, str | None]]) -> str:
+        """Join demonstrations, given as (label, text_a, text_b), in their order."""
+        return "".join(self.demonstration(*row) for row in rows)
+
+
+def parse_template(template: str, where: str) -> tuple[tuple[str, str | None], ...]:
+    """Split a template into (literal, field) pairs; braces inside the data never matter.
+
+    Raises UserError for a field other than text_a and text_b, or broken braces.
+    """
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise UserError(f"{where}: template '{template}' has broken braces ({error})") from None
+    parts = []
+    for literal, field, spec, conversion in parsed:
+        if field is not None and (field not in FIELDS or spec or conversion):
+            raise UserError(
+                f"{where}: template field '{{{field}}}' is unknown; valid: {{text_a}}, {{text_b}}"
+            )
+        parts.append((literal, field))
+    return tuple(parts)
+
+
+def bind_pattern(name: str, entry: dict, task: str, task_entry: dict) -> Pattern:
+    """Bind a pattern's registry entry to a task: its template and its label words.
+
+    Raises UserError, naming the entry, where the pattern has no template for the task's number
+    of text fields or no word for one of its labels.
+    """
+    where = f"config/patterns.yaml: pattern '{name}'"
+    fields = len(task_entry["text"])
+    key = "template" if fields == 2 else "template_one_text"
+    if key not in entry:
+        raise UserError(f"{where} has no '{key}', which task '{task}' needs ({fields} text field)")
+    parts = parse_template(entry[key], where)
+    used = {field for _, field in parts if field}
+    if used != set(FIELDS[:fields]):
+        need = " and ".join("{" + field + "}" for field in FIELDS[:fields])
+        raise UserError(f"{where}: '{key}' must use {need}")
+    before, found, after = entry["answer"].partition("{label}")
+    if not found or after:
+        raise UserError(f"{where}: 'answer' must end in {{label}}")
+    cue = before.rstrip()
+    blank = before[len(cue) :]
+    words = _label_words(entry, task, task_entry, where)
+    return Pattern(name, parts, cue, tuple(blank + word for word in words), entry["separator"])
+
+
+def _label_words(entry: dict, task: str, task_entry: dict, where: str) -> list[str]:
+    labels = list(task_entry["labels"])
+    if "labels" in entry:
+        missing = [label for label in labels if label not in entry["labels"]]
+        if missing:
+            raise UserError(f"{where}: no label word for '{missing[0]}' of task '{task}'")
+        words = [entry["labels"][label] for label in labels]
+    else:
+        verbalizers = task_entry.get("verbalizers", {})
+        if entry["verbalizer"] not in verbalizers:
+            raise UserError(
+                f"config/tasks.yaml: task '{task}' has no verbalizer '{entry['verbalizer']}', "
+                f"which {where} uses; "
+                f"valid: {', '.join(verbalizers) or 'none'}"
+            )
+        words = verbalizers[entry["verbalizer"]]
+    if len(words) != len(labels):
+        raise UserError(
+            f"config/tasks.yaml: task '{task}' has {len(labels)} labels but {len(words)} words"
+        )
+    if len(set(words)) != len(words):
+        raise UserError(f"{where}: label words of task '{task}' are not distinct: {words}")
+    return list(words)

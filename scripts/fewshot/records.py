@@ -1,0 +1,221 @@
+"""What the pipeline stores: every Parquet schema, manifests, logs and atomic writes.
+
+Columns are declared here and nowhere else; `config/README.md` prints their descriptions.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .errors import UserError
+
+
+def _field(name: str, kind: pa.DataType, text: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"description": text})
+
+
+NAME = pa.dictionary(pa.int32(), pa.string())
+
+CELL = [
+    _field("protocol", NAME, "sampling and scoring rules: fair"),
+    _field("task", NAME, "training task"),
+    _field("model", NAME, "model, as in config/models.yaml"),
+    _field("method", NAME, "method, as in config/methods.yaml"),
+    _field("pattern", NAME, "pattern, as in config/patterns.yaml"),
+    _field("k", pa.int32(), "total number of shots"),
+    _field("seed", pa.int32(), "data seed (0 where k = 0)"),
+]
+
+SUBSETS = [
+    _field("group", NAME, "coarse part of the evaluation set (HANS: heuristic)", nullable=True),
+    _field("subset", NAME, "fine part of the evaluation set (HANS: subcase)", nullable=True),
+]
+
+ROWS = pa.schema(
+    [
+        _field("id", pa.int64(), "the row's number in the published split"),
+        _field("text_a", pa.string(), "first text"),
+        _field("text_b", pa.string(), "second text, null for tasks with one", nullable=True),
+        _field("label", pa.int8(), "gold label, an index into the task's labels"),
+        *SUBSETS,
+        _field("cluster", NAME, "rows made from one template (HANS)", nullable=True),
+    ]
+)
+
+SHOTS = pa.schema(
+    [
+        _field("position", pa.int32(), "place in the context, from 0"),
+        _field("id", pa.int64(), "row of the training split"),
+        _field("label", pa.int8(), "its gold label"),
+    ]
+)
+
+FIT = pa.schema(
+    [
+        *CELL,
+        _field("context_tokens", pa.int32(), "tokens of the demonstrations"),
+        _field("longest_tokens", pa.int32(), "tokens of the longest full prompt"),
+        _field("longest_row", pa.string(), "that row, as set/id"),
+        _field("window", pa.int32(), "tokens the model can read"),
+        _field("status", NAME, "'ok' or 'does not fit'"),
+    ]
+)
+
+CURVES = pa.schema(
+    [
+        *CELL,
+        _field("epoch", pa.int32(), "epochs trained (0: no training)"),
+        _field("evaluation_set", NAME, "task that was scored, or 'train' for the training loss"),
+        *SUBSETS,
+        _field("label", pa.int8(), "gold label (null for 'train')", nullable=True),
+        _field("n", pa.int32(), "rows"),
+        _field("correct", pa.int32(), "rows whose most probable label word is gold"),
+        _field("correct_vocabulary", pa.int32(), "rows whose most probable token is the gold word"),
+        _field("mean_logprob", pa.float64(), "mean log-probability of the gold label word"),
+    ]
+)
+
+
+def predictions_schema(labels: int) -> pa.Schema:
+    """Return the schema of row predictions over `labels` label words."""
+    words = [
+        _field(f"logprob_{i}", pa.float32(), f"log-probability of label word {i}")
+        for i in range(labels)
+    ]
+    return pa.schema(
+        [
+            *CELL,
+            _field("epoch", pa.int32(), "epochs trained (0: no training)"),
+            _field("evaluation_set", NAME, "task that was scored"),
+            _field("id", pa.int64(), "row of the evaluation split"),
+            _field("label", pa.int8(), "gold label, an index into the evaluation set's labels"),
+            *words,
+            _field("logsumexp", pa.float32(), "log of the sum of exponentials over all logits"),
+            _field("argmax_is_label", pa.bool_(), "whether the top token is a label word"),
+        ]
+    )
+
+
+METRICS = pa.schema(
+    [
+        *CELL,
+        _field("selection", NAME, "checkpoint: 'last', 'best-in-domain', or 'each' epoch"),
+        _field("epoch", pa.int32(), "epochs trained"),
+        _field("evaluation_set", NAME, "task that was scored, or 'train' (loss only)"),
+        _field("domain", NAME, "'in' or 'out' of the training domain, or 'train'"),
+        *SUBSETS,
+        _field("label", pa.int8(), "gold label; null: all labels", nullable=True),
+        _field("n", pa.int32(), "rows (0 where the status is not 'ok')"),
+        _field("correct", pa.int32(), "rows whose most probable label word is gold"),
+        _field("accuracy", pa.float64(), "correct / n", nullable=True),
+        _field("vocabulary_accuracy", pa.float64(), "share with gold top token", nullable=True),
+        _field("mean_logprob", pa.float64(), "mean log-prob of the gold word", nullable=True),
+        _field("majority", pa.float64(), "share of the most frequent gold label", nullable=True),
+        _field("status", NAME, "'ok', 'does not fit' or 'missing'"),
+    ]
+)
+
+
+def write_table(path: str | Path, frame: pd.DataFrame, schema: pa.Schema, **metadata: str) -> None:
+    """Write `frame` to `path` (zstd, atomically) with exactly the columns of `schema`.
+
+    Raises ValueError for a missing or surplus column and for a null where none is allowed.
+    """
+    surplus = set(frame.columns) - set(schema.names)
+    missing = set(schema.names) - set(frame.columns)
+    if surplus or missing:
+        raise ValueError(f"{path}: surplus columns {surplus or '{}'}, missing {missing or '{}'}")
+    table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+    for field in schema:
+        if not field.nullable and table[field.name].null_count:
+            raise ValueError(f"{path}: column '{field.name}' has nulls")
+    if metadata:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
+    with atomic(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
+
+
+def read_table(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file; dictionary columns come back as categories.
+
+    Raises UserError where the file is missing or is no Parquet.
+    """
+    try:
+        return pq.read_table(path, columns=columns).to_pandas()
+    except FileNotFoundError:
+        raise UserError(f"{path}: file not found") from None
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: not a readable Parquet file ({error})") from None
+
+
+@contextmanager
+def atomic(path: str | Path):
+    """Yield a name beside `path` to write to; rename it to `path` only on success."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: dict) -> None:
+    """Write a manifest: sorted keys, atomically."""
+    with atomic(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a manifest written by `write_json`."""
+    return json.loads(Path(path).read_text())
+
+
+def sha256(path: str | Path) -> str:
+    """Return the hex sha256 of a file, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def frame_checksum(rows: Iterable[Iterable[object]]) -> str:
+    """Return a checksum of row values, independent of file format and library version."""
+    text = "\n".join("\t".join(map(str, row)) for row in rows)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def log_to(path: str | Path) -> None:
+    """Send logging and warnings to `path`, with times; nothing else writes progress."""
+    logging.basicConfig(
+        filename=path,
+        filemode="w",
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        force=True,
+    )
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+
+
+def run(main: Callable[[object], None], smk: object) -> None:
+    """Run a script's `main` with its log; a UserError ends it with one line and status 1."""
+    log_to(smk.log[0])
+    try:
+        main(smk)
+    except UserError as error:
+        logging.error("%s", error)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BaseException:
+        logging.exception("the job failed")
+        raise
