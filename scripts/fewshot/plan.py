@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from .errors import UserError, unknown
-from .patterns import bind_pattern
+from .checks import check_study
 from .registry import check, load_registries
 
 CHUNK = 10
@@ -115,6 +114,71 @@ class Study:
         """Return what changes the method's result: all settings but its title."""
         return {key: value for key, value in self.methods[method].items() if key != "title"}
 
+    def model_source(self, model: str) -> dict:
+        """Return where a model's files come from, without what only describes it."""
+        return {
+            key: value
+            for key, value in self.models[model].items()
+            if key in ("hub", "revision", "local")
+        }
+
+    def task_reading(self, task: str) -> dict:
+        """Return how a task's raw rows are read: what changes its prepared rows, no more."""
+        keys = ("splits", "text", "label", "labels", "drop", "id", "subsets")
+        return {key: self.tasks[task][key] for key in keys if key in self.tasks[task]}
+
+    def catalog(self) -> dict[str, dict]:
+        """Return names, order and titles of everything in the study, for tables and figures."""
+        used = {
+            kind: {getattr(cell, kind): None for cell in self.cells}
+            for kind in ("task", "model", "method", "pattern")
+        }
+        tasks = dict.fromkeys(name for task in used["task"] for name in self.evaluation_sets(task))
+        return {
+            "models": {
+                name: {
+                    "title": title_of(name, self.models),
+                    "family": self.models[name]["family"],
+                    "parameters": self.models[name]["parameters"],
+                }
+                for name in self.models
+                if name in used["model"]
+            },
+            "methods": {
+                name: {
+                    "title": title_of(name, self.methods),
+                    "family": self.methods[name]["family"],
+                    "head": self.methods[name]["head"],
+                }
+                for name in self.methods
+                if name in used["method"]
+            },
+            "patterns": {
+                name: {"title": title_of(name, self.patterns)}
+                for name in self.patterns
+                if name in used["pattern"]
+            },
+            "tasks": {
+                name: {
+                    "title": title_of(name, self.tasks),
+                    "labels": list(self.tasks[name]["labels"]),
+                }
+                for name in tasks
+            },
+            "main": {"k": self.main_k, "selection": self.settings["main"]["selection"]},
+        }
+
+    @property
+    def main_k(self) -> int:
+        """Return the number of shots of the headline: as configured, or the largest shared one."""
+        if "k" in self.settings["main"]:
+            return self.settings["main"]["k"]
+        by_method: dict[str, set[int]] = {}
+        for cell in self.cells:
+            by_method.setdefault(cell.method, set()).add(cell.k)
+        shared = set.intersection(*by_method.values())
+        return max(shared or set.union(*by_method.values()))
+
     def _block(self, block: dict) -> Iterator[Cell]:
         for task in block.get("tasks", self.settings["tasks"]):
             for model in block.get("models", self.settings["models"]):
@@ -132,6 +196,11 @@ def chunks(seeds: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [tuple(members) for members in grid.values()]
 
 
+def title_of(name: str, registry: dict[str, dict]) -> str:
+    """Return the name a reader sees."""
+    return registry[name].get("title", name)
+
+
 def load_study(config: dict, folder: str = "config", where: str = "config/config.yaml") -> Study:
     """Check a study against the registries in `folder` and return it.
 
@@ -141,65 +210,15 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
     registries = load_registries(folder)
     figures = registries.pop("figures")
     study = Study(settings, **registries, figures=figures["figures"], tables=figures["tables"])
-    _check_tasks(study)
-    _check_names(study, where)
-    _check_seeds(study, where)
-    for cell in study.cells:
-        _check_cell(study, cell, where)
+    check_study(study, where)
     return study
 
 
-def _check_names(study: Study, where: str) -> None:
-    for block in [study.settings, *study.settings["grid"]]:
-        for kind in ("models", "tasks", "methods", "patterns"):
-            registry = getattr(study, kind)
-            for name in block.get(kind, []):
-                if name not in registry:
-                    raise unknown(kind[:-1], name, registry, f"{where}: {kind}")
+def memory_mb(entry: dict, family: str) -> int:
+    """Return the host memory, in MB, that a job on one CPU asks for.
 
-
-def _check_seeds(study: Study, where: str) -> None:
-    if not study.seeds:
-        raise UserError(f"{where}: seeds: '{study.settings['seeds']}' is empty; valid: first-last")
-
-
-def _check_tasks(study: Study) -> None:
-    for name, task in study.tasks.items():
-        where = f"config/tasks.yaml: task '{name}'"
-        source = task["source"]
-        if isinstance(source, str):
-            if source not in study.tasks:
-                raise unknown("source task", source, study.tasks, where)
-            if isinstance(study.tasks[source]["source"], str):
-                raise UserError(f"{where}: source '{source}' itself shares another task's source")
-            source = study.tasks[source]["source"]
-        splits = source.get("files") or source.get("local") or source.get("sizes")
-        for split in task["splits"].values():
-            if split not in splits:
-                raise unknown("raw split", split, splits, f"{where}: splits")
-        for evaluation, merge in study.out_of_domain(name):
-            if evaluation not in study.tasks:
-                raise unknown("task", evaluation, study.tasks, f"{where}: out_of_domain")
-            labels = len(study.tasks[evaluation]["labels"])
-            if len(merge) != len(task["labels"]) or set(merge) != set(range(labels)):
-                raise UserError(
-                    f"{where}: out_of_domain: '{evaluation}' has {labels} labels and the task "
-                    f"{len(task['labels'])}; say with 'merge' which label of the set each label "
-                    "of the task counts as"
-                )
-
-
-def _check_cell(study: Study, cell: Cell, where: str) -> None:
-    """Check what a cell needs: a training split, a method's settings, a balanced k, a pattern."""
-    task, labels = study.tasks[cell.task], len(study.tasks[cell.task]["labels"])
-    if "train" not in task["splits"] and cell.k:
-        raise UserError(f"{where}: task '{cell.task}' has no train split to draw shots from")
-    if cell.k == 0 and not study.uses_context(cell.method):
-        raise UserError(f"{where}: method '{cell.method}' trains on the shots and needs k > 0")
-    if cell.k % labels:
-        raise UserError(
-            f"{where}: k = {cell.k} cannot be balanced over the {labels} labels of task "
-            f"'{cell.task}'; valid: multiples of {labels}"
-        )
-    if study.uses_context(cell.method) or study.methods[cell.method]["head"] == "language-model":
-        bind_pattern(cell.pattern, study.patterns[cell.pattern], cell.task, task)
+    Weights and activations for scoring; gradients and AdamW's two moments in float32 besides for
+    training (16 bytes a parameter in all); 3 GB for the libraries.
+    """
+    per_parameter = 4 if family == "in_context" else 20
+    return 3000 + entry["parameters"] * per_parameter // 1_000_000

@@ -1,0 +1,40 @@
+# Two commands: `make demo` and `make test`. Both set up the pinned environment in .venv first.
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# One thread per process: two jobs side by side are faster than one job with two threads.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test test-slow lint format setup help
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup: $(READY)  ## create the environment in .venv
+
+$(READY): envs/requirements.txt envs/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -r envs/requirements.txt -c envs/constraints.txt
+	@touch $@
+
+demo: $(READY)  ## run the demo study and print its headline table
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --quiet rules reason host --rerun-incomplete
+	@cat results/demo/summary.txt
+
+test: $(READY)  ## unit and workflow tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -m "not slow and not gpu"
+
+test-slow: $(READY)  ## the long checks
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -m "slow and not gpu"
+
+lint: $(READY)  ## formatters, linters, dry runs of every target
+	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lint
+
+format: $(READY)  ## format Python and Snakemake files
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ruff format scripts tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ruff check --fix scripts tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --line-length 100 Snakefile rules

@@ -1,0 +1,71 @@
+# Fairshot: fine-tuning or in-context learning? A Snakemake workflow.
+#
+# The study comes from config/config.yaml (the demo) unless --configfile names another one. The
+# demo is left out then, since Snakemake would merge the two key by key.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+report: "rules/captions/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/download.smk"
+# EMB
+include: "rules/prepare.smk"
+include: "rules/sample_shots.smk"
+include: "rules/check_fit.smk"
+include: "rules/in_context.smk"
+include: "rules/fine_tune.smk"
+include: "rules/metrics.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"results/{STUDY.name}/report.html",
+        TABLES,
+        FIGURES,
+
+
+rule tables:
+    input:
+        TABLES,
+
+
+rule figures:
+    input:
+        FIGURES,
+
+
+rule metrics:
+    input:
+        METRICS,
+
+
+rule runs:
+    input:
+        [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs],
+
+
+rule fit:
+    input:
+        FITS,
+
+
+rule data:
+    input:
+        MODEL_MANIFESTS,
+        PREPARED,
+
+
+onsuccess:
+    print(SUMMARY_HINT)
+
+
+onerror:
+    print(PARTIAL_HINT, file=sys.stderr)

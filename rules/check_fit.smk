@@ -1,0 +1,27 @@
+# Which contexts fit which model's window: known from tokenizer, draw and rows alone.
+rule check_fit:
+    input:
+        model="results/models/{model}/manifest.json",
+        evaluation=evaluation_files,
+        train=pair_train_file,
+        shots=pair_shots_files,
+    output:
+        fit="results/fit/{study}/{task}/{model}.parquet",
+    log:
+        "results/logs/fit/{study}/{task}/{model}.log",
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        protocol=STUDY.settings["protocol"],
+        task="{task}",
+        evaluation_sets=lambda wildcards: STUDY.evaluation_sets(wildcards.task),
+        window=lambda wildcards: STUDY.models[wildcards.model]["window"],
+        cells=pair_cells,
+        patterns=pair_patterns,
+        shots=pair_shots,
+        code=code_version("fit"),
+    script:
+        "../scripts/check_fit.py"

@@ -1,0 +1,241 @@
+# Read and check the configuration, constrain wildcards, and say what a job needs.
+import sys
+from collections import namedtuple
+from dataclasses import asdict
+from pathlib import Path
+
+
+from scripts.fewshot.codeversion import code_version
+from scripts.fewshot.errors import UserError
+from scripts.fewshot.patterns import bind_pattern
+from scripts.fewshot.plan import load_study, memory_mb
+
+try:
+    STUDY = load_study(
+        config, where=str(workflow.configfiles[0] if workflow.configfiles else "--config")
+    )
+except UserError as error:
+    # A mistake of the user's: one line, and no traceback into the workflow.
+    sys.exit(f"error: {error}")
+
+METHODS_IN_CONTEXT = [name for name in STUDY.methods if STUDY.uses_context(name)]
+METHODS_TRAINED = [name for name in STUDY.methods if not STUDY.uses_context(name)]
+
+PAIRS = sorted({(job.cell.task, job.cell.model) for job in STUDY.jobs})
+METRICS = [f"results/metrics/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
+FITS = [f"results/fit/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
+RUN_MANIFESTS = [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs]
+MODEL_MANIFESTS = sorted({f"results/models/{model}/manifest.json" for _, model in PAIRS})
+PREPARED = sorted(
+    {
+        f"results/data/{name}/{split}.parquet"
+        for task, _ in PAIRS
+        for name in STUDY.evaluation_sets(task)
+        for split in (("train", "validation") if name == task else ("validation",))
+    }
+)
+TABLES = collect(
+    "results/{study}/tables/{name}.{kind}",
+    study=STUDY.name,
+    name=STUDY.tables,
+    kind=["parquet", "csv", "tex", "md"],
+)
+FIGURES = collect(
+    "results/{study}/figures/{name}.{kind}",
+    study=STUDY.name,
+    name=STUDY.figures,
+    kind=["svg", "pdf", "png", "html"],
+)
+
+CATALOG = STUDY.catalog()
+
+SUMMARY_HINT = (
+    f"Report: results/{STUDY.name}/report.html (numbers: results/{STUDY.name}/summary.txt)"
+)
+PARTIAL_HINT = (
+    "Some jobs failed. `snakemake report_partial` makes tables, figures and a report from what "
+    f"exists, under results/{STUDY.name}/partial/, and shows what is missing and why."
+)
+
+
+def any_of(names):
+    return "|".join(sorted(names)) or "none"
+
+
+wildcard_constraints:
+    study=STUDY.name,
+    protocol="fair",
+    task=any_of(STUDY.tasks),
+    model=any_of(name.replace(".", r"\.") for name in STUDY.models),
+    pattern=any_of(STUDY.patterns),
+    split="train|validation",
+    k=r"\d+",
+    seed=r"\d+",
+    first=r"\d+",
+    last=r"\d+",
+
+
+def local_files(names, folder=None):
+    """Return the files of a local source or model, whose edits must be noticed; else nothing."""
+    if folder is None:
+        return sorted(set(names))
+    return sorted(str(path) for path in Path(folder).glob("*") if path.is_file())
+
+
+def source_files(wildcards):
+    return local_files(STUDY.tasks[wildcards.source]["source"].get("local", {}).values())
+
+
+def model_files(wildcards):
+    folder = STUDY.models[wildcards.model].get("local")
+    return local_files([], folder) if folder else []
+
+
+def source_code_version(wildcards):
+    """Return the generator's version; what is downloaded depends on its revision alone."""
+    synthetic = "synthetic" in STUDY.tasks[wildcards.source]["source"]
+    return code_version("synthetic") if synthetic else ""
+
+
+def evaluation_files(wildcards):
+    return collect(
+        "results/data/{set}/validation.parquet", set=STUDY.evaluation_sets(wildcards.task)
+    )
+
+
+def evaluation_sets(wildcards):
+    """Return the sets to score and how the task's labels count in each."""
+    labels = range(len(STUDY.tasks[wildcards.task]["labels"]))
+    own = {"set": wildcards.task, "merge": list(labels)}
+    others = STUDY.out_of_domain(wildcards.task)
+    return [own, *({"set": name, "merge": merge} for name, merge in others)]
+
+
+def job_seeds(wildcards):
+    return list(range(int(wildcards.first), int(wildcards.last) + 1))
+
+
+def train_file(wildcards):
+    return f"results/data/{wildcards.task}/train.parquet" if int(wildcards.k) else []
+
+
+def shots_files(wildcards):
+    if not int(wildcards.k):
+        return []
+    return collect(
+        "results/shots/{protocol}/{task}/k{k}/seed{seed}.parquet",
+        protocol=wildcards.protocol,
+        task=wildcards.task,
+        k=wildcards.k,
+        seed=job_seeds(wildcards),
+    )
+
+
+def bound_pattern(task, pattern):
+    """Return a pattern with the label words of a task, as plain values."""
+    return asdict(bind_pattern(pattern, STUDY.patterns[pattern], task, STUDY.tasks[task]))
+
+
+def job_pattern(wildcards):
+    return bound_pattern(wildcards.task, wildcards.pattern)
+
+
+def job_method(wildcards):
+    return STUDY.method_settings(wildcards.method)
+
+
+def job_model(wildcards):
+    """Return what of a model's entry changes its results."""
+    entry = STUDY.models[wildcards.model]
+    return {key: entry[key] for key in ("dtype", "parameters", "window")}
+
+
+def job_labels(wildcards):
+    return len(STUDY.tasks[wildcards.task]["labels"])
+
+
+def job_memory(wildcards, attempt):
+    return attempt * memory_mb(
+        STUDY.models[wildcards.model], STUDY.methods[wildcards.method]["family"]
+    )
+
+
+def job_zero_stage(wildcards):
+    return STUDY.models[wildcards.model]["zero_stage"]
+
+
+def job_gpus(wildcards):
+    return STUDY.models[wildcards.model]["gpus"]
+
+
+def pair_jobs(wildcards):
+    """Return the jobs that a metrics file summarises, as plain values."""
+    return [
+        {
+            "method": job.cell.method,
+            "pattern": job.cell.pattern,
+            "k": job.cell.k,
+            "seeds": list(job.seeds),
+            "folder": f"results/runs/{job.folder}",
+        }
+        for job in STUDY.jobs_of(wildcards.task, wildcards.model)
+    ]
+
+
+def pair_manifests(wildcards):
+    return [f"{job['folder']}/manifest.json" for job in pair_jobs(wildcards)]
+
+
+def pair_cells(wildcards):
+    """Return the cells whose fit is checked for one task and model."""
+    return [
+        {
+            "method": job["method"],
+            "pattern": job["pattern"],
+            "k": job["k"],
+            "seeds": job["seeds"],
+            "uses_context": STUDY.uses_context(job["method"]),
+            "needs_words": STUDY.methods[job["method"]]["head"] == "language-model",
+        }
+        for job in pair_jobs(wildcards)
+    ]
+
+
+def pair_patterns(wildcards):
+    names = dict.fromkeys(job["pattern"] for job in pair_jobs(wildcards))
+    return {name: bound_pattern(wildcards.task, name) for name in names}
+
+
+def pair_shots(wildcards):
+    """Return the draws that one task and model use: "k/seed" → path."""
+    return {
+        f"{job['k']}/{seed}": f"results/shots/{STUDY.settings['protocol']}/{wildcards.task}"
+        f"/k{job['k']}/seed{seed}.parquet"
+        for job in pair_jobs(wildcards)
+        for seed in job["seeds"]
+        if job["k"]
+    }
+
+
+def pair_shots_files(wildcards):
+    return list(pair_shots(wildcards).values())
+
+
+def pair_train_file(wildcards):
+    return f"results/data/{wildcards.task}/train.parquet" if pair_shots(wildcards) else []
+
+
+def table_entry(wildcards):
+    return STUDY.tables[wildcards.name]
+
+
+def figure_entry(wildcards):
+    return STUDY.figures[wildcards.name]
+
+
+def figure_category(wildcards):
+    return STUDY.figures[wildcards.name]["category"]
+
+
+def table_category(wildcards):
+    return STUDY.tables[wildcards.name]["category"]

@@ -1,0 +1,53 @@
+# Metrics to charts: a Vega-Lite file with its data, then every format from that file.
+rule plot_figure:
+    input:
+        metrics=METRICS,
+    output:
+        spec="results/{study}/figures/{name}.vl.json",
+    log:
+        "results/logs/{study}/figures/{name}.plot.log",
+    wildcard_constraints:
+        name=any_of(STUDY.figures),
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        name="{name}",
+        function=lambda wildcards: figure_entry(wildcards)["function"],
+        title=lambda wildcards: figure_entry(wildcards)["title"],
+        caption=lambda wildcards: figure_entry(wildcards)["caption"],
+        options=lambda wildcards: figure_entry(wildcards)["options"],
+        catalog=CATALOG,
+        code=code_version("charts"),
+    script:
+        "../scripts/plot_figure.py"
+
+
+rule render_figure:
+    input:
+        spec="results/{study}/figures/{name}.vl.json",
+    output:
+        svg=report(
+            "results/{study}/figures/{name}.svg",
+            caption="captions/entry.rst",
+            category=figure_category,
+            labels={"figure": "{name}"},
+        ),
+        pdf="results/{study}/figures/{name}.pdf",
+        png="results/{study}/figures/{name}.png",
+        html="results/{study}/figures/{name}.html",
+    log:
+        "results/logs/{study}/figures/{name}.render.log",
+    wildcard_constraints:
+        name=any_of(STUDY.figures),
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        caption=lambda wildcards: figure_entry(wildcards)["caption"],
+    script:
+        "../scripts/render_figure.py"

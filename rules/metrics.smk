@@ -1,0 +1,24 @@
+# Row predictions to accuracies: one job per task and model; from here on no GPU and no torch.
+rule compute_metrics:
+    input:
+        runs=pair_manifests,
+        fit="results/fit/{study}/{task}/{model}.parquet",
+        evaluation=evaluation_files,
+    output:
+        metrics="results/metrics/{study}/{task}/{model}.parquet",
+    log:
+        "results/logs/metrics/{study}/{task}/{model}.log",
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        protocol=STUDY.settings["protocol"],
+        task="{task}",
+        model="{model}",
+        evaluation=evaluation_sets,
+        jobs=pair_jobs,
+        code=code_version("metrics"),
+    script:
+        "../scripts/compute_metrics.py"

@@ -1,0 +1,56 @@
+# The page a reader follows from question to answer, and the same from an unfinished study.
+rule write_report:
+    input:
+        metrics=METRICS,
+        fit=FITS,
+        manifests=RUN_MANIFESTS,
+        models=MODEL_MANIFESTS,
+        tables=collect("results/{{study}}/tables/{name}.parquet", name=STUDY.tables),
+        figures=collect("results/{{study}}/figures/{name}.vl.json", name=STUDY.figures),
+        svg=collect("results/{{study}}/figures/{name}.svg", name=STUDY.figures),
+    output:
+        report="results/{study}/report.html",
+        summary="results/{study}/summary.txt",
+    log:
+        "results/logs/{study}/report.log",
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        study=STUDY.settings,
+        catalog=CATALOG,
+        figures=STUDY.figures,
+        tables=STUDY.tables,
+        code=code_version("report"),
+    script:
+        "../scripts/write_report.py"
+
+
+# No input and no output: it reads what exists, never asks for a missing run, and always runs.
+rule report_partial:
+    log:
+        f"results/logs/{STUDY.name}/report_partial.log",
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        study=STUDY.settings,
+        catalog=CATALOG,
+        figures=STUDY.figures,
+        tables=STUDY.tables,
+        pairs=[
+            {
+                "protocol": STUDY.settings["protocol"],
+                "task": task,
+                "model": model,
+                "evaluation": evaluation_sets(namedtuple("Pair", "task model")(task, model)),
+                "jobs": pair_jobs(namedtuple("Pair", "task model")(task, model)),
+            }
+            for task, model in PAIRS
+        ],
+    script:
+        "../scripts/report_partial.py"

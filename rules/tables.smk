@@ -1,0 +1,35 @@
+# Metrics to tables: Parquet with the numbers, CSV, LaTeX and Markdown to read.
+rule make_table:
+    input:
+        metrics=METRICS,
+        fit=FITS,
+        manifests=RUN_MANIFESTS,
+    output:
+        table="results/{study}/tables/{name}.parquet",
+        csv="results/{study}/tables/{name}.csv",
+        tex="results/{study}/tables/{name}.tex",
+        md=report(
+            "results/{study}/tables/{name}.md",
+            caption="captions/entry.rst",
+            category=table_category,
+            labels={"table": "{name}"},
+        ),
+    log:
+        "results/logs/{study}/tables/{name}.log",
+    wildcard_constraints:
+        name=any_of(STUDY.tables),
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        name="{name}",
+        function=lambda wildcards: table_entry(wildcards)["function"],
+        title=lambda wildcards: table_entry(wildcards)["title"],
+        caption=lambda wildcards: table_entry(wildcards)["caption"],
+        options=lambda wildcards: table_entry(wildcards)["options"],
+        catalog=CATALOG,
+        code=code_version("tables"),
+    script:
+        "../scripts/make_table.py"

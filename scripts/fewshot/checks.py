@@ -1,0 +1,116 @@
+"""The cross-checks of a study that no schema can make: names, labels, files, settings.
+
+Each raises UserError with one line that names the file and the key, what is wrong and what is
+valid; all run before the first job.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import UserError, unknown
+from .patterns import bind_pattern
+
+if TYPE_CHECKING:
+    from .plan import Cell, Study
+
+# What each family needs besides its own settings; the registry's entries inherit most of it.
+TRAINING = ("loss", "learning_rate", "epochs", "batch_size", "warmup", "weight_decay")
+REQUIRED = {
+    "in_context": (),
+    "full": TRAINING,
+    "bitfit": TRAINING,
+    "lora": (*TRAINING, "rank", "alpha", "dropout", "targets"),
+}
+
+
+def check_study(study: "Study", where: str) -> None:
+    """Check everything; `where` is the study's file."""
+    _check_tasks(study)
+    _check_methods(study)
+    _check_names(study, where)
+    _check_seeds(study, where)
+    for cell in study.cells:
+        _check_cell(study, cell, where)
+    _check_files(study)
+
+
+def _check_names(study: "Study", where: str) -> None:
+    for block in [study.settings, *study.settings["grid"]]:
+        for kind in ("models", "tasks", "methods", "patterns"):
+            registry = getattr(study, kind)
+            for name in block.get(kind, []):
+                if name not in registry:
+                    raise unknown(kind[:-1], name, registry, f"{where}: {kind}")
+
+
+def _check_seeds(study: "Study", where: str) -> None:
+    if not study.seeds:
+        raise UserError(f"{where}: seeds: '{study.settings['seeds']}' is empty; valid: first-last")
+
+
+def _check_tasks(study: "Study") -> None:
+    for name, task in study.tasks.items():
+        where = f"config/tasks.yaml: task '{name}'"
+        source = task["source"]
+        if isinstance(source, str):
+            if source not in study.tasks:
+                raise unknown("source task", source, study.tasks, where)
+            if isinstance(study.tasks[source]["source"], str):
+                raise UserError(f"{where}: source '{source}' itself shares another task's source")
+            source = study.tasks[source]["source"]
+        splits = source.get("files") or source.get("local") or source.get("sizes")
+        for split in task["splits"].values():
+            if split not in splits:
+                raise unknown("raw split", split, splits, f"{where}: splits")
+        for evaluation, merge in study.out_of_domain(name):
+            if evaluation not in study.tasks:
+                raise unknown("task", evaluation, study.tasks, f"{where}: out_of_domain")
+            labels = len(study.tasks[evaluation]["labels"])
+            if len(merge) != len(task["labels"]) or set(merge) != set(range(labels)):
+                raise UserError(
+                    f"{where}: out_of_domain: '{evaluation}' has {labels} labels and the task "
+                    f"{len(task['labels'])}; say with 'merge' which label of the set each label "
+                    "of the task counts as"
+                )
+
+
+def _check_cell(study: "Study", cell: "Cell", where: str) -> None:
+    """Check what a cell needs: a training split, a method's settings, a balanced k, a pattern."""
+    task, labels = study.tasks[cell.task], len(study.tasks[cell.task]["labels"])
+    if "train" not in task["splits"] and cell.k:
+        raise UserError(f"{where}: task '{cell.task}' has no train split to draw shots from")
+    if cell.k == 0 and not study.uses_context(cell.method):
+        raise UserError(f"{where}: method '{cell.method}' trains on the shots and needs k > 0")
+    if cell.k % labels:
+        raise UserError(
+            f"{where}: k = {cell.k} cannot be balanced over the {labels} labels of task "
+            f"'{cell.task}'; valid: multiples of {labels}"
+        )
+    if study.uses_context(cell.method) or study.methods[cell.method]["head"] == "language-model":
+        bind_pattern(cell.pattern, study.patterns[cell.pattern], cell.task, task)
+
+
+def _check_methods(study: "Study") -> None:
+    for name, settings in study.methods.items():
+        where = f"config/methods.yaml: method '{name}'"
+        for key in ("head", *REQUIRED[settings["family"]]):
+            if key not in settings:
+                raise UserError(f"{where}: '{key}' is missing for family '{settings['family']}'")
+        if settings["family"] == "in_context" and settings["head"] != "language-model":
+            raise UserError(f"{where}: in-context learning needs head: language-model")
+
+
+def _check_files(study: "Study") -> None:
+    """Check that local folders and files exist before anything runs."""
+    for model in dict.fromkeys(cell.model for cell in study.cells):
+        folder = study.models[model].get("local")
+        if folder and not Path(folder, "config.json").is_file():
+            raise UserError(f"config/models.yaml: model '{model}': no config.json in '{folder}'")
+    tasks = dict.fromkeys(cell.task for cell in study.cells)
+    for name in dict.fromkeys(each for task in tasks for each in study.evaluation_sets(task)):
+        source = study.tasks[study.source_of(name)]["source"]
+        for split, path in source.get("local", {}).items():
+            if not Path(path).is_file():
+                raise UserError(
+                    f"config/tasks.yaml: task '{name}': source file of '{split}' not found: {path}"
+                )
