@@ -1,0 +1,231 @@
+"""The frame of every adaptation job: read the inputs, run each seed once, assemble the outputs.
+
+In-context learning and fine-tuning differ in what they do for a seed and in nothing here.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from . import outputs, records
+from .errors import UserError
+from .patterns import Pattern
+from .state import Seed, SeedStore, fingerprint
+from .world import World, read_world
+
+LOG = logging.getLogger(__name__)
+
+STATE = Path("results/state")
+"""Where the finished seeds of running jobs are kept, relative to the project's folder."""
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """One validation split; `merge` maps the training task's labels to the set's."""
+
+    name: str
+    merge: tuple[int, ...]
+    rows: pd.DataFrame = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that one adaptation job reads, and how it is run.
+
+    `cell` has the keys protocol, task, model, method, pattern, k. `shots[seed]` has the ROWS
+    columns of the draw, in the order of the context (no entries for k = 0). `status[seed]` is "ok"
+    or "does not fit". The first evaluation set is the in-domain one.
+    """
+
+    cell: dict[str, object]
+    seeds: tuple[int, ...]
+    status: dict[int, str]
+    labels: int
+    pattern: Pattern
+    settings: dict
+    model: dict
+    model_manifest: Path
+    evaluation: tuple[EvaluationSet, ...]
+    shots: dict[int, pd.DataFrame] = field(repr=False)
+    batch_tokens: int
+    zero_stage: int
+    threads: int
+    world: World
+    checksums: dict[str, object]
+    code: str
+    output: object
+
+    @property
+    def name(self) -> str:
+        """Return the cell as it is named in messages."""
+        return "/".join(str(self.cell[key]) for key in self.cell)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the name of the job's state: its settings, inputs, code, processes, threads."""
+        params = {
+            "cell": self.cell,
+            "settings": self.settings,
+            "model": self.model,
+            "pattern": [self.pattern.parts, self.pattern.cue, self.pattern.words],
+            "separator": self.pattern.separator,
+            "merge": [[each.name, each.merge] for each in self.evaluation],
+            "labels": self.labels,
+            "batch_tokens": self.batch_tokens,
+            "zero_stage": self.zero_stage,
+            "code": self.code,
+        }
+        return fingerprint(params, self.checksums, self.world.size, self.threads)
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What a method gives for one seed.
+
+    `predictions` and `curves` have the columns of `records`; `facts` describe the process for the
+    manifest (device, parameters, …), `seconds` are per phase; `files` writes the adapters.
+    """
+
+    predictions: pd.DataFrame
+    curves: pd.DataFrame
+    facts: dict
+    seconds: dict[str, float]
+    files: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+
+
+def read_job(smk) -> Job:
+    """Read the inputs of an adaptation job, with their checksums.
+
+    Raises UserError for a missing input, or for shots that are not of this training split.
+    """
+    wildcards, params = smk.wildcards, smk.params
+    cell = {name: getattr(wildcards, name) for name in ("protocol", "task", "model", "method")} | {
+        "pattern": wildcards.pattern,
+        "k": int(wildcards.k),
+    }
+    seeds = tuple(int(seed) for seed in params.seeds)
+    paths = dict(zip(seeds, smk.input.shots, strict=True)) if cell["k"] else {}
+    sets = [each["set"] for each in params.evaluation]
+    rows = dict(zip(sets, map(records.read_table, smk.input.evaluation), strict=True))
+    pattern = dict(params.pattern)
+    return Job(
+        cell=cell,
+        seeds=seeds,
+        status=_read_status(smk.input.fit, cell, seeds),
+        labels=int(params.labels),
+        pattern=Pattern(**{key: _frozen(value) for key, value in pattern.items()}),
+        settings=dict(params.method),
+        model=dict(params.model),
+        model_manifest=Path(smk.input.model),
+        evaluation=tuple(
+            EvaluationSet(each["set"], tuple(each["merge"]), rows[each["set"]])
+            for each in params.evaluation
+        ),
+        shots=_read_shots(smk.input.train, paths) if paths else {},
+        batch_tokens=int(params.batch_tokens),
+        zero_stage=int(smk.resources.get("zero_stage", 0)),
+        threads=int(smk.threads),
+        world=read_world(),
+        checksums=_checksums(smk, sets, paths),
+        code=params.code,
+        output=smk.output,
+    )
+
+
+def run_seeds(job: Job, start: Callable[[], Callable[[int], SeedResult]]) -> None:
+    """Run the seeds that are not finished yet, then write the job's outputs.
+
+    `start` loads what all seeds share and returns the function of one seed; it is called only
+    where a seed is left to do. A seed that does not fit gives no rows and is named in the manifest.
+    """
+    fitting = [seed for seed in job.seeds if job.status[seed] == "ok"]
+    first = job.world.rank == 0
+    job.world.meet()
+    with SeedStore.open(STATE, job.fingerprint) if first else nullcontext() as store:
+        todo = job.world.share([seed for seed in fitting if not store.has(seed)] if first else [])
+        LOG.info("%s: %d of %d seeds to do, %d do not fit", job.name, len(todo), len(job.seeds),
+                 len(job.seeds) - len(fitting))  # fmt: skip
+        run = start() if todo else None
+        for number, seed in enumerate(todo, 1):
+            begin = time.perf_counter()
+            result = run(seed)
+            if first:
+                _save(store, seed, result)
+            LOG.info("%s: seed %d done (%d of %d) in %.1f s", job.name, seed, number, len(todo),
+                     time.perf_counter() - begin)  # fmt: skip
+        if first:
+            _assemble(job, {seed: store.load(seed) for seed in fitting})
+            store.discard()
+
+
+def _save(store: SeedStore, seed: int, result: SeedResult) -> None:
+    frames = {"predictions": result.predictions, "curves": result.curves}
+    info = {"facts": result.facts, "seconds": result.seconds}
+    store.save(seed, frames, info, result.files)
+
+
+def _assemble(job: Job, seeds: dict[int, Seed]) -> None:
+    """Write the outputs from the stored seeds: the same bytes whether or not one was resumed."""
+    folder = getattr(job.output, "adapters", None)
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    for seed in seeds.values():
+        for name, path in seed.files.items():
+            with records.atomic(Path(folder, name)) as partial:
+                partial.write_bytes(path.read_bytes())
+    outputs.write_run(job, seeds)
+
+
+def _read_status(path: str, cell: dict, seeds: tuple[int, ...]) -> dict[int, str]:
+    """Return seed → "ok" or "does not fit" from the study's table of what fits."""
+    fit = records.read_table(path)
+    for name, value in cell.items():
+        fit = fit[fit[name] == value]
+    status = {int(seed): str(value) for seed, value in zip(fit["seed"], fit["status"], strict=True)}
+    missing = [seed for seed in seeds if seed not in status]
+    if missing:
+        raise UserError(
+            f"{path}: no entry for seed {missing[0]} of {'/'.join(map(str, cell.values()))}; "
+            "remove the file and run again"
+        )
+    return {seed: status[seed] for seed in seeds}
+
+
+def _read_shots(train: str, paths: dict[int, str]) -> dict[int, pd.DataFrame]:
+    """Return the training rows of each draw, in its order."""
+    rows = records.read_table(train).set_index("id", drop=False)
+    shots = {}
+    for seed, path in paths.items():
+        draw = records.read_table(path).sort_values("position")
+        chosen = rows.reindex(draw["id"]).reset_index(drop=True)
+        if not (chosen["label"].to_numpy() == draw["label"].to_numpy()).all():
+            raise UserError(f"{path}: drawn from other rows than those of {train}; remove it")
+        shots[seed] = chosen.astype(rows.dtypes)
+    return shots
+
+
+def _checksums(smk, sets: list[str], shots: dict[int, str]) -> dict[str, object]:
+    """Return the checksums of model, evaluation rows and draws."""
+    files = records.read_json(smk.input.model)["files"]
+    draws = {}
+    for seed, path in shots.items():
+        metadata = pq.read_schema(path).metadata or {}
+        draws[str(seed)] = metadata.get(b"checksum", b"").decode() or records.sha256(path)
+    evaluated = zip(sets, smk.input.evaluation, strict=True)
+    data = {f"{name}/validation": records.sha256(path) for name, path in evaluated}
+    if shots:
+        data[f"{smk.wildcards.task}/train"] = records.sha256(smk.input.train)
+    model = records.frame_checksum([[json.dumps(files, sort_keys=True)]])
+    return {"model": model, "data": data, "shots": draws}
+
+
+def _frozen(value):
+    """Return a value with tuples for lists, as `Pattern` holds them."""
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

@@ -1,0 +1,78 @@
+"""Which process of how many this is: from a launcher, from SLURM, or the only one.
+
+torch is imported only where several processes talk.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that run one job together, and this one's place among them."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    def meet(self) -> None:
+        """Connect the processes, where there are several.
+
+        Raises UserError where the launcher did not say where they meet.
+        """
+        if self.size == 1:
+            return
+        import torch
+
+        for name in ("MASTER_ADDR", "MASTER_PORT"):
+            if name not in os.environ:
+                raise UserError(f"environment: {name} is missing; start with torchrun or set it")
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(self.local_rank)
+        torch.distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if cuda else "gloo", rank=self.rank, world_size=self.size
+        )
+
+    def share(self, content):
+        """Return the first process's `content` in every process (after the processes met)."""
+        if self.size == 1:
+            return content
+        from torch import distributed
+
+        box = [content]
+        distributed.broadcast_object_list(box)
+        return box[0]
+
+
+def read_world(env: Mapping[str, str] = os.environ) -> World:
+    """Return the world that the environment describes.
+
+    torchrun's and DeepSpeed's variables count first, then SLURM's of the job step (those of the
+    whole allocation would also be set in a shell that runs one process). Raises UserError where
+    they are incomplete or contradict each other.
+    """
+    for names in (
+        ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+        ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+    ):
+        if names[1] not in env:
+            continue
+        size = _number(env, names[1])
+        if size > 1:
+            world = World(_number(env, names[0]), size, _number(env, names[2]))
+            if world.rank >= size:
+                raise UserError(f"environment: {names[0]} = {world.rank}; valid: below {size}")
+            return world
+        return World()
+    return World()
+
+
+def _number(env: Mapping[str, str], name: str) -> int:
+    value = env.get(name, "")
+    if not value.isdigit():
+        raise UserError(f"environment: {name} = '{value}'; valid: a number from 0")
+    return int(value)
