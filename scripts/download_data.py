@@ -1,0 +1,19 @@
+"""Fetch the raw rows of one source (rule download_data)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewshot import records, sources
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk) -> None:
+    folder = Path(smk.output.manifest).parent
+    manifest = sources.fetch(smk.params.source, folder, smk.params.name)
+    records.write_json(smk.output.manifest, manifest)
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)

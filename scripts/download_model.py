@@ -1,0 +1,19 @@
+"""Fetch the files of one model, or find them (rule download_model)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewshot import records, snapshots
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk) -> None:
+    folder = Path(smk.output.manifest).parent
+    manifest = snapshots.fetch(smk.params.entry, folder, smk.params.name)
+    records.write_json(smk.output.manifest, manifest)
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)

@@ -1,0 +1,83 @@
+"""Fetch the raw rows of a task: from the Hub, from local files, or made by the generator."""
+
+import logging
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from . import hub
+from .errors import UserError, unknown
+from .records import atomic, read_json, sha256
+from .synthetic import generate
+
+
+def fetch(source: dict, folder: str | Path, name: str, endpoint: str | None = None) -> dict:
+    """Bring the raw files of source `name` to `folder` and return its manifest.
+
+    `source` is the entry of config/tasks.yaml, of kind hub, local or synthetic. The manifest has
+    source, kind, revision, and per raw split path, sha256 and bytes; paths are relative to
+    `folder`, those of local files stay as the configuration has them. Raises UserError.
+    """
+    folder = Path(folder)
+    if "hub" in source:
+        revision, files = _fetch_hub(source, folder, name, endpoint)
+    elif "local" in source:
+        revision, files = None, _describe_local(source["local"], name)
+    else:
+        revision, files = None, _generate(source, folder, name)
+    kind = next(kind for kind in ("hub", "local", "synthetic") if kind in source)
+    return {"source": name, "kind": kind, "revision": revision, "files": files}
+
+
+def raw_file(manifest_path: str | Path, split: str) -> Path:
+    """Return the raw file of a split; raises UserError where it is not what was fetched."""
+    manifest = read_json(manifest_path)
+    where = f"source '{manifest['source']}'"
+    if split not in manifest["files"]:
+        raise unknown("raw split", split, manifest["files"], where)
+    entry = manifest["files"][split]
+    local = manifest["kind"] == "local"
+    path = Path(entry["path"]) if local else Path(manifest_path).parent / entry["path"]
+    if not path.is_file():
+        raise UserError(f"{where}: split '{split}': file {path} is gone; remove {manifest_path}")
+    if sha256(path) != entry["sha256"]:
+        raise UserError(
+            f"{where}: split '{split}': {path} changed since it was fetched; remove {manifest_path}"
+        )
+    return path
+
+
+def _fetch_hub(
+    source: dict, folder: Path, name: str, endpoint: str | None
+) -> tuple[str, dict[str, dict]]:
+    repository = hub.open_repository(
+        source["hub"], "dataset", source["revision"], f"source '{name}'", endpoint
+    )
+    fetched = hub.fetch_files(repository, source["files"].values(), folder)
+    files = {split: {"path": path, **fetched[path]} for split, path in source["files"].items()}
+    return repository.commit, files
+
+
+def _describe_local(paths: dict[str, str], name: str) -> dict[str, dict]:
+    files = {}
+    for split, path in paths.items():
+        if not Path(path).is_file():
+            raise UserError(f"source '{name}': split '{split}': {path} is not a file")
+        size = Path(path).stat().st_size
+        files[split] = {"path": str(path), "sha256": sha256(path), "bytes": size}
+    return files
+
+
+def _generate(source: dict, folder: Path, name: str) -> dict[str, dict]:
+    files = {}
+    for split, size in source["sizes"].items():
+        rows = generate(source["synthetic"], split, size, source.get("seed", 0))
+        # Without pandas' metadata the bytes depend on the rows and the Parquet writer alone.
+        table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+        path = folder / f"{split}.parquet"
+        with atomic(path) as partial:
+            pq.write_table(table, partial, compression="zstd")
+        logging.info("source '%s': made %d rows of split '%s'", name, len(rows), split)
+        files[split] = {"path": path.name, "sha256": sha256(path), "bytes": path.stat().st_size}
+    return files
