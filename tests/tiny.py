@@ -1,0 +1,70 @@
+"""Random models of two layers and a word-level tokenizer, for tests that need torch."""
+
+from pathlib import Path
+
+WORDS = (
+    "the a doctor lawyer artist nurse judge poet saw thanked believed near and or not all some "
+    "tall old young ran slept Yes No True False Maybe Question Answer question answer"
+).split()
+MARKS = ["?", ".", ",", ":", "Ċ", "ĊĊ", "Ġ"]
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+VOCABULARY = [*SPECIAL, *WORDS, *("Ġ" + word for word in WORDS), *MARKS, "Ġ?", "Ġ."]
+
+KINDS = ("opt", "gpt_neox")
+
+
+def tiny_tokenizer(kind: str = "opt"):
+    """Return a tokenizer that splits as GPT-2's does; OPT's puts `</s>` before each text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: number for number, word in enumerate(VOCABULARY)}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    if kind == "opt":
+        backend.post_processor = processors.TemplateProcessing(
+            single="</s> $A", special_tokens=[("</s>", vocabulary["</s>"])]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        bos_token="</s>",
+        eos_token="</s>",
+    )
+
+
+def tiny_model(kind: str = "opt", dropout: float = 0.0, seed: int = 0, width: int = 32):
+    """Return a randomly initialised language model in evaluation mode."""
+    import torch
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
+
+    shared = {
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": width,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+        "attention_dropout": dropout,
+        "bos_token_id": 2,
+        "eos_token_id": 2,
+        "pad_token_id": 1,
+    }
+    torch.manual_seed(seed)
+    if kind == "opt":
+        config = OPTConfig(
+            **shared, ffn_dim=2 * width, word_embed_proj_dim=width, dropout=dropout, init_std=0.1
+        )
+        return OPTForCausalLM(config).eval()
+    config = GPTNeoXConfig(
+        **shared, intermediate_size=2 * width, hidden_dropout=dropout, initializer_range=0.1
+    )
+    return GPTNeoXForCausalLM(config).eval()
+
+
+def save_tiny(folder: str | Path, kind: str = "opt", seed: int = 0) -> Path:
+    """Write model and tokenizer to `folder` and return it."""
+    tiny_model(kind, seed=seed).save_pretrained(folder)
+    tiny_tokenizer(kind).save_pretrained(folder)
+    return Path(folder)
