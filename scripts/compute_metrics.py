@@ -1,0 +1,23 @@
+"""Summarise the runs of one task and model as metrics (rule compute_metrics)."""
+
+from typing import TYPE_CHECKING
+
+from fewshot import evaluation, metrics, records
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    p = smk.params
+    sets = [
+        evaluation.read_set(item["set"], item["merge"], path)
+        for item, path in zip(p.evaluation, smk.input.evaluation, strict=True)
+    ]
+    cell = {"protocol": p.protocol, "task": p.task, "model": p.model}
+    frame = metrics.compute(cell, p.jobs, sets, records.read_table(smk.input.fit))
+    records.write_table(smk.output.metrics, frame, records.METRICS)
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)

@@ -1,0 +1,206 @@
+"""From stored runs to metrics: what was kept is checked, selected and counted.
+
+Curves hold counts per epoch and part of an evaluation set, predictions hold the rows of the kept
+epochs. Metrics are computed from curves; the predictions must tell the same counts, with exactly
+one prediction for every evaluation row, or the run counts as broken.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import records
+from .errors import UserError
+from .evaluation import EvaluationSet
+from .predictions import check_predictions
+
+CELL = ["protocol", "task", "model", "method", "pattern", "k"]
+SELECTIONS = ("last", "best-in-domain")
+LEVELS = (
+    [],
+    ["label"],
+    ["group"],
+    ["group", "label"],
+    ["group", "subset"],
+    ["group", "subset", "label"],
+)
+COUNTS = ["n", "correct", "correct_vocabulary", "logprob"]
+
+
+def compute(
+    cell: dict,
+    jobs: list[dict],
+    sets: list[EvaluationSet],
+    fit: pd.DataFrame | None = None,
+    *,
+    allow_missing: bool = False,
+) -> pd.DataFrame:
+    """Return the metrics (records.METRICS) of all jobs of one protocol × task × model.
+
+    `cell` names protocol, task and model; each job has method, pattern, k, seeds and the folder of
+    its run. Raises UserError for a run that is missing (unless `allow_missing`), incomplete or
+    contradicts itself. `fit` (records.FIT) tells which missing seeds never could run.
+    """
+    frames = []
+    for job in jobs:
+        key = {**cell, **{name: job[name] for name in ("method", "pattern", "k")}}
+        statuses = _statuses(job, fit, key, allow_missing)
+        frames.append(_blank_rows(statuses, sets, cell["task"]).assign(**key))
+        done = [seed for seed, status in statuses.items() if status == "ok"]
+        if done:
+            frames.append(_job_rows(job["folder"], done, sets, cell["task"]).assign(**key))
+    columns = records.METRICS.names
+    frames = [frame for frame in frames if len(frame)]
+    return (
+        pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    )
+
+
+def _statuses(job: dict, fit: pd.DataFrame | None, key: dict, allow_missing: bool) -> dict:
+    """Return seed -> 'ok', 'does not fit' or 'missing'."""
+    path = Path(job["folder"], "manifest.json")
+    if path.exists():
+        seeds = records.read_json(path).get("seeds", {})
+        absent = [seed for seed in job["seeds"] if str(seed) not in seeds]
+        if absent:
+            raise UserError(f"{path}: seed {absent[0]} is not in it; the run is incomplete")
+        return {seed: seeds[str(seed)]["status"] for seed in job["seeds"]}
+    if not allow_missing:
+        raise UserError(f"{path}: file not found; the run is incomplete")
+    unfit = unfit_seeds(fit, key)
+    return {seed: "does not fit" if seed in unfit else "missing" for seed in job["seeds"]}
+
+
+def unfit_seeds(fit: pd.DataFrame | None, key: dict) -> set[int]:
+    """Return the seeds of a cell that the fit table (records.FIT) rules out."""
+    if fit is None or fit.empty:
+        return set()
+    mask = fit["status"] == "does not fit"
+    for name in ("task", "model", "method", "pattern", "k"):
+        mask &= fit[name] == key[name]
+    return set(fit.loc[mask, "seed"].tolist())
+
+
+def _blank_rows(statuses: dict, sets: list[EvaluationSet], task: str) -> pd.DataFrame:
+    """Return one overall row per seed without result, selection and evaluation set."""
+    rows = [
+        {"seed": seed, "selection": selection, "evaluation_set": item.name, "status": status}
+        | {"majority": item.majority([])["majority"].iloc[0]}
+        for seed, status in statuses.items()
+        if status != "ok"
+        for selection in SELECTIONS
+        for item in sets
+    ]
+    frame = pd.DataFrame(
+        rows, columns=["seed", "selection", "evaluation_set", "status", "majority"]
+    )
+    frame["domain"] = np.where(frame["evaluation_set"] == task, "in", "out")
+    frame = frame.assign(epoch=0, n=0, correct=0, group=None, subset=None)
+    for name in ("accuracy", "vocabulary_accuracy", "mean_logprob"):
+        frame[name] = np.nan
+    return frame.assign(label=pd.array([pd.NA] * len(frame), dtype="Int8"))
+
+
+def _job_rows(folder: str, seeds: list[int], sets: list[EvaluationSet], task: str) -> pd.DataFrame:
+    """Return the metric rows of one run's finished seeds, without the cell's columns."""
+    curves = _read_curves(folder, seeds)
+    scored = curves[curves["evaluation_set"] != "train"]
+    check_curves(folder, scored, seeds, sets)
+    overall = _aggregate(scored, [])
+    kept = kept_epochs(overall[overall["evaluation_set"] == task])
+    check_predictions(folder, scored, kept, sets)
+    frames = []
+    for selection, column in zip(SELECTIONS, ("last", "best"), strict=True):
+        epochs = kept[column].rename("epoch").reset_index()
+        chosen = scored.merge(epochs, on=["seed", "epoch"])
+        frames += [_level_rows(chosen, level, sets, selection) for level in LEVELS]
+    frames.append(_level_rows(scored, [], sets, "each"))
+    frames.append(_train_rows(curves[curves["evaluation_set"] == "train"]))
+    rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    domain = np.where(rows["evaluation_set"] == task, "in", "out")
+    rows["domain"] = np.where(rows["evaluation_set"] == "train", "train", domain)
+    return rows.assign(status="ok")
+
+
+def _read_curves(folder: str, seeds: list[int]) -> pd.DataFrame:
+    """Return a run's curves with plain columns; '' stands for no group or subset."""
+    path = Path(folder, "curves.parquet")
+    curves = records.read_table(path)
+    surplus = set(curves["seed"]) ^ set(seeds)
+    if surplus:
+        raise UserError(f"{path}: seeds {sorted(surplus)} differ from its manifest; corrupt run")
+    for name in ("evaluation_set", "group", "subset"):
+        curves[name] = curves[name].astype(object).fillna("")
+    # Sums of log-probabilities, so that parts can be added up.
+    return curves.assign(logprob=curves["mean_logprob"] * curves["n"])
+
+
+def check_curves(folder: str, curves: pd.DataFrame, seeds: list, sets: list[EvaluationSet]) -> None:
+    """Raise UserError unless each seed's every epoch counts every part of every set once."""
+    path = Path(folder, "curves.parquet")
+    expected = pd.concat([item.parts.assign(evaluation_set=item.name) for item in sets])
+    keys = ["evaluation_set", "group", "subset", "label"]
+    found = curves[["seed", "epoch", *keys, "n"]].astype({"label": "int64"})
+    merged = found.merge(expected, on=keys, how="left", suffixes=("", "_rows"))
+    wrong = merged[merged["n"] != merged["n_rows"]]
+    if len(wrong):
+        row = wrong.iloc[0]
+        part = "/".join(str(row[name]) for name in keys if row[name] != "")
+        raise UserError(f"{path}: {row['n']} rows in part {part}, not as prepared; corrupt run")
+    sizes = found.groupby(["seed", "epoch"]).size()
+    twice = found.duplicated(["seed", "epoch", *keys]).any()
+    seen = set(sizes.index.get_level_values("seed"))
+    if twice or seen != set(seeds) or (sizes != len(expected)).any():
+        raise UserError(f"{path}: an epoch lacks or repeats an evaluation set; corrupt run")
+
+
+def kept_epochs(in_domain: pd.DataFrame) -> pd.DataFrame:
+    """Return per seed the `last` epoch and the `best` in-domain one (the earliest of equals)."""
+    ordered = in_domain.sort_values(["seed", "epoch"])
+    best = ordered.sort_values("correct", ascending=False, kind="stable").groupby("seed")["epoch"]
+    return pd.DataFrame({"last": ordered.groupby("seed")["epoch"].max(), "best": best.first()})
+
+
+def _aggregate(curves: pd.DataFrame, level: Sequence[str]) -> pd.DataFrame:
+    """Add up the parts of each evaluation set that agree in the columns of `level`."""
+    keys = ["seed", "epoch", "evaluation_set", *level]
+    return curves.groupby(keys, as_index=False, sort=False)[COUNTS].sum()
+
+
+def _level_rows(
+    curves: pd.DataFrame, level: list[str], sets: list[EvaluationSet], selection: str
+) -> pd.DataFrame:
+    """Return the metric rows at one level of breakdown."""
+    part = next((name for name in ("subset", "group") if name in level), None)
+    if part:  # Rows outside any part have no breakdown.
+        curves = curves[curves[part] != ""]
+    rows = _aggregate(curves, level)
+    majorities = [item.majority(level).assign(evaluation_set=item.name) for item in sets]
+    if "label" not in level:  # Within one label a majority baseline means nothing.
+        rows = rows.merge(pd.concat(majorities), on=["evaluation_set", *level], how="left")
+    return _finish(rows, selection)
+
+
+def _train_rows(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the training loss per epoch; accuracy on the shots is not recorded."""
+    rows = _finish(curves[["seed", "epoch", "evaluation_set", *COUNTS]].copy(), "each")
+    return rows.assign(accuracy=np.nan, vocabulary_accuracy=np.nan)
+
+
+def _finish(rows: pd.DataFrame, selection: str) -> pd.DataFrame:
+    """Turn counts into shares and add the columns that this level does not break down by."""
+    rows = rows.assign(
+        selection=selection,
+        accuracy=rows["correct"] / rows["n"],
+        vocabulary_accuracy=rows["correct_vocabulary"] / rows["n"],
+        mean_logprob=rows["logprob"] / rows["n"],
+    )
+    for name in ("group", "subset"):
+        values = rows[name].astype(object) if name in rows else pd.Series("", rows.index)
+        rows[name] = values.where(values != "", None)
+    rows["majority"] = rows.get("majority", np.nan)
+    label = rows["label"] if "label" in rows else pd.Series(pd.NA, rows.index)
+    rows["label"] = label.astype("Int8")
+    return rows.drop(columns=["correct_vocabulary", "logprob"])

@@ -1,0 +1,129 @@
+"""Check stored row predictions against the prepared rows and against a run's curves."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from . import records
+from .errors import UserError
+from .evaluation import EvaluationSet
+
+KEYS = ["seed", "epoch", "evaluation_set"]
+
+
+def check_predictions(
+    folder: str, curves: pd.DataFrame, kept: pd.DataFrame, sets: list[EvaluationSet]
+) -> None:
+    """Raise UserError unless the predictions of a run are complete and tell what its curves tell.
+
+    `kept` has, per seed, the epochs `last` and `best` whose predictions must be there; predictions
+    of further epochs are checked too. `curves` is as `metrics` reads them.
+    """
+    path = Path(folder, "predictions.parquet")
+    by_name = {item.name: item for item in sets}
+    wanted = {
+        (seed, epoch, name)
+        for column in ("last", "best")
+        for seed, epoch in kept[column].items()
+        for name in by_name
+    }
+    grouped = curves.groupby(KEYS)
+    known = {key: part for key, part in grouped}
+    for key, block in read_blocks(path):
+        if key not in known:
+            raise UserError(f"{path}: {_say(key)} is not in its curves; corrupt run")
+        counts = correct_by_part(block, by_name[key[2]], f"{path}: {_say(key)}")
+        if not np.array_equal(counts, _curve_counts(known[key], by_name[key[2]])):
+            raise UserError(
+                f"{path}: {_say(key)}: correct rows differ from its curves; corrupt run"
+            )
+        wanted.discard(key)
+    if wanted:
+        raise UserError(f"{path}: {_say(min(wanted))} has no predictions; incomplete run")
+
+
+def read_blocks(path: Path) -> Iterator[tuple[tuple[int, int, str], dict]]:
+    """Yield ((seed, epoch, set), {id, label, logprobs}) of a predictions file.
+
+    Blocks are ordered by seed and epoch; logprobs is a list of float32 arrays, one per label word.
+    """
+    words = _words(path)
+    table = records.read_table(path, [*KEYS, "id", "label", *words])
+    names = table["evaluation_set"].cat.categories
+    code = table["evaluation_set"].cat.codes.to_numpy().astype(np.int64)
+    seed, epoch = (table[name].to_numpy().astype(np.int64) for name in ("seed", "epoch"))
+    key = (seed << 40) + (epoch << 20) + code
+    columns = {name: table[name].to_numpy() for name in ("id", "label", *words)}
+    if np.any(key[1:] < key[:-1]):
+        order = np.argsort(key, kind="stable")
+        key, columns = key[order], {name: values[order] for name, values in columns.items()}
+    edges = [0, *(np.flatnonzero(np.diff(key)) + 1), len(key)]
+    for start, stop in pairwise(edges):
+        if start == stop:
+            return
+        head = int(key[start])
+        block = {name: columns[name][start:stop] for name in ("id", "label")}
+        block["logprobs"] = [columns[name][start:stop] for name in words]
+        yield (head >> 40, (head >> 20) & 0xFFFFF, names[head & 0xFFFFF]), block
+
+
+def predicted_labels(logprobs: list[np.ndarray], merge: tuple[int, ...]) -> np.ndarray:
+    """Return the most probable label of each row, mapped through `merge`; ties: the lowest."""
+    best = logprobs[0]
+    label = np.zeros(len(best), dtype=np.int64)
+    for i, values in enumerate(logprobs[1:], start=1):
+        better = values > best
+        label[better] = i
+        best = np.where(better, values, best)
+    return np.asarray(merge)[label]
+
+
+def correct_by_part(block: dict, item: EvaluationSet, where: str) -> np.ndarray:
+    """Return the number of correct rows in each of the set's parts, int [parts].
+
+    Raises UserError unless the block predicts every prepared row of the set exactly once, with
+    its gold label and a number for every label word.
+    """
+    order = slice(None)
+    if not np.array_equal(block["id"], item.sorted_ids):
+        order = np.argsort(block["id"], kind="stable")
+        if not np.array_equal(block["id"][order], item.sorted_ids):
+            raise UserError(
+                f"{where}: {len(block['id'])} predictions do not match the "
+                f"{len(item.sorted_ids)} prepared rows one to one; incomplete or corrupt run"
+            )
+    if len(block["logprobs"]) != len(item.merge):
+        raise UserError(f"{where}: {len(block['logprobs'])} label words, not {len(item.merge)}")
+    if not np.array_equal(block["label"][order], item.labels):
+        raise UserError(f"{where}: gold labels differ from the prepared rows; corrupt run")
+    if any(np.isnan(values).any() for values in block["logprobs"]):
+        raise UserError(f"{where}: a log-probability is not a number; corrupt run")
+    correct = predicted_labels(block["logprobs"], item.merge)[order] == item.labels
+    return np.bincount(item.part_of[correct], minlength=len(item.parts))
+
+
+def _curve_counts(curves: pd.DataFrame, item: EvaluationSet) -> np.ndarray:
+    """Return the curves' correct counts in the order of the set's parts."""
+    keys = ["group", "subset", "label"]
+    found = pd.MultiIndex.from_frame(curves[keys].astype({"label": "int64"}))
+    order = found.get_indexer(pd.MultiIndex.from_frame(item.parts[keys]))
+    return curves["correct"].to_numpy()[order]
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        names = pq.read_schema(path).names
+    except FileNotFoundError:
+        raise UserError(f"{path}: file not found; incomplete run") from None
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: not a readable Parquet file ({error}); corrupt run") from None
+    return [name for name in names if name.startswith("logprob_")]
+
+
+def _say(key: tuple) -> str:
+    return f"seed {key[0]}, epoch {key[1]}, set '{key[2]}'"

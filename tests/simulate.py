@@ -1,0 +1,271 @@
+"""A small but complete fake study with known effects, in the formats the pipeline stores.
+
+Two families of two sizes, two tasks with a HANS-like set (3 heuristics × 10 subcases), in-context
+learning and two ways of fine-tuning, five seeds. In it, on purpose: one run is missing
+(`MISSING`), one cell does not fit (`UNFIT`), and one seed of another does not (`PARTLY_UNFIT`).
+True accuracies are those of `accuracy_of`; what is drawn is which rows are correct.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from fewshot import records
+
+SEEDS = list(range(5))
+EPOCHS = 6
+MODELS = {
+    "opt-s": {"title": "OPT small", "family": "opt", "parameters": 125_000_000},
+    "opt-l": {"title": "OPT large", "family": "opt", "parameters": 1_300_000_000},
+    "pythia-s": {"title": "Pythia small", "family": "pythia", "parameters": 160_000_000},
+    "pythia-l": {"title": "Pythia large", "family": "pythia", "parameters": 1_400_000_000},
+}
+METHODS = {
+    "icl": {"title": "In-context learning", "family": "in_context", "head": "language-model"},
+    "ft": {"title": "Pattern-based fine-tuning", "family": "full", "head": "language-model"},
+    "lora": {"title": "LoRA", "family": "lora", "head": "language-model"},
+}
+TASKS = {
+    "nli": {"title": "NLI", "labels": ["entailment", "contradiction"]},
+    "rte": {"title": "RTE", "labels": ["entailment", "not_entailment"]},
+    "hans": {"title": "HANS-like", "labels": ["entailment", "non-entailment"]},
+}
+KS = {"icl": [0, 16, 32], "ft": [16, 32], "lora": [16, 32]}
+SIZES = {"nli": 120, "rte": 80}
+HEURISTICS = ("lexical_overlap", "subsequence", "constituent")
+MISSING = ("rte", "opt-s", "lora", 32)
+UNFIT = ("nli", "pythia-s", "icl", 32)
+PARTLY_UNFIT = ("nli", "pythia-l", "icl", 32, 3)
+CATALOG = {
+    "models": MODELS,
+    "methods": METHODS,
+    "patterns": {"minimal": {"title": "Minimal"}},
+    "tasks": TASKS,
+    "main": {"k": 16, "selection": "last"},
+}
+
+
+def accuracy_of(model: str, method: str, k: int, evaluation: str, label: int) -> float:
+    """Return the true accuracy of the last epoch; out of domain everything favours label 0."""
+    size = 0.12 if model.endswith("-l") else 0.0
+    shots = {0: 0.0, 16: 0.10, 32: 0.15}[k]
+    gain = {"icl": 0.0, "ft": 0.15, "lora": 0.15}[method] if k else 0.0
+    if evaluation == "hans":
+        bias = 0.35 if method == "icl" else 0.25
+        return 0.5 + (gain + size) / 3 + (bias if label == 0 else -bias)
+    return 0.52 + size + shots + gain
+
+
+def prepared(task: str) -> pd.DataFrame:
+    """Return the validation rows of a task in records.ROWS."""
+    if task != "hans":
+        n = SIZES[task]
+        frame = pd.DataFrame({"label": np.arange(n) % 2, "group": None, "subset": None})
+    else:
+        frame = pd.DataFrame(
+            [
+                {"group": name, "subset": f"{name[0]}{'en'[label]}_case_{i}", "label": label}
+                for name in HEURISTICS
+                for label in (0, 1)
+                for i in range(5)
+                for _ in range(8)
+            ]
+        )
+    frame["id"] = np.arange(len(frame)) * 3 + 7
+    frame["cluster"] = frame["subset"]
+    return frame.assign(text_a="a", text_b="b").astype({"label": "int8"})
+
+
+def write_prepared(folder: Path) -> None:
+    """Write the prepared rows of every task and the manifests of sources and models."""
+    for task in TASKS:
+        path = folder / f"results/data/{task}/validation.parquet"
+        records.write_table(path, prepared(task), records.ROWS)
+        files = {"validation": {"path": "x.parquet", "sha256": "ab" * 32, "bytes": 10}}
+        manifest = {"source": task, "kind": "synthetic", "revision": "1", "files": files}
+        records.write_json(folder / f"results/raw/{task}/manifest.json", manifest)
+    for model in MODELS:
+        files = {"model.safetensors": {"sha256": "cd" * 32, "bytes": 10}}
+        manifest = {"model": model, "kind": "local", "revision": "", "path": "m", "files": files}
+        records.write_json(folder / f"results/models/{model}/manifest.json", manifest)
+
+
+def pairs(seeds: tuple[int, ...] | list[int] = tuple(SEEDS)) -> list[dict]:
+    """Return, per task and model, the sets and jobs as the rules pass them."""
+    return [
+        {
+            "protocol": "fair",
+            "task": task,
+            "model": model,
+            "evaluation": [{"set": name, "merge": [0, 1]} for name in (task, "hans")],
+            "jobs": [_job(task, model, method, k, seeds) for method in METHODS for k in KS[method]],
+        }
+        for task in SIZES
+        for model in MODELS
+    ]
+
+
+def _job(task: str, model: str, method: str, k: int, seeds) -> dict:
+    chunk = list(seeds) if k else [0]
+    name = f"{task}/{model}/{method}/minimal/k{k}/seeds{chunk[0]}-{chunk[-1]}"
+    folder = f"results/runs/fair/{name}"
+    return {"method": method, "pattern": "minimal", "k": k, "seeds": chunk, "folder": folder}
+
+
+def write_study(folder: str | Path) -> None:
+    """Write the whole study below `folder`, the project's root."""
+    folder = Path(folder)
+    write_prepared(folder)
+    for pair in pairs():
+        fit = [fit_row(pair, job, seed) for job in pair["jobs"] for seed in job["seeds"]]
+        path = folder / f"results/fit/sim/{pair['task']}/{pair['model']}.parquet"
+        records.write_table(path, pd.DataFrame(fit), records.FIT)
+        for job in pair["jobs"]:
+            if (pair["task"], pair["model"], job["method"], job["k"]) == MISSING:
+                log = folder / "results/logs/runs" / f"{job['folder'][len('results/runs/') :]}.log"
+                log.parent.mkdir(parents=True, exist_ok=True)
+                log.write_text("INFO started\nERROR step 12: the loss is not a number\n")
+            else:
+                write_run(folder, pair, job)
+
+
+def fit_row(pair: dict, job: dict, seed: int) -> dict:
+    """Return the row of records.FIT for one cell and seed."""
+    unfit = not fits(pair, job, seed)
+    return {
+        **cell_of(pair, job, seed),
+        "context_tokens": 1100 if unfit else 40 * job["k"],
+        "longest_tokens": 1150 if unfit else 40 * job["k"] + 50,
+        "longest_row": f"{pair['task']}/7",
+        "window": 1024,
+        "status": "does not fit" if unfit else "ok",
+    }
+
+
+def fits(pair: dict, job: dict, seed: int) -> bool:
+    """Return whether the context of this cell and seed is simulated as fitting."""
+    key = (pair["task"], pair["model"], job["method"], job["k"])
+    return key != UNFIT and (*key, seed) != PARTLY_UNFIT
+
+
+def cell_of(pair: dict, job: dict, seed: int) -> dict:
+    """Return the cell's columns of one seed."""
+    cell = {name: pair[name] for name in ("protocol", "task", "model")}
+    return cell | {name: job[name] for name in ("method", "pattern", "k")} | {"seed": seed}
+
+
+def write_run(folder: Path, pair: dict, job: dict, epochs: int = EPOCHS) -> None:
+    """Write predictions, curves and manifest of one run."""
+    seeds = [seed for seed in job["seeds"] if fits(pair, job, seed)]
+    curves, predictions = [], []
+    for seed in seeds:
+        new_curves, new_predictions = simulate_seed(cell_of(pair, job, seed), epochs)
+        curves.append(new_curves)
+        predictions.append(new_predictions)
+    run = folder / job["folder"]
+    empty = [pd.DataFrame(columns=records.CURVES.names)]
+    records.write_table(run / "curves.parquet", pd.concat(curves or empty), records.CURVES)
+    schema = records.predictions_schema(2)
+    empty = [pd.DataFrame(columns=schema.names)]
+    records.write_table(run / "predictions.parquet", pd.concat(predictions or empty), schema)
+    records.write_json(run / "manifest.json", manifest(pair, job))
+
+
+def simulate_seed(cell: dict, epochs: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return curves and predictions of one seed: epoch 0 in context, 1, 2, … fine-tuned."""
+    trained = cell["method"] != "icl"
+    names = "/".join(str(cell[name]) for name in ("task", "model", "method", "k", "seed"))
+    rng = np.random.default_rng(list(names.encode()))
+    steps = range(1, epochs + 1) if trained else [0]
+    scored = {
+        (epoch, name): scored_rows(cell, epoch / epochs if trained else 1, name, rng)
+        for epoch in steps
+        for name in (cell["task"], "hans")
+    }
+    own = {step: scored[step, cell["task"]]["correct"].sum() for step in steps}
+    kept = {max(steps), max(steps, key=lambda step: (own[step], -step))}
+    curves = [curve(cell, key, rows) for key, rows in scored.items()]
+    if trained:
+        curves.append(train_loss(cell, steps))
+    predictions = [
+        rows.drop(columns=["group", "subset", "correct"]).assign(
+            **cell, epoch=key[0], evaluation_set=key[1], logsumexp=1.0, argmax_is_label=True
+        )
+        for key, rows in scored.items()
+        if key[0] in kept
+    ]
+    return pd.concat(curves, ignore_index=True), pd.concat(predictions, ignore_index=True)
+
+
+def scored_rows(cell: dict, progress: float, name: str, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the set's rows with log-probabilities; `progress` in (0, 1] scales what is learnt."""
+    rows = prepared(name)[["id", "label", "group", "subset"]].copy()
+    final = [accuracy_of(cell["model"], cell["method"], cell["k"], name, i) for i in (0, 1)]
+    noise = rng.normal(0, 0.02) if cell["k"] else 0
+    p = 0.5 + (np.array(final) - 0.5) * np.sqrt(progress) + noise
+    rows["correct"] = rng.random(len(rows)) < p[rows["label"]]
+    predicted = np.where(rows["correct"], rows["label"], 1 - rows["label"])
+    sure = rng.uniform(0.5, 0.95, len(rows))
+    rows["logprob_0"] = np.log(np.where(predicted == 0, sure, 1 - sure)).astype("float32")
+    rows["logprob_1"] = np.log(np.where(predicted == 1, sure, 1 - sure)).astype("float32")
+    return rows
+
+
+def curve(cell: dict, key: tuple[int, str], rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the curve rows (records.CURVES) of one epoch and evaluation set."""
+    gold = np.where(rows["label"] == 0, rows["logprob_0"], rows["logprob_1"])
+    by = ["group", "subset", "label"]
+    grouped = rows.assign(gold=gold).groupby(by, dropna=False)
+    frame = grouped.agg(
+        n=("id", "size"), correct=("correct", "sum"), mean_logprob=("gold", "mean")
+    ).reset_index()
+    return frame.assign(
+        **cell, epoch=key[0], evaluation_set=key[1], correct_vocabulary=frame["correct"]
+    )
+
+
+def train_loss(cell: dict, steps) -> pd.DataFrame:
+    """Return the 'train' rows: a loss that halves with every epoch."""
+    frame = pd.DataFrame({"epoch": list(steps)})
+    frame["mean_logprob"] = -3.0 / 2.0 ** frame["epoch"]
+    frame["label"] = pd.array([pd.NA] * len(frame), dtype="Int8")
+    return frame.assign(
+        **cell,
+        evaluation_set="train",
+        group=None,
+        subset=None,
+        n=cell["k"],
+        correct=0,
+        correct_vocabulary=0,
+    )
+
+
+def manifest(pair: dict, job: dict) -> dict:
+    """Return a run's manifest with made-up costs."""
+    trained = job["method"] != "icl"
+    total = MODELS[pair["model"]]["parameters"]
+    seconds = {"load": 2.0, "train": 60.0 if trained else 0.0, "score": 30.0}
+    share = {"icl": 0, "ft": 1, "lora": 0.002}[job["method"]]
+    return {
+        **{name: pair[name] for name in ("protocol", "task", "model")},
+        **{name: job[name] for name in ("method", "pattern", "k")},
+        "seeds": {
+            str(seed): {"status": "ok", "seconds": seconds}
+            if fits(pair, job, seed)
+            else {"status": "does not fit"}
+            for seed in job["seeds"]
+        },
+        "settings": {"family": METHODS[job["method"]]["family"]},
+        "code": "0123456789abcdef",
+        "packages": {"torch": "2.13.0", "transformers": "5.0"},
+        "python": "3.11.7",
+        "device": "cpu",
+        "threads": 1,
+        "world_size": 1,
+        "dtype": "float32",
+        "checksums": {"model": "cd" * 8, "data": {}, "shots": {}},
+        "parameters": {"total": total, "trainable": int(total * share), "modules": []},
+        "peak_memory_mib": 512.0 + total / 1e6,
+        "seconds": {name: value * len(job["seeds"]) for name, value in seconds.items()},
+        "versions": {},
+    }

@@ -1,0 +1,103 @@
+"""Intervals and tests against scipy and against values worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from fewshot import stats
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as reference
+
+A = [0.61, 0.58, 0.66, 0.70, 0.55]
+B = [0.52, 0.57, 0.54, 0.66, 0.50]
+
+
+def test_mean_interval_of_three_values_is_the_one_worked_out_by_hand():
+    # mean 2, sd 1, t(0.975, 2) = 4.302653: half width 4.302653 / sqrt(3) = 2.484138
+    found = stats.mean_interval([1.0, 2.0, 3.0])
+    assert found.mean == 2
+    assert found.low == pytest.approx(2 - 2.484138, abs=1e-6)
+    assert found.high == pytest.approx(2 + 2.484138, abs=1e-6)
+    assert found.n == 3
+
+
+def test_mean_interval_agrees_with_scipy():
+    low, high = reference.t.interval(0.9, 4, loc=np.mean(A), scale=reference.sem(A))
+    found = stats.mean_interval(A, 0.9)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_one_value_has_no_interval():
+    found = stats.mean_interval([0.5])
+    assert found.mean == 0.5
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def test_no_values_have_no_mean():
+    with pytest.raises(ValueError, match="no values"):
+        stats.mean_interval([])
+
+
+def test_bounds_cut_the_interval():
+    found = stats.mean_interval([0.99, 0.90, 1.0], bounds=(0, 1))
+    assert found.high == 1
+    assert 0.8 < found.low < 0.9
+
+
+def test_t_interval_takes_arrays():
+    low, high = stats.t_interval(np.array([2.0, 5.0]), np.array([1.0, np.nan]), np.array([3, 1]))
+    assert low[0] == pytest.approx(-0.484138, abs=1e-6)
+    assert np.isnan(low[1])
+    assert np.isnan(high[1])
+
+
+def test_wilson_interval_agrees_with_scipy_and_handles_the_ends():
+    for correct, n in ((7, 20), (0, 10), (10, 10), (277, 300)):
+        expected = reference.binomtest(correct, n).proportion_ci(method="wilson")
+        low, high = stats.wilson_interval(correct, n)
+        assert (float(low), float(high)) == (
+            pytest.approx(expected.low, abs=1e-12),
+            pytest.approx(expected.high, abs=1e-12),
+        )
+    assert np.isnan(stats.wilson_interval(0, 0)[0])
+
+
+def test_paired_difference_agrees_with_scipy():
+    expected = reference.ttest_rel(A, B)
+    found = stats.paired_difference(A, B)
+    assert found.t == pytest.approx(expected.statistic)
+    assert found.p == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval()
+    assert found.difference.low == pytest.approx(interval.low)
+    assert found.difference.high == pytest.approx(interval.high)
+
+
+def test_welch_agrees_with_scipy():
+    expected = reference.ttest_ind(A, B[:4], equal_var=False)
+    found = stats.welch_test(A, B[:4])
+    assert (found.t, found.p) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
+    assert found.df == pytest.approx(expected.df)
+    assert found.difference.low == pytest.approx(expected.confidence_interval().low)
+
+
+def test_differences_without_spread_are_certain():
+    same = stats.paired_difference([0.5, 0.6], [0.5, 0.6])
+    assert (same.t, same.p) == (0, 1)
+    apart = stats.welch_test([0.6, 0.6], [0.5, 0.5])
+    assert apart.t == np.inf
+    assert apart.p == 0
+
+
+def test_tests_refuse_too_few_values():
+    with pytest.raises(ValueError, match="same seeds"):
+        stats.paired_difference(A, B[:4])
+    with pytest.raises(ValueError, match="two values"):
+        stats.welch_test([0.5], B)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=12))
+def test_an_interval_holds_its_mean_and_grows_with_confidence(values):
+    narrow, wide = stats.mean_interval(values, 0.8), stats.mean_interval(values, 0.99)
+    assert wide.low <= narrow.low <= narrow.mean <= narrow.high <= wide.high
