@@ -1,0 +1,26 @@
+"""Fixtures that several tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hub_server import HubServer
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder with real slices of MNLI, RTE and HANS; skip where there is none."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("FAIRSHOT_TEST_DATA", default))
+    if not (folder / "rte_train.jsonl").is_file():
+        pytest.skip(f"no real rows in {folder}; set FAIRSHOT_TEST_DATA to their folder")
+    return folder
+
+
+@pytest.fixture
+def hub_server(monkeypatch):
+    """Return a loopback Hub without repositories; its clients do not wait between attempts."""
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with HubServer() as server:
+        monkeypatch.setattr("time.sleep", server.waits.append)
+        yield server

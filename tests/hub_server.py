@@ -1,0 +1,163 @@
+"""A stand-in for the Hugging Face Hub on the loopback interface, with faults to order.
+
+It answers what the real client asks: repository information with checksums
+(`/api/{type}s/{id}/revision/{revision}`) and files (`…/resolve/{revision}/{path}`, HEAD and GET
+with Range).
+"""
+
+import hashlib
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass
+class Repo:
+    """One repository: `files` at `commit`, which `refs` (branches, tags) point to."""
+
+    commit: str
+    files: dict[str, bytes]
+    refs: tuple[str, ...] = ("main",)
+    lfs: tuple[str, ...] = ()
+
+    def has(self, revision: str) -> bool:
+        return revision == self.commit or revision in self.refs
+
+
+@dataclass
+class Fault:
+    """What goes wrong with the next `times` answers about `name` ("info": repository lookups).
+
+    One of: `status` instead of the answer; `cut` the body after so many bytes; `flip` its first
+    byte; `body` in its place.
+    """
+
+    name: str
+    times: int = 1
+    status: int = 0
+    cut: int = 0
+    flip: bool = False
+    body: bytes = b""
+
+
+@dataclass
+class HubServer:
+    """Start with `with HubServer() as server`; `server.url` is the endpoint."""
+
+    repos: dict[str, Repo] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    token: str | None = None
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+
+    def __enter__(self) -> "HubServer":
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.httpd.daemon_threads = True
+        self.thread = threading.Thread(
+            target=self.httpd.serve_forever, kwargs={"poll_interval": 0.01}
+        )
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.httpd.shutdown()
+        self.httpd.server_close()
+        self.thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.httpd.server_address[1]}"
+
+    def gets(self, name: str) -> list[dict[str, str]]:
+        """Return the headers of all GET requests for a file."""
+        return [
+            headers
+            for method, path, headers in self.requests
+            if method == "GET" and path.endswith(f"/{name}")
+        ]
+
+    def fault(self, name: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.name == name and fault.times:
+                fault.times -= 1
+                return fault
+        return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: HubServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.hub.requests.append((self.command, path, dict(self.headers)))
+        if self.hub.token and self.headers["Authorization"] != f"Bearer {self.hub.token}":
+            return self._send(401, b"", {"X-Error-Message": "Invalid username or password."})
+        for key, repo in self.hub.repos.items():
+            info, resolve = f"/api/{key}/revision/", f"/{key.removeprefix('models/')}/resolve/"
+            if path.startswith(info):
+                return self._info(repo, path.removeprefix(info))
+            if path.startswith(resolve):
+                revision, _, name = path.removeprefix(resolve).partition("/")
+                return self._file(repo, revision, name)
+        return self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
+
+    def _info(self, repo: Repo, revision: str) -> None:
+        fault = self.hub.fault("info")
+        if fault:
+            return self._send(fault.status or 200, fault.body, {})
+        if not repo.has(revision):
+            return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        siblings = []
+        for name, body in repo.files.items():
+            entry = {"rfilename": name, "size": len(body), "blobId": git_blob(body)}
+            if name in repo.lfs:
+                digest = hashlib.sha256(body).hexdigest()
+                entry["lfs"] = {"size": len(body), "sha256": digest, "pointerSize": 134}
+            siblings.append(entry)
+        answer = {"id": "any/repo", "sha": repo.commit, "siblings": siblings}
+        return self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
+    def _file(self, repo: Repo, revision: str, name: str) -> None:
+        if not repo.has(revision) or name not in repo.files:
+            return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+        body = repo.files[name]
+        headers = {"ETag": f'"{git_blob(body)}"', "X-Repo-Commit": repo.commit}
+        fault = self.hub.fault(name) if self.command == "GET" else None
+        if fault and fault.status:
+            return self._send(fault.status, b"", {})
+        if fault and fault.flip:
+            body = bytes([body[0] ^ 1]) + body[1:]
+        status, first = 200, 0
+        if self.headers["Range"]:
+            first = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
+            status = 206
+        return self._send(status, body[first:], headers, fault.cut if fault else 0)
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str], cut: int = 0) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body[:cut] if cut else body)
+        if cut:
+            self.close_connection = True
+
+
+def git_blob(body: bytes) -> str:
+    """Return the id that git gives to a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()

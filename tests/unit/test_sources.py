@@ -1,0 +1,284 @@
+"""Raw rows of the three kinds; downloads from a loopback Hub through the real client."""
+
+import hashlib
+import logging
+import shutil
+
+import httpx2
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from fewshot import sources
+from fewshot.errors import UserError
+from fewshot.records import write_json
+from hub_server import Fault, Repo
+
+COMMIT = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+BODY = bytes(range(256)) * 40
+SMALL = b"a small file\n"
+SOURCE = {
+    "hub": "nyu-mll/glue",
+    "revision": COMMIT,
+    "files": {"train": "rte/train.parquet", "validation": "rte/validation.parquet"},
+}
+KEY = "datasets/nyu-mll/glue"
+
+
+@pytest.fixture
+def server(hub_server, monkeypatch):
+    files = {"rte/train.parquet": BODY, "rte/validation.parquet": SMALL, "unused": b"x"}
+    hub_server.repos[KEY] = Repo(COMMIT, files, lfs=("rte/train.parquet",))
+    # The client writes whole chunks of 10 MB; small ones let a cut download leave something.
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1024)
+    return hub_server
+
+
+def fetch(server, folder, **changes):
+    return sources.fetch({**SOURCE, **changes}, folder, "rte", endpoint=server.url)
+
+
+def test_hub_files_arrive_with_a_manifest_of_their_checksums(server, tmp_path):
+    manifest = fetch(server, tmp_path)
+    assert manifest == {
+        "source": "rte",
+        "kind": "hub",
+        "revision": COMMIT,
+        "files": {
+            "train": {
+                "path": "rte/train.parquet",
+                "sha256": hashlib.sha256(BODY).hexdigest(),
+                "bytes": 10240,
+            },
+            "validation": {
+                "path": "rte/validation.parquet",
+                "sha256": hashlib.sha256(SMALL).hexdigest(),
+                "bytes": 13,
+            },
+        },
+    }
+    assert (tmp_path / "rte/train.parquet").read_bytes() == BODY
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "rte",
+        "train.parquet",
+        "validation.parquet",
+    ], "nothing else was downloaded, no partial file is left"
+
+
+def test_intact_files_are_not_downloaded_again(server, tmp_path):
+    fetch(server, tmp_path)
+    (tmp_path / "rte/validation.parquet").write_bytes(b"a smaLL file\n")
+    fetch(server, tmp_path)
+    assert len(server.gets("rte/train.parquet")) == 1
+    assert len(server.gets("rte/validation.parquet")) == 2, "the damaged one is replaced"
+    assert (tmp_path / "rte/validation.parquet").read_bytes() == SMALL
+
+
+@pytest.mark.parametrize("name", ["info", "rte/train.parquet"])
+def test_a_busy_hub_is_asked_again_ever_later(server, tmp_path, name):
+    server.faults = [Fault(name, times=3, status=503)]
+    fetch(server, tmp_path)
+    assert server.waits == [1, 2, 4]
+
+
+def test_a_hub_that_stays_busy_ends_in_one_line(server, tmp_path):
+    server.faults = [Fault("rte/train.parquet", times=99, status=503)]
+    with pytest.raises(UserError) as error:
+        fetch(server, tmp_path)
+    assert str(error.value) == (
+        f"source 'rte': dataset nyu-mll/glue at revision {COMMIT}: "
+        "file 'rte/train.parquet': HTTP 503 (6 attempts)"
+    )
+    assert server.waits == [1, 2, 4, 8, 16]
+
+
+def test_a_dropped_connection_resumes_where_it_broke(server, tmp_path):
+    server.faults = [Fault("rte/train.parquet", cut=5000)]
+    fetch(server, tmp_path)
+    ranges = [headers.get("Range") for headers in server.gets("rte/train.parquet")]
+    assert ranges == [None, "bytes=4096-"]
+    assert (tmp_path / "rte/train.parquet").read_bytes() == BODY
+
+
+def test_a_later_run_resumes_what_an_earlier_one_left(server, tmp_path):
+    server.faults = [Fault("rte/train.parquet", cut=5000)]
+    server.faults += [Fault("rte/train.parquet", times=99, status=503)]
+    with pytest.raises(UserError):
+        fetch(server, tmp_path)
+    assert not (tmp_path / "rte/train.parquet").exists()
+    server.faults, server.requests = [], []
+    fetch(server, tmp_path)
+    assert server.gets("rte/train.parquet")[0]["Range"] == "bytes=4096-"
+    assert (tmp_path / "rte/train.parquet").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("name", ["rte/train.parquet", "rte/validation.parquet"])
+def test_damaged_bytes_of_the_right_length_are_noticed(server, tmp_path, name):
+    server.faults = [Fault(name, flip=True)]
+    fetch(server, tmp_path)
+    assert len(server.gets(name)) == 2
+    assert (tmp_path / name).read_bytes() == server.repos[KEY].files[name]
+
+
+def test_bytes_damaged_twice_are_an_error_and_leave_no_file(server, tmp_path):
+    server.faults = [Fault("rte/train.parquet", times=2, flip=True)]
+    with pytest.raises(UserError, match=r"file 'rte/train.parquet' arrived damaged twice"):
+        fetch(server, tmp_path)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_branch_is_resolved_and_the_commit_recorded(server, tmp_path, caplog):
+    server.repos[KEY].refs = ("refs/convert/parquet",)
+    manifest = fetch(server, tmp_path, revision="refs/convert/parquet")
+    assert manifest["revision"] == COMMIT
+    assert f"refs/convert/parquet is not a commit; using {COMMIT}" in caplog.text
+    assert all(COMMIT in path for _, path, _ in server.requests if "/resolve/" in path)
+
+
+def test_unknown_file_repository_and_revision_are_named(server, tmp_path):
+    with pytest.raises(UserError, match=r"unknown file 'rte/trian.parquet'; did you mean 'rte/tra"):
+        fetch(server, tmp_path, files={"train": "rte/trian.parquet"})
+    with pytest.raises(UserError, match=r"dataset no/repo at .*: HTTP 404, RepositoryNotFound$"):
+        fetch(server, tmp_path, hub="no/repo")
+    with pytest.raises(UserError, match=r"revision v2: HTTP 404, RevisionNotFound$"):
+        fetch(server, tmp_path, revision="v2")
+    assert server.waits == [], "none of these is tried again"
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"hub": "a/b/c"}, "HFValidationError"),
+        ({"files": {"train": "../outside"}}, "would lie outside its folder"),
+    ],
+)
+def test_impossible_names_are_refused(server, tmp_path, changes, cause):
+    server.repos[KEY].files["../outside"] = b"x"
+    with pytest.raises(UserError, match=cause):
+        fetch(server, tmp_path, **changes)
+
+
+@pytest.mark.parametrize("body", [b"<html>log in first</html>", b"[]", b"{}", b'{"id": "x"}'])
+def test_an_answer_that_is_not_the_hubs_is_one_line(server, tmp_path, body):
+    server.faults = [Fault("info", body=body)]
+    with pytest.raises(UserError) as error:
+        fetch(server, tmp_path)
+    assert str(error.value).startswith("source 'rte': dataset nyu-mll/glue at revision bcdc")
+    assert "\n" not in str(error.value)
+
+
+def test_no_network_is_one_line(server, tmp_path):
+    server.__exit__()
+    with pytest.raises(UserError, match=r"ConnectError: .*refused.* \(6 attempts\)"):
+        fetch(server, tmp_path)
+
+
+def test_connection_reset_while_reading_is_retried(server, tmp_path, monkeypatch):
+    calls = []
+    real = sources.hub.http_get
+
+    def flaky(*args, **kwargs):
+        calls.append(args[0])
+        if len(calls) == 1:
+            raise httpx2.ReadError("connection reset by peer")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(sources.hub, "http_get", flaky)
+    fetch(server, tmp_path)
+    assert len(calls) == 3
+
+
+def test_a_full_disk_is_found_before_the_download(server, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=10000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match=r"needs 0.00 GB in .*, where 0.00 GB are free"):
+        fetch(server, tmp_path)
+    assert not server.gets("rte/train.parquet")
+
+
+def test_a_disk_that_fills_up_is_not_tried_again(server, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sources.hub, "http_get", full)
+    with pytest.raises(UserError, match=r"OSError: \[Errno 28\] No space left on device"):
+        fetch(server, tmp_path)
+    assert server.waits == []
+
+
+def test_the_token_comes_from_the_environment_and_stays_out_of_logs(
+    server, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO)
+    server.token = "hf_secretsecret"
+    with pytest.raises(UserError, match=r"HTTP 401.*set HF_TOKEN"):
+        fetch(server, tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(UserError, match=r"HTTP 401") as error:
+        fetch(server, tmp_path)
+    assert "hf_wrong" not in str(error.value)
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+    server.faults = [Fault("rte/train.parquet", status=503)]
+    assert fetch(server, tmp_path)["revision"] == COMMIT
+    assert caplog.text
+    assert "hf_secret" not in caplog.text
+    monkeypatch.setenv("HF_TOKEN", "hf_secret secret")
+    with pytest.raises(UserError, match=r"HF_TOKEN holds blanks") as error:
+        fetch(server, tmp_path)
+    assert "hf_secret" not in str(error.value)
+
+
+def test_local_files_stay_where_they_are(tmp_path):
+    path = tmp_path / "rows.tsv"
+    path.write_bytes(b"abc")
+    manifest = sources.fetch({"local": {"train": str(path)}}, tmp_path / "raw", "mine")
+    assert manifest == {
+        "source": "mine",
+        "kind": "local",
+        "revision": None,
+        "files": {
+            "train": {
+                "path": str(path),
+                # echo -n abc | sha256sum
+                "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+                "bytes": 3,
+            }
+        },
+    }
+
+
+def test_a_missing_local_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"source 'mine': split 'dev': nowhere.tsv is not a file"):
+        sources.fetch({"local": {"dev": "nowhere.tsv"}}, tmp_path, "mine")
+
+
+def test_synthetic_rows_are_made_again_with_the_same_bytes(tmp_path, monkeypatch):
+    calls = []
+
+    def generate(kind, split, size, seed):
+        calls.append((kind, split, size, seed))
+        return pd.DataFrame({"idx": range(size), "premise": ["p"] * size, "label": [0] * size})
+
+    monkeypatch.setattr(sources, "generate", generate)
+    source = {"synthetic": "rte-like", "sizes": {"train": 3, "validation": 2}, "seed": 7}
+    first = sources.fetch(source, tmp_path / "a", "s")
+    assert sources.fetch(source, tmp_path / "b", "s") == first
+    assert calls[:2] == [("rte-like", "train", 3, 7), ("rte-like", "validation", 2, 7)]
+    assert first["kind"] == "synthetic"
+    assert pq.read_table(tmp_path / "a" / first["files"]["train"]["path"]).num_rows == 3
+
+
+def test_raw_file_is_the_one_that_was_fetched(tmp_path):
+    path = tmp_path / "rows.tsv"
+    path.write_bytes(b"abc")
+    manifest = tmp_path / "raw" / "manifest.json"
+    content = sources.fetch({"local": {"train": str(path)}}, manifest.parent, "mine")
+    write_json(manifest, content)
+    assert sources.raw_file(manifest, "train") == path
+    with pytest.raises(UserError, match=r"unknown raw split 'trian'; did you mean 'train'"):
+        sources.raw_file(manifest, "trian")
+    path.write_bytes(b"abd")
+    with pytest.raises(UserError, match=r"split 'train': .*rows.tsv changed since it was fetched"):
+        sources.raw_file(manifest, "train")
+    path.unlink()
+    with pytest.raises(UserError, match=r"is gone"):
+        sources.raw_file(manifest, "train")
