@@ -1,0 +1,180 @@
+"""Attention over a prefix that all rows of a batch share, without a copy of it per row.
+
+Softmax attention over the union of two sets of keys is the mean of the attentions over either,
+weighted by their normalisers: with (o1, l1) and (o2, l2) the outputs and log-sum-exps of prefix
+and own tokens, the whole is o2 + sigmoid(l1 - l2) (o1 - o2). So the queries of all rows meet the
+prefix in one large product, and each row meets its own tokens causally.
+
+The function is entered into transformers' registry of attention functions, which serves every
+architecture that supports it; no model class is copied. Cascade inference in FlashInfer and
+Hydragen (Juravsky et al. 2024) decompose attention in the same way.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+NAME = "fairshot_prefix"
+QUERIES = 1024
+"""Queries whose scores are held at once where no fused kernel serves."""
+# What architectures pass along that changes nothing about causal attention.
+_HARMLESS = {
+    "cache_position",
+    "cu_seq_lens_k",
+    "cu_seq_lens_q",
+    "is_causal",
+    "max_length_k",
+    "max_length_q",
+    "output_attentions",
+    "output_hidden_states",
+    "position_embeddings",
+    "position_ids",
+    "return_dict",
+    "use_cache",
+}
+
+
+class Unroutable(Exception):
+    """The architecture's attention is more than causal attention over all tokens."""
+
+
+@dataclass
+class SharedPrefix:
+    """Keys and values [1, heads, tokens, width] of each layer; filled while `encoding`."""
+
+    encoding: bool = True
+    layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+
+@contextmanager
+def routed(model: nn.Module) -> Iterator[None]:
+    """Let the model's attention go through `prefix_attention`, and undo that at the end.
+
+    Inside, call the backbone with `shared_prefix=SharedPrefix()`.
+    """
+    ALL_ATTENTION_FUNCTIONS.register(NAME, prefix_attention)
+    configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    configs = {
+        key: config for key, config in configs.items() if hasattr(config, "_attn_implementation")
+    }
+    before = {key: config._attn_implementation for key, config in configs.items()}
+    try:
+        # A name that the registry of masks does not know means that the model builds none.
+        for config in configs.values():
+            config._attn_implementation = NAME
+        yield
+    finally:
+        for key, config in configs.items():
+            config._attn_implementation = before[key]
+
+
+def prefix_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    shared_prefix: SharedPrefix | None = None,
+    **extra: object,
+) -> tuple[torch.Tensor, None]:
+    """Attend causally to `shared_prefix` and own tokens; the signature is transformers'.
+
+    Shapes: query [rows, heads, tokens, width], key and value with as many heads or fewer; the
+    output is [rows, tokens, heads, width]. Raises Unroutable for what this does not cover.
+    """
+    if shared_prefix is None or attention_mask is not None or dropout:
+        raise Unroutable("its attention is called with a mask, dropout or without its prefix")
+    held = 0 if shared_prefix.encoding else shared_prefix.layers[module.layer_idx][0].shape[2]
+    _check_extra(extra, held + query.shape[2])
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if shared_prefix.encoding:
+        shared_prefix.layers[module.layer_idx] = (key.contiguous(), value.contiguous())
+    output, own = attend(query, *_repeat(query, key, value), True, scale)
+    if not shared_prefix.encoding:
+        held_key, held_value = shared_prefix.layers[module.layer_idx]
+        folded = _fold(query, held_key.shape[1])
+        far_output, far = attend(folded, held_key, held_value, False, scale)
+        far_output = _unfold(far_output, query.shape)
+        far = _unfold(far[..., None], (*query.shape[:3], 1))
+        weight = torch.sigmoid(far - own[..., None])
+        output = torch.lerp(output.float(), far_output.float(), weight).to(query.dtype)
+    return output.transpose(1, 2).contiguous(), None
+
+
+def _check_extra(extra: dict[str, object], tokens: int) -> None:
+    window = extra.pop("sliding_window", None)
+    if window is not None and window < tokens:
+        raise Unroutable(f"it attends to {window} tokens only")
+    for name, value in extra.items():
+        if value is not None and name not in _HARMLESS:
+            raise Unroutable(f"its attention takes '{name}'")
+
+
+def _repeat(query: torch.Tensor, *tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Repeat the heads of grouped-query attention; these are a row's own few tokens."""
+    groups = query.shape[1] // tensors[0].shape[1]
+    return [t if groups == 1 else t.repeat_interleave(groups, dim=1) for t in tensors]
+
+
+def _fold(query: torch.Tensor, heads: int) -> torch.Tensor:
+    """Turn queries of all rows (and of a group's heads) into one row: [1, heads, many, width]."""
+    rows, all_heads, tokens, width = query.shape
+    query = query.reshape(rows, heads, all_heads // heads, tokens, width)
+    return query.permute(1, 2, 0, 3, 4).reshape(1, heads, -1, width)
+
+
+def _unfold(output: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Undo `_fold`, given the shape of its input."""
+    rows, all_heads, tokens, width = shape
+    output = output.reshape(output.shape[1], -1, rows, tokens, width)
+    return output.permute(2, 0, 1, 3, 4).reshape(rows, all_heads, tokens, width)
+
+
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return attention [rows, heads, tokens, width] and its log-sum-exp [rows, heads, tokens].
+
+    All three have equally many heads; `causal` wants as many queries as keys. Fused kernels serve
+    where they exist, since they do not hold the scores.
+    """
+    width, half = query.shape[-1], query.element_size() == 2
+    same = value.shape[-1] == width
+    if query.device.type == "cpu" and same:
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, causal, scale=scale
+        )
+    if query.device.type == "cuda" and same and half and width % 8 == 0 and width <= 256:
+        return torch.ops.aten._scaled_dot_product_flash_attention(
+            query, key, value, 0.0, causal, False, scale=scale
+        )[:2]
+    if query.device.type == "cuda" and same and not half and width % 4 == 0:
+        output, total = torch.ops.aten._scaled_dot_product_efficient_attention(
+            query, key, value, None, True, 0.0, causal, scale=scale
+        )[:2]
+        return output, total[..., : query.shape[2]]
+    return attend_plainly(query, key, value, causal, scale)
+
+
+def attend_plainly(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Do what `attend` does with ordinary products, in pieces of `QUERIES` queries."""
+    outputs, totals = [], []
+    for start in range(0, query.shape[2], QUERIES):
+        piece = query[:, :, start : start + QUERIES]
+        scores = (piece @ key.transpose(-1, -2)).float() * scale
+        if causal:
+            row = torch.arange(start, start + piece.shape[2], device=query.device)
+            column = torch.arange(key.shape[2], device=query.device)
+            scores.masked_fill_(column > row[:, None], float("-inf"))
+        totals.append(torch.logsumexp(scores, dim=-1))
+        outputs.append(functional.softmax(scores, dim=-1).to(value.dtype) @ value)
+    return torch.cat(outputs, dim=2), torch.cat(totals, dim=2)

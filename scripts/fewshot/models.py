@@ -1,0 +1,101 @@
+"""Load a model from its folder, check it against its entry, and name its two parts.
+
+The backbone turns tokens into hidden states, the readout turns one hidden state into logits over
+the vocabulary. Scoring needs the readout at one position per row only.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from .errors import UserError
+from .tokens import load_tokenizer, model_folder
+
+__all__ = ["backbone", "load_model", "load_tokenizer", "pick_device", "readout", "unwrap"]
+
+
+def pick_device() -> torch.device:
+    """Return the GPU of this process if there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
+def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Module:
+    """Load a causal language model on the CPU, in evaluation mode and the entry's dtype.
+
+    `entry` is the model's entry in config/models.yaml (dtype, parameters, window). Raises UserError
+    where the folder is not what the entry says: weights missing or left over, another window,
+    another number of parameters.
+    """
+    folder = model_folder(manifest_path)
+    safe = any(folder.glob("*.safetensors"))
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, entry["dtype"]),
+            local_files_only=True,
+            use_safetensors=safe,
+            weights_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report[kind]:
+            found = ", ".join(map(str, sorted(report[kind])[:3]))
+            raise UserError(f"{folder}: weights do not match the architecture: {kind}: {found}")
+    _check_entry(model, entry, name or folder.name)
+    return model.eval()
+
+
+def _check_entry(model: nn.Module, entry: dict, name: str) -> None:
+    found = {
+        "window": getattr(model.config, "max_position_embeddings", None),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+    for key, value in found.items():
+        if value is not None and value != entry[key]:
+            raise UserError(
+                f"config/models.yaml: {name}.{key} is {entry[key]}, but the model has {value}"
+            )
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the transformers model inside a PEFT wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def backbone(model: nn.Module) -> nn.Module:
+    """Return the transformer without its language-model head.
+
+    Its output's `last_hidden_state` [rows, tokens, width] is what `readout` takes.
+    """
+    return unwrap(model).base_model
+
+
+def readout(model: nn.Module) -> nn.Module:
+    """Return the module from hidden states [n, width] to logits [n, vocabulary]."""
+    model = unwrap(model)
+    head, config = model.get_output_embeddings(), model.config
+    scale = getattr(config, "logit_scale", None) or 1.0
+    scale /= getattr(config, "logits_scaling", None) or 1.0
+    cap = getattr(config, "final_logit_softcapping", None)
+    return head if scale == 1.0 and cap is None else _Readout(head, scale, cap)
+
+
+class _Readout(nn.Module):
+    """A head with scaled (Cohere, Granite) or soft-capped (Gemma) logits."""
+
+    def __init__(self, head: nn.Module, scale: float, cap: float | None):
+        super().__init__()
+        self.head, self.scale, self.cap = head, scale, cap
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits = self.head(hidden) * self.scale
+        return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
