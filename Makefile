@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # One thread per process: two jobs side by side are faster than one job with two threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow lint format setup help
+.PHONY: demo test test-slow lint format docs setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -38,3 +38,6 @@ format: $(READY)  ## format Python and Snakemake files
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ruff format scripts tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ruff check --fix scripts tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --line-length 100 Snakefile rules
+
+docs: $(READY)  ## write config/README.md from the schemas
+	@PYTHONPATH=scripts $(BIN)/python -m fewshot.reference > config/README.md.new && mv config/README.md.new config/README.md

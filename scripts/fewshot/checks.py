@@ -4,6 +4,7 @@ Each raises UserError with one line that names the file and the key, what is wro
 valid; all run before the first job.
 """
 
+import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ def check_study(study: "Study", where: str) -> None:
     for cell in study.cells:
         _check_cell(study, cell, where)
     _check_files(study)
+    _check_figures(study)
 
 
 def _check_names(study: "Study", where: str) -> None:
@@ -114,3 +116,29 @@ def _check_files(study: "Study") -> None:
                 raise UserError(
                     f"config/tasks.yaml: task '{name}': source file of '{split}' not found: {path}"
                 )
+
+
+def _check_figures(study: "Study") -> None:
+    """Check that every figure and table names a function and options that it takes.
+
+    The signatures are read from the source: importing the chart library costs a second.
+    """
+    for module, entries in (("charts", study.figures), ("tables", study.tables)):
+        functions = _signatures(Path(__file__).with_name(f"{module}.py"))
+        for name, entry in entries.items():
+            where = f"config/figures.yaml: '{name}'"
+            if entry["function"] not in functions:
+                raise unknown("function", entry["function"], functions, where)
+            options = functions[entry["function"]]
+            for option in entry["options"]:
+                if option not in options:
+                    raise unknown("option", option, options, where)
+
+
+def _signatures(path: Path) -> dict[str, list[str]]:
+    """Return the public functions of a module with their keyword-only arguments."""
+    return {
+        node.name: [argument.arg for argument in node.args.kwonlyargs]
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }

@@ -1,0 +1,99 @@
+"""A throwaway copy of the project, to run, edit and break in workflow tests."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("Snakefile", "rules", "scripts", "config", "profiles", "envs")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a Snakemake call returned."""
+
+    code: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project's sources in `folder`."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, folder: Path) -> "Project":
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = shutil.ignore_patterns("__pycache__")
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=ignore)
+            else:
+                shutil.copy2(source, folder / part)
+        (folder / "slurm").symlink_to("profiles/slurm")
+        return cls(folder)
+
+    def environment(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+
+    def snakemake(self, *arguments: str, timeout: int = 600) -> Result:
+        """Run Snakemake in the copy; output is stdout and stderr together."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+        return Result(done.returncode, done.stdout)
+
+    def run(self, *arguments: str, timeout: int = 600) -> str:
+        """Run Snakemake and return its output; fails the test where Snakemake fails."""
+        result = self.snakemake(*arguments, timeout=timeout)
+        assert result.code == 0, result.output
+        return result.output
+
+    def planned(self, *arguments: str) -> list[tuple[str, str]]:
+        """Return (rule, first output or wildcards) of every job a dry run would start."""
+        return parse_jobs(self.run("--dry-run", *arguments))
+
+    def read(self, path: str) -> dict:
+        return yaml.safe_load((self.folder / path).read_text())
+
+    def edit(self, path: str, change) -> None:
+        """Apply `change` to the parsed YAML file and write it back."""
+        content = self.read(path)
+        change(content)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        (self.folder / path).write_text(text)
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        """Replace a text that occurs exactly once in a file."""
+        text = (self.folder / path).read_text()
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {path}"
+        (self.folder / path).write_text(text.replace(old, new))
+
+
+def parse_jobs(output: str) -> list[tuple[str, str]]:
+    """Parse a dry run's text: one (rule, output folder or file) per job, targets left out."""
+    jobs = []
+    for block in re.split(r"\n(?=(?:local)?rule )", "\n" + output):
+        head = re.match(r"\s*(?:local)?rule (\w+):", block)
+        made = re.search(r"^    output: (\S+?),?(?: |$)", block, re.M)
+        if head and made:
+            jobs.append((head.group(1), made.group(1).rstrip(",")))
+    return sorted(jobs)

@@ -1,0 +1,90 @@
+"""Files that must stay in step with each other."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from fewshot import reference, registry
+from jsonschema import Draft202012Validator
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS = sorted((ROOT / "config/schema").glob("*.yaml"))
+
+
+def pins(text: str) -> dict[str, str]:
+    lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
+    return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+
+
+def test_config_readme_is_in_step():
+    assert (ROOT / "config/README.md").read_text() == reference.render(), "run `make docs`"
+
+
+def test_conda_environment_equals_requirements():
+    requirements = pins((ROOT / "envs/requirements.txt").read_text())
+    assert pins((ROOT / "envs/fairshot.yaml").read_text()) == requirements
+
+
+def test_constraints_pin_every_requirement_alike():
+    constraints = {
+        name.lower().replace("_", "-"): version
+        for name, version in pins((ROOT / "envs/constraints.txt").read_text()).items()
+    }
+    for name, version in pins((ROOT / "envs/requirements.txt").read_text()).items():
+        assert constraints[name.lower().replace("_", "-")] == version
+
+
+def test_pins_name_no_address():
+    for file in (ROOT / "envs").iterdir():
+        text = file.read_text()
+        assert "://" not in text and "index-url" not in text
+
+
+@pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)
+def test_schema_is_valid_closed_and_described(path):
+    schema = yaml.safe_load(path.read_text())
+    Draft202012Validator.check_schema(schema)
+    assert "null" not in json.dumps(schema), "an unquoted comma in a flow mapping"
+    entry = schema.get("additionalProperties") or schema
+    assert entry["additionalProperties"] is False
+    for key, part in entry["properties"].items():
+        assert part.get("description") or "$ref" in part, f"{key} has no description"
+
+
+def test_every_schema_property_is_closed():
+    def walk(part, where):
+        if isinstance(part, dict):
+            if part.get("type") == "object":
+                assert "additionalProperties" in part, where
+            for key, value in part.items():
+                walk(value, f"{where}.{key}")
+        elif isinstance(part, list):
+            for item in part:
+                walk(item, where)
+
+    for path in SCHEMAS:
+        walk(yaml.safe_load(path.read_text()), path.stem)
+
+
+def test_shipped_registries_are_valid():
+    registries = registry.load_registries(ROOT / "config")
+    assert set(registries) == set(registry.REGISTRIES)
+
+
+def test_profiles_share_no_key():
+    default = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
+    slurm = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    assert not set(default) & set(slurm)
+    forbidden = {"executor", "resources", "default-resources", "set-resources"}
+    assert not set(default) & forbidden
+
+
+def test_top_level_holds_only_what_is_agreed():
+    agreed = {
+        *("Snakefile", "rules", "scripts", "config", "envs", "results", "profiles", "README.md"),
+        *("tests", "Makefile", "LICENSE", "CITATION.cff", "slurm"),
+    }
+    found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert found <= agreed
+    assert (ROOT / "slurm").readlink() == Path("profiles/slurm")

@@ -1,0 +1,149 @@
+"""A second run does nothing, and each change runs exactly what depends on it."""
+
+import pytest
+
+RUNS = "results/runs/fair/synth-mnli/opt-micro"
+ANALYSIS = {"compute_metrics", "make_table", "plot_figure", "render_figure", "write_report"}
+ADAPTATION = {"run_in_context", "fine_tune"}
+
+
+def rules(jobs) -> set[str]:
+    return {rule for rule, _ in jobs}
+
+
+def adaptations(jobs) -> list[str]:
+    """Return the run folders, below the model, of the planned adaptation jobs."""
+    folders = [path.rsplit("/", 1)[0] for rule, path in jobs if rule in ADAPTATION]
+    return sorted(folder.removeprefix(f"{RUNS}/") for folder in folders)
+
+
+def append(study, path, text):
+    file = study.folder / path
+    file.write_text(file.read_text() + text)
+
+
+def edit_grid(study, block, **changes):
+    study.edit("config/config.yaml", lambda content: content["grid"][block].update(changes))
+
+
+def test_second_run_does_nothing(study):
+    assert "Nothing to be done" in study.run()
+    assert study.planned() == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "scripts/fewshot/scoring.py",
+        "scripts/fewshot/charts.py",
+        "scripts/fewshot/records.py",
+        "scripts/fewshot/training.py",
+    ],
+)
+def test_a_comment_runs_nothing(study, path):
+    append(study, path, "\n# A remark that changes nothing.\n")
+    assert study.planned() == []
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("charts", {"plot_figure", "render_figure", "write_report"}),
+        ("theme", {"plot_figure", "render_figure", "write_report"}),
+        ("report", {"write_report"}),
+        ("tables", {"make_table", "write_report"}),
+        ("metrics", ANALYSIS),
+        ("methods/lora", {"fine_tune"} | ANALYSIS),
+        ("methods/full", {"fine_tune"} | ANALYSIS),
+        ("methods/in_context", {"run_in_context"} | ANALYSIS),
+        ("training", {"fine_tune"} | ANALYSIS),
+        ("attention", ADAPTATION | ANALYSIS),
+        ("scoring", ADAPTATION | ANALYSIS),
+    ],
+)
+def test_edited_module_runs_what_imports_it(study, module, expected):
+    append(study, f"scripts/fewshot/{module}.py", "\nEDITED = True\n")
+    jobs = study.planned()
+    assert rules(jobs) == expected
+    if module == "methods/lora":
+        assert adaptations(jobs) == ["quick-lora/minimal/k4/seeds8-9"]
+    if module == "methods/full":
+        assert adaptations(jobs) == ["quick-ft/minimal/k4/seeds8-9"]
+
+
+def test_figure_script_runs_only_figures(study):
+    append(study, "scripts/plot_figure.py", "\nEDITED = True\n")
+    assert rules(study.planned()) <= {"plot_figure", "render_figure", "write_report"}
+    assert "plot_figure" in rules(study.planned())
+
+
+def test_new_seed_chunk_adds_only_its_jobs(study):
+    study.edit("config/config.yaml", lambda content: content.update(seeds="8-10"))
+    jobs = study.planned()
+    assert adaptations(jobs) == [
+        "in-context/minimal/k4/seeds10-10",
+        "quick-ft/minimal/k4/seeds10-10",
+        "quick-lora/minimal/k4/seeds10-10",
+    ]
+    assert [path for rule, path in jobs if rule == "sample_shots"] == [
+        "results/shots/fair/synth-mnli/k4/seed10.parquet"
+    ]
+    assert not rules(jobs) & {"prepare_task", "download_data", "download_model"}
+
+
+def test_new_k_adds_only_its_jobs(study):
+    edit_grid(study, 0, k=[0, 4, 8])
+    jobs = study.planned()
+    assert adaptations(jobs) == ["in-context/minimal/k8/seeds8-9"]
+    assert len([1 for rule, _ in jobs if rule == "sample_shots"]) == 2
+
+
+def test_new_pattern_adds_only_its_jobs(study):
+    edit_grid(study, 0, patterns=["minimal", "gpt-3"])
+    jobs = study.planned()
+    assert adaptations(jobs) == ["in-context/gpt-3/k0/seeds0-0", "in-context/gpt-3/k4/seeds8-9"]
+    assert "sample_shots" not in rules(jobs)
+
+
+def test_new_method_adds_only_its_jobs(study):
+    edit_grid(study, 1, methods=["quick-ft", "quick-lora", "tiny-bitfit"])
+    jobs = study.planned()
+    assert adaptations(jobs) == ["tiny-bitfit/minimal/k4/seeds8-9"]
+    assert "sample_shots" not in rules(jobs)
+
+
+def test_new_model_adds_only_its_jobs(study):
+    study.edit(
+        "config/config.yaml", lambda content: content.update(models=["opt-micro", "pythia-micro"])
+    )
+    jobs = study.planned()
+    assert adaptations(jobs), "the new model has jobs"
+    assert all("pythia-micro" in folder for folder in adaptations(jobs))
+    assert {path for rule, path in jobs if rule == "compute_metrics"} == {
+        "results/metrics/demo/synth-mnli/pythia-micro.parquet"
+    }
+    assert not rules(jobs) & {"prepare_task", "sample_shots", "download_data"}
+
+
+def test_learning_rate_runs_only_the_cells_that_use_it(study):
+    study.edit(
+        "config/methods.yaml", lambda content: content["quick-ft"].update(learning_rate=2e-3)
+    )
+    jobs = study.planned()
+    assert adaptations(jobs) == ["quick-ft/minimal/k4/seeds8-9"]
+    assert rules(jobs) == {"fine_tune"} | ANALYSIS
+
+
+def test_a_title_runs_no_adaptation(study):
+    study.edit("config/methods.yaml", lambda content: content["quick-ft"].update(title="FT"))
+    jobs = study.planned()
+    assert jobs
+    assert not adaptations(jobs)
+
+
+def test_gpus_processes_and_memory_run_nothing(study):
+    study.edit(
+        "config/models.yaml", lambda content: content["opt-micro"].update(gpus=4, zero_stage=2)
+    )
+    resources = ("--set-resources", "fine_tune:mem_mb=9999", "--set-threads", "fine_tune=2")
+    assert study.planned(*resources) == []

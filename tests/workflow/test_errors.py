@@ -1,0 +1,131 @@
+"""A user's mistake: one clear line, nothing run, nothing half-written."""
+
+import pytest
+
+
+def one_line(result) -> str:
+    """Return the single error line of a failed call that must not show a traceback."""
+    assert result.code != 0, result.output
+    assert "Traceback" not in result.output, result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, result.output
+    return lines[0]
+
+
+STUDY = "config/config.yaml"
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "expected"),
+    [
+        (STUDY, lambda c: c.update(models=["opt-mcro"]), "did you mean 'opt-micro'?"),
+        (STUDY, lambda c: c.update(tasks=["synth-mnil"]), "did you mean 'synth-mnli'?"),
+        (STUDY, lambda c: c["grid"][0].update(patterns=["minmal"]), "did you mean 'minimal'?"),
+        (STUDY, lambda c: c["grid"][0].update(methods=["incontext"]), "did you mean 'in-context'?"),
+        (STUDY, lambda c: c.update(sedes="0"), "unknown key 'sedes'; did you mean 'seeds'?"),
+        (STUDY, lambda c: c["grid"][0].update(k=[3]), "k = 3 cannot be balanced over the 2 labels"),
+        (
+            "config/methods.yaml",
+            lambda c: c["lora"].update(learning_rat=1),
+            "config/methods.yaml: lora: unknown key 'learning_rat'; did you mean 'learning_rate'?",
+        ),
+        (
+            "config/models.yaml",
+            lambda c: c["opt-micro"].update(local="nowhere"),
+            "model 'opt-micro': no config.json in 'nowhere'",
+        ),
+        (
+            "config/tasks.yaml",
+            lambda c: c["synth-mnli"].update(
+                source={"local": {"train": "a.csv", "validation": "b.csv"}}
+            ),
+            "task 'synth-mnli': source file of 'train' not found: a.csv",
+        ),
+    ],
+    ids=["model", "task", "pattern", "method", "key", "k", "method-key", "folder", "file"],
+)
+def test_configuration_mistake_stops_before_anything_runs(fresh, path, change, expected):
+    fresh.edit(path, change)
+    line = one_line(fresh.snakemake())
+    assert path in line
+    assert expected in line
+    assert not (fresh.folder / "results").exists()
+
+
+def test_broken_yaml_names_file_and_line(fresh):
+    (fresh.folder / "config/methods.yaml").write_text("lora:\n  family: [\n")
+    assert "config/methods.yaml: line" in one_line(fresh.snakemake())
+
+
+def test_class_too_small_for_k(fresh):
+    fresh.edit(STUDY, lambda c: c["grid"][0].update(k=[128]))
+    line = one_line(fresh.snakemake("results/shots/fair/synth-mnli/k128/seed8.parquet"))
+    assert "k = 128 needs 64 training rows of label" in line
+    assert not list((fresh.folder / "results/shots").rglob("*.parquet"))
+
+
+def test_word_of_several_tokens_is_named_with_its_pieces(fresh):
+    def change(content):
+        content["odd"] = {
+            "template": "{text_a} {text_b} ?",
+            "answer": " {label}",
+            "labels": {"entailment": "Yes Yes", "contradiction": "No"},
+        }
+
+    fresh.edit("config/patterns.yaml", change)
+    fresh.edit(STUDY, lambda c: c["grid"][0].update(patterns=["odd"]))
+    line = one_line(fresh.snakemake("fit"))
+    assert "Yes Yes" in line and "opt-micro" in line and "odd" in line
+
+
+def test_corrupt_local_file(fresh):
+    bad = fresh.folder / "bad.parquet"
+    bad.write_bytes(b"PAR1 this is no Parquet")
+    fresh.edit(
+        "config/tasks.yaml",
+        lambda c: c["synth-mnli"].update(
+            source={"local": {"train": str(bad), "validation": str(bad)}}
+        ),
+    )
+    assert "bad.parquet" in one_line(fresh.snakemake("results/data/synth-mnli/train.parquet"))
+
+
+def test_exploding_loss_fails_the_job_and_leaves_nothing(fresh):
+    fresh.edit("config/methods.yaml", lambda c: c["quick-ft"].update(learning_rate=1e30))
+    target = "results/runs/fair/synth-mnli/opt-micro/quick-ft/minimal/k4/seeds8-9/manifest.json"
+    line = one_line(fresh.snakemake(target))
+    assert "step" in line and "learning_rate" in line
+    assert not list((fresh.folder / "results/runs").rglob("*.parquet"))
+
+
+def test_context_beyond_the_window_says_does_not_fit(fresh):
+    fresh.edit(
+        "config/tasks.yaml",
+        lambda c: c["synth-mnli"]["source"].update(sizes={"train": 600, "validation": 40}),
+    )
+    fresh.edit(
+        STUDY,
+        lambda c: c.update(
+            grid=[{"methods": ["in-context"], "patterns": ["minimal"], "k": [2, 128]}],
+            main={"k": 128},
+        ),
+    )
+    fresh.run()
+    coverage = (fresh.folder / "results/demo/tables/coverage.md").read_text()
+    assert "does not fit" in coverage
+    assert "does not fit" in (fresh.folder / "results/demo/tables/headline.md").read_text()
+    assert "does not fit" in (fresh.folder / "results/demo/summary.txt").read_text()
+
+
+def test_failing_cell_is_marked_in_the_partial_report(fresh):
+    fresh.edit("config/methods.yaml", lambda c: c["quick-ft"].update(learning_rate=1e30))
+    failed = fresh.snakemake()
+    assert failed.code != 0
+    assert "report_partial" in failed.output
+    fresh.run("report_partial")
+    partial = fresh.folder / "results/demo/partial"
+    coverage = (partial / "tables/coverage.md").read_text()
+    assert "missing" in coverage
+    assert "learning_rate" in coverage, "the last line of the failed job's log"
+    assert list((partial / "figures").glob("*.svg"))
+    assert "missing" in (partial / "report.html").read_text()

@@ -1,0 +1,114 @@
+"""What a finished study leaves: every declared file, readable and consistent."""
+
+import json
+
+import pandas as pd
+import pyarrow.parquet as pq
+from fewshot import records
+from fewshot.plan import load_study
+
+RUN = "results/runs/fair/synth-mnli/opt-micro"
+
+
+def test_every_row_has_exactly_one_prediction(finished):
+    rows = {
+        name: pd.read_parquet(finished.folder / f"results/data/{name}/validation.parquet")
+        for name in ("synth-mnli", "synth-hans")
+    }
+    files = sorted((finished.folder / RUN).rglob("predictions.parquet"))
+    assert len(files) == 4
+    for file in files:
+        predictions = pd.read_parquet(file)
+        keys = ["seed", "epoch", "evaluation_set", "id"]
+        assert not predictions.duplicated(keys).any()
+        for (_, _, name), part in predictions.groupby(keys[:3], observed=True):
+            expected = rows[name].set_index("id")["label"]
+            assert (
+                part.set_index("id")["label"]
+                .sort_index()
+                .equals(expected.sort_index().astype("int8"))
+            )
+
+
+def test_predictions_have_the_declared_schema(finished):
+    for file in (finished.folder / RUN).rglob("predictions.parquet"):
+        schema = pq.read_schema(file)
+        assert schema.names == records.predictions_schema(2).names
+    for file in (finished.folder / RUN).rglob("curves.parquet"):
+        assert pq.read_schema(file).names == records.CURVES.names
+
+
+def test_log_probabilities_are_log_probabilities(finished):
+    file = finished.folder / RUN / "in-context/minimal/k4/seeds8-9/predictions.parquet"
+    words = pd.read_parquet(file)[["logprob_0", "logprob_1"]]
+    total = (words.astype("float64").apply(lambda column: 2.718281828459045**column)).sum(axis=1)
+    assert (words <= 0).all().all()
+    assert (total <= 1 + 1e-5).all()
+
+
+def test_manifests_say_what_was_run(finished):
+    path = finished.folder / RUN / "quick-lora/minimal/k4/seeds8-9/manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["seeds"].keys() == {"8", "9"}
+    assert all(seed["status"] == "ok" for seed in manifest["seeds"].values())
+    assert 0 < manifest["parameters"]["trainable"] < manifest["parameters"]["total"]
+    assert manifest["settings"]["method"]["rank"] == 8
+    for key in ("code", "packages", "device", "threads", "checksums", "seconds", "peak_memory_mib"):
+        assert manifest[key], key
+    adapters = path.parent / "adapters"
+    assert {file.name for file in adapters.iterdir()} == {
+        "seed8.safetensors",
+        "seed9.safetensors",
+    }
+
+
+def test_tables_figures_and_report_exist(finished):
+    registry = finished.read("config/figures.yaml")
+    for name in registry["figures"]:
+        for kind in ("vl.json", "svg", "pdf", "png", "html"):
+            assert (finished.folder / f"results/demo/figures/{name}.{kind}").stat().st_size > 500
+    for name in registry["tables"]:
+        for kind in ("parquet", "csv", "tex", "md"):
+            assert (finished.folder / f"results/demo/tables/{name}.{kind}").stat().st_size > 50
+    assert "<svg" in (finished.folder / "results/demo/report.html").read_text()
+    assert "Fine-tuning" in (finished.folder / "results/demo/summary.txt").read_text()
+
+
+def test_state_is_gone_after_a_finished_run(finished):
+    state = finished.folder / "results/state"
+    assert not state.exists() or not list(state.iterdir())
+
+
+def test_snakemake_report_has_captions_and_categories(study):
+    study.run("--report", "report.zip")
+    assert (study.folder / "report.zip").stat().st_size > 10_000
+
+
+def test_metrics_equal_a_recount_of_the_predictions(finished):
+    metrics = pd.read_parquet(finished.folder / "results/metrics/demo/synth-mnli/opt-micro.parquet")
+    file = finished.folder / RUN / "in-context/minimal/k4/seeds8-9/predictions.parquet"
+    predictions = pd.read_parquet(file)
+    guess = (predictions["logprob_1"] > predictions["logprob_0"]).astype(int)
+    recount = (
+        (guess == predictions["label"])
+        .groupby([predictions["seed"], predictions["evaluation_set"]], observed=True)
+        .mean()
+    )
+    overall = metrics[
+        (metrics["method"] == "in-context")
+        & (metrics["k"] == 4)
+        & (metrics["selection"] == "last")
+        & metrics[["group", "subset", "label"]].isna().all(axis=1)
+    ]
+    assert len(overall) == 4
+    for row in overall.itertuples():
+        assert abs(row.accuracy - recount[row.seed, row.evaluation_set]) < 1e-12
+
+
+def test_catalog_lists_only_what_the_study_uses(monkeypatch, finished):
+    monkeypatch.chdir(finished.folder)
+    study = load_study(finished.read("config/config.yaml"))
+    catalog = study.catalog()
+    assert list(catalog["models"]) == ["opt-micro"]
+    assert list(catalog["tasks"]) == ["synth-mnli", "synth-hans"]
+    assert catalog["main"] == {"k": 4, "selection": "last"}
