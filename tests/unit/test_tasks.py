@@ -196,7 +196,7 @@ def test_an_entry_that_does_not_fit_the_columns(changes, message):
         (" \n", "text is empty"),
         (None, "None is not text"),
         (5, "5 is not text"),
-        ("�", "surrogates not allowed"),
+        ("\ud800", "surrogates not allowed"),
     ],
 )
 def test_a_text_that_is_none_is_named_with_its_row(value, what):
