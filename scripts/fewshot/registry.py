@@ -33,22 +33,30 @@ def read_yaml(path: str | Path) -> dict:
     A key given twice is an error: the later one would silently replace the earlier.
     """
     try:
-        content = yaml.load(Path(path).read_text(), Loader=_UniqueKeys)
+        content = yaml.load(Path(path).read_text("utf-8"), Loader=_UniqueKeys)
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise UserError(f"{path}: line {line}: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold a mapping")
     return content
 
 
 class _UniqueKeys(yaml.SafeLoader):
+    """Refuse keys given twice, and those that YAML does not read as text (1, yes, no, null)."""
+
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key_node.value}' must be put in quotes", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key '{key}' is given twice", key_node.start_mark
@@ -66,9 +74,9 @@ def read_schema(name: str) -> dict:
 def check(content: dict, schema_name: str, where: str) -> dict:
     """Validate `content` and return it with defaults; raises UserError naming key and file."""
     schema = read_schema(schema_name)
-    error = best_match(Draft202012Validator(schema).iter_errors(content))
-    if error is not None:
-        raise _explain(error, where)
+    errors = list(Draft202012Validator(schema).iter_errors(content))
+    if errors:
+        raise _explain(_most_telling(errors), where)
     return _fill(content, schema, schema)
 
 
@@ -86,9 +94,34 @@ def _explain(error: ValidationError, where: str) -> UserError:
     if error.validator == "enum":
         return unknown("value", error.instance, error.validator_value, f"{where}: {key}")
     if error.validator in ("oneOf", "anyOf"):
-        choices = [" with ".join(item["required"]) for item in error.validator_value]
-        return UserError(f"{where}: {key}: give exactly one of: {'; '.join(choices)}")
+        return _explain_choice(error, where, key)
     return UserError(f"{where}: {key}: {error.message}")
+
+
+def _explain_choice(error: ValidationError, where: str, key: str) -> UserError:
+    """Explain why no alternative fits, by the one with most keys in common if there is any."""
+    given = set(error.instance) if isinstance(error.instance, dict) else set()
+    options = error.validator_value
+    common = [len(given & set(option.get("properties", {}))) for option in options]
+    if max(common):
+        nearest = common.index(max(common))
+        return _explain(
+            _most_telling([e for e in error.context if e.schema_path[0] == nearest]), where
+        )
+    choices = [" with ".join(option.get("required") or _types(option)) for option in options]
+    number = "exactly" if error.validator == "oneOf" else "at least"
+    return UserError(f"{where}: {key}: give {number} one of: {'; '.join(choices)}")
+
+
+def _types(option: dict) -> list[str]:
+    types = option["type"]
+    return [types if isinstance(types, str) else " or ".join(types)]
+
+
+def _most_telling(errors: list[ValidationError]) -> ValidationError:
+    """Return the error to report: a misspelt key rather than the key that it leaves missing."""
+    typos = [error for error in errors if error.validator == "additionalProperties"]
+    return best_match(typos or errors)
 
 
 def _fill(content: object, schema: dict, root: dict) -> object:

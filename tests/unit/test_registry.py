@@ -1,0 +1,169 @@
+"""The YAML files: defaults, inheritance, and one telling line for each mistake."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from fewshot.errors import UserError, unknown
+from fewshot.registry import REGISTRIES, check, load_registries, read_yaml
+
+CONFIG = Path(__file__).parents[2] / "config"
+SOURCE = {"hub": "a/b", "revision": "x", "files": {"train": "f"}}
+TASK = {
+    "source": SOURCE,
+    "splits": {"validation": "train"},
+    "text": ["a", "b"],
+    "label": "gold",
+    "labels": {"z": 0, "a": [1, "one"]},
+}
+MODEL = {"family": "opt", "parameters": 1, "window": 1, "local": "somewhere"}
+STUDY = {
+    "study": "s",
+    "models": ["m"],
+    "tasks": ["t"],
+    "seeds": "0-4",
+    "grid": [{"methods": ["x"], "patterns": ["p"], "k": [2]}],
+}
+
+
+def yaml_file(folder, text):
+    path = folder / "x.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a copy of the shipped registries to break."""
+    for name in REGISTRIES:
+        shutil.copy(CONFIG / f"{name}.yaml", tmp_path)
+    return tmp_path
+
+
+def test_defaults_are_filled_in_and_the_order_of_labels_kept():
+    task = check({"t": TASK}, "tasks", "x.yaml")["t"]
+    assert task["drop"] == [] and task["out_of_domain"] == [] and task["subsets"] == {}
+    assert list(task["labels"].items()) == [("z", 0), ("a", [1, "one"])]
+    synthetic = {"synthetic": "rte-like", "sizes": {"train": 5}}
+    task = check({"t": {**TASK, "source": synthetic}}, "tasks", "x.yaml")["t"]
+    assert task["source"]["seed"] == 0, "a default of one of several alternatives"
+    study = check(STUDY, "study", "x.yaml")
+    assert study["protocol"] == "fair" and study["main"] == {"selection": "last"}
+
+
+def test_the_shipped_registries_load():
+    registries = load_registries(CONFIG)
+    assert list(registries) == list(REGISTRIES)
+    assert list(registries["tasks"]["mnli"]["labels"]) == ["entailment", "contradiction"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "content", "message"),
+    [
+        ("tasks", {**TASK, "lable": "x"}, "t: unknown key 'lable'; did you mean 'label'?"),
+        ("tasks", {**TASK, "subsets": {"grop": "x"}}, "t.subsets: unknown key 'grop'; did you"),
+        ("tasks", {**TASK, "labels": {"x": 0}}, "t.labels: {'x': 0} does not have enough"),
+        ("tasks", {**TASK, "labels": {"x": 0, "y": None}}, "t.labels.y: give exactly one of: in"),
+        ("tasks", {**TASK, "source": {}}, "t.source: give exactly one of: string; hub with rev"),
+        ("tasks", {**TASK, "source": 5}, "t.source: give exactly one of: string; hub with rev"),
+        ("tasks", {**TASK, "source": {"hub": "a"}}, "t.source: 'revision' is missing"),
+        (
+            "tasks",
+            {**TASK, "source": {"hub": "a", "revison": "x", "files": {"a": "b"}}},
+            "t.source: unknown key 'revison'; did you mean 'revision'?",
+        ),
+        (
+            "tasks",
+            {**TASK, "source": {**SOURCE, "local": {"a": "b"}}},
+            "t.source: unknown key 'local'; valid: hub, revision, files",
+        ),
+        (
+            "tasks",
+            {**TASK, "source": {"synthetic": "rte-lik", "sizes": {"a": 1}}},
+            "t.source.synthetic: unknown value 'rte-lik'; did you mean 'rte-like'?",
+        ),
+        ("tasks", {**TASK, "out_of_domain": [{"set": "x"}]}, "out_of_domain.0: 'merge' is miss"),
+        ("models", {**MODEL, "hub": "a"}, "t: give exactly one of: hub with revision; local"),
+        ("models", {**MODEL, "dtype": "float31"}, "unknown value 'float31'; did you mean 'float3"),
+        ("models", {**MODEL, "window": 0}, "t.window: 0 is less than the minimum of 1"),
+        ("models", None, "t: None is not of type 'object'"),
+        ("patterns", {"answer": "{label}", "verbalizer": "v"}, "give at least one of: template"),
+        ("methods", {"title": "x"}, "t: give at least one of: family; base"),
+        ("methods", {"family": "lorra"}, "t.family: unknown value 'lorra'; did you mean 'lora'?"),
+    ],
+)
+def test_each_mistake_is_one_telling_line(schema, content, message):
+    with pytest.raises(UserError) as error:
+        check({"t": content}, schema, "config/x.yaml")
+    text = str(error.value)
+    assert text.startswith("config/x.yaml: t") and message in text and "\n" not in text
+
+
+def test_a_misspelt_key_is_named_rather_than_the_one_it_leaves_missing():
+    task = {**TASK, "lable": TASK["label"]}
+    del task["label"]
+    with pytest.raises(UserError, match=r"t: unknown key 'lable'; did you mean 'label'"):
+        check({"t": task}, "tasks", "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "line 3: key 'a' is given twice"),
+        ("a: {b: 1, b: 2}\n", "line 1: key 'b' is given twice"),
+        ("labels:\n  no: 1\n", "line 2: key 'no' must be put in quotes"),
+        ("a: {0: 1}\n", "line 1: key '0' must be put in quotes"),
+        ("a: [1\n", "line 2: expected ',' or ']'"),
+        ("- 1\n", "must hold a mapping"),
+        ("", "must hold a mapping"),
+        (b"a: \xff\n", "codec can't decode byte"),
+        (b"a: \x01\n", "special characters are not allowed"),
+    ],
+)
+def test_broken_yaml_is_named_with_its_line(tmp_path, text, message):
+    path = yaml_file(tmp_path, text)
+    with pytest.raises(UserError) as error:
+        read_yaml(path)
+    assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
+
+
+def test_a_missing_registry_is_named(folder):
+    (folder / "patterns.yaml").unlink()
+    with pytest.raises(UserError, match=r"patterns.yaml: file not found"):
+        load_registries(folder)
+
+
+def test_a_variant_takes_over_what_it_does_not_state(folder):
+    (folder / "methods.yaml").write_text(
+        "a: {title: A, family: full, head: language-model, learning_rate: 1, epochs: 5}\n"
+        "c: {base: b, epochs: 7}\n"
+        "b: {title: B, base: a, learning_rate: 2}\n"
+    )
+    methods = load_registries(folder)["methods"]
+    common = {"family": "full", "head": "language-model"}
+    assert methods["b"] == {**common, "title": "B", "learning_rate": 2, "epochs": 5}
+    assert methods["c"] == {**common, "learning_rate": 2, "epochs": 7}, "titles are not inherited"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {base: a}\n", "methods inherit in a circle: a → a"),
+        ("a: {base: b}\nb: {base: c}\nc: {base: a}\n", "in a circle: a → b → c → a"),
+        ("abc: {family: full}\nb: {base: abd}\n", "b.base: unknown base method 'abd'; did you mea"),
+    ],
+)
+def test_circles_and_unknown_bases_are_errors(folder, text, message):
+    (folder / "methods.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_registries(folder)
+
+
+def test_unknown_names_the_nearest_or_else_all():
+    assert str(unknown("task", "mnil", ["rte", "mnli"], "f")) == (
+        "f: unknown task 'mnil'; did you mean 'mnli'?"
+    )
+    assert str(unknown("task", "xyz", ["rte", "mnli"], "f")) == (
+        "f: unknown task 'xyz'; valid: rte, mnli"
+    )
+    assert str(unknown("task", "xyz", [], "f")) == "f: unknown task 'xyz'; valid: none"
