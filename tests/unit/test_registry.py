@@ -83,7 +83,12 @@ def test_the_shipped_registries_load():
             "t.source.synthetic: unknown value 'rte-lik'; did you mean 'rte-like'?",
         ),
         ("tasks", {**TASK, "out_of_domain": [{"set": "x"}]}, "out_of_domain.0: 'merge' is miss"),
-        ("models", {**MODEL, "hub": "a"}, "t: give exactly one of: hub with revision; local"),
+        ("models", {**MODEL, "hub": "a"}, "t: 'revision' is a dependency of 'hub'"),
+        (
+            "models",
+            {**MODEL, "hub": "a", "revision": "b"},
+            "t: give exactly one of: hub with revision; local",
+        ),
         ("models", {**MODEL, "dtype": "float31"}, "unknown value 'float31'; did you mean 'float3"),
         ("models", {**MODEL, "window": 0}, "t.window: 0 is less than the minimum of 1"),
         ("models", None, "t: None is not of type 'object'"),
