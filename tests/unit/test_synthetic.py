@@ -1,0 +1,109 @@
+"""The synthetic corpora: balance, determinism, disjoint splits, overlap, subcases."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from fewshot.errors import UserError
+from fewshot.synthetic import (
+    HANS_TEMPLATES,
+    HEURISTICS,
+    LABELS,
+    NEGATION,
+    generate,
+    overlap,
+    split_of,
+    vocabulary,
+)
+
+
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("size", [1, 31, 300])
+def test_labels_are_balanced_to_within_one_row(kind, size):
+    counts = np.bincount(generate(kind, "train", size, 3)["label"], minlength=len(LABELS[kind]))
+    assert counts.sum() == size
+    assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_the_same_seed_gives_the_same_rows_and_another_seed_others(kind):
+    first = generate(kind, "train", 50, 0)
+    pd.testing.assert_frame_equal(first, generate(kind, "train", 50, 0))
+    assert not first["premise"].equals(generate(kind, "train", 50, 1)["premise"])
+    assert list(first.columns[:3]) == ["idx", "premise", "hypothesis"]
+    assert first["idx"].tolist() == list(range(50))
+
+
+def test_a_known_row_stays_the_same():
+    row = generate("mnli-like", "train", 3, 0).iloc[0]
+    assert split_of(row["premise"]) == "train"
+    assert row["premise"] == "The lawyer warned the baker."
+    assert row["hypothesis"] == "The lawyer warned the baker."
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_splits_share_no_premise_whatever_the_seeds(kind):
+    premises = [
+        set(generate(kind, split, 300, seed)["premise"])
+        for split, seed in [("train", 0), ("validation", 0), ("pretrain", 5)]
+    ]
+    assert not premises[0] & premises[1]
+    assert not premises[0] & premises[2]
+    assert not premises[1] & premises[2]
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_no_pair_appears_twice(kind):
+    assert not generate(kind, "train", 2000, 0).duplicated(["premise", "hypothesis"]).any()
+
+
+@pytest.mark.parametrize("kind", ["mnli-like", "rte-like"])
+def test_overlap_goes_with_entailment_in_the_training_corpora(kind):
+    frame = generate(kind, "train", 1000, 0)
+    shared = pd.Series(map(overlap, frame["premise"], frame["hypothesis"]))
+    entailed = frame["label"] == 0
+    assert shared[entailed].min() == 1.0
+    assert shared[~entailed].max() < 1.0
+    assert np.corrcoef(shared, entailed)[0, 1] > 0.5
+
+
+def test_overlap_says_nothing_in_the_hans_like_corpus():
+    frame = generate("hans-like", "validation", 500, 0)
+    assert {
+        overlap(*texts) for texts in zip(frame["premise"], frame["hypothesis"], strict=True)
+    } == {1.0}
+    assert not frame["hypothesis"].str.contains(NEGATION).any()
+
+
+def test_hans_like_rows_name_heuristic_subcase_and_template():
+    frame = generate("hans-like", "validation", 720, 0)
+    assert set(frame["subcase"]) == set(HANS_TEMPLATES)
+    assert set(frame["heuristic"]) == set(HEURISTICS.values())
+    for row in frame.itertuples():
+        assert HEURISTICS[row.subcase[0]] == row.heuristic
+        assert row.subcase[1:3] == ("e_", "n_")[row.label]
+    assert frame.groupby("subcase")["template"].nunique().eq(1).all()
+
+
+def test_subsequence_hypotheses_are_subsequences():
+    frame = generate("hans-like", "validation", 400, 0)
+    for row in frame[frame["heuristic"] == "subsequence"].itertuples():
+        assert row.hypothesis.lower().rstrip(".")[4:] in row.premise.lower()
+
+
+def test_rte_like_premises_are_longer():
+    mnli, rte = (generate(kind, "train", 300, 0)["premise"] for kind in ("mnli-like", "rte-like"))
+    assert rte.str.split().str.len().mean() > 1.5 * mnli.str.split().str.len().mean()
+
+
+def test_the_language_has_about_a_hundred_words():
+    assert 75 <= len(vocabulary()) <= 120
+    frame = generate("rte-like", "train", 1000, 0)
+    said = set(" ".join([*frame["premise"], *frame["hypothesis"]]).replace(".", "").split())
+    assert said <= set(vocabulary())
+
+
+def test_unknown_names_are_refused_with_the_valid_ones():
+    with pytest.raises(UserError, match="mnli-like"):
+        generate("mnli", "train", 10, 0)
+    with pytest.raises(UserError, match="validation"):
+        generate("mnli-like", "valid", 10, 0)
