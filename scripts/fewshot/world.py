@@ -37,6 +37,14 @@ class World:
             "cpu:gloo,cuda:nccl" if cuda else "gloo", rank=self.rank, world_size=self.size
         )
 
+    def sum(self, numbers):
+        """Return the sum over the processes of a tensor on the CPU."""
+        if self.size > 1:
+            from torch import distributed
+
+            distributed.all_reduce(numbers)
+        return numbers
+
     def share(self, content):
         """Return the first process's `content` in every process (after the processes met)."""
         if self.size == 1:

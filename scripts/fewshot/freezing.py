@@ -1,0 +1,63 @@
+"""Say which parameters of a model are trained, and store their values."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .errors import UserError
+
+
+def train_only(model: nn.Module, names: list[str], method: str, valid: str) -> list[str]:
+    """Make exactly the named parameters trainable and return their names.
+
+    Raises UserError, saying what would be `valid`, where there is none.
+    """
+    if not names:
+        raise UserError(
+            f"config/methods.yaml: family '{method}' finds nothing to train in a model of type "
+            f"'{model.config.model_type}'; valid: {valid}"
+        )
+    chosen = set(names)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in chosen)
+    return names
+
+
+def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return copies of the trainable parameters, by name, on the CPU."""
+    return {
+        name: parameter.detach().to("cpu", copy=True).contiguous()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def write_state(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors as safetensors and read them back; raises OSError where they differ."""
+    from safetensors.torch import load_file, save_file
+
+    save_file(state, path, metadata=metadata)
+    stored = load_file(path)
+    if stored.keys() != state.keys() or any(
+        not torch.equal(stored[name].view(torch.uint8), state[name].view(torch.uint8))
+        for name in state
+    ):
+        raise OSError(f"{path}: what was written is not what is read")
+
+
+@torch.no_grad()
+def read_state(path: str | Path, model: nn.Module) -> None:
+    """Put stored parameters into an adapted model.
+
+    Raises UserError where the file's parameters are not the model's trainable ones.
+    """
+    from safetensors.torch import load_file
+
+    state = load_file(path)
+    target = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    different = sorted(state.keys() ^ target.keys())
+    if different:
+        raise UserError(f"{path}: not an adapter of this model and method: '{different[0]}'")
+    for name, parameter in target.items():
+        parameter.copy_(state[name])

@@ -1,0 +1,57 @@
+"""LoRA: a low-rank update of chosen linear modules (Hu et al. 2022), through peft."""
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import unknown
+from ..freezing import train_only
+
+
+def adapt(model: nn.Module, settings: dict) -> list[str]:
+    """Add the update W + alpha / rank · B A to the target modules and freeze all else.
+
+    `settings["targets"]` maps the model's type to module names. Raises UserError for a model type
+    without targets, or targets that no module matches.
+    """
+    import peft
+
+    kind = model.config.model_type
+    where = "config/methods.yaml: targets"
+    if kind not in settings["targets"]:
+        raise unknown("model type", kind, settings["targets"], where)
+    targets = list(settings["targets"][kind])
+    linear = sorted(
+        {name.split(".")[-1] for name, each in model.named_modules() if isinstance(each, nn.Linear)}
+    )
+    for target in targets or ["none"]:
+        if target not in linear:
+            raise unknown(f"module of {kind}", target, linear, where)
+    config = peft.LoraConfig(
+        r=settings["rank"],
+        lora_alpha=settings["alpha"],
+        lora_dropout=settings["dropout"],
+        target_modules=targets,
+        bias="none",
+    )
+    peft.inject_adapter_in_model(config, model)
+    names = [name for name, _ in model.named_parameters() if _is_factor(name)]
+    return train_only(model, names, "lora", "targets that are linear modules")
+
+
+@torch.no_grad()
+def draw(model: nn.Module, generator: np.random.Generator) -> None:
+    """Draw A as peft does, uniformly within ±1/sqrt(inputs), and set B to zero."""
+    for name, parameter in model.named_parameters():
+        if ".lora_A." in name:
+            bound = 1.0 / math.sqrt(parameter.shape[1])
+            values = generator.uniform(-bound, bound, parameter.shape).astype(np.float32)
+            parameter.copy_(torch.from_numpy(values))
+        elif ".lora_B." in name:
+            parameter.zero_()
+
+
+def _is_factor(name: str) -> bool:
+    return ".lora_A." in name or ".lora_B." in name

@@ -1,0 +1,72 @@
+"""The model that is trained: a language model read at the last token of each row."""
+
+import copy
+import re
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import nn
+
+from .heads import initial_std, new_head
+from .models import backbone, readout
+
+
+class Student(nn.Module):
+    """A language model that answers at the last token of each row.
+
+    `head`, where there is one, takes the place of the readout over the vocabulary.
+    """
+
+    def __init__(self, model: nn.Module, head: nn.Module | None = None):
+        super().__init__()
+        self.model = model
+        self.head = head
+
+    def forward(self, ids: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+        """Return logits [rows, classes] in float32, from `ids` [rows, tokens] padded on the right.
+
+        Attention is causal, so that the real tokens never see the padding: no mask is needed.
+        """
+        hidden = backbone(self.model)(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = hidden[torch.arange(len(last), device=last.device), last]
+        return (readout(self.model) if self.head is None else self.head)(hidden).float()
+
+
+def adapted(model: nn.Module, method: ModuleType, settings: dict, labels: int) -> Student:
+    """Return `model` as a student of the method family `method`, its parameters frozen or not.
+
+    Raises UserError where the method finds nothing to train.
+    """
+    method.adapt(model, settings)
+    classify = settings["head"] == "classification"
+    return Student(model, new_head(model, labels) if classify else None)
+
+
+def fresh(
+    base: Student, method: ModuleType, generator: np.random.Generator, share: bool
+) -> Student:
+    """Return a copy of `base` with newly drawn additions.
+
+    Frozen parameters are those of `base` itself if `share`: nothing changes them.
+    """
+    kept = {id(each): each for each in base.parameters() if share and not each.requires_grad}
+    student = copy.deepcopy(base, kept)
+    method.draw(student.model, generator)
+    if student.head is not None:
+        student.head.draw(initial_std(student.model), generator)
+    return student
+
+
+def parameter_facts(student: Student) -> dict[str, object]:
+    """Return how many parameters there are and are trained, and in which modules.
+
+    Modules of equal name in different layers are one entry, with `*` for the layer.
+    """
+    trained = {name: each for name, each in student.named_parameters() if each.requires_grad}
+    modules = (re.sub(r"\.\d+\.", ".*.", name.rpartition(".")[0]) for name in trained)
+    return {
+        "total": sum(each.numel() for each in student.parameters()),
+        "trainable": sum(each.numel() for each in trained.values()),
+        "modules": sorted(set(modules)),
+    }
