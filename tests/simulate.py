@@ -6,6 +6,7 @@ learning and two ways of fine-tuning, five seeds. In it, on purpose: one run is 
 True accuracies are those of `accuracy_of`; what is drawn is which rows are correct.
 """
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -134,8 +135,8 @@ def fit_row(pair: dict, job: dict, seed: int) -> dict:
     unfit = not fits(pair, job, seed)
     return {
         **cell_of(pair, job, seed),
-        "context_tokens": 1100 if unfit else 40 * job["k"],
-        "longest_tokens": 1150 if unfit else 40 * job["k"] + 50,
+        "context_tokens": 1100 if unfit else 20 * job["k"],
+        "longest_tokens": 1150 if unfit else 20 * job["k"] + 50,
         "longest_row": f"{pair['task']}/7",
         "window": 1024,
         "status": "does not fit" if unfit else "ok",
@@ -157,21 +158,23 @@ def cell_of(pair: dict, job: dict, seed: int) -> dict:
 def write_run(folder: Path, pair: dict, job: dict, epochs: int = EPOCHS) -> None:
     """Write predictions, curves and manifest of one run."""
     seeds = [seed for seed in job["seeds"] if fits(pair, job, seed)]
-    curves, predictions = [], []
+    curves, predictions = [pd.DataFrame(columns=records.CURVES.names)], []
     for seed in seeds:
         new_curves, new_predictions = simulate_seed(cell_of(pair, job, seed), epochs)
-        curves.append(new_curves)
-        predictions.append(new_predictions)
+        curves += new_curves
+        predictions += new_predictions
     run = folder / job["folder"]
-    empty = [pd.DataFrame(columns=records.CURVES.names)]
-    records.write_table(run / "curves.parquet", pd.concat(curves or empty), records.CURVES)
+    cell = {name: value for name, value in cell_of(pair, job, 0).items() if name != "seed"}
+    frame = pd.concat(curves if seeds else curves[:1]).assign(**cell)
+    records.write_table(run / "curves.parquet", frame, records.CURVES)
     schema = records.predictions_schema(2)
     empty = [pd.DataFrame(columns=schema.names)]
-    records.write_table(run / "predictions.parquet", pd.concat(predictions or empty), schema)
+    frame = pd.concat(predictions or empty).assign(**cell, logsumexp=1.0, argmax_is_label=True)
+    records.write_table(run / "predictions.parquet", frame, schema)
     records.write_json(run / "manifest.json", manifest(pair, job))
 
 
-def simulate_seed(cell: dict, epochs: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def simulate_seed(cell: dict, epochs: int) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
     """Return curves and predictions of one seed: epoch 0 in context, 1, 2, … fine-tuned."""
     trained = cell["method"] != "icl"
     names = "/".join(str(cell[name]) for name in ("task", "model", "method", "k", "seed"))
@@ -184,44 +187,53 @@ def simulate_seed(cell: dict, epochs: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     }
     own = {step: scored[step, cell["task"]]["correct"].sum() for step in steps}
     kept = {max(steps), max(steps, key=lambda step: (own[step], -step))}
-    curves = [curve(cell, key, rows) for key, rows in scored.items()]
+    curves = [curve(cell["seed"], *key, rows) for key, rows in scored.items()]
     if trained:
         curves.append(train_loss(cell, steps))
+    columns = ["id", "label", "logprob_0", "logprob_1"]
     predictions = [
-        rows.drop(columns=["group", "subset", "correct"]).assign(
-            **cell, epoch=key[0], evaluation_set=key[1], logsumexp=1.0, argmax_is_label=True
+        pd.DataFrame({name: rows[name] for name in columns}).assign(
+            seed=cell["seed"], epoch=key[0], evaluation_set=key[1]
         )
         for key, rows in scored.items()
         if key[0] in kept
     ]
-    return pd.concat(curves, ignore_index=True), pd.concat(predictions, ignore_index=True)
+    return curves, predictions
 
 
-def scored_rows(cell: dict, progress: float, name: str, rng: np.random.Generator) -> pd.DataFrame:
+@cache
+def layout(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame]:
+    """Return a set's ids, labels, the part of each row, and the parts with their sizes."""
+    rows = prepared(name)
+    by = ["group", "subset", "label"]
+    part = rows.groupby(by, dropna=False).ngroup().to_numpy()
+    parts = rows.groupby(by, dropna=False).size().reset_index(name="n")
+    return rows["id"].to_numpy(), rows["label"].to_numpy(), part, parts
+
+
+def scored_rows(cell: dict, progress: float, name: str, rng: np.random.Generator) -> dict:
     """Return the set's rows with log-probabilities; `progress` in (0, 1] scales what is learnt."""
-    rows = prepared(name)[["id", "label", "group", "subset"]].copy()
+    ids, label, *_ = layout(name)
     final = [accuracy_of(cell["model"], cell["method"], cell["k"], name, i) for i in (0, 1)]
     noise = rng.normal(0, 0.02) if cell["k"] else 0
     p = 0.5 + (np.array(final) - 0.5) * np.sqrt(progress) + noise
-    rows["correct"] = rng.random(len(rows)) < p[rows["label"]]
-    predicted = np.where(rows["correct"], rows["label"], 1 - rows["label"])
-    sure = rng.uniform(0.5, 0.95, len(rows))
-    rows["logprob_0"] = np.log(np.where(predicted == 0, sure, 1 - sure)).astype("float32")
-    rows["logprob_1"] = np.log(np.where(predicted == 1, sure, 1 - sure)).astype("float32")
-    return rows
+    correct = rng.random(len(ids)) < p[label]
+    sure = rng.uniform(0.5, 0.95, len(ids))
+    first = np.where(correct == (label == 0), sure, 1 - sure)
+    logprobs = {"logprob_0": np.log(first), "logprob_1": np.log(1 - first)}
+    floats = {key: value.astype("float32") for key, value in logprobs.items()}
+    return {"id": ids, "label": label, "correct": correct, **floats}
 
 
-def curve(cell: dict, key: tuple[int, str], rows: pd.DataFrame) -> pd.DataFrame:
+def curve(seed: int, epoch: int, name: str, rows: dict) -> pd.DataFrame:
     """Return the curve rows (records.CURVES) of one epoch and evaluation set."""
-    gold = np.where(rows["label"] == 0, rows["logprob_0"], rows["logprob_1"])
-    by = ["group", "subset", "label"]
-    grouped = rows.assign(gold=gold).groupby(by, dropna=False)
-    frame = grouped.agg(
-        n=("id", "size"), correct=("correct", "sum"), mean_logprob=("gold", "mean")
-    ).reset_index()
-    return frame.assign(
-        **cell, epoch=key[0], evaluation_set=key[1], correct_vocabulary=frame["correct"]
-    )
+    _, label, part, parts = layout(name)
+    gold = np.where(label == 0, rows["logprob_0"], rows["logprob_1"])
+    frame = parts.copy()
+    frame["correct"] = np.bincount(part[rows["correct"]], minlength=len(parts))
+    frame["mean_logprob"] = np.bincount(part, weights=gold) / frame["n"]
+    frame["correct_vocabulary"] = frame["correct"]
+    return frame.assign(seed=seed, epoch=epoch, evaluation_set=name)
 
 
 def train_loss(cell: dict, steps) -> pd.DataFrame:
@@ -230,7 +242,7 @@ def train_loss(cell: dict, steps) -> pd.DataFrame:
     frame["mean_logprob"] = -3.0 / 2.0 ** frame["epoch"]
     frame["label"] = pd.array([pd.NA] * len(frame), dtype="Int8")
     return frame.assign(
-        **cell,
+        seed=cell["seed"],
         evaluation_set="train",
         group=None,
         subset=None,

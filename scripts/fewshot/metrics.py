@@ -5,7 +5,6 @@ epochs. Metrics are computed from curves; the predictions must tell the same cou
 one prediction for every evaluation row, or the run counts as broken.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -108,15 +107,16 @@ def _job_rows(folder: str, seeds: list[int], sets: list[EvaluationSet], task: st
     curves = _read_curves(folder, seeds)
     scored = curves[curves["evaluation_set"] != "train"]
     check_curves(folder, scored, seeds, sets)
-    overall = _aggregate(scored, [])
-    kept = kept_epochs(overall[overall["evaluation_set"] == task])
+    kept = kept_epochs(scored[scored["evaluation_set"] == task])
     check_predictions(folder, scored, kept, sets)
-    frames = []
-    for selection, column in zip(SELECTIONS, ("last", "best"), strict=True):
-        epochs = kept[column].rename("epoch").reset_index()
-        chosen = scored.merge(epochs, on=["seed", "epoch"])
-        frames += [_level_rows(chosen, level, sets, selection) for level in LEVELS]
-    frames.append(_level_rows(scored, [], sets, "each"))
+    chosen = pd.concat(
+        scored.merge(kept[column].rename("epoch").reset_index(), on=["seed", "epoch"]).assign(
+            selection=selection
+        )
+        for selection, column in zip(SELECTIONS, kept.columns, strict=True)
+    )
+    frames = [_level_rows(chosen, level, sets) for level in LEVELS]
+    frames.append(_level_rows(scored.assign(selection="each"), [], sets))
     frames.append(_train_rows(curves[curves["evaluation_set"] == "train"]))
     rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
     domain = np.where(rows["evaluation_set"] == task, "in", "out")
@@ -142,57 +142,50 @@ def check_curves(folder: str, curves: pd.DataFrame, seeds: list, sets: list[Eval
     path = Path(folder, "curves.parquet")
     expected = pd.concat([item.parts.assign(evaluation_set=item.name) for item in sets])
     keys = ["evaluation_set", "group", "subset", "label"]
-    found = curves[["seed", "epoch", *keys, "n"]].astype({"label": "int64"})
-    merged = found.merge(expected, on=keys, how="left", suffixes=("", "_rows"))
-    wrong = merged[merged["n"] != merged["n_rows"]]
-    if len(wrong):
-        row = wrong.iloc[0]
+    index = pd.MultiIndex.from_frame(expected[keys])
+    place = index.get_indexer(pd.MultiIndex.from_frame(curves[keys].astype({"label": "int64"})))
+    wrong = curves["n"].to_numpy() != np.append(expected["n"].to_numpy(), -1)[place]
+    if wrong.any():
+        row = curves[wrong].iloc[0]
         part = "/".join(str(row[name]) for name in keys if row[name] != "")
         raise UserError(f"{path}: {row['n']} rows in part {part}, not as prepared; corrupt run")
-    sizes = found.groupby(["seed", "epoch"]).size()
-    twice = found.duplicated(["seed", "epoch", *keys]).any()
-    seen = set(sizes.index.get_level_values("seed"))
-    if twice or seen != set(seeds) or (sizes != len(expected)).any():
+    key = [curves["seed"].to_numpy(), curves["epoch"].to_numpy()]
+    sizes = pd.Series(place).groupby(key).agg(["size", "nunique"])
+    seen = set(sizes.index.get_level_values(0))
+    if seen != set(seeds) or (sizes != len(expected)).any(axis=None):
         raise UserError(f"{path}: an epoch lacks or repeats an evaluation set; corrupt run")
 
 
 def kept_epochs(in_domain: pd.DataFrame) -> pd.DataFrame:
     """Return per seed the `last` epoch and the `best` in-domain one (the earliest of equals)."""
-    ordered = in_domain.sort_values(["seed", "epoch"])
-    best = ordered.sort_values("correct", ascending=False, kind="stable").groupby("seed")["epoch"]
-    return pd.DataFrame({"last": ordered.groupby("seed")["epoch"].max(), "best": best.first()})
+    correct = in_domain.groupby(["seed", "epoch"])["correct"].sum().reset_index()
+    best = correct.sort_values("correct", ascending=False, kind="stable").groupby("seed")["epoch"]
+    return pd.DataFrame({"last": correct.groupby("seed")["epoch"].max(), "best": best.first()})
 
 
-def _aggregate(curves: pd.DataFrame, level: Sequence[str]) -> pd.DataFrame:
-    """Add up the parts of each evaluation set that agree in the columns of `level`."""
-    keys = ["seed", "epoch", "evaluation_set", *level]
-    return curves.groupby(keys, as_index=False, sort=False)[COUNTS].sum()
-
-
-def _level_rows(
-    curves: pd.DataFrame, level: list[str], sets: list[EvaluationSet], selection: str
-) -> pd.DataFrame:
-    """Return the metric rows at one level of breakdown."""
+def _level_rows(curves: pd.DataFrame, level: list[str], sets: list[EvaluationSet]) -> pd.DataFrame:
+    """Return the metric rows at one level of breakdown: parts that agree in it are added up."""
     part = next((name for name in ("subset", "group") if name in level), None)
     if part:  # Rows outside any part have no breakdown.
         curves = curves[curves[part] != ""]
-    rows = _aggregate(curves, level)
-    majorities = [item.majority(level).assign(evaluation_set=item.name) for item in sets]
+    keys = ["selection", "seed", "epoch", "evaluation_set", *level]
+    rows = curves.groupby(keys, as_index=False, sort=False)[COUNTS].sum()
     if "label" not in level:  # Within one label a majority baseline means nothing.
+        majorities = [item.majority(level).assign(evaluation_set=item.name) for item in sets]
         rows = rows.merge(pd.concat(majorities), on=["evaluation_set", *level], how="left")
-    return _finish(rows, selection)
+    return _finish(rows)
 
 
 def _train_rows(curves: pd.DataFrame) -> pd.DataFrame:
     """Return the training loss per epoch; accuracy on the shots is not recorded."""
-    rows = _finish(curves[["seed", "epoch", "evaluation_set", *COUNTS]].copy(), "each")
+    columns = ["seed", "epoch", "evaluation_set", *COUNTS]
+    rows = _finish(curves[columns].assign(selection="each"))
     return rows.assign(accuracy=np.nan, vocabulary_accuracy=np.nan)
 
 
-def _finish(rows: pd.DataFrame, selection: str) -> pd.DataFrame:
+def _finish(rows: pd.DataFrame) -> pd.DataFrame:
     """Turn counts into shares and add the columns that this level does not break down by."""
     rows = rows.assign(
-        selection=selection,
         accuracy=rows["correct"] / rows["n"],
         vocabulary_accuracy=rows["correct_vocabulary"] / rows["n"],
         mean_logprob=rows["logprob"] / rows["n"],

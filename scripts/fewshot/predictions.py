@@ -14,6 +14,7 @@ from .errors import UserError
 from .evaluation import EvaluationSet
 
 KEYS = ["seed", "epoch", "evaluation_set"]
+PART = ["group", "subset", "label"]
 
 
 def check_predictions(
@@ -32,13 +33,12 @@ def check_predictions(
         for seed, epoch in kept[column].items()
         for name in by_name
     }
-    grouped = curves.groupby(KEYS)
-    known = {key: part for key, part in grouped}
+    known = _curve_counts(curves, by_name)
     for key, block in read_blocks(path):
         if key not in known:
             raise UserError(f"{path}: {_say(key)} is not in its curves; corrupt run")
         counts = correct_by_part(block, by_name[key[2]], f"{path}: {_say(key)}")
-        if not np.array_equal(counts, _curve_counts(known[key], by_name[key[2]])):
+        if not np.array_equal(counts, known[key]):
             raise UserError(
                 f"{path}: {_say(key)}: correct rows differ from its curves; corrupt run"
             )
@@ -107,12 +107,21 @@ def correct_by_part(block: dict, item: EvaluationSet, where: str) -> np.ndarray:
     return np.bincount(item.part_of[correct], minlength=len(item.parts))
 
 
-def _curve_counts(curves: pd.DataFrame, item: EvaluationSet) -> np.ndarray:
-    """Return the curves' correct counts in the order of the set's parts."""
-    keys = ["group", "subset", "label"]
-    found = pd.MultiIndex.from_frame(curves[keys].astype({"label": "int64"}))
-    order = found.get_indexer(pd.MultiIndex.from_frame(item.parts[keys]))
-    return curves["correct"].to_numpy()[order]
+def _curve_counts(curves: pd.DataFrame, sets: dict[str, EvaluationSet]) -> dict:
+    """Return (seed, epoch, set) -> correct rows in each of the set's parts, int [parts]."""
+    counts = {}
+    for name, item in sets.items():
+        rows = curves[curves["evaluation_set"] == name]
+        parts = pd.MultiIndex.from_frame(item.parts[PART])
+        place = parts.get_indexer(pd.MultiIndex.from_frame(rows[PART].astype({"label": "int64"})))
+        # Curves hold each part once per seed and epoch: sorted, they form equal blocks.
+        seed, epoch = rows["seed"].to_numpy(), rows["epoch"].to_numpy()
+        order = np.lexsort((place, epoch, seed))
+        blocks = rows["correct"].to_numpy()[order].reshape(-1, len(parts))
+        heads = zip(seed[order][:: len(parts)], epoch[order][:: len(parts)], strict=True)
+        keys = ((int(a), int(b), name) for a, b in heads)
+        counts.update(zip(keys, blocks, strict=True))
+    return counts
 
 
 def _words(path: Path) -> list[str]:

@@ -1,0 +1,90 @@
+"""Titles and order of what a study holds, the same in every table and figure.
+
+A catalog is the plain mapping that the rules pass: models, methods, patterns and tasks by name in
+their order, and `main` (k and selection of the headline). An arm is a method with its pattern.
+"""
+
+import pandas as pd
+
+ORDERED = {
+    "task": "tasks",
+    "model": "models",
+    "method": "methods",
+    "pattern": "patterns",
+    "evaluation_set": "tasks",
+}
+SELECTIONS = {"last": "last epoch", "best-in-domain": "best in domain", "each": "each epoch"}
+
+
+def titles(catalog: dict, kind: str) -> dict[str, str]:
+    """Return name -> title of "models", "methods", "patterns" or "tasks"; no title occurs twice."""
+    found = {name: entry["title"] for name, entry in catalog[kind].items()}
+    values = list(found.values())
+    return {
+        name: title if values.count(title) == 1 else f"{title} ({name})"
+        for name, title in found.items()
+    }
+
+
+def model_order(catalog: dict) -> list[str]:
+    """Return the models by family (in the order of the registry), then by size."""
+    families = list(dict.fromkeys(entry["family"] for entry in catalog["models"].values()))
+    return sorted(
+        catalog["models"],
+        key=lambda name: (
+            families.index(catalog["models"][name]["family"]),
+            catalog["models"][name]["parameters"],
+        ),
+    )
+
+
+def names(catalog: dict, column: str) -> list[str]:
+    """Return the names of a column's values in the order of tables and figures."""
+    return model_order(catalog) if column == "model" else list(catalog[ORDERED[column]])
+
+
+def arm_title(catalog: dict, method: str, pattern: str) -> str:
+    """Return the title of a method, with its pattern where the study has more than one."""
+    title = titles(catalog, "methods")[method]
+    if len(catalog["patterns"]) < 2:
+        return title
+    return f"{title} · {titles(catalog, 'patterns')[pattern]}"
+
+
+def arms(catalog: dict, frame: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Return (method, pattern) -> title of the arms in `frame`, in order."""
+    present = set(zip(frame["method"], frame["pattern"], strict=True))
+    return {
+        (method, pattern): arm_title(catalog, method, pattern)
+        for method in catalog["methods"]
+        for pattern in catalog["patterns"]
+        if (method, pattern) in present
+    }
+
+
+def is_trained(catalog: dict, method: str) -> bool:
+    """Return whether a method changes weights, so that checkpoints differ."""
+    return catalog["methods"][method]["family"] != "in_context"
+
+
+def ordered(frame: pd.DataFrame, catalog: dict, by: list[str]) -> pd.DataFrame:
+    """Sort `frame` by columns: names in the catalog's order, other values ascending."""
+    keys = pd.DataFrame(index=frame.index)
+    for column in by:
+        values = frame[column]
+        if column in ORDERED:
+            place = {name: i for i, name in enumerate(names(catalog, column))}
+            values = values.map(lambda name, place=place: place.get(name, len(place)))
+        keys[column] = values
+    order = keys.reset_index(drop=True).sort_values(by, kind="stable").index if by else frame.index
+    return frame.iloc[order].reset_index(drop=True) if len(frame) else frame
+
+
+def set_title(catalog: dict, name: str) -> str:
+    """Return the title of an evaluation set."""
+    return titles(catalog, "tasks").get(name, name)
+
+
+def label_title(catalog: dict, evaluation_set: str, label: int) -> str:
+    """Return the name of a gold label of an evaluation set."""
+    return catalog["tasks"][evaluation_set]["labels"][int(label)].replace("_", " ")

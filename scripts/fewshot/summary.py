@@ -1,0 +1,91 @@
+"""Means over seeds with intervals; no seed that is missing goes unnoticed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from . import stats
+from .metrics import CELL
+
+NUMBERS = [
+    "mean",
+    "low",
+    "high",
+    "interval",
+    "seeds",
+    "seeds_planned",
+    "rows",
+    "majority",
+    "status",
+]
+
+
+def at_level(metrics: pd.DataFrame, *level: str) -> pd.DataFrame:
+    """Return the rows broken down by exactly these of group, subset and label.
+
+    Rows of a subset carry their group as well, so "group" may be left out beside "subset".
+    """
+    mask = pd.Series(True, metrics.index)
+    for name in ("group", "subset", "label"):
+        if name == "group" and "subset" in level:
+            continue
+        mask &= metrics[name].notna() if name in level else metrics[name].isna()
+    return metrics[mask]
+
+
+def seed_counts(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return, for each cell, how many seeds are planned, done, unfit and missing."""
+    overall = at_level(metrics)
+    overall = overall[overall["selection"] == "last"]
+    overall = overall.drop_duplicates([*CELL, "seed"])
+    counts = overall.assign(
+        seeds_planned=1,
+        seeds_ok=(overall["status"] == "ok").astype(int),
+        seeds_unfit=(overall["status"] == "does not fit").astype(int),
+        seeds_missing=(overall["status"] == "missing").astype(int),
+    )
+    columns = ["seeds_planned", "seeds_ok", "seeds_unfit", "seeds_missing"]
+    return counts.groupby(CELL, as_index=False, sort=False)[columns].sum()
+
+
+def summarise(
+    metrics: pd.DataFrame, by: Sequence[str] = (), value: str = "accuracy"
+) -> pd.DataFrame:
+    """Return the mean of `value` over seeds for each cell, selection, evaluation set and `by`.
+
+    `metrics` are rows of one level of breakdown. The interval is Student's t over seeds, for k = 0
+    (where no seed draws anything) Wilson's over evaluation rows. `status` is 'ok', 'i/n seeds',
+    'does not fit' or 'missing'; a mean rests on the `seeds` that are done.
+    """
+    keys = [*CELL, "selection", "evaluation_set", "domain", *by]
+    if metrics.empty:
+        return pd.DataFrame(columns=[*keys, *NUMBERS])
+    grouped = metrics.groupby(keys, sort=False, dropna=False)
+    frame = grouped.agg(
+        mean=(value, "mean"),
+        sd=(value, "std"),
+        seeds=(value, "count"),
+        rows=("n", "max"),
+        correct=("correct", "max"),
+        majority=("majority", "max"),
+        seeds_planned=("seed", "nunique"),
+        unfit=("status", lambda status: (status == "does not fit").sum()),
+    ).reset_index()
+    low, high = stats.t_interval(frame["mean"], frame["sd"], frame["seeds"])
+    frame["interval"] = np.where(frame["seeds"] > 1, "t over seeds", "none")
+    if value == "accuracy":
+        drawn = (frame["k"] > 0).to_numpy()
+        wilson = stats.wilson_interval(frame["correct"], frame["rows"])
+        low = np.where(drawn, np.clip(low, 0, 1), wilson[0])
+        high = np.where(drawn, np.clip(high, 0, 1), wilson[1])
+        frame.loc[~drawn & (frame["seeds"] > 0), "interval"] = "Wilson over rows"
+    frame = frame.assign(low=low, high=high, status=_status(frame))
+    return frame[[*keys, *NUMBERS]]
+
+
+def _status(frame: pd.DataFrame) -> np.ndarray:
+    done = frame["seeds"].astype(str) + "/" + frame["seeds_planned"].astype(str) + " seeds"
+    none = np.where(frame["unfit"] == frame["seeds_planned"], "does not fit", "missing")
+    some = np.where(frame["seeds"] == frame["seeds_planned"], "ok", done)
+    return np.where(frame["seeds"] == 0, none, some)
