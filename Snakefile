@@ -64,7 +64,8 @@ rule data:
 
 
 onsuccess:
-    print(SUMMARY_HINT)
+    if Path(f"results/{STUDY.name}/report.html").exists():
+        print(SUMMARY_HINT)
 
 
 onerror:
