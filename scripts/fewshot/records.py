@@ -136,9 +136,6 @@ def write_table(path: str | Path, frame: pd.DataFrame, schema: pa.Schema, **meta
     if surplus or missing:
         raise ValueError(f"{path}: surplus columns {surplus or '{}'}, missing {missing or '{}'}")
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
-    for field in schema:
-        if not field.nullable and table[field.name].null_count:
-            raise ValueError(f"{path}: column '{field.name}' has nulls")
     if metadata:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
     with atomic(path) as partial:
@@ -154,8 +151,9 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pd.DataFra
         return pq.read_table(path, columns=columns).to_pandas()
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: not a readable Parquet file ({error})") from None
+    except (OSError, pa.ArrowException) as error:
+        cause = " ".join(str(error).split())
+        raise UserError(f"{path}: not a readable Parquet file ({cause})") from None
 
 
 @contextmanager
@@ -178,8 +176,13 @@ def write_json(path: str | Path, content: dict) -> None:
 
 
 def read_json(path: str | Path) -> dict:
-    """Read a manifest written by `write_json`."""
-    return json.loads(Path(path).read_text())
+    """Read a manifest written by `write_json`; raises UserError where there is none."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: file not found") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not readable JSON ({error})") from None
 
 
 def sha256(path: str | Path) -> str:

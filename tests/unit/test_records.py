@@ -1,0 +1,184 @@
+"""Tables with declared columns, atomic files, checksums, and how a script ends."""
+
+import hashlib
+import json
+import logging
+import warnings
+from types import SimpleNamespace
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fewshot import records
+from fewshot.errors import UserError
+
+ROWS = pd.DataFrame(
+    {
+        "id": [4, 9],
+        "text_a": ["a", "NA"],
+        "text_b": [None, None],
+        "label": [0, 1],
+        "group": ["x", "x"],
+        "subset": ["y", "z"],
+        "cluster": [None, None],
+    }
+)
+SHOTS = pd.DataFrame({"position": [0, 1], "id": [7, 3], "label": [1, 0]})
+
+
+def test_a_table_keeps_its_schema_descriptions_and_values(tmp_path):
+    path = tmp_path / "new" / "rows.parquet"
+    records.write_table(path, ROWS[ROWS.columns[::-1]], records.ROWS)
+    stored = pq.read_schema(path)
+    assert stored.names == records.ROWS.names, "columns in the declared order"
+    assert stored.types == records.ROWS.types
+    assert all(
+        stored.field(name).metadata == records.ROWS.field(name).metadata for name in stored.names
+    )
+    frame = records.read_table(path)
+    assert frame["id"].tolist() == [4, 9] and frame["text_a"].tolist() == ["a", "NA"]
+    assert frame["subset"].tolist() == ["y", "z"] and frame["subset"].dtype == "category"
+    assert frame[["text_b", "cluster"]].isna().all(axis=None)
+    assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_metadata_is_stored_beside_the_columns(tmp_path):
+    path = tmp_path / "shots.parquet"
+    records.write_table(path, SHOTS, records.SHOTS, checksum="abc")
+    assert pq.read_schema(path).metadata[b"checksum"] == b"abc"
+    assert records.read_table(path, columns=["id"])["id"].tolist() == [7, 3]
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (SHOTS.assign(extra=1), "surplus columns {'extra'}"),
+        (SHOTS.drop(columns="id"), "missing {'id'}"),
+        (SHOTS.assign(id=[None, 3]), "id: int64 not null"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_not_written(tmp_path, frame, message):
+    with pytest.raises(ValueError, match=message):
+        records.write_table(tmp_path / "t.parquet", frame, records.SHOTS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_category_without_a_value_is_not_written(tmp_path):
+    schema = pa.schema([pa.field("task", records.NAME, nullable=False)])
+    for dtype in (object, "category"):
+        frame = pd.DataFrame({"task": pd.Series(["a", None], dtype=dtype)})
+        with pytest.raises(ValueError, match=r"task: .* not null"):
+            records.write_table(tmp_path / "t.parquet", frame, schema)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_value_out_of_range_is_not_written(tmp_path):
+    with pytest.raises(pa.ArrowInvalid):
+        records.write_table(tmp_path / "t.parquet", SHOTS.assign(label=300), records.SHOTS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_predictions_have_one_column_per_label_word():
+    names = records.predictions_schema(3).names
+    assert [name for name in names if name.startswith("logprob_")] == [
+        "logprob_0",
+        "logprob_1",
+        "logprob_2",
+    ]
+
+
+def test_every_column_is_described():
+    schemas = [records.ROWS, records.SHOTS, records.FIT, records.CURVES, records.METRICS]
+    for schema in [*schemas, records.predictions_schema(2)]:
+        assert all(field.metadata[b"description"] for field in schema)
+
+
+def test_damaged_and_missing_tables_are_named(tmp_path):
+    path = tmp_path / "t.parquet"
+    with pytest.raises(UserError, match=r"t.parquet: file not found"):
+        records.read_table(path)
+    path.write_bytes(b"no table")
+    with pytest.raises(UserError, match=r"t.parquet: not a readable Parquet file"):
+        records.read_table(path)
+    rows = pd.concat([ROWS.assign(text_a=[f"text {i}", f"word {i}"]) for i in range(3000)])
+    records.write_table(path, rows, records.ROWS)
+    body = path.read_bytes()
+    middle = len(body) // 3
+    path.write_bytes(body[:middle] + bytes(200) + body[middle + 200 :])
+    with pytest.raises(UserError, match=r"t.parquet: not a readable Parquet file"):
+        records.read_table(path)
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "f.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), records.atomic(path) as partial:
+        partial.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_manifests_are_sorted_and_read_back(tmp_path):
+    path = tmp_path / "m.json"
+    records.write_json(path, {"b": 1, "a": [1.5, None]})
+    assert path.read_text().index('"a"') < path.read_text().index('"b"')
+    assert records.read_json(path) == {"b": 1, "a": [1.5, None]}
+    path.write_text('{"b": ')
+    with pytest.raises(UserError, match=r"m.json: not readable JSON"):
+        records.read_json(path)
+    with pytest.raises(UserError, match=r"none.json: file not found"):
+        records.read_json(tmp_path / "none.json")
+
+
+def test_checksums(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"abc")
+    # echo -n abc | sha256sum
+    assert records.sha256(path).startswith("ba7816bf8f01cfea")
+    expected = hashlib.sha256(b"0\t7\t1\n1\t3\t0").hexdigest()[:16]
+    assert records.frame_checksum(SHOTS.itertuples(index=False)) == expected
+    records.write_table(tmp_path / "s.parquet", SHOTS, records.SHOTS)
+    stored = records.read_table(tmp_path / "s.parquet")
+    assert records.frame_checksum(stored.itertuples(index=False)) == expected, "whatever the types"
+
+
+@pytest.fixture
+def root_logger():
+    """Keep what `log_to` does to the root logger from reaching other tests."""
+    root = logging.getLogger()
+    handlers, level, filters = root.handlers[:], root.level, warnings.filters[:]
+    yield
+    logging.captureWarnings(False)
+    for handler in root.handlers:
+        handler.close()
+    root.handlers, warnings.filters = handlers, filters
+    root.setLevel(level)
+
+
+def test_a_users_mistake_ends_a_script_with_one_line(tmp_path, capsys, root_logger):
+    smk = SimpleNamespace(log=[str(tmp_path / "x.log")])
+
+    def main(_):
+        raise UserError("config/tasks.yaml: wrong")
+
+    with pytest.raises(SystemExit, match="1"):
+        records.run(main, smk)
+    assert capsys.readouterr().err == "error: config/tasks.yaml: wrong\n"
+    assert "ERROR config/tasks.yaml: wrong" in (tmp_path / "x.log").read_text()
+    assert "Traceback" not in (tmp_path / "x.log").read_text()
+
+
+def test_a_fault_of_the_program_is_logged_with_its_traceback(tmp_path, root_logger):
+    def main(_):
+        raise KeyError("inner")
+
+    with pytest.raises(KeyError):
+        records.run(main, SimpleNamespace(log=[str(tmp_path / "x.log")]))
+    assert "Traceback" in (tmp_path / "x.log").read_text()
+
+
+def test_json_stays_json(tmp_path):
+    records.write_json(tmp_path / "m.json", {"path": tmp_path})
+    assert json.loads((tmp_path / "m.json").read_text()) == {"path": str(tmp_path)}
