@@ -49,7 +49,9 @@ def imports(module: str) -> list[str]:
 def _collect(module: str, closure: set[str]) -> None:
     if module not in closure:
         closure.add(module)
-        for name in imports(module):
+        # Importing a module runs its package first.
+        package = module.rpartition(".")[0]
+        for name in [*imports(module), *([package] if package else [])]:
             _collect(name, closure)
 
 
