@@ -1,0 +1,241 @@
+"""From configuration to cells and jobs, and the mistakes that only the whole study shows."""
+
+import copy
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from fewshot.errors import UserError
+from fewshot.plan import Cell, Job, chunks, load_study
+from fewshot.registry import REGISTRIES, read_yaml
+
+CONFIG = Path(__file__).parents[2] / "config"
+BLOCK = {"methods": ["in-context"], "patterns": ["minimal"], "k": [2]}
+STUDY = {
+    "study": "mine",
+    "models": ["tiny", "small"],
+    "tasks": ["rte"],
+    "seeds": "0-2",
+    "grid": [
+        {"methods": ["in-context"], "patterns": ["minimal", "gpt-3"], "k": [0, 2]},
+        {"methods": ["pattern-ft", "vanilla-ft"], "patterns": ["minimal"], "k": [2]},
+    ],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return the shipped registries with two models more, for tests to break."""
+    for name in REGISTRIES:
+        shutil.copy(CONFIG / f"{name}.yaml", tmp_path)
+    model = {"family": "opt", "hub": "a/b", "revision": "x", "parameters": 1, "window": 1}
+    edit(tmp_path, "models", lambda models: models.update(tiny=model, small=model))
+    return tmp_path
+
+
+def edit(folder, name, change):
+    path = folder / f"{name}.yaml"
+    content = read_yaml(path)
+    change(content)
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def load(folder, **changes):
+    return load_study({**copy.deepcopy(STUDY), **changes}, folder, "config/mine.yaml")
+
+
+def test_cells_are_the_union_of_the_blocks(folder):
+    study = load(folder)
+    # 2 models x (2 patterns x 2 ks in context + 2 methods x 1 pattern x 1 k)
+    assert len(study.cells) == 2 * (2 * 2 + 2)
+    assert study.cells[0] == Cell("fair", "rte", "tiny", "in-context", "minimal", 0)
+    twice = load(folder, grid=STUDY["grid"] * 2)
+    assert twice.cells == study.cells, "what two blocks name is run once"
+
+
+def test_a_block_may_narrow_models_and_tasks(folder):
+    grid = [{**BLOCK, "models": ["small"], "tasks": ["mnli"]}, BLOCK]
+    cells = load(folder, grid=grid, tasks=["rte"]).cells
+    assert [(cell.task, cell.model) for cell in cells] == [
+        ("mnli", "small"),
+        ("rte", "tiny"),
+        ("rte", "small"),
+    ]
+
+
+def test_zero_shot_runs_once_and_not_per_seed(folder):
+    study = load(folder, seeds="0-14")
+    by_k = {job.cell.k: [] for job in study.jobs}
+    for job in study.jobs_of("rte", "tiny"):
+        by_k[job.cell.k].append(job.seeds)
+    assert by_k[0] == [(0,), (0,)], "one job for each of the two patterns"
+    assert sorted(by_k[2]) == sorted([tuple(range(10)), tuple(range(10, 15))] * 4)
+
+
+def test_more_seeds_add_jobs_and_rename_none(folder):
+    first, more = load(folder, seeds="0-9"), load(folder, seeds="0-29")
+    assert set(first.jobs) < set(more.jobs)
+    assert len(more.jobs) - len(first.jobs) == 2 * 8, "two chunks more of the 8 cells with shots"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [
+        (range(0, 10), [tuple(range(10))]),
+        (range(0, 3), [(0, 1, 2)]),
+        (range(8, 21), [(8, 9), tuple(range(10, 20)), (20,)]),
+        (range(0), []),
+    ],
+)
+def test_chunks_follow_a_fixed_grid(seeds, expected):
+    assert chunks(tuple(seeds)) == expected
+
+
+def test_paths_spell_out_the_cell():
+    job = Job(Cell("fair", "rte", "opt-125m", "lora", "minimal", 16), (10, 11, 12))
+    assert job.folder == "fair/rte/opt-125m/lora/minimal/k16/seeds10-12"
+
+
+def test_evaluation_sets_and_merges(folder):
+    study = load(folder)
+    assert study.evaluation_sets("mnli-three-way") == ["mnli-three-way", "hans"]
+    assert study.out_of_domain("mnli-three-way") == [("hans", [0, 1, 1])]
+    assert study.out_of_domain("rte") == [("hans", [0, 1])]
+    assert study.source_of("mnli-three-way") == "mnli" and study.source_of("rte") == "rte"
+
+
+def test_seeds_may_be_one(folder):
+    assert load(folder, seeds="7").seeds == (7,)
+
+
+def test_titles_are_not_among_the_settings_of_a_result(folder):
+    study = load(folder)
+    assert study.method_settings("in-context") == {
+        "family": "in_context",
+        "head": "language-model",
+    }
+
+
+def test_the_headline_is_the_largest_k_that_all_methods_share(folder):
+    grid = [{**BLOCK, "k": [0, 2, 4, 8]}, {**BLOCK, "methods": ["pattern-ft"], "k": [2, 4, 16]}]
+    assert load(folder, grid=grid).main_k == 4
+    assert load(folder, grid=grid, main={"k": 2}).main_k == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": ["tinny"]}, "models: unknown model 'tinny'; did you mean 'tiny'?"),
+        ({"tasks": ["rt"]}, "tasks: unknown task 'rt'; did you mean 'rte'?"),
+        (
+            {"grid": [{**BLOCK, "methods": ["in-contxt"]}]},
+            "methods: unknown method 'in-contxt'; did you mean 'in-context'?",
+        ),
+        (
+            {"grid": [{**BLOCK, "patterns": ["minimum"]}]},
+            "patterns: unknown pattern 'minimum'; did you mean 'minimal'?",
+        ),
+        ({"grid": [{**BLOCK, "models": ["tinny"]}]}, "models: unknown model 'tinny'"),
+        ({"grid": [{**BLOCK, "tasks": ["hanss"]}]}, "tasks: unknown task 'hanss'; did you mean"),
+        ({"seeds": "3-1"}, "seeds: '3-1' is empty; valid: first-last"),
+        ({"seeds": "3-"}, "seeds: '3-' does not match"),
+        ({"grid": [{**BLOCK, "k": [3]}]}, "k = 3 cannot be balanced over the 2 labels of task 'r"),
+        (
+            {"grid": [{**BLOCK, "k": [2], "tasks": ["mnli-three-way"]}]},
+            "k = 2 cannot be balanced over the 3 labels of task 'mnli-three-way'; valid: multiples",
+        ),
+        (
+            {"grid": [{**BLOCK, "methods": ["lora"], "k": [0]}]},
+            "method 'lora' trains on the shots and needs k > 0",
+        ),
+        ({"grid": [{**BLOCK, "tasks": ["hans"]}]}, "task 'hans' has no train split to draw shots"),
+        ({"batch_tokns": 5}, "top level: unknown key 'batch_tokns'; did you mean 'batch_tokens'?"),
+        ({"protocol": "fare"}, "protocol: unknown value 'fare'; did you mean 'fair'?"),
+    ],
+)
+def test_a_mistake_in_the_study_is_one_line(folder, changes, message):
+    with pytest.raises(UserError) as error:
+        load(folder, **changes)
+    text = str(error.value)
+    assert text.startswith("config/mine.yaml: ") and message in text and "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("registry", "change", "message"),
+    [
+        (
+            "tasks",
+            lambda tasks: tasks["mnli-three-way"].update(source="mnil"),
+            "task 'mnli-three-way': unknown source task 'mnil'; did you mean 'mnli'?",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["rte"].update(source="mnli-three-way"),
+            "task 'rte': source 'mnli-three-way' itself shares another task's source",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["rte"]["splits"].update(validation="validatoin"),
+            "task 'rte': splits: unknown raw split 'validatoin'; did you mean 'validation'?",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["rte"].update(out_of_domain=["hanss"]),
+            "task 'rte': out_of_domain: unknown task 'hanss'; did you mean",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["mnli-three-way"].update(out_of_domain=["hans"]),
+            "'hans' has 2 labels and the task 3; say with 'merge'",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["rte"].update(out_of_domain=[{"set": "hans", "merge": [0, 2]}]),
+            "'hans' has 2 labels and the task 2; say with 'merge'",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["rte"].pop("verbalizers"),
+            "task 'rte' has no verbalizer 'yes-no'",
+        ),
+        (
+            "methods",
+            lambda methods: methods["pattern-ft"].pop("epochs"),
+            "'epochs' is missing for family 'full'",
+        ),
+        (
+            "methods",
+            lambda methods: methods["in-context"].update(head="classification"),
+            "method 'in-context': in-context learning needs head: language-model",
+        ),
+        (
+            "models",
+            lambda models: models.update(
+                tiny={"family": "opt", "local": "no/where", "parameters": 1, "window": 1}
+            ),
+            "model 'tiny': no config.json in 'no/where'",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["rte"].update(
+                source={"local": {"train": "a.tsv", "validation": "b.tsv"}}
+            ),
+            "task 'rte': source file of 'train' not found: a.tsv",
+        ),
+    ],
+)
+def test_a_mistake_in_a_registry_is_one_line(folder, registry, change, message):
+    edit(folder, registry, change)
+    with pytest.raises(UserError) as error:
+        load(folder)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert f"config/{registry}.yaml" in str(error.value)
+
+
+def test_a_pattern_is_checked_only_where_it_is_used(folder):
+    """Vanilla fine-tuning needs no label words; in-context learning does."""
+    edit(folder, "tasks", lambda tasks: tasks["rte"].pop("verbalizers"))
+    assert load(folder, grid=[{**BLOCK, "methods": ["vanilla-ft"]}]).cells
+    with pytest.raises(UserError, match="no verbalizer"):
+        load(folder, grid=[BLOCK])
