@@ -46,6 +46,17 @@ class Pattern:
         return "".join(self.demonstration(*row) for row in rows)
 
 
+def restore_pattern(values: dict) -> Pattern:
+    """Return the pattern whose `dataclasses.asdict` is `values`; tuples may have become lists."""
+    return Pattern(
+        values["name"],
+        tuple((literal, name) for literal, name in values["parts"]),
+        values["cue"],
+        tuple(values["words"]),
+        values["separator"],
+    )
+
+
 def parse_template(template: str, where: str) -> tuple[tuple[str, str | None], ...]:
     """Split a template into (literal, field) pairs; braces inside the data never matter.
 
