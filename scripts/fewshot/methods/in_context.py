@@ -1,0 +1,79 @@
+"""In-context learning: the demonstrations are shown to the model, whose weights stay."""
+
+import logging
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+
+from .. import outputs
+from ..jobs import Job, SeedResult
+from ..models import load_model, load_tokenizer, pick_device
+from ..scoring import score
+from ..tokens import Queries, label_word_ids
+
+LOG = logging.getLogger(__name__)
+
+EPOCH = 0
+"""Nothing is trained."""
+
+
+def start(job: Job) -> Callable[[int], SeedResult]:
+    """Load the model once and return the function that scores all evaluation sets for a seed.
+
+    With k = 0 there are no demonstrations and prompts are bare queries. Raises UserError where a
+    label word is not one token.
+    """
+    phases = outputs.Phases()
+    torch.set_num_threads(job.threads)
+    with phases.measure("load"):
+        tokenizer = load_tokenizer(job.model_manifest)
+        model = load_model(job.model_manifest, job.model, job.cell["model"]).to(pick_device())
+    queries = {}
+    with phases.measure("tokenize"):
+        for each in job.evaluation:
+            texts = [job.pattern.query(a, b) for a, b in _texts(each.rows)]
+            names = [f"{each.name}/{number}" for number in each.rows["id"]]
+            queries[each.name] = Queries(tokenizer, texts, names)
+            words = label_word_ids(tokenizer, job.pattern, texts[0])
+    LOG.info("%s: model loaded in %.1f s", job.name, phases.seconds["load"])
+
+    def run(seed: int) -> SeedResult:
+        nonlocal phases
+        mine, phases = phases, outputs.Phases()  # loading counts for the first seed
+        return _run_seed(job, seed, model, queries, words, mine)
+
+    return run
+
+
+def _run_seed(job, seed, model, queries, words, phases) -> SeedResult:
+    shots = job.shots.get(seed, pd.DataFrame(columns=["label", "text_a", "text_b"]))
+    context = job.pattern.context(
+        [(int(label), *texts) for label, texts in zip(shots["label"], _texts(shots), strict=True)]
+    )
+    predictions, curves, routes, tokens = [], [], {}, {}
+    for each in job.evaluation:
+        with phases.measure("tokenize"):
+            prompts = queries[each.name].prompts(context)
+        LOG.info(
+            "seed %d, set '%s': %d rows behind a shared prefix of %d tokens",
+            seed, each.name, len(prompts.ids), len(prompts.prefix),
+        )  # fmt: skip
+        with phases.measure("score"):
+            scores = score(model, prompts, words, batch_tokens=job.batch_tokens)
+        of_set = (job.cell, seed, EPOCH, each.name, each.rows, scores)
+        predictions.append(outputs.prediction_frame(*of_set))
+        curves.append(outputs.curve_frame(*of_set, each.merge))
+        routes[each.name] = scores.route
+        tokens[each.name] = {"shared": len(prompts.prefix), "longest": max(prompts.lengths)}
+    facts = {**outputs.describe(model), "route": routes, "tokens": tokens}
+    return SeedResult(
+        pd.concat(predictions, ignore_index=True),
+        pd.concat(curves, ignore_index=True),
+        facts,
+        phases.seconds,
+    )
+
+
+def _texts(rows: pd.DataFrame) -> list[tuple[str, str | None]]:
+    return list(zip(rows["text_a"], rows["text_b"], strict=True))

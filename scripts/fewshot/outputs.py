@@ -1,0 +1,219 @@
+"""From scores to what a run stores: row predictions, counts per epoch, and the manifest."""
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from . import records
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .jobs import Job
+    from .scoring import Scores
+    from .state import Seed
+
+PACKAGES = (
+    "deepspeed",
+    "numpy",
+    "pandas",
+    "peft",
+    "pyarrow",
+    "safetensors",
+    "snakemake",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+class Phases:
+    """Seconds spent in named phases; entering one again adds to it."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to phase `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def prediction_frame(
+    cell: dict, seed: int, epoch: int, name: str, rows: pd.DataFrame, scores: "Scores"
+) -> pd.DataFrame:
+    """Return one prediction (records.predictions_schema) per row of evaluation set `name`.
+
+    `rows` are the set's prepared rows (records.ROWS) and `scores` those rows' scores, in the same
+    order. Raises UserError, naming the row, where a score is not a number.
+    """
+    _check_scores(cell, seed, name, rows, scores)
+    words = {f"logprob_{i}": scores.logprobs[:, i] for i in range(scores.logprobs.shape[1])}
+    columns = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": name}
+    columns |= {"id": rows["id"].to_numpy(), "label": rows["label"].to_numpy(), **words}
+    columns |= {"logsumexp": scores.logsumexp, "argmax_is_label": scores.argmax_is_label}
+    return pd.DataFrame(columns)
+
+
+def curve_frame(
+    cell: dict,
+    seed: int,
+    epoch: int,
+    name: str,
+    rows: pd.DataFrame,
+    scores: "Scores",
+    merge: Sequence[int],
+) -> pd.DataFrame:
+    """Return the counts (records.CURVES) of one epoch and evaluation set, per part and label.
+
+    `merge[i]` is the label of the set that label word i counts as. The prediction is the most
+    probable label word (of equals the first), mapped through `merge`; a gold label's probability
+    is the sum over the words that count as it. Raises UserError as `prediction_frame` does.
+    """
+    _check_scores(cell, seed, name, rows, scores)
+    gold, counted = rows["label"].to_numpy(), np.asarray(merge)
+    correct = counted[scores.logprobs.argmax(axis=1)] == gold
+    is_gold = counted[None, :] == gold[:, None]
+    logprobs = np.where(is_gold, scores.logprobs.astype(np.float64), -np.inf)
+    frame = pd.DataFrame(
+        {
+            "group": rows["group"].astype(object).to_numpy(),
+            "subset": rows["subset"].astype(object).to_numpy(),
+            "label": gold,
+            "correct": correct,
+            "correct_vocabulary": correct & scores.argmax_is_label,
+            "logprob": np.logaddexp.reduce(logprobs, axis=1),
+        }
+    )
+    counts = frame.groupby(["group", "subset", "label"], dropna=False, as_index=False).agg(
+        n=("correct", "size"),
+        correct=("correct", "sum"),
+        correct_vocabulary=("correct_vocabulary", "sum"),
+        mean_logprob=("logprob", "mean"),
+    )
+    return counts.assign(**cell, seed=seed, epoch=epoch, evaluation_set=name)[records.CURVES.names]
+
+
+def _check_scores(cell: dict, seed: int, name: str, rows: pd.DataFrame, scores: "Scores") -> None:
+    if len(rows) != len(scores.logsumexp):
+        raise ValueError(f"set '{name}' has {len(rows)} rows but {len(scores.logsumexp)} scores")
+    wrong = np.flatnonzero(np.isnan(scores.logprobs).any(axis=1) | np.isnan(scores.logsumexp))
+    if len(wrong):
+        raise UserError(
+            f"{'/'.join(map(str, cell.values()))}: seed {seed}, set '{name}', row "
+            f"{rows['id'].iloc[wrong[0]]}: the score is not a number ({len(wrong)} such rows)"
+        )
+
+
+def describe(model, trainable: Sequence[str] = ()) -> dict:
+    """Return the facts of a process for the manifest: device, dtype, parameters, peak memory.
+
+    `trainable` names the parameters that are trained. Memory is in MiB: the GPU's, as allocated by
+    PyTorch, or the process's resident memory on a CPU.
+    """
+    import torch
+
+    parameters = dict(model.named_parameters())
+    device = next(iter(parameters.values())).device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) / 2**20
+    return {
+        "device": f"{device.type}: {name}",
+        "parameters": {
+            "total": sum(parameter.numel() for parameter in parameters.values()),
+            "trainable": sum(parameters[each].numel() for each in trainable),
+            "modules": sorted({each.rpartition(".")[0] for each in trainable}),
+        },
+        "peak_memory_mib": round(peak, 1),
+    }
+
+
+def manifest(job: "Job", seeds: dict[int, "Seed"]) -> dict:
+    """Return a run's manifest: its cell, settings, inputs, environment and each seed's facts."""
+    infos = [seeds[seed].info for seed in sorted(seeds)]
+    facts = infos[0]["facts"] if infos else {}
+    phases = sorted({phase for info in infos for phase in info["seconds"]})
+    return {
+        **job.cell,
+        "seeds": {str(seed): _seed_entry(job.status[seed], seeds.get(seed)) for seed in job.seeds},
+        "settings": job.settings,
+        "batch_tokens": job.batch_tokens,
+        "zero_stage": job.zero_stage,
+        "code": job.code,
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "device": facts.get("device"),
+        "dtype": job.model["dtype"],
+        "threads": job.threads,
+        "world_size": job.world.size,
+        "checksums": job.checksums,
+        "parameters": facts.get("parameters"),
+        "peak_memory_mib": max((info["facts"]["peak_memory_mib"] for info in infos), default=None),
+        "seconds": {
+            phase: round(sum(info["seconds"].get(phase, 0.0) for info in infos), 3)
+            for phase in phases
+        },
+    }
+
+
+def _seed_entry(status: str, seed: "Seed | None") -> dict:
+    if seed is None:
+        return {"status": status}
+    common = ("device", "parameters")
+    own = {key: value for key, value in seed.info["facts"].items() if key not in common}
+    seconds = {phase: round(value, 3) for phase, value in seed.info["seconds"].items()}
+    return {"status": status, "seconds": seconds, **own}
+
+
+def _packages() -> dict[str, str]:
+    installed = {each.metadata["Name"] for each in metadata.distributions()}
+    return {name: metadata.version(name) for name in PACKAGES if name in installed}
+
+
+def write_run(job: "Job", seeds: dict[int, "Seed"]) -> None:
+    """Write predictions, curves and, last, the manifest of a job from its finished seeds.
+
+    A seed that does not fit has no rows. Raises ValueError, before anything is written, unless
+    every evaluation row has exactly one prediction per seed and kept epoch.
+    """
+    schema = records.predictions_schema(job.labels)
+    predictions = _together([seed.frames["predictions"] for seed in seeds.values()], schema.names)
+    curves = _together([seed.frames["curves"] for seed in seeds.values()], records.CURVES.names)
+    _check_complete(job, seeds)
+    content = manifest(job, seeds)
+    records.write_table(job.output.predictions, predictions, schema)
+    records.write_table(job.output.curves, curves, records.CURVES)
+    records.write_json(job.output.manifest, content)
+
+
+def _together(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def _check_complete(job: "Job", seeds: dict[int, "Seed"]) -> None:
+    ids = {each.name: np.sort(each.rows["id"].to_numpy()) for each in job.evaluation}
+    for number, seed in seeds.items():
+        frame = seed.frames["predictions"]
+        for epoch in frame["epoch"].unique() if len(frame) else [0]:
+            of_epoch = frame[frame["epoch"] == epoch]
+            for name, expected in ids.items():
+                found = np.sort(of_epoch.loc[of_epoch["evaluation_set"] == name, "id"].to_numpy())
+                if not np.array_equal(found, expected):
+                    raise ValueError(
+                        f"{job.name}: seed {number}, epoch {epoch}, set '{name}': {len(found)} "
+                        f"predictions for {len(expected)} rows, or not one for each"
+                    )

@@ -1,0 +1,24 @@
+"""Score all evaluation rows behind each seed's demonstrations (rule run_in_context)."""
+
+from typing import TYPE_CHECKING
+
+from fewshot import jobs, records
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    job = jobs.read_job(smk)
+
+    def start():
+        # Imported where a seed is left to do: torch and transformers take seconds.
+        from fewshot.methods import in_context
+
+        return in_context.start(job)
+
+    jobs.run_seeds(job, start)
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)
