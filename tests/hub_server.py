@@ -49,6 +49,7 @@ class HubServer:
     repos: dict[str, Repo] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     token: str | None = None
+    ranges: bool = True
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
 
@@ -141,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.flip:
             body = bytes([body[0] ^ 1]) + body[1:]
         status, first = 200, 0
-        if self.headers["Range"]:
+        if self.headers["Range"] and self.hub.ranges:
             first = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
             headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
             status = 206

@@ -111,6 +111,24 @@ def test_a_later_run_resumes_what_an_earlier_one_left(server, tmp_path):
     assert (tmp_path / "rte/train.parquet").read_bytes() == BODY
 
 
+def test_a_server_that_cannot_resume_sends_all_again(server, tmp_path):
+    server.ranges = False
+    server.faults = [Fault("rte/train.parquet", cut=5000)]
+    server.faults += [Fault("rte/train.parquet", times=6, status=503)]
+    with pytest.raises(UserError):
+        fetch(server, tmp_path)
+    fetch(server, tmp_path)
+    assert len(server.gets("rte/train.parquet")) == 8, "1 cut, 6 refused, 1 whole"
+    assert (tmp_path / "rte/train.parquet").read_bytes() == BODY
+
+
+def test_offline_mode_is_respected(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"HF_HUB_OFFLINE forbids downloads$"):
+        fetch(server, tmp_path)
+    assert server.requests == []
+
+
 @pytest.mark.parametrize("name", ["rte/train.parquet", "rte/validation.parquet"])
 def test_damaged_bytes_of_the_right_length_are_noticed(server, tmp_path, name):
     server.faults = [Fault(name, flip=True)]
