@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 from hub_server import HubServer
+from hypothesis import settings
+
+# A busy machine must not fail a test for being slow.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
