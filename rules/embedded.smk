@@ -1,0 +1,33 @@
+# Rebuild the tiny models under config/embedded, which are source files: no rule writes there.
+# To promote a rebuilt model: cp results/embedded/opt-micro/* config/embedded/opt-micro/
+EMBEDDED_MODELS = ["opt-micro", "opt-mini", "pythia-micro", "pythia-mini"]
+
+
+rule train_embedded_model:
+    output:
+        config="results/embedded/{model}/config.json",
+        weights="results/embedded/{model}/model.safetensors",
+        tokenizer="results/embedded/{model}/tokenizer.json",
+        tokenizer_config="results/embedded/{model}/tokenizer_config.json",
+    log:
+        "results/logs/embedded/{model}.log",
+    benchmark:
+        "results/benchmarks/embedded/{model}.jsonl"
+    wildcard_constraints:
+        model=any_of(EMBEDDED_MODELS),
+    conda:
+        "../envs/fairshot.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        seed=0,
+        code=code_version("embedded"),
+    script:
+        "../scripts/train_embedded_model.py"
+
+
+rule rebuild_embedded:
+    input:
+        collect("results/embedded/{model}/model.safetensors", model=EMBEDDED_MODELS),

@@ -1,0 +1,21 @@
+"""Train one embedded model from scratch (rule train_embedded_model)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from fewshot import embedded, records
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk) -> None:
+    torch.set_num_threads(smk.threads)
+    recipe = embedded.RECIPES[smk.wildcards.model]
+    model, tokenizer = embedded.train(recipe, smk.params.seed)
+    embedded.save(model, tokenizer, Path(smk.output.weights).parent)
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)
