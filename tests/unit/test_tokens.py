@@ -1,0 +1,182 @@
+"""Prompts against whole tokenization, with tokenizers that merge across many boundaries."""
+
+import json
+
+import pandas as pd
+import pytest
+from fewshot import tokens
+from fewshot.errors import UserError
+from fewshot.patterns import Pattern, parse_template
+from fewshot.tokens import Queries, encode_prompts, label_word_ids, load_tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import tiny_tokenizer
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+TEMPLATES = {
+    "minimal": ("{text_a} {text_b} ?", "", (" Yes", " No")),
+    "gpt-3": ("{text_a} question: {text_b} Yes or No?", " answer:", (" Yes", " No")),
+    "eval-harness": (
+        "{text_a} \nQuestion: {text_b} True or False?",
+        "\nAnswer:",
+        (" True", " False"),
+    ),
+}
+PATTERNS = {
+    name: Pattern(name, parse_template(template, ""), cue, words, "\n\n")
+    for name, (template, cue, words) in TEMPLATES.items()
+}
+
+
+def manifest(tmp_path, folder):
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"path": str(folder)}))
+    return path
+
+
+@pytest.fixture(scope="module", params=["opt", "neox"])
+def real(request, shared_data, tmp_path_factory):
+    folder = shared_data / f"{request.param}_tokenizer"
+    return load_tokenizer(manifest(tmp_path_factory.mktemp("manifest"), folder))
+
+
+def assert_whole(tokenizer, context, queries):
+    """Every row's tokens are those of its whole prompt; the prefix is as long as can be."""
+    prompts = encode_prompts(tokenizer, context, queries)
+    whole = tokenizer([context + query for query in queries])["input_ids"]
+    assert [list(prompts.prefix + suffix) for suffix in prompts.suffixes] == whole
+    assert prompts.lengths == [len(row) for row in whole]
+    assert all(prompts.suffixes)
+    if min(map(len, prompts.suffixes)) > 1:
+        assert len({row[0] for row in prompts.suffixes}) > 1
+    return prompts
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+def test_real_tokenizers_row_by_row(real, pattern, shared_data):
+    train = pd.read_json(shared_data / "rte_train.jsonl", lines=True)
+    rows = pd.read_json(shared_data / "rte_validation.jsonl", lines=True)
+    queries = [
+        pattern.query(a, b) for a, b in zip(rows["sentence1"], rows["sentence2"], strict=True)
+    ]
+    for k in (0, 2, 16):
+        shots = train.iloc[10 : 10 + k]
+        context = pattern.context(
+            list(zip(shots["label"], shots["sentence1"], shots["sentence2"], strict=True))
+        )
+        prompts = assert_whole(real, context, queries)
+        if k:
+            alone = len(real(context)["input_ids"])
+            assert alone - 2 <= len(prompts.prefix) <= alone + 3
+
+
+def test_few_tails_serve_all_contexts(real, monkeypatch):
+    """Rows are tokenized once per tail (" Yes\\n\\n"), not once per context."""
+    calls = []
+    encode = tokens._encode
+    monkeypatch.setattr(
+        tokens, "_encode", lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw)
+    )
+    pattern = PATTERNS["minimal"]
+    queries = Queries(real, [pattern.query("A man sleeps.", f"It is {i}.") for i in range(500)])
+    for i in range(20):
+        queries.prompts(pattern.context([(0, f"Text {i}.", "A text."), (i % 2, "b", "c")]))
+    assert sum(n for n in calls if n == 500) == 2 * 500
+    assert sum(calls) < 2 * 500 + 20 * 11
+
+
+def test_newlines_merge_only_at_the_end_of_a_text(real):
+    """The reason for tokenizing whole prompts."""
+    assert len(real("a\n\n", add_special_tokens=False)["input_ids"]) == 2
+    assert len(real("a\n\nb", add_special_tokens=False)["input_ids"]) == 4
+    prompts = assert_whole(real, "one ? Yes\n\n", ["two", "tree ?"])
+    assert real.decode(prompts.prefix).endswith("Yes\n\n")
+
+
+def merging(pieces: str) -> PreTrainedTokenizerFast:
+    """A byte-level BPE whose pre-tokenizer lets tokens span blanks and newlines."""
+    tokenizer = Tokenizer(models.BPE())
+    split = {
+        "gpt2": pre_tokenizers.ByteLevel(add_prefix_space=False),
+        "lines": pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(r"[^\n]*\n+"), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        ),
+        "none": pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        "prefix": pre_tokenizers.ByteLevel(add_prefix_space=True),
+    }
+    tokenizer.pre_tokenizer = split[pieces]
+    tokenizer.decoder = decoders.ByteLevel()
+    text = ["a b ? Yes\n\na a ? No\n\nb a ? Yes\n\n \n b? No\n\n  a", "Yes\n\na", "? Yes", " b\n"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(text * 5, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=None)
+
+
+TOKENIZERS = {name: merging(name) for name in ("gpt2", "lines", "none", "prefix")} | {
+    "opt-like": tiny_tokenizer("opt"),
+    "neox-like": tiny_tokenizer("gpt_neox"),
+}
+TEXT = st.text(alphabet="ab ?\nYésé\u0301", max_size=8)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(max_examples=60, deadline=None)
+@given(
+    demonstrations=st.lists(st.tuples(TEXT, st.sampled_from([" Yes", " No"])), max_size=3),
+    separator=st.sampled_from(["\n\n", "\n", " ", ""]),
+    queries=st.lists(TEXT.map(lambda text: text + "?"), min_size=1, max_size=12),
+)
+def test_tokenizers_that_merge_across_boundaries(name, demonstrations, separator, queries):
+    context = "".join(text + word + separator for text, word in demonstrations)
+    assert_whole(TOKENIZERS[name], context, queries)
+
+
+def test_a_single_row_keeps_one_token_of_its_own():
+    prompts = encode_prompts(tiny_tokenizer(), "the doctor ? Yes\n\n", ["the nurse ?"], ["x/7"])
+    assert prompts.ids == ("x/7",) and len(prompts.suffixes[0]) == 1
+
+
+def test_a_row_that_starts_all_others_keeps_a_token():
+    prompts = encode_prompts(tiny_tokenizer(), "", ["the doctor", "the doctor slept"])
+    assert [len(row) for row in prompts.suffixes] == [1, 2]
+
+
+def test_label_words_are_the_tokens_that_follow_the_prompt(real):
+    pattern = PATTERNS["minimal"]
+    ids = label_word_ids(real, pattern, pattern.query("A man sleeps.", "He is awake."))
+    assert real.convert_ids_to_tokens(ids) == ["ĠYes", "ĠNo"]
+
+
+def labelled(*words, cue=""):
+    return Pattern("odd", parse_template("{text_a} ?", ""), cue, words, "\n\n")
+
+
+def test_a_word_of_several_tokens_is_named_with_its_pieces(real):
+    with pytest.raises(UserError, match=r"'odd'.*' Yes-but' must be one token but is 3: \["):
+        label_word_ids(real, labelled(" Yes", " Yes-but"), "A ?")
+
+
+def test_words_must_have_tokens_of_their_own():
+    with pytest.raises(UserError, match=r"' Banana' has no token of its own \(<unk>\)"):
+        label_word_ids(tiny_tokenizer(), labelled(" Yes", " Banana"), "the doctor ?")
+
+
+def test_a_word_that_merges_with_the_prompt_is_refused(real):
+    with pytest.raises(UserError, match=r"'es' merges with the end of the prompt"):
+        label_word_ids(real, labelled("es"), "the answer is y")
+
+
+def test_the_message_names_the_tokenizer(real):
+    with pytest.raises(UserError, match="_tokenizer'"):
+        label_word_ids(real, labelled(" Yes", " Yes-but"), "A ?")
+
+
+def test_a_folder_without_tokenizer_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no tokenizer that can be loaded"):
+        load_tokenizer(manifest(tmp_path, tmp_path))
