@@ -1,0 +1,104 @@
+"""Small multiples: blocks of panels in rows, with shared legends and aligned axes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from . import theme
+
+AXIS = 54
+"""Points that a block's y axis, its labels and title take."""
+GAP = 10
+
+
+def data(frame: pd.DataFrame) -> alt.InlineData:
+    """Return a frame as inline data: five digits, null for nan; the same bytes every time."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    values = [
+        {name: _plain(value) for name, value in row.items()} for row in plain.to_dict("records")
+    ]
+    return alt.InlineData(values=values)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.5g}")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def columns_for(count: int, most: int = 4) -> int:
+    """Return in how many columns to set `count` panels: full rows where possible."""
+    if count <= most + 1:
+        return max(count, 1)
+    return next((n for n in (most, most - 1) if count % n == 0), most)
+
+
+def panel_width(columns: int, width: int = theme.WIDTH) -> int:
+    """Return the width of each of `columns` panels."""
+    return math.floor((width - AXIS - GAP * (columns - 1)) / columns) - 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a panel stands in its block: it alone decides which axis labels and titles it needs."""
+
+    left: bool
+    bottom: bool
+    top: bool
+
+
+def places(count: int, columns: int) -> list[Place]:
+    """Return the places of `count` panels set in rows of `columns`."""
+    return [Place(i % columns == 0, i + columns >= count, i < columns) for i in range(count)]
+
+
+def grid(blocks: Sequence[Sequence[alt.TopLevelMixin]], columns: int) -> alt.ConcatChart:
+    """Return blocks of panels one above the other, with aligned axes and one legend.
+
+    All go into one flat grid, since only there are the axes of different rows aligned; an
+    unfinished row is filled up with nothing.
+    """
+    cells = []
+    for panels in blocks:
+        gap = -len(panels) % columns
+        cells += [*panels, *(blank() for _ in range(gap))]
+    chart = alt.concat(*cells, columns=columns, spacing={"row": 7, "column": GAP}, align="each")
+    return chart.resolve_scale(color="shared", shape="shared", strokeDash="shared")
+
+
+def blank() -> alt.Chart:
+    """Return a panel that shows nothing."""
+    mark = alt.Chart(alt.InlineData(values=[{}])).mark_point(opacity=0)
+    return mark.properties(width=1, height=1, view=alt.ViewConfig(stroke=None))
+
+
+def axis(place: Place, side: str, title: str | list[str] | None, **settings) -> alt.Axis:
+    """Return the axis of a panel: labels and title only where its place asks for them.
+
+    `side` is "x" or "y". Grid lines are drawn everywhere.
+    """
+    shown = place.left if side == "y" else place.bottom
+    if shown:
+        # A label that stuck out above would lift the title of its panel above the others'.
+        return alt.Axis(title=title, labelFlush=True, **settings)
+    return alt.Axis(title=None, labels=False, ticks=False, domain=False, **settings)
+
+
+def nothing(text: str = "No results yet.") -> alt.Chart:
+    """Return a figure that says why it is empty."""
+    mark = alt.Chart(alt.InlineData(values=[{"text": text}])).mark_text(fontSize=9)
+    return mark.encode(text="text:N").properties(width=theme.COLUMN, height=40)
+
+
+def domain(*values: pd.Series, low: float = 0, high: float = 100, step: int = 10) -> list[float]:
+    """Return a rounded axis range that holds all values (percent) with some room."""
+    joined = pd.concat(values).dropna()
+    if joined.empty:
+        return [low, high]
+    first = math.floor((joined.min() - 1) / step) * step
+    last = math.ceil((joined.max() + 1) / step) * step
+    return [max(low, first), min(high, last)]

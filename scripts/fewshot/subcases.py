@@ -1,0 +1,115 @@
+"""HANS by subcase: what follows and what does not, apart."""
+
+import altair as alt
+import pandas as pd
+
+from . import panels, theme
+from .catalog import arm_title, label_title, model_order, ordered, set_title, titles
+from .summary import at_level, summarise
+
+MOST_PANELS = 4
+MOST_ARMS = 6
+LABELS = 130
+"""Points that the subcases' names may take."""
+
+
+def hans_by_subcase(metrics: pd.DataFrame, catalog: dict) -> alt.TopLevelMixin:
+    """Plot mean accuracy by subcase with its 95 % interval, grouped by gold label and heuristic.
+
+    Shown are the largest model of each family (the largest of all where that gives more than four
+    panels) and, with more than six methods × patterns, those with the first pattern.
+    """
+    main, chosen = catalog["main"], at_level(metrics, "subset", "label")
+    chosen = chosen[(chosen["k"] == main["k"]) & (chosen["selection"] == main["selection"])]
+    if chosen.empty:
+        return panels.nothing("No evaluation set with subsets has results yet.")
+    if len(chosen[["method", "pattern"]].drop_duplicates()) > MOST_ARMS:
+        chosen = chosen[chosen["pattern"] == next(iter(catalog["patterns"]))]
+    chosen = chosen[chosen["model"].isin(_largest(chosen, catalog))]
+    frame = _titled(summarise(chosen, ["group", "subset", "label"]), catalog)
+    styles = theme.arm_styles(catalog, frame)
+    order = list(dict.fromkeys(frame["panel"]))
+    blocks = []
+    groups = list(frame.groupby(["evaluation_set", "label", "group"], sort=False, dropna=False))
+    for i, ((name, label, group), rows) in enumerate(groups):
+        block = []
+        for j, title in enumerate(order):
+            place = panels.Place(left=j == 0, bottom=i == len(groups) - 1, top=i == 0)
+            titled = [label_title(catalog, name, label), str(group).replace("_", " ")]
+            chart = _panel(rows, title, place, titled, styles).properties(
+                width=_width(frame, len(order))
+            )
+            block.append(chart.properties(title=title.split("\n")) if i == 0 else chart)
+        blocks.append(block)
+    return panels.grid(blocks, len(order))
+
+
+def _width(frame: pd.DataFrame, columns: int) -> int:
+    """Return the width of a panel: what the longest subcase name leaves."""
+    names = min(LABELS, 3.7 * frame["subcase"].str.len().max())
+    return int(theme.WIDTH - names - 38 - panels.GAP * (columns - 1)) // columns
+
+
+def _largest(frame: pd.DataFrame, catalog: dict) -> list[str]:
+    """Return the largest model of each family, or of all if that makes too many panels."""
+    present = [name for name in model_order(catalog) if name in set(frame["model"])]
+    family = {catalog["models"][name]["family"]: name for name in present}
+    if len(family) * frame["task"].nunique() <= MOST_PANELS:
+        return list(family.values())
+    return [max(present, key=lambda name: catalog["models"][name]["parameters"])]
+
+
+def _titled(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    keys = ["evaluation_set", "label", "group", "subset", "task", "model", "method", "pattern"]
+    frame = ordered(frame, catalog, keys)
+    for name in ("mean", "low", "high"):
+        frame[name] = 100 * frame[name].astype(float)
+    pairs = zip(frame["method"], frame["pattern"], strict=True)
+    frame["arm"] = [arm_title(catalog, *pair) for pair in pairs]
+    models = frame["model"].map(titles(catalog, "models"))
+    frame["panel"] = frame["task"].map(lambda name: set_title(catalog, name)) + "\n" + models
+    blocks = frame.groupby(["evaluation_set", "label", "group"], dropna=False)["subset"]
+    frame["subcase"] = blocks.transform(readable)
+    return frame
+
+
+def readable(names: pd.Series) -> list[str]:
+    """Return subset names without underscores and without a prefix that all of them share."""
+    words = names.astype(str)
+    first = words.str.split("_").str[0]
+    if first.nunique() == 1 and words.str.contains("_").all():
+        words = words.str.split("_", n=1).str[1]
+    return words.str.replace("_", " ").tolist()
+
+
+def _panel(
+    rows: pd.DataFrame, title: str, place: panels.Place, y_title: list[str], styles: dict
+) -> alt.LayerChart:
+    """Return one panel: subcases down, methods side by side within each."""
+    names = list(dict.fromkeys(rows["subcase"]))
+    step = max(10, 5 * len(styles) + 2)
+    y_axis = panels.axis(place, "y", y_title, labelLimit=LABELS, grid=True)
+    y = alt.Y("subcase:N", scale=alt.Scale(domain=names), axis=y_axis)
+    aside = alt.YOffset("arm:N", scale=alt.Scale(domain=list(styles)))
+    x_axis = panels.axis(place, "x", "Accuracy (%)", values=[0, 50, 100])
+    x = {"scale": alt.Scale(domain=[0, 100]), "axis": x_axis}
+    base, legend = alt.Chart(), theme.legend(styles)
+    shared = {"y": y, "yOffset": aside, "color": theme.color("arm", styles, legend)}
+    bars = base.mark_rule(strokeWidth=0.8).encode(**shared, x=alt.X("low:Q", **x), x2="high:Q")
+    points = base.mark_point(filled=True, size=18, opacity=1).encode(
+        **shared,
+        x=alt.X("mean:Q", **x),
+        shape=theme.shape("arm", styles, legend),
+        tooltip=[
+            alt.Tooltip("panel:N", title="task, model"),
+            alt.Tooltip("arm:N", title="method"),
+            alt.Tooltip("subset:N", title="subcase"),
+            alt.Tooltip("mean:Q", title="accuracy (%)", format=".1f"),
+            alt.Tooltip("low:Q", title="interval from", format=".1f"),
+            alt.Tooltip("high:Q", title="to", format=".1f"),
+            alt.Tooltip("seeds:Q", title="seeds"),
+            alt.Tooltip("rows:Q", title="rows"),
+        ],
+    )
+    data = panels.data(rows[rows["panel"] == title])
+    return alt.layer(bars, points, data=data).properties(height=step * len(names))

@@ -1,0 +1,142 @@
+"""How every figure looks: sizes, fonts, and the colour and shape of each model and method.
+
+One pixel of a chart is one point in print. `WIDTH` is the text width of a two-column paper (7 in),
+`COLUMN` one column (3.3 in).
+"""
+
+import altair as alt
+import pandas as pd
+
+from .catalog import arms, model_order, titles
+
+WIDTH = 504
+COLUMN = 238
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+INK, GREY, LIGHT = "#222222", "#6b6b6b", "#e4e4e4"
+
+# Sizes of a family run from light to dark in one hue; purple and green, then brown and blue-grey,
+# are told apart with any colour vision, and families differ in shape as well.
+FAMILIES = [
+    (("#c2a5cf", "#40004b"), "circle"),
+    (("#8fcf96", "#00441b"), "triangle-up"),
+    (("#f0b46a", "#7f3b08"), "square"),
+    (("#9db8cc", "#0b3954"), "diamond"),
+]
+# Okabe and Ito's palette. Fixed by what a method does, so that a figure with fewer methods does
+# not give its colours to others.
+METHODS = {
+    ("in_context", "language-model"): ("#0072B2", "circle"),
+    ("full", "language-model"): ("#D55E00", "square"),
+    ("full", "classification"): ("#E69F00", "diamond"),
+    ("lora", "language-model"): ("#009E73", "triangle-up"),
+    ("bitfit", "language-model"): ("#CC79A7", "triangle-down"),
+}
+OTHERS = [("#56B4E9", "cross"), ("#8c6d1f", "triangle-left"), ("#555555", "triangle-right")]
+DASHES = [[1, 0], [4, 2], [1, 2], [6, 2, 1, 2]]
+
+
+def config() -> dict:
+    """Return the Vega-Lite configuration of every figure."""
+    text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 7.5, "titleFontSize": 8}
+    return {
+        "font": FONT,
+        "background": "white",
+        "padding": 4,
+        "view": {"stroke": "#bbbbbb", "strokeWidth": 0.5},
+        "axis": {
+            **text,
+            "titleFontWeight": "normal",
+            "domainColor": GREY,
+            "domainWidth": 0.5,
+            "tickColor": GREY,
+            "tickSize": 3,
+            "tickWidth": 0.5,
+            "gridColor": LIGHT,
+            "gridWidth": 0.5,
+            "titlePadding": 4,
+            "labelPadding": 2,
+            "labelLimit": 200,
+        },
+        "legend": {
+            **text,
+            "orient": "bottom",
+            "titleFontWeight": "bold",
+            "symbolSize": 45,
+            "columnPadding": 10,
+            "rowPadding": 2,
+            "labelLimit": 220,
+            "offset": 6,
+        },
+        "title": {"fontSize": 8, "color": INK, "anchor": "middle", "offset": 4},
+        "text": {"fontSize": 8, "color": INK},
+    }
+
+
+def model_styles(catalog: dict) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the models, in order."""
+    models = catalog["models"]
+    families = list(dict.fromkeys(entry["family"] for entry in models.values()))
+    styles = {}
+    for name in model_order(catalog):
+        family = models[name]["family"]
+        ends, shape = FAMILIES[families.index(family) % len(FAMILIES)]
+        members = [other for other in model_order(catalog) if models[other]["family"] == family]
+        place = (members.index(name) + 1) / (len(members) + 1) if len(members) < 3 else None
+        if place is None:
+            place = members.index(name) / (len(members) - 1)
+        title = titles(catalog, "models")[name]
+        styles[title] = {"color": blend(*ends, place), "shape": shape, "dash": DASHES[0]}
+    return styles
+
+
+def blend(first: str, last: str, share: float) -> str:
+    """Return the colour that lies `share` of the way from `first` to `last` (hex, sRGB)."""
+    pairs = zip(_channels(first), _channels(last), strict=True)
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
+
+
+def _channels(color: str) -> list[int]:
+    return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def arm_styles(catalog: dict, frame: pd.DataFrame) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the arms (method × pattern) in `frame`."""
+    taken, spare, looks = set(), iter(OTHERS * len(catalog["methods"])), {}
+    for name, entry in catalog["methods"].items():
+        key = (entry["family"], entry["head"])
+        looks[name] = METHODS[key] if key in METHODS and key not in taken else next(spare)
+        taken.add(key)
+    patterns = list(catalog["patterns"])
+    return {
+        title: {
+            "color": looks[method][0],
+            "shape": looks[method][1],
+            "dash": DASHES[patterns.index(pattern) % len(DASHES)],
+        }
+        for (method, pattern), title in arms(catalog, frame).items()
+    }
+
+
+def color(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) -> alt.Color:
+    """Return the colour channel of a field whose values are styled."""
+    scale = alt.Scale(domain=list(styles), range=[style["color"] for style in styles.values()])
+    return alt.Color(f"{field}:N", scale=scale, legend=legend)
+
+
+def shape(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) -> alt.Shape:
+    """Return the shape channel of a field whose values are styled."""
+    scale = alt.Scale(domain=list(styles), range=[style["shape"] for style in styles.values()])
+    return alt.Shape(f"{field}:N", scale=scale, legend=legend)
+
+
+def dash(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) -> alt.StrokeDash:
+    """Return the dash channel of a field whose values are styled."""
+    scale = alt.Scale(domain=list(styles), range=[style["dash"] for style in styles.values()])
+    return alt.StrokeDash(f"{field}:N", scale=scale, legend=legend)
+
+
+def legend(styles: dict[str, dict], width: int = WIDTH) -> alt.Legend:
+    """Return a legend below the figure, in as many columns as fit into `width`."""
+    longest = max(map(len, styles), default=1)
+    fitting = max(1, int(width // (longest * 4 + 30)))
+    return alt.Legend(title=None, columns=min(fitting, len(styles)), symbolOpacity=1)

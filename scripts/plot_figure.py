@@ -1,0 +1,20 @@
+"""Make one figure's specification from metrics (rule plot_figure)."""
+
+from typing import TYPE_CHECKING
+
+from fewshot import charts, evidence, records, render
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    p = smk.params
+    metrics = evidence.read_frames(smk.input.metrics, records.METRICS.names)
+    render.write_spec(
+        smk.output.spec, charts.make(p.function, metrics, p.catalog, p.options, p.title)
+    )
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)

@@ -1,0 +1,17 @@
+"""Render one figure in every format (rule render_figure)."""
+
+from typing import TYPE_CHECKING
+
+from fewshot import records, render
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    paths = {kind: getattr(smk.output, kind) for kind in ("svg", "pdf", "png", "html")}
+    render.render(records.read_json(smk.input.spec), paths)
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)
