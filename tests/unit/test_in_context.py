@@ -1,0 +1,128 @@
+"""The in-context job from its input files to its outputs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import run_in_context
+import torch
+from fewshot import records
+from fewshot.errors import UserError
+from fewshot.methods import in_context
+from job_files import PATTERN, some_rows, write_job
+from tiny import KINDS, tiny_model, tiny_tokenizer
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(smk):
+    run_in_context.main(smk)
+    predictions = records.read_table(smk.output.predictions)
+    return predictions, json.loads(Path(smk.output.manifest).read_text())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_those_of_the_whole_prompts(project, kind):
+    smk = write_job(project / "in", kind, k=4, family="in_context")
+    predictions, manifest = run(smk)
+    assert len(predictions) == 2 * (24 + 11) and set(predictions["epoch"]) == {0}
+    assert manifest["seeds"]["0"]["route"] == {"task": "shared prefix", "other": "shared prefix"}
+    tokenizer, model, train = tiny_tokenizer(kind), tiny_model(kind), some_rows(60, "train")
+    words = tokenizer.convert_tokens_to_ids(["ĠYes", "ĠNo"])
+    for seed in (0, 1):
+        draw = records.read_table(smk.input.shots[seed])
+        shots = train.set_index("id").loc[draw["id"]]
+        context = "".join(
+            f"{row.text_a} {row.text_b} ?{PATTERN.words[row.label]}\n\n"
+            for row in shots.itertuples()
+        )
+        for name, size in (("task", 24), ("other", 11)):
+            of_set = predictions.query(f"seed == {seed} and evaluation_set == '{name}'")
+            pairs = zip(some_rows(size, name).itertuples(), of_set.itertuples(), strict=True)
+            for row, found in pairs:
+                ids = tokenizer(f"{context}{row.text_a} {row.text_b} ?", return_tensors="pt")
+                with torch.no_grad():
+                    expected = torch.log_softmax(model(ids["input_ids"]).logits[0, -1], -1)[words]
+                assert found.id == row.id and found.label == row.label
+                np.testing.assert_allclose(
+                    [found.logprob_0, found.logprob_1], expected.numpy(), atol=1e-5
+                )
+
+
+def test_no_shots_means_bare_queries(project):
+    smk = write_job(project / "in", k=0, seeds=(0,), family="in_context")
+    predictions, manifest = run(smk)
+    assert len(predictions) == 35
+    assert manifest["seeds"]["0"]["tokens"]["task"]["shared"] == 1
+    assert manifest["parameters"]["trainable"] == 0
+
+
+def test_a_seed_that_does_not_fit_has_no_rows(project):
+    smk = write_job(project / "in", k=4, unfit=(1,), family="in_context")
+    predictions, manifest = run(smk)
+    assert set(predictions["seed"]) == {0}
+    assert manifest["seeds"]["1"] == {"status": "does not fit"}
+
+
+def test_no_model_is_loaded_where_nothing_fits(project, monkeypatch):
+    smk = write_job(project / "in", k=4, unfit=(0, 1), family="in_context")
+    monkeypatch.setattr(in_context, "load_model", lambda *a: pytest.fail("loaded"))
+    predictions, _ = run(smk)
+    assert len(predictions) == 0
+
+
+def test_a_killed_job_continues_with_the_next_seed(project, monkeypatch):
+    smk = write_job(project / "in", k=4, seeds=(0, 1, 2), family="in_context")
+    whole, _ = run(smk)
+    for path in (smk.output.predictions, smk.output.curves, smk.output.manifest):
+        Path(path).unlink()
+    real, seen = in_context._run_seed, []
+
+    def dies_at(seed, number, *rest):
+        seen.append(number)
+        if number == seed:
+            raise KeyboardInterrupt
+        return real(rest[0], number, *rest[1:])
+
+    monkeypatch.setattr(in_context, "_run_seed", lambda job, n, *rest: dies_at(1, n, job, *rest))
+    with pytest.raises(KeyboardInterrupt):
+        run(smk)
+    assert not Path(smk.output.predictions).exists()
+    monkeypatch.setattr(in_context, "_run_seed", lambda job, n, *rest: dies_at(9, n, job, *rest))
+    resumed, _ = run(smk)
+    assert seen == [0, 1, 1, 2]
+    assert resumed.equals(whole)
+
+
+def test_scores_that_are_no_numbers_leave_nothing(project, monkeypatch):
+    smk = write_job(project / "in", k=4, family="in_context")
+    load = in_context.load_model
+
+    def broken(*arguments):
+        model = load(*arguments)
+        model.model.decoder.final_layer_norm.weight.data[0] = float("nan")
+        return model
+
+    monkeypatch.setattr(in_context, "load_model", broken)
+    with pytest.raises(UserError, match="seed 0, set 'task', row 100: the score is not a number"):
+        run(smk)
+    assert not Path(smk.output.predictions).exists()
+
+
+def test_what_only_training_needs_is_not_imported():
+    code = (
+        "import sys; import fewshot.methods.in_context; "
+        "print([name for name in ('deepspeed', 'peft', 'datasets') if name in sys.modules])"
+    )
+    scripts = Path(run_in_context.__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

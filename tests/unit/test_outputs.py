@@ -1,0 +1,162 @@
+"""Predictions, counts and manifests, against numbers worked out by hand."""
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from fewshot import outputs, records
+from fewshot.errors import UserError
+from fewshot.jobs import EvaluationSet
+from fewshot.scoring import Scores
+from fewshot.state import Seed
+from tiny import tiny_model
+
+CELL = {"protocol": "fair", "task": "nli", "model": "m", "method": "icl", "pattern": "minimal"}
+CELL["k"] = 2
+ROWS = pd.DataFrame(
+    {
+        "id": [7, 3, 9, 4],
+        "label": np.array([0, 1, 1, 0], dtype=np.int8),
+        "group": ["a", "a", None, "a"],
+        "subset": ["s", "t", None, "s"],
+    }
+)
+PROBABILITIES = np.array([[0.5, 0.2, 0.1], [0.6, 0.1, 0.2], [0.1, 0.1, 0.4], [0.1, 0.1, 0.3]])
+SCORES = Scores(
+    np.log(PROBABILITIES).astype(np.float32),
+    np.array([1, 2, 3, 4], dtype=np.float32),
+    np.array([True, True, False, True]),
+    "plain",
+)
+MERGE = (0, 1, 1)
+
+
+def with_nan(row: int) -> Scores:
+    logprobs = SCORES.logprobs.copy()
+    logprobs[row, 1] = np.nan
+    return dataclasses.replace(SCORES, logprobs=logprobs)
+
+
+def test_a_prediction_per_row_in_the_rows_order():
+    frame = outputs.prediction_frame(CELL, 3, 1, "hans", ROWS, SCORES)
+    assert set(frame.columns) == set(records.predictions_schema(3).names)
+    assert frame["id"].tolist() == [7, 3, 9, 4] and frame["label"].tolist() == [0, 1, 1, 0]
+    assert frame["logprob_2"].tolist() == SCORES.logprobs[:, 2].tolist()
+    assert set(frame["seed"]) == {3} and set(frame["epoch"]) == {1} and set(frame["k"]) == {2}
+    assert frame["argmax_is_label"].tolist() == [True, True, False, True]
+
+
+def test_counts_with_merged_labels():
+    """Words 1 and 2 both count as label 1; predictions are 0, 0, 1, 1 for gold 0, 1, 1, 0."""
+    frame = outputs.curve_frame(CELL, 3, 1, "hans", ROWS, SCORES, MERGE)
+    assert list(frame.columns) == records.CURVES.names
+    found = {
+        (row.group, row.subset, row.label): (row.n, row.correct, row.correct_vocabulary)
+        for row in frame.fillna("").itertuples()
+    }
+    assert found == {("a", "s", 0): (2, 1, 1), ("a", "t", 1): (1, 0, 0), ("", "", 1): (1, 1, 0)}
+    means = {row.subset: row.mean_logprob for row in frame.fillna("").itertuples()}
+    assert means["s"] == pytest.approx((np.log(0.5) + np.log(0.1)) / 2, abs=1e-6)
+    assert means["t"] == pytest.approx(np.log(0.1 + 0.2), abs=1e-6)
+    assert means[""] == pytest.approx(np.log(0.1 + 0.4), abs=1e-6)
+
+
+def test_ties_go_to_the_lowest_label():
+    tied = dataclasses.replace(SCORES, logprobs=np.log(np.full((4, 3), 0.25, dtype=np.float32)))
+    frame = outputs.curve_frame(CELL, 0, 0, "hans", ROWS, tied, MERGE)
+    assert frame[frame["label"] == 0]["correct"].sum() == 2
+    assert frame[frame["label"] == 1]["correct"].sum() == 0
+
+
+@pytest.mark.parametrize("function", ["prediction_frame", "curve_frame"])
+def test_a_score_that_is_no_number_is_named(function):
+    more = (MERGE,) if function == "curve_frame" else ()
+    with pytest.raises(UserError, match=r"fair/nli/m/icl/minimal/2: seed 3, set 'hans', row 9: "):
+        getattr(outputs, function)(CELL, 3, 1, "hans", ROWS, with_nan(2), *more)
+
+
+def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
+    names = ("predictions.parquet", "curves.parquet", "manifest.json")
+    paths = {Path(name).stem: str(folder / name) for name in names}
+    return SimpleNamespace(
+        name="job", cell=CELL, seeds=tuple(status), status=status, labels=3,
+        evaluation=(EvaluationSet("hans", MERGE, ROWS),), settings={"family": "in_context"},
+        batch_tokens=64, zero_stage=0, code="c", threads=1, world=SimpleNamespace(size=1),
+        model={"dtype": "float32"}, checksums={"model": "x"}, output=SimpleNamespace(**paths),
+    )  # fmt: skip
+
+
+def make_seed(seed: int, epochs=(0,), rows=ROWS) -> Seed:
+    n = len(rows)
+    scores = Scores(SCORES.logprobs[:n], SCORES.logsumexp[:n], SCORES.argmax_is_label[:n], "plain")
+    frames = {
+        "predictions": pd.concat(
+            [outputs.prediction_frame(CELL, seed, e, "hans", rows, scores) for e in epochs]
+        ),
+        "curves": pd.concat(
+            [outputs.curve_frame(CELL, seed, e, "hans", rows, scores, MERGE) for e in epochs]
+        ),
+    }
+    facts = {"device": "cpu: x", "parameters": {"total": 5}, "peak_memory_mib": 10.0 + seed}
+    facts["route"] = {"hans": "plain"}
+    return Seed(frames, {"facts": facts, "seconds": {"score": 1.5, "load": 0.25}}, {})
+
+
+def test_a_run_is_written_with_its_manifest(tmp_path):
+    job = make_job(tmp_path, {0: "ok", 1: "does not fit", 2: "ok"})
+    outputs.write_run(job, {0: make_seed(0), 2: make_seed(2)})
+    predictions = records.read_table(job.output.predictions)
+    assert predictions["seed"].tolist() == [0] * 4 + [2] * 4
+    assert len(records.read_table(job.output.curves)) == 6
+    content = json.loads(Path(job.output.manifest).read_text())
+    assert {seed: entry["status"] for seed, entry in content["seeds"].items()} == {
+        "0": "ok", "1": "does not fit", "2": "ok",
+    }  # fmt: skip
+    assert content["seconds"] == {"score": 3.0, "load": 0.5}
+    assert content["peak_memory_mib"] == 12.0 and content["k"] == 2
+    assert content["seeds"]["0"]["route"] == {"hans": "plain"}
+    assert "torch" in content["packages"] and content["parameters"] == {"total": 5}
+
+
+def test_a_run_in_which_nothing_fits_has_no_rows(tmp_path):
+    job = make_job(tmp_path, {0: "does not fit"})
+    outputs.write_run(job, {})
+    frame = records.read_table(job.output.predictions)
+    assert len(frame) == 0 and list(frame.columns) == records.predictions_schema(3).names
+    assert len(records.read_table(job.output.curves)) == 0
+    assert json.loads(Path(job.output.manifest).read_text())["seeds"]["0"] == {
+        "status": "does not fit"
+    }
+
+
+@pytest.mark.parametrize("kind", ["missing", "twice"])
+def test_every_row_has_exactly_one_prediction_or_nothing_is_written(tmp_path, kind):
+    seed = make_seed(0, rows=ROWS.iloc[:3]) if kind == "missing" else make_seed(0, epochs=(1, 1))
+    job = make_job(tmp_path, {0: "ok"})
+    with pytest.raises(ValueError, match=r"job: seed 0, epoch ., set 'hans': . predictions for 4"):
+        outputs.write_run(job, {0: seed})
+    assert not list(tmp_path.iterdir())
+
+
+def test_phases_add_up(monkeypatch):
+    clock = iter([0.0, 2.0, 10.0, 13.0])
+    monkeypatch.setattr(outputs.time, "perf_counter", lambda: next(clock))
+    phases = outputs.Phases()
+    for _ in range(2):
+        with phases.measure("score"):
+            pass
+    assert phases.seconds == {"score": 5.0}
+
+
+def test_a_model_is_described():
+    model = tiny_model()
+    name = "model.decoder.layers.0.fc1.bias"
+    facts = outputs.describe(model, [name])
+    assert facts["parameters"]["total"] == sum(p.numel() for p in model.parameters())
+    assert facts["parameters"]["trainable"] == 64
+    assert facts["parameters"]["modules"] == ["model.decoder.layers.0.fc1"]
+    assert facts["device"].startswith("cpu") and facts["peak_memory_mib"] > 50
