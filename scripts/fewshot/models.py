@@ -12,6 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from .errors import UserError
 from .tokens import load_tokenizer, model_folder
@@ -19,10 +20,10 @@ from .tokens import load_tokenizer, model_folder
 __all__ = ["backbone", "load_model", "load_tokenizer", "pick_device", "readout", "unwrap"]
 
 
-def pick_device() -> torch.device:
-    """Return the GPU of this process if there is one, else the CPU."""
+def pick_device(local_rank: int = 0) -> torch.device:
+    """Return this process's GPU if there is one, else the CPU."""
     if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        return torch.device("cuda", local_rank)
     return torch.device("cpu")
 
 
@@ -33,6 +34,7 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
     where the folder is not what the entry says: weights missing or left over, another window,
     another number of parameters.
     """
+    transformers_logging.disable_progress_bar()
     folder = model_folder(manifest_path)
     safe = any(folder.glob("*.safetensors"))
     try:

@@ -102,6 +102,8 @@ def curve_frame(
         correct_vocabulary=("correct_vocabulary", "sum"),
         mean_logprob=("logprob", "mean"),
     )
+    # Grouping makes numbers of parts that are missing throughout.
+    counts = counts.astype({"group": object, "subset": object})
     return counts.assign(**cell, seed=seed, epoch=epoch, evaluation_set=name)[records.CURVES.names]
 
 

@@ -226,7 +226,8 @@ def _batches(reader: _Reader, word_ids, head: nn.Module, batch_tokens: int) -> S
         argmax[batch] = torch.isin(logits.argmax(dim=-1), words).cpu().numpy()
         done += len(batch)
         now = time.monotonic()
-        if now - reported >= PROGRESS or done == rows:
+        # A set that took no time to score is not worth a line: training scores after every epoch.
+        if now - reported >= PROGRESS or (done == rows and now - started >= 1.0):
             reported = now
             log.info("%d of %d rows, %.1f rows/s", done, rows, done / max(now - started, 1e-9))
     return Scores(logprobs, normaliser, argmax, "shared prefix" if reader.shared else "plain")
