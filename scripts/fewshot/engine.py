@@ -64,7 +64,7 @@ def start_engine(model: nn.Module, settings: dict, dtype: str, zero_stage: int, 
     The rate is set by the caller before each step (`set_rate`).
     """
     config = engine_config(settings, dtype, zero_stage, world.size)
-    deepspeed = _load_deepspeed(world)
+    deepspeed = load_deepspeed(world)
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=settings["learning_rate"],
@@ -95,7 +95,7 @@ def gathered(model: nn.Module, zero_stage: int):
         yield
 
 
-def _load_deepspeed(world: World):
+def load_deepspeed(world: World):
     """Import DeepSpeed and connect the processes; a second call does nothing new."""
     os.environ.setdefault("LOCAL_RANK", str(world.local_rank))
     with _quiet():

@@ -1,5 +1,6 @@
 """Say which parameters of a model are trained, and store their values."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -33,11 +34,15 @@ def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-def write_state(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors as safetensors and read them back; raises OSError where they differ."""
+def write_state(path: Path, state: dict[str, torch.Tensor], about: dict[str, object]) -> None:
+    """Write tensors as safetensors and read them back; raises OSError where they differ.
+
+    `about` becomes the file's metadata `about`, as JSON: safetensors writes several entries in an
+    order that changes from run to run.
+    """
     from safetensors.torch import load_file, save_file
 
-    save_file(state, path, metadata=metadata)
+    save_file(state, path, metadata={"about": json.dumps(about, sort_keys=True)})
     stored = load_file(path)
     if stored.keys() != state.keys() or any(
         not torch.equal(stored[name].view(torch.uint8), state[name].view(torch.uint8))

@@ -2,8 +2,6 @@
 
 import logging
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 
@@ -12,13 +10,13 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
-from . import outputs
+from . import outputs, records
 from .batches import Share, epoch_shares
-from .course import Course, Run, begin, load
 from .engine import gathered, set_rate
 from .errors import UserError
 from .freezing import trainable_state, write_state
 from .jobs import Job, SeedResult, read_job, run_seeds
+from .preparation import Run, Setup, begin, load
 from .scoring import Scores, score
 from .student import parameter_facts
 
@@ -38,30 +36,31 @@ def fine_tune(smk) -> None:
 
 def _start(job: Job) -> Callable[[int], SeedResult]:
     """Load what all seeds share; return the function that trains one."""
-    started = time.perf_counter()
-    course = load(job)
+    phases = outputs.Phases()
+    with phases.measure("load"):
+        setup = load(job)
     # The first seed carries the time of what all share.
-    seconds = iter([time.perf_counter() - started])
-    return lambda seed: train_seed(course, seed, {"load": next(seconds, 0.0)})
+    clocks = iter([phases])
+    return lambda seed: train_seed(setup, seed, next(clocks, None))
 
 
-def train_seed(course: Course, seed: int, seconds: dict[str, float] | None = None) -> SeedResult:
+def train_seed(setup: Setup, seed: int, phases: outputs.Phases | None = None) -> SeedResult:
     """Train on the draw of `seed` from the base weights, scoring after each epoch.
 
     Row predictions are kept for the last epoch and for the one that is best in domain (the
     earliest of equals). Raises UserError where a loss or a score is not finite.
     """
-    run = begin(course, seed, seconds or {})
+    run = begin(setup, seed, phases or outputs.Phases())
     curves: list[pd.DataFrame] = []
     kept: dict[str, tuple[int, dict[str, Scores]]] = {}
     best = -1
-    for epoch in range(1, course.job.settings["epochs"] + 1):
-        with run.timed("train"):
+    for epoch in range(1, setup.job.settings["epochs"] + 1):
+        with run.phases.measure("train"):
             curves.append(_train_epoch(run, epoch))
-        with run.timed("score"):
+        with run.phases.measure("score"):
             scores = _score_all(run, epoch)
             curves += _curves(run, epoch, scores)
-        correct = _correct_in_domain(course.job, scores)
+        correct = _correct_in_domain(setup.job, scores)
         if correct > best:
             best, kept["best"] = correct, (epoch, scores)
         kept["last"] = (epoch, scores)
@@ -74,7 +73,7 @@ def _train_epoch(run: Run, epoch: int) -> pd.DataFrame:
 
     Loss and correct rows are those of the forward passes before each step, with dropout.
     """
-    job, rows = run.course.job, run.rows
+    job, rows = run.setup.job, run.rows
     size = job.settings["batch_size"]
     total = job.settings["epochs"] * math.ceil(len(rows.labels) / size)
     counts = torch.zeros(3, dtype=torch.float64)
@@ -103,7 +102,8 @@ def _train_epoch(run: Run, epoch: int) -> pd.DataFrame:
                 "correct_vocabulary": int(correct_vocabulary),
                 "mean_logprob": -loss_sum / len(rows.labels),
             }
-        ]
+        ],
+        columns=records.CURVES.names,
     )
 
 
@@ -118,7 +118,7 @@ def rate(step: int, total: int, settings: dict) -> float:
 
 def _loss(run: Run, share: Share) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the share's loss and its counts: sum of losses, correct rows, correct tokens."""
-    rows, targets = run.rows, torch.tensor(run.course.targets)
+    rows, targets = run.rows, torch.tensor(run.setup.targets)
     last, labels = rows.last[share.rows], rows.labels[share.rows]
     ids = rows.ids[share.rows, : int(last.max()) + 1]
     logits = run.engine(ids.to(run.device), last.to(run.device))
@@ -143,13 +143,13 @@ def _check_loss(run: Run, epoch: int, loss: float) -> None:
 
 def _score_all(run: Run, epoch: int) -> dict[str, Scores]:
     """Score every evaluation set; raises UserError for scores that are not finite."""
-    course, student = run.course, run.engine.module
+    setup, student = run.setup, run.engine.module
     run.engine.eval()
     found = {}
-    for name, prompts in course.prompts.items():
+    for name, prompts in setup.prompts.items():
         found[name] = score(
-            student.model, prompts, course.targets,
-            batch_tokens=course.job.batch_tokens, head=student.head,
+            student.model, prompts, setup.targets,
+            batch_tokens=setup.job.batch_tokens, head=student.head,
         )  # fmt: skip
         if not np.isfinite(found[name].logsumexp).all():
             raise UserError(
@@ -160,7 +160,7 @@ def _score_all(run: Run, epoch: int) -> dict[str, Scores]:
 
 
 def _curves(run: Run, epoch: int, scores: dict[str, Scores]) -> list[pd.DataFrame]:
-    job = run.course.job
+    job = run.setup.job
     return [
         outputs.curve_frame(
             job.cell, run.seed, epoch, each.name, each.rows, scores[each.name], each.merge
@@ -177,10 +177,10 @@ def _correct_in_domain(job: Job, scores: dict[str, Scores]) -> int:
 
 def _report(run: Run, epoch: int, correct: int) -> None:
     """Log a line now and then, and after the last epoch."""
-    epochs, now = run.course.job.settings["epochs"], time.monotonic()
+    epochs, now = run.setup.job.settings["epochs"], time.monotonic()
     if epoch == epochs or now - run.reported >= PROGRESS:
         run.reported = now
-        train, scoring = run.seconds["train"], run.seconds["score"]
+        train, scoring = (run.phases.seconds[each] for each in ("train", "score"))
         LOG.info("%s: epoch %d of %d, step %d, loss %.4f, %d correct in domain; %.1f steps/s, "
                  "%.1f s scoring", run.where, epoch, epochs, run.step, run.last_loss, correct,
                  run.step / train, scoring)  # fmt: skip
@@ -188,7 +188,7 @@ def _report(run: Run, epoch: int, correct: int) -> None:
 
 def _finish(run: Run, curves: list[pd.DataFrame], kept: dict[int, dict[str, Scores]]) -> SeedResult:
     """Return what is stored of the seed and let go of its engine."""
-    job, student = run.course.job, run.engine.module
+    job, student = run.setup.job, run.engine.module
     predictions = [
         outputs.prediction_frame(job.cell, run.seed, epoch, each.name, each.rows, scores[each.name])
         for epoch, scores in sorted(kept.items())
@@ -199,15 +199,13 @@ def _finish(run: Run, curves: list[pd.DataFrame], kept: dict[int, dict[str, Scor
     if job.settings["family"] != "full" or job.settings["keep_weights"]:
         with gathered(student, job.zero_stage):
             state = trainable_state(student)
-        about = {"cell": job.name, "seed": str(run.seed), "epoch": str(max(kept))}
+        about = {**job.cell, "seed": run.seed, "epoch": max(kept)}
         files = {f"seed{run.seed}.safetensors": lambda path: write_state(path, state, about)}
     facts = {
-        "parameters": parameter_facts(run.course.base),
-        "device": str(run.device),
-        "dtype": job.model["dtype"],
-        "zero_stage": job.zero_stage,
+        **outputs.describe(student),
+        "parameters": parameter_facts(run.setup.base),
         "steps": run.step,
-        "peak_memory_mib": _peak_memory(),
+        "adapters": sorted(files),
     }
     run.engine.destroy()
     if run.device.type == "cuda":
@@ -216,14 +214,6 @@ def _finish(run: Run, curves: list[pd.DataFrame], kept: dict[int, dict[str, Scor
         pd.concat(predictions, ignore_index=True),
         pd.concat(curves, ignore_index=True),
         facts,
-        run.seconds,
+        run.phases.seconds,
         files,
     )
-
-
-def _peak_memory() -> float:
-    """Return the largest memory so far in MiB: of the GPU if there is one, else of the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

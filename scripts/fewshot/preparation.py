@@ -1,19 +1,18 @@
-"""What a fine-tuning job holds: the course that its seeds share, and the run of one seed."""
+"""What a fine-tuning job holds: the setup that its seeds share, and the run of one seed."""
 
 import importlib
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
 
 import torch
 
 from .batches import TrainingRows, query_prompts, training_rows
-from .engine import start_engine
+from .engine import load_deepspeed, start_engine
 from .jobs import Job
 from .models import load_model, load_tokenizer, pick_device
+from .outputs import Phases
 from .sampling import generator
 from .student import Student, adapted, fresh, parameter_facts
 from .tokens import Prompts, label_word_ids
@@ -22,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Course:
+class Setup:
     """What all seeds of a job share.
 
     `base` is the adapted, untrained model; `targets[label]` is the class that the loss asks for:
@@ -41,38 +40,33 @@ class Course:
 class Run:
     """The training of one seed: its engine, rows and what is counted on the way."""
 
-    course: Course
+    setup: Setup
     seed: int
     engine: object
     rows: TrainingRows
     device: torch.device
+    phases: Phases
     step: int = 0
     last_loss: float | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
     reported: float = field(default_factory=time.monotonic)
 
     @property
     def where(self) -> str:
         """Return the run as it is named in messages."""
-        return f"{self.course.job.name}: seed {self.seed}"
-
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """Add the time within to a phase."""
-        begin = time.perf_counter()
-        yield
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begin
+        return f"{self.setup.job.name}: seed {self.seed}"
 
 
-def load(job: Job) -> Course:
-    """Read model and tokenizer and set the course up; raises UserError where they do not fit."""
+def load(job: Job) -> Setup:
+    """Read model and tokenizer and set the job up; raises UserError where they do not fit."""
     torch.set_num_threads(job.threads)
+    # First: transformers imports DeepSpeed too where it is installed, but not quietly.
+    load_deepspeed(job.world)
     tokenizer = load_tokenizer(job.model_manifest)
     model = load_model(job.model_manifest, job.model, job.cell["model"])
     return set_up(job, model, tokenizer)
 
 
-def set_up(job: Job, model: torch.nn.Module, tokenizer) -> Course:
+def set_up(job: Job, model: torch.nn.Module, tokenizer) -> Setup:
     """Adapt `model` by the job's method family and tokenize its evaluation sets."""
     # By name, so that the code version of one family leaves the others out.
     method = importlib.import_module(f".methods.{job.settings['family']}", __package__)
@@ -89,27 +83,25 @@ def set_up(job: Job, model: torch.nn.Module, tokenizer) -> Course:
         row = job.evaluation[0].rows.iloc[0]
         probe = job.pattern.query(row["text_a"], row["text_b"])
         targets = label_word_ids(tokenizer, job.pattern, probe)
-    return Course(job, method, base, tokenizer, targets, prompts)
+    return Setup(job, method, base, tokenizer, targets, prompts)
 
 
-def begin(course: Course, seed: int, seconds: dict[str, float]) -> Run:
-    """Return the run of a seed: base weights, new additions, a new optimiser and engine.
-
-    `seconds` are those of the phases before.
-    """
-    job, started = course.job, time.perf_counter()
-    draws = generator("initial", job.cell["model"], seed)
-    device = pick_device()
-    student = fresh(course.base, course.method, draws, share=job.zero_stage < 3).to(device)
-    shots = job.shots[seed]
-    rows = training_rows(
-        query_prompts(course.tokenizer, job.pattern, shots),
-        shots["label"].to_numpy(),
-        job.model["window"],
-    )
-    engine = start_engine(student, job.settings, job.model["dtype"], job.zero_stage, job.world)
-    # Dropout draws from PyTorch's own stream.
-    stream = generator("dropout", job.cell["model"], seed, job.world.rank)
-    torch.manual_seed(int(stream.integers(2**63)))
-    seconds = {**seconds, "prepare": time.perf_counter() - started}
-    return Run(course, seed, engine, rows, device, seconds=seconds)
+def begin(setup: Setup, seed: int, phases: Phases) -> Run:
+    """Return the run of a seed: base weights, new additions, a new optimiser and engine."""
+    job = setup.job
+    with phases.measure("prepare"):
+        draws = generator("initial", job.cell["model"], seed)
+        device = pick_device()
+        student = fresh(setup.base, setup.method, draws, share=job.zero_stage < 3).to(device)
+        shots = job.shots[seed]
+        rows = training_rows(
+            query_prompts(setup.tokenizer, job.pattern, shots),
+            shots["label"].to_numpy(),
+            job.model["window"],
+        )
+        dtype = job.model["dtype"]
+        engine = start_engine(student, job.settings, dtype, job.zero_stage, job.world)
+        # Dropout draws from PyTorch's own stream.
+        stream = generator("dropout", job.cell["model"], seed, job.world.rank)
+        torch.manual_seed(int(stream.integers(2**63)))
+    return Run(setup, seed, engine, rows, device, phases)

@@ -1,0 +1,140 @@
+"""The input files of an adaptation job on a tiny model, and the `smk` object that names them."""
+
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+from fewshot import records
+from fewshot.patterns import Pattern
+from fewshot.sampling import draw_balanced, generator
+from tiny import WORDS, save_tiny
+
+PATTERN = Pattern(
+    "minimal", (("", "text_a"), (" ", "text_b"), (" ?", None)), "", (" Yes", " No"), "\n\n"
+)
+CELL = {"protocol": "fair", "task": "task", "model": "tiny", "method": "ft", "pattern": "minimal"}
+TRAINING = {
+    "family": "full",
+    "head": "language-model",
+    "loss": "vocabulary",
+    "learning_rate": 0.01,
+    "epochs": 3,
+    "batch_size": 4,
+    "warmup": 0.3,
+    "weight_decay": 0.0,
+    "gradient_clip": 1.0,
+    "keep_weights": False,
+    "rank": 2,
+    "alpha": 4,
+    "dropout": 0.0,
+    "targets": {"opt": ["q_proj", "v_proj"], "gpt_neox": ["query_key_value"]},
+}
+
+
+def some_rows(count: int, stream: str) -> pd.DataFrame:
+    """Return rows of 3 to 8 words whose label is told by the first word."""
+    draw = generator(stream)
+    texts = [" ".join(draw.choice(WORDS[:20], size=draw.integers(1, 4))) for _ in range(2 * count)]
+    label = np.arange(count) % 2
+    first = [("all " if each else "some ") + text for each, text in zip(label, texts, strict=False)]
+    return pd.DataFrame(
+        {
+            "id": np.arange(count) + 100,
+            "text_a": first,
+            "text_b": texts[count:],
+            "label": label.astype(np.int8),
+            "group": None,
+            "subset": None,
+            "cluster": None,
+        }
+    )
+
+
+def write_job(
+    folder: Path,
+    kind: str = "opt",
+    k: int = 8,
+    seeds: tuple[int, ...] = (0, 1),
+    unfit: tuple[int, ...] = (),
+    sizes: tuple[int, int] = (24, 11),
+    **settings,
+) -> SimpleNamespace:
+    """Write all inputs of a job under `folder` and return what Snakemake would give its script."""
+    cell = {**CELL, "k": k}
+    folder.mkdir(parents=True, exist_ok=True)
+    evaluation = []
+    for name, size in zip(("task", "other"), sizes, strict=True):
+        evaluation.append(str(folder / f"{name}.parquet"))
+        records.write_table(evaluation[-1], some_rows(size, name), records.ROWS)
+    train = some_rows(60, "train")
+    records.write_table(folder / "train.parquet", train, records.ROWS)
+    shots = []
+    for seed in seeds if k else ():
+        shots.append(str(folder / f"shots{seed}.parquet"))
+        draw = draw_balanced(train, k, 2, "task", seed)
+        checksum = records.frame_checksum(draw.itertuples(index=False))
+        records.write_table(shots[-1], draw, records.SHOTS, checksum=checksum)
+    out = folder / "out"
+    return SimpleNamespace(
+        input=SimpleNamespace(
+            model=_write_model(folder, kind),
+            evaluation=evaluation,
+            train=str(folder / "train.parquet") if k else [],
+            shots=shots,
+            fit=_write_fit(folder, cell, seeds, unfit),
+        ),
+        output=SimpleNamespace(
+            predictions=str(out / "predictions.parquet"),
+            curves=str(out / "curves.parquet"),
+            manifest=str(out / "manifest.json"),
+            adapters=str(out / "adapters"),
+        ),
+        wildcards=SimpleNamespace(**cell),
+        params=SimpleNamespace(
+            task="task",
+            seeds=list(seeds),
+            labels=2,
+            evaluation=[{"set": "task", "merge": [0, 1]}, {"set": "other", "merge": [0, 1]}],
+            pattern=asdict(PATTERN),
+            method={**TRAINING, **settings},
+            model={"dtype": "float32", "parameters": _parameters(kind), "window": 128},
+            batch_tokens=512,
+            code="code",
+        ),
+        resources={"zero_stage": 0},
+        threads=1,
+        log=[str(folder / "job.log")],
+    )
+
+
+def _parameters(kind: str) -> int:
+    return {"opt": 23712, "gpt_neox": 21952}[kind]
+
+
+def _write_model(folder: Path, kind: str) -> str:
+    model = save_tiny(folder / "model", kind)
+    files = {path.name: {"sha256": records.sha256(path)} for path in sorted(model.iterdir())}
+    path = folder / "model.json"
+    content = {"model": "tiny", "kind": "local", "revision": None, "path": str(model)}
+    records.write_json(path, {**content, "files": files})
+    return str(path)
+
+
+def _write_fit(folder: Path, cell: dict, seeds, unfit) -> str:
+    rows = [
+        {
+            **cell,
+            "seed": seed,
+            "context_tokens": 0,
+            "longest_tokens": 20,
+            "longest_row": "task/100",
+            "window": 128,
+            "status": "does not fit" if seed in unfit else "ok",
+        }
+        for seed in seeds
+    ]
+    path = folder / "fit.parquet"
+    records.write_table(path, pd.DataFrame(rows), records.FIT)
+    return str(path)

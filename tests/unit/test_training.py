@@ -1,0 +1,412 @@
+"""The loop equals plain PyTorch: same losses, same weights; and its rules hold."""
+
+import math
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import peft
+import pytest
+import torch
+from fewshot import preparation, training
+from fewshot.batches import Share, epoch_shares, training_rows
+from fewshot.engine import engine_config
+from fewshot.errors import UserError
+from fewshot.heads import ClassificationHead
+from fewshot.jobs import EvaluationSet, Job
+from fewshot.methods import lora
+from fewshot.patterns import Pattern
+from fewshot.sampling import generator
+from fewshot.student import parameter_facts
+from fewshot.tokens import Prompts
+from fewshot.world import World, read_world
+from safetensors.torch import load_file
+from tiny import KINDS, WORDS, tiny_model, tiny_tokenizer
+
+PATTERN = Pattern(
+    "minimal", (("", "text_a"), (" ", "text_b"), (" ?", None)), "", (" Yes", " No"), "\n\n"
+)
+SETTINGS = {
+    "family": "full",
+    "head": "language-model",
+    "loss": "vocabulary",
+    "learning_rate": 0.01,
+    "epochs": 3,
+    "batch_size": 4,
+    "warmup": 0.3,
+    "weight_decay": 0.1,
+    "gradient_clip": 1e9,
+    "keep_weights": True,
+    "rank": 2,
+    "alpha": 4,
+    "dropout": 0.0,
+    "targets": {"opt": ["q_proj", "v_proj"], "gpt_neox": ["query_key_value"]},
+}
+K = 10
+
+
+def some_rows(count: int, stream: str) -> pd.DataFrame:
+    """Return rows of 3 to 7 words whose label is told by the first word."""
+    draw = generator(stream)
+    texts = [" ".join(draw.choice(WORDS[:20], size=draw.integers(1, 4))) for _ in range(2 * count)]
+    label = np.arange(count) % 2
+    first = [("all " if each else "some ") + text for each, text in zip(label, texts, strict=False)]
+    return pd.DataFrame(
+        {
+            "id": np.arange(count) + 100,
+            "text_a": first,
+            "text_b": texts[count:],
+            "label": label.astype(np.int8),
+            "group": None,
+            "subset": None,
+            "cluster": None,
+        }
+    )
+
+
+def a_job(stage: int = 0, seeds=(0,), dtype: str = "float32", world=None, **settings) -> Job:
+    sets = (
+        EvaluationSet("task", (0, 1), some_rows(24, "own")),
+        EvaluationSet("other", (1, 0), some_rows(11, "other")),
+    )
+    names = ("protocol", "task", "model", "method", "pattern")
+    return Job(
+        cell={**dict(zip(names, ("fair", "task", "tiny", "ft", "minimal"), strict=True)), "k": K},
+        seeds=tuple(seeds),
+        status=dict.fromkeys(seeds, "ok"),
+        labels=2,
+        pattern=PATTERN,
+        settings={**SETTINGS, **settings},
+        model={"dtype": dtype, "parameters": 1, "window": 128},
+        model_manifest=None,
+        evaluation=sets,
+        shots={seed: some_rows(K, f"shots{seed}") for seed in seeds},
+        batch_tokens=256,
+        zero_stage=stage,
+        threads=1,
+        world=world or World(),
+        checksums={},
+        code="",
+        output=SimpleNamespace(),
+    )
+
+
+def train(kind: str, job: Job, model=None, seed: int = 0):
+    """Return the final state by name, the mean loss of each epoch and the result."""
+    torch.set_num_threads(1)
+    made = preparation.set_up(job, model or tiny_model(kind), tiny_tokenizer(kind))
+    result = training.train_seed(made, seed)
+    curve = result.curves[result.curves["evaluation_set"] == "train"]
+    return state_of(result, seed), -curve["mean_logprob"].to_numpy(), result
+
+
+def state_of(result, seed: int) -> dict[str, torch.Tensor]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "state.safetensors")
+        result.files[f"seed{seed}.safetensors"](path)
+        return load_file(path)
+
+
+def plain(model, forward, job: Job, targets, seed: int = 0) -> tuple[dict, list[float]]:
+    """Train with nothing but PyTorch: rows one batch at a time, padded, attention masked."""
+    tokenizer = tiny_tokenizer(model.config.model_type)
+    rows, settings = job.shots[seed], job.settings
+    texts = [f"{a} {b} ?" for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
+    ids = [tokenizer(text)["input_ids"] for text in texts]
+    trained = [each for each in model.parameters() if each.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=0.01, weight_decay=0.1)
+    steps, step, losses = 3 * math.ceil(K / 4), 0, []
+    model.train()
+    for epoch in range(1, settings["epochs"] + 1):
+        order, total = generator("batches", "task", seed, epoch).permutation(K), 0.0
+        for start in range(0, K, 4):
+            batch = order[start : start + 4]
+            longest = max(len(ids[i]) for i in batch)
+            padded = torch.tensor([ids[i] + [0] * (longest - len(ids[i])) for i in batch])
+            last = torch.tensor([len(ids[i]) - 1 for i in batch])
+            logits = forward(model, padded, last)
+            gold = torch.tensor([targets[rows["label"].iloc[i]] for i in batch])
+            loss = torch.nn.functional.cross_entropy(logits.float(), gold)
+            warmup = math.ceil(0.3 * steps - 1e-9)
+            optimizer.param_groups[0]["lr"] = 0.01 * min(1.0, (step + 1) / warmup)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, settings["gradient_clip"])
+            optimizer.step()
+            step += 1
+            total += loss.item() * len(batch)
+        losses.append(total / K)
+    return {name: each.detach() for name, each in model.named_parameters()}, losses
+
+
+def vocabulary_logits(model, ids, last):
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = inner.base_model(input_ids=ids).last_hidden_state
+    return inner.get_output_embeddings()(hidden[torch.arange(len(last)), last])
+
+
+def words_of(kind: str) -> list[int]:
+    return tiny_tokenizer(kind).convert_tokens_to_ids(["ĠYes", "ĠNo"])
+
+
+def assert_equal_states(found: dict, expected: dict, tolerance: float = 0.0) -> None:
+    """Compare states; with a tolerance, without the biases of attention keys.
+
+    Softmax does not depend on them, so that their gradient is rounding, which Adam scales up.
+    """
+    assert found
+    for name, each in found.items():
+        if not tolerance or not name.endswith(("k_proj.bias", "query_key_value.bias")):
+            torch.testing.assert_close(each, expected[name], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_full_fine_tuning_equals_plain_pytorch(kind):
+    job = a_job()
+    state, losses, _ = train(kind, job)
+    expected, curve = plain(tiny_model(kind), vocabulary_logits, job, words_of(kind))
+    assert losses.tolist() == curve
+    assert len(state) == len(expected)
+    assert_equal_states(state, {f"model.{n}": each for n, each in expected.items()})
+    assert losses[-1] < losses[0] - 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_clipped_as_in_pytorch(kind):
+    job = a_job(gradient_clip=0.5, learning_rate=0.01)
+    state, losses, _ = train(kind, job)
+    expected, curve = plain(tiny_model(kind), vocabulary_logits, job, words_of(kind))
+    np.testing.assert_allclose(losses, curve, rtol=0, atol=1e-5)
+    assert_equal_states(state, {f"model.{n}": each for n, each in expected.items()}, 1e-5)
+    free, _, _ = train(kind, a_job())
+    with pytest.raises(AssertionError):
+        assert_equal_states(state, free, 1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bitfit_equals_plain_pytorch_on_biases(kind):
+    job = a_job(family="bitfit")
+    model = tiny_model(kind)
+    before = {name: each.detach().clone() for name, each in model.named_parameters()}
+    state, losses, _ = train(kind, job, model)
+    reference = tiny_model(kind)
+    for name, each in reference.named_parameters():
+        each.requires_grad_(name.endswith("bias"))
+    expected, curve = plain(reference, vocabulary_logits, job, words_of(kind))
+    assert losses.tolist() == curve
+    assert_equal_states(state, {f"model.{n}": each for n, each in expected.items()})
+    assert all(torch.equal(each, before[name]) for name, each in model.named_parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lora_equals_peft_in_plain_pytorch(kind):
+    job = a_job(family="lora")
+    state, losses, _ = train(kind, job)
+    wrapped = peft.get_peft_model(
+        tiny_model(kind),
+        peft.LoraConfig(r=2, lora_alpha=4, target_modules=SETTINGS["targets"][kind]),
+    )
+    lora.draw(wrapped, generator("initial", "tiny", 0))
+    expected, curve = plain(wrapped, vocabulary_logits, job, words_of(kind))
+    assert losses.tolist() == curve
+    assert_equal_states(
+        state, {n.replace("base_model.model.", "model.", 1): e for n, e in expected.items()}
+    )
+
+
+class Classifier(torch.nn.Module):
+    """A backbone with a head, written apart from the code under test."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        model = tiny_model(kind)
+        self.config, self.base = model.config, model.base_model
+        self.head = ClassificationHead(32, 2, 0.0, torch.float32)
+        self.head.draw(0.1, generator("initial", "tiny", 0))
+
+    def forward(self, ids, last):
+        hidden = self.base(input_ids=ids, attention_mask=None).last_hidden_state
+        return self.head(hidden[torch.arange(len(last)), last])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vanilla_fine_tuning_equals_plain_pytorch(kind):
+    job = a_job(head="classification")
+    state, losses, _ = train(kind, job)
+    expected, curve = plain(Classifier(kind), lambda model, *batch: model(*batch), job, [0, 1])
+    assert losses.tolist() == curve
+    inner = "model.model." if kind == "opt" else "model.gpt_neox."
+    renamed = {name.replace("base.", inner, 1): each for name, each in expected.items()}
+    assert state.keys() == renamed.keys()
+    assert_equal_states(state, renamed)
+
+
+def test_bitfit_trains_the_classification_head_too():
+    _, _, result = train("opt", a_job(family="bitfit", head="classification"))
+    parts = result.facts["parameters"]
+    assert {"head.dense", "head.out"} < set(parts["modules"])
+    assert parts["trainable"] == 2 * 288 + 32 + 32 * 32 + 32 + 2 * 32 + 2
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_every_zero_stage_gives_the_same_training(stage):
+    state, losses, result = train("opt", a_job(gradient_clip=1.0))
+    other, curve, sharded = train("opt", a_job(stage, gradient_clip=1.0))
+    np.testing.assert_allclose(curve, losses, rtol=0, atol=1e-6)
+    assert_equal_states(other, state, 1e-5)
+    columns = ["logprob_0", "logprob_1", "logsumexp"]
+    np.testing.assert_allclose(
+        sharded.predictions[columns], result.predictions[columns], rtol=0, atol=1e-4
+    )
+
+
+def test_bfloat16_trains_at_stage_1():
+    model = tiny_model("opt").to(torch.bfloat16)
+    _, losses, _ = train("opt", a_job(1, dtype="bfloat16", epochs=6), model)
+    _, expected, _ = train("opt", a_job(epochs=6))
+    np.testing.assert_allclose(losses, expected, rtol=0.1, atol=0.1)
+
+
+def test_seeds_start_from_the_same_base_weights():
+    job = a_job(seeds=(0, 1), family="lora", head="classification")
+    made = preparation.set_up(job, tiny_model("opt", dropout=0.1), tiny_tokenizer("opt"))
+    training.train_seed(made, 1)
+    after_another = training.train_seed(made, 0)
+    alone = preparation.set_up(job, tiny_model("opt", dropout=0.1), tiny_tokenizer("opt"))
+    first = training.train_seed(alone, 0)
+    pd.testing.assert_frame_equal(after_another.predictions, first.predictions)
+    pd.testing.assert_frame_equal(after_another.curves, first.curves)
+    assert all(
+        torch.equal(each, state_of(first, 0)[name])
+        for name, each in state_of(after_another, 0).items()
+    )
+
+
+def test_dropout_is_on_in_training_and_belongs_to_the_seed():
+    _, off, _ = train("opt", a_job())
+    model = tiny_model("opt", dropout=0.2)
+    _, on, _ = train("opt", a_job(), model)
+    _, again, _ = train("opt", a_job(), tiny_model("opt", dropout=0.2))
+    assert (on == again).all() and (np.abs(on - off) > 1e-3).all()
+
+
+def test_kept_epochs_are_the_best_in_domain_and_the_last():
+    job = a_job(epochs=6, learning_rate=0.02)
+    _, _, result = train("opt", job)
+    own = result.curves[result.curves["evaluation_set"] == "task"]
+    correct = own.groupby("epoch")["correct"].sum()
+    best = int(correct.idxmax())  # the earliest of equals
+    kept = sorted(result.predictions["epoch"].unique())
+    assert kept == sorted({best, 6})
+    counted = result.predictions.groupby(["epoch", "evaluation_set"], observed=True).size()
+    assert set(counted.xs("task", level=1)) == {24} and set(counted.xs("other", level=1)) == {11}
+    assert sorted(result.curves["epoch"].unique()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_training_curve_counts_the_draw():
+    _, losses, result = train("opt", a_job(epochs=12))
+    rows = result.curves[result.curves["evaluation_set"] == "train"]
+    assert (rows["n"] == K).all() and rows["label"].isna().all()
+    assert (rows["correct_vocabulary"] <= rows["correct"]).all()
+    assert rows["correct_vocabulary"].iloc[-1] == K and losses[-1] < 0.1
+
+
+def test_a_loss_that_is_not_finite_ends_the_job_with_place_and_hint():
+    with pytest.raises(UserError) as error:
+        train("opt", a_job(learning_rate=1e30, warmup=0.0))
+    text = str(error.value)
+    assert "fair/task/tiny/ft/minimal/10: seed 0" in text
+    assert "loss is" in text and "epoch 1, step 2" in text and "last finite loss was " in text
+    assert "lower learning_rate in config/methods.yaml" in text
+
+
+def test_the_rate_rises_over_the_warmup_and_stays():
+    settings = {"learning_rate": 2.0, "warmup": 0.1}
+    rates = [training.rate(step, 40, settings) for step in range(6)]
+    assert rates == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    assert training.rate(0, 40, {"learning_rate": 2.0, "warmup": 0.0}) == 2.0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("rows", [2, 10, 32])
+def test_shares_of_all_processes_make_the_mean_of_the_batch(size, rows):
+    losses = generator("losses").normal(size=rows)
+    worlds = [World(rank, size) for rank in range(size)]
+    shares = [list(epoch_shares(rows, 12, "task", 3, 1, world)) for world in worlds]
+    whole = list(epoch_shares(rows, 12, "task", 3, 1, World()))
+    assert sorted(np.concatenate([each.rows for each in whole])) == list(range(rows))
+    assert len({len(each) for each in shares}) == 1
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert batch.factor == 1.0
+        mean = np.mean([part.factor * losses[part.rows].mean() for part in parts])
+        assert mean == pytest.approx(losses[batch.rows].mean())
+
+
+def test_each_epoch_has_its_own_order():
+    orders = [
+        tuple(np.concatenate([share.rows for share in epoch_shares(16, 4, "t", 0, epoch, World())]))
+        for epoch in (1, 2)
+    ]
+    assert orders[0] != orders[1]
+    assert isinstance(next(epoch_shares(16, 4, "t", 0, 1, World())), Share)
+
+
+def test_training_rows_are_padded_on_the_right():
+    rows = training_rows(Prompts((5, 6), (9,), [(1, 2), (3,)]), np.array([1, 0]), 3)
+    assert rows.ids.tolist() == [[9, 1, 2], [9, 3, 0]]
+    assert rows.last.tolist() == [2, 1] and rows.labels.tolist() == [1, 0]
+    with pytest.raises(UserError, match="training row 5 has 3 tokens, the model reads 2"):
+        training_rows(Prompts((5, 6), (9,), [(1, 2), (3,)]), np.array([1, 0]), 2)
+
+
+def test_the_engine_configuration():
+    config = engine_config(SETTINGS, "bfloat16", 2, 2)
+    assert config["train_batch_size"] == 4 and config["train_micro_batch_size_per_gpu"] == 2
+    assert config["zero_optimization"] == {"stage": 2} and config["bf16"] == {"enabled": True}
+    assert config["fp16"] == {"enabled": False} and config["gradient_clipping"] == 1e9
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stage", "size", "message"),
+    [
+        ("bfloat16", 0, 1, "bfloat16 with zero_stage: 0 gives wrong updates; valid: zero_stage 1"),
+        ("float32", 4, 1, "zero_stage = 4; valid: 0, 1, 2, 3"),
+        ("int8", 0, 1, "dtype = int8; valid: float32"),
+        ("float32", 0, 3, "batch_size = 4 cannot be shared by 3 processes"),
+    ],
+)
+def test_the_engine_refuses_what_it_cannot_do(dtype, stage, size, message):
+    with pytest.raises(UserError, match=message):
+        engine_config(SETTINGS, dtype, stage, size)
+
+
+@pytest.mark.parametrize(
+    ("env", "world"),
+    [
+        ({}, World()),
+        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, World(3, 8, 1)),
+        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1"}, World(1, 2, 1)),
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, World()),
+        ({"WORLD_SIZE": "1", "SLURM_STEP_NUM_TASKS": "4"}, World()),
+    ],
+)
+def test_the_world_is_read_from_the_launcher_or_slurm(env, world):
+    assert read_world(env) == world
+
+
+def test_a_half_described_world_is_an_error():
+    with pytest.raises(UserError, match="RANK = ''; valid: a number"):
+        read_world({"WORLD_SIZE": "2"})
+
+
+def test_parameter_facts_join_the_layers():
+    made = preparation.set_up(a_job(family="lora"), tiny_model("opt"), tiny_tokenizer("opt"))
+    facts = parameter_facts(made.base)
+    assert facts["trainable"] == 512 and facts["total"] == 512 + 23712
+    assert facts["modules"] == [
+        f"model.model.decoder.layers.*.self_attn.{each}.lora_{factor}.default"
+        for each in ("q_proj", "v_proj")
+        for factor in "AB"
+    ]
