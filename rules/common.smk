@@ -208,9 +208,9 @@ def pair_patterns(wildcards):
 
 def pair_shots(wildcards):
     """Return the draws that one task and model use: "k/seed" → path."""
+    folder = f"results/shots/{STUDY.settings['protocol']}/{wildcards.task}"
     return {
-        f"{job['k']}/{seed}": f"results/shots/{STUDY.settings['protocol']}/{wildcards.task}"
-        f"/k{job['k']}/seed{seed}.parquet"
+        f"{job['k']}/{seed}": f"{folder}/k{job['k']}/seed{seed}.parquet"
         for job in pair_jobs(wildcards)
         for seed in job["seeds"]
         if job["k"]
