@@ -36,12 +36,14 @@ def read_evidence(
 
 def read_frames(paths: Iterable[str | Path], columns: list[str]) -> pd.DataFrame:
     """Read and join Parquet files; none give an empty frame with `columns`."""
-    frames = [frame for path in paths if len(frame := records.read_table(path))]
-    if not frames:
-        return pd.DataFrame(columns=columns)
-    # Categories differ from file to file, so they are joined as plain values.
+    return join([records.read_table(path) for path in paths], columns)
+
+
+def join(frames: Iterable[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """Join frames that may have different categories, as plain values."""
     plain = [
         frame.astype({n: object for n in frame if isinstance(frame[n].dtype, pd.CategoricalDtype)})
         for frame in frames
+        if len(frame)
     ]
-    return pd.concat(plain, ignore_index=True)
+    return pd.concat(plain, ignore_index=True) if plain else pd.DataFrame(columns=columns)

@@ -46,7 +46,8 @@ def compute(
     for job in jobs:
         key = {**cell, **{name: job[name] for name in ("method", "pattern", "k")}}
         statuses = _statuses(job, fit, key, allow_missing)
-        frames.append(_blank_rows(statuses, sets, cell["task"]).assign(**key))
+        majorities = {item.name: item.majority([])["majority"].iloc[0] for item in sets}
+        frames.append(_blank_rows(statuses, majorities, cell["task"]).assign(**key))
         done = [seed for seed, status in statuses.items() if status == "ok"]
         if done:
             frames.append(_job_rows(job["folder"], done, sets, cell["task"]).assign(**key))
@@ -82,15 +83,32 @@ def unfit_seeds(fit: pd.DataFrame | None, key: dict) -> set[int]:
     return set(fit.loc[mask, "seed"].tolist())
 
 
-def _blank_rows(statuses: dict, sets: list[EvaluationSet], task: str) -> pd.DataFrame:
-    """Return one overall row per seed without result, selection and evaluation set."""
+def without_result(
+    cell: dict, job: dict, names: list[str], fit: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Return the metrics of a job without usable results: 'does not fit' or 'missing' throughout.
+
+    `names` are its evaluation sets, whose rows need not exist.
+    """
+    key = {**cell, **{name: job[name] for name in ("method", "pattern", "k")}}
+    unfit = unfit_seeds(fit, key)
+    statuses = {seed: "does not fit" if seed in unfit else "missing" for seed in job["seeds"]}
+    rows = _blank_rows(statuses, dict.fromkeys(names, np.nan), cell["task"])
+    return rows.assign(**key)[records.METRICS.names]
+
+
+def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.DataFrame:
+    """Return one overall row per seed without result, selection and evaluation set.
+
+    `majorities` gives the majority baseline of each evaluation set.
+    """
     rows = [
-        {"seed": seed, "selection": selection, "evaluation_set": item.name, "status": status}
-        | {"majority": item.majority([])["majority"].iloc[0]}
+        {"seed": seed, "selection": selection, "evaluation_set": name, "status": status}
+        | {"majority": majority}
         for seed, status in statuses.items()
         if status != "ok"
         for selection in SELECTIONS
-        for item in sets
+        for name, majority in majorities.items()
     ]
     frame = pd.DataFrame(
         rows, columns=["seed", "selection", "evaluation_set", "status", "majority"]

@@ -16,6 +16,7 @@ from .catalog import (
     set_title,
     titles,
 )
+from .comparison import comparison
 from .errors import unknown
 from .evidence import Evidence
 from .metrics import CELL
@@ -164,4 +165,5 @@ TABLES = {
     "costs": costs,
     "coverage": coverage,
     "hans": hans,
+    "comparison": comparison,
 }

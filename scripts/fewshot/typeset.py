@@ -83,10 +83,10 @@ def to_markdown(table: Table, title: str, caption: str) -> str:
 
 
 def _alignment(rows: pd.DataFrame) -> list[str]:
-    return [" :-- " if side == "l" else " --: " for side in _sides(rows)]
+    return [" :-- " if side == "l" else " --: " for side in sides(rows)]
 
 
-def _sides(rows: pd.DataFrame) -> str:
+def sides(rows: pd.DataFrame) -> str:
     """Return 'l' or 'r' per column: numbers stand right."""
     number = re.compile(r"^[\d.,]+([ /\[].*)?$")
     return "".join(
@@ -118,11 +118,11 @@ def to_text(table: Table, width: int = 100) -> str:
 def _aligned(rows: pd.DataFrame) -> list[str]:
     grid = [list(rows.columns), *_values(rows)]
     widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
-    sides = _sides(rows)
+    right = sides(rows)
     return [
         "  ".join(
             cell.rjust(size) if side == "r" else cell.ljust(size)
-            for cell, size, side in zip(row, widths, sides, strict=True)
+            for cell, size, side in zip(row, widths, right, strict=True)
         ).rstrip()
         for row in grid
     ]
@@ -153,9 +153,8 @@ def to_latex(table: Table, name: str, title: str, caption: str) -> str:
         body = [rf"\multicolumn{{{max(len(names), 1)}}}{{l}}{{{escape(table.note or NOTHING)}}} \\"]
     head = " & ".join(rf"\textbf{{{escape(column)}}}" for column in names) + r" \\"
     text = escape(f"{title}. {' '.join(caption.split())}")
-    sides = _sides(table.text[names]) if len(table.text) else "l" * len(names)
-    sides = sides or "l"
-    parts = (sides, head, body, text, f"tab:{name}", escape(table.note) if len(table.text) else "")
+    right = (sides(table.text[names]) if len(table.text) else "l" * len(names)) or "l"
+    parts = (right, head, body, text, f"tab:{name}", escape(table.note) if len(table.text) else "")
     return _longtable(*parts) if len(body) > LONG else _table(*parts)
 
 

@@ -1,0 +1,129 @@
+"""A study's report from what exists: nothing is run, nothing missing is hidden."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from . import charts, evaluation, metrics, records, render, report, tables
+from .errors import UserError
+from .evidence import Evidence, join, read_frames
+
+CELL = ("method", "pattern", "k")
+NOT_STARTED = "not started: no log"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the rules know of a study: its settings, catalog, entries and planned jobs by pair.
+
+    Each pair has protocol, task, model, `evaluation` (set and merge) and `jobs` (method, pattern,
+    k, seeds, folder).
+    """
+
+    settings: dict
+    catalog: dict
+    figures: dict[str, dict]
+    tables: dict[str, dict]
+    pairs: list[dict]
+
+
+def write(plan: Plan, folder: str | Path) -> Path:
+    """Write tables, figures, report and summary into `folder` and return the report's path."""
+    folder = Path(folder)
+    stored = collect(plan)
+    for name, entry in plan.tables.items():
+        table = tables.make(entry["function"], stored, plan.catalog, entry["options"])
+        paths = {kind: folder / f"tables/{name}.{kind}" for kind in report.TABLE_FILES}
+        tables.write(table, paths, name, entry["title"], entry["caption"])
+    specs = {}
+    for name, entry in plan.figures.items():
+        specs[name] = charts.make(
+            entry["function"], stored.metrics, plan.catalog, entry["options"], entry["title"]
+        )
+        render.write_spec(folder / f"figures/{name}.vl.json", specs[name])
+        kinds = ("svg", "pdf", "png", "html")
+        render.render(specs[name], {kind: folder / f"figures/{name}.{kind}" for kind in kinds})
+    study = report.Study(
+        plan.settings,
+        plan.catalog,
+        plan.figures,
+        plan.tables,
+        stored,
+        specs,
+        models=_manifests(f"results/models/{name}" for name in plan.catalog["models"]),
+        sources=_manifests(f"results/raw/{name}" for name in plan.catalog["tasks"]),
+        partial=True,
+    )
+    report.write(study, folder / "report.html", folder / "summary.txt")
+    return folder / "report.html"
+
+
+def collect(plan: Plan) -> Evidence:
+    """Return the evidence that exists, relative to the project's folder.
+
+    A run that is missing or broken counts as missing, with the last line of its log or what is
+    wrong with it.
+    """
+    fit_paths = [
+        f"results/fit/{plan.settings['study']}/{pair['task']}/{pair['model']}.parquet"
+        for pair in plan.pairs
+    ]
+    fit = read_frames([path for path in fit_paths if Path(path).exists()], records.FIT.names)
+    frames, manifests, logs = [], [], {}
+    for pair in plan.pairs:
+        sets, absent = _read_sets(pair)
+        for job in pair["jobs"]:
+            frame, problem = _job_metrics(pair, job, sets, absent, fit)
+            frames.append(frame)
+            if problem:
+                logs[pair["task"], pair["model"], *(job[name] for name in CELL)] = problem
+            elif (manifest := Path(job["folder"], "manifest.json")).exists():
+                manifests.append(records.read_json(manifest))
+    return Evidence(join(frames, records.METRICS.names), fit, manifests, logs)
+
+
+def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:
+    """Return the prepared evaluation sets, or what is wrong with the first that cannot be read."""
+    try:
+        return [
+            evaluation.read_set(
+                item["set"], item["merge"], f"results/data/{item['set']}/validation.parquet"
+            )
+            for item in pair["evaluation"]
+        ], ""
+    except UserError as error:
+        return [], str(error)
+
+
+def _job_metrics(
+    pair: dict, job: dict, sets: list, absent: str, fit: pd.DataFrame
+) -> tuple[pd.DataFrame, str]:
+    """Return a job's metrics and, where it has no usable results, the reason."""
+    cell = {name: pair[name] for name in ("protocol", "task", "model")}
+    problem = absent
+    if sets:
+        try:
+            frame = metrics.compute(cell, [job], sets, fit, allow_missing=True)
+            return frame, last_line(job) if (frame["status"] == "missing").any() else ""
+        except UserError as error:
+            problem = str(error)
+    names = [item["set"] for item in pair["evaluation"]]
+    started = last_line(job)
+    return metrics.without_result(cell, job, names, fit), (
+        problem if started == NOT_STARTED or sets else started
+    )
+
+
+def last_line(job: dict) -> str:
+    """Return the last line of a job's log that is not blank."""
+    path = Path(f"{job['folder'].replace('results/runs/', 'results/logs/runs/', 1)}.log")
+    if not path.exists():
+        return NOT_STARTED
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "started: its log is empty"
+
+
+def _manifests(folders) -> list[dict]:
+    paths = [Path(folder, "manifest.json") for folder in folders]
+    return [records.read_json(path) for path in paths if path.exists()]

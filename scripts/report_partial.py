@@ -1,0 +1,22 @@
+"""Make tables, figures and report from what exists (rule report_partial)."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewshot import partial, records
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    p = smk.params
+    plan = partial.Plan(p.study, p.catalog, p.figures, p.tables, p.pairs)
+    path = partial.write(plan, Path("results", p.study["study"], "partial"))
+    logging.info("the partial report is %s", path)
+    print(f"Partial report: {path}")
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)
