@@ -26,6 +26,13 @@ METRICS = [f"results/metrics/{STUDY.name}/{task}/{model}.parquet" for task, mode
 FITS = [f"results/fit/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 RUN_MANIFESTS = [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs]
 MODEL_MANIFESTS = sorted({f"results/models/{model}/manifest.json" for _, model in PAIRS})
+SOURCE_MANIFESTS = sorted(
+    {
+        f"results/raw/{STUDY.source_of(name)}/manifest.json"
+        for task, _ in PAIRS
+        for name in STUDY.evaluation_sets(task)
+    }
+)
 PREPARED = sorted(
     {
         f"results/data/{name}/{split}.parquet"

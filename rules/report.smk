@@ -5,6 +5,7 @@ rule write_report:
         fit=FITS,
         manifests=RUN_MANIFESTS,
         models=MODEL_MANIFESTS,
+        sources=SOURCE_MANIFESTS,
         tables=collect("results/{{study}}/tables/{name}.parquet", name=STUDY.tables),
         figures=collect("results/{{study}}/figures/{name}.vl.json", name=STUDY.figures),
         svg=collect("results/{{study}}/figures/{name}.svg", name=STUDY.figures),
