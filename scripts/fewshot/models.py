@@ -20,10 +20,10 @@ from .tokens import load_tokenizer, model_folder
 __all__ = ["backbone", "load_model", "load_tokenizer", "pick_device", "readout", "unwrap"]
 
 
-def pick_device(local_rank: int = 0) -> torch.device:
-    """Return this process's GPU if there is one, else the CPU."""
+def pick_device() -> torch.device:
+    """Return this process's GPU, as chosen when the processes met, or else the CPU."""
     if torch.cuda.is_available():
-        return torch.device("cuda", local_rank)
+        return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from .errors import UserError
@@ -17,6 +18,8 @@ from .patterns import Pattern
 
 CHUNK = 1024
 """Whole prompts tokenized at once, which bounds memory."""
+TAILS = 16
+"""Tails kept tokenized; more than that are not label words and will not come again."""
 SAMPLE = 8
 """Rows on which a cut through the context is compared with whole prompts."""
 _CUT = re.compile(r"(?<=[!-~])\s(?=\s*[!-~])")
@@ -57,11 +60,15 @@ class Queries:
 
     def prompts(self, context: str) -> Prompts:
         """Return the prompts `context + query` of all rows, exactly as tokenized whole."""
+        if not context:
+            return _share(self.ids, (), self._bare)
         cut = self._cut(context)
         if cut is None:
             return _share(self.ids, (), self._whole(context, self.texts))
         left, tail = context[:cut], context[cut:]
         if tail not in self._tails:
+            if len(self._tails) == TAILS:
+                self._tails.clear()
             texts = [tail + text for text in self.texts]
             self._tails[tail] = _encode(self.tokenizer, texts, special=False)
         start = _encode(self.tokenizer, [left])[0]
@@ -70,6 +77,10 @@ class Queries:
         if any(start + self._tails[tail][i] != w for i, w in zip(sample, whole, strict=True)):
             return _share(self.ids, (), self._whole(context, self.texts))
         return _share(self.ids, start, self._tails[tail])
+
+    @cached_property
+    def _bare(self) -> list[tuple[int, ...]]:
+        return self._whole("", self.texts)
 
     def _cut(self, context: str) -> int | None:
         """Return where the context can be cut without changing any token, or None.

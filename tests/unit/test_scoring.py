@@ -261,3 +261,18 @@ def test_plain_products_in_pieces_equal_one_piece(monkeypatch):
     monkeypatch.setattr(attention, "QUERIES", 7)
     for a, b in zip(attention.attend_plainly(q, k, v, True, 0.3), whole, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_gives_the_same_scores(name, dtype):
+    prompts = draw(np.random.default_rng(10), 60, [5, 9, 30, 1])
+    expected, _, _ = reference(build(name), prompts, [5, 6])
+    scores = score(build(name).to("cuda", dtype), prompts, [5, 6], batch_tokens=64)
+    assert scores.route.startswith("plain" if name in PLAIN_ONLY else "shared prefix")
+    if dtype == torch.float32:
+        np.testing.assert_allclose(scores.logprobs, expected, atol=1e-4, rtol=0)
+    else:
+        np.testing.assert_allclose(scores.logprobs, expected, atol=0.5, rtol=0.1)

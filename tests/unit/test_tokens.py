@@ -180,3 +180,17 @@ def test_the_message_names_the_tokenizer(real):
 def test_a_folder_without_tokenizer_is_an_error(tmp_path):
     with pytest.raises(UserError, match="no tokenizer that can be loaded"):
         load_tokenizer(manifest(tmp_path, tmp_path))
+
+
+def test_bare_queries_are_tokenized_once(monkeypatch):
+    queries = Queries(tiny_tokenizer(), ["the doctor ?", "the nurse ?"])
+    first = queries.prompts("")
+    monkeypatch.setattr(tokens, "_encode", lambda *a, **kw: pytest.fail("tokenized again"))
+    assert queries.prompts("") == first
+
+
+def test_tails_that_do_not_come_again_are_let_go():
+    queries = Queries(tiny_tokenizer(), ["the doctor ?", "the nurse ?"])
+    for i in range(100):
+        queries.prompts(f"some lawyer {i}")
+    assert len(queries._tails) <= tokens.TAILS

@@ -28,7 +28,8 @@ def start(job: Job) -> Callable[[int], SeedResult]:
     torch.set_num_threads(job.threads)
     with phases.measure("load"):
         tokenizer = load_tokenizer(job.model_manifest)
-        model = load_model(job.model_manifest, job.model, job.cell["model"]).to(pick_device())
+        model = load_model(job.model_manifest, job.model, job.cell["model"])
+        model.to(pick_device())
     queries = {}
     with phases.measure("tokenize"):
         for each in job.evaluation:
