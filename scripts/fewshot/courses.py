@@ -28,7 +28,7 @@ def accuracy_by_k(metrics: pd.DataFrame, catalog: dict) -> alt.TopLevelMixin:
 
 
 def learning_curves(
-    metrics: pd.DataFrame, catalog: dict, k: int | None = None
+    metrics: pd.DataFrame, catalog: dict, *, k: int | None = None
 ) -> alt.TopLevelMixin:
     """Plot accuracy by epoch, and the training loss: means, and each seed where models are few."""
     k = catalog["main"]["k"] if k is None else k

@@ -136,7 +136,7 @@ def _section(numbers: pd.DataFrame, catalog: dict) -> str:
     return f"{set_title(catalog, numbers['task'].iloc[0])} ({'; '.join(sets)})"
 
 
-def hans(evidence: Evidence, catalog: dict, level: str = "subset") -> Table:
+def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
     """Break the main cells down by `level` ('group' or 'subset') and gold label."""
     main, metrics = catalog["main"], evidence.metrics
     chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
