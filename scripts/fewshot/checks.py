@@ -136,9 +136,31 @@ def _check_figures(study: "Study") -> None:
 
 
 def _signatures(path: Path) -> dict[str, list[str]]:
-    """Return the public functions of a module with their keyword-only arguments."""
-    return {
-        node.name: [argument.arg for argument in node.args.kwonlyargs]
-        for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    """Return the entries of a module's registry (its one dict) with their keyword-only arguments.
+
+    The functions stand in the module or in those that it imports from relatively.
+    """
+    tree = ast.parse(path.read_text())
+    modules = {
+        alias.name: ast.parse(path.with_name(f"{node.module}.py").read_text())
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
+        for alias in node.names
     }
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            for key, value in zip(node.value.keys, node.value.values, strict=True):
+                found[key.value] = _keyword_arguments(modules.get(value.id, tree), value.id)
+    return found
+
+
+def _keyword_arguments(tree: ast.Module, name: str) -> list[str]:
+    """Return the keyword-only arguments of a function defined in `tree`."""
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    return [
+        argument.arg
+        for function in functions
+        if function.name == name
+        for argument in function.args.kwonlyargs
+    ]
