@@ -12,7 +12,7 @@ report: "rules/captions/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/download.smk"
-# EMB
+include: "rules/embedded.smk"
 include: "rules/prepare.smk"
 include: "rules/sample_shots.smk"
 include: "rules/check_fit.smk"
