@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from . import outputs, records
 from .errors import UserError
-from .patterns import Pattern
+from .patterns import Pattern, restore_pattern
 from .state import Seed, SeedStore, fingerprint
 from .world import World, read_world
 
@@ -114,13 +114,12 @@ def read_job(smk) -> Job:
     paths = dict(zip(seeds, smk.input.shots, strict=True)) if cell["k"] else {}
     sets = [each["set"] for each in params.evaluation]
     rows = dict(zip(sets, map(records.read_table, smk.input.evaluation), strict=True))
-    pattern = dict(params.pattern)
     return Job(
         cell=cell,
         seeds=seeds,
         status=_read_status(smk.input.fit, cell, seeds),
         labels=int(params.labels),
-        pattern=Pattern(**{key: _frozen(value) for key, value in pattern.items()}),
+        pattern=restore_pattern(params.pattern),
         settings=dict(params.method),
         model=dict(params.model),
         model_manifest=Path(smk.input.model),
@@ -224,8 +223,3 @@ def _checksums(smk, sets: list[str], shots: dict[int, str]) -> dict[str, object]
         data[f"{smk.wildcards.task}/train"] = records.sha256(smk.input.train)
     model = records.frame_checksum([[json.dumps(files, sort_keys=True)]])
     return {"model": model, "data": data, "shots": draws}
-
-
-def _frozen(value):
-    """Return a value with tuples for lists, as `Pattern` holds them."""
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

@@ -238,6 +238,17 @@ def test_fine_tuning_killed_between_seeds_ends_in_the_same_bytes(tmp_path):
     assert last["correct"].sum() / last["n"].sum() > 0.8
 
 
+def test_a_loss_that_is_not_finite_leaves_no_outputs(tmp_path, capsys):
+    from fewshot.training import fine_tune
+
+    smk = write_job(tmp_path, learning_rate=1e30, warmup=0.0)
+    with pytest.raises(SystemExit):
+        records.run(fine_tune, smk)
+    assert "seed 0: the loss is " in capsys.readouterr().err
+    assert "at epoch 1, step 2" in Path(smk.log[0]).read_text().splitlines()[-1]
+    assert not Path(smk.output.predictions).parent.exists()
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_full_weights_are_kept_on_request_only(tmp_path, keep):
     from fewshot.training import fine_tune

@@ -17,53 +17,16 @@ from fewshot.errors import UserError
 from fewshot.heads import ClassificationHead
 from fewshot.jobs import EvaluationSet, Job
 from fewshot.methods import lora
-from fewshot.patterns import Pattern
 from fewshot.sampling import generator
 from fewshot.student import parameter_facts
 from fewshot.tokens import Prompts
 from fewshot.world import World, read_world
+from job_files import PATTERN, TRAINING, some_rows
 from safetensors.torch import load_file
-from tiny import KINDS, WORDS, tiny_model, tiny_tokenizer
+from tiny import KINDS, tiny_model, tiny_tokenizer
 
-PATTERN = Pattern(
-    "minimal", (("", "text_a"), (" ", "text_b"), (" ?", None)), "", (" Yes", " No"), "\n\n"
-)
-SETTINGS = {
-    "family": "full",
-    "head": "language-model",
-    "loss": "vocabulary",
-    "learning_rate": 0.01,
-    "epochs": 3,
-    "batch_size": 4,
-    "warmup": 0.3,
-    "weight_decay": 0.1,
-    "gradient_clip": 1e9,
-    "keep_weights": True,
-    "rank": 2,
-    "alpha": 4,
-    "dropout": 0.0,
-    "targets": {"opt": ["q_proj", "v_proj"], "gpt_neox": ["query_key_value"]},
-}
+SETTINGS = {**TRAINING, "weight_decay": 0.1, "gradient_clip": 1e9, "keep_weights": True}
 K = 10
-
-
-def some_rows(count: int, stream: str) -> pd.DataFrame:
-    """Return rows of 3 to 7 words whose label is told by the first word."""
-    draw = generator(stream)
-    texts = [" ".join(draw.choice(WORDS[:20], size=draw.integers(1, 4))) for _ in range(2 * count)]
-    label = np.arange(count) % 2
-    first = [("all " if each else "some ") + text for each, text in zip(label, texts, strict=False)]
-    return pd.DataFrame(
-        {
-            "id": np.arange(count) + 100,
-            "text_a": first,
-            "text_b": texts[count:],
-            "label": label.astype(np.int8),
-            "group": None,
-            "subset": None,
-            "cluster": None,
-        }
-    )
 
 
 def a_job(stage: int = 0, seeds=(0,), dtype: str = "float32", world=None, **settings) -> Job:
