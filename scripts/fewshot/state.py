@@ -57,13 +57,15 @@ class SeedStore:
         """
         folder = Path(root, name)
         folder.mkdir(parents=True, exist_ok=True)
-        with Lock(folder / "lock") as lock:
-            for rest in folder.glob("*.partial"):
-                LOG.info("removing %s, left by an interrupted write", rest)
-                shutil.rmtree(rest)
-            yield cls(folder, lock)
-        with suppress(OSError):
-            folder.rmdir()  # where nothing is left in it
+        try:
+            with Lock(folder / "lock") as lock:
+                for rest in folder.glob("*.partial"):
+                    LOG.info("removing %s, left by an interrupted write", rest)
+                    shutil.rmtree(rest)
+                yield cls(folder, lock)
+        finally:
+            with suppress(OSError):
+                folder.rmdir()  # where nothing is left in it
 
     def has(self, seed: int) -> bool:
         """Return whether the seed is finished."""

@@ -84,6 +84,12 @@ def test_reopening_finds_the_seeds_and_discard_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_job_that_fails_before_its_first_seed_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), SeedStore.open(tmp_path, "job"):
+        raise RuntimeError("no model")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interrupted_save_leaves_no_seed(tmp_path):
     def fail(path):
         raise RuntimeError("disk full")
