@@ -1,9 +1,13 @@
 """Fixtures that several tests share."""
 
 import os
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+import simulate
+from fewshot import partial
+from fewshot.evidence import Evidence
 from hub_server import HubServer
 from hypothesis import settings
 
@@ -29,3 +33,18 @@ def hub_server(monkeypatch):
     with HubServer() as server:
         monkeypatch.setattr("time.sleep", server.waits.append)
         yield server
+
+
+@pytest.fixture(scope="session")
+def study_folder(tmp_path_factory) -> Path:
+    """Return a folder with the simulated study's runs; tests only read it."""
+    folder = tmp_path_factory.mktemp("simulated")
+    simulate.write_study(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def study(study_folder) -> Evidence:
+    """Return the metrics, fit table, manifests and logs of the simulated study."""
+    with chdir(study_folder):
+        return partial.collect(partial.Plan({"study": "sim"}, {}, {}, {}, simulate.pairs()))

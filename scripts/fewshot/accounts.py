@@ -55,7 +55,7 @@ def costs(evidence: Evidence, catalog: dict) -> Table:
     """
     jobs = pd.DataFrame([_job_costs(manifest) for manifest in evidence.manifests])
     if jobs.empty or not jobs["seeds"].sum():
-        return Table(jobs, pd.DataFrame())
+        return Table(pd.DataFrame(columns=[*KEYS, "seeds"]), pd.DataFrame())
     jobs = jobs[jobs["seeds"] > 0]
     phases = [name for name in jobs if name.startswith("seconds_")]
     for name in phases:  # Jobs of one cell differ in their number of seeds.

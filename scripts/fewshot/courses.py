@@ -11,13 +11,22 @@ from . import panels, theme
 from .catalog import arm_title, arms, is_trained, model_order, ordered, set_title, titles
 from .summary import at_level, summarise
 
+COLUMNS = [
+    *("kind", "line", "arm", "size", "k", "epoch", "seed"),
+    *("mean", "low", "high", "majority", "seeds"),
+]
 FEW = 4
 """Up to so many models, a panel is a model and a line a method; else the other way round."""
 
 
-def accuracy_by_k(metrics: pd.DataFrame, catalog: dict) -> alt.TopLevelMixin:
-    """Plot mean accuracy by number of shots with its 95 % interval, a row per evaluation set."""
-    chosen = at_level(metrics)
+def accuracy_by_k(
+    metrics: pd.DataFrame, catalog: dict, *, pattern: str | None = None
+) -> alt.TopLevelMixin:
+    """Plot mean accuracy by number of shots with its 95 % interval, a row per evaluation set.
+
+    `pattern` restricts it; with more than five methods × patterns the study's first one does.
+    """
+    chosen = panels.fewer_arms(at_level(metrics), catalog, pattern)
     chosen = chosen[chosen["selection"] == catalog["main"]["selection"]]
     means = _titled(summarise(chosen[chosen["status"] == "ok"]), catalog)
     if means.empty:
@@ -28,13 +37,17 @@ def accuracy_by_k(metrics: pd.DataFrame, catalog: dict) -> alt.TopLevelMixin:
 
 
 def learning_curves(
-    metrics: pd.DataFrame, catalog: dict, *, k: int | None = None
+    metrics: pd.DataFrame, catalog: dict, *, k: int | None = None, pattern: str | None = None
 ) -> alt.TopLevelMixin:
-    """Plot accuracy by epoch, and the training loss: means, and each seed where models are few."""
+    """Plot accuracy by epoch, and the training loss: means, and each seed where models are few.
+
+    `k` is the study's main one if left out; `pattern` is as in `accuracy_by_k`.
+    """
     k = catalog["main"]["k"] if k is None else k
     chosen = at_level(metrics)
     chosen = chosen[(chosen["selection"] == "each") & (chosen["k"] == k)]
     chosen = chosen[chosen["method"].map(lambda name: is_trained(catalog, name)).astype(bool)]
+    chosen = panels.fewer_arms(chosen, catalog, pattern)
     if chosen.empty:
         return panels.nothing(f"No fine-tuned run with {k} shots yet.")
     scored, train = (chosen[(chosen["domain"] == "train") == flag] for flag in (False, True))
@@ -98,7 +111,8 @@ def _rows(
             )
             width = panels.panel_width(columns)
             chart = chart.properties(width=width, height=48 if key[1] == "train" else 76)
-            block.append(chart.properties(title=title) if i == 0 or wrapped else chart)
+            heading = panels.heading(title, panels.panel_width(columns))
+            block.append(chart.properties(title=heading) if i == 0 or wrapped else chart)
         blocks.append(block)
     return panels.grid(blocks, columns)
 
@@ -112,11 +126,11 @@ def _y(key: tuple, rows: pd.DataFrame, place: panels.Place, catalog: dict) -> di
     values = [rows["mean"], rows["low"], rows["high"]]
     if domain == "train":
         title = ["Training loss", set_title(catalog, task)]
-        limits = [min(0, float(rows["low"].min())), float(rows["mean"].max())]
+        limits = panels.margin(0, float(rows["mean"].max()))
     else:
         limits = panels.domain(*values, rows["majority"])
     axis = panels.axis(place, "y", title, tickCount=4)
-    scale = alt.Scale(domain=limits, nice=domain == "train", clamp=domain == "train")
+    scale = alt.Scale(domain=limits, nice=False, clamp=domain == "train")
     return {"scale": scale, "axis": axis}
 
 
@@ -144,8 +158,10 @@ def _by_k(
     base, legend = alt.Chart(), theme.legend(styles)
     axis = panels.axis(place, "x", "Shots", labelAngle=0, labelOverlap=True, grid=False)
     x = alt.X("k:O", scale=alt.Scale(domain=ks, type="band", padding=0.2), axis=axis)
-    aside = alt.XOffset("line:N", scale=alt.Scale(domain=list(styles), paddingOuter=1))
-    shared = {"x": x, "xOffset": aside, "color": theme.color("line", styles, legend)}
+    shared = {"x": x, "color": theme.color("line", styles, legend)}
+    if len(styles) <= panels.MOST_ARMS:  # More would drift too far from their tick.
+        scale = alt.Scale(domain=list(styles), paddingOuter=1)
+        shared["xOffset"] = alt.XOffset("line:N", scale=scale)
     line = base.mark_line(strokeWidth=1.1).encode(
         **shared, y=alt.Y("mean:Q", **y), strokeDash=theme.dash("line", styles, legend)
     )
@@ -156,7 +172,7 @@ def _by_k(
         shape=theme.shape("line", styles, legend),
         tooltip=_tooltips("k:O", "shots"),
     )
-    return alt.layer(_majority(base, y), line, bars, points, data=panels.data(rows))
+    return alt.layer(_majority(base, y), line, bars, points, data=panels.data(rows, COLUMNS))
 
 
 def _by_epoch(rows: pd.DataFrame, place: panels.Place, y: dict, styles: dict) -> alt.LayerChart:
@@ -175,8 +191,10 @@ def _by_epoch(rows: pd.DataFrame, place: panels.Place, y: dict, styles: dict) ->
         strokeDash=theme.dash("line", styles, legend),
         tooltip=_tooltips("epoch:Q", "epoch"),
     )
+    if len(styles) > panels.MOST_ARMS:
+        return alt.layer(_majority(base, y), line, data=panels.data(rows, COLUMNS))
     if (rows["domain"] == "train").all():
-        return alt.layer(ribbon, line, data=panels.data(rows))
+        return alt.layer(ribbon, line, data=panels.data(rows, COLUMNS))
     seeds = base.transform_filter("datum.kind == 'seed'").mark_line(strokeWidth=0.4, opacity=0.5)
     thin = seeds.encode(**shared, y=alt.Y("mean:Q", **y), detail="seed:N")
-    return alt.layer(_majority(base, y), ribbon, thin, line, data=panels.data(rows))
+    return alt.layer(_majority(base, y), ribbon, thin, line, data=panels.data(rows, COLUMNS))

@@ -1,6 +1,7 @@
 """Small multiples: blocks of panels in rows, with shared legends and aligned axes."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,14 @@ from . import theme
 AXIS = 54
 """Points that a block's y axis, its labels and title take."""
 GAP = 10
+MOST_ARMS = 5
+HEIGHT = 600
+"""Points that the panels of a figure may take, so that it fits on a page with its caption."""
 
 
-def data(frame: pd.DataFrame) -> alt.InlineData:
-    """Return a frame as inline data: five digits, null for nan; the same bytes every time."""
+def data(frame: pd.DataFrame, columns: Sequence[str]) -> alt.InlineData:
+    """Return columns as inline data: five digits, null for nan; the same bytes every time."""
+    frame = frame[[name for name in columns if name in frame]]
     plain = frame.astype(object).where(frame.notna(), None)
     values = [
         {name: _plain(value) for name, value in row.items()} for row in plain.to_dict("records")
@@ -38,8 +43,24 @@ def columns_for(count: int, most: int = 4) -> int:
 
 
 def panel_width(columns: int, width: int = theme.WIDTH) -> int:
-    """Return the width of each of `columns` panels."""
-    return math.floor((width - AXIS - GAP * (columns - 1)) / columns) - 2
+    """Return the width of each of `columns` panels; few panels make a smaller figure."""
+    return min(math.floor((width - AXIS - GAP * (columns - 1)) / columns) - 2, theme.COLUMN)
+
+
+def heading(title: str, width: int) -> list[str]:
+    """Return a panel's title in lines that fit its width."""
+    return textwrap.wrap(title, max(8, int(width / 4.4)))
+
+
+def fewer_arms(frame: pd.DataFrame, catalog: dict, pattern: str | None) -> pd.DataFrame:
+    """Return the rows with one pattern where there are more than five methods × patterns.
+
+    That is `pattern` if given, else the study's first one.
+    """
+    many = len(frame[["method", "pattern"]].drop_duplicates()) > MOST_ARMS
+    if pattern is None and not many:
+        return frame
+    return frame[frame["pattern"] == (pattern or next(iter(catalog["patterns"])))]
 
 
 @dataclass(frozen=True)
@@ -83,8 +104,7 @@ def axis(place: Place, side: str, title: str | list[str] | None, **settings) -> 
     """
     shown = place.left if side == "y" else place.bottom
     if shown:
-        # A label that stuck out above would lift the title of its panel above the others'.
-        return alt.Axis(title=title, labelFlush=True, **settings)
+        return alt.Axis(title=title, labelFlush=False, **settings)
     return alt.Axis(title=None, labels=False, ticks=False, domain=False, **settings)
 
 
@@ -95,10 +115,19 @@ def nothing(text: str = "No results yet.") -> alt.Chart:
 
 
 def domain(*values: pd.Series, low: float = 0, high: float = 100, step: int = 10) -> list[float]:
-    """Return a rounded axis range that holds all values (percent) with some room."""
+    """Return an axis range (percent) from one multiple of `step` to another, and a little more.
+
+    The margin keeps points at the ends whole, and tick labels within the panel's height.
+    """
     joined = pd.concat(values).dropna()
-    if joined.empty:
-        return [low, high]
-    first = math.floor((joined.min() - 1) / step) * step
-    last = math.ceil((joined.max() + 1) / step) * step
-    return [max(low, first), min(high, last)]
+    first, last = low, high
+    if len(joined):
+        first = max(low, math.floor((joined.min() - 1) / step) * step)
+        last = min(high, math.ceil((joined.max() + 1) / step) * step)
+    return margin(first, last)
+
+
+def margin(first: float, last: float) -> list[float]:
+    """Return a range widened by a twentieth on both sides."""
+    room = 0.05 * (last - first)
+    return [first - room, last + room]

@@ -1,5 +1,6 @@
 """A study's report from what exists: nothing is run, nothing missing is hidden."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,8 @@ def write(plan: Plan, folder: str | Path) -> Path:
         plan.tables,
         stored,
         specs,
-        models=_manifests(f"results/models/{name}" for name in plan.catalog["models"]),
-        sources=_manifests(f"results/raw/{name}" for name in plan.catalog["tasks"]),
+        models=manifests_in(f"results/models/{name}" for name in plan.catalog["models"]),
+        sources=manifests_in(f"results/raw/{name}" for name in plan.catalog["tasks"]),
         partial=True,
     )
     report.write(study, folder / "report.html", folder / "summary.txt")
@@ -124,6 +125,7 @@ def last_line(job: dict) -> str:
     return lines[-1].strip() if lines else "started: its log is empty"
 
 
-def _manifests(folders) -> list[dict]:
+def manifests_in(folders: Iterable[str | Path]) -> list[dict]:
+    """Return the manifests of those folders that have one."""
     paths = [Path(folder, "manifest.json") for folder in folders]
     return [records.read_json(path) for path in paths if path.exists()]

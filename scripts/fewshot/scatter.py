@@ -9,6 +9,7 @@ from . import panels, theme
 from .catalog import arm_title, arms, ordered, set_title, titles
 from .summary import at_level
 
+COLUMNS = ["model", "panel", "seed", "x", "y", "majority_x", "majority_y"]
 KEYS = ["task", "model", "method", "pattern", "seed"]
 
 
@@ -21,7 +22,7 @@ def id_ood_scatter(metrics: pd.DataFrame, catalog: dict) -> alt.TopLevelMixin:
     styles = {name: styles[name] for name in styles if name in set(runs["model"])}
     groups = list(runs.groupby(["task", "evaluation_set"], sort=False))
     columns = panels.columns_for(runs["panel"].nunique())
-    blocks = []
+    blocks, count = [], len(groups) * -(-runs["panel"].nunique() // columns)
     for (task, name), rows in groups:
         frame = Frame(
             f"Accuracy on {set_title(catalog, task)}, in domain (%)",
@@ -29,6 +30,7 @@ def id_ood_scatter(metrics: pd.DataFrame, catalog: dict) -> alt.TopLevelMixin:
             panels.domain(rows["x"], rows["majority_x"]),
             panels.domain(rows["y"], rows["majority_y"]),
             panels.panel_width(columns),
+            min(panels.panel_width(columns), max(50, panels.HEIGHT // count - 32)),
         )
         order = list(arms(catalog, rows).values())
         places = panels.places(len(order), columns)
@@ -43,13 +45,14 @@ def id_ood_scatter(metrics: pd.DataFrame, catalog: dict) -> alt.TopLevelMixin:
 
 @dataclass(frozen=True)
 class Frame:
-    """What the panels of one block share: axis titles, ranges (percent) and width."""
+    """What the panels of one block share: axis titles, ranges (percent) and size."""
 
     x_title: str
     y_title: list[str]
     x_range: list[float]
     y_range: list[float]
     width: int
+    height: int
 
 
 def _runs(metrics: pd.DataFrame, catalog: dict) -> pd.DataFrame:
@@ -100,5 +103,6 @@ def _panel(
         rule.encode(x=alt.X("min(majority_x):Q", **x)),
         rule.encode(y=alt.Y("min(majority_y):Q", **y)),
     )
-    size = {"width": frame.width, "height": min(frame.width, 120), "title": title}
-    return alt.layer(*baselines, points, data=panels.data(rows)).properties(**size)
+    heading = panels.heading(title, frame.width)
+    size = {"width": frame.width, "height": frame.height, "title": heading}
+    return alt.layer(*baselines, points, data=panels.data(rows, COLUMNS)).properties(**size)

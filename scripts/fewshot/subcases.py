@@ -7,36 +7,38 @@ from . import panels, theme
 from .catalog import arm_title, label_title, model_order, ordered, set_title, titles
 from .summary import at_level, summarise
 
+COLUMNS = ["panel", "arm", "subset", "subcase", "mean", "low", "high", "seeds", "rows"]
 MOST_PANELS = 4
-MOST_ARMS = 6
+HEIGHT = 560
 LABELS = 130
 """Points that the subcases' names may take."""
 
 
-def hans_by_subcase(metrics: pd.DataFrame, catalog: dict) -> alt.TopLevelMixin:
+def hans_by_subcase(
+    metrics: pd.DataFrame, catalog: dict, *, pattern: str | None = None
+) -> alt.TopLevelMixin:
     """Plot mean accuracy by subcase with its 95 % interval, grouped by gold label and heuristic.
 
-    Shown are the largest model of each family (the largest of all where that gives more than four
-    panels) and, with more than six methods × patterns, those with the first pattern.
+    Shown is the largest model of each family, or the largest of all where that gives more than
+    four panels in a row. `pattern` is as in `courses.accuracy_by_k`.
     """
     main, chosen = catalog["main"], at_level(metrics, "subset", "label")
     chosen = chosen[(chosen["k"] == main["k"]) & (chosen["selection"] == main["selection"])]
     if chosen.empty:
         return panels.nothing("No evaluation set with subsets has results yet.")
-    if len(chosen[["method", "pattern"]].drop_duplicates()) > MOST_ARMS:
-        chosen = chosen[chosen["pattern"] == next(iter(catalog["patterns"]))]
+    chosen = panels.fewer_arms(chosen, catalog, pattern)
     chosen = chosen[chosen["model"].isin(_largest(chosen, catalog))]
     frame = _titled(summarise(chosen, ["group", "subset", "label"]), catalog)
     styles = theme.arm_styles(catalog, frame)
     order = list(dict.fromkeys(frame["panel"]))
-    blocks = []
+    blocks, room = [], HEIGHT // frame.groupby(["evaluation_set", "label", "subset"]).ngroups
     groups = list(frame.groupby(["evaluation_set", "label", "group"], sort=False, dropna=False))
     for i, ((name, label, group), rows) in enumerate(groups):
         block = []
         for j, title in enumerate(order):
             place = panels.Place(left=j == 0, bottom=i == len(groups) - 1, top=i == 0)
             titled = [label_title(catalog, name, label), str(group).replace("_", " ")]
-            chart = _panel(rows, title, place, titled, styles).properties(
+            chart = _panel(rows, title, place, titled, styles, room).properties(
                 width=_width(frame, len(order))
             )
             block.append(chart.properties(title=title.split("\n")) if i == 0 else chart)
@@ -83,20 +85,20 @@ def readable(names: pd.Series) -> list[str]:
 
 
 def _panel(
-    rows: pd.DataFrame, title: str, place: panels.Place, y_title: list[str], styles: dict
+    rows: pd.DataFrame, title: str, place: panels.Place, y_title: list[str], styles: dict, room: int
 ) -> alt.LayerChart:
-    """Return one panel: subcases down, methods side by side within each."""
+    """Return one panel: subcases down, methods side by side within each in at most `room`."""
     names = list(dict.fromkeys(rows["subcase"]))
-    step = max(10, 5 * len(styles) + 2)
+    step = max(10, min(5 * len(styles) + 2, room))
     y_axis = panels.axis(place, "y", y_title, labelLimit=LABELS, grid=True)
     y = alt.Y("subcase:N", scale=alt.Scale(domain=names), axis=y_axis)
     aside = alt.YOffset("arm:N", scale=alt.Scale(domain=list(styles)))
     x_axis = panels.axis(place, "x", "Accuracy (%)", values=[0, 50, 100])
-    x = {"scale": alt.Scale(domain=[0, 100]), "axis": x_axis}
+    x = {"scale": alt.Scale(domain=panels.margin(0, 100), nice=False), "axis": x_axis}
     base, legend = alt.Chart(), theme.legend(styles)
     shared = {"y": y, "yOffset": aside, "color": theme.color("arm", styles, legend)}
     bars = base.mark_rule(strokeWidth=0.8).encode(**shared, x=alt.X("low:Q", **x), x2="high:Q")
-    points = base.mark_point(filled=True, size=18, opacity=1).encode(
+    points = base.mark_point(filled=True, size=18 if len(styles) < 4 else 13, opacity=1).encode(
         **shared,
         x=alt.X("mean:Q", **x),
         shape=theme.shape("arm", styles, legend),
@@ -111,5 +113,5 @@ def _panel(
             alt.Tooltip("rows:Q", title="rows"),
         ],
     )
-    data = panels.data(rows[rows["panel"] == title])
+    data = panels.data(rows[rows["panel"] == title], COLUMNS)
     return alt.layer(bars, points, data=data).properties(height=step * len(names))

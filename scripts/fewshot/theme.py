@@ -17,8 +17,8 @@ INK, GREY, LIGHT = "#222222", "#6b6b6b", "#e4e4e4"
 # Sizes of a family run from light to dark in one hue; purple and green, then brown and blue-grey,
 # are told apart with any colour vision, and families differ in shape as well.
 FAMILIES = [
-    (("#c2a5cf", "#40004b"), "circle"),
-    (("#8fcf96", "#00441b"), "triangle-up"),
+    (("#cfb0dc", "#40004b"), "circle"),
+    (("#9fd8a4", "#00441b"), "triangle-up"),
     (("#f0b46a", "#7f3b08"), "square"),
     (("#9db8cc", "#0b3954"), "diamond"),
 ]
@@ -138,5 +138,6 @@ def dash(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) 
 def legend(styles: dict[str, dict], width: int = WIDTH) -> alt.Legend:
     """Return a legend below the figure, in as many columns as fit into `width`."""
     longest = max(map(len, styles), default=1)
-    fitting = max(1, int(width // (longest * 4 + 30)))
-    return alt.Legend(title=None, columns=min(fitting, len(styles)), symbolOpacity=1)
+    fitting = max(1, int(width // (longest * 4 + 28)))
+    rows = -(-len(styles) // fitting)
+    return alt.Legend(title=None, columns=-(-len(styles) // max(rows, 1)), symbolOpacity=1)

@@ -1,0 +1,207 @@
+"""Figures: deterministic, with one look throughout, never empty by accident."""
+
+import json
+import struct
+import zlib
+
+import pandas as pd
+import pytest
+import simulate
+from fewshot import charts, records, render, theme
+from fewshot.catalog import arms, model_order, titles
+from fewshot.errors import UserError
+from fewshot.panels import columns_for, domain, places
+from fewshot.subcases import readable
+
+CATALOG = simulate.CATALOG
+FIGURES = list(charts.CHARTS)
+
+
+def make(name, study, **options):
+    return charts.make(name, study.metrics, CATALOG, options, "A title")
+
+
+def values(spec):
+    """Return all inline data of a specification."""
+    return [row for rows in spec["datasets"].values() for row in rows]
+
+
+def png_size_and_colours(content):
+    """Return width, height and the number of distinct pixel rows of a PNG."""
+    width, height = struct.unpack(">II", content[16:24])
+    data, at = b"", 8
+    while at < len(content):
+        size, kind = struct.unpack(">I4s", content[at : at + 8])
+        data += content[at + 8 : at + 8 + size] if kind == b"IDAT" else b""
+        at += size + 12
+    raw = zlib.decompress(data)
+    stride = len(raw) // height
+    return width, height, len({raw[i : i + stride] for i in range(0, len(raw), stride)})
+
+
+@pytest.fixture(scope="module")
+def specs(study):
+    """Return the specification of each figure of the simulated study."""
+    return {name: make(name, study) for name in FIGURES}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_equal_metrics_give_equal_bytes(study, specs, name, tmp_path):
+    render.write_spec(tmp_path / "0.json", specs[name])
+    render.write_spec(tmp_path / "1.json", make(name, study))
+    assert (tmp_path / "0.json").read_bytes() == (tmp_path / "1.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_hold_aggregates_only(specs, name):
+    assert 0 < len(values(specs[name])) < 3000
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_render_to_something_visible(specs, name, tmp_path):
+    render.render(specs[name], {"png": tmp_path / "f.png"})
+    width, height, distinct = png_size_and_colours((tmp_path / "f.png").read_bytes())
+    points = render.DOTS_PER_INCH / 72
+    assert 450 <= width / points <= 530  # 7 in of 72 points
+    assert 150 < height / points < 680
+    assert distinct > 60
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_empty_metrics_give_a_figure_that_says_so(study, name):
+    spec = charts.make(name, study.metrics.iloc[:0], CATALOG, {}, "A title")
+    assert "yet" in values(spec)[0]["text"]
+    assert "yet" in render.to_svg(spec)
+
+
+def test_one_model_with_one_seed_and_one_k_is_drawn(study):
+    metrics = study.metrics
+    metrics = metrics[(metrics["model"] == "opt-s") & (metrics["seed"] == 0) & (metrics["k"] == 16)]
+    for name in FIGURES:
+        spec = charts.make(name, metrics, CATALOG, {}, "A title")
+        assert "<svg" in render.to_svg(spec)
+
+
+def test_scatter_has_a_point_per_run(specs):
+    points = [row for row in values(specs["id_ood_scatter"]) if "x" in row]
+    assert len(points) == 2 * 4 * 3 * 5  # tasks, models, methods, seeds
+    assert {row["majority_x"] for row in points} == {50}
+    assert {row["model"] for row in points} == {e["title"] for e in simulate.MODELS.values()}
+
+
+def test_accuracy_by_k_shows_means_with_intervals(study, specs):
+    rows = [row for row in values(specs["accuracy_by_k"]) if "mean" in row]
+    assert {row["k"] for row in rows} == {0, 16, 32}
+    assert all(row["low"] <= row["mean"] <= row["high"] for row in rows)
+    cell = study.metrics[
+        (study.metrics["task"] == "nli")
+        & (study.metrics["model"] == "opt-l")
+        & (study.metrics["method"] == "ft")
+        & (study.metrics["k"] == 32)
+        & (study.metrics["selection"] == "last")
+        & (study.metrics["evaluation_set"] == "nli")
+        & study.metrics["label"].isna()
+    ]
+    expected = float(f"{100 * cell['accuracy'].mean():.5g}")
+    assert expected in {row["mean"] for row in rows if row["size"] == "OPT large"}
+
+
+def test_learning_curves_show_every_epoch_seed_and_loss(specs):
+    rows = [row for row in values(specs["learning_curves"]) if "epoch" in row]
+    assert {row["epoch"] for row in rows} == set(range(1, simulate.EPOCHS + 1))
+    assert {row["kind"] for row in rows} == {"mean", "seed"}
+    assert 1.5 in {row["mean"] for row in rows}  # the simulated loss after the first epoch
+
+
+def test_subcases_are_those_of_the_largest_model_of_each_family(specs):
+    rows = [row for row in values(specs["hans_by_subcase"]) if "subcase" in row]
+    assert {row["panel"].split("\n")[1] for row in rows} == {"OPT large", "Pythia large"}
+    assert len({row["subset"] for row in rows}) == 30
+    assert {row["subcase"] for row in rows} == {f"case {i}" for i in range(5)}
+
+
+def test_subset_names_lose_a_prefix_only_where_all_share_it():
+    shared = pd.Series(["le_conjunction", "le_relative_clause"])
+    assert readable(shared) == ["conjunction", "relative clause"]
+    mixed = pd.Series(["le_conjunction", "ln_swap"])
+    assert readable(mixed) == ["le conjunction", "ln swap"]
+
+
+def test_colours_do_not_depend_on_what_a_figure_shows(study):
+    frame = pd.DataFrame({"method": ["icl", "ft", "lora"], "pattern": "minimal"})
+    whole = theme.arm_styles(CATALOG, frame)
+    part = theme.arm_styles(CATALOG, frame.iloc[1:])
+    assert part == {name: whole[name] for name in part}
+    assert len({style["color"] for style in whole.values()}) == 3
+
+
+def test_models_have_a_hue_per_family_and_get_darker_with_size():
+    styles = theme.model_styles(CATALOG)
+    assert list(styles) == ["OPT small", "OPT large", "Pythia small", "Pythia large"]
+    light, dark = (
+        sum(int(styles[name]["color"][i : i + 2], 16) for i in (1, 3, 5))
+        for name in ("OPT small", "OPT large")
+    )
+    assert light > dark
+    assert styles["OPT small"]["shape"] == styles["OPT large"]["shape"]
+    assert styles["OPT small"]["shape"] != styles["Pythia small"]["shape"]
+
+
+def test_models_are_ordered_by_family_and_size():
+    models = {
+        "b": {"title": "B", "family": "two", "parameters": 1},
+        "a2": {"title": "A2", "family": "one", "parameters": 2},
+        "a1": {"title": "A1", "family": "one", "parameters": 1},
+    }
+    assert model_order({"models": models}) == ["b", "a1", "a2"]
+
+
+def test_equal_titles_are_told_apart():
+    methods = {"lora": {"title": "LoRA"}, "tiny-lora": {"title": "LoRA"}, "ft": {"title": "FT"}}
+    found = titles({"methods": methods}, "methods")
+    assert found == {"lora": "LoRA (lora)", "tiny-lora": "LoRA (tiny-lora)", "ft": "FT"}
+
+
+def test_arms_name_the_pattern_only_where_there_are_several():
+    frame = pd.DataFrame({"method": ["icl"], "pattern": ["minimal"]})
+    assert list(arms(CATALOG, frame).values()) == ["In-context learning"]
+    two = CATALOG | {"patterns": {"minimal": {"title": "Minimal"}, "gpt-3": {"title": "GPT-3"}}}
+    assert list(arms(two, frame).values()) == ["In-context learning · Minimal"]
+
+
+def test_blend_mixes_channels():
+    assert theme.blend("#000000", "#ff8000", 0.5) == "#804000"
+
+
+def test_panels_fill_rows_where_they_can():
+    assert [columns_for(n) for n in (0, 1, 4, 5, 6, 8, 9, 13)] == [1, 1, 4, 5, 3, 4, 3, 4]
+    assert [place.left for place in places(6, 3)] == [True, False, False] * 2
+    assert [place.bottom for place in places(5, 3)] == [False, False, True, True, True]
+
+
+def test_axes_hold_all_values():
+    assert domain(pd.Series([52.0, 68])) == [50 - 1, 70 + 1]
+    assert domain(pd.Series([], dtype=float)) == [-5, 105]
+
+
+def test_unknown_figures_name_the_valid_ones(study):
+    with pytest.raises(UserError, match="did you mean 'id_ood_scatter'"):
+        charts.make("id_ood_scater", study.metrics, CATALOG, {}, "")
+
+
+def test_html_and_pdf_need_no_network(specs, tmp_path):
+    spec = specs["id_ood_scatter"]
+    kinds = ("svg", "pdf", "html", "png")
+    render.render(spec, {kind: tmp_path / f"f.{kind}" for kind in kinds})
+    html = (tmp_path / "f.html").read_text()
+    assert "<script src=" not in html
+    assert "jsdelivr" not in html
+    assert (tmp_path / "f.pdf").read_bytes()[:4] == b"%PDF"
+    width, *_ = png_size_and_colours((tmp_path / "f.png").read_bytes())
+    assert width >= 200 * 450 / 72  # at least 200 dots per inch
+
+
+def test_specs_are_read_back_as_written(specs, tmp_path):
+    spec = specs["id_ood_scatter"]
+    render.write_spec(tmp_path / "f.vl.json", spec)
+    assert records.read_json(tmp_path / "f.vl.json") == json.loads(json.dumps(spec))

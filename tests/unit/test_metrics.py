@@ -1,0 +1,259 @@
+"""Metrics against counts worked out by hand, and what broken runs say."""
+
+import time
+from types import SimpleNamespace
+
+import compute_metrics
+import numpy as np
+import pandas as pd
+import pytest
+import simulate
+from fewshot import evaluation, metrics, records
+from fewshot.errors import UserError
+from fewshot.evaluation import EvaluationSet
+from fewshot.predictions import correct_by_part, predicted_labels
+
+CELL = {"protocol": "fair", "task": "nli", "model": "opt-s"}
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """Return one pair of a study with one fine-tuned and one in-context run, written to disk."""
+    monkeypatch.chdir(tmp_path)
+    simulate.write_prepared(tmp_path)
+    pair = simulate.pairs([0, 1])[0]
+    pair["jobs"] = [job for job in pair["jobs"] if job["k"] == 16 and job["method"] != "lora"]
+    for job in pair["jobs"]:
+        simulate.write_run(tmp_path, pair, job, epochs=3)
+    return pair
+
+
+def sets_of(pair):
+    path = "results/data/{}/validation.parquet"
+    return [
+        evaluation.read_set(item["set"], item["merge"], path.format(item["set"]))
+        for item in pair["evaluation"]
+    ]
+
+
+def compute(pair, **options):
+    cell = {name: pair[name] for name in ("protocol", "task", "model")}
+    return metrics.compute(cell, pair["jobs"], sets_of(pair), **options)
+
+
+def folder(pair, method):
+    return next(job["folder"] for job in pair["jobs"] if job["method"] == method)
+
+
+def edit(path, change, schema):
+    """Rewrite a Parquet file with what `change` makes of its frame."""
+    records.write_table(path, change(records.read_table(path)), schema)
+
+
+def test_every_level_adds_up_to_the_whole(pair):
+    frame = compute(pair)
+    cell = frame[(frame["method"] == "ft") & (frame["seed"] == 1) & (frame["selection"] == "last")]
+    hans = cell[cell["evaluation_set"] == "hans"]
+    overall = hans[hans["group"].isna() & hans["label"].isna() & hans["subset"].isna()]
+    assert overall["n"].tolist() == [240]
+    for level, count in ((["label"], 2), (["group"], 3), (["group", "label"], 6)):
+        part = hans[hans["subset"].isna()]
+        for name in ("group", "label"):
+            part = part[part[name].notna() if name in level else part[name].isna()]
+        assert len(part) == count
+        assert part["correct"].sum() == overall["correct"].item()
+    subsets = hans[hans["subset"].notna() & hans["label"].isna()]
+    assert len(subsets) == 30
+    assert subsets["n"].eq(8).all()
+    assert subsets["correct"].sum() == overall["correct"].item()
+
+
+def test_accuracy_is_that_of_the_row_predictions(pair):
+    frame = compute(pair)
+    row = frame[
+        (frame["method"] == "ft")
+        & (frame["seed"] == 0)
+        & (frame["selection"] == "last")
+        & (frame["evaluation_set"] == "nli")
+        & frame["label"].isna()
+    ]
+    rows = records.read_table(f"{folder(pair, 'ft')}/predictions.parquet")
+    rows = rows[(rows["seed"] == 0) & (rows["epoch"] == 3) & (rows["evaluation_set"] == "nli")]
+    predicted = (rows["logprob_1"] > rows["logprob_0"]).astype(int)
+    assert row["accuracy"].item() == (predicted == rows["label"]).mean()
+    assert row["domain"].item() == "in"
+    assert row["majority"].item() == 0.5
+
+
+def test_in_context_runs_have_the_same_numbers_for_both_selections(pair):
+    frame = compute(pair)
+    frame = frame[frame["method"] == "icl"]
+    last, best = (frame[frame["selection"] == name] for name in metrics.SELECTIONS)
+    assert (frame["epoch"] == 0).all()
+    assert last["correct"].tolist() == best["correct"].tolist()
+
+
+def test_the_best_epoch_is_the_earliest_of_equals():
+    in_domain = pd.DataFrame(
+        {"seed": [0, 0, 0, 1, 1, 1], "epoch": [1, 2, 3, 3, 2, 1], "correct": [5, 9, 9, 4, 4, 7]}
+    )
+    kept = metrics.kept_epochs(in_domain)
+    assert kept["best"].to_dict() == {0: 2, 1: 1}
+    assert kept["last"].to_dict() == {0: 3, 1: 3}
+
+
+def test_every_epoch_has_its_training_loss(pair):
+    frame = compute(pair)
+    train = frame[(frame["domain"] == "train") & (frame["seed"] == 0)]
+    assert train["epoch"].tolist() == [1, 2, 3]
+    assert train["mean_logprob"].tolist() == [-1.5, -0.75, -0.375]
+    assert train["accuracy"].isna().all()
+
+
+def test_majority_is_the_share_of_the_most_frequent_label():
+    rows = pd.DataFrame(
+        {
+            "id": [4, 2, 9, 7],
+            "label": [1, 0, 1, 1],
+            "group": ["a", "a", "b", None],
+            "subset": None,
+        }
+    )
+    item = EvaluationSet("set", (0, 1), rows)
+    assert item.majority([])["majority"].item() == 0.75
+    by_group = item.majority(["group"]).set_index("group")["majority"]
+    assert by_group.to_dict() == {"": 1, "a": 0.5, "b": 1}
+
+
+def test_labels_are_merged_and_ties_go_to_the_lowest():
+    logprobs = [np.array([0, 1, 0.0, 3]), np.array([0, 0, 1.0, 3]), np.array([-1, 2, 1.0, 9])]
+    assert predicted_labels(logprobs, (0, 1, 1)).tolist() == [0, 1, 1, 1]
+    assert predicted_labels(logprobs, (0, 1, 2)).tolist() == [0, 2, 1, 2]
+
+
+def test_three_labels_are_scored_on_a_set_with_two():
+    rows = pd.DataFrame({"id": [1, 2, 3], "label": [1, 0, 1], "group": None, "subset": None})
+    item = EvaluationSet("hans", (0, 1, 1), rows)
+    words = [np.array([0, 5, 4.0]), np.array([1, 0, 0.0]), np.array([2, 0, 0.0])]
+    block = {"id": np.array([1, 2, 3]), "label": np.array([1, 0, 1]), "logprobs": words}
+    assert correct_by_part(block, item, "here").tolist() == [1, 1]  # labels 0 and 1
+
+
+def test_a_log_probability_that_is_not_a_number_is_an_error():
+    rows = pd.DataFrame({"id": [1], "label": [0], "group": None, "subset": None})
+    words = [np.array([np.nan]), np.array([0.0])]
+    block = {"id": np.array([1]), "label": np.array([0]), "logprobs": words}
+    with pytest.raises(UserError, match="here: a log-probability is not a number"):
+        correct_by_part(block, EvaluationSet("nli", (0, 1), rows), "here")
+
+
+def test_predictions_may_stand_in_any_order(pair):
+    path = f"{folder(pair, 'ft')}/predictions.parquet"
+    expected = compute(pair)
+    edit(path, lambda frame: frame.iloc[::-1], records.predictions_schema(2))
+    pd.testing.assert_frame_equal(compute(pair), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.iloc[1:], "119 predictions do not match the 120 prepared rows"),
+        (lambda frame: pd.concat([frame, frame.iloc[[0]]]), "121 predictions do not match"),
+        (lambda frame: frame.assign(id=frame["id"] + 1), "one to one"),
+        (lambda frame: frame.assign(label=1 - frame["label"]), "gold labels differ"),
+        (lambda frame: frame.assign(logprob_0=frame["logprob_1"] + 1), "differ from its curves"),
+        (lambda frame: frame[frame["seed"] == 0], "seed 1, epoch 2, set 'hans' has no predictions"),
+        (lambda frame: frame.assign(epoch=frame["epoch"] + 5), "is not in its curves"),
+    ],
+)
+def test_broken_predictions_name_their_run(pair, change, message):
+    path = f"{folder(pair, 'ft')}/predictions.parquet"
+    edit(path, change, records.predictions_schema(2))
+    with pytest.raises(UserError, match=message) as error:
+        compute(pair)
+    assert path in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame[frame["evaluation_set"] != "hans"], "lacks or repeats an evaluation"),
+        (lambda frame: pd.concat([frame, frame.iloc[[0]]]), "lacks or repeats an evaluation"),
+        (lambda frame: frame.assign(n=frame["n"] + 1), "not as prepared"),
+        (lambda frame: frame[frame["seed"] == 0], "seeds \\[1\\] differ from its manifest"),
+    ],
+)
+def test_broken_curves_name_their_run(pair, change, message):
+    path = f"{folder(pair, 'ft')}/curves.parquet"
+    edit(path, change, records.CURVES)
+    with pytest.raises(UserError, match=message) as error:
+        compute(pair)
+    assert path in str(error.value)
+
+
+def test_a_missing_run_is_an_error_unless_allowed(pair, tmp_path):
+    (tmp_path / folder(pair, "ft") / "manifest.json").unlink()
+    with pytest.raises(UserError, match="the run is incomplete"):
+        compute(pair)
+    frame = compute(pair, allow_missing=True)
+    missing = frame[frame["method"] == "ft"]
+    assert missing["status"].unique().tolist() == ["missing"]
+    assert len(missing) == 2 * 2 * 2  # seeds, selections, evaluation sets
+    assert missing["n"].eq(0).all()
+    assert missing["accuracy"].isna().all()
+
+
+def test_a_seed_that_is_not_in_the_manifest_is_an_error(pair):
+    pair["jobs"][0]["seeds"] = [0, 1, 2]
+    with pytest.raises(UserError, match="seed 2 is not in it"):
+        compute(pair)
+
+
+def test_cells_that_do_not_fit_have_no_rows_and_say_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    simulate.write_prepared(tmp_path)
+    task, model, method, k = simulate.UNFIT
+    pair = next(p for p in simulate.pairs() if (p["task"], p["model"]) == (task, model))
+    pair["jobs"] = [job for job in pair["jobs"] if (job["method"], job["k"]) == (method, k)]
+    simulate.write_run(tmp_path, pair, pair["jobs"][0])
+    frame = compute(pair)
+    assert frame["status"].unique().tolist() == ["does not fit"]
+    assert sorted(frame["seed"].unique()) == [0, 1, 2, 3, 4]
+    # A run that was never made, of a cell that cannot fit, is not called missing.
+    (tmp_path / pair["jobs"][0]["folder"] / "manifest.json").unlink()
+    fit = pd.DataFrame([simulate.fit_row(pair, pair["jobs"][0], seed) for seed in range(5)])
+    assert set(compute(pair, fit=fit, allow_missing=True)["status"]) == {"does not fit"}
+
+
+def test_the_script_writes_the_schema(pair, tmp_path):
+    fit = [simulate.fit_row(pair, job, seed) for job in pair["jobs"] for seed in job["seeds"]]
+    records.write_table("fit.parquet", pd.DataFrame(fit), records.FIT)
+    smk = SimpleNamespace(
+        input=SimpleNamespace(
+            evaluation=[
+                f"results/data/{item['set']}/validation.parquet" for item in pair["evaluation"]
+            ],
+            fit="fit.parquet",
+        ),
+        output=SimpleNamespace(metrics="metrics.parquet"),
+        params=SimpleNamespace(**pair),
+    )
+    compute_metrics.main(smk)
+    frame = records.read_table("metrics.parquet")
+    assert frame.columns.tolist() == records.METRICS.names
+    assert set(frame["selection"]) == {"last", "best-in-domain", "each"}
+
+
+def test_a_million_predictions_take_seconds():
+    rows = simulate.prepared("hans")
+    rows = pd.concat([rows] * 100, ignore_index=True).assign(id=np.arange(24_000))
+    item = EvaluationSet("hans", (0, 1), rows)
+    rng = np.random.default_rng(0)
+    words = [rng.random(24_000, dtype="float32") for _ in range(2)]
+    block = {"id": item.sorted_ids, "label": item.labels, "logprobs": words}
+    correct_by_part(block, item, "here")
+    start = time.process_time()
+    for _ in range(42):
+        correct_by_part(block, item, "here")
+    assert time.process_time() - start < 2

@@ -1,0 +1,183 @@
+"""Tables of the simulated study: known effects, marks for what is missing, four formats."""
+
+import shutil
+import subprocess
+
+import pandas as pd
+import pytest
+import simulate
+from fewshot import records, tables, typeset
+from fewshot.comparison import paired_differences
+from fewshot.errors import UserError
+from fewshot.evidence import Evidence
+from fewshot.summary import at_level, summarise
+from fewshot.typeset import Table
+
+CATALOG = simulate.CATALOG
+
+
+def rows_of(accuracies, *, k=16, n=100, status="ok", **cell):
+    """Return metric rows of one cell, a seed per accuracy."""
+    base = {"protocol": "fair", "task": "nli", "model": "opt-s", "method": "ft"}
+    base |= {"pattern": "minimal", "evaluation_set": "nli", "domain": "in", "selection": "last"}
+    rows = [
+        {**base, "k": k, "seed": seed, "epoch": 1, "n": n, "correct": round(value * n)}
+        | {"accuracy": value, "majority": 0.5, "status": status, **cell}
+        for seed, value in enumerate(accuracies)
+    ]
+    return pd.DataFrame(rows).reindex(columns=records.METRICS.names)
+
+
+def test_a_mean_has_its_interval_seeds_and_rows():
+    row = summarise(rows_of([0.6, 0.7, 0.8])).iloc[0]
+    assert row["mean"] == pytest.approx(0.7)
+    assert row["low"] == pytest.approx(0.7 - 4.302653 * 0.1 / 3**0.5)
+    assert (row["seeds"], row["seeds_planned"], row["rows"]) == (3, 3, 100)
+    assert row["interval"] == "t over seeds"
+    assert row["status"] == "ok"
+
+
+def test_zero_shot_has_an_interval_over_rows():
+    row = summarise(rows_of([0.5], k=0)).iloc[0]
+    assert row["interval"] == "Wilson over rows"
+    assert row["low"] == pytest.approx(0.4038, abs=1e-4)
+    assert row["high"] == pytest.approx(0.5962, abs=1e-4)
+
+
+def test_one_drawn_seed_has_no_interval():
+    row = summarise(rows_of([0.5])).iloc[0]
+    assert row["interval"] == "none"
+    assert pd.isna(row["low"])
+
+
+def test_missing_seeds_are_marked_and_never_averaged_in_silence():
+    good = rows_of([0.6, 0.8])
+    blank = rows_of([0], n=0, status="missing").assign(seed=2, accuracy=float("nan"))
+    unfit = blank.assign(method="icl", status="does not fit")
+    frame = summarise(pd.concat([good, blank, unfit]))
+    assert frame["status"].tolist() == ["2/3 seeds", "does not fit"]
+    assert tables.cell_text(frame.iloc[0]).startswith("70.0 [")
+    assert tables.cell_text(frame.iloc[0]).endswith("] (2/3)")
+    assert tables.cell_text(frame.iloc[1]) == "does not fit"
+
+
+def test_levels_pick_exactly_their_rows(study):
+    metrics = study.metrics[study.metrics["selection"] == "last"]
+    assert at_level(metrics)["label"].isna().all()
+    subsets = at_level(metrics, "subset", "label")
+    assert subsets["subset"].nunique() == 30
+    assert at_level(metrics, "group")["subset"].isna().all()
+
+
+def test_the_headline_recovers_the_simulated_effects(study):
+    numbers = tables.make("headline", study, CATALOG, {}).numbers
+    inside = numbers[numbers["domain"] == "in"].set_index(["task", "model", "method"])
+    for key, row in inside.iterrows():
+        truth = simulate.accuracy_of(key[1], key[2], 16, key[0], 0)
+        assert row["mean"] == pytest.approx(truth, abs=0.08)
+    assert inside["seeds"].eq(5).all()
+    assert set(inside["rows"]) == set(simulate.SIZES.values())
+
+
+def test_the_comparison_finds_fine_tuning_better_in_domain(study):
+    frame = paired_differences(study.metrics, CATALOG)
+    inside = frame[frame["domain"] == "in"]
+    assert len(inside) == 2 * 4 * 2  # tasks, models, fine-tuned methods
+    assert (inside["verdict"] == "higher").sum() >= 12  # the true difference is 15 points
+    assert (inside["difference"].mean()) == pytest.approx(0.15, abs=0.03)
+    assert inside["seeds"].eq(5).all()
+
+
+def test_every_table_follows_the_order_of_the_catalog(study):
+    numbers = tables.make("accuracy", study, CATALOG, {}).numbers
+    for column, order in (("task", list(simulate.SIZES)), ("model", list(simulate.MODELS))):
+        assert list(dict.fromkeys(numbers[column])) == order
+
+
+def test_coverage_lists_what_is_missing_and_what_does_not_fit(study):
+    table = tables.make("coverage", study, CATALOG, {})
+    assert table.note == "53 of 56 cells are complete."
+    text = typeset.to_text(table)
+    assert "1150 of 1024" in text
+    assert len(table.text) == 3
+    assert table.text["Done"].tolist() == ["0/5", "4/5", "0/5"]
+    assert table.text["Last line of the log"].tolist()[2].endswith("the loss is not a number")
+
+
+def test_the_accuracy_table_says_what_has_no_number(study):
+    text = tables.make("accuracy", study, CATALOG, {}).text
+    cells = set(text["In domain"])
+    assert {"does not fit", "missing"} <= cells
+    assert any(cell.endswith("(4/5)") for cell in cells)
+
+
+def test_costs_are_means_per_seed(study):
+    numbers = tables.make("costs", study, CATALOG, {}).numbers
+    ft = numbers[(numbers["method"] == "ft") & (numbers["k"] == 16)]
+    assert ft["seconds_train"].eq(60).all()
+    assert ft["seeds"].eq(5).all()
+    assert (ft["trainable"] == ft["parameters"]).all()
+
+
+def test_subcases_keep_entailment_and_non_entailment_apart(study):
+    numbers = tables.make("hans", study, CATALOG, {}).numbers
+    icl = numbers[numbers["method"] == "icl"].groupby("label")["mean"].mean()
+    assert icl[0] > 0.8
+    assert icl[1] < 0.25
+
+
+def test_unknown_functions_name_the_valid_ones(study):
+    with pytest.raises(UserError, match="did you mean 'headline'"):
+        tables.make("headlines", study, CATALOG, {})
+
+
+@pytest.mark.parametrize("name", list(tables.TABLES))
+def test_every_table_is_written_even_when_empty(study, tmp_path, name):
+    paths = {kind: tmp_path / f"t.{kind}" for kind in ("parquet", "csv", "tex", "md")}
+    empty = Evidence(study.metrics.iloc[:0])
+    for evidence in (study, empty):
+        table = tables.make(name, evidence, CATALOG, {})
+        tables.write(table, paths, name, "A title", "A caption with 95 % & more.")
+        latex = paths["tex"].read_text()
+        assert latex.count(r"\begin{") == latex.count(r"\end{")
+        assert r"\toprule" in latex
+        assert r"95 \% \& more" in latex
+        assert paths["md"].read_text().startswith("# A title\n")
+        assert len(pd.read_parquet(paths["parquet"])) == len(table.numbers)
+    assert "No results yet." in paths["md"].read_text()
+
+
+def test_latex_rows_have_as_many_cells_as_columns(study):
+    table = tables.make("headline", study, CATALOG, {})
+    latex = typeset.to_latex(table, "headline", "Title", "Caption")
+    rows = [line for line in latex.splitlines() if line.startswith(("OPT", "Pythia"))]
+    assert len(rows) == 24
+    assert {row.count("&") for row in rows} == {4}
+
+
+def test_latex_escapes_what_it_would_read_as_commands():
+    assert typeset.escape("a_b & 5 % {x} #1 $") == r"a\_b \& 5 \% \{x\} \#1 \$"
+    assert typeset.escape("[1, 2]") == "{}[1, 2]"
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex")
+def test_latex_compiles(study, tmp_path):
+    bodies = [
+        typeset.to_latex(tables.make(name, study, CATALOG, {}), name, "T", "C")
+        for name in tables.TABLES
+    ]
+    preamble = "\\documentclass{article}\\usepackage{booktabs,longtable}\\begin{document}\n"
+    (tmp_path / "t.tex").write_text(preamble + "\n".join(bodies) + "\\end{document}\n")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+
+
+def test_text_stays_within_its_width(study):
+    for name in tables.TABLES:
+        text = typeset.to_text(tables.make(name, study, CATALOG, {}), 100)
+        assert max(map(len, text.splitlines())) <= 100
+
+
+def test_text_that_is_too_wide_becomes_blocks():
+    table = Table(pd.DataFrame(), pd.DataFrame({"Name": ["x" * 30], "Value": ["y" * 30]}))
+    assert typeset.to_text(table, 40).splitlines()[-1] == "  Value: " + "y" * 30
