@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from fewshot import embedded, records
+from fewshot import embedded, pretraining, records
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def main(smk) -> None:
     torch.set_num_threads(smk.threads)
     recipe = embedded.RECIPES[smk.wildcards.model]
-    model, tokenizer = embedded.train(recipe, smk.params.seed)
+    model, tokenizer = pretraining.train(recipe, smk.params.seed)
     embedded.save(model, tokenizer, Path(smk.output.weights).parent)
 
 
