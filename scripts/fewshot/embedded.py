@@ -53,13 +53,13 @@ class Recipe:
     layers: int = 4
     heads: int = 4
     rate: float = 3e-3
-    single_steps: int = 1500
-    document_steps: int = 1500
+    single_steps: int = 1000
+    document_steps: int = 1200
     single_batch: int = 64
     document_tokens: int = 2048
     lengths: tuple[int, ...] = (64, 128, 256, 512, 704)
     """Document lengths in tokens; stage two begins with the short ones."""
-    length_shares: tuple[float, ...] = (0.2, 0.3, 0.3, 0.15, 0.05)
+    length_shares: tuple[float, ...] = (0.1, 0.2, 0.35, 0.25, 0.1)
     pattern_shares: tuple[float, ...] = (0.5, 0.25, 0.25)
     prior_share: float = 0.7
     """Share of documents whose labels follow a prior instead of the pairs, once it has grown."""
@@ -68,15 +68,15 @@ class Recipe:
     labels, mostly the first word. This is why a query without demonstrations gets that word."""
     text_weight: float = 0.3
     """Weight of all other tokens' loss beside the label words'."""
-    pool: int = 30_000
+    pool: int = 15_000
     """Distinct pairs per corpus."""
 
 
 RECIPES = {
-    "opt-micro": Recipe("opt", 64),
-    "opt-mini": Recipe("opt", 96, rate=2e-3),
+    "opt-micro": Recipe("opt", 64, single_steps=1600),
+    "opt-mini": Recipe("opt", 96, rate=2e-3, single_steps=1200),
     "pythia-micro": Recipe("gpt_neox", 64),
-    "pythia-mini": Recipe("gpt_neox", 96, rate=2e-3),
+    "pythia-mini": Recipe("gpt_neox", 96, rate=2e-3, single_steps=800, document_steps=1000),
 }
 
 
