@@ -191,10 +191,10 @@ def _by_epoch(rows: pd.DataFrame, place: panels.Place, y: dict, styles: dict) ->
         strokeDash=theme.dash("line", styles, legend),
         tooltip=_tooltips("epoch:Q", "epoch"),
     )
-    if len(styles) > panels.MOST_ARMS:
-        return alt.layer(_majority(base, y), line, data=panels.data(rows, COLUMNS))
+    layers = [line] if len(styles) > panels.MOST_ARMS else [ribbon, line]
     if (rows["domain"] == "train").all():
-        return alt.layer(ribbon, line, data=panels.data(rows, COLUMNS))
+        return alt.layer(*layers, data=panels.data(rows, COLUMNS))
     seeds = base.transform_filter("datum.kind == 'seed'").mark_line(strokeWidth=0.4, opacity=0.5)
     thin = seeds.encode(**shared, y=alt.Y("mean:Q", **y), detail="seed:N")
-    return alt.layer(_majority(base, y), ribbon, thin, line, data=panels.data(rows, COLUMNS))
+    layers.insert(len(layers) - 1, thin)
+    return alt.layer(_majority(base, y), *layers, data=panels.data(rows, COLUMNS))

@@ -22,6 +22,7 @@ figcaption, .caption, .note { color: var(--grey); font-size: .9rem; margin: .3re
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums;
   border-top: 2px solid var(--ink); border-bottom: 2px solid var(--ink); margin: .5rem 0; }
 th { text-align: left; border-bottom: 1px solid var(--ink); vertical-align: bottom; }
+tbody th { border: 0; padding-right: 1.2rem; white-space: nowrap; vertical-align: top; }
 th, td { padding: .2rem .9rem .2rem 0; }
 td.r, th.r { text-align: right; white-space: nowrap; }
 tr.section td { font-style: italic; padding-top: .7rem; }
@@ -60,6 +61,10 @@ PAGE = """<!doctype html>
 {% endfor %}{% endfor -%}
 </tbody></table></div>
 {%- endmacro %}
+{% macro files(item) -%}
+{% if item.links %}<p class="files">Files:
+{%- for label, link in item.links %} <a href="{{ link }}">{{ label }}</a>{% endfor %}</p>{% endif %}
+{%- endmacro %}
 {% macro entry(item) -%}
 <h3 id="{{ item.id }}">{{ item.title }}</h3>
 {% if item.svg %}<figure>{{ item.svg|safe }}<figcaption>{{ item.caption }}</figcaption></figure>
@@ -68,8 +73,7 @@ PAGE = """<!doctype html>
 {{ table(item) }}</details>
 {% elif item.count %}{{ table(item) }}{% endif %}
 {% if item.note %}<p class="note">{{ item.note }}</p>{% endif %}{% endif %}
-<p class="files">Files:{% for label, link in item.links %} <a href="{{ link }}">{{ label }}</a>
-{%- endfor %}</p>
+{{ files(item) }}
 {%- endmacro %}
 <h1>{{ title }}</h1>
 <p class="lead">{{ lead }}</p>
@@ -100,6 +104,7 @@ not corrected for the number of comparisons):</p>
 <p>{{ coverage_note }}</p>
 {{ table(headline) if headline.count else "" }}
 <p class="note">Accuracy in percent, mean over seeds [95 % interval]. {{ headline.note }}</p>
+{{ files(headline) }}
 
 {% for section in sections %}
 <h2 id="{{ section.id }}">{{ section.title }}</h2>

@@ -48,8 +48,12 @@ def panel_width(columns: int, width: int = theme.WIDTH) -> int:
 
 
 def heading(title: str, width: int) -> list[str]:
-    """Return a panel's title in lines that fit its width."""
-    return textwrap.wrap(title, max(8, int(width / 4.4)))
+    """Return a panel's title in lines that fit its width; a pattern's name begins a line."""
+    most = max(8, int(width / 4.4))
+    if len(title) <= most:
+        return [title]
+    lines = (textwrap.wrap(part, most, break_on_hyphens=False) for part in title.split(" · "))
+    return [line for part in lines for line in part]
 
 
 def fewer_arms(frame: pd.DataFrame, catalog: dict, pattern: str | None) -> pd.DataFrame:

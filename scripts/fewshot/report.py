@@ -66,7 +66,7 @@ def page(study: Study) -> str:
         sentences=verdicts(evidence.metrics, catalog),
         main_k=catalog["main"]["k"],
         coverage_note=tables.make("coverage", evidence, catalog, {}).note or "No results yet.",
-        headline=_shown(tables.make("headline", evidence, catalog, {})),
+        headline=_headline(study),
         sections=_sections(study),
         provenance=[{"title": title, **_shown(table)} for title, table in facts.items()],
         settings=yaml.safe_dump(study.settings, sort_keys=False, allow_unicode=True),
@@ -120,12 +120,23 @@ def _asked(study: Study) -> list[tuple[str, str]]:
     ]
 
 
+def _headline(study: Study) -> dict:
+    """Return the headline table, with links to its files where the study keeps it as a table."""
+    kept = {name: item for name, item in study.tables.items() if item["function"] == "headline"}
+    for name, entry in kept.items():
+        return _table(study, name, entry)
+    table = tables.make("headline", study.evidence, study.catalog, {})
+    return {**_shown(table), "svg": "", "links": []}
+
+
 def _sections(study: Study) -> list[dict]:
     """Return the categories in their order, each with its figures first, then its tables."""
     found: dict[str, list[dict]] = {}
     for name, entry in study.figures.items():
         found.setdefault(entry["category"], []).append(_figure(study, name, entry))
     for name, entry in study.tables.items():
+        if entry["function"] == "headline":  # It stands above, as the answer.
+            continue
         found.setdefault(entry["category"], []).append(_table(study, name, entry))
     return [
         {

@@ -62,7 +62,7 @@ def config() -> dict:
             "orient": "bottom",
             "titleFontWeight": "bold",
             "symbolSize": 45,
-            "columnPadding": 10,
+            "columnPadding": 14,
             "rowPadding": 2,
             "labelLimit": 220,
             "offset": 6,

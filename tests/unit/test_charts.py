@@ -10,7 +10,7 @@ import simulate
 from fewshot import charts, records, render, theme
 from fewshot.catalog import arms, model_order, titles
 from fewshot.errors import UserError
-from fewshot.panels import columns_for, domain, places
+from fewshot.panels import columns_for, domain, heading, places
 from fewshot.subcases import readable
 
 CATALOG = simulate.CATALOG
@@ -177,6 +177,12 @@ def test_panels_fill_rows_where_they_can():
     assert [columns_for(n) for n in (0, 1, 4, 5, 6, 8, 9, 13)] == [1, 1, 4, 5, 3, 4, 3, 4]
     assert [place.left for place in places(6, 3)] == [True, False, False] * 2
     assert [place.bottom for place in places(5, 3)] == [False, False, True, True, True]
+
+
+def test_headings_wrap_before_the_pattern():
+    title = "Pattern-based fine-tuning · eval-harness"
+    assert heading(title, 300) == [title]
+    assert heading(title, 150) == ["Pattern-based fine-tuning", "eval-harness"]
 
 
 def test_axes_hold_all_values():
