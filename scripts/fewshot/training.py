@@ -153,8 +153,8 @@ def _score_all(run: Run, epoch: int) -> dict[str, Scores]:
         )  # fmt: skip
         if not np.isfinite(found[name].logsumexp).all():
             raise UserError(
-                f"{run.where}: scores of '{name}' after epoch {epoch} are not finite; the last "
-                f"finite loss was {run.last_loss}; {HINT}"
+                f"{run.where}: scores of '{name}' are not finite after epoch {epoch}, step "
+                f"{run.step}; the last finite loss was {run.last_loss}; {HINT}"
             )
     return found
 

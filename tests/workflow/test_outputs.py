@@ -52,7 +52,7 @@ def test_manifests_say_what_was_run(finished):
     assert manifest["seeds"].keys() == {"8", "9"}
     assert all(seed["status"] == "ok" for seed in manifest["seeds"].values())
     assert 0 < manifest["parameters"]["trainable"] < manifest["parameters"]["total"]
-    assert manifest["settings"]["method"]["rank"] == 8
+    assert manifest["settings"]["rank"] == 8
     for key in ("code", "packages", "device", "threads", "checksums", "seconds", "peak_memory_mib"):
         assert manifest[key], key
     adapters = path.parent / "adapters"
