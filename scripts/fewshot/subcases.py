@@ -10,6 +10,8 @@ from .summary import at_level, summarise
 COLUMNS = ["panel", "arm", "subset", "subcase", "mean", "low", "high", "seeds", "rows"]
 MOST_PANELS = 4
 HEIGHT = 560
+TITLE = 66
+"""Points that the longest usual title of a block takes, upright."""
 LABELS = 130
 """Points that the subcases' names may take."""
 
@@ -31,25 +33,22 @@ def hans_by_subcase(
     frame = _titled(summarise(chosen, ["group", "subset", "label"]), catalog)
     styles = theme.arm_styles(catalog, frame)
     order = list(dict.fromkeys(frame["panel"]))
-    blocks, room = [], HEIGHT // frame.groupby(["evaluation_set", "label", "subset"]).ngroups
+    room = HEIGHT // frame.groupby(["evaluation_set", "label", "subset"]).ngroups
+    labels = int(min(LABELS, 4 * frame["subcase"].str.len().max()))
+    width = (theme.WIDTH - labels - 38 - panels.GAP * (len(order) - 1)) // len(order)
+    blocks = []
     groups = list(frame.groupby(["evaluation_set", "label", "group"], sort=False, dropna=False))
     for i, ((name, label, group), rows) in enumerate(groups):
         block = []
         for j, title in enumerate(order):
             place = panels.Place(left=j == 0, bottom=i == len(groups) - 1, top=i == 0)
             titled = [label_title(catalog, name, label), str(group).replace("_", " ")]
-            chart = _panel(rows, title, place, titled, styles, room).properties(
-                width=_width(frame, len(order))
-            )
+            axis = panels.axis(place, "y", titled, minExtent=labels, maxExtent=labels)
+            chart = _panel(rows[rows["panel"] == title], rows, axis, place, styles, room)
+            chart = chart.properties(width=width)
             block.append(chart.properties(title=title.split("\n")) if i == 0 else chart)
         blocks.append(block)
     return panels.grid(blocks, len(order))
-
-
-def _width(frame: pd.DataFrame, columns: int) -> int:
-    """Return the width of a panel: what the longest subcase name leaves."""
-    names = min(LABELS, 3.7 * frame["subcase"].str.len().max())
-    return int(theme.WIDTH - names - 38 - panels.GAP * (columns - 1)) // columns
 
 
 def _largest(frame: pd.DataFrame, catalog: dict) -> list[str]:
@@ -85,12 +84,20 @@ def readable(names: pd.Series) -> list[str]:
 
 
 def _panel(
-    rows: pd.DataFrame, title: str, place: panels.Place, y_title: list[str], styles: dict, room: int
+    shown: pd.DataFrame,
+    rows: pd.DataFrame,
+    y_axis: alt.Axis,
+    place: panels.Place,
+    styles: dict,
+    room: int,
 ) -> alt.LayerChart:
-    """Return one panel: subcases down, methods side by side within each in at most `room`."""
+    """Return one panel of `shown`: subcases down, methods side by side within each.
+
+    `rows` are those of the whole block, whose subcases all its panels list; each gets at most
+    `room` points, unless the block would be too low for its title.
+    """
     names = list(dict.fromkeys(rows["subcase"]))
-    step = max(10, min(5 * len(styles) + 2, room))
-    y_axis = panels.axis(place, "y", y_title, labelLimit=LABELS, grid=True)
+    step = max(10, min(5 * len(styles) + 2, room), TITLE // len(names))
     y = alt.Y("subcase:N", scale=alt.Scale(domain=names), axis=y_axis)
     aside = alt.YOffset("arm:N", scale=alt.Scale(domain=list(styles)))
     x_axis = panels.axis(place, "x", "Accuracy (%)", values=[0, 50, 100])
@@ -113,5 +120,5 @@ def _panel(
             alt.Tooltip("rows:Q", title="rows"),
         ],
     )
-    data = panels.data(rows[rows["panel"] == title], COLUMNS)
+    data = panels.data(shown, COLUMNS)
     return alt.layer(bars, points, data=data).properties(height=step * len(names))
