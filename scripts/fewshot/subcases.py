@@ -43,7 +43,8 @@ def hans_by_subcase(
         for j, title in enumerate(order):
             place = panels.Place(left=j == 0, bottom=i == len(groups) - 1, top=i == 0)
             titled = [label_title(catalog, name, label), str(group).replace("_", " ")]
-            axis = panels.axis(place, "y", titled, minExtent=labels, maxExtent=labels)
+            extent = {"minExtent": labels, "maxExtent": labels} if place.left else {}
+            axis = panels.axis(place, "y", titled, grid=True, **extent)
             chart = _panel(rows[rows["panel"] == title], rows, axis, place, styles, room)
             chart = chart.properties(width=width)
             block.append(chart.properties(title=title.split("\n")) if i == 0 else chart)
