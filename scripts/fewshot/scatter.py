@@ -13,9 +13,14 @@ COLUMNS = ["model", "panel", "seed", "x", "y", "majority_x", "majority_y"]
 KEYS = ["task", "model", "method", "pattern", "seed"]
 
 
-def id_ood_scatter(metrics: pd.DataFrame, catalog: dict) -> alt.TopLevelMixin:
-    """Plot a point per run, a panel per method and task; dashed lines are majority baselines."""
-    runs = _runs(metrics, catalog)
+def id_ood_scatter(
+    metrics: pd.DataFrame, catalog: dict, *, pattern: str | None = None
+) -> alt.TopLevelMixin:
+    """Plot a point per run, a panel per method and task; dashed lines are majority baselines.
+
+    Shows one pattern (`pattern`, or the study's first) where there are more than five arms.
+    """
+    runs = _runs(panels.fewer_arms(metrics, catalog, pattern), catalog)
     if runs.empty:
         return panels.nothing()
     styles = theme.model_styles(catalog)
@@ -25,7 +30,7 @@ def id_ood_scatter(metrics: pd.DataFrame, catalog: dict) -> alt.TopLevelMixin:
     blocks, count = [], len(groups) * -(-runs["panel"].nunique() // columns)
     for (task, name), rows in groups:
         frame = Frame(
-            f"Accuracy on {set_title(catalog, task)}, in domain (%)",
+            ["In-domain accuracy", f"on {set_title(catalog, task)} (%)"],
             ["Accuracy on", f"{set_title(catalog, name)} (%)"],
             panels.domain(rows["x"], rows["majority_x"]),
             panels.domain(rows["y"], rows["majority_y"]),
@@ -47,7 +52,7 @@ def id_ood_scatter(metrics: pd.DataFrame, catalog: dict) -> alt.TopLevelMixin:
 class Frame:
     """What the panels of one block share: axis titles, ranges (percent) and size."""
 
-    x_title: str
+    x_title: list[str]
     y_title: list[str]
     x_range: list[float]
     y_range: list[float]
