@@ -6,6 +6,14 @@ import pytest
 from project import Project
 
 
+def pytest_collection_modifyitems(items):
+    """Keep tests that share a finished study on one worker, so that it is run once."""
+    for item in items:
+        for name in ("finished", "real"):
+            if name in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(name))
+
+
 def shrink(project: Project) -> None:
     """Turn the demo into a study of seconds: one model, one task, few rows, two seeds."""
 

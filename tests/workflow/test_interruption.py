@@ -13,7 +13,7 @@ RUN = "results/runs/fair/synth-mnli/opt-micro"
 def kill_when(project, condition, timeout=120):
     """Start the study in a session of its own and kill -9 all of it once `condition` holds."""
     process = subprocess.Popen(
-        project.command(),
+        project.command("runs"),
         cwd=project.folder,
         env=project.environment(),
         stdout=subprocess.DEVNULL,
@@ -39,11 +39,11 @@ MOMENTS = {
 @pytest.mark.parametrize("pattern", MOMENTS.values(), ids=MOMENTS.keys())
 def test_killed_study_finishes_with_the_same_bytes(fresh, finished, pattern):
     kill_when(fresh, lambda: any(fresh.folder.glob(pattern)))
-    locked = fresh.snakemake()
+    locked = fresh.snakemake("runs")
     if locked.code:
         assert "--unlock" in locked.output, locked.output
         fresh.run("--unlock")
-    fresh.run()
+        fresh.run("runs")
     for kind in ("predictions", "curves"):
         files = sorted((finished.folder / RUN).rglob(f"{kind}.parquet"))
         assert len(files) == 4
