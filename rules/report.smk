@@ -8,7 +8,6 @@ rule write_report:
         sources=SOURCE_MANIFESTS,
         tables=collect("results/{{study}}/tables/{name}.parquet", name=STUDY.tables),
         figures=collect("results/{{study}}/figures/{name}.vl.json", name=STUDY.figures),
-        svg=collect("results/{{study}}/figures/{name}.svg", name=STUDY.figures),
     output:
         report="results/{study}/report.html",
         summary="results/{study}/summary.txt",

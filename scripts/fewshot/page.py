@@ -15,7 +15,7 @@ a { color: var(--link); }
 nav { background: var(--soft); padding: .8rem 1.2rem; font-size: .92rem; }
 nav ol { margin: 0; padding-left: 1.2rem; columns: 2; }
 figure { margin: 1.2rem 0 2rem; }
-figure svg { width: 100%; height: auto; max-width: 54rem; }
+figure img { width: 100%; height: auto; max-width: 54rem; }
 figcaption, .caption, .note { color: var(--grey); font-size: .9rem; margin: .3rem 0 .6rem; }
 .files { font-size: .82rem; color: var(--grey); }
 .scroll { overflow-x: auto; }
@@ -67,7 +67,8 @@ PAGE = """<!doctype html>
 {%- endmacro %}
 {% macro entry(item) -%}
 <h3 id="{{ item.id }}">{{ item.title }}</h3>
-{% if item.svg %}<figure>{{ item.svg|safe }}<figcaption>{{ item.caption }}</figcaption></figure>
+{% if item.image %}<figure><img src="data:image/png;base64,{{ item.image }}" alt="{{ item.title }}">
+<figcaption>{{ item.caption }}</figcaption></figure>
 {% else %}<p class="caption">{{ item.caption }}</p>
 {% if item.count > 40 %}<details><summary>Show all {{ item.count }} rows</summary>
 {{ table(item) }}</details>

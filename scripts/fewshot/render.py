@@ -22,17 +22,17 @@ def version() -> str:
     return ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
-def to_svg(spec: dict) -> str:
-    """Return a figure as SVG; one pixel is one point in print."""
-    return vl_convert.vegalite_to_svg(spec, vl_version=version())
+def to_png(spec: dict, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
+    """Return a figure as PNG, with the font it was laid out for."""
+    return vl_convert.vegalite_to_png(spec, vl_version=version(), ppi=dots_per_inch)
 
 
 def render(spec: dict, paths: dict[str, str]) -> None:
     """Write a figure to `paths` by kind: svg, pdf, png and html (self-contained, tooltips)."""
     kinds = {
-        "svg": lambda: to_svg(spec).encode(),
+        "svg": lambda: vl_convert.vegalite_to_svg(spec, vl_version=version()).encode(),
         "pdf": lambda: vl_convert.vegalite_to_pdf(spec, vl_version=version()),
-        "png": lambda: vl_convert.vegalite_to_png(spec, vl_version=version(), ppi=DOTS_PER_INCH),
+        "png": lambda: to_png(spec),
         "html": lambda: vl_convert.vegalite_to_html(
             spec, vl_version=version(), bundle=True
         ).encode(),

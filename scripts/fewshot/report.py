@@ -1,5 +1,6 @@
 """The report of a study: from the question to the answer, on one page, and a summary as text."""
 
+import base64
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from .typeset import Table
 
 TABLE_FILES = ("parquet", "csv", "tex", "md")
 FIGURE_FILES = ("html", "pdf", "svg", "png", "vl.json")
+SCREEN = 150
+"""Dots per inch of the figures in the page."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def _headline(study: Study) -> dict:
     for name, entry in kept.items():
         return _table(study, name, entry)
     table = tables.make("headline", study.evidence, study.catalog, {})
-    return {**_shown(table), "svg": "", "links": []}
+    return {**_shown(table), "image": "", "links": []}
 
 
 def _sections(study: Study) -> list[dict]:
@@ -149,16 +152,16 @@ def _sections(study: Study) -> list[dict]:
 
 
 def _figure(study: Study, name: str, entry: dict) -> dict:
-    # Several charts share one page, so their clip paths need names of their own.
-    svg = re.sub(r'(id="|url\(#)', rf"\g<1>{name}-", render.to_svg(study.specs[name]))
+    # A picture, not SVG: with another font than the figure was laid out for, labels overlap.
+    image = base64.b64encode(render.to_png(study.specs[name], SCREEN)).decode()
     links = [(kind, f"figures/{name}.{kind}") for kind in FIGURE_FILES]
-    return {"id": f"figure-{name}", **_texts(entry), "svg": svg, "links": links}
+    return {"id": f"figure-{name}", **_texts(entry), "image": image, "links": links}
 
 
 def _table(study: Study, name: str, entry: dict) -> dict:
     table = tables.make(entry["function"], study.evidence, study.catalog, entry["options"])
     links = [(kind, f"tables/{name}.{kind}") for kind in TABLE_FILES]
-    return {"id": f"table-{name}", **_texts(entry), "svg": "", **_shown(table), "links": links}
+    return {"id": f"table-{name}", **_texts(entry), "image": "", **_shown(table), "links": links}
 
 
 def _texts(entry: dict) -> dict:

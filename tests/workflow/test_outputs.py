@@ -70,7 +70,7 @@ def test_tables_figures_and_report_exist(finished):
     for name in registry["tables"]:
         for kind in ("parquet", "csv", "tex", "md"):
             assert (finished.folder / f"results/demo/tables/{name}.{kind}").stat().st_size > 50
-    assert "<svg" in (finished.folder / "results/demo/report.html").read_text()
+    assert "<img src=" in (finished.folder / "results/demo/report.html").read_text()
     assert "Fine-tuning" in (finished.folder / "results/demo/summary.txt").read_text()
 
 
