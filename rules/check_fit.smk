@@ -6,22 +6,22 @@ rule check_fit:
         train=pair_train_file,
         shots=pair_shots_files,
     output:
-        fit="results/fit/{study}/{task}/{model}.parquet",
+        fit="results/fit/{protocol}/{task}/{model}.parquet",
     log:
-        "results/logs/fit/{study}/{task}/{model}.log",
+        "results/logs/fit/{protocol}/{task}/{model}.log",
     conda:
         "../envs/fairshot.yaml"
     resources:
         mem_mb=8000,
         runtime=60,
     params:
-        protocol=STUDY.settings["protocol"],
+        protocol="{protocol}",
         task="{task}",
         evaluation_sets=lambda wildcards: STUDY.evaluation_sets(wildcards.task),
         window=lambda wildcards: STUDY.models[wildcards.model]["window"],
         cells=pair_cells,
         patterns=pair_patterns,
         shots=pair_shots,
-        code=code_version("fit"),
+        code=code_version("fit", "records"),
     script:
         "../scripts/check_fit.py"

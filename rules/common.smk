@@ -8,9 +8,13 @@ from pathlib import Path
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.patterns import bind_pattern
-from scripts.fewshot.plan import load_study, memory_mb
+from scripts.fewshot.plan import load_study, memory_mb, runtime_minutes
+from scripts.fewshot.registry import read_yaml
 
 try:
+    for path in workflow.configfiles:
+        # Snakemake has merged the files already; read again, a key given twice is an error.
+        read_yaml(path)
     STUDY = load_study(
         config, where=str(workflow.configfiles[0] if workflow.configfiles else "--config")
     )
@@ -18,12 +22,13 @@ except UserError as error:
     # A mistake of the user's: one line, and no traceback into the workflow.
     sys.exit(f"error: {error}")
 
+PROTOCOL = STUDY.settings["protocol"]
 METHODS_IN_CONTEXT = [name for name in STUDY.methods if STUDY.uses_context(name)]
 METHODS_TRAINED = [name for name in STUDY.methods if not STUDY.uses_context(name)]
 
 PAIRS = sorted({(job.cell.task, job.cell.model) for job in STUDY.jobs})
 METRICS = [f"results/metrics/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
-FITS = [f"results/fit/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
+FITS = [f"results/fit/{PROTOCOL}/{task}/{model}.parquet" for task, model in PAIRS]
 RUN_MANIFESTS = [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs]
 MODEL_MANIFESTS = sorted({f"results/models/{model}/manifest.json" for _, model in PAIRS})
 SOURCE_MANIFESTS = sorted(
@@ -56,11 +61,18 @@ FIGURES = collect(
 
 CATALOG = STUDY.catalog()
 
+
+def partial_command():
+    """Return the command that reports on this study as it stands."""
+    files = " ".join(map(str, workflow.overwrite_configfiles or []))
+    return f"snakemake report_partial --configfile {files}" if files else "snakemake report_partial"
+
+
 SUMMARY_HINT = (
     f"Report: results/{STUDY.name}/report.html (numbers: results/{STUDY.name}/summary.txt)"
 )
 PARTIAL_HINT = (
-    "Some jobs failed. `snakemake report_partial` makes tables, figures and a report from what "
+    f"Some jobs failed. `{partial_command()}` makes tables, figures and a report from what "
     f"exists, under results/{STUDY.name}/partial/, and shows what is missing and why."
 )
 
@@ -82,20 +94,18 @@ wildcard_constraints:
     last=r"\d+",
 
 
-def local_files(names, folder=None):
-    """Return the files of a local source or model, whose edits must be noticed; else nothing."""
-    if folder is None:
-        return sorted(set(names))
-    return sorted(str(path) for path in Path(folder).glob("*") if path.is_file())
-
-
 def source_files(wildcards):
-    return local_files(STUDY.tasks[wildcards.source]["source"].get("local", {}).values())
+    """Return the files of a local source, whose edits must be noticed; else nothing."""
+    return sorted(set(STUDY.tasks[wildcards.source]["source"].get("local", {}).values()))
 
 
 def model_files(wildcards):
+    """Return the files of a local model that are loaded: configuration, tokenizer, weights."""
     folder = STUDY.models[wildcards.model].get("local")
-    return local_files([], folder) if folder else []
+    if not folder:
+        return []
+    kinds = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")
+    return sorted(str(path) for kind in kinds for path in Path(folder).glob(kind))
 
 
 def source_code_version(wildcards):
@@ -167,6 +177,10 @@ def job_memory(wildcards, attempt):
     )
 
 
+def job_runtime(wildcards, attempt):
+    return attempt * runtime_minutes(STUDY.models[wildcards.model])
+
+
 def job_zero_stage(wildcards):
     return STUDY.models[wildcards.model]["zero_stage"]
 
@@ -215,7 +229,7 @@ def pair_patterns(wildcards):
 
 def pair_shots(wildcards):
     """Return the draws that one task and model use: "k/seed" → path."""
-    folder = f"results/shots/{STUDY.settings['protocol']}/{wildcards.task}"
+    folder = f"results/shots/{PROTOCOL}/{wildcards.task}"
     return {
         f"{job['k']}/{seed}": f"{folder}/k{job['k']}/seed{seed}.parquet"
         for job in pair_jobs(wildcards)

@@ -23,7 +23,7 @@ rule train_embedded_model:
         runtime=60,
     params:
         seed=0,
-        code=code_version("pretraining"),
+        code=code_version("pretraining", "records"),
     script:
         "../scripts/train_embedded_model.py"
 

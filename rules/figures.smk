@@ -14,13 +14,11 @@ rule plot_figure:
         mem_mb=4000,
         runtime=30,
     params:
-        name="{name}",
         function=lambda wildcards: figure_entry(wildcards)["function"],
         title=lambda wildcards: figure_entry(wildcards)["title"],
-        caption=lambda wildcards: figure_entry(wildcards)["caption"],
         options=lambda wildcards: figure_entry(wildcards)["options"],
         catalog=CATALOG,
-        code=code_version("charts"),
+        code=code_version("charts", "evidence", "render"),
     script:
         "../scripts/plot_figure.py"
 
@@ -49,5 +47,6 @@ rule render_figure:
         runtime=10,
     params:
         caption=lambda wildcards: figure_entry(wildcards)["caption"],
+        code=code_version("render", "records"),
     script:
         "../scripts/render_figure.py"

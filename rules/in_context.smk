@@ -6,7 +6,7 @@ rule run_in_context:
         train=train_file,
         shots=shots_files,
         # What fits is a matter of this job's other inputs, all listed: a newer file tells nothing.
-        fit=ancient(f"results/fit/{STUDY.name}/{{task}}/{{model}}.parquet"),
+        fit=ancient("results/fit/{protocol}/{task}/{model}.parquet"),
     output:
         predictions="results/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}/predictions.parquet",
         curves="results/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}/curves.parquet",
@@ -25,7 +25,7 @@ rule run_in_context:
         zero_stage=job_zero_stage,
         gpu=job_gpus,
         mem_mb=job_memory,
-        runtime=240,
+        runtime=job_runtime,
     params:
         task="{task}",
         seeds=job_seeds,

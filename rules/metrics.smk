@@ -2,7 +2,7 @@
 rule compute_metrics:
     input:
         runs=pair_manifests,
-        fit="results/fit/{study}/{task}/{model}.parquet",
+        fit=ancient(f"results/fit/{PROTOCOL}/{{task}}/{{model}}.parquet"),
         evaluation=evaluation_files,
     output:
         metrics="results/metrics/{study}/{task}/{model}.parquet",
@@ -14,7 +14,7 @@ rule compute_metrics:
         mem_mb=8000,
         runtime=60,
     params:
-        protocol=STUDY.settings["protocol"],
+        protocol=PROTOCOL,
         task="{task}",
         model="{model}",
         evaluation=evaluation_sets,

@@ -2,7 +2,7 @@
 rule write_report:
     input:
         metrics=METRICS,
-        fit=FITS,
+        fit=ancient(FITS),
         manifests=RUN_MANIFESTS,
         models=MODEL_MANIFESTS,
         sources=SOURCE_MANIFESTS,
@@ -44,7 +44,7 @@ rule report_partial:
         tables=STUDY.tables,
         pairs=[
             {
-                "protocol": STUDY.settings["protocol"],
+                "protocol": PROTOCOL,
                 "task": task,
                 "model": model,
                 "evaluation": evaluation_sets(namedtuple("Pair", "task model")(task, model)),

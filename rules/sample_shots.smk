@@ -13,6 +13,6 @@ rule sample_shots:
         runtime=10,
     params:
         labels=job_labels,
-        code=code_version("sampling"),
+        code=code_version("sampling", "records"),
     script:
         "../scripts/sample_shots.py"

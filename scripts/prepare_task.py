@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records, sources, tasks
+from fewshot import records, tasks
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def main(smk) -> None:
     entry, task, split = smk.params.task, smk.wildcards.task, smk.wildcards.split
-    raw = tasks.read_raw(sources.raw_file(smk.input.manifest, entry["splits"][split]))
+    raw = tasks.read_raw(tasks.raw_file(smk.input.manifest, entry["splits"][split]))
     rows = tasks.prepare(raw, entry, task, split)
     records.write_table(smk.output.rows, rows, records.ROWS)
 

@@ -201,6 +201,15 @@ def title_of(name: str, registry: dict[str, dict]) -> str:
     return registry[name].get("title", name)
 
 
+def runtime_minutes(entry: dict) -> int:
+    """Return the time limit, in minutes, that an adaptation job asks for at its first attempt.
+
+    Four hours, and a day more for each ten billion parameters: a bound to queue with, not a cost
+    model.
+    """
+    return 240 + 24 * 60 * entry["parameters"] // 10_000_000_000
+
+
 def load_study(config: dict, folder: str = "config", where: str = "config/config.yaml") -> Study:
     """Check a study against the registries in `folder` and return it.
 

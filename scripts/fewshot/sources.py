@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import hub
-from .errors import UserError, unknown
-from .records import atomic, read_json, sha256
+from .errors import UserError
+from .records import atomic, sha256
 from .synthetic import generate
 
 
@@ -28,24 +28,6 @@ def fetch(source: dict, folder: str | Path, name: str, endpoint: str | None = No
         revision, files = None, _generate(source, folder, name)
     kind = next(kind for kind in ("hub", "local", "synthetic") if kind in source)
     return {"source": name, "kind": kind, "revision": revision, "files": files}
-
-
-def raw_file(manifest_path: str | Path, split: str) -> Path:
-    """Return the raw file of a split; raises UserError where it is not what was fetched."""
-    manifest = read_json(manifest_path)
-    where = f"source '{manifest['source']}'"
-    if split not in manifest["files"]:
-        raise unknown("raw split", split, manifest["files"], where)
-    entry = manifest["files"][split]
-    local = manifest["kind"] == "local"
-    path = Path(entry["path"]) if local else Path(manifest_path).parent / entry["path"]
-    if not path.is_file():
-        raise UserError(f"{where}: split '{split}': file {path} is gone; remove {manifest_path}")
-    if sha256(path) != entry["sha256"]:
-        raise UserError(
-            f"{where}: split '{split}': {path} changed since it was fetched; remove {manifest_path}"
-        )
-    return path
 
 
 def _fetch_hub(

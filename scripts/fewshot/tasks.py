@@ -12,7 +12,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import UserError, unknown
-from .records import ROWS
+from .records import ROWS, read_json, sha256
+
+
+def raw_file(manifest_path: str | Path, split: str) -> Path:
+    """Return the raw file of a split; raises UserError where it is not what was fetched."""
+    manifest = read_json(manifest_path)
+    where = f"source '{manifest['source']}'"
+    if split not in manifest["files"]:
+        raise unknown("raw split", split, manifest["files"], where)
+    entry = manifest["files"][split]
+    local = manifest["kind"] == "local"
+    path = Path(entry["path"]) if local else Path(manifest_path).parent / entry["path"]
+    if not path.is_file():
+        raise UserError(f"{where}: split '{split}': file {path} is gone; remove {manifest_path}")
+    if sha256(path) != entry["sha256"]:
+        raise UserError(
+            f"{where}: split '{split}': {path} changed since it was fetched; remove {manifest_path}"
+        )
+    return path
 
 
 def read_raw(path: str | Path) -> pd.DataFrame:

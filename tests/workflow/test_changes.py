@@ -48,6 +48,7 @@ def test_a_comment_runs_nothing(study, path):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
+        ("render", {"plot_figure", "render_figure", "write_report"}),
         ("charts", {"plot_figure", "render_figure", "write_report"}),
         ("theme", {"plot_figure", "render_figure", "write_report"}),
         ("report", {"write_report"}),
@@ -139,6 +140,26 @@ def test_a_title_runs_no_adaptation(study):
     jobs = study.planned()
     assert jobs
     assert not adaptations(jobs)
+
+
+def test_another_study_of_the_same_cells_adapts_nothing_again(study):
+    study.edit("config/config.yaml", lambda content: content.update(study="other"))
+    jobs = study.planned()
+    assert rules(jobs) == ANALYSIS
+
+
+def test_a_caption_draws_no_figure_again(study):
+    study.edit(
+        "config/figures.yaml",
+        lambda content: content["figures"]["id-ood-scatter"].update(caption="Another."),
+    )
+    assert "plot_figure" not in rules(study.planned())
+
+
+def test_a_stray_file_beside_a_model_runs_nothing(study):
+    (study.folder / "config/embedded/opt-micro/.DS_Store").write_text("")
+    (study.folder / "config/embedded/opt-micro/notes.md").write_text("")
+    assert study.planned() == []
 
 
 def test_gpus_processes_and_memory_run_nothing(study):

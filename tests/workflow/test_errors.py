@@ -57,6 +57,12 @@ def test_broken_yaml_names_file_and_line(fresh):
     assert "config/methods.yaml: line" in one_line(fresh.snakemake())
 
 
+def test_key_given_twice_in_a_study(fresh):
+    path = fresh.folder / "config/config.yaml"
+    path.write_text(path.read_text() + "seeds: 0-3\n")
+    assert "config/config.yaml: line" in (line := one_line(fresh.snakemake())) and "twice" in line
+
+
 def test_class_too_small_for_k(fresh):
     fresh.edit(STUDY, lambda c: c["grid"][0].update(k=[128]))
     line = one_line(fresh.snakemake("results/shots/fair/synth-mnli/k128/seed8.parquet"))

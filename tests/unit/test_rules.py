@@ -1,0 +1,72 @@
+"""Every rule declares, as `code`, all modules that its script imports."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from fewshot import codeversion
+
+ROOT = Path(__file__).parents[2]
+# What is downloaded depends on its pinned revision alone; the partial report always runs.
+UNDECLARED = {"download_data", "download_model", "report_partial"}
+FAMILIES = ("full", "bitfit", "lora")
+
+
+def declared() -> dict[str, set[str]]:
+    """Return script name → modules named in its rule's code_version(...)."""
+    found = {}
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for rule in re.split(r"^rule ", path.read_text(), flags=re.M)[1:]:
+            script = re.search(r'"\.\./scripts/(\w+)\.py"', rule)
+            calls = re.findall(r"code_version\((.*?)\)", rule, re.S)
+            if script:
+                names = re.findall(r'(?<!f)"([\w.]+)"', " ".join(calls))
+                found[script[1]] = set(names)
+    return found
+
+
+def imported(script: str) -> set[str]:
+    """Return the package modules that a script imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / f"scripts/{script}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "fewshot":
+            inside = node.module.removeprefix("fewshot").lstrip(".")
+            for alias in node.names:
+                name = f"{inside}.{alias.name}".lstrip(".")
+                path = codeversion.PACKAGE / f"{name.replace('.', '/')}.py"
+                found.add(name if path.is_file() else inside)
+    return found
+
+
+def closure(modules: set[str]) -> set[str]:
+    seen, todo = set(), list(modules)
+    while todo:
+        module = todo.pop()
+        if module not in seen:
+            seen.add(module)
+            todo += codeversion.imports(module)
+    return seen
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "scripts").glob("*.py")))
+def test_rule_declares_what_its_script_imports(script):
+    assert script in declared(), "a script without a rule"
+    if script not in UNDECLARED:
+        assert imported(script) <= closure(declared()[script])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_does_not_reach_the_others(family):
+    reached = closure({"training", f"methods.{family}"})
+    others = {f"methods.{name}" for name in (*FAMILIES, "in_context") if name != family}
+    assert not reached & others
+    assert {"scoring", "tokens", "patterns", "engine", "jobs"} <= reached
+
+
+def test_analysis_does_not_reach_torch():
+    for module in closure({"metrics", "tables", "charts", "report", "evidence"}):
+        path = codeversion.PACKAGE / f"{module.replace('.', '/')}.py"
+        assert not re.search(
+            r"^\s*(import|from) (torch|transformers|peft|deepspeed)", path.read_text(), re.M
+        )
