@@ -30,12 +30,15 @@ class Pattern:
     separator: str
 
     def query(self, text_a: str, text_b: str | None = None) -> str:
-        """Return the prompt of one row: everything before its label word."""
-        texts = {"text_a": text_a, "text_b": text_b}
-        body = "".join(
-            literal + (str(texts[field]) if field else "") for literal, field in self.parts
-        )
-        return body + self.cue
+        """Return the prompt of one row: everything before its label word.
+
+        Raises ValueError where the row lacks a text: its absence must not become a word.
+        """
+        texts = {"text_a": text_a, "text_b": text_b, None: ""}
+        for _, field in self.parts:
+            if not isinstance(texts[field], str):
+                raise ValueError(f"pattern '{self.name}': {field} is {texts[field]}, not text")
+        return "".join(literal + texts[field] for literal, field in self.parts) + self.cue
 
     def demonstration(self, label: int, text_a: str, text_b: str | None = None) -> str:
         """Return one solved example: query, label word and separator."""
@@ -62,18 +65,29 @@ def parse_template(template: str, where: str) -> tuple[tuple[str, str | None], .
 
     Raises UserError for a field other than text_a and text_b, or broken braces.
     """
+    return _parse("template", template, FIELDS, where)
+
+
+def _parse(
+    key: str, text: str, valid: Sequence[str], where: str
+) -> tuple[tuple[str, str | None], ...]:
     try:
-        parsed = list(string.Formatter().parse(template))
+        parsed = list(string.Formatter().parse(text))
     except ValueError as error:
-        raise UserError(f"{where}: template '{template}' has broken braces ({error})") from None
-    parts = []
-    for literal, field, spec, conversion in parsed:
-        if field is not None and (field not in FIELDS or spec or conversion):
-            raise UserError(
-                f"{where}: template field '{{{field}}}' is unknown; valid: {{text_a}}, {{text_b}}"
-            )
-        parts.append((literal, field))
-    return tuple(parts)
+        raise UserError(f"{where}: {key} '{text}' has broken braces ({error})") from None
+    for _, field, spec, conversion in parsed:
+        if field is not None and (field not in valid or spec or conversion):
+            names = ", ".join("{" + name + "}" for name in valid)
+            raise UserError(f"{where}: {key} field '{{{field}}}' is unknown; valid: {names}")
+    return tuple((literal, field) for literal, field, _, _ in parsed)
+
+
+def _before_label(answer: str, where: str) -> str:
+    """Return the literal text of an answer before its one field, {label}, which ends it."""
+    parts = _parse("answer", answer, ("label",), where)
+    if [place for place, (_, field) in enumerate(parts, 1) if field] != [len(parts)]:
+        raise UserError(f"{where}: 'answer' must end in {{label}}")
+    return "".join(literal for literal, _ in parts)
 
 
 def bind_pattern(name: str, entry: dict, task: str, task_entry: dict) -> Pattern:
@@ -92,9 +106,7 @@ def bind_pattern(name: str, entry: dict, task: str, task_entry: dict) -> Pattern
     if used != set(FIELDS[:fields]):
         need = " and ".join("{" + field + "}" for field in FIELDS[:fields])
         raise UserError(f"{where}: '{key}' must use {need}")
-    before, found, after = entry["answer"].partition("{label}")
-    if not found or after:
-        raise UserError(f"{where}: 'answer' must end in {{label}}")
+    before = _before_label(entry["answer"], where)
     cue = before.rstrip()
     blank = before[len(cue) :]
     words = _label_words(entry, task, task_entry, where)

@@ -15,6 +15,7 @@ from jsonschema.exceptions import ValidationError, best_match
 from .errors import UserError, unknown
 
 REGISTRIES = ("models", "tasks", "methods", "patterns", "figures")
+NOT_BLANK = r"\S"
 
 
 def load_registries(folder: str | Path) -> dict[str, dict]:
@@ -95,6 +96,8 @@ def _explain(error: ValidationError, where: str) -> UserError:
         return unknown("value", error.instance, error.validator_value, f"{where}: {key}")
     if error.validator in ("oneOf", "anyOf"):
         return _explain_choice(error, where, key)
+    if error.schema.get("pattern") == NOT_BLANK and isinstance(error.instance, str):
+        return UserError(f"{where}: {key}: '{error.instance}' is blank")
     return UserError(f"{where}: {key}: {error.message}")
 
 

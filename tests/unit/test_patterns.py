@@ -66,6 +66,12 @@ def test_tasks_with_one_text():
     assert bind("gpt-3", ONE_TEXT).query("Nice.") == "Nice. question: Yes or No? answer:"
 
 
+@pytest.mark.parametrize("texts", [("A.", None), (None, "B."), ("A.", float("nan"))])
+def test_a_missing_text_is_never_written_as_a_word(texts):
+    with pytest.raises(ValueError, match=r"pattern 'minimal': text_[ab] is (None|nan), not text"):
+        bind("minimal").query(*texts)
+
+
 def test_braces_and_backslashes_in_the_data_are_text():
     """The published code spliced contexts into a format string, where a brace breaks it."""
     assert bind("minimal").query("{text_b} {0}", "}{ \\n") == "{text_b} {0} }{ \\n ?"
@@ -74,6 +80,11 @@ def test_braces_and_backslashes_in_the_data_are_text():
 def test_a_template_may_hold_doubled_braces():
     pattern = bind_pattern("p", {**ENTRY, "template": "{{{text_a}}} {text_b}"}, "rte", TASK)
     assert pattern.query("x", "y") == "{x} y"
+
+
+def test_an_answer_may_hold_doubled_braces():
+    pattern = bind_pattern("p", {**ENTRY, "answer": " {{answer}}: {label}"}, "rte", TASK)
+    assert pattern.cue == " {answer}:" and pattern.words == (" Yes", " No")
 
 
 def test_label_words_come_from_the_verbalizer_or_from_the_pattern():
@@ -96,6 +107,10 @@ def test_label_words_come_from_the_verbalizer_or_from_the_pattern():
         ({"template": "{text_a}"}, "'template' must use {text_a} and {text_b}"),
         ({"answer": " yes"}, "'answer' must end in {label}"),
         ({"answer": " {label}."}, "'answer' must end in {label}"),
+        ({"answer": " {label} {label}"}, "'answer' must end in {label}"),
+        ({"answer": " {text_a} {label}"}, "answer field '{text_a}' is unknown; valid: {label}"),
+        ({"answer": " {label!r}"}, "answer field '{label}' is unknown; valid: {label}"),
+        ({"answer": " { {label}"}, "answer ' { {label}' has broken braces"),
         ({"verbalizer": "yes-on"}, "task 'rte' has no verbalizer 'yes-on', which config/patterns"),
     ],
 )

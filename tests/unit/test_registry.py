@@ -93,6 +93,13 @@ def test_the_shipped_registries_load():
         ("models", {**MODEL, "window": 0}, "t.window: 0 is less than the minimum of 1"),
         ("models", None, "t: None is not of type 'object'"),
         ("patterns", {"answer": "{label}", "verbalizer": "v"}, "give at least one of: template"),
+        ("tasks", {**TASK, "verbalizers": {"v": ["", "No"]}}, "t.verbalizers.v.0: '' is blank"),
+        ("tasks", {**TASK, "verbalizers": {"v": ["Yes", " "]}}, "t.verbalizers.v.1: ' ' is blank"),
+        (
+            "patterns",
+            {"template": "x", "answer": "{label}", "labels": {"a": "", "b": "No"}},
+            "t.labels.a: '' is blank",
+        ),
         ("methods", {"title": "x"}, "t: give at least one of: family; base"),
         ("methods", {"family": "lorra"}, "t.family: unknown value 'lorra'; did you mean 'lora'?"),
     ],
