@@ -98,12 +98,11 @@ def verdicts(metrics: pd.DataFrame, catalog: dict) -> list[str]:
     """Return sentences that count how often each method beat in-context learning."""
     frame = paired_differences(metrics, catalog)
     sentences = []
-    for (method, pattern, domain), part in frame.groupby(
-        ["method", "pattern", "domain"], sort=False
-    ):
+    arms_compared = ["method", "pattern", "domain", "reference", "reference_pattern"]
+    for (method, pattern, domain, *against), part in frame.groupby(arms_compared, sort=False):
         count = part["verdict"].value_counts()
         where = "In domain" if domain == "in" else "Out of domain"
-        reference = arm_title(catalog, *part[["reference", "reference_pattern"]].iloc[0])
+        reference = arm_title(catalog, *against)
         sentences.append(
             f"{where}, {arm_title(catalog, method, pattern)} was better than {reference} in "
             f"{count.get('higher', 0)} of {len(part)} comparisons, worse in "

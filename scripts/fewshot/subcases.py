@@ -42,7 +42,9 @@ def hans_by_subcase(
         block = []
         for j, title in enumerate(order):
             place = panels.Place(left=j == 0, bottom=i == len(groups) - 1, top=i == 0)
-            titled = [label_title(catalog, name, label), str(group).replace("_", " ")]
+            # A set may have subsets without groups.
+            titled = [label_title(catalog, name, label)]
+            titled += [group.replace("_", " ")] if pd.notna(group) else []
             extent = {"minExtent": labels, "maxExtent": labels} if place.left else {}
             axis = panels.axis(place, "y", titled, grid=True, **extent)
             chart = _panel(rows[rows["panel"] == title], rows, axis, place, styles, room)

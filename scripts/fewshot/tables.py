@@ -140,7 +140,10 @@ def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
     """Break the main cells down by `level` ('group' or 'subset') and gold label."""
     main, metrics = catalog["main"], evidence.metrics
     chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
-    by = ["group", "subset"] if level == "subset" else ["group"]
+    levels = {"group": ["group"], "subset": ["group", "subset"]}
+    if level not in levels:
+        raise unknown("level", level, levels, "config/figures.yaml: options")
+    by = levels[level]
     numbers = summarise(at_level(chosen, level, "label"), [*by, "label"])
     numbers = ordered(numbers, catalog, ["task", "model", "evaluation_set", "label", *by, "method"])
     shown = arms(catalog, numbers)
@@ -151,7 +154,10 @@ def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
         names = [titles(catalog, "models")[item["model"]], set_title(catalog, item["task"])]
         row = {"section": f"{names[0]}, trained or prompted on {names[1]}"}
         row["Gold label"] = label_title(catalog, item["evaluation_set"], item["label"])
-        row |= {name.capitalize(): str(item[name]).replace("_", " ") for name in by}
+        # A set may have subsets without groups: that column is left out.
+        row |= {
+            name.capitalize(): item[name].replace("_", " ") for name in by if pd.notna(item[name])
+        }
         row |= {title: BLANK for title in shown.values()}
         for _, cell in part.iterrows():
             row[shown[cell["method"], cell["pattern"]]] = cell_text(cell)

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -181,3 +182,16 @@ def test_text_stays_within_its_width(study):
 def test_text_that_is_too_wide_becomes_blocks():
     table = Table(pd.DataFrame(), pd.DataFrame({"Name": ["x" * 30], "Value": ["y" * 30]}))
     assert typeset.to_text(table, 40).splitlines()[-1] == "  Value: " + "y" * 30
+
+
+def test_a_set_with_subsets_but_no_groups_has_no_group_column(study):
+    metrics = study.metrics.assign(group=None)
+    table = tables.make("hans", replace(study, metrics=metrics), CATALOG, {"level": "subset"})
+    assert len(table.text)
+    assert "Group" not in table.text
+    assert "nan" not in table.text.to_string().lower()
+
+
+def test_an_unknown_level_is_named(study):
+    with pytest.raises(UserError, match="unknown level 'subcase'"):
+        tables.make("hans", study, CATALOG, {"level": "subcase"})

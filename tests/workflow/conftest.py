@@ -6,6 +6,7 @@ import pytest
 from project import Project
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Keep tests that share a finished study on one worker, so that it is run once."""
     for item in items:
