@@ -1,4 +1,4 @@
-"""The cross-checks of a study that no schema can make: names, labels, files, settings.
+"""The cross-checks of a study that no schema can make: names, cells, files, settings.
 
 Each raises UserError with one line that names the file and the key, what is wrong and what is
 valid; all run before the first job.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .errors import UserError, unknown
 from .patterns import bind_pattern
+from .taskchecks import check_tasks
 
 if TYPE_CHECKING:
     from .plan import Cell, Study
@@ -26,7 +27,7 @@ REQUIRED = {
 
 def check_study(study: "Study", where: str) -> None:
     """Check everything; `where` is the study's file."""
-    _check_tasks(study)
+    check_tasks(study)
     _check_methods(study)
     _check_names(study, where)
     _check_seeds(study, where)
@@ -48,32 +49,6 @@ def _check_names(study: "Study", where: str) -> None:
 def _check_seeds(study: "Study", where: str) -> None:
     if not study.seeds:
         raise UserError(f"{where}: seeds: '{study.settings['seeds']}' is empty; valid: first-last")
-
-
-def _check_tasks(study: "Study") -> None:
-    for name, task in study.tasks.items():
-        where = f"config/tasks.yaml: task '{name}'"
-        source = task["source"]
-        if isinstance(source, str):
-            if source not in study.tasks:
-                raise unknown("source task", source, study.tasks, where)
-            if isinstance(study.tasks[source]["source"], str):
-                raise UserError(f"{where}: source '{source}' itself shares another task's source")
-            source = study.tasks[source]["source"]
-        splits = source.get("files") or source.get("local") or source.get("sizes")
-        for split in task["splits"].values():
-            if split not in splits:
-                raise unknown("raw split", split, splits, f"{where}: splits")
-        for evaluation, merge in study.out_of_domain(name):
-            if evaluation not in study.tasks:
-                raise unknown("task", evaluation, study.tasks, f"{where}: out_of_domain")
-            labels = len(study.tasks[evaluation]["labels"])
-            if len(merge) != len(task["labels"]) or set(merge) != set(range(labels)):
-                raise UserError(
-                    f"{where}: out_of_domain: '{evaluation}' has {labels} labels and the task "
-                    f"{len(task['labels'])}; say with 'merge' which label of the set each label "
-                    "of the task counts as"
-                )
 
 
 def _check_cell(study: "Study", cell: "Cell", where: str) -> None:

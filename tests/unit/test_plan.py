@@ -1,48 +1,14 @@
 """From configuration to cells and jobs, and the mistakes that only the whole study shows."""
 
-import copy
-import shutil
-from pathlib import Path
-
 import pytest
-import yaml
 from fewshot.errors import UserError
-from fewshot.plan import Cell, Job, chunks, load_study
-from fewshot.registry import REGISTRIES, read_yaml
-
-CONFIG = Path(__file__).parents[2] / "config"
-BLOCK = {"methods": ["in-context"], "patterns": ["minimal"], "k": [2]}
-STUDY = {
-    "study": "mine",
-    "models": ["tiny", "small"],
-    "tasks": ["rte"],
-    "seeds": "0-2",
-    "grid": [
-        {"methods": ["in-context"], "patterns": ["minimal", "gpt-3"], "k": [0, 2]},
-        {"methods": ["pattern-ft", "vanilla-ft"], "patterns": ["minimal"], "k": [2]},
-    ],
-}
+from fewshot.plan import Cell, Job, chunks
+from registries import BLOCK, STUDY, copy_registries, edit, load
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return the shipped registries with two models more, for tests to break."""
-    for name in REGISTRIES:
-        shutil.copy(CONFIG / f"{name}.yaml", tmp_path)
-    model = {"family": "opt", "hub": "a/b", "revision": "x", "parameters": 1, "window": 1}
-    edit(tmp_path, "models", lambda models: models.update(tiny=model, small=model))
-    return tmp_path
-
-
-def edit(folder, name, change):
-    path = folder / f"{name}.yaml"
-    content = read_yaml(path)
-    change(content)
-    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def load(folder, **changes):
-    return load_study({**copy.deepcopy(STUDY), **changes}, folder, "config/mine.yaml")
+    return copy_registries(tmp_path)
 
 
 def test_cells_are_the_union_of_the_blocks(folder):
@@ -231,11 +197,3 @@ def test_a_mistake_in_a_registry_is_one_line(folder, registry, change, message):
         load(folder)
     assert message in str(error.value) and "\n" not in str(error.value)
     assert f"config/{registry}.yaml" in str(error.value)
-
-
-def test_a_pattern_is_checked_only_where_it_is_used(folder):
-    """Vanilla fine-tuning needs no label words; in-context learning does."""
-    edit(folder, "tasks", lambda tasks: tasks["rte"].pop("verbalizers"))
-    assert load(folder, grid=[{**BLOCK, "methods": ["vanilla-ft"]}]).cells
-    with pytest.raises(UserError, match="no verbalizer"):
-        load(folder, grid=[BLOCK])

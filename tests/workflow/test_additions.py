@@ -11,7 +11,8 @@ def test_one_entry_each(fresh):
     frame = pd.DataFrame(
         {"text": [f"{text} {i}" for i, (text, _) in enumerate(rows)], "mark": [m for _, m in rows]}
     )
-    frame.to_csv(fresh.folder / "mine.csv", index=False)
+    frame.to_csv(fresh.folder / "shots.csv", index=False)
+    frame.iloc[::-1].to_csv(fresh.folder / "scored.csv", index=False)
     parameters = fresh.read("config/models.yaml")["opt-micro"]["parameters"]
     window = fresh.read("config/models.yaml")["opt-micro"]["window"]
     fresh.edit(
@@ -24,8 +25,8 @@ def test_one_entry_each(fresh):
         "config/tasks.yaml",
         lambda c: c.update(
             mine={
-                "source": {"local": {"all": "mine.csv"}},
-                "splits": {"train": "all", "validation": "all"},
+                "source": {"local": {"shots": "shots.csv", "scored": "scored.csv"}},
+                "splits": {"train": "shots", "validation": "scored"},
                 "text": ["text"],
                 "label": "mark",
                 "labels": {"bad": "bad", "good": "good"},

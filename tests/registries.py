@@ -1,0 +1,44 @@
+"""The shipped registries with two models more, for tests of the plan to break."""
+
+import copy
+import shutil
+from pathlib import Path
+
+import yaml
+from fewshot.plan import Study, load_study
+from fewshot.registry import REGISTRIES, read_yaml
+
+CONFIG = Path(__file__).parents[1] / "config"
+BLOCK = {"methods": ["in-context"], "patterns": ["minimal"], "k": [2]}
+STUDY = {
+    "study": "mine",
+    "models": ["tiny", "small"],
+    "tasks": ["rte"],
+    "seeds": "0-2",
+    "grid": [
+        {"methods": ["in-context"], "patterns": ["minimal", "gpt-3"], "k": [0, 2]},
+        {"methods": ["pattern-ft", "vanilla-ft"], "patterns": ["minimal"], "k": [2]},
+    ],
+}
+
+
+def copy_registries(folder: Path) -> Path:
+    """Copy the registries into `folder`, with the models tiny and small, and return it."""
+    for name in REGISTRIES:
+        shutil.copy(CONFIG / f"{name}.yaml", folder)
+    model = {"family": "opt", "hub": "a/b", "revision": "x", "parameters": 1, "window": 1}
+    edit(folder, "models", lambda models: models.update(tiny=model, small=model))
+    return folder
+
+
+def edit(folder: Path, name: str, change) -> None:
+    """Apply `change` to a parsed registry and write it back."""
+    path = folder / f"{name}.yaml"
+    content = read_yaml(path)
+    change(content)
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def load(folder: Path, **changes) -> Study:
+    """Return the study with some keys changed, checked."""
+    return load_study({**copy.deepcopy(STUDY), **changes}, folder, "config/mine.yaml")
