@@ -158,7 +158,7 @@ def job_pattern(wildcards):
 
 
 def job_method(wildcards):
-    return STUDY.method_settings(wildcards.method)
+    return STUDY.method_settings(wildcards.method, wildcards.model)
 
 
 def job_model(wildcards):

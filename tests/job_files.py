@@ -9,7 +9,7 @@ import pandas as pd
 from fewshot import records
 from fewshot.patterns import Pattern
 from fewshot.sampling import draw_balanced, generator
-from tiny import WORDS, save_tiny
+from tiny import TARGETS, WORDS, save_tiny
 
 PATTERN = Pattern(
     "minimal", (("", "text_a"), (" ", "text_b"), (" ?", None)), "", (" Yes", " No"), "\n\n"
@@ -29,7 +29,7 @@ TRAINING = {
     "rank": 2,
     "alpha": 4,
     "dropout": 0.0,
-    "targets": {"opt": ["q_proj", "v_proj"], "gpt_neox": ["query_key_value"]},
+    "targets": TARGETS["opt"],
 }
 
 

@@ -11,6 +11,8 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 VOCABULARY = [*SPECIAL, *WORDS, *("Ġ" + word for word in WORDS), *MARKS, "Ġ?", "Ġ."]
 
 KINDS = ("opt", "gpt_neox")
+# The modules that LoRA adapts in each.
+TARGETS = {"opt": ["q_proj", "v_proj"], "gpt_neox": ["query_key_value"]}
 
 
 def tiny_tokenizer(kind: str = "opt"):

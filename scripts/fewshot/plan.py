@@ -110,9 +110,17 @@ class Study:
         """Return whether the method shows the demonstrations instead of training on them."""
         return self.methods[method]["family"] == "in_context"
 
-    def method_settings(self, method: str) -> dict:
-        """Return what changes the method's result: all settings but its title."""
-        return {key: value for key, value in self.methods[method].items() if key != "title"}
+    def method_settings(self, method: str, model: str) -> dict:
+        """Return what changes the method's result on a model: all settings but its title.
+
+        Of LoRA's `targets` only the list for the model's family, so that another family's entry
+        changes nothing.
+        """
+        settings = {key: value for key, value in self.methods[method].items() if key != "title"}
+        targets = settings.pop("targets", {})
+        if settings["family"] == "lora":
+            settings["targets"] = targets[self.models[model]["family"]]
+        return settings
 
     def model_source(self, model: str) -> dict:
         """Return where a model's files come from, without what only describes it."""

@@ -77,7 +77,7 @@ def test_seeds_may_be_one(folder):
 
 def test_titles_are_not_among_the_settings_of_a_result(folder):
     study = load(folder)
-    assert study.method_settings("in-context") == {
+    assert study.method_settings("in-context", "tiny") == {
         "family": "in_context",
         "head": "language-model",
     }

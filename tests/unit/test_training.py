@@ -23,7 +23,7 @@ from fewshot.tokens import Prompts
 from fewshot.world import World, read_world
 from job_files import PATTERN, TRAINING, some_rows
 from safetensors.torch import load_file
-from tiny import KINDS, tiny_model, tiny_tokenizer
+from tiny import KINDS, TARGETS, tiny_model, tiny_tokenizer
 
 SETTINGS = {**TRAINING, "weight_decay": 0.1, "gradient_clip": 1e9, "keep_weights": True}
 K = 10
@@ -165,11 +165,11 @@ def test_bitfit_equals_plain_pytorch_on_biases(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_lora_equals_peft_in_plain_pytorch(kind):
-    job = a_job(family="lora")
+    job = a_job(family="lora", targets=TARGETS[kind])
     state, losses, _ = train(kind, job)
     wrapped = peft.get_peft_model(
         tiny_model(kind),
-        peft.LoraConfig(r=2, lora_alpha=4, target_modules=SETTINGS["targets"][kind]),
+        peft.LoraConfig(r=2, lora_alpha=4, target_modules=TARGETS[kind]),
     )
     lora.draw(wrapped, generator("initial", "tiny", 0))
     expected, curve = plain(wrapped, vocabulary_logits, job, words_of(kind))

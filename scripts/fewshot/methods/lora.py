@@ -13,22 +13,18 @@ from ..freezing import train_only
 def adapt(model: nn.Module, settings: dict) -> list[str]:
     """Add the update W + alpha / rank · B A to the target modules and freeze all else.
 
-    `settings["targets"]` maps the model's type to module names. Raises UserError for a model type
-    without targets, or targets that no module matches.
+    `settings["targets"]` lists module names. Raises UserError for a name that no module has.
     """
     import peft
 
-    kind = model.config.model_type
-    where = "config/methods.yaml: targets"
-    if kind not in settings["targets"]:
-        raise unknown("model type", kind, settings["targets"], where)
-    targets = list(settings["targets"][kind])
+    targets = list(settings["targets"])
     linear = sorted(
         {name.split(".")[-1] for name, each in model.named_modules() if isinstance(each, nn.Linear)}
     )
     for target in targets or ["none"]:
         if target not in linear:
-            raise unknown(f"module of {kind}", target, linear, where)
+            kind = f"module of model type {model.config.model_type}"
+            raise unknown(kind, target, linear, "config/methods.yaml: targets")
     config = peft.LoraConfig(
         r=settings["rank"],
         lora_alpha=settings["alpha"],
