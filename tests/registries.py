@@ -27,7 +27,7 @@ def copy_registries(folder: Path) -> Path:
     for name in REGISTRIES:
         shutil.copy(CONFIG / f"{name}.yaml", folder)
     model = {"family": "opt", "hub": "a/b", "revision": "x", "parameters": 1, "window": 1}
-    edit(folder, "models", lambda models: models.update(tiny=model, small=model))
+    edit(folder, "models", lambda models: models.update(tiny=model, small={**model}))
     return folder
 
 

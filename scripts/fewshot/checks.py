@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from .plan import Cell, Study
 
 # What each family needs besides its own settings; the registry's entries inherit most of it.
-TRAINING = ("loss", "learning_rate", "epochs", "batch_size", "warmup", "weight_decay")
+TRAINING = (
+    *("loss", "learning_rate", "epochs", "batch_size", "warmup", "weight_decay"),
+    *("gradient_clip", "keep_weights"),
+)
 REQUIRED = {
     "in_context": (),
     "full": TRAINING,
@@ -24,13 +27,19 @@ REQUIRED = {
     "lora": (*TRAINING, "rank", "alpha", "dropout", "targets"),
 }
 
+# Folders of results/ that all studies share.
+RESERVED = (
+    *("raw", "data", "runs", "models", "logs", "state", "fit", "metrics"),
+    *("embedded", "shots", "benchmarks"),
+)
+
 
 def check_study(study: "Study", where: str) -> None:
     """Check everything; `where` is the study's file."""
     check_tasks(study)
     _check_methods(study)
     _check_names(study, where)
-    _check_seeds(study, where)
+    _check_study_keys(study, where)
     for cell in study.cells:
         _check_cell(study, cell, where)
     _check_files(study)
@@ -46,9 +55,20 @@ def _check_names(study: "Study", where: str) -> None:
                     raise unknown(kind[:-1], name, registry, f"{where}: {kind}")
 
 
-def _check_seeds(study: "Study", where: str) -> None:
+def _check_study_keys(study: "Study", where: str) -> None:
+    if study.name in RESERVED:
+        raise UserError(
+            f"{where}: study: '{study.name}' is reserved: results/{study.name}/ is no study's; "
+            f"not valid: {', '.join(RESERVED)}"
+        )
     if not study.seeds:
         raise UserError(f"{where}: seeds: '{study.settings['seeds']}' is empty; valid: first-last")
+    counts = sorted({cell.k for cell in study.cells})
+    if study.main_k not in counts:
+        raise UserError(
+            f"{where}: main.k: {study.main_k} is in no block of the grid; "
+            f"valid: {', '.join(map(str, counts))}"
+        )
 
 
 def _check_cell(study: "Study", cell: "Cell", where: str) -> None:
@@ -63,8 +83,24 @@ def _check_cell(study: "Study", cell: "Cell", where: str) -> None:
             f"{where}: k = {cell.k} cannot be balanced over the {labels} labels of task "
             f"'{cell.task}'; valid: multiples of {labels}"
         )
-    if study.uses_context(cell.method) or study.methods[cell.method]["head"] == "language-model":
-        bind_pattern(cell.pattern, study.patterns[cell.pattern], cell.task, task)
+    bind_pattern(cell.pattern, study.patterns[cell.pattern], cell.task, task)
+    _check_model(study, cell)
+
+
+def _check_model(study: "Study", cell: "Cell") -> None:
+    """Check that the method can adapt the model: targets for LoRA, a precision that trains."""
+    method, model = study.methods[cell.method], study.models[cell.model]
+    if method["family"] == "lora" and model["family"] not in method["targets"]:
+        raise UserError(
+            f"config/methods.yaml: method '{cell.method}': targets: no entry for family "
+            f"'{model['family']}' of model '{cell.model}'; valid: {', '.join(method['targets'])}"
+        )
+    trains = not study.uses_context(cell.method)
+    if trains and model["dtype"] == "bfloat16" and model["zero_stage"] == 0:
+        raise UserError(
+            f"config/models.yaml: model '{cell.model}': fine-tuning in bfloat16 with zero_stage: 0 "
+            "gives wrong updates; valid: zero_stage 1, 2 or 3, or dtype float32"
+        )
 
 
 def _check_methods(study: "Study") -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from fewshot.errors import UserError
-from registries import copy_registries, edit, load
+from registries import BLOCK, copy_registries, edit, load
 
 
 @pytest.fixture
@@ -133,3 +133,59 @@ def test_a_raw_label_may_be_repeated_for_one_label(folder):
 def test_no_task_may_be_called_train(folder):
     edit(folder, "tasks", lambda tasks: tasks.update(train=tasks["rte"]))
     assert "task 'train': this name is reserved" in message(folder)
+
+
+@pytest.mark.parametrize("name", ["raw", "runs", "metrics", "benchmarks"])
+def test_a_study_does_not_share_a_folder_of_results(folder, name):
+    assert message(folder, study=name).startswith(
+        f"config/mine.yaml: study: '{name}' is reserved: results/{name}/ is no study's; not valid: "
+    )
+
+
+def test_the_headline_is_about_a_k_that_is_run(folder):
+    assert message(folder, main={"k": 16}) == (
+        "config/mine.yaml: main.k: 16 is in no block of the grid; valid: 0, 2"
+    )
+
+
+def test_label_words_are_needed_by_every_method(folder):
+    """A classification head reads the pattern's text, which is bound with its words."""
+    edit(folder, "tasks", lambda tasks: tasks["rte"].pop("verbalizers"))
+    for method in ("vanilla-ft", "in-context"):
+        text = message(folder, grid=[{**BLOCK, "methods": [method]}])
+        assert "task 'rte' has no verbalizer 'yes-no', which config/patterns.yaml" in text
+
+
+@pytest.mark.parametrize("key", ["gradient_clip", "keep_weights"])
+def test_what_training_reads_must_be_given(folder, key):
+    edit(folder, "methods", lambda methods: methods["pattern-ft"].pop(key))
+    assert f"method 'pattern-ft': '{key}' is missing for family 'full'" in message(folder)
+
+
+def test_lora_needs_targets_for_every_family_it_adapts(folder):
+    edit(folder, "models", lambda models: models["small"].update(family="bloom"))
+    assert load(folder), "the family is unknown to LoRA only"
+    assert message(folder, grid=[{**BLOCK, "methods": ["lora"]}]) == (
+        "config/methods.yaml: method 'lora': targets: no entry for family 'bloom' of model "
+        "'small'; valid: opt, pythia, llama, qwen, gemma, mistral"
+    )
+
+
+def test_a_job_is_told_the_targets_of_its_own_model_only(folder):
+    """Another family's entry would run every LoRA cell again."""
+    study = load(folder)
+    assert study.method_settings("lora", "pythia-410m")["targets"] == ["query_key_value"]
+    assert study.method_settings("lora", "tiny")["targets"] == ["q_proj", "v_proj"]
+    edit(folder, "methods", lambda methods: methods.update(odd={"base": "lora", "family": "full"}))
+    assert "targets" not in load(folder).method_settings("odd", "tiny")
+
+
+def test_bfloat16_trains_at_a_zero_stage_only(folder):
+    edit(folder, "models", lambda models: models["tiny"].update(dtype="bfloat16"))
+    assert load(folder, grid=[BLOCK]), "scoring needs no stage"
+    assert message(folder, grid=[{**BLOCK, "methods": ["bitfit"]}]) == (
+        "config/models.yaml: model 'tiny': fine-tuning in bfloat16 with zero_stage: 0 gives wrong "
+        "updates; valid: zero_stage 1, 2 or 3, or dtype float32"
+    )
+    edit(folder, "models", lambda models: models["tiny"].update(zero_stage=1))
+    assert load(folder, grid=[{**BLOCK, "methods": ["bitfit"]}])
