@@ -5,6 +5,7 @@ registry defines. jsonschema is called directly: Snakemake's `validate` prints i
 many lines and cannot suggest the nearest valid name.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,7 +99,29 @@ def _explain(error: ValidationError, where: str) -> UserError:
         return _explain_choice(error, where, key)
     if error.schema.get("pattern") == NOT_BLANK and isinstance(error.instance, str):
         return UserError(f"{where}: {key}: '{error.instance}' is blank")
-    return UserError(f"{where}: {key}: {error.message}")
+    hint = ""
+    if error.validator == "type" and isinstance(error.instance, str):
+        hint = _number_hint(error.instance, error.validator_value)
+    return UserError(f"{where}: {key}: {error.message}{hint}")
+
+
+def _number_hint(text: str, kind: str) -> str:
+    """Return how YAML wants a number that it read as text; nothing where `text` is none.
+
+    1e-5 is text to YAML 1.1, whose numbers with an exponent have a point and a signed exponent.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        return ""
+    if kind == "integer" and value.is_integer():
+        return f"; write {int(value)}"
+    if kind != "number" or not math.isfinite(value):
+        return ""
+    if "e" not in text.lower():
+        return f"; write {value}, without quotes"
+    mantissa, _, exponent = text.lower().partition("e")
+    return f"; write {float(mantissa)}e{int(exponent):+d}"
 
 
 def _explain_choice(error: ValidationError, where: str, key: str) -> UserError:

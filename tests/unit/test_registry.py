@@ -1,9 +1,11 @@
 """The YAML files: defaults, inheritance, and one telling line for each mistake."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from fewshot.errors import UserError, unknown
 from fewshot.registry import REGISTRIES, check, load_registries, read_yaml
 
@@ -100,6 +102,15 @@ def test_the_shipped_registries_load():
             {"template": "x", "answer": "{label}", "labels": {"a": "", "b": "No"}},
             "t.labels.a: '' is blank",
         ),
+        (
+            "methods",
+            {"family": "full", "learning_rate": "1e-5"},
+            "t.learning_rate: '1e-5' is not of type 'number'; write 1.0e-5",
+        ),
+        ("methods", {"base": "b", "learning_rate": "2.5E4"}, "'number'; write 2.5e+4"),
+        ("methods", {"base": "b", "dropout": "0.1"}, "'number'; write 0.1, without quotes"),
+        ("methods", {"base": "b", "epochs": "1e3"}, "'integer'; write 1000"),
+        ("methods", {"base": "b", "epochs": "40"}, "'integer'; write 40"),
         ("methods", {"title": "x"}, "t: give at least one of: family; base"),
         ("methods", {"family": "lorra"}, "t.family: unknown value 'lorra'; did you mean 'lora'?"),
     ],
@@ -109,6 +120,21 @@ def test_each_mistake_is_one_telling_line(schema, content, message):
         check({"t": content}, schema, "config/x.yaml")
     text = str(error.value)
     assert text.startswith("config/x.yaml: t") and message in text and "\n" not in text
+
+
+@pytest.mark.parametrize("text", ["much", "nan", "0.5"])
+def test_no_number_is_suggested_where_none_would_do(text):
+    with pytest.raises(UserError) as error:
+        check({"t": {"base": "b", "epochs": text}}, "methods", "x.yaml")
+    assert str(error.value) == f"x.yaml: t.epochs: '{text}' is not of type 'integer'"
+
+
+@pytest.mark.parametrize("text", ["1e-5", "1E5", "-2.e+7", "2.5e3", "1_0", "0.1"])
+def test_what_is_suggested_is_a_number_to_yaml(text):
+    with pytest.raises(UserError) as error:
+        check({"t": {"base": "b", "learning_rate": text}}, "methods", "x.yaml")
+    suggested = re.search(r"write (\S+?)(,|$)", str(error.value))[1]
+    assert yaml.safe_load(suggested) == float(text)
 
 
 def test_a_misspelt_key_is_named_rather_than_the_one_it_leaves_missing():
