@@ -53,8 +53,10 @@ PLAIN_ONLY = ("mistral", "gemma2")
 def build(name: str) -> nn.Module:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
-    for parameter in model.parameters():  # larger weights than usual, so that attention matters
-        nn.init.normal_(parameter, mean=float(parameter.ndim == 1), std=0.3)
+    for parameter in (
+        model.parameters()
+    ):  # larger weights than usual, so that attention matters; yet logits of a usual size
+        nn.init.normal_(parameter, mean=float(parameter.ndim == 1), std=0.15)
     return model
 
 
