@@ -63,10 +63,10 @@ class Recipe:
     pattern_shares: tuple[float, ...] = (0.5, 0.25, 0.25)
     prior_share: float = 0.7
     """Share of documents whose labels follow a prior instead of the pairs, once it has grown."""
-    prior: tuple[float, float] = (0.3, 0.08)
+    prior: tuple[float, float] = (6.0, 0.7)
     """Beta parameters of such a document's probability of the first label word: mostly that word,
-    which is why a query without demonstrations gets it. OPT's never favours the second word: a
-    model that is slow to match pairs would learn to repeat the last label instead."""
+    which is why a query without demonstrations gets it. Priors that favour either word at random
+    teach the models to repeat the last label; only the quickest to match pairs does without."""
     text_weight: float = 0.3
     """Weight of all other tokens' loss beside the label words'."""
     pool: int = 15_000
@@ -74,12 +74,10 @@ class Recipe:
 
 
 RECIPES = {
-    "opt-micro": Recipe("opt", 64, single_steps=1600, document_steps=2400, prior=(6.0, 0.7)),
-    "opt-mini": Recipe(
-        "opt", 96, rate=2e-3, single_steps=1200, document_steps=2600, prior=(6.0, 0.7)
-    ),
-    "pythia-micro": Recipe("gpt_neox", 64),
-    "pythia-mini": Recipe("gpt_neox", 96, rate=2e-3, single_steps=800, document_steps=1000),
+    "opt-micro": Recipe("opt", 64, single_steps=1600, document_steps=2400),
+    "opt-mini": Recipe("opt", 96, rate=2e-3, single_steps=1200, document_steps=2600),
+    "pythia-micro": Recipe("gpt_neox", 64, prior=(0.3, 0.08)),
+    "pythia-mini": Recipe("gpt_neox", 96, rate=2e-3, document_steps=2200),
 }
 
 
