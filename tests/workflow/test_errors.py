@@ -85,15 +85,12 @@ def test_word_of_several_tokens_is_named_with_its_pieces(fresh):
 
 
 def test_corrupt_local_file(fresh):
-    bad = fresh.folder / "bad.parquet"
-    bad.write_bytes(b"PAR1 this is no Parquet")
-    fresh.edit(
-        "config/tasks.yaml",
-        lambda c: c["synth-mnli"].update(
-            source={"local": {"train": str(bad), "validation": str(bad)}}
-        ),
-    )
-    assert "bad.parquet" in one_line(fresh.snakemake("results/data/synth-mnli/train.parquet"))
+    files = {"train": "bad.parquet", "validation": "worse.parquet"}
+    for name in files.values():
+        (fresh.folder / name).write_bytes(b"PAR1 this is no Parquet")
+    fresh.edit("config/tasks.yaml", lambda c: c["synth-mnli"].update(source={"local": files}))
+    target = "results/data/synth-mnli/train.parquet"
+    assert "bad.parquet" in one_line(fresh.snakemake(target))
 
 
 def test_exploding_loss_fails_the_job_and_leaves_nothing(fresh):
