@@ -1,6 +1,7 @@
 """Files that must stay in step with each other."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,24 @@ def test_profiles_share_no_key():
     assert not set(default) & set(slurm)
     forbidden = {"executor", "resources", "default-resources", "set-resources"}
     assert not set(default) & forbidden
+
+
+@pytest.mark.parametrize("name", ["README.md", ".github/CONTRIBUTING.md", "config/README.md"])
+def test_pages_have_no_placeholder_and_their_links_lead_somewhere(name):
+    page = ROOT / name
+    text = page.read_text()
+    assert not re.findall(r"\b(?:DEMO|REBUILD|EMBEDDED)_[A-Z]+\b|TODO", text)
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
+
+
+def test_readme_examples_fit_the_schemas():
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    names = ("models", "tasks", "patterns", "methods", "study")
+    assert len(blocks) == len(names)
+    for name, block in zip(names, blocks, strict=True):
+        registry.check(yaml.safe_load(block), name, f"README.md: {name}")
 
 
 def test_top_level_holds_only_what_is_agreed():
