@@ -1,4 +1,6 @@
-# Which contexts fit which model's window: known from tokenizer, draw and rows alone.
+# Which contexts fit which model's window: known from tokenizer, draw and rows alone, so that it is
+# told before any model runs. A job decides for itself by the same function: with this table among
+# its inputs, a new cell or another study would change those of every job.
 rule check_fit:
     input:
         model="results/models/{model}/manifest.json",
@@ -6,16 +8,17 @@ rule check_fit:
         train=pair_train_file,
         shots=pair_shots_files,
     output:
-        fit="results/fit/{protocol}/{task}/{model}.parquet",
+        fit="results/fit/{study}/{task}/{model}.parquet",
     log:
-        "results/logs/fit/{protocol}/{task}/{model}.log",
+        "results/logs/fit/{study}/{task}/{model}.log",
+    priority: 50
     conda:
         "../envs/fairshot.yaml"
     resources:
         mem_mb=8000,
         runtime=60,
     params:
-        protocol="{protocol}",
+        protocol=PROTOCOL,
         task="{task}",
         evaluation_sets=lambda wildcards: STUDY.evaluation_sets(wildcards.task),
         window=lambda wildcards: STUDY.models[wildcards.model]["window"],

@@ -28,7 +28,7 @@ METHODS_TRAINED = [name for name in STUDY.methods if not STUDY.uses_context(name
 
 PAIRS = sorted({(job.cell.task, job.cell.model) for job in STUDY.jobs})
 METRICS = [f"results/metrics/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
-FITS = [f"results/fit/{PROTOCOL}/{task}/{model}.parquet" for task, model in PAIRS]
+FITS = [f"results/fit/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 RUN_MANIFESTS = [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs]
 MODEL_MANIFESTS = sorted({f"results/models/{model}/manifest.json" for _, model in PAIRS})
 SOURCE_MANIFESTS = sorted(

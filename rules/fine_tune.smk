@@ -5,8 +5,6 @@ rule fine_tune:
         evaluation=evaluation_files,
         train=train_file,
         shots=shots_files,
-        # What fits is a matter of this job's other inputs, all listed: a newer file tells nothing.
-        fit=ancient("results/fit/{protocol}/{task}/{model}.parquet"),
     output:
         predictions="results/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}/predictions.parquet",
         curves="results/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}/curves.parquet",

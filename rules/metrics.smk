@@ -2,7 +2,7 @@
 rule compute_metrics:
     input:
         runs=pair_manifests,
-        fit=ancient(f"results/fit/{PROTOCOL}/{{task}}/{{model}}.parquet"),
+        fit="results/fit/{study}/{task}/{model}.parquet",
         evaluation=evaluation_files,
     output:
         metrics="results/metrics/{study}/{task}/{model}.parquet",

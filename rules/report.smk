@@ -2,7 +2,7 @@
 rule write_report:
     input:
         metrics=METRICS,
-        fit=ancient(FITS),
+        fit=FITS,
         manifests=RUN_MANIFESTS,
         models=MODEL_MANIFESTS,
         sources=SOURCE_MANIFESTS,

@@ -2,7 +2,7 @@
 rule make_table:
     input:
         metrics=METRICS,
-        fit=ancient(FITS),
+        fit=FITS,
         manifests=RUN_MANIFESTS,
     output:
         table="results/{study}/tables/{name}.parquet",

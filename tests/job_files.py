@@ -11,6 +11,8 @@ from fewshot.patterns import Pattern
 from fewshot.sampling import draw_balanced, generator
 from tiny import TARGETS, WORDS, save_tiny
 
+LONG = 999
+"""A training row beyond the window, drawn for the seeds that are not to fit."""
 PATTERN = Pattern(
     "minimal", (("", "text_a"), (" ", "text_b"), (" ?", None)), "", (" Yes", " No"), "\n\n"
 )
@@ -68,12 +70,15 @@ def write_job(
     for name, size in zip(("task", "other"), sizes, strict=True):
         evaluation.append(str(folder / f"{name}.parquet"))
         records.write_table(evaluation[-1], some_rows(size, name), records.ROWS)
-    train = some_rows(60, "train")
+    train = pd.concat([some_rows(60, "train"), some_rows(1, "long")], ignore_index=True)
+    train.loc[60, ["id", "text_a"]] = [LONG, "some " * 200]
     records.write_table(folder / "train.parquet", train, records.ROWS)
     shots = []
     for seed in seeds if k else ():
         shots.append(str(folder / f"shots{seed}.parquet"))
-        draw = draw_balanced(train, k, 2, "task", seed)
+        draw = draw_balanced(train[train["id"] != LONG], k, 2, "task", seed)
+        if seed in unfit:
+            draw.loc[draw["label"].idxmin(), "id"] = LONG
         checksum = records.frame_checksum(draw.itertuples(index=False))
         records.write_table(shots[-1], draw, records.SHOTS, checksum=checksum)
     out = folder / "out"
@@ -83,7 +88,6 @@ def write_job(
             evaluation=evaluation,
             train=str(folder / "train.parquet") if k else [],
             shots=shots,
-            fit=_write_fit(folder, cell, seeds, unfit),
         ),
         output=SimpleNamespace(
             predictions=str(out / "predictions.parquet"),
@@ -119,22 +123,4 @@ def _write_model(folder: Path, kind: str) -> str:
     path = folder / "model.json"
     content = {"model": "tiny", "kind": "local", "revision": None, "path": str(model)}
     records.write_json(path, {**content, "files": files})
-    return str(path)
-
-
-def _write_fit(folder: Path, cell: dict, seeds, unfit) -> str:
-    rows = [
-        {
-            **cell,
-            "seed": seed,
-            "context_tokens": 0,
-            "longest_tokens": 20,
-            "longest_row": "task/100",
-            "window": 128,
-            "status": "does not fit" if seed in unfit else "ok",
-        }
-        for seed in seeds
-    ]
-    path = folder / "fit.parquet"
-    records.write_table(path, pd.DataFrame(rows), records.FIT)
     return str(path)

@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "rules", "scripts", "config", "profiles", "envs")
@@ -86,6 +88,22 @@ class Project:
         text = (self.folder / path).read_text()
         assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {path}"
         (self.folder / path).write_text(text.replace(old, new))
+
+
+def run_once(factory, name: str, build: Callable[[Project], None]) -> Project:
+    """Return the project that `build` makes, once for all workers of a parallel test run.
+
+    `factory` is pytest's tmp_path_factory. The others wait for the worker that came first.
+    """
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    project, done = Project(root / name), root / f"{name}.done"
+    with FileLock(root / f"{name}.lock"):
+        if not done.exists():
+            Project.create(project.folder)
+            build(project)
+            done.touch()
+    return project
 
 
 def parse_jobs(output: str) -> list[tuple[str, str]]:

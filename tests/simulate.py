@@ -119,7 +119,7 @@ def write_study(folder: str | Path) -> None:
     write_prepared(folder)
     for pair in pairs():
         fit = [fit_row(pair, job, seed) for job in pair["jobs"] for seed in job["seeds"]]
-        path = folder / f"results/fit/fair/{pair['task']}/{pair['model']}.parquet"
+        path = folder / f"results/fit/sim/{pair['task']}/{pair['model']}.parquet"
         records.write_table(path, pd.DataFrame(fit), records.FIT)
         for job in pair["jobs"]:
             if (pair["task"], pair["model"], job["method"], job["k"]) == MISSING:

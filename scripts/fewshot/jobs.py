@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 
 from . import outputs, records
 from .errors import UserError
+from .fit import Checker, check_cells
 from .patterns import Pattern, restore_pattern
 from .state import Seed, SeedStore, fingerprint
+from .tokens import load_tokenizer
 from .world import World, read_world
 
 LOG = logging.getLogger(__name__)
@@ -114,12 +116,14 @@ def read_job(smk) -> Job:
     paths = dict(zip(seeds, smk.input.shots, strict=True)) if cell["k"] else {}
     sets = [each["set"] for each in params.evaluation]
     rows = dict(zip(sets, map(records.read_table, smk.input.evaluation), strict=True))
+    pattern = restore_pattern(params.pattern)
+    shots = _read_shots(smk.input.train, paths) if paths else {}
     return Job(
         cell=cell,
         seeds=seeds,
-        status=_read_status(smk.input.fit, cell, seeds),
+        status=_check_fit(smk, cell, pattern, rows, paths),
         labels=int(params.labels),
-        pattern=restore_pattern(params.pattern),
+        pattern=pattern,
         settings=dict(params.method),
         model=dict(params.model),
         model_manifest=Path(smk.input.model),
@@ -127,7 +131,7 @@ def read_job(smk) -> Job:
             EvaluationSet(each["set"], tuple(each["merge"]), rows[each["set"]])
             for each in params.evaluation
         ),
-        shots=_read_shots(smk.input.train, paths) if paths else {},
+        shots=shots,
         batch_tokens=int(params.batch_tokens),
         zero_stage=int(smk.resources.get("zero_stage", 0)),
         threads=int(smk.threads),
@@ -182,19 +186,25 @@ def _assemble(job: Job, seeds: dict[int, Seed]) -> None:
     outputs.write_run(job, seeds)
 
 
-def _read_status(path: str, cell: dict, seeds: tuple[int, ...]) -> dict[int, str]:
-    """Return seed → "ok" or "does not fit" from the study's table of what fits."""
-    fit = records.read_table(path)
-    for name, value in cell.items():
-        fit = fit[fit[name] == value]
-    status = {int(seed): str(value) for seed, value in zip(fit["seed"], fit["status"], strict=True)}
-    missing = [seed for seed in seeds if seed not in status]
-    if missing:
-        raise UserError(
-            f"{path}: no entry for seed {missing[0]} of {'/'.join(map(str, cell.values()))}; "
-            "remove the file and run again"
-        )
-    return {seed: status[seed] for seed in seeds}
+def _check_fit(smk, cell: dict, pattern: Pattern, rows: dict, draws: dict) -> dict[int, str]:
+    """Return seed → "ok" or "does not fit", by the function that tells it in advance."""
+    settings, params = smk.params.method, smk.params
+    empty = pd.DataFrame(columns=records.ROWS.names)
+    checker = Checker(
+        load_tokenizer(smk.input.model),
+        {pattern.name: pattern},
+        rows,
+        records.read_table(smk.input.train) if draws else empty,
+        {(cell["k"], seed): records.read_table(path) for seed, path in draws.items()},
+    )
+    own = {
+        **{name: cell[name] for name in ("method", "pattern", "k")},
+        "seeds": params.seeds,
+        "uses_context": settings["family"] == "in_context",
+        "needs_words": settings["head"] == "language-model",
+    }
+    checked = check_cells(checker, cell, [own], params.model["window"])
+    return {int(row["seed"]): str(row["status"]) for row in checked}
 
 
 def _read_shots(train: str, paths: dict[int, str]) -> dict[int, pd.DataFrame]:

@@ -67,7 +67,7 @@ def collect(plan: Plan) -> Evidence:
     wrong with it.
     """
     fit_paths = [
-        f"results/fit/{pair['protocol']}/{pair['task']}/{pair['model']}.parquet"
+        f"results/fit/{plan.settings['study']}/{pair['task']}/{pair['model']}.parquet"
         for pair in plan.pairs
     ]
     fit = read_frames([path for path in fit_paths if Path(path).exists()], records.FIT.names)

@@ -104,13 +104,6 @@ def test_shots_of_another_training_set_are_refused(tmp_path):
         jobs.read_job(smk)
 
 
-def test_a_cell_that_was_not_checked_is_named(tmp_path):
-    smk = write_job(tmp_path)
-    smk.params.seeds = [0, 7]
-    with pytest.raises(UserError, match=r"no entry for seed 7 of fair/task/tiny/ft/minimal/8"):
-        jobs.read_job(smk)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -130,10 +123,7 @@ def test_whatever_changes_the_result_changes_the_fingerprint(tmp_path, change):
     smk = write_job(tmp_path)
     before = jobs.read_job(smk).fingerprint
     assert before == jobs.read_job(smk).fingerprint
-    fit = records.read_table(smk.input.fit)
     change(smk)
-    fit["method"] = smk.wildcards.method
-    records.write_table(smk.input.fit, fit, records.FIT)
     assert jobs.read_job(smk).fingerprint != before
 
 

@@ -3,16 +3,7 @@
 import shutil
 
 import pytest
-from project import Project
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keep tests that share a finished study on one worker, so that it is run once."""
-    for item in items:
-        for name in ("finished", "real"):
-            if name in item.fixturenames:
-                item.add_marker(pytest.mark.xdist_group(name))
+from project import Project, run_once
 
 
 def shrink(project: Project) -> None:
@@ -46,10 +37,12 @@ def shrink(project: Project) -> None:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """Return the small study, run to its end; tests must copy it before they change it."""
-    project = Project.create(tmp_path_factory.mktemp("finished") / "project")
-    shrink(project)
-    project.run()
-    return project
+
+    def build(project):
+        shrink(project)
+        project.run()
+
+    return run_once(tmp_path_factory, "finished", build)
 
 
 @pytest.fixture

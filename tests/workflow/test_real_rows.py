@@ -6,10 +6,11 @@ label, in every table; not what such models answer.
 
 import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from project import Project
+from project import Project, run_once
 
 MODELS = {"random-opt": "opt_tokenizer", "random-neox": "neox_tokenizer"}
 RUNS = "results/runs/fair"
@@ -32,9 +33,13 @@ def make_model(folder, name, tokenizer):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def real(shared_data, tmp_path_factory) -> Project:
-    project = Project.create(tmp_path_factory.mktemp("real") / "project")
+    return run_once(tmp_path_factory, "real", lambda project: run_study(project, shared_data))
+
+
+def run_study(project: Project, shared_data: Path) -> None:
+    """Configure the real tasks with local files and random models, and run the study."""
     sizes = {
         name: make_model(project.folder / "models", name, shared_data / tokenizer)
         for name, tokenizer in MODELS.items()
@@ -96,7 +101,6 @@ def real(shared_data, tmp_path_factory) -> Project:
     project.edit("config/methods.yaml", methods)
     project.edit("config/config.yaml", lambda content: (content.clear(), content.update(study)))
     project.run(timeout=900)
-    return project
 
 
 def rows(real, task, split="validation"):
@@ -149,7 +153,7 @@ def test_every_evaluation_row_has_exactly_one_prediction(real):
 
 
 def test_rte_with_32_shots_does_not_fit(real):
-    fit = pd.read_parquet(real.folder / "results/fit/fair/rte/random-opt.parquet")
+    fit = pd.read_parquet(real.folder / "results/fit/real/rte/random-opt.parquet")
     statuses = fit.groupby("k")["status"].agg(set)
     assert statuses[32] == {"does not fit"}
     assert statuses[2] == {"ok"}
