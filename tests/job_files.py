@@ -31,7 +31,6 @@ TRAINING = {
     "rank": 2,
     "alpha": 4,
     "dropout": 0.0,
-    "targets": TARGETS["opt"],
 }
 
 
@@ -102,7 +101,7 @@ def write_job(
             labels=2,
             evaluation=[{"set": "task", "merge": [0, 1]}, {"set": "other", "merge": [0, 1]}],
             pattern=asdict(PATTERN),
-            method={**TRAINING, **settings},
+            method={**TRAINING, "targets": TARGETS[kind], **settings},
             model={"dtype": "float32", "parameters": _parameters(kind), "window": 128},
             batch_tokens=512,
             code="code",
