@@ -149,8 +149,8 @@ def test_a_reused_process_number_is_not_the_holder(tmp_path):
     with Lock(path):
         entry = json.loads(path.read_text())
     path.write_text(json.dumps({**entry, "started": "1"}))
-    with Lock(path) as lock:
-        lock.check()
+    with Lock(path):
+        assert json.loads(path.read_text()) == entry
 
 
 @pytest.mark.parametrize("content", ['{"machine": "elsewhere", "host": "node7", "pid": 1}', ""])

@@ -233,7 +233,7 @@ def test_bfloat16_trains_at_stage_1():
 
 
 def test_seeds_start_from_the_same_base_weights():
-    job = a_job(seeds=(0, 1), family="lora", head="classification")
+    job = a_job(seeds=(0, 1), family="lora", head="classification", targets=TARGETS["opt"])
     made = preparation.set_up(job, tiny_model("opt", dropout=0.1), tiny_tokenizer("opt"))
     training.train_seed(made, 1)
     after_another = training.train_seed(made, 0)
@@ -365,7 +365,8 @@ def test_a_half_described_world_is_an_error():
 
 
 def test_parameter_facts_join_the_layers():
-    made = preparation.set_up(a_job(family="lora"), tiny_model("opt"), tiny_tokenizer("opt"))
+    job = a_job(family="lora", targets=TARGETS["opt"])
+    made = preparation.set_up(job, tiny_model("opt"), tiny_tokenizer("opt"))
     facts = parameter_facts(made.base)
     assert facts["trainable"] == 512 and facts["total"] == 512 + 23712
     assert facts["modules"] == [
