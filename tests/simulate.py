@@ -190,7 +190,7 @@ def simulate_seed(cell: dict, epochs: int) -> tuple[list[pd.DataFrame], list[pd.
     curves = [curve(cell["seed"], *key, rows) for key, rows in scored.items()]
     if trained:
         curves.append(train_loss(cell, steps))
-    columns = ["id", "label", "logprob_0", "logprob_1"]
+    columns = ["id", "label", "logprob_0", "logprob_1", "tokens_0", "tokens_1"]
     predictions = [
         pd.DataFrame({name: rows[name] for name in columns}).assign(
             seed=cell["seed"], epoch=key[0], evaluation_set=key[1]
@@ -222,7 +222,8 @@ def scored_rows(cell: dict, progress: float, name: str, rng: np.random.Generator
     first = np.where(correct == (label == 0), sure, 1 - sure)
     logprobs = {"logprob_0": np.log(first), "logprob_1": np.log(1 - first)}
     floats = {key: value.astype("float32") for key, value in logprobs.items()}
-    return {"id": ids, "label": label, "correct": correct, **floats}
+    tokens = {key: np.ones(len(ids), dtype="int16") for key in ("tokens_0", "tokens_1")}
+    return {"id": ids, "label": label, "correct": correct, **floats, **tokens}
 
 
 def curve(seed: int, epoch: int, name: str, rows: dict) -> pd.DataFrame:

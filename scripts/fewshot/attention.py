@@ -5,6 +5,9 @@ weighted by their normalisers: with (o1, l1) and (o2, l2) the outputs and log-su
 and own tokens, the whole is o2 + sigmoid(l1 - l2) (o1 - o2). So the queries of all rows meet the
 prefix in one large product, and each row meets its own tokens causally.
 
+Where a layer attends to a sliding window, soft-caps its scores, or where label words of several
+tokens fork off a row, ordinary products with the very mask take the place of the fused kernels.
+
 The function is entered into transformers' registry of attention functions, which serves every
 architecture that supports it; no model class is copied. Cascade inference in FlashInfer and
 Hydragen (Juravsky et al. 2024) decompose attention in the same way.
@@ -40,15 +43,44 @@ _HARMLESS = {
 
 
 class Unroutable(Exception):
-    """The architecture's attention is more than causal attention over all tokens."""
+    """The architecture's attention is more than what `prefix_attention` computes."""
 
 
 @dataclass
 class SharedPrefix:
-    """Keys and values [1, heads, tokens, width] of each layer; filled while `encoding`."""
+    """What all rows share, and how the tokens of the batch at hand see each other.
+
+    `layers` holds keys and values [1, heads, tokens, width] of each layer; filled while `encoding`.
+    `positions` [rows or 1, tokens] are those of the batch's tokens in their prompts. `branches`
+    [rows, tokens] tells which label word a token belongs to: 0 for the prompt, which all see;
+    None where no row forks.
+    """
 
     encoding: bool = True
     layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    positions: torch.Tensor | None = None
+    branches: torch.Tensor | None = None
+    _forks: torch.Tensor | None = field(default=None, init=False)
+
+    def place(self, positions: torch.Tensor, branches: torch.Tensor | None = None) -> None:
+        """Say where the tokens of the next batch stand."""
+        self.positions, self.branches, self._forks = positions, branches, None
+
+    def own_mask(self, window: int | None) -> torch.Tensor | None:
+        """Return which own tokens see which, [rows or 1, 1, tokens, tokens]; None: all earlier."""
+        if self.branches is None and window is None:
+            return None
+        if self._forks is None:
+            count = self.positions.shape[1]
+            seen = torch.ones(count, count, dtype=torch.bool, device=self.positions.device).tril()
+            self._forks = seen[None, None]
+            if self.branches is not None:
+                sees, seen_by = self.branches[:, None, :, None], self.branches[:, None, None, :]
+                self._forks = self._forks & ((seen_by == 0) | (seen_by == sees))
+        if window is None:
+            return self._forks
+        near = self.positions[:, None, :, None] - self.positions[:, None, None, :] < window
+        return self._forks & near
 
 
 @contextmanager
@@ -82,39 +114,45 @@ def prefix_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     shared_prefix: SharedPrefix | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
     **extra: object,
 ) -> tuple[torch.Tensor, None]:
-    """Attend causally to `shared_prefix` and own tokens; the signature is transformers'.
+    """Attend to `shared_prefix` and, causally, to own tokens; the signature is transformers'.
 
     Shapes: query [rows, heads, tokens, width], key and value with as many heads or fewer; the
-    output is [rows, tokens, heads, width]. Raises Unroutable for what this does not cover.
+    output is [rows, tokens, heads, width]. A token sees those less than `sliding_window` before
+    it; scores s become softcap · tanh(s / softcap). Raises Unroutable for what else is asked.
     """
     if shared_prefix is None or attention_mask is not None or dropout:
         raise Unroutable("its attention is called with a mask, dropout or without its prefix")
-    held = 0 if shared_prefix.encoding else shared_prefix.layers[module.layer_idx][0].shape[2]
-    _check_extra(extra, held + query.shape[2])
+    for name, given in extra.items():
+        if given is not None and name not in _HARMLESS:
+            raise Unroutable(f"its attention takes '{name}'")
+    if getattr(module, "layer_idx", None) is None:
+        raise Unroutable("its attention layers have no numbers")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    held = 0 if shared_prefix.encoding else shared_prefix.layers[module.layer_idx][0].shape[2]
+    if sliding_window is not None and sliding_window >= held + query.shape[2]:
+        sliding_window = None
     if shared_prefix.encoding:
         shared_prefix.layers[module.layer_idx] = (key.contiguous(), value.contiguous())
-    output, own = attend(query, *_repeat(query, key, value), True, scale)
-    if not shared_prefix.encoding:
+    mask = shared_prefix.own_mask(sliding_window)
+    output, own = attend(query, *_repeat(query, key, value), mask is None, scale, mask, softcap)
+    if held:
         held_key, held_value = shared_prefix.layers[module.layer_idx]
+        mask = None
+        if sliding_window is not None:
+            first = max(0, held + 1 - sliding_window)
+            held_key, held_value = held_key[:, :, first:], held_value[:, :, first:]
+            mask = _near(shared_prefix.positions, query, held_key, first, sliding_window)
         folded = _fold(query, held_key.shape[1])
-        far_output, far = attend(folded, held_key, held_value, False, scale)
+        far_output, far = attend(folded, held_key, held_value, False, scale, mask, softcap)
         far_output = _unfold(far_output, query.shape)
         far = _unfold(far[..., None], (*query.shape[:3], 1))
         weight = torch.sigmoid(far - own[..., None])
         output = torch.lerp(output.float(), far_output.float(), weight).to(query.dtype)
     return output.transpose(1, 2).contiguous(), None
-
-
-def _check_extra(extra: dict[str, object], tokens: int) -> None:
-    window = extra.pop("sliding_window", None)
-    if window is not None and window < tokens:
-        raise Unroutable(f"it attends to {window} tokens only")
-    for name, value in extra.items():
-        if value is not None and name not in _HARMLESS:
-            raise Unroutable(f"its attention takes '{name}'")
 
 
 def _repeat(query: torch.Tensor, *tensors: torch.Tensor) -> list[torch.Tensor]:
@@ -137,25 +175,46 @@ def _unfold(output: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     return output.permute(2, 0, 1, 3, 4).reshape(rows, all_heads, tokens, width)
 
 
+def _near(
+    positions: torch.Tensor, query: torch.Tensor, key: torch.Tensor, first: int, window: int
+) -> torch.Tensor:
+    """Return which folded queries see which keys of the prefix, [1, 1, many, keys].
+
+    The keys stand at `first` and after. A query that sees none gets no weight in the end.
+    """
+    rows, heads, tokens, _ = query.shape
+    places = positions.expand(rows, tokens).reshape(-1).repeat(heads // key.shape[1])
+    keys = torch.arange(first, first + key.shape[2], device=positions.device)
+    return (places[:, None] - keys < window)[None, None]
+
+
 def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool, scale: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    causal: bool,
+    scale: float,
+    mask: torch.Tensor | None = None,
+    softcap: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return attention [rows, heads, tokens, width] and its log-sum-exp [rows, heads, tokens].
 
-    All three have equally many heads; `causal` wants as many queries as keys. Fused kernels serve
-    where they exist, since they do not hold the scores.
+    All three have equally many heads; `causal` wants as many queries as keys; `mask` (bool, as
+    broadcast to [rows, heads, queries, keys]) says what is seen. Fused kernels serve where they
+    exist, since they do not hold the scores.
     """
     width, half = query.shape[-1], query.element_size() == 2
-    same = value.shape[-1] == width
-    if query.device.type == "cpu" and same:
+    if mask is not None or softcap is not None or value.shape[-1] != width:
+        return attend_plainly(query, key, value, causal, scale, mask, softcap)
+    if query.device.type == "cpu":
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, causal, scale=scale
         )
-    if query.device.type == "cuda" and same and half and width % 8 == 0 and width <= 256:
+    if query.device.type == "cuda" and half and width % 8 == 0 and width <= 256:
         return torch.ops.aten._scaled_dot_product_flash_attention(
             query, key, value, 0.0, causal, False, scale=scale
         )[:2]
-    if query.device.type == "cuda" and same and not half and width % 4 == 0:
+    if query.device.type == "cuda" and not half and width % 4 == 0:
         output, total = torch.ops.aten._scaled_dot_product_efficient_attention(
             query, key, value, None, True, 0.0, causal, scale=scale
         )[:2]
@@ -164,17 +223,29 @@ def attend(
 
 
 def attend_plainly(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool, scale: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    causal: bool,
+    scale: float,
+    mask: torch.Tensor | None = None,
+    softcap: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Do what `attend` does with ordinary products, in pieces of `QUERIES` queries."""
     outputs, totals = [], []
     for start in range(0, query.shape[2], QUERIES):
         piece = query[:, :, start : start + QUERIES]
         scores = (piece @ key.transpose(-1, -2)).float() * scale
+        if softcap is not None:
+            scores = torch.tanh(scores / softcap) * softcap
         if causal:
             row = torch.arange(start, start + piece.shape[2], device=query.device)
-            column = torch.arange(key.shape[2], device=query.device)
-            scores.masked_fill_(column > row[:, None], float("-inf"))
+            seen = torch.arange(key.shape[2], device=query.device) <= row[:, None]
+        else:
+            seen = mask[:, :, start : start + QUERIES] if mask is not None else None
+        if seen is not None:
+            # Not minus infinity: a query that sees nothing must give a number, of no weight.
+            scores.masked_fill_(~seen, torch.finfo(scores.dtype).min)
         totals.append(torch.logsumexp(scores, dim=-1))
         outputs.append(functional.softmax(scores, dim=-1).to(value.dtype) @ value)
     return torch.cat(outputs, dim=2), torch.cat(totals, dim=2)

@@ -10,7 +10,7 @@ import torch
 from .errors import UserError
 from .patterns import Pattern
 from .sampling import generator
-from .tokens import Prompts, encode_prompts
+from .tokens import Prompts, Queries
 from .world import World
 
 
@@ -39,7 +39,7 @@ class Share:
 def query_prompts(tokenizer, pattern: Pattern, rows: pd.DataFrame) -> Prompts:
     """Tokenize the rows as queries, for training and scoring alike."""
     texts = [pattern.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
-    return encode_prompts(tokenizer, "", texts, rows["id"].tolist())
+    return Queries(tokenizer, texts, rows["id"].tolist()).prompts("")
 
 
 def training_rows(prompts: Prompts, labels: np.ndarray, window: int) -> TrainingRows:

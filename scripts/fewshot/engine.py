@@ -1,22 +1,17 @@
-"""The DeepSpeed engine of fine-tuning, without compilation, ports or console noise.
+"""The DeepSpeed engine of fine-tuning.
 
 Optimiser states, gradients and parameters are sharded over the processes by ZeRO stage (Rajbhandari
 et al. 2020); with one process the engine gives the same numbers as plain PyTorch.
 """
 
 import contextlib
-import io
-import logging
-import os
-import warnings
 
 import torch
 from torch import nn
 
 from .errors import UserError
 from .world import World
-
-LOG = logging.getLogger(__name__)
+from .zero import load_deepspeed, quiet
 
 STAGES = (0, 1, 2, 3)
 DTYPES = ("float32", "bfloat16", "float16")
@@ -72,7 +67,7 @@ def start_engine(model: nn.Module, settings: dict, dtype: str, zero_stage: int, 
         eps=1e-8,
         weight_decay=settings["weight_decay"],
     )
-    with _quiet():
+    with quiet():
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     return engine
 
@@ -93,42 +88,3 @@ def gathered(model: nn.Module, zero_stage: int):
 
     with deepspeed.zero.GatheredParameters([p for p in model.parameters() if p.requires_grad]):
         yield
-
-
-def load_deepspeed(world: World):
-    """Import DeepSpeed and connect the processes; a second call does nothing new."""
-    os.environ.setdefault("LOCAL_RANK", str(world.local_rank))
-    with _quiet():
-        import deepspeed
-        import deepspeed.ops
-
-        # Its shared-memory collectives would be compiled first, for more than a minute. An empty
-        # table also saves looking for compilers.
-        deepspeed.ops.__compatible_ops__ = {}
-    _redirect_logger()
-    if not torch.distributed.is_initialized():
-        # A world of one meets in its own memory: no port, no other process.
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        store = torch.distributed.HashStore()
-        torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
-    return deepspeed
-
-
-def _redirect_logger() -> None:
-    """Send DeepSpeed's messages to the job's log instead of the console."""
-    logger = logging.getLogger("DeepSpeed")
-    logger.handlers.clear()
-    logger.propagate = True
-    warnings.filterwarnings("ignore", message=r".*torch\.distributed\..* is deprecated")
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Log what is printed to the console."""
-    text = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-            yield
-    finally:
-        for line in filter(None, map(str.strip, text.getvalue().splitlines())):
-            LOG.info("deepspeed: %s", line)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .errors import UserError
 from .patterns import Pattern
-from .tokens import Prompts, Queries, label_word_ids
+from .tokens import Prompts, Queries, label_word_ids, label_words
 
 LOG = logging.getLogger(__name__)
 
@@ -29,19 +29,21 @@ class Checker:
     evaluation: dict[str, pd.DataFrame]
     train: pd.DataFrame
     shots: dict[tuple[int, int], pd.DataFrame]
-    _queries: dict[str, dict[str, Queries]] = field(default_factory=dict)
+    _queries: dict[tuple[str, bool], dict[str, Queries]] = field(default_factory=dict)
     _counts: dict[tuple, tuple[int, int, str]] = field(default_factory=dict)
 
-    def check_words(self, pattern: str) -> None:
-        """Raise UserError unless the pattern's label words are one token each."""
-        for queries in self._of(pattern).values():
-            label_word_ids(self.tokenizer, self.patterns[pattern], queries.texts[0])
+    def check_words(self, pattern: str, uses_context: bool) -> None:
+        """Raise UserError for label words that cannot be scored or, without context, trained on."""
+        check = label_words if uses_context else label_word_ids
+        for queries in self._of(pattern, uses_context).values():
+            check(self.tokenizer, self.patterns[pattern], queries.texts[0])
 
     def count(self, pattern: str, k: int, seed: int, uses_context: bool) -> tuple[int, int, str]:
         """Return tokens of the context, tokens of the longest prompt, and its row's name.
 
-        The prompts are those of all evaluation rows behind the context or, for methods that train
-        on the shots, without it; then those of the shots themselves count too.
+        The prompts are those of all evaluation rows behind the context, with what label words of
+        several tokens add, or, for methods that train on the shots, without either; then those of
+        the shots themselves count too.
         """
         key = (pattern, k, seed) if uses_context else (pattern, k, seed, "alone")
         if key not in self._counts:
@@ -51,28 +53,31 @@ class Checker:
                 for label, pair in zip(shots["label"], _texts(shots), strict=True)
             ]
             context = self.patterns[pattern].context(texts) if uses_context else ""
-            self._counts[key] = self._longest(pattern, context, [] if uses_context else shots)
+            self._counts[key] = self._longest(pattern, context, uses_context, shots)
         return self._counts[key]
 
-    def _longest(self, pattern: str, context: str, examples) -> tuple[int, int, str]:
+    def _longest(self, pattern: str, context: str, uses_context: bool, shots: pd.DataFrame):
         own = len(self.tokenizer(context, add_special_tokens=False, verbose=False)["input_ids"])
-        found = [_longest_row(queries.prompts(context)) for queries in self._of(pattern).values()]
-        if len(examples):
-            queries = self._make(pattern, "train", examples)
+        sets = self._of(pattern, uses_context)
+        found = [_longest_row(queries.prompts(context)) for queries in sets.values()]
+        if not uses_context and len(shots):
+            queries = self._make(pattern, "train", shots)
             found.append(_longest_row(queries.prompts("")))
         length, row = max(found, key=lambda pair: pair[0])
         return own, length, row
 
-    def _of(self, pattern: str) -> dict[str, Queries]:
-        if pattern not in self._queries:
-            self._queries[pattern] = {
-                name: self._make(pattern, name, rows) for name, rows in self.evaluation.items()
+    def _of(self, pattern: str, uses_context: bool) -> dict[str, Queries]:
+        words = self.patterns[pattern].words if uses_context else ()
+        if (pattern, uses_context) not in self._queries:
+            self._queries[pattern, uses_context] = {
+                name: self._make(pattern, name, rows, words)
+                for name, rows in self.evaluation.items()
             }
-        return self._queries[pattern]
+        return self._queries[pattern, uses_context]
 
-    def _make(self, pattern: str, name: str, rows: pd.DataFrame) -> Queries:
+    def _make(self, pattern: str, name: str, rows: pd.DataFrame, words=()) -> Queries:
         texts = [self.patterns[pattern].query(a, b) for a, b in _texts(rows)]
-        return Queries(self.tokenizer, texts, [f"{name}/{number}" for number in rows["id"]])
+        return Queries(self.tokenizer, texts, [f"{name}/{number}" for number in rows["id"]], words)
 
     @cached_property
     def _by_id(self) -> pd.DataFrame:
@@ -94,10 +99,11 @@ def check_cells(
     """Return one row (records.FIT) per cell and seed.
 
     `cell` has protocol, task and model; each of `cells` has method, pattern, k, seeds,
-    uses_context, needs_words. Raises UserError for a label word that is not one token.
+    uses_context, needs_words. Raises UserError for label words that its method cannot use.
     """
-    for pattern in dict.fromkeys(each["pattern"] for each in cells if each["needs_words"]):
-        checker.check_words(pattern)
+    needed = ((each["pattern"], each["uses_context"]) for each in cells if each["needs_words"])
+    for pattern, uses_context in dict.fromkeys(needed):
+        checker.check_words(pattern, uses_context)
     rows = []
     for each in cells:
         name = {**cell, **{key: each[key] for key in ("method", "pattern", "k")}}

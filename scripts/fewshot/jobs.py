@@ -78,6 +78,7 @@ class Job:
             "model": self.model,
             "pattern": [self.pattern.parts, self.pattern.cue, self.pattern.words],
             "separator": self.pattern.separator,
+            "rank_by": self.pattern.rank_by,
             "merge": [[each.name, each.merge] for each in self.evaluation],
             "labels": self.labels,
             "batch_tokens": self.batch_tokens,

@@ -17,7 +17,15 @@ from transformers.utils import logging as transformers_logging
 from .errors import UserError
 from .tokens import load_tokenizer, model_folder
 
-__all__ = ["backbone", "load_model", "load_tokenizer", "pick_device", "readout", "unwrap"]
+__all__ = [
+    "backbone",
+    "load_model",
+    "load_tokenizer",
+    "pick_device",
+    "readout",
+    "size_of",
+    "unwrap",
+]
 
 
 def pick_device() -> torch.device:
@@ -59,13 +67,18 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
 def _check_entry(model: nn.Module, entry: dict, name: str) -> None:
     found = {
         "window": getattr(model.config, "max_position_embeddings", None),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": sum(map(size_of, model.parameters())),
     }
     for key, value in found.items():
         if value is not None and value != entry[key]:
             raise UserError(
                 f"config/models.yaml: {name}.{key} is {entry[key]}, but the model has {value}"
             )
+
+
+def size_of(parameter: nn.Parameter) -> int:
+    """Return the elements of a parameter, of which this process may hold a shard only."""
+    return getattr(parameter, "ds_numel", parameter.numel())
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -61,7 +61,8 @@ def prediction_frame(
     _check_scores(cell, seed, name, rows, scores)
     words = {f"logprob_{i}": scores.logprobs[:, i] for i in range(scores.logprobs.shape[1])}
     columns = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": name}
-    columns |= {"id": rows["id"].to_numpy(), "label": rows["label"].to_numpy(), **words}
+    tokens = {f"tokens_{i}": scores.tokens[:, i] for i in range(scores.tokens.shape[1])}
+    columns |= {"id": rows["id"].to_numpy(), "label": rows["label"].to_numpy(), **words, **tokens}
     columns |= {"logsumexp": scores.logsumexp, "argmax_is_label": scores.argmax_is_label}
     return pd.DataFrame(columns)
 
@@ -77,13 +78,13 @@ def curve_frame(
 ) -> pd.DataFrame:
     """Return the counts (records.CURVES) of one epoch and evaluation set, per part and label.
 
-    `merge[i]` is the label of the set that label word i counts as. The prediction is the most
-    probable label word (of equals the first), mapped through `merge`; a gold label's probability
-    is the sum over the words that count as it. Raises UserError as `prediction_frame` does.
+    `merge[i]` is the label of the set that label word i counts as. The prediction is the label word
+    that ranks highest (of equals the first), mapped through `merge`; a gold label's probability is
+    the sum over the words that count as it. Raises UserError as `prediction_frame` does.
     """
     _check_scores(cell, seed, name, rows, scores)
     gold, counted = rows["label"].to_numpy(), np.asarray(merge)
-    correct = counted[scores.logprobs.argmax(axis=1)] == gold
+    correct = counted[scores.ranking.argmax(axis=1)] == gold
     is_gold = counted[None, :] == gold[:, None]
     logprobs = np.where(is_gold, scores.logprobs.astype(np.float64), -np.inf)
     frame = pd.DataFrame(
@@ -126,6 +127,8 @@ def describe(model, trainable: Sequence[str] = ()) -> dict:
     """
     import torch
 
+    from .models import size_of
+
     parameters = dict(model.named_parameters())
     device = next(iter(parameters.values())).device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
@@ -136,8 +139,8 @@ def describe(model, trainable: Sequence[str] = ()) -> dict:
     return {
         "device": f"{device.type}: {name}",
         "parameters": {
-            "total": sum(parameter.numel() for parameter in parameters.values()),
-            "trainable": sum(parameters[each].numel() for each in trainable),
+            "total": sum(map(size_of, parameters.values())),
+            "trainable": sum(size_of(parameters[each]) for each in trainable),
             "modules": sorted({each.rpartition(".")[0] for each in trainable}),
         },
         "peak_memory_mib": round(peak, 1),
@@ -197,7 +200,8 @@ def write_run(job: "Job", seeds: dict[int, "Seed"]) -> None:
     curves = _together([seed.frames["curves"] for seed in seeds.values()], records.CURVES.names)
     _check_complete(job, seeds)
     content = manifest(job, seeds)
-    records.write_table(job.output.predictions, predictions, schema)
+    ranks = {records.RANK_BY: job.pattern.rank_by}
+    records.write_table(job.output.predictions, predictions, schema, **ranks)
     records.write_table(job.output.curves, curves, records.CURVES)
     records.write_json(job.output.manifest, content)
 

@@ -9,6 +9,8 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from .errors import UserError
 
 FIELDS = ("text_a", "text_b")
@@ -20,7 +22,8 @@ class Pattern:
 
     `parts` alternates literal text and field names (see `parse_template`); `cue` is the text
     between template and label word, without trailing blanks; `words` holds one continuation per
-    label, with its leading blank; `separator` ends every demonstration.
+    label, with its leading blank; `separator` ends every demonstration; `rank_by` is "sum" or
+    "mean", the log-probability over a word's tokens by which labels are ranked.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Pattern:
     cue: str
     words: tuple[str, ...]
     separator: str
+    rank_by: str = "sum"
 
     def query(self, text_a: str, text_b: str | None = None) -> str:
         """Return the prompt of one row: everything before its label word.
@@ -57,7 +61,18 @@ def restore_pattern(values: dict) -> Pattern:
         values["cue"],
         tuple(values["words"]),
         values["separator"],
+        values["rank_by"],
     )
+
+
+def ranking(logprobs: np.ndarray, tokens: np.ndarray, rank_by: str) -> np.ndarray:
+    """Return what is largest for the predicted label, float64 [rows, labels].
+
+    `logprobs` [rows, labels] are sums over the `tokens` [rows, labels] of each label word; ranking
+    by their mean is the length-normalised rank classification of T-Few (Liu et al. 2022).
+    """
+    sums = np.asarray(logprobs, dtype=np.float64)
+    return sums / tokens if rank_by == "mean" else sums
 
 
 def parse_template(template: str, where: str) -> tuple[tuple[str, str | None], ...]:
@@ -110,7 +125,8 @@ def bind_pattern(name: str, entry: dict, task: str, task_entry: dict) -> Pattern
     cue = before.rstrip()
     blank = before[len(cue) :]
     words = _label_words(entry, task, task_entry, where)
-    return Pattern(name, parts, cue, tuple(blank + word for word in words), entry["separator"])
+    words = tuple(blank + word for word in words)
+    return Pattern(name, parts, cue, words, entry["separator"], entry["rank_by"])
 
 
 def _label_words(entry: dict, task: str, task_entry: dict, where: str) -> list[str]:

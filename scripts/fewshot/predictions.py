@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from . import records
 from .errors import UserError
 from .evaluation import EvaluationSet
+from .patterns import ranking
 
 KEYS = ["seed", "epoch", "evaluation_set"]
 PART = ["group", "subset", "label"]
@@ -48,12 +49,16 @@ def check_predictions(
 
 
 def read_blocks(path: Path) -> Iterator[tuple[tuple[int, int, str], dict]]:
-    """Yield ((seed, epoch, set), {id, label, logprobs}) of a predictions file.
+    """Yield ((seed, epoch, set), {id, label, ranks}) of a predictions file.
 
-    Blocks are ordered by seed and epoch; logprobs is a list of float32 arrays, one per label word.
+    Blocks are ordered by seed and epoch; ranks is a list of arrays, one per label word: what is
+    largest for the predicted label.
     """
-    words = _words(path)
-    table = records.read_table(path, [*KEYS, "id", "label", *words])
+    words, rank_by = _words(path)
+    tokens = [name.replace("logprob", "tokens") for name in words] if rank_by == "mean" else []
+    table = records.read_table(path, [*KEYS, "id", "label", *words, *tokens])
+    for name, count in zip(words, tokens, strict=False):
+        table[name] = ranking(table[name], table[count], rank_by)
     names = table["evaluation_set"].cat.categories
     code = table["evaluation_set"].cat.codes.to_numpy().astype(np.int64)
     seed, epoch = (table[name].to_numpy().astype(np.int64) for name in ("seed", "epoch"))
@@ -68,15 +73,15 @@ def read_blocks(path: Path) -> Iterator[tuple[tuple[int, int, str], dict]]:
             return
         head = int(key[start])
         block = {name: columns[name][start:stop] for name in ("id", "label")}
-        block["logprobs"] = [columns[name][start:stop] for name in words]
+        block["ranks"] = [columns[name][start:stop] for name in words]
         yield (head >> 40, (head >> 20) & 0xFFFFF, names[head & 0xFFFFF]), block
 
 
-def predicted_labels(logprobs: list[np.ndarray], merge: tuple[int, ...]) -> np.ndarray:
-    """Return the most probable label of each row, mapped through `merge`; ties: the lowest."""
-    best = logprobs[0]
+def predicted_labels(ranks: list[np.ndarray], merge: tuple[int, ...]) -> np.ndarray:
+    """Return each row's label of the highest rank, mapped through `merge`; ties: the lowest."""
+    best = ranks[0]
     label = np.zeros(len(best), dtype=np.int64)
-    for i, values in enumerate(logprobs[1:], start=1):
+    for i, values in enumerate(ranks[1:], start=1):
         better = values > best
         label[better] = i
         best = np.where(better, values, best)
@@ -97,13 +102,13 @@ def correct_by_part(block: dict, item: EvaluationSet, where: str) -> np.ndarray:
                 f"{where}: {len(block['id'])} predictions do not match the "
                 f"{len(item.sorted_ids)} prepared rows one to one; incomplete or corrupt run"
             )
-    if len(block["logprobs"]) != len(item.merge):
+    if len(block["ranks"]) != len(item.merge):
         raise UserError(f"{where}: {len(block['logprobs'])} label words, not {len(item.merge)}")
     if not np.array_equal(block["label"][order], item.labels):
         raise UserError(f"{where}: gold labels differ from the prepared rows; corrupt run")
-    if any(np.isnan(values).any() for values in block["logprobs"]):
+    if any(np.isnan(values).any() for values in block["ranks"]):
         raise UserError(f"{where}: a log-probability is not a number; corrupt run")
-    correct = predicted_labels(block["logprobs"], item.merge)[order] == item.labels
+    correct = predicted_labels(block["ranks"], item.merge)[order] == item.labels
     return np.bincount(item.part_of[correct], minlength=len(item.parts))
 
 
@@ -124,14 +129,16 @@ def _curve_counts(curves: pd.DataFrame, sets: dict[str, EvaluationSet]) -> dict:
     return counts
 
 
-def _words(path: Path) -> list[str]:
+def _words(path: Path) -> tuple[list[str], str]:
+    """Return the columns of label words and by what the words are ranked."""
     try:
-        names = pq.read_schema(path).names
+        schema = pq.read_schema(path)
     except FileNotFoundError:
         raise UserError(f"{path}: file not found; incomplete run") from None
     except pa.ArrowInvalid as error:
         raise UserError(f"{path}: not a readable Parquet file ({error}); corrupt run") from None
-    return [name for name in names if name.startswith("logprob_")]
+    rank_by = (schema.metadata or {}).get(records.RANK_BY.encode(), b"sum").decode()
+    return [name for name in schema.names if name.startswith("logprob_")], rank_by
 
 
 def _say(key: tuple) -> str:

@@ -9,13 +9,14 @@ from types import ModuleType
 import torch
 
 from .batches import TrainingRows, query_prompts, training_rows
-from .engine import load_deepspeed, start_engine
+from .engine import start_engine
 from .jobs import Job
 from .models import load_model, load_tokenizer, pick_device
 from .outputs import Phases
 from .sampling import generator
 from .student import Student, adapted, fresh, parameter_facts
 from .tokens import Prompts, label_word_ids
+from .zero import load_deepspeed
 
 LOG = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Run:
     device: torch.device
     phases: Phases
     step: int = 0
+    splits: int = 0
     last_loss: float | None = None
     reported: float = field(default_factory=time.monotonic)
 
@@ -74,15 +76,16 @@ def set_up(job: Job, model: torch.nn.Module, tokenizer) -> Setup:
     facts = parameter_facts(base)
     LOG.info("%s: %d of %d parameters are trained, in %s", job.name, facts["trainable"],
              facts["total"], ", ".join(facts["modules"]))  # fmt: skip
-    prompts = {
-        each.name: query_prompts(tokenizer, job.pattern, each.rows) for each in job.evaluation
-    }
     if base.head is not None:
         targets = list(range(job.labels))
     else:
         row = job.evaluation[0].rows.iloc[0]
         probe = job.pattern.query(row["text_a"], row["text_b"])
         targets = label_word_ids(tokenizer, job.pattern, probe)
+    prompts = {
+        each.name: query_prompts(tokenizer, job.pattern, each.rows).with_words(targets)
+        for each in job.evaluation
+    }
     return Setup(job, method, base, tokenizer, targets, prompts)
 
 

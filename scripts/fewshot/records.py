@@ -79,17 +79,25 @@ CURVES = pa.schema(
         *SUBSETS,
         _field("label", pa.int8(), "gold label (null for 'train')", nullable=True),
         _field("n", pa.int32(), "rows"),
-        _field("correct", pa.int32(), "rows whose most probable label word is gold"),
-        _field("correct_vocabulary", pa.int32(), "rows whose most probable token is the gold word"),
+        _field("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
+        _field("correct_vocabulary", pa.int32(), "correct rows whose top token starts a label word"),
         _field("mean_logprob", pa.float64(), "mean log-probability of the gold label word"),
     ]
 )
 
 
+RANK_BY = "rank_by"
+"""Metadata of row predictions: by what label words are ranked, "sum" or "mean" over tokens."""
+
+
 def predictions_schema(labels: int) -> pa.Schema:
     """Return the schema of row predictions over `labels` label words."""
     words = [
-        _field(f"logprob_{i}", pa.float32(), f"log-probability of label word {i}")
+        _field(f"logprob_{i}", pa.float32(), f"log-probability of label word {i}, over its tokens")
+        for i in range(labels)
+    ]
+    tokens = [
+        _field(f"tokens_{i}", pa.int16(), f"tokens of label word {i} behind this prompt")
         for i in range(labels)
     ]
     return pa.schema(
@@ -100,8 +108,9 @@ def predictions_schema(labels: int) -> pa.Schema:
             _field("id", pa.int64(), "row of the evaluation split"),
             _field("label", pa.int8(), "gold label, an index into the evaluation set's labels"),
             *words,
+            *tokens,
             _field("logsumexp", pa.float32(), "log of the sum of exponentials over all logits"),
-            _field("argmax_is_label", pa.bool_(), "whether the top token is a label word"),
+            _field("argmax_is_label", pa.bool_(), "whether the top token starts a label word"),
         ]
     )
 
@@ -116,7 +125,7 @@ METRICS = pa.schema(
         *SUBSETS,
         _field("label", pa.int8(), "gold label; null: all labels", nullable=True),
         _field("n", pa.int32(), "rows (0 where the status is not 'ok')"),
-        _field("correct", pa.int32(), "rows whose most probable label word is gold"),
+        _field("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
         _field("accuracy", pa.float64(), "correct / n", nullable=True),
         _field("vocabulary_accuracy", pa.float64(), "share with gold top token", nullable=True),
         _field("mean_logprob", pa.float64(), "mean log-prob of the gold word", nullable=True),

@@ -1,24 +1,28 @@
 """Score label words as continuations of prompts; the one scorer of all methods.
 
 The tokens that all prompts share are encoded once (`attention.py`). Rows are cut into canonical
-batches by a pure function of their lengths and a constant, so that predictions do not depend on
-memory, processes or order. Only the last position of each row meets the readout.
+batches by a pure function of their lengths and a constant (`layout.py`), so that predictions do not
+depend on memory, processes or order. Only positions that predict a label word meet the readout.
 """
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from .attention import SharedPrefix, Unroutable, routed
+from .attention import Unroutable, routed
 from .errors import UserError
-from .models import backbone, readout, unwrap
+from .layout import Piece, canonical_batches, length_of, pieces_of
+from .models import readout, unwrap
+from .patterns import ranking
+from .reading import Reader, out_of_memory
 from .tokens import Prompts
+from .world import World
 
 log = logging.getLogger(__name__)
 
@@ -31,53 +35,65 @@ PROBE = 32
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
 """Largest difference of the two paths' logits on the probe, relative to the largest logit."""
 HALF_TOLERANCE = 0.1
+TIE = 1e-5
+"""Difference of log-probabilities below which another way to cut rows may turn a prediction."""
 
 
 @dataclass(frozen=True)
 class Scores:
     """One entry per row, in the order of the prompts' ids.
 
-    logprobs: float32 [rows, labels], log-probability of each label word over the vocabulary;
-    logsumexp: float32 [rows], the normaliser; argmax_is_label: bool [rows], whether the most
-    probable token is a label word. `route` is "shared prefix" or "plain", with a reason where the
-    prefix could have been shared.
+    logprobs: float32 [rows, labels], log-probability of each label word over the vocabulary, for
+    words of several tokens the sum over them; logsumexp: float32 [rows], the normaliser behind the
+    prompt; argmax_is_label: bool [rows], whether the most probable token there starts a label
+    word; tokens: int16 [rows, labels], the tokens of each word. Words are ranked by `rank_by`, the
+    "sum" or the "mean" over tokens. `route` is "shared prefix" or "plain", with a reason where the
+    prefix could have been shared. `splits` counts batches that were halved as memory ran out.
     """
 
     logprobs: np.ndarray
     logsumexp: np.ndarray
     argmax_is_label: np.ndarray
+    tokens: np.ndarray
     route: str
+    splits: int = 0
+    rank_by: str = "sum"
 
+    @property
+    def ranking(self) -> np.ndarray:
+        """Return what is largest for the predicted label, float64 [rows, labels]."""
+        return ranking(self.logprobs, self.tokens, self.rank_by)
 
-def canonical_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Cut rows into batches of at most `batch_tokens` padded tokens, or of one longer row.
-
-    Rows come sorted by (length, position). A pure function of its arguments.
-    """
-    batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batches and (len(batches[-1]) + 1) * lengths[row] <= batch_tokens:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
+    @property
+    def ties(self) -> int:
+        """Return the rows whose two best label words differ by less than `TIE`."""
+        gaps = np.diff(np.sort(self.ranking, axis=1), axis=1)[:, -1:]
+        return int((gaps < TIE).sum())
 
 
 def score(
     model: nn.Module,
     prompts: Prompts,
-    word_ids: Sequence[int],
     *,
     batch_tokens: int,
     head: nn.Module | None = None,
+    world: World | None = None,
+    sharded: bool = False,
+    rank_by: str = "sum",
 ) -> Scores:
-    """Return the scores of `word_ids` as the next token of each prompt.
+    """Return the scores of each prompt's label words as its continuation.
 
     `head`, from hidden states [n, width] to logits [n, labels], takes the place of the readout
-    over the vocabulary (then `word_ids` is range(labels)). The model is scored in evaluation mode
-    and comes back as it was. Raises UserError for a prompt longer than the model's window.
+    over the vocabulary (the words are then its classes). The processes of `world` share the
+    batches; each gets all scores. If `sharded`, none of them can read without the others (ZeRO
+    stage 3). `rank_by` says whether the sum or the mean over a word's tokens ranks it. The model is
+    scored in evaluation mode and comes back as it was. Raises UserError for a prompt longer than
+    the model's window, and for a row that does not fit in memory.
     """
+    if len(prompts.words) != len(prompts.ids):
+        raise ValueError("prompts without label words cannot be scored")
     _check_window(model, prompts)
+    world = world or World()
     with _evaluation(model):
         if head is None:
             head = readout(model)
@@ -85,14 +101,17 @@ def score(
         reason = _why_plain(model, prompts)
         if reason is None:
             try:
-                return _run(model, prompts, word_ids, head, batch_tokens, shared=True)
+                with routed(model):
+                    reader = Reader(model, prompts, shared=True)
+                    scores = _Run(reader, head, batch_tokens, world, sharded).scores()
+                return replace(scores, rank_by=rank_by)
             except Unroutable as error:
                 reason = str(error)
         if reason:
             log.warning("the context is read again for every row, since %s", reason)
-        plain = _run(model, prompts, word_ids, head, batch_tokens, shared=False)
-        route = f"plain: {reason}" if reason else "plain"
-        return Scores(plain.logprobs, plain.logsumexp, plain.argmax_is_label, route)
+        reader = Reader(model, prompts, shared=False)
+        scores = _Run(reader, head, batch_tokens, world, sharded).scores()
+        return replace(scores, rank_by=rank_by, route=f"plain: {reason}" if reason else "plain")
 
 
 @contextmanager
@@ -111,8 +130,9 @@ def _evaluation(model: nn.Module) -> Iterator[None]:
 
 def _check_window(model: nn.Module, prompts: Prompts) -> None:
     window = getattr(unwrap(model).config, "max_position_embeddings", None)
-    longest = max(range(len(prompts.ids)), key=lambda i: len(prompts.suffixes[i]))
-    length = prompts.lengths[longest]
+    lengths = prompts.lengths
+    length = max(lengths)
+    longest = lengths.index(length)
     if window is not None and length > window:
         raise UserError(
             f"row {prompts.ids[longest]}: its prompt has {length} tokens, the model reads {window}"
@@ -126,22 +146,32 @@ def _why_plain(model: nn.Module, prompts: Prompts) -> str | None:
     inner = unwrap(model)
     if not getattr(inner, "_supports_attention_backend", False):
         return f"{type(inner).__name__} has no exchangeable attention"
-    probe = Prompts((0,), prompts.prefix[:PROBE], [min(prompts.suffixes, key=len)])
+    probe = _probe(prompts)
+    (piece,) = pieces_of(probe, packed=True)
     with routed(model):
         try:
-            shared = _Reader(model, probe, shared=True).last_hidden([0])
+            shared = Reader(model, probe, shared=True).hidden([piece])[0]
         except Unroutable as error:
             return str(error)
-    plain = _Reader(model, probe, shared=False).last_hidden([0])
+    plain = Reader(model, probe, shared=False).hidden([piece])[0]
     return None if _agree(shared, plain) else "its attention is not plainly causal (probe differs)"
+
+
+def _probe(prompts: Prompts) -> Prompts:
+    """Return one short row of one short word."""
+    row = min(range(len(prompts.ids)), key=lambda i: len(prompts.suffixes[i]))
+    word = prompts.words[row][0][:1]
+    return Prompts((0,), prompts.prefix[:PROBE], [prompts.suffixes[row]], [(word,)])
 
 
 def _check_readout(model: nn.Module, head: nn.Module, prompts: Prompts) -> None:
     """Compare the parts of the model with the whole on one short row."""
-    row = Prompts((0,), prompts.prefix[:PROBE], [min(prompts.suffixes, key=len)])
-    reader = _Reader(model, row, shared=False)
-    whole = unwrap(model)(input_ids=reader.padded([0])[0], use_cache=False).logits[:, -1]
-    if not _agree(head(reader.last_hidden([0])), whole):
+    probe = _probe(prompts)
+    reader = Reader(model, probe, shared=False)
+    (piece,) = pieces_of(probe, packed=True)
+    ids = torch.tensor([probe.prefix + probe.suffixes[0]], device=reader.device)
+    whole = unwrap(model)(input_ids=ids, use_cache=False).logits[:, -1]
+    if not _agree(head(reader.hidden([piece])[0]), whole):
         name = type(unwrap(model)).__name__
         raise UserError(f"{name}: its logits are not its last hidden states times its head")
 
@@ -153,81 +183,113 @@ def _agree(found: torch.Tensor, expected: torch.Tensor) -> bool:
     return not difference > TOLERANCE.get(expected.dtype, HALF_TOLERANCE) * scale
 
 
-class _Reader:
-    """Turns rows of prompts into the hidden states of their last tokens."""
+class _Run:
+    """One pass over all rows: batches in their order, halved where memory runs out."""
 
-    def __init__(self, model: nn.Module, prompts: Prompts, shared: bool):
-        self.backbone, self.prompts, self.shared = backbone(model), prompts, shared
-        self.device = next(model.parameters()).device
-        self.prefix = SharedPrefix()
-        if shared:
-            ids = torch.tensor([prompts.prefix], device=self.device)
-            self._call(ids, 0)
-            self.prefix.encoding = False
-            if not self.prefix.layers:
-                raise Unroutable("its attention is not exchangeable")
+    def __init__(self, reader: Reader, head: nn.Module, batch_tokens: int, world: World, sharded):
+        self.reader, self.head, self.world, self.sharded = reader, head, world, sharded
+        prompts = reader.prompts
+        pieces = pieces_of(prompts, packed=reader.shared)
+        lengths = [length_of(prompts, piece, len(reader.start)) for piece in pieces]
+        batches = canonical_batches(lengths, batch_tokens)
+        portions = world.portions([len(batch) * lengths[batch[-1]] for batch in batches])
+        self.batches = [[pieces[i] for i in batches[j]] for j in portions[world.rank]]
+        # Where no process can read alone, one with less to do reads a row again.
+        idle = max(map(len, portions)) - len(self.batches)
+        self.idle = [[pieces[batches[0][0]]]] * idle if sharded else []
+        rows, labels = len(prompts.ids), len(prompts.words[0])
+        self.logprobs = np.zeros((rows, labels))
+        self.normaliser = np.zeros(rows, dtype=np.float32)
+        self.argmax = np.zeros(rows, dtype=np.int8)
+        self.splits = 0
+        self._waiting: tuple | None = None
 
-    @property
-    def lengths(self) -> list[int]:
-        """Return the tokens that each row adds to a batch."""
-        whole = self.prompts.lengths
-        return [len(row) for row in self.prompts.suffixes] if self.shared else whole
+    def scores(self) -> Scores:
+        """Read all batches and return every process's scores to each."""
+        started = reported = time.monotonic()
+        done, total = 0, sum(map(len, self.batches))
+        for batch in self.batches:
+            self._read(batch)
+            done += len(batch)
+            now = time.monotonic()
+            # A set that took no time is not worth a line: training scores after every epoch.
+            if now - reported >= PROGRESS or (done == total and now - started >= 1.0):
+                reported = now
+                log.info("%d of %d rows, %.1f rows/s", done, total, done / max(now - started, 1e-9))
+        for batch in self.idle:
+            self._forward(batch)
+        self._enter()
+        logprobs, normaliser, argmax, splits = (
+            self.world.sum(torch.from_numpy(part)).numpy()
+            for part in (self.logprobs, self.normaliser, self.argmax, np.array([self.splits]))
+        )
+        route = "shared prefix" if self.reader.shared else "plain"
+        words = [[len(word) for word in each] for each in self.reader.prompts.words]
+        return Scores(
+            logprobs.astype(np.float32), normaliser, argmax.astype(bool),
+            np.array(words, dtype=np.int16), route, int(splits[0]),
+        )  # fmt: skip
 
-    def padded(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return token ids [rows, longest], padded on the right, and the last positions [rows].
+    def _read(self, batch: list[Piece]) -> None:
+        try:
+            made = self._forward(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            made = None
+        # The batch before this one is fetched while a GPU works on this one.
+        self._enter()
+        self._waiting = made
+        if made is not None:
+            return
+        # Outside the handler, whose traceback holds on to the tensors that did not fit.
+        self._check_split(batch)
+        if self.reader.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.splits += 1
+        half = len(batch) // 2
+        self._read(batch[:half])
+        self._read(batch[half:])
 
-        Causal attention keeps padding on the right out of all real tokens: no mask is needed.
-        """
-        start = () if self.shared else self.prompts.prefix
-        tokens = [start + self.prompts.suffixes[row] for row in rows]
-        ids = np.zeros((len(rows), max(map(len, tokens))), dtype=np.int64)
-        for i, row in enumerate(tokens):
-            ids[i, : len(row)] = row
-        last = torch.tensor([len(row) - 1 for row in tokens])
-        return torch.from_numpy(ids).to(self.device), last.to(self.device)
+    def _check_split(self, batch: list[Piece]) -> None:
+        prompts, (row, _) = self.reader.prompts, batch[-1]
+        longest = length_of(prompts, batch[-1], len(self.reader.start))
+        if self.sharded and self.world.size > 1:
+            raise UserError(
+                f"memory ran out on a batch of {len(batch)} rows of up to {longest} tokens, which "
+                "cannot be halved where processes share the weights: lower batch_tokens"
+            )
+        if len(batch) == 1:
+            raise UserError(
+                f"row {prompts.ids[row]}: reading its {longest} tokens alone takes more memory "
+                "than there is; use a larger machine or a smaller model"
+            )
+        log.warning(
+            "memory ran out on %d rows of up to %d tokens: halved (results may differ by rounding)",
+            len(batch), longest,
+        )  # fmt: skip
 
-    def last_hidden(self, rows: list[int]) -> torch.Tensor:
-        """Return the hidden states [rows, width] from which the next token is predicted."""
-        ids, last = self.padded(rows)
-        hidden = self._call(ids, len(self.prompts.prefix)) if self.shared else self._plain(ids)
-        return hidden[torch.arange(len(rows), device=self.device), last]
-
-    def _call(self, ids: torch.Tensor, start: int) -> torch.Tensor:
-        positions = torch.arange(start, start + ids.shape[1], device=self.device)[None]
-        return self.backbone(
-            input_ids=ids, position_ids=positions, use_cache=False, shared_prefix=self.prefix
-        ).last_hidden_state
-
-    def _plain(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.backbone(input_ids=ids, use_cache=False).last_hidden_state
-
-
-def _run(model, prompts, word_ids, head, batch_tokens, shared) -> Scores:
-    """Score all rows on one of the two paths."""
-    if shared:
-        with routed(model):
-            return _batches(_Reader(model, prompts, True), word_ids, head, batch_tokens)
-    return _batches(_Reader(model, prompts, False), word_ids, head, batch_tokens)
-
-
-def _batches(reader: _Reader, word_ids, head: nn.Module, batch_tokens: int) -> Scores:
-    rows = len(reader.prompts.ids)
-    logprobs = np.empty((rows, len(word_ids)), dtype=np.float32)
-    normaliser = np.empty(rows, dtype=np.float32)
-    argmax = np.empty(rows, dtype=bool)
-    words = torch.tensor(list(word_ids), device=reader.device)
-    started = reported = time.monotonic()
-    done = 0
-    for batch in canonical_batches(reader.lengths, batch_tokens):
-        logits = head(reader.last_hidden(batch)).float()
+    def _forward(self, batch: list[Piece]) -> tuple:
+        """Return a batch's log-probabilities, normalisers and top tokens with its layout."""
+        hidden, layout = self.reader.hidden(batch)
+        logits = self.head(hidden).float()
         total = torch.logsumexp(logits, dim=-1)
-        logprobs[batch] = (logits[:, words] - total[:, None]).cpu().numpy()
-        normaliser[batch] = total.cpu().numpy()
-        argmax[batch] = torch.isin(logits.argmax(dim=-1), words).cpu().numpy()
-        done += len(batch)
-        now = time.monotonic()
-        # A set that took no time to score is not worth a line: training scores after every epoch.
-        if now - reported >= PROGRESS or (done == rows and now - started >= 1.0):
-            reported = now
-            log.info("%d of %d rows, %.1f rows/s", done, rows, done / max(now - started, 1e-9))
-    return Scores(logprobs, normaliser, argmax, "shared prefix" if reader.shared else "plain")
+        read, token = (torch.from_numpy(layout.targets[:, i]).to(logits.device) for i in (0, 3))
+        return logits[read, token] - total[read], total, logits.argmax(dim=-1), layout
+
+    def _enter(self) -> None:
+        """Enter the results of the batch that is waiting, if one is."""
+        if self._waiting is None:
+            return
+        found, total, top, layout = self._waiting
+        self._waiting = None
+        _, row, word, _ = layout.targets.T
+        # In order and in double precision: a word's tokens add up alike everywhere.
+        np.add.at(self.logprobs, (row, word), found.double().cpu().numpy())
+        read, row = layout.trunks.T
+        self.normaliser[row] = total.cpu().numpy()[read]
+        words = self.reader.prompts.words
+        self.argmax[row] = [
+            any(token == each[0] for each in words[i])
+            for token, i in zip(top.cpu().numpy()[read].tolist(), row.tolist(), strict=True)
+        ]

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,46 +25,93 @@ SAMPLE = 8
 _CUT = re.compile(r"(?<=[!-~])\s(?=\s*[!-~])")
 
 
+Words = tuple[tuple[int, ...], ...]
+"""The tokens of each label word."""
+
+
 @dataclass(frozen=True)
 class Prompts:
     """Tokenized prompts: the tokens of row i are `prefix + suffixes[i]`.
 
     `ids` names the rows; `prefix` is the longest start that all rows share and that leaves each
-    at least one token of its own.
+    at least one token of its own. `words[i]` are the label words as they continue row i; where
+    they merge with its last characters, the row stops before those. Without words it is empty.
     """
 
     ids: tuple[object, ...]
     prefix: tuple[int, ...]
     suffixes: list[tuple[int, ...]]
+    words: list[Words] = field(default_factory=list)
 
     @property
     def lengths(self) -> list[int]:
-        """Return the tokens of each whole prompt."""
-        return [len(self.prefix) + len(suffix) for suffix in self.suffixes]
+        """Return the tokens to be read of each row: its prompt and all but the last of its longest
+        label word, which is predicted only."""
+        own = [len(self.prefix) + len(suffix) for suffix in self.suffixes]
+        if not self.words:
+            return own
+        return [n + max(map(len, each)) - 1 for n, each in zip(own, self.words, strict=True)]
+
+    def with_words(self, words: Sequence[int]) -> "Prompts":
+        """Return the prompts with the same label words of one token each for all rows.
+
+        With a classification head these are its classes.
+        """
+        return replace(self, words=[tuple((word,) for word in words)] * len(self.suffixes))
 
 
 class Queries:
     """The queries of one evaluation set and pattern, to be put behind several contexts.
 
-    A context is cut before its last word (a demonstration ends in a label word), so that only the
-    few different tails are tokenized together with all queries; see `_cut`.
+    `words` are the label words to score; none where they do not matter. A context is cut before
+    its last word (a demonstration ends in a label word), so that only the few different tails are
+    tokenized together with all queries; see `_cut`. In the same way label words are tokenized with
+    the last word of a query.
     """
 
-    def __init__(self, tokenizer, texts: Sequence[str], ids: Sequence[object] | None = None):
+    def __init__(
+        self,
+        tokenizer,
+        texts: Sequence[str],
+        ids: Sequence[object] | None = None,
+        words: Sequence[str] = (),
+    ):
         if not texts:
             raise ValueError("no queries to tokenize")
         self.tokenizer = tokenizer
         self.texts = list(texts)
         self.ids = tuple(range(len(self.texts)) if ids is None else ids)
+        self.words = tuple(words)
         self._tails: dict[str, list[tuple[int, ...]]] = {}
 
     def prompts(self, context: str) -> Prompts:
-        """Return the prompts `context + query` of all rows, exactly as tokenized whole."""
+        """Return the prompts `context + query` of all rows, exactly as tokenized whole.
+
+        Raises UserError for a row without tokens of its own before or in a label word.
+        """
+        start, rest = self._tokens(context)
+        if not self.words:
+            return _share(self.ids, start, rest, [])
+        endings = self._endings
+        if endings is None:
+            endings = self._merged(context, [start + row for row in rest])
+        for name, (_, words) in zip(self.ids, endings, strict=True):
+            if not all(words):
+                word = self.words[words.index(())]
+                raise UserError(f"row {name}: label word '{word}' adds no token to its prompt")
+        rest = [
+            row[: len(row) - back] if back else row
+            for row, (back, _) in zip(rest, endings, strict=True)
+        ]
+        return _share(self.ids, start, rest, [words for _, words in endings])
+
+    def _tokens(self, context: str) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+        """Return tokens of whole prompts: a start common to all and the rest of each."""
         if not context:
-            return _share(self.ids, (), self._bare)
+            return (), self._bare
         cut = self._cut(context)
         if cut is None:
-            return _share(self.ids, (), self._whole(context, self.texts))
+            return (), self._whole(context, self.texts)
         left, tail = context[:cut], context[cut:]
         if tail not in self._tails:
             if len(self._tails) == TAILS:
@@ -72,15 +119,54 @@ class Queries:
             texts = [tail + text for text in self.texts]
             self._tails[tail] = _encode(self.tokenizer, texts, special=False)
         start = _encode(self.tokenizer, [left])[0]
-        sample = sorted({i * (len(self.texts) - 1) // SAMPLE for i in range(SAMPLE + 1)})
+        sample = self._sample
         whole = self._whole(context, [self.texts[i] for i in sample])
         if any(start + self._tails[tail][i] != w for i, w in zip(sample, whole, strict=True)):
-            return _share(self.ids, (), self._whole(context, self.texts))
-        return _share(self.ids, start, self._tails[tail])
+            return (), self._whole(context, self.texts)
+        return start, self._tails[tail]
 
     @cached_property
     def _bare(self) -> list[tuple[int, ...]]:
         return self._whole("", self.texts)
+
+    @cached_property
+    def _sample(self) -> list[int]:
+        """Return the rows on which a cut is compared with whole prompts."""
+        return sorted({i * (len(self.texts) - 1) // SAMPLE for i in range(SAMPLE + 1)})
+
+    @cached_property
+    def _endings(self) -> "list[tuple[int, Words]] | None":
+        """Return for each row the tokens that its words take back, and the words' tokens.
+
+        Found from the row's last word alone, which is the same for many rows; None where the
+        tokenizer does not cut there, so that whole texts must be asked.
+        """
+        found: dict[str, tuple[int, Words]] = {}
+        endings = []
+        for text in self.texts:
+            cut = self._cut(text)
+            if cut is None:
+                return None
+            end = text[cut:]
+            if end not in found:
+                alone, *longer = _encode(
+                    self.tokenizer, [end, *(end + word for word in self.words)], special=False
+                )
+                found[end] = _split(alone, longer)
+            endings.append(found[end])
+        sample = self._sample
+        whole = self._merged("", [self._bare[i] for i in sample], [self.texts[i] for i in sample])
+        return endings if whole == [endings[i] for i in sample] else None
+
+    def _merged(
+        self, context: str, rows: list[tuple[int, ...]], texts: list[str] | None = None
+    ) -> "list[tuple[int, Words]]":
+        """Return what `_endings` does, from whole texts; `rows` are their tokens without word."""
+        texts = self.texts if texts is None else texts
+        longer = [self._whole(context, [text + word for text in texts]) for word in self.words]
+        return [
+            _split(row, each) for row, each in zip(rows, zip(*longer, strict=True), strict=True)
+        ]
 
     def _cut(self, context: str) -> int | None:
         """Return where the context can be cut without changing any token, or None.
@@ -116,10 +202,17 @@ def load_tokenizer(manifest_path: str | Path):
 
     folder = model_folder(manifest_path)
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder}: no tokenizer that can be loaded ({reason})") from None
+    plain, whole = (_encode(tokenizer, ["a"], special=each)[0] for each in (False, True))
+    if whole[len(whole) - len(plain) :] != plain:
+        raise UserError(
+            f"{folder}: its tokenizer adds tokens behind a text, so that no label word could "
+            "follow a prompt; set add_eos_token: false in its tokenizer_config.json"
+        )
+    return tokenizer
 
 
 def model_folder(manifest_path: str | Path) -> Path:
@@ -127,36 +220,54 @@ def model_folder(manifest_path: str | Path) -> Path:
     return Path(json.loads(Path(manifest_path).read_text())["path"])
 
 
-def encode_prompts(
-    tokenizer, context: str, queries: Sequence[str], ids: Sequence[object] | None = None
-) -> Prompts:
-    """Tokenize the prompts `context + query`; `ids` names the rows (default: their positions)."""
-    return Queries(tokenizer, queries, ids).prompts(context)
+def label_words(tokenizer, pattern: Pattern, probe: str) -> Words:
+    """Return the tokens of each label word as it continues a prompt such as `probe`.
+
+    Raises UserError, naming pattern and word, for a word unknown to the tokenizer, and for one
+    that another begins with or equals: it could never be the less probable.
+    """
+    where = _where(tokenizer, pattern)
+    (words,) = Queries(tokenizer, [probe], words=pattern.words).prompts("").words
+    for word, tokens in zip(pattern.words, words, strict=True):
+        unknown = tokenizer.unk_token_id in tokens and tokenizer.unk_token_id is not None
+        if unknown or not tokens:
+            raise UserError(f"{where}: label word '{word}' has no tokens of its own")
+        for other, longer in zip(pattern.words, words, strict=True):
+            if other != word and longer[: len(tokens)] == tokens:
+                raise UserError(
+                    f"{where}: label word '{other}' begins with the tokens of '{word}', which is "
+                    "therefore never less probable; choose other words"
+                )
+    return words
 
 
 def label_word_ids(tokenizer, pattern: Pattern, probe: str) -> list[int]:
     """Return the token of each label word as it continues a prompt such as `probe`.
 
-    Raises UserError, naming pattern, word and pieces, unless each word is exactly one token, the
-    words' tokens differ, and none merges with the prompt's last token.
+    Raises UserError as `label_words` does, and for a word of several tokens or one that merges
+    with the prompt's last token: fine-tuning asks for one token.
     """
-    name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
-    where = f"config/patterns.yaml: pattern '{pattern.name}', tokenizer of '{name}'"
+    where = _where(tokenizer, pattern)
+    words = label_words(tokenizer, pattern, probe)
     prompt = _encode(tokenizer, [probe])[0]
-    found: list[int] = []
-    for word in pattern.words:
-        whole = _encode(tokenizer, [probe + word])[0]
-        if whole[: len(prompt)] != prompt:
-            raise UserError(f"{where}: label word '{word}' merges with the end of the prompt")
-        pieces = tokenizer.convert_ids_to_tokens(whole[len(prompt) :])
-        if len(pieces) != 1:
+    for word, tokens in zip(pattern.words, words, strict=True):
+        if _encode(tokenizer, [probe + word])[0][: len(prompt)] != prompt:
             raise UserError(
-                f"{where}: label word '{word}' must be one token but is {len(pieces)}: {pieces}"
+                f"{where}: label word '{word}' merges with the end of the prompt, which "
+                "fine-tuning cannot ask for"
             )
-        if whole[-1] in found or whole[-1] == tokenizer.unk_token_id:
-            raise UserError(f"{where}: label word '{word}' has no token of its own ({pieces[0]})")
-        found.append(whole[-1])
-    return found
+        if len(tokens) != 1:
+            pieces = tokenizer.convert_ids_to_tokens(tokens)
+            raise UserError(
+                f"{where}: label word '{word}' must be one token for fine-tuning but is "
+                f"{len(pieces)}: {pieces}"
+            )
+    return [token for (token,) in words]
+
+
+def _where(tokenizer, pattern: Pattern) -> str:
+    name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
+    return f"config/patterns.yaml: pattern '{pattern.name}', tokenizer of '{name}'"
 
 
 def _encode(tokenizer, texts: list[str], special: bool = True) -> list[tuple[int, ...]]:
@@ -167,13 +278,27 @@ def _encode(tokenizer, texts: list[str], special: bool = True) -> list[tuple[int
     return [tuple(ids) for ids in encoded["input_ids"]]
 
 
-def _share(ids, start: tuple[int, ...], rest: list[tuple[int, ...]]) -> Prompts:
+def _split(alone: tuple[int, ...], longer: Sequence[tuple[int, ...]]) -> tuple[int, Words]:
+    """Compare a text's tokens with those of the text and each word behind it.
+
+    Return how many last tokens of the text do not start them all, and what follows those that do.
+    """
+    stem = min(_common(alone, each) for each in longer)
+    return len(alone) - stem, tuple(each[stem:] for each in longer)
+
+
+def _common(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """Return how many tokens two sequences start with alike."""
+    shortest = min(len(first), len(second))
+    return next((i for i in range(shortest) if first[i] != second[i]), shortest)
+
+
+def _share(ids, start: tuple[int, ...], rest: list[tuple[int, ...]], words: list[Words]) -> Prompts:
     """Return the prompts `start + rest[i]` with the longest common prefix moved out."""
-    first, last = min(rest), max(rest)
-    common = 0
-    while common < min(map(len, (first, last))) and first[common] == last[common]:
-        common += 1
-    common = min(common, min(map(len, rest)) - 1)
+    if start and not min(map(len, rest)):
+        start, rest = start[:-1], [(start[-1], *row) for row in rest]
+    common = min(_common(min(rest), max(rest)), min(map(len, rest)) - 1)
     if common < 0:
-        raise ValueError("a prompt without tokens cannot be scored")
-    return Prompts(ids, start + first[:common], [row[common:] for row in rest])
+        row = ids[min(range(len(rest)), key=lambda i: len(rest[i]))]
+        raise UserError(f"row {row}: no token of its prompt is left in front of its label words")
+    return Prompts(ids, start + rest[0][:common], [row[common:] for row in rest], words)

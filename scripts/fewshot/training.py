@@ -143,14 +143,15 @@ def _check_loss(run: Run, epoch: int, loss: float) -> None:
 
 def _score_all(run: Run, epoch: int) -> dict[str, Scores]:
     """Score every evaluation set; raises UserError for scores that are not finite."""
-    setup, student = run.setup, run.engine.module
+    setup, student, job = run.setup, run.engine.module, run.setup.job
     run.engine.eval()
     found = {}
     for name, prompts in setup.prompts.items():
         found[name] = score(
-            student.model, prompts, setup.targets,
-            batch_tokens=setup.job.batch_tokens, head=student.head,
+            student.model, prompts, batch_tokens=job.batch_tokens, head=student.head,
+            world=job.world, sharded=job.zero_stage == 3,
         )  # fmt: skip
+        run.splits += found[name].splits
         if not np.isfinite(found[name].logsumexp).all():
             raise UserError(
                 f"{run.where}: scores of '{name}' are not finite after epoch {epoch}, step "
@@ -172,7 +173,7 @@ def _curves(run: Run, epoch: int, scores: dict[str, Scores]) -> list[pd.DataFram
 def _correct_in_domain(job: Job, scores: dict[str, Scores]) -> int:
     """Return the rows of the task's own set whose most probable label word is gold."""
     own = job.evaluation[0]
-    return int((scores[own.name].logprobs.argmax(axis=1) == own.rows["label"].to_numpy()).sum())
+    return int((scores[own.name].ranking.argmax(axis=1) == own.rows["label"].to_numpy()).sum())
 
 
 def _report(run: Run, epoch: int, correct: int) -> None:
@@ -205,6 +206,8 @@ def _finish(run: Run, curves: list[pd.DataFrame], kept: dict[int, dict[str, Scor
         **outputs.describe(student),
         "parameters": parameter_facts(run.setup.base),
         "steps": run.step,
+        "splits": run.splits,
+        "ties": {name: scores.ties for name, scores in kept[max(kept)].items()},
         "adapters": sorted(files),
     }
     run.engine.destroy()

@@ -4,7 +4,7 @@ torch is imported only where several processes talk.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import UserError
@@ -44,6 +44,18 @@ class World:
 
             distributed.all_reduce(numbers)
         return numbers
+
+    def portions(self, costs: Sequence[float]) -> list[list[int]]:
+        """Return which pieces of work each process does, as places in the list of their costs.
+
+        The dearest first, each to the process with the least to do: a pure function of the costs.
+        """
+        loads, portions = [0.0] * self.size, [[] for _ in range(self.size)]
+        for place in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+            rank = loads.index(min(loads))
+            loads[rank] += costs[place]
+            portions[rank].append(place)
+        return portions
 
     def share(self, content):
         """Return the first process's `content` in every process (after the processes met)."""

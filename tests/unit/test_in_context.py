@@ -33,7 +33,9 @@ def test_scores_are_those_of_the_whole_prompts(project, kind):
     smk = write_job(project / "in", kind, k=4, family="in_context")
     predictions, manifest = run(smk)
     assert len(predictions) == 2 * (24 + 11) and set(predictions["epoch"]) == {0}
-    assert manifest["seeds"]["0"]["route"] == {"task": "shared prefix", "other": "shared prefix"}
+    for facts in manifest["seeds"]["0"]["scoring"].values():
+        assert facts["route"] == "shared prefix"
+        assert facts["splits"] == facts["ties"] == 0
     tokenizer, model, train = tiny_tokenizer(kind), tiny_model(kind), some_rows(60, "train")
     words = tokenizer.convert_tokens_to_ids(["ĠYes", "ĠNo"])
     for seed in (0, 1):
@@ -60,7 +62,7 @@ def test_no_shots_means_bare_queries(project):
     smk = write_job(project / "in", k=0, seeds=(0,), family="in_context")
     predictions, manifest = run(smk)
     assert len(predictions) == 35
-    assert manifest["seeds"]["0"]["tokens"]["task"]["shared"] == 1
+    assert manifest["seeds"]["0"]["scoring"]["task"]["shared_tokens"] == 1
     assert manifest["parameters"]["trainable"] == 0
 
 

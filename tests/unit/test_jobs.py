@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ import pytest
 from fewshot import jobs, outputs, records
 from fewshot.codeversion import code_version, imports
 from fewshot.errors import UserError
+from fewshot.scoring import Scores
 from job_files import some_rows, write_job
 from safetensors.numpy import load_file
 
@@ -31,10 +31,12 @@ def a_result(job: jobs.Job, seed: int) -> jobs.SeedResult:
     predictions, curves = [], []
     for each in job.evaluation:
         rows = len(each.rows)
-        scores = SimpleNamespace(
+        scores = Scores(
             logprobs=np.full((rows, 2), -0.5 - seed / 3, dtype=np.float32),
             logsumexp=np.ones(rows, dtype=np.float32),
             argmax_is_label=np.ones(rows, dtype=bool),
+            tokens=np.ones((rows, 2), dtype=np.int16),
+            route="plain",
         )
         common = (job.cell, seed, 1, each.name, each.rows, scores)
         predictions.append(outputs.prediction_frame(*common))

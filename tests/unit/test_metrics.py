@@ -135,14 +135,14 @@ def test_three_labels_are_scored_on_a_set_with_two():
     rows = pd.DataFrame({"id": [1, 2, 3], "label": [1, 0, 1], "group": None, "subset": None})
     item = EvaluationSet("hans", (0, 1, 1), rows)
     words = [np.array([0, 5, 4.0]), np.array([1, 0, 0.0]), np.array([2, 0, 0.0])]
-    block = {"id": np.array([1, 2, 3]), "label": np.array([1, 0, 1]), "logprobs": words}
+    block = {"id": np.array([1, 2, 3]), "label": np.array([1, 0, 1]), "ranks": words}
     assert correct_by_part(block, item, "here").tolist() == [1, 1]  # labels 0 and 1
 
 
 def test_a_log_probability_that_is_not_a_number_is_an_error():
     rows = pd.DataFrame({"id": [1], "label": [0], "group": None, "subset": None})
     words = [np.array([np.nan]), np.array([0.0])]
-    block = {"id": np.array([1]), "label": np.array([0]), "logprobs": words}
+    block = {"id": np.array([1]), "label": np.array([0]), "ranks": words}
     with pytest.raises(UserError, match="here: a log-probability is not a number"):
         correct_by_part(block, EvaluationSet("nli", (0, 1), rows), "here")
 
@@ -251,7 +251,7 @@ def test_a_million_predictions_take_seconds():
     item = EvaluationSet("hans", (0, 1), rows)
     rng = np.random.default_rng(0)
     words = [rng.random(24_000, dtype="float32") for _ in range(2)]
-    block = {"id": item.sorted_ids, "label": item.labels, "logprobs": words}
+    block = {"id": item.sorted_ids, "label": item.labels, "ranks": words}
     correct_by_part(block, item, "here")
     start = time.process_time()
     for _ in range(42):

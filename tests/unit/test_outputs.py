@@ -30,6 +30,7 @@ SCORES = Scores(
     np.log(PROBABILITIES).astype(np.float32),
     np.array([1, 2, 3, 4], dtype=np.float32),
     np.array([True, True, False, True]),
+    np.full((4, 3), 2, dtype=np.int16),
     "plain",
 )
 MERGE = (0, 1, 1)
@@ -86,13 +87,15 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
         name="job", cell=CELL, seeds=tuple(status), status=status, labels=3,
         evaluation=(EvaluationSet("hans", MERGE, ROWS),), settings={"family": "in_context"},
         batch_tokens=64, zero_stage=0, code="c", threads=1, world=SimpleNamespace(size=1),
-        model={"dtype": "float32"}, checksums={"model": "x"}, output=SimpleNamespace(**paths),
+        pattern=SimpleNamespace(rank_by="mean"), model={"dtype": "float32"},
+        checksums={"model": "x"}, output=SimpleNamespace(**paths),
     )  # fmt: skip
 
 
 def make_seed(seed: int, epochs=(0,), rows=ROWS) -> Seed:
     n = len(rows)
-    scores = Scores(SCORES.logprobs[:n], SCORES.logsumexp[:n], SCORES.argmax_is_label[:n], "plain")
+    arrays = (SCORES.logprobs, SCORES.logsumexp, SCORES.argmax_is_label, SCORES.tokens)
+    scores = Scores(*(each[:n] for each in arrays), "plain")
     frames = {
         "predictions": pd.concat(
             [outputs.prediction_frame(CELL, seed, e, "hans", rows, scores) for e in epochs]

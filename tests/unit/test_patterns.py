@@ -19,6 +19,7 @@ ENTRY = {
     "answer": " {label}",
     "separator": "\n\n",
     "verbalizer": "yes-no",
+    "rank_by": "sum",
 }
 
 

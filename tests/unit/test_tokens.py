@@ -7,11 +7,19 @@ import pytest
 from fewshot import tokens
 from fewshot.errors import UserError
 from fewshot.patterns import Pattern, parse_template
-from fewshot.tokens import Queries, encode_prompts, label_word_ids, load_tokenizer
+from fewshot.tokens import Queries, label_word_ids, label_words, load_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_tokenizer
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import PreTrainedTokenizerFast
 
 TEMPLATES = {
@@ -43,7 +51,7 @@ def real(request, shared_data, tmp_path_factory):
 
 def assert_whole(tokenizer, context, queries):
     """Every row's tokens are those of its whole prompt; the prefix is as long as can be."""
-    prompts = encode_prompts(tokenizer, context, queries)
+    prompts = Queries(tokenizer, queries).prompts(context)
     whole = tokenizer([context + query for query in queries])["input_ids"]
     assert [list(prompts.prefix + suffix) for suffix in prompts.suffixes] == whole
     assert prompts.lengths == [len(row) for row in whole]
@@ -138,13 +146,75 @@ def test_tokenizers_that_merge_across_boundaries(name, demonstrations, separator
 
 
 def test_a_single_row_keeps_one_token_of_its_own():
-    prompts = encode_prompts(tiny_tokenizer(), "the doctor ? Yes\n\n", ["the nurse ?"], ["x/7"])
+    prompts = Queries(tiny_tokenizer(), ["the nurse ?"], ["x/7"]).prompts("the doctor ? Yes\n\n")
     assert prompts.ids == ("x/7",) and len(prompts.suffixes[0]) == 1
 
 
 def test_a_row_that_starts_all_others_keeps_a_token():
-    prompts = encode_prompts(tiny_tokenizer(), "", ["the doctor", "the doctor slept"])
+    prompts = Queries(tiny_tokenizer(), ["the doctor", "the doctor slept"]).prompts("")
     assert [len(row) for row in prompts.suffixes] == [1, 2]
+
+
+def assert_words(tokenizer, context, queries, words):
+    """Every row with every word behind it has the tokens of the whole text."""
+    prompts = Queries(tokenizer, queries, words=words).prompts(context)
+    for i, query in enumerate(queries):
+        row = prompts.prefix + prompts.suffixes[i]
+        for j, word in enumerate(words):
+            whole = tuple(tokenizer(context + query + word)["input_ids"])
+            assert row + prompts.words[i][j] == whole
+        assert row == tuple(tokenizer(context + query)["input_ids"])[: len(row)]
+    assert all(prompts.suffixes) and all(all(each) for each in prompts.words)
+    return prompts
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+@pytest.mark.parametrize("words", [(" Yes", " No"), (" yes, it follows", " no, not at all", " it")])
+def test_words_behind_real_prompts_row_by_row(real, pattern, words, shared_data):
+    rows = pd.read_json(shared_data / "rte_validation.jsonl", lines=True)[:60]
+    queries = [
+        pattern.query(a, b) for a, b in zip(rows["sentence1"], rows["sentence2"], strict=True)
+    ]
+    for context in ("", pattern.context([(0, "A man sleeps.", "He is awake.")])):
+        prompts = assert_words(real, context, queries, words)
+        assert len(set(prompts.words)) == 1
+
+
+def test_words_are_tokenized_once_for_all_contexts(real, monkeypatch):
+    pattern = PATTERNS["eval-harness"]
+    texts = [pattern.query("A man sleeps.", f"It is {i}.") for i in range(300)]
+    queries = Queries(real, texts, words=pattern.words)
+    queries.prompts(pattern.context([(0, "A text.", "b")]))
+    calls = []
+    encode = tokens._encode
+    monkeypatch.setattr(
+        tokens, "_encode", lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw)
+    )
+    for i in range(20):
+        queries.prompts(pattern.context([(0, f"Text {i}.", "b")]))
+    assert sum(calls) <= 20 * 10
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(max_examples=60, deadline=None)
+@given(
+    context=st.sampled_from(["", "a ? Yes\n\n", "b b\n"]),
+    queries=st.lists(TEXT.map(lambda text: text + "?"), min_size=1, max_size=12),
+    words=st.sampled_from([(" Yes", " No"), ("Yes", "No"), ("\n\na", " b\n"), ("?", " a b")]),
+)
+def test_words_that_merge_with_prompts(name, context, queries, words):
+    try:
+        assert_words(TOKENIZERS[name], context, queries, words)
+    except UserError as error:
+        # A word-level tokenizer reads "??" and "???" as one unknown token; a "?" alone may merge.
+        unknown = "-like" in name and "adds no token to its prompt" in str(error)
+        assert unknown or "no token of its prompt is left in front" in str(error)
+
+
+def test_a_row_stops_before_what_a_word_merges_with():
+    prompts = assert_words(TOKENIZERS["none"], "a b ?", ["a ?", " a?"], (" Yes", " No"))
+    bare = TOKENIZERS["none"]("a b ?a ?")["input_ids"]
+    assert len(prompts.prefix + prompts.suffixes[0]) < len(bare)
 
 
 def test_label_words_are_the_tokens_that_follow_the_prompt(real):
@@ -157,24 +227,47 @@ def labelled(*words, cue=""):
     return Pattern("odd", parse_template("{text_a} ?", ""), cue, words, "\n\n")
 
 
-def test_a_word_of_several_tokens_is_named_with_its_pieces(real):
-    with pytest.raises(UserError, match=r"'odd'.*' Yes-but' must be one token but is 3: \["):
-        label_word_ids(real, labelled(" Yes", " Yes-but"), "A ?")
+def test_a_word_of_several_tokens_is_scored_but_not_trained_on(real):
+    pattern = labelled(" Yes", " No-but")
+    words = label_words(real, pattern, "A ?")
+    assert [len(word) for word in words] == [1, 3]
+    with pytest.raises(
+        UserError, match=r"'odd'.*' No-but' must be one token for fine-tuning but is 3: \["
+    ):
+        label_word_ids(real, pattern, "A ?")
 
 
 def test_words_must_have_tokens_of_their_own():
-    with pytest.raises(UserError, match=r"' Banana' has no token of its own \(<unk>\)"):
-        label_word_ids(tiny_tokenizer(), labelled(" Yes", " Banana"), "the doctor ?")
+    with pytest.raises(UserError, match=r"label word ' Banana' has no tokens of its own"):
+        label_words(tiny_tokenizer(), labelled(" Yes", " Banana"), "the doctor ?")
 
 
-def test_a_word_that_merges_with_the_prompt_is_refused(real):
+def test_a_word_that_begins_another_is_refused(real):
+    with pytest.raises(UserError, match="' Yes-but' begins with the tokens of ' Yes', which is"):
+        label_words(real, labelled(" Yes", " Yes-but"), "A ?")
+
+
+def test_a_word_that_merges_with_the_prompt_is_not_trained_on(real):
+    pattern = labelled("es", " no")
+    (yes, no) = label_words(real, pattern, "the answer is y")
+    assert real.convert_ids_to_tokens(yes) == ["Ġyes"] and len(no) == 2
     with pytest.raises(UserError, match=r"'es' merges with the end of the prompt"):
-        label_word_ids(real, labelled("es"), "the answer is y")
+        label_word_ids(real, pattern, "the answer is y")
 
 
 def test_the_message_names_the_tokenizer(real):
     with pytest.raises(UserError, match="_tokenizer'"):
-        label_word_ids(real, labelled(" Yes", " Yes-but"), "A ?")
+        label_word_ids(real, labelled(" Yes", " No-but"), "A ?")
+
+
+def test_a_tokenizer_that_ends_texts_is_refused(tmp_path):
+    tokenizer = tiny_tokenizer("gpt_neox")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", tokenizer.eos_token_id)]
+    )
+    tokenizer.save_pretrained(tmp_path / "model")
+    with pytest.raises(UserError, match=r"model: its tokenizer adds tokens behind a text"):
+        load_tokenizer(manifest(tmp_path, tmp_path / "model"))
 
 
 def test_a_folder_without_tokenizer_is_an_error(tmp_path):

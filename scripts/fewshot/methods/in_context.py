@@ -10,7 +10,7 @@ from .. import outputs
 from ..jobs import Job, SeedResult
 from ..models import load_model, load_tokenizer, pick_device
 from ..scoring import score
-from ..tokens import Queries, label_word_ids
+from ..tokens import Queries, label_words
 
 LOG = logging.getLogger(__name__)
 
@@ -21,38 +21,53 @@ EPOCH = 0
 def start(job: Job) -> Callable[[int], SeedResult]:
     """Load the model once and return the function that scores all evaluation sets for a seed.
 
-    With k = 0 there are no demonstrations and prompts are bare queries. Raises UserError where a
-    label word is not one token.
+    With k = 0 there are no demonstrations and prompts are bare queries. Several processes share
+    the rows, each with the whole model; at ZeRO stage 3 they share its weights too. Raises
+    UserError for label words that cannot be told apart.
     """
     phases = outputs.Phases()
     torch.set_num_threads(job.threads)
     with phases.measure("load"):
         tokenizer = load_tokenizer(job.model_manifest)
-        model = load_model(job.model_manifest, job.model, job.cell["model"])
-        model.to(pick_device())
+        model = _load(job)
     queries = {}
     with phases.measure("tokenize"):
         for each in job.evaluation:
             texts = [job.pattern.query(a, b) for a, b in _texts(each.rows)]
             names = [f"{each.name}/{number}" for number in each.rows["id"]]
-            queries[each.name] = Queries(tokenizer, texts, names)
-            words = label_word_ids(tokenizer, job.pattern, texts[0])
+            queries[each.name] = Queries(tokenizer, texts, names, job.pattern.words)
+            label_words(tokenizer, job.pattern, texts[0])
     LOG.info("%s: model loaded in %.1f s", job.name, phases.seconds["load"])
 
     def run(seed: int) -> SeedResult:
         nonlocal phases
         mine, phases = phases, outputs.Phases()  # loading counts for the first seed
-        return _run_seed(job, seed, model, queries, words, mine)
+        return _run_seed(job, seed, model, queries, mine)
 
     return run
 
 
-def _run_seed(job, seed, model, queries, words, phases) -> SeedResult:
+def _sharded(job: Job) -> bool:
+    return job.zero_stage == 3 and job.world.size > 1
+
+
+def _load(job: Job) -> torch.nn.Module:
+    def load():
+        return load_model(job.model_manifest, job.model, job.cell["model"])
+
+    if not _sharded(job):
+        return load().to(pick_device())
+    from ..zero import shard_model
+
+    return shard_model(load, job.model["dtype"], job.world)
+
+
+def _run_seed(job, seed, model, queries, phases) -> SeedResult:
     shots = job.shots.get(seed, pd.DataFrame(columns=["label", "text_a", "text_b"]))
     context = job.pattern.context(
         [(int(label), *texts) for label, texts in zip(shots["label"], _texts(shots), strict=True)]
     )
-    predictions, curves, routes, tokens = [], [], {}, {}
+    predictions, curves, facts = [], [], {}
     for each in job.evaluation:
         with phases.measure("tokenize"):
             prompts = queries[each.name].prompts(context)
@@ -61,17 +76,24 @@ def _run_seed(job, seed, model, queries, words, phases) -> SeedResult:
             seed, each.name, len(prompts.ids), len(prompts.prefix),
         )  # fmt: skip
         with phases.measure("score"):
-            scores = score(model, prompts, words, batch_tokens=job.batch_tokens)
+            scores = score(
+                model, prompts, batch_tokens=job.batch_tokens, world=job.world,
+                sharded=_sharded(job), rank_by=job.pattern.rank_by,
+            )  # fmt: skip
         of_set = (job.cell, seed, EPOCH, each.name, each.rows, scores)
         predictions.append(outputs.prediction_frame(*of_set))
         curves.append(outputs.curve_frame(*of_set, each.merge))
-        routes[each.name] = scores.route
-        tokens[each.name] = {"shared": len(prompts.prefix), "longest": max(prompts.lengths)}
-    facts = {**outputs.describe(model), "route": routes, "tokens": tokens}
+        facts[each.name] = {
+            "route": scores.route,
+            "shared_tokens": len(prompts.prefix),
+            "longest_tokens": max(prompts.lengths),
+            "splits": scores.splits,
+            "ties": scores.ties,
+        }
     return SeedResult(
         pd.concat(predictions, ignore_index=True),
         pd.concat(curves, ignore_index=True),
-        facts,
+        {**outputs.describe(model), "scoring": facts},
         phases.seconds,
     )
 

@@ -1,0 +1,82 @@
+"""DeepSpeed without compilation, ports or console noise, and ZeRO's shards for inference.
+
+Training has its own engine (`engine.py`); what both need is here.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from .world import World
+
+LOG = logging.getLogger(__name__)
+
+
+def load_deepspeed(world: World):
+    """Import DeepSpeed and connect the processes; a second call does nothing new."""
+    os.environ.setdefault("LOCAL_RANK", str(world.local_rank))
+    with quiet():
+        import deepspeed
+        import deepspeed.ops
+
+        # Its shared-memory collectives would be compiled first, for more than a minute. An empty
+        # table also saves looking for compilers.
+        deepspeed.ops.__compatible_ops__ = {}
+    _redirect_logger()
+    if not torch.distributed.is_initialized():
+        # A world of one meets in its own memory: no port, no other process.
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        store = torch.distributed.HashStore()
+        torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+    return deepspeed
+
+
+def shard_model(load: Callable[[], nn.Module], dtype: str, world: World) -> nn.Module:
+    """Return the model that `load` reads, its weights in shards over the processes of `world`.
+
+    ZeRO stage 3 without an optimiser (ZeRO-Inference, Aminabadi et al. 2022): every module gathers
+    its weights when it is called, so that all processes must call alike, and lets go of them. The
+    weights are cut while they are read; no process ever holds the whole model.
+    """
+    deepspeed = load_deepspeed(world)
+    from transformers.integrations import HfDeepSpeedConfig
+
+    config = {
+        "train_micro_batch_size_per_gpu": 1,
+        "bf16": {"enabled": dtype == "bfloat16"},
+        "fp16": {"enabled": dtype == "float16"},
+        "zero_optimization": {"stage": 3},
+        "steps_per_print": 1 << 30,
+    }
+    with quiet():
+        cut = HfDeepSpeedConfig(config)  # transformers looks for a living one while it loads
+        model = load()
+        del cut
+        engine, *_ = deepspeed.initialize(model=model, config=config)
+    return engine.module.eval()
+
+
+def _redirect_logger() -> None:
+    """Send DeepSpeed's messages to the job's log instead of the console."""
+    logger = logging.getLogger("DeepSpeed")
+    logger.handlers.clear()
+    logger.propagate = True
+    warnings.filterwarnings("ignore", message=r".*torch\.distributed\..* is deprecated")
+
+
+@contextlib.contextmanager
+def quiet():
+    """Log what is printed to the console."""
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+            yield
+    finally:
+        for line in filter(None, map(str.strip, text.getvalue().splitlines())):
+            LOG.info("deepspeed: %s", line)

@@ -1,0 +1,43 @@
+"""Attention with its log-sum-exp: fused kernels, plain products, pieces, masks."""
+
+import pytest
+import torch
+from fewshot import attention
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_fused_kernel_and_plain_products_agree(causal, dtype):
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 4, 70, 16, dtype=dtype) for _ in range(3))
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    for found, expected in zip(
+        attention.attend(q, k, v, causal, 0.3),
+        attention.attend_plainly(q.float(), k.float(), v.float(), causal, 0.3),
+        strict=True,
+    ):
+        torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_plain_products_in_pieces_equal_one_piece(monkeypatch):
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 50, 8) for _ in range(3))
+    whole = attention.attend_plainly(q, k, v, True, 0.3)
+    monkeypatch.setattr(attention, "QUERIES", 7)
+    for a, b in zip(attention.attend_plainly(q, k, v, True, 0.3), whole, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
+
+
+def test_masks_and_soft_caps_are_taken_in():
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 4, 9, 16) for _ in range(3))
+    mask = torch.rand(2, 1, 9, 9) < 0.5
+    mask[:, :, 3] = False
+    output, total = attention.attend(q, k, v, False, 0.3, mask, 2.0)
+    scores = torch.tanh(q @ k.transpose(-1, -2) * 0.3 / 2) * 2
+    scores = scores.masked_fill(~mask, float("-inf"))
+    seen = mask.expand(2, 4, 9, 9).any(-1)
+    expected = (torch.softmax(scores, -1) @ v)[seen]
+    torch.testing.assert_close(output[seen], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(total[seen], torch.logsumexp(scores, -1)[seen])
+    assert torch.isfinite(output).all() and (total[~seen] < -1e37).all()
