@@ -80,7 +80,9 @@ CURVES = pa.schema(
         _field("label", pa.int8(), "gold label (null for 'train')", nullable=True),
         _field("n", pa.int32(), "rows"),
         _field("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
-        _field("correct_vocabulary", pa.int32(), "correct rows whose top token starts a label word"),
+        _field(
+            "correct_vocabulary", pa.int32(), "correct rows whose top token starts a label word"
+        ),
         _field("mean_logprob", pa.float64(), "mean log-probability of the gold label word"),
     ]
 )

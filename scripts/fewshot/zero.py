@@ -59,6 +59,9 @@ def shard_model(load: Callable[[], nn.Module], dtype: str, world: World) -> nn.M
         model = load()
         del cut
         engine, *_ = deepspeed.initialize(model=model, config=config)
+    held = sum(each.ds_tensor.numel() for each in model.parameters())
+    total = sum(each.ds_numel for each in model.parameters())
+    LOG.info("process %d of %d holds %d of %d parameters", world.rank, world.size, held, total)
     return engine.module.eval()
 
 

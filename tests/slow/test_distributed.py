@@ -1,7 +1,8 @@
-"""Two processes train as one does: same losses, same predictions, for each ZeRO stage."""
+"""Two processes train and score as one does: same losses, same predictions, for each ZeRO stage."""
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,17 +19,21 @@ SCRIPT = """
 import os, pickle, sys
 from pathlib import Path
 from fewshot import records
-from fewshot.training import fine_tune
 smk = pickle.loads(Path(sys.argv[1]).read_bytes())
+if smk.params.method["family"] == "in_context":
+    from run_in_context import main
+else:
+    from fewshot.training import fine_tune as main
 smk.log = [f"{smk.log[0]}.{os.environ.get('RANK', 0)}"]
-records.run(fine_tune, smk)
+records.run(main, smk)
 """
 
 
-def run(folder: Path, processes: int, stage: int, **settings):
+def run(folder: Path, processes: int, stage: int, words=(), kind="gpt_neox", **settings):
     """Run a job in as many processes and return what it names."""
-    smk = write_job(folder, kind="gpt_neox", k=10, keep_weights=True, **settings)
+    smk = write_job(folder, kind=kind, k=10, keep_weights=True, **settings)
     smk.resources["zero_stage"] = stage
+    smk.params.pattern["words"] = words or smk.params.pattern["words"]
     (folder / "job.pickle").write_bytes(pickle.dumps(smk))
     (folder / "job.py").write_text(SCRIPT)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -63,3 +68,26 @@ def test_two_processes_equal_one(tmp_path, family, stage):
         # Softmax does not depend on the keys' biases: their gradient is rounding.
         if not name.endswith("query_key_value.bias"):
             np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["opt", "gpt_neox"])
+@pytest.mark.parametrize("stage", [0, 3])
+def test_two_processes_score_the_same_bytes(tmp_path, kind, stage):
+    """With the whole model in each (stage 0), and with its weights in shards (stage 3)."""
+    settings = {"family": "in_context", "kind": kind, "sizes": (61, 11)}
+    settings["words"] = (" Yes", " No not all")
+    one = run(tmp_path / "one", 1, stage, **settings)
+    two = run(tmp_path / "two", 2, stage, **settings)
+    for name in ("predictions", "curves"):
+        first, second = (Path(getattr(smk.output, name)).read_bytes() for smk in (one, two))
+        assert first == second
+    manifest = records.read_json(two.output.manifest)
+    assert manifest["world_size"] == 2
+    assert manifest["parameters"] == records.read_json(one.output.manifest)["parameters"]
+    assert manifest["seeds"]["0"]["scoring"]["task"]["route"] == "shared prefix"
+    for rank in range(2):
+        log = Path(f"{two.log[0]}.{rank}").read_text()
+        held = re.search(r"holds (\d+) of (\d+) parameters", log)
+        assert bool(held) == (stage == 3)
+        assert not held or int(held[1]) < 0.52 * int(held[2])
