@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import jobs, records
+from fewshot import jobs, launch
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -21,4 +21,4 @@ def main(smk):
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    launch.run(main, snakemake)

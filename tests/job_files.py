@@ -103,7 +103,7 @@ def write_job(
             pattern=asdict(PATTERN),
             method={**TRAINING, "targets": TARGETS[kind], **settings},
             model={"dtype": "float32", "parameters": _parameters(kind), "window": 128},
-            batch_tokens=512,
+            batch_tokens={"cpu": 512, "gpu": 512},
             code="code",
         ),
         resources={"zero_stage": 0},

@@ -43,7 +43,8 @@ class Job:
 
     `cell` has the keys protocol, task, model, method, pattern, k. `shots[seed]` has the ROWS
     columns of the draw, in the order of the context (no entries for k = 0). `status[seed]` is "ok"
-    or "does not fit". The first evaluation set is the in-domain one.
+    or "does not fit". The first evaluation set is the in-domain one. `batch_tokens` says how many
+    padded tokens are scored at once on a "cpu" and on a "gpu".
     """
 
     cell: dict[str, object]
@@ -56,7 +57,7 @@ class Job:
     model_manifest: Path
     evaluation: tuple[EvaluationSet, ...]
     shots: dict[int, pd.DataFrame] = field(repr=False)
-    batch_tokens: int
+    batch_tokens: dict[str, int]
     zero_stage: int
     threads: int
     world: World
@@ -68,6 +69,10 @@ class Job:
     def name(self) -> str:
         """Return the cell as it is named in messages."""
         return "/".join(str(self.cell[key]) for key in self.cell)
+
+    def batch_tokens_on(self, device_type: str) -> int:
+        """Return the padded tokens of a scoring batch on a torch device type."""
+        return self.batch_tokens["gpu" if device_type == "cuda" else "cpu"]
 
     @property
     def fingerprint(self) -> str:
@@ -133,7 +138,7 @@ def read_job(smk) -> Job:
             for each in params.evaluation
         ),
         shots=shots,
-        batch_tokens=int(params.batch_tokens),
+        batch_tokens=dict(params.batch_tokens),
         zero_stage=int(smk.resources.get("zero_stage", 0)),
         threads=int(smk.threads),
         world=read_world(),

@@ -209,10 +209,17 @@ def frame_checksum(rows: Iterable[Iterable[object]]) -> str:
 
 
 def log_to(path: str | Path) -> None:
-    """Send logging and warnings to `path`, with times; nothing else writes progress."""
+    """Send logging and warnings to `path`, with times; nothing else writes progress.
+
+    Of several processes of one job, all but the first write to files of their own beside it.
+    """
+    rank = int(os.environ.get("RANK", 0))
+    path = Path(f"{path}.rank{rank}" if rank else path)
+    path.unlink(missing_ok=True)
     logging.basicConfig(
         filename=path,
-        filemode="w",
+        # The process that starts others keeps its log open while the first of them writes there.
+        filemode="a",
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
         force=True,

@@ -148,9 +148,13 @@ def _score_all(run: Run, epoch: int) -> dict[str, Scores]:
     found = {}
     for name, prompts in setup.prompts.items():
         found[name] = score(
-            student.model, prompts, batch_tokens=job.batch_tokens, head=student.head,
-            world=job.world, sharded=job.zero_stage == 3,
-        )  # fmt: skip
+            student.model,
+            prompts,
+            batch_tokens=job.batch_tokens_on(run.device.type),
+            head=student.head,
+            world=job.world,
+            sharded=job.zero_stage == 3,
+        )
         run.splits += found[name].splits
         if not np.isfinite(found[name].logsumexp).all():
             raise UserError(

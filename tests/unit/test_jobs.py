@@ -111,7 +111,7 @@ def test_shots_of_another_training_set_are_refused(tmp_path):
     [
         lambda smk: smk.params.method.update(learning_rate=0.02),
         lambda smk: smk.params.pattern.update(separator="\n"),
-        lambda smk: setattr(smk.params, "batch_tokens", 64),
+        lambda smk: setattr(smk.params, "batch_tokens", {"cpu": 1, "gpu": 1}),
         lambda smk: setattr(smk.params, "code", "other"),
         lambda smk: setattr(smk, "threads", 2),
         lambda smk: smk.resources.update(zero_stage=3),

@@ -10,6 +10,8 @@ from fewshot import codeversion
 ROOT = Path(__file__).parents[2]
 # What is downloaded depends on its pinned revision alone; the partial report always runs.
 UNDECLARED = {"download_data", "download_model", "report_partial"}
+# How many processes do a job changes none of its bytes.
+HARMLESS = {"launch"}
 FAMILIES = ("full", "bitfit", "lora")
 
 
@@ -53,7 +55,7 @@ def closure(modules: set[str]) -> set[str]:
 def test_rule_declares_what_its_script_imports(script):
     assert script in declared(), "a script without a rule"
     if script not in UNDECLARED:
-        assert imported(script) <= closure(declared()[script])
+        assert imported(script) - HARMLESS <= closure(declared()[script])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

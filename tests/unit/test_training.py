@@ -46,7 +46,7 @@ def a_job(stage: int = 0, seeds=(0,), dtype: str = "float32", world=None, **sett
         model_manifest=None,
         evaluation=sets,
         shots={seed: some_rows(K, f"shots{seed}") for seed in seeds},
-        batch_tokens=256,
+        batch_tokens={"cpu": 256, "gpu": 256},
         zero_stage=stage,
         threads=1,
         world=world or World(),

@@ -81,7 +81,6 @@ def run_study(project: Project, shared_data: Path) -> None:
         "models": list(MODELS),
         "tasks": ["rte", "mnli"],
         "seeds": "0-1",
-        "batch_tokens": 16384,
         "grid": [
             {"methods": ["in-context"], "patterns": ["minimal"], "k": [0, 2]},
             {"methods": ["in-context"], "patterns": ["eval-harness"], "k": [32], "tasks": ["rte"]},

@@ -16,20 +16,23 @@ LOG = logging.getLogger(__name__)
 
 EPOCH = 0
 """Nothing is trained."""
+HOLD = 0.7
+"""Share of a GPU's memory that weights may fill; prefix, activations and logits need the rest."""
 
 
 def start(job: Job) -> Callable[[int], SeedResult]:
     """Load the model once and return the function that scores all evaluation sets for a seed.
 
     With k = 0 there are no demonstrations and prompts are bare queries. Several processes share
-    the rows, each with the whole model; at ZeRO stage 3 they share its weights too. Raises
-    UserError for label words that cannot be told apart.
+    the rows, each with the whole model, or its weights too. Raises UserError for label words that
+    cannot be told apart.
     """
     phases = outputs.Phases()
     torch.set_num_threads(job.threads)
     with phases.measure("load"):
         tokenizer = load_tokenizer(job.model_manifest)
-        model = _load(job)
+        sharded = _shards_weights(job)
+        model = _load(job, sharded)
     queries = {}
     with phases.measure("tokenize"):
         for each in job.evaluation:
@@ -42,27 +45,35 @@ def start(job: Job) -> Callable[[int], SeedResult]:
     def run(seed: int) -> SeedResult:
         nonlocal phases
         mine, phases = phases, outputs.Phases()  # loading counts for the first seed
-        return _run_seed(job, seed, model, queries, mine)
+        return _run_seed(job, seed, model, queries, mine, sharded)
 
     return run
 
 
-def _sharded(job: Job) -> bool:
-    return job.zero_stage == 3 and job.world.size > 1
+def _shards_weights(job: Job) -> bool:
+    """Return whether the processes share the weights: at ZeRO stage 3, where a GPU cannot hold
+    them all. Sharing only the rows is faster, and the scores are the same."""
+    if job.zero_stage < 3 or job.world.size == 1:
+        return False
+    device = pick_device()
+    if device.type != "cuda":
+        return True
+    size = job.model["parameters"] * getattr(torch, job.model["dtype"]).itemsize
+    return job.world.share(size > HOLD * torch.cuda.get_device_properties(device).total_memory)
 
 
-def _load(job: Job) -> torch.nn.Module:
+def _load(job: Job, sharded: bool) -> torch.nn.Module:
     def load():
         return load_model(job.model_manifest, job.model, job.cell["model"])
 
-    if not _sharded(job):
+    if not sharded:
         return load().to(pick_device())
     from ..zero import shard_model
 
     return shard_model(load, job.model["dtype"], job.world)
 
 
-def _run_seed(job, seed, model, queries, phases) -> SeedResult:
+def _run_seed(job, seed, model, queries, phases, sharded) -> SeedResult:
     shots = job.shots.get(seed, pd.DataFrame(columns=["label", "text_a", "text_b"]))
     context = job.pattern.context(
         [(int(label), *texts) for label, texts in zip(shots["label"], _texts(shots), strict=True)]
@@ -77,8 +88,8 @@ def _run_seed(job, seed, model, queries, phases) -> SeedResult:
         )  # fmt: skip
         with phases.measure("score"):
             scores = score(
-                model, prompts, batch_tokens=job.batch_tokens, world=job.world,
-                sharded=_sharded(job), rank_by=job.pattern.rank_by,
+                model, prompts, batch_tokens=job.batch_tokens_on(pick_device().type),
+                world=job.world, sharded=sharded, rank_by=job.pattern.rank_by,
             )  # fmt: skip
         of_set = (job.cell, seed, EPOCH, each.name, each.rows, scores)
         predictions.append(outputs.prediction_frame(*of_set))

@@ -1,0 +1,58 @@
+"""One process for each GPU of a job: who starts whom, and what happens when one fails."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from fewshot import launch
+from fewshot.errors import UserError
+from fewshot.world import World
+
+ROOT = Path(__file__).parents[2]
+PART = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from fewshot import records
+from fewshot.world import read_world
+records.log_to("job.log")
+world = read_world()
+world.meet()
+total = world.sum(torch.tensor([world.rank + 1]))
+open(f"part{world.rank}", "w").write(f"{world.size} {int(total)} {world.local_rank}")
+"""
+FAILING = "import os, sys, time; sys.exit(3) if os.environ['RANK'] == '1' else time.sleep(600)"
+
+
+def test_processes_meet_and_keep_their_own_logs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    launch.spread([sys.executable, "-c", PART, str(ROOT / "scripts")], 2)
+    assert [(tmp_path / f"part{i}").read_text() for i in (0, 1)] == ["2 3 0", "2 3 1"]
+    assert sorted(path.name for path in tmp_path.glob("job.log*")) == ["job.log", "job.log.rank1"]
+
+
+def test_a_failing_process_ends_the_others():
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"a process of 3 failed \(status 3\); see its log"):
+        launch.spread([sys.executable, "-c", FAILING], 3)
+    assert time.monotonic() - start < 60
+
+
+def test_the_last_process_to_fail_is_noticed():
+    with pytest.raises(UserError, match="a process of 2 failed"):
+        launch.spread([sys.executable, "-c", "import sys; sys.exit(1)"], 2)
+
+
+def test_as_many_processes_as_there_are_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert launch.wanted({}) == launch.wanted({"gpu": 1}) == 1
+    assert launch.wanted({"gpu": 2}) == 2 and launch.wanted({"gpu": 8}) == 4
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert launch.wanted({"gpu": 8}) == 1
+
+
+def test_a_process_of_several_starts_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(launch, "read_world", lambda: World(1, 4))
+    assert launch.wanted({"gpu": 4}) == 1
