@@ -52,14 +52,15 @@ class SharedPrefix:
 
     `layers` holds keys and values [1, heads, tokens, width] of each layer; filled while `encoding`.
     `positions` [rows or 1, tokens] are those of the batch's tokens in their prompts. `branches`
-    [rows, tokens] tells which label word a token belongs to: 0 for the prompt, which all see;
-    None where no row forks.
+    [2, rows, tokens] are the number of each token's branch and of that which it forked off from,
+    0 for the stem, which all see; None where nothing forks. `used` tells that attention came here.
     """
 
     encoding: bool = True
     layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     positions: torch.Tensor | None = None
     branches: torch.Tensor | None = None
+    used: bool = False
     _forks: torch.Tensor | None = field(default=None, init=False)
 
     def place(self, positions: torch.Tensor, branches: torch.Tensor | None = None) -> None:
@@ -75,8 +76,10 @@ class SharedPrefix:
             seen = torch.ones(count, count, dtype=torch.bool, device=self.positions.device).tril()
             self._forks = seen[None, None]
             if self.branches is not None:
-                sees, seen_by = self.branches[:, None, :, None], self.branches[:, None, None, :]
-                self._forks = self._forks & ((seen_by == 0) | (seen_by == sees))
+                branch, before = self.branches[:, :, None, :, None]
+                other = self.branches[0][:, None, None, :]
+                own = (other == 0) | (other == branch) | (other == before)
+                self._forks = self._forks & own
         if window is None:
             return self._forks
         near = self.positions[:, None, :, None] - self.positions[:, None, None, :] < window
@@ -132,16 +135,17 @@ def prefix_attention(
     if getattr(module, "layer_idx", None) is None:
         raise Unroutable("its attention layers have no numbers")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    held = 0 if shared_prefix.encoding else shared_prefix.layers[module.layer_idx][0].shape[2]
+    shared_prefix.used = True
+    prefix = None if shared_prefix.encoding else shared_prefix.layers.get(module.layer_idx)
+    held = 0 if prefix is None else prefix[0].shape[2]
     if sliding_window is not None and sliding_window >= held + query.shape[2]:
         sliding_window = None
     if shared_prefix.encoding:
         shared_prefix.layers[module.layer_idx] = (key.contiguous(), value.contiguous())
     mask = shared_prefix.own_mask(sliding_window)
     output, own = attend(query, *_repeat(query, key, value), mask is None, scale, mask, softcap)
-    if held:
-        held_key, held_value = shared_prefix.layers[module.layer_idx]
-        mask = None
+    if prefix is not None:
+        (held_key, held_value), mask = prefix, None
         if sliding_window is not None:
             first = max(0, held + 1 - sliding_window)
             held_key, held_value = held_key[:, :, first:], held_value[:, :, first:]

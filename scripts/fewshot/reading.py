@@ -1,6 +1,7 @@
-"""Batches of sequences read by a model, with or without a shared prefix."""
+"""Batches of sequences read by a model, behind a shared prefix, packed, or plainly."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,42 +9,83 @@ from torch import nn
 
 from .attention import SharedPrefix, Unroutable
 from .errors import UserError
-from .layout import Layout, Piece, lay_out
+from .layout import Layout, Piece, lay_out, pieces_of
 from .models import backbone
 from .tokens import Prompts
+
+SHORT_PREFIX = 16
+"""A prefix below this many tokens is read with every row: sharing it would save nothing."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """How prompts are read: whether their prefix is shared, and whether sequences may fork.
+
+    Either takes attention that is `routed`.
+    """
+
+    shared: bool = False
+    forks: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the route as manifests name it."""
+        if not self.routed:
+            return "plain"
+        return "shared prefix" if self.shared else "packed"
+
+    @property
+    def routed(self) -> bool:
+        """Return whether the model's attention has to be exchanged."""
+        return self.shared or self.forks
+
+
+PLAIN = Route()
+
+
+def best_route(prompts: Prompts) -> tuple[Route, list[Piece]]:
+    """Return the route that reads the fewest tokens, and its sequences."""
+    pieces = pieces_of(prompts, forks=True)
+    forked = any(
+        len(piece.rows) > 1 or any(len(word) > 1 for word in prompts.words[piece.rows[0][0]])
+        for piece in pieces
+    )
+    return Route(len(prompts.prefix) >= SHORT_PREFIX, forked), pieces
 
 
 class Reader:
     """Turns sequences into the hidden states that predict tokens of label words.
 
-    If `shared`, the prompts' prefix is encoded first, and the model's attention must be `routed`
-    as long as this is used. Raises Unroutable where it does not go that way.
+    Where the route shares the prefix, that is encoded first. Where it is `routed`, the model's
+    attention must be so as long as this is used; raises Unroutable where it does not go that way.
     """
 
-    def __init__(self, model: nn.Module, prompts: Prompts, shared: bool):
-        self.backbone, self.prompts, self.shared = backbone(model), prompts, shared
+    def __init__(self, model: nn.Module, prompts: Prompts, route: Route):
+        self.backbone, self.prompts, self.route = backbone(model), prompts, route
         self.device = next(model.parameters()).device
-        self.prefix = SharedPrefix()
-        self.start = () if shared else prompts.prefix
-        if shared:
-            try:
-                self._call(np.array([prompts.prefix]), np.arange(len(prompts.prefix))[None])
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-                raise UserError(
-                    f"the context of {len(prompts.prefix)} tokens alone does not fit in memory"
-                ) from None
-            self.prefix.encoding = False
-            if not self.prefix.layers:
-                raise Unroutable("its attention is not exchangeable")
+        self.prefix = SharedPrefix(encoding=route.shared)
+        self.start = () if route.shared else prompts.prefix
+        if route.shared:
+            self._encode()
+
+    def _encode(self) -> None:
+        ids = np.array([self.prompts.prefix])
+        try:
+            self._call(ids, np.arange(ids.shape[1])[None])
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise UserError(
+                f"the context of {ids.shape[1]} tokens alone does not fit in memory"
+            ) from None
+        self.prefix.encoding = False
 
     def hidden(self, batch: Sequence[Piece]) -> tuple[torch.Tensor, Layout]:
         """Return hidden states [reads, width] of a batch, and its layout."""
         layout = lay_out(self.prompts, batch, self.start)
-        if self.shared:
-            positions = layout.positions + len(self.prompts.prefix)
-            states = self._call(layout.ids, positions, layout.branches)
+        if self.route.routed:
+            ahead = len(self.prompts.prefix) - len(self.start)
+            states = self._call(layout.ids, layout.positions + ahead, layout.branches)
         else:
             ids = self._on_device(layout.ids)
             states = self.backbone(input_ids=ids, use_cache=False).last_hidden_state
@@ -53,12 +95,15 @@ class Reader:
     def _call(self, ids, positions, branches=None) -> torch.Tensor:
         places = self._on_device(positions)
         self.prefix.place(places, None if branches is None else self._on_device(branches))
-        return self.backbone(
+        states = self.backbone(
             input_ids=self._on_device(ids),
             position_ids=places,
             use_cache=False,
             shared_prefix=self.prefix,
         ).last_hidden_state
+        if not self.prefix.used:
+            raise Unroutable("its attention is not exchangeable")
+        return states
 
     def _on_device(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self.device)

@@ -8,33 +8,27 @@ depend on memory, processes or order. Only positions that predict a label word m
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from .attention import Unroutable, routed
+from .attention import routed
 from .errors import UserError
-from .layout import Piece, canonical_batches, length_of, pieces_of
+from .layout import Piece, canonical_batches, halves, length_of, pieces_of
 from .models import readout, unwrap
 from .patterns import ranking
-from .reading import Reader, out_of_memory
+from .probing import check_readout, why_plain
+from .reading import PLAIN, Reader, best_route, out_of_memory
 from .tokens import Prompts
 from .world import World
 
 log = logging.getLogger(__name__)
 
-SHORT_PREFIX = 16
-"""A prefix below this many tokens is read with every row: sharing it would save nothing."""
 PROGRESS = 10.0
 """Seconds between two lines of progress."""
-PROBE = 32
-"""Tokens of the prefix on which the shared and the plain path are compared."""
-TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
-"""Largest difference of the two paths' logits on the probe, relative to the largest logit."""
-HALF_TOLERANCE = 0.1
 TIE = 1e-5
 """Difference of log-probabilities below which another way to cut rows may turn a prediction."""
 
@@ -47,8 +41,9 @@ class Scores:
     words of several tokens the sum over them; logsumexp: float32 [rows], the normaliser behind the
     prompt; argmax_is_label: bool [rows], whether the most probable token there starts a label
     word; tokens: int16 [rows, labels], the tokens of each word. Words are ranked by `rank_by`, the
-    "sum" or the "mean" over tokens. `route` is "shared prefix" or "plain", with a reason where the
-    prefix could have been shared. `splits` counts batches that were halved as memory ran out.
+    "sum" or the "mean" over tokens. `route` is "shared prefix", "packed" (rows that begin alike),
+    or "plain", with a reason where it could have been either. `tokens_read` counts tokens without
+    padding, `splits` batches that were halved as memory ran out.
     """
 
     logprobs: np.ndarray
@@ -56,6 +51,7 @@ class Scores:
     argmax_is_label: np.ndarray
     tokens: np.ndarray
     route: str
+    tokens_read: int
     splits: int = 0
     rank_by: str = "sum"
 
@@ -97,21 +93,19 @@ def score(
     with _evaluation(model):
         if head is None:
             head = readout(model)
-            _check_readout(model, head, prompts)
-        reason = _why_plain(model, prompts)
-        if reason is None:
-            try:
-                with routed(model):
-                    reader = Reader(model, prompts, shared=True)
-                    scores = _Run(reader, head, batch_tokens, world, sharded).scores()
-                return replace(scores, rank_by=rank_by)
-            except Unroutable as error:
-                reason = str(error)
+            check_readout(model, head, prompts)
+        (route, pieces), reason = best_route(prompts), None
+        if route.routed:
+            reason = why_plain(model, prompts, route)
         if reason:
-            log.warning("the context is read again for every row, since %s", reason)
-        reader = Reader(model, prompts, shared=False)
-        scores = _Run(reader, head, batch_tokens, world, sharded).scores()
-        return replace(scores, rank_by=rank_by, route=f"plain: {reason}" if reason else "plain")
+            route, pieces = PLAIN, pieces_of(prompts, forks=False)
+        with routed(model) if route.routed else nullcontext():
+            reader = Reader(model, prompts, route)
+            scores = _Run(reader, pieces, head, batch_tokens, world, sharded).scores()
+    if reason:
+        log.warning("every row is read whole and by itself, since %s", reason)
+        scores = replace(scores, route=f"plain: {reason}")
+    return replace(scores, rank_by=rank_by)
 
 
 @contextmanager
@@ -139,59 +133,23 @@ def _check_window(model: nn.Module, prompts: Prompts) -> None:
         )
 
 
-def _why_plain(model: nn.Module, prompts: Prompts) -> str | None:
-    """Return None if the prefix is to be shared, "" if it is short, else why it cannot be."""
-    if len(prompts.prefix) < SHORT_PREFIX:
-        return ""
-    inner = unwrap(model)
-    if not getattr(inner, "_supports_attention_backend", False):
-        return f"{type(inner).__name__} has no exchangeable attention"
-    probe = _probe(prompts)
-    (piece,) = pieces_of(probe, packed=True)
-    with routed(model):
-        try:
-            shared = Reader(model, probe, shared=True).hidden([piece])[0]
-        except Unroutable as error:
-            return str(error)
-    plain = Reader(model, probe, shared=False).hidden([piece])[0]
-    return None if _agree(shared, plain) else "its attention is not plainly causal (probe differs)"
-
-
-def _probe(prompts: Prompts) -> Prompts:
-    """Return one short row of one short word."""
-    row = min(range(len(prompts.ids)), key=lambda i: len(prompts.suffixes[i]))
-    word = prompts.words[row][0][:1]
-    return Prompts((0,), prompts.prefix[:PROBE], [prompts.suffixes[row]], [(word,)])
-
-
-def _check_readout(model: nn.Module, head: nn.Module, prompts: Prompts) -> None:
-    """Compare the parts of the model with the whole on one short row."""
-    probe = _probe(prompts)
-    reader = Reader(model, probe, shared=False)
-    (piece,) = pieces_of(probe, packed=True)
-    ids = torch.tensor([probe.prefix + probe.suffixes[0]], device=reader.device)
-    whole = unwrap(model)(input_ids=ids, use_cache=False).logits[:, -1]
-    if not _agree(head(reader.hidden([piece])[0]), whole):
-        name = type(unwrap(model)).__name__
-        raise UserError(f"{name}: its logits are not its last hidden states times its head")
-
-
-def _agree(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Return whether two results of one computation differ by rounding only (NaN passes)."""
-    scale = expected.abs().max().float()
-    difference = (found.float() - expected.float()).abs().max()
-    return not difference > TOLERANCE.get(expected.dtype, HALF_TOLERANCE) * scale
-
-
 class _Run:
     """One pass over all rows: batches in their order, halved where memory runs out."""
 
-    def __init__(self, reader: Reader, head: nn.Module, batch_tokens: int, world: World, sharded):
+    def __init__(
+        self,
+        reader: Reader,
+        pieces: list[Piece],
+        head: nn.Module,
+        batch_tokens: int,
+        world: World,
+        sharded: bool,
+    ):
         self.reader, self.head, self.world, self.sharded = reader, head, world, sharded
         prompts = reader.prompts
-        pieces = pieces_of(prompts, packed=reader.shared)
-        lengths = [length_of(prompts, piece, len(reader.start)) for piece in pieces]
+        lengths = [len(reader.start) + length_of(prompts, piece) for piece in pieces]
         batches = canonical_batches(lengths, batch_tokens)
+        self.tokens_read = sum(lengths) + len(prompts.prefix) - len(reader.start)
         portions = world.portions([len(batch) * lengths[batch[-1]] for batch in batches])
         self.batches = [[pieces[i] for i in batches[j]] for j in portions[world.rank]]
         # Where no process can read alone, one with less to do reads a row again.
@@ -207,15 +165,15 @@ class _Run:
     def scores(self) -> Scores:
         """Read all batches and return every process's scores to each."""
         started = reported = time.monotonic()
-        done, total = 0, sum(map(len, self.batches))
+        done, count = 0, sum(map(_rows, self.batches))
         for batch in self.batches:
             self._read(batch)
-            done += len(batch)
+            done += _rows(batch)
             now = time.monotonic()
             # A set that took no time is not worth a line: training scores after every epoch.
-            if now - reported >= PROGRESS or (done == total and now - started >= 1.0):
+            if now - reported >= PROGRESS or (done == count and now - started >= 1.0):
                 reported = now
-                log.info("%d of %d rows, %.1f rows/s", done, total, done / max(now - started, 1e-9))
+                log.info("%d of %d rows, %.1f rows/s", done, count, done / max(now - started, 1e-9))
         for batch in self.idle:
             self._forward(batch)
         self._enter()
@@ -223,11 +181,11 @@ class _Run:
             self.world.sum(torch.from_numpy(part)).numpy()
             for part in (self.logprobs, self.normaliser, self.argmax, np.array([self.splits]))
         )
-        route = "shared prefix" if self.reader.shared else "plain"
         words = [[len(word) for word in each] for each in self.reader.prompts.words]
         return Scores(
             logprobs.astype(np.float32), normaliser, argmax.astype(bool),
-            np.array(words, dtype=np.int16), route, int(splits[0]),
+            np.array(words, dtype=np.int16), self.reader.route.name, self.tokens_read,
+            int(splits[0]),
         )  # fmt: skip
 
     def _read(self, batch: list[Piece]) -> None:
@@ -243,31 +201,32 @@ class _Run:
         if made is not None:
             return
         # Outside the handler, whose traceback holds on to the tensors that did not fit.
-        self._check_split(batch)
+        parts = self._halves(batch)
         if self.reader.device.type == "cuda":
             torch.cuda.empty_cache()
         self.splits += 1
-        half = len(batch) // 2
-        self._read(batch[:half])
-        self._read(batch[half:])
+        for part in parts:
+            self._read(part)
 
-    def _check_split(self, batch: list[Piece]) -> None:
-        prompts, (row, _) = self.reader.prompts, batch[-1]
-        longest = length_of(prompts, batch[-1], len(self.reader.start))
+    def _halves(self, batch: list[Piece]) -> tuple[list[Piece], list[Piece]]:
+        prompts, longest = self.reader.prompts, batch[-1]
+        tokens = len(self.reader.start) + length_of(prompts, longest)
         if self.sharded and self.world.size > 1:
             raise UserError(
-                f"memory ran out on a batch of {len(batch)} rows of up to {longest} tokens, which "
+                f"memory ran out on a batch of {_rows(batch)} rows of up to {tokens} tokens, which "
                 "cannot be halved where processes share the weights: lower batch_tokens"
             )
-        if len(batch) == 1:
+        parts = halves(batch)
+        if parts is None:
             raise UserError(
-                f"row {prompts.ids[row]}: reading its {longest} tokens alone takes more memory "
-                "than there is; use a larger machine or a smaller model"
+                f"row {prompts.ids[longest.rows[0][0]]}: reading its {tokens} tokens alone takes "
+                "more memory than there is; use a larger machine or a smaller model"
             )
         log.warning(
             "memory ran out on %d rows of up to %d tokens: halved (results may differ by rounding)",
-            len(batch), longest,
+            _rows(batch), tokens,
         )  # fmt: skip
+        return parts
 
     def _forward(self, batch: list[Piece]) -> tuple:
         """Return a batch's log-probabilities, normalisers and top tokens with its layout."""
@@ -293,3 +252,8 @@ class _Run:
             any(token == each[0] for each in words[i])
             for token, i in zip(top.cpu().numpy()[read].tolist(), row.tolist(), strict=True)
         ]
+
+
+def _rows(batch: list[Piece]) -> int:
+    """Return how many rows' first words are read off in a batch."""
+    return sum(0 in words for piece in batch for _, words in piece.rows)

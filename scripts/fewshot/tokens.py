@@ -283,11 +283,11 @@ def _split(alone: tuple[int, ...], longer: Sequence[tuple[int, ...]]) -> tuple[i
 
     Return how many last tokens of the text do not start them all, and what follows those that do.
     """
-    stem = min(_common(alone, each) for each in longer)
+    stem = min(common_length(alone, each) for each in longer)
     return len(alone) - stem, tuple(each[stem:] for each in longer)
 
 
-def _common(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+def common_length(first: tuple[int, ...], second: tuple[int, ...]) -> int:
     """Return how many tokens two sequences start with alike."""
     shortest = min(len(first), len(second))
     return next((i for i in range(shortest) if first[i] != second[i]), shortest)
@@ -297,7 +297,7 @@ def _share(ids, start: tuple[int, ...], rest: list[tuple[int, ...]], words: list
     """Return the prompts `start + rest[i]` with the longest common prefix moved out."""
     if start and not min(map(len, rest)):
         start, rest = start[:-1], [(start[-1], *row) for row in rest]
-    common = min(_common(min(rest), max(rest)), min(map(len, rest)) - 1)
+    common = min(common_length(min(rest), max(rest)), min(map(len, rest)) - 1)
     if common < 0:
         row = ids[min(range(len(rest)), key=lambda i: len(rest[i]))]
         raise UserError(f"row {row}: no token of its prompt is left in front of its label words")

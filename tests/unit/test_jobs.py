@@ -37,6 +37,7 @@ def a_result(job: jobs.Job, seed: int) -> jobs.SeedResult:
             argmax_is_label=np.ones(rows, dtype=bool),
             tokens=np.ones((rows, 2), dtype=np.int16),
             route="plain",
+            tokens_read=rows,
         )
         common = (job.cell, seed, 1, each.name, each.rows, scores)
         predictions.append(outputs.prediction_frame(*common))

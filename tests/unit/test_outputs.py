@@ -32,6 +32,7 @@ SCORES = Scores(
     np.array([True, True, False, True]),
     np.full((4, 3), 2, dtype=np.int16),
     "plain",
+    40,
 )
 MERGE = (0, 1, 1)
 
@@ -95,7 +96,7 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
 def make_seed(seed: int, epochs=(0,), rows=ROWS) -> Seed:
     n = len(rows)
     arrays = (SCORES.logprobs, SCORES.logsumexp, SCORES.argmax_is_label, SCORES.tokens)
-    scores = Scores(*(each[:n] for each in arrays), "plain")
+    scores = Scores(*(each[:n] for each in arrays), "plain", 40)
     frames = {
         "predictions": pd.concat(
             [outputs.prediction_frame(CELL, seed, e, "hans", rows, scores) for e in epochs]

@@ -1,5 +1,6 @@
 """The scorer against the plain forward pass of transformers on whole prompts."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -40,10 +41,23 @@ def test_scores_equal_the_plain_forward(name, data):
     prompts = draw(np.random.default_rng(data.draw(st.integers(0, 99))), prefix, lengths, words)
     scores = score(MODELS[name], prompts, batch_tokens=data.draw(st.integers(1, 400)))
     assert_equal(scores, reference(MODELS[name], prompts))
-    if prefix < 16:
-        assert scores.route == "plain"
-    elif name not in PLAIN_ONLY:
+    if prefix >= 16 and name not in PLAIN_ONLY:
         assert scores.route == "shared prefix"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("prefix", [0, 5, 40])
+def test_rows_that_begin_alike_are_read_together(name, prefix):
+    prompts = draw(np.random.default_rng(20), prefix, [30, 9, 31, 30, 40], [(5, 6), (7,)])
+    rows = prompts.suffixes
+    suffixes = [rows[0], rows[1], rows[0][:20] + rows[2][:9], rows[0][:22] + rows[3], rows[0]]
+    prompts = dataclasses.replace(prompts, suffixes=suffixes)
+    scores = score(MODELS[name], prompts, batch_tokens=128)
+    assert_equal(scores, reference(MODELS[name], prompts))
+    whole = sum(map(len, suffixes)) + len(suffixes)
+    if name not in PLAIN_ONLY:
+        assert scores.route == ("shared prefix" if prefix == 40 else "packed")
+        assert scores.tokens_read < 0.75 * whole + (prefix if prefix == 40 else prefix * 5)
 
 
 def test_the_attention_of_the_probes_depends_on_the_prefix():
@@ -60,7 +74,7 @@ def test_attention_that_cannot_be_routed_falls_back(name, caplog):
     prompts = draw(np.random.default_rng(2), 40, [5, 9])
     scores = score(MODELS[name], prompts, batch_tokens=64)
     assert scores.route.startswith("plain: ")
-    assert "read again for every row" in caplog.text
+    assert "every row is read whole and by itself, since" in caplog.text
     assert_equal(scores, reference(MODELS[name], prompts))
 
 
@@ -75,6 +89,27 @@ def test_a_model_that_is_not_plainly_causal_is_found_out(monkeypatch):
 
 
 _attend = attention.attend
+
+
+def test_a_window_that_does_not_reach_the_attention_is_found_out(monkeypatch):
+    """Stands for an architecture whose window is in its mask only; it is wider than the probe."""
+    config = copy.deepcopy(CONFIGS["mistral"])
+    config.sliding_window = 60
+    model = build(config)
+    original = attention.prefix_attention
+    monkeypatch.setattr(
+        attention,
+        "prefix_attention",
+        lambda *given, sliding_window=None, **named: original(*given, **named),
+    )
+    prompts = draw(np.random.default_rng(2), 90, [5, 9])
+    scores = score(model, prompts, batch_tokens=64)
+    assert "not plainly causal" in scores.route
+    assert_equal(scores, reference(model, prompts))
+    monkeypatch.undo()
+    scores = score(model, prompts, batch_tokens=64)
+    assert scores.route == "shared prefix"
+    assert_equal(scores, reference(model, prompts))
 
 
 def test_rows_of_any_order_and_batch_get_the_same_scores():

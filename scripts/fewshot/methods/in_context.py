@@ -97,6 +97,7 @@ def _run_seed(job, seed, model, queries, phases, sharded) -> SeedResult:
         facts[each.name] = {
             "route": scores.route,
             "shared_tokens": len(prompts.prefix),
+            "tokens_read": scores.tokens_read,
             "longest_tokens": max(prompts.lengths),
             "splits": scores.splits,
             "ties": scores.ties,
