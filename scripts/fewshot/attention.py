@@ -46,6 +46,10 @@ class Unroutable(Exception):
     """The architecture's attention is more than what `prefix_attention` computes."""
 
 
+class _Enough(Exception):
+    """Queries, keys and values of the last layer are known; its first call ends here."""
+
+
 @dataclass
 class SharedPrefix:
     """What all rows share, and how the tokens of the batch at hand see each other.
@@ -53,23 +57,35 @@ class SharedPrefix:
     `layers` holds keys and values [1, heads, tokens, width] of each layer; filled while `encoding`.
     `positions` [rows or 1, tokens] are those of the batch's tokens in their prompts. `branches`
     [2, rows, tokens] are the number of each token's branch and of that which it forked off from,
-    0 for the stem, which all see; None where nothing forks. `used` tells that attention came here.
+    0 for the stem, which all see; None where nothing forks. `asked` [rows, some] are the tokens
+    whose last hidden states matter; None: all. `used` tells that attention came here.
     """
 
     encoding: bool = True
     layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     positions: torch.Tensor | None = None
     branches: torch.Tensor | None = None
+    asked: torch.Tensor | None = None
+    last_layer: int = -1
     used: bool = False
     _forks: torch.Tensor | None = field(default=None, init=False)
+    _last: tuple[torch.Tensor, ...] | None = field(default=None, init=False)
 
-    def place(self, positions: torch.Tensor, branches: torch.Tensor | None = None) -> None:
-        """Say where the tokens of the next batch stand."""
-        self.positions, self.branches, self._forks = positions, branches, None
+    def place(
+        self,
+        positions: torch.Tensor,
+        branches: torch.Tensor | None = None,
+        asked: torch.Tensor | None = None,
+    ) -> None:
+        """Say where the tokens of the next batch stand and which of them are asked for."""
+        self.positions, self.branches, self.asked, self._forks = positions, branches, asked, None
 
     def own_mask(self, window: int | None) -> torch.Tensor | None:
-        """Return which own tokens see which, [rows or 1, 1, tokens, tokens]; None: all earlier."""
-        if self.branches is None and window is None:
+        """Return which own tokens see which, [rows or 1, 1, tokens, tokens]; None: all earlier.
+
+        In the last layer, only those that are asked for see: [rows, 1, some, tokens].
+        """
+        if self.branches is None and window is None and self._last is None:
             return None
         if self._forks is None:
             count = self.positions.shape[1]
@@ -80,10 +96,75 @@ class SharedPrefix:
                 other = self.branches[0][:, None, None, :]
                 own = (other == 0) | (other == branch) | (other == before)
                 self._forks = self._forks & own
-        if window is None:
-            return self._forks
-        near = self.positions[:, None, :, None] - self.positions[:, None, None, :] < window
-        return self._forks & near
+        mask = self._forks
+        if window is not None:
+            near = self.positions[:, None, :, None] - self.positions[:, None, None, :] < window
+            mask = mask & near
+        if self._last is None:
+            return mask
+        rows, some = self.asked.shape
+        index = self.asked[:, None, :, None].expand(rows, 1, some, mask.shape[-1])
+        return mask.expand(rows, -1, -1, -1).gather(2, index)
+
+    @contextmanager
+    def trimmed(self, layer: nn.Module) -> Iterator[None]:
+        """Let the last `layer` compute what is asked for only.
+
+        Its keys and values are those of all tokens, so it is called twice: with all tokens up to
+        its attention, then with those asked for, whose queries are kept from the first call.
+        """
+        forward = layer.forward
+
+        def trimmed(hidden: torch.Tensor, *given: object, **named: object) -> object:
+            if self.asked is None:
+                return forward(hidden, *given, **named)
+            tokens, some = hidden.shape[1], self.asked.shape[1]
+            try:
+                forward(hidden, *given, **named)
+            except _Enough:
+                index = self.asked[:, :, None].expand(-1, -1, hidden.shape[2])
+                given = _cut(given, tokens, some)
+                named = {name: _cut(value, tokens, some) for name, value in named.items()}
+                return forward(hidden.gather(1, index), *given, **named)
+            finally:
+                self._last = None
+            raise Unroutable("its last layer does not call its attention")
+
+        layer.forward = trimmed
+        try:
+            yield
+        finally:
+            del layer.forward
+
+    def keep_asked(self, query, key, value, layer: int) -> tuple[torch.Tensor, ...]:
+        """Return queries, keys and values of a layer; in the last, the queries asked for."""
+        if self.asked is None or layer != self.last_layer:
+            return query, key, value
+        if self._last is None:
+            self._last = (query, key, value)
+            raise _Enough
+        query, key, value = self._last
+        index = self.asked[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3])
+        return query.gather(2, index), key, value
+
+    def query_positions(self) -> torch.Tensor:
+        """Return the positions [rows or 1, tokens] of the queries at hand."""
+        if self._last is None:
+            return self.positions
+        rows = self.asked.shape[0]
+        return self.positions.expand(rows, -1).gather(1, self.asked)
+
+
+def _cut(value: object, tokens: int, some: int) -> object:
+    """Cut what a layer is given for `tokens` tokens (such as rotary angles) to fit `some`.
+
+    Only its shape matters: queries and keys have their positions already.
+    """
+    if isinstance(value, tuple | list):
+        return type(value)(_cut(each, tokens, some) for each in value)
+    if isinstance(value, torch.Tensor) and value.ndim > 1 and value.shape[1] == tokens:
+        return value[:, :some]
+    return value
 
 
 @contextmanager
@@ -136,9 +217,10 @@ def prefix_attention(
         raise Unroutable("its attention layers have no numbers")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     shared_prefix.used = True
+    query, key, value = shared_prefix.keep_asked(query, key, value, module.layer_idx)
     prefix = None if shared_prefix.encoding else shared_prefix.layers.get(module.layer_idx)
     held = 0 if prefix is None else prefix[0].shape[2]
-    if sliding_window is not None and sliding_window >= held + query.shape[2]:
+    if sliding_window is not None and sliding_window >= held + key.shape[2]:
         sliding_window = None
     if shared_prefix.encoding:
         shared_prefix.layers[module.layer_idx] = (key.contiguous(), value.contiguous())
@@ -149,7 +231,7 @@ def prefix_attention(
         if sliding_window is not None:
             first = max(0, held + 1 - sliding_window)
             held_key, held_value = held_key[:, :, first:], held_value[:, :, first:]
-            mask = _near(shared_prefix.positions, query, held_key, first, sliding_window)
+            mask = _near(shared_prefix.query_positions(), query, held_key, first, sliding_window)
         folded = _fold(query, held_key.shape[1])
         far_output, far = attend(folded, held_key, held_value, False, scale, mask, softcap)
         far_output = _unfold(far_output, query.shape)

@@ -1,5 +1,8 @@
 """Compare the ways to score on a short row, before all rows are scored in the fastest."""
 
+import logging
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -10,6 +13,8 @@ from .models import unwrap
 from .reading import PLAIN, Reader, Route
 from .tokens import Prompts
 
+log = logging.getLogger(__name__)
+
 PROBE = 32
 """Tokens of the prefix on which two ways are compared, past any window."""
 SPANS = ("sliding_window", "attention_chunk_size")
@@ -19,22 +24,41 @@ TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
 HALF_TOLERANCE = 0.1
 
 
-def why_plain(model: nn.Module, prompts: Prompts, route: Route) -> str | None:
-    """Return why the model cannot be read on `route`, or None if it can."""
+def usable_route(model: nn.Module, prompts: Prompts, route: Route) -> tuple[Route, str | None]:
+    """Return the route on which the model can be read, and why not on the better one.
+
+    That is `route`, or this without trimming, which is worth no mention, or the plain one.
+    """
     inner = unwrap(model)
     if not getattr(inner, "_supports_attention_backend", False):
-        return f"{type(inner).__name__} has no exchangeable attention"
+        return PLAIN, f"{type(inner).__name__} has no exchangeable attention"
     probe = _probe(prompts, _reach(inner, max(prompts.lengths)))
+    reason = None
+    for candidate in dict.fromkeys((route, replace(route, trims=False))):
+        if not candidate.routed:
+            return PLAIN, None
+        reason = _why_not(model, probe, candidate)
+        if reason is None:
+            return candidate, None
+        log.info("not read as %s: %s", candidate, reason)
+    return PLAIN, reason
+
+
+def _why_not(model: nn.Module, probe: Prompts, route: Route) -> str | None:
     own = len(probe.suffixes[0])
     plain = Reader(model, probe, PLAIN).hidden([Piece(((0, (0,)),), own)])[0]
     # The row twice, forking off from itself half way.
     twice = Prompts((0, 1), probe.prefix, 2 * probe.suffixes, 2 * probe.words)
     fork = Piece(((0, (0,)), (1, (0,))), own // 2 if route.forks else own)
-    with routed(model):
-        try:
+    try:
+        with routed(model):
             found = Reader(model, twice, route).hidden([fork])[0]
-        except Unroutable as error:
-            return str(error)
+    except Unroutable as error:
+        return str(error)
+    except (RuntimeError, TypeError, ValueError) as error:
+        if not route.trims:
+            raise
+        return f"its last layer cannot be trimmed ({error})"
     return None if _agree(found, plain) else "its attention is not plainly causal (probe differs)"
 
 

@@ -19,25 +19,25 @@ SHORT_PREFIX = 16
 
 @dataclass(frozen=True)
 class Route:
-    """How prompts are read: whether their prefix is shared, and whether sequences may fork.
+    """How prompts are read: whether their prefix is shared, whether sequences may fork, and whether
+    the last layer is trimmed to the tokens that predict one of a label word.
 
-    Either takes attention that is `routed`.
+    Each takes attention that is `routed`.
     """
 
     shared: bool = False
     forks: bool = False
+    trims: bool = False
 
     @property
     def name(self) -> str:
         """Return the route as manifests name it."""
-        if not self.routed:
-            return "plain"
-        return "shared prefix" if self.shared else "packed"
+        return "shared prefix" if self.shared else "packed" if self.forks else "plain"
 
     @property
     def routed(self) -> bool:
         """Return whether the model's attention has to be exchanged."""
-        return self.shared or self.forks
+        return self.shared or self.forks or self.trims
 
 
 PLAIN = Route()
@@ -50,7 +50,7 @@ def best_route(prompts: Prompts) -> tuple[Route, list[Piece]]:
         len(piece.rows) > 1 or any(len(word) > 1 for word in prompts.words[piece.rows[0][0]])
         for piece in pieces
     )
-    return Route(len(prompts.prefix) >= SHORT_PREFIX, forked), pieces
+    return Route(len(prompts.prefix) >= SHORT_PREFIX, forked, trims=True), pieces
 
 
 class Reader:
@@ -65,6 +65,8 @@ class Reader:
         self.device = next(model.parameters()).device
         self.prefix = SharedPrefix(encoding=route.shared)
         self.start = () if route.shared else prompts.prefix
+        if route.trims:
+            self.prefix.last_layer, self.layer = _last_layer(model)
         if route.shared:
             self._encode()
 
@@ -83,18 +85,26 @@ class Reader:
     def hidden(self, batch: Sequence[Piece]) -> tuple[torch.Tensor, Layout]:
         """Return hidden states [reads, width] of a batch, and its layout."""
         layout = lay_out(self.prompts, batch, self.start)
-        if self.route.routed:
-            ahead = len(self.prompts.prefix) - len(self.start)
-            states = self._call(layout.ids, layout.positions + ahead, layout.branches)
+        reads = layout.reads
+        if self.route.trims:
+            asked, reads = _by_sequence(reads, len(batch))
+            with self.prefix.trimmed(self.layer):
+                states = self._routed(layout, asked)
+        elif self.route.routed:
+            states = self._routed(layout, None)
         else:
             ids = self._on_device(layout.ids)
             states = self.backbone(input_ids=ids, use_cache=False).last_hidden_state
-        reads = self._on_device(layout.reads)
+        reads = self._on_device(reads)
         return states[reads[:, 0], reads[:, 1]], layout
 
-    def _call(self, ids, positions, branches=None) -> torch.Tensor:
+    def _routed(self, layout: Layout, asked: np.ndarray | None) -> torch.Tensor:
+        ahead = len(self.prompts.prefix) - len(self.start)
+        return self._call(layout.ids, layout.positions + ahead, layout.branches, asked)
+
+    def _call(self, ids, positions, branches=None, asked=None) -> torch.Tensor:
         places = self._on_device(positions)
-        self.prefix.place(places, None if branches is None else self._on_device(branches))
+        self.prefix.place(places, self._on_device(branches), self._on_device(asked))
         states = self.backbone(
             input_ids=self._on_device(ids),
             position_ids=places,
@@ -105,8 +115,31 @@ class Reader:
             raise Unroutable("its attention is not exchangeable")
         return states
 
-    def _on_device(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).to(self.device)
+    def _on_device(self, array: np.ndarray | None) -> torch.Tensor | None:
+        return None if array is None else torch.from_numpy(array).to(self.device)
+
+
+def _last_layer(model: nn.Module) -> tuple[int, nn.Module]:
+    """Return number and module of the last layer; raises Unroutable where that is not clear."""
+    count = model.config.get_text_config().num_hidden_layers
+    stacks = [m for m in backbone(model).modules() if isinstance(m, nn.ModuleList)]
+    found = [stack[-1] for stack in stacks if len(stack) == count]
+    if len(found) != 1:
+        raise Unroutable(f"{len(found)} of its parts could be its layers")
+    return count - 1, found[0]
+
+
+def _by_sequence(reads: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn reads [reads, 2] of (sequence, token) into the tokens of each sequence [count, some]
+    and (sequence, place among these); what is missing of `some` is its first token."""
+    places = np.zeros(len(reads), dtype=np.int64)
+    seen = np.zeros(count, dtype=np.int64)
+    for i, (sequence, _) in enumerate(reads):
+        places[i] = seen[sequence]
+        seen[sequence] += 1
+    asked = np.zeros((count, seen.max()), dtype=np.int64)
+    asked[reads[:, 0], places] = reads[:, 1]
+    return asked, np.stack([reads[:, 0], places], axis=1)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -20,8 +20,8 @@ from .errors import UserError
 from .layout import Piece, canonical_batches, halves, length_of, pieces_of
 from .models import readout, unwrap
 from .patterns import ranking
-from .probing import check_readout, why_plain
-from .reading import PLAIN, Reader, best_route, out_of_memory
+from .probing import check_readout, usable_route
+from .reading import Reader, best_route, out_of_memory
 from .tokens import Prompts
 from .world import World
 
@@ -94,11 +94,10 @@ def score(
         if head is None:
             head = readout(model)
             check_readout(model, head, prompts)
-        (route, pieces), reason = best_route(prompts), None
-        if route.routed:
-            reason = why_plain(model, prompts, route)
-        if reason:
-            route, pieces = PLAIN, pieces_of(prompts, forks=False)
+        best, pieces = best_route(prompts)
+        route, reason = usable_route(model, prompts, best)
+        if best.forks and not route.forks:
+            pieces = pieces_of(prompts, forks=False)
         with routed(model) if route.routed else nullcontext():
             reader = Reader(model, prompts, route)
             scores = _Run(reader, pieces, head, batch_tokens, world, sharded).scores()

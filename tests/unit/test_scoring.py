@@ -69,6 +69,31 @@ def test_the_attention_of_the_probes_depends_on_the_prefix():
     assert abs(one - two).max() > 1e-2
 
 
+@pytest.mark.parametrize("prefix", [0, 40])
+def test_the_last_layer_computes_what_is_asked_for(prefix):
+    model, seen = build("llama"), []
+    model.model.layers[2].mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    prompts = draw(np.random.default_rng(21), prefix, [30, 9], [(5, 6), (7,)])
+    scores = score(model, prompts, batch_tokens=200)
+    assert_equal(scores, reference(model, prompts))
+    # One position for each of a row's words but the first token, which words share.
+    assert [2, 2, 32] in [list(each.shape) for each in seen]
+
+
+def test_a_last_layer_that_cannot_be_trimmed_is_computed_whole(monkeypatch, caplog):
+    """Stands for an architecture that does more between its layers."""
+    monkeypatch.setattr(attention, "_cut", lambda value, *_: value)
+    prompts = draw(np.random.default_rng(22), 40, [5, 9])
+    with caplog.at_level("INFO"):
+        scores = score(MODELS["llama"], prompts, batch_tokens=64)
+    assert scores.route == "shared prefix" and "cannot be trimmed" in caplog.text
+    assert_equal(scores, reference(MODELS["llama"], prompts))
+    prompts = draw(np.random.default_rng(22), 0, [5, 9])
+    scores = score(MODELS["llama"], prompts, batch_tokens=64)
+    assert scores.route == "plain"
+    assert_equal(scores, reference(MODELS["llama"], prompts))
+
+
 @pytest.mark.parametrize("name", PLAIN_ONLY)
 def test_attention_that_cannot_be_routed_falls_back(name, caplog):
     prompts = draw(np.random.default_rng(2), 40, [5, 9])
