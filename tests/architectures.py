@@ -13,6 +13,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     OPTConfig,
+    PreTrainedConfig,
     Qwen3Config,
 )
 
@@ -53,9 +54,11 @@ CONFIGS = {
 PLAIN_ONLY = ("gpt-oss",)
 
 
-def build(name: str) -> nn.Module:
+def build(config: str | PreTrainedConfig) -> nn.Module:
+    """Return a random model in evaluation mode, of a named or given configuration."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
+    config = CONFIGS[config] if isinstance(config, str) else config
+    model = AutoModelForCausalLM.from_config(config).eval()
     for parameter in (
         model.parameters()
     ):  # larger weights than usual, so that attention matters; yet logits of a usual size

@@ -1,0 +1,1 @@
+"""The scorer's benchmark: `make bench-scorer`; not collected by pytest."""

@@ -1,0 +1,156 @@
+"""Measure the scorer beside other ways to score the same prompts: `make bench-scorer`.
+
+Four systems score real rows behind real draws, with models of published shapes and random weights
+(speed and memory do not depend on their values):
+
+    fairshot            this project's scorer, at the study's `batch_tokens`
+    transformers-full   whole prompts, sorted, masks and needless logits avoided (`systems.py`)
+    transformers-cache  the context read once, its keys and values copied to each row of a batch
+    lm-eval             lm-evaluation-harness, its class for transformers models, own batching
+
+Each measurement runs in a process of its own (`worker.py`) on the same threads: two rows to warm
+up, then passes over the rows; rows/s is of the median pass. Building the model and tokenizing are
+not timed, but for lm-eval, which tokenizes inside its call. The peak of memory is what comes on top
+once model and prompts are held. Slow systems read a sample of the rows, stratified by length;
+`rows` says how many. Differences are of label log-probabilities, from transformers-full in float32,
+on the rows that both scored.
+
+Further sections: `throughput` (fairshot, one pass over 2,000 training rows per k, first model) and
+`memory` (fairshot's peak by batch and length of prefix, first model).
+"""
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from fewshot.errors import UserError
+from fewshot.records import write_table
+
+from . import cases, report
+from .plan import Bench, Settings
+from .shapes import SHAPES
+
+MODELS = ["opt-125m", "pythia-160m"]
+DEFAULT_OUT = cases.ROOT / "results" / "benchmarks" / "scorer.parquet"
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="bench-scorer",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--models",
+        nargs="+",
+        default=MODELS,
+        choices=SHAPES,
+        metavar="NAME",
+        help=f"shapes: {', '.join(SHAPES)} (default: {' '.join(MODELS)})",
+    )
+    add(
+        "--k",
+        nargs="+",
+        type=int,
+        default=[0, 2, 16, 32],
+        metavar="K",
+        help="shots, on RTE rows; 32 on MNLI rows too (default: 0 2 16 32)",
+    )
+    add(
+        "--tasks",
+        nargs="+",
+        default=["rte", "mnli"],
+        choices=["rte", "mnli"],
+        metavar="TASK",
+        help="rows (default: rte mnli)",
+    )
+    add(
+        "--sections",
+        nargs="+",
+        default=[report.SYSTEMS, report.THROUGHPUT, report.MEMORY],
+        choices=[report.SYSTEMS, report.THROUGHPUT, report.MEMORY],
+        metavar="SECTION",
+        help="systems, throughput, memory (default: all)",
+    )
+    add(
+        "--dtype",
+        nargs="+",
+        default=["float32", "bfloat16"],
+        choices=["float32", "bfloat16", "float16"],
+        metavar="TYPE",
+        help="the first for all systems, others for fairshot alone (default: float32 bfloat16)",
+    )
+    add("--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: cuda if any")
+    add("--threads", type=int, default=os.cpu_count(), help="default: all cores")
+    add("--repeats", type=int, default=3, help="passes to take the median of (default: 3)")
+    add(
+        "--seconds",
+        type=float,
+        default=25.0,
+        help="no further pass once those of a measurement took so long (default: 25)",
+    )
+    add("--rows", type=int, default=277, help="rows of a task at most (default: 277, all of RTE)")
+    add(
+        "--slow-rows",
+        type=int,
+        default=0,
+        help="rows that slow systems are timed on (default: as many as have 4,000 tokens)",
+    )
+    add("--all-rows", action="store_true", help="time slow systems on all rows")
+    add("--throughput-rows", type=int, default=2000, help="default: 2000")
+    add("--batch-tokens", type=int, default=0, help="of fairshot (default: a study's default)")
+    add(
+        "--lm-eval-batch",
+        type=int,
+        default=0,
+        help="rows (default: as many as have 1,024 tokens on a CPU, its best)",
+    )
+    add(
+        "--data",
+        type=Path,
+        default=cases.default_folder("data"),
+        metavar="FOLDER",
+        help="rows: {task}/{split}.parquet or the published splits as JSON lines",
+    )
+    add(
+        "--tokenizers",
+        type=Path,
+        default=cases.default_folder("models"),
+        metavar="FOLDER",
+        help="holds opt_tokenizer/ and neox_tokenizer/, or opt-125m/ and pythia-160m/",
+    )
+    add("--out", type=Path, default=DEFAULT_OUT, metavar="FILE", help="Parquet file to write")
+    add("--check", action="store_true", help="exit with 1 where a target is missed")
+    return parser.parse_args(argv)  # fmt: skip
+
+
+def main(argv: list[str]) -> int:
+    """Run the benchmark, print and store its table, and return the exit code."""
+    options = parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = {name: getattr(options, name) for name in Settings.__dataclass_fields__
+              if name not in ("device", "scratch")}  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(Settings(**chosen, device=device, scratch=Path(scratch)))
+        rows = bench.run(options.models, options.k, options.sections)
+    table = report.frame(rows)
+    found = report.targets(table, bench.copies_mib)
+    write_table(options.out, table, report.SCHEMA)
+    print(f"\n{report.render(table)}\n\n{report.summary(found)}\n\nwritten to {options.out}")
+    return int(options.check and not all(target.reached for target in found))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(f"error: {error}")

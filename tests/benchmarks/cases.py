@@ -1,0 +1,173 @@
+"""Prompts of the benchmark: real rows, the project's own draws and patterns."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+from fewshot import registry
+from fewshot.errors import UserError
+from fewshot.patterns import Pattern, bind_pattern
+from fewshot.records import read_table
+from fewshot.sampling import draw_balanced
+from fewshot.tasks import prepare, read_raw
+
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("FAIRSHOT_TEST_DATA", ROOT.parent / "shared" / "data"))
+WINDOW = 2048
+SEEDS = 10
+"""Data seeds that are tried for a draw that fits."""
+PATTERN = "eval-harness"
+FILES = {
+    ("rte", "train"): "rte_train.jsonl",
+    ("rte", "validation"): "rte_validation.jsonl",
+    ("mnli", "train"): "mnli_train_sample.jsonl",
+    ("mnli", "validation"): "mnli_validation_matched_sample.jsonl",
+}
+TOKENIZERS = {"opt": ("opt_tokenizer", "opt-125m"), "pythia": ("neox_tokenizer", "pythia-160m")}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Rows of one task behind one context.
+
+    `texts` are queries, `labels` their gold labels, `lengths` the tokens of the whole prompts;
+    `shot_ids` names the training rows that the context shows; `shared` counts the tokens that all
+    prompts begin with. Where no seed's prompts fit, the status says so, and all is that of the
+    shortest draw.
+    """
+
+    task: str
+    k: int | None
+    seed: int
+    pattern: Pattern
+    context: str
+    texts: list[str]
+    labels: list[int]
+    lengths: list[int]
+    shot_ids: frozenset[int]
+    shared: int
+
+    @property
+    def status(self) -> str:
+        """Return "ok" if the model can read the longest prompt, else "does not fit"."""
+        return "ok" if max(self.lengths) <= WINDOW else "does not fit"
+
+    def take(self, rows: Sequence[int]) -> "Case":
+        """Return the case with some of its rows, by position."""
+        texts, labels, lengths = (
+            [values[row] for row in rows] for values in (self.texts, self.labels, self.lengths)
+        )
+        return replace(self, texts=texts, labels=labels, lengths=lengths)
+
+
+@cache
+def rows_of(folder: Path, task: str, split: str) -> pd.DataFrame:
+    """Return the prepared rows of a split; raises UserError, saying what to do, without them."""
+    prepared, raw = folder / task / f"{split}.parquet", folder / FILES[task, split]
+    if prepared.is_file():
+        return read_table(prepared)
+    if raw.is_file():
+        return prepare(read_raw(raw), _registries()["tasks"][task], task, split)
+    raise UserError(
+        f"{folder}: no rows of task '{task}' ({task}/{split}.parquet or {raw.name}); name their "
+        "folder with --data, or prepare them with `snakemake data --configfile config/paper.yaml`"
+    )
+
+
+def default_folder(kind: str) -> Path:
+    """Return where rows ("data") or tokenizers ("models") lie unless the user says."""
+    return SHARED if (SHARED / "rte_train.jsonl").is_file() else ROOT / "results" / kind
+
+
+def tokenizer_manifest(folder: Path, family: str, scratch: Path) -> Path:
+    """Return a manifest that names the tokenizer's folder, written to `scratch` if need be."""
+    for name in TOKENIZERS[family]:
+        if (folder / name / "manifest.json").is_file():
+            return folder / name / "manifest.json"
+        if (folder / name).is_dir():
+            manifest = scratch / f"{family}.json"
+            manifest.write_text(json.dumps({"path": str((folder / name).resolve())}))
+            return manifest
+    raise UserError(
+        f"{folder}: no tokenizer of the {family} family ({' or '.join(TOKENIZERS[family])}); name "
+        "the folder that holds theirs with --tokenizers"
+    )
+
+
+def make_case(folder: Path, tokenizer, task: str, k: int, pattern: str = PATTERN) -> Case:
+    """Return the validation rows behind the first draw of k shots whose longest prompt fits."""
+    bound, rows = bound_pattern(task, pattern), rows_of(folder, task, "validation")
+    tried = []
+    for seed in range(SEEDS if k else 1):
+        shots = _shots(rows_of(folder, task, "train"), task, k, seed)
+        texts = zip(shots["label"], shots["text_a"], shots["text_b"], strict=True)
+        context, shown = bound.context(list(texts)), frozenset(shots["id"].tolist())
+        case = Case(task, k, seed, bound, context, [], [], [], shown, 0)
+        tried.append(_behind(case, tokenizer, rows))
+        if tried[-1].status == "ok":
+            return tried[-1]
+    return min(tried, key=lambda case: max(case.lengths))
+
+
+def training_case(folder: Path, tokenizer, case: Case) -> Case:
+    """Return training rows behind the case's context.
+
+    Left out are rows that the context shows, and rows whose prompts would be longer than the
+    longest of the case.
+    """
+    rows = rows_of(folder, case.task, "train")
+    found = _behind(case, tokenizer, rows[~rows["id"].isin(case.shot_ids)])
+    longest = max(case.lengths)
+    return found.take([i for i, length in enumerate(found.lengths) if length <= longest])
+
+
+def _behind(case: Case, tokenizer, rows: pd.DataFrame) -> Case:
+    """Return the case with other rows behind its context."""
+    texts = [case.pattern.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
+    encoded = tokenizer([case.context + text for text in texts])["input_ids"]
+    lengths, labels = [len(ids) for ids in encoded], rows["label"].astype(int).tolist()
+    return replace(case, texts=texts, labels=labels, lengths=lengths, shared=common(encoded))
+
+
+def common(rows: Sequence[Sequence[int]]) -> int:
+    """Return how many first tokens all rows share."""
+    first, last = min(rows), max(rows)
+    pairs = enumerate(zip(first, last, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(last)))
+
+
+def bound_pattern(task: str, name: str = PATTERN) -> Pattern:
+    """Return a pattern of config/patterns.yaml with the words of a task."""
+    registries = _registries()
+    return bind_pattern(name, registries["patterns"][name], task, registries["tasks"][task])
+
+
+def stratified(lengths: list[int], count: int) -> list[int]:
+    """Return `count` positions, spread evenly over the positions sorted by length."""
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    count = min(count, len(order))
+    return sorted(order[(2 * i + 1) * len(order) // (2 * count)] for i in range(count))
+
+
+def study_batch_tokens(device: str) -> int:
+    """Return the padded tokens of a batch that a study has unless it says otherwise."""
+    schema = registry.read_yaml(ROOT / "config" / "schema" / "study.yaml")
+    kinds = schema["properties"]["batch_tokens"]["properties"]
+    return kinds["gpu" if device == "cuda" else "cpu"]["default"]
+
+
+def _shots(train: pd.DataFrame, task: str, k: int, seed: int) -> pd.DataFrame:
+    if k == 0:
+        return train.iloc[:0]
+    labels = int(train["label"].max()) + 1
+    drawn = draw_balanced(train, k, labels, task, seed)
+    return train.set_index("id", drop=False).loc[drawn["id"]].astype({"label": int})
+
+
+@cache
+def _registries() -> dict[str, dict]:
+    return registry.load_registries(ROOT / "config")

@@ -1,0 +1,163 @@
+"""The benchmark's table: its columns, how it is printed, and which targets it reaches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+
+SYSTEMS, THROUGHPUT, MEMORY = "systems", "throughput", "memory"
+NAMES = ("fairshot", "transformers-full", "transformers-cache", "lm-eval")
+
+
+def _column(name: str, kind: pa.DataType, text: str, nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"description": text})
+
+
+SCHEMA = pa.schema(
+    [
+        _column("section", pa.string(), "'systems', 'throughput' or 'memory'", False),
+        _column("system", pa.string(), "what was measured", False),
+        _column("model", pa.string(), "shape of the model; its weights are random", False),
+        _column("dtype", pa.string(), "type of its weights", False),
+        _column("device", pa.string(), "'cpu' or 'cuda'", False),
+        _column("threads", pa.int32(), "threads of the process", False),
+        _column("task", pa.string(), "task of rows and shots", False),
+        _column("k", pa.int32(), "shots; null where the context was cut to a length"),
+        _column("seed", pa.int32(), "data seed of the draw", False),
+        _column("status", pa.string(), "'ok' or 'does not fit'", False),
+        _column("shared", pa.int32(), "tokens that all prompts share", False),
+        _column("longest", pa.int32(), "tokens of the longest prompt", False),
+        _column("batch", pa.string(), "size of a batch, in padded tokens or rows"),
+        _column("rows", pa.int32(), "rows that were timed", False),
+        _column("passes", pa.int32(), "passes over the rows", False),
+        _column("rows_per_s", pa.float64(), "rows per second, median of the passes"),
+        _column("peak_mib", pa.float64(), "peak memory beyond the weights, MiB"),
+        _column("gflops", pa.float64(), "1e9 operations needed per second of scoring"),
+        _column("gemm_gflops", pa.float64(), "1e9 operations per second of bare products"),
+        _column("matmul_share", pa.float64(), "gflops / gemm_gflops"),
+        _column("max_abs_diff", pa.float64(), "largest difference of a label's log-probability "
+                "from transformers-full in float32"),
+        _column("same_predictions", pa.bool_(), "whether all predictions are its predictions"),
+    ]
+)  # fmt: skip
+
+SHOWN = {
+    "system": "system", "dtype": "dtype", "task": "task", "k": "k", "shared": "shared",
+    "batch": "batch", "rows": "rows", "passes": "passes", "rows_per_s": "rows/s",
+    "peak_mib": "peak MiB", "matmul_share": "of GEMM", "max_abs_diff": "max diff",
+    "same_predictions": "same",
+}  # fmt: skip
+_FORMATS = {
+    "rows_per_s": "{:.2f}",
+    "peak_mib": "{:,.0f}",
+    "matmul_share": "{:.0%}",
+    "max_abs_diff": "{:.1e}",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number that the project promises, what was found, and whether that keeps the promise."""
+
+    text: str
+    found: str
+    reached: bool
+
+
+def frame(rows: list[dict]) -> pd.DataFrame:
+    """Return the measurements as a table with the columns of `SCHEMA`."""
+    table = pd.DataFrame(rows).reindex(columns=SCHEMA.names)
+    return table.astype({"k": "Int32", "same_predictions": "boolean"})
+
+
+def render(table: pd.DataFrame) -> str:
+    """Return the table as text: one block per section and model."""
+    blocks = []
+    for (section, model), part in table.groupby(["section", "model"], sort=False):
+        cells = [[_cell(row, name) for name in SHOWN] for row in part.to_dict("records")]
+        lines = [list(SHOWN.values()), *cells]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = ["  ".join(map(str.rjust, line, widths)).rstrip() for line in lines]
+        where = f"{part['device'].iloc[0]}, {part['threads'].iloc[0]} threads"
+        blocks.append("\n".join([f"{section}: {model} ({where})", *text]))
+    return "\n\n".join(blocks)
+
+
+def _cell(row: dict, name: str) -> str:
+    value = row[name]
+    if name == "rows_per_s" and row["status"] != "ok":
+        return row["status"]
+    if pd.isna(value):
+        return ""
+    if name == "same_predictions":
+        return "yes" if value else "NO"
+    return _FORMATS.get(name, "{}").format(value)
+
+
+def targets(table: pd.DataFrame, copies: dict[str, float]) -> list[Target]:
+    """Compare what was measured with what the project promises; what was not measured is absent.
+
+    `copies[model]` is the MiB that the copies of the longest prefix of the memory section would
+    hold, one for each row of its largest batch.
+    """
+    return [*_speed(table), *_flatness(table), *_memory(table, copies), *_equality(table)]
+
+
+def _speed(table: pd.DataFrame) -> Iterator[Target]:
+    wanted = [
+        ("rte", 16, "lm-eval", 25.0),
+        ("rte", 16, "transformers-full", 14.0),
+        ("mnli", 32, "lm-eval", 40.0),
+    ]
+    part = table[(table["section"] == SYSTEMS) & (table["status"] == "ok")]
+    for (model, dtype), group in part.groupby(["model", "dtype"], sort=False):
+        rates = group.set_index(["task", "k", "system"])["rows_per_s"]
+        for task, k, system, factor in wanted:
+            if (task, k, system) in rates.index and (task, k, "fairshot") in rates.index:
+                found = rates[task, k, "fairshot"] / rates[task, k, system]
+                text = f"{model} {dtype}, {task}, k = {k}: at least {factor:g} x {system}"
+                yield Target(text, f"{found:.1f} x", bool(found >= factor))
+
+
+def _flatness(table: pd.DataFrame) -> Iterator[Target]:
+    part = table[table["section"] == THROUGHPUT]
+    for (model, dtype), group in part.groupby(["model", "dtype"], sort=False):
+        rates = group.set_index("k")["rows_per_s"]
+        for k in rates.index[rates.index > 0] if 0 in rates.index else []:
+            found = rates[k] / rates[0]
+            text = f"{model} {dtype}, k = {k}: at least 75 % of the rows/s without shots"
+            yield Target(text, f"{found:.0%}", bool(found >= 0.75))
+
+
+def _memory(table: pd.DataFrame, copies: dict[str, float]) -> Iterator[Target]:
+    """Look for memory that grows with batch x prefix: what a larger batch costs more behind the
+    longest prefix than without one, beside what copies of the prefix would have cost."""
+    part = table[table["section"] == MEMORY]
+    for (model, dtype), group in part.groupby(["model", "dtype"], sort=False):
+        peaks = group.set_index(["shared", "rows"])["peak_mib"]
+        prefixes, rows = sorted(group["shared"].unique()), sorted(group["rows"].unique())
+        if len(prefixes) < 2 or len(rows) < 2:
+            continue
+        growth = [peaks[p, rows[-1]] - peaks[p, rows[0]] for p in (prefixes[0], prefixes[-1])]
+        found = growth[1] - growth[0]
+        text = (
+            f"{model} {dtype}: memory does not grow with batch x prefix "
+            f"(copies of the prefix would hold {copies[model]:,.0f} MiB)"
+        )
+        yield Target(text, f"{found:+.0f} MiB", bool(found <= 0.1 * copies[model]))
+
+
+def _equality(table: pd.DataFrame) -> Iterator[Target]:
+    part = table[(table["dtype"] == "float32") & table["max_abs_diff"].notna()]
+    for system, group in part.groupby("system", sort=False):
+        worst = group["max_abs_diff"].max()
+        text = f"{system} float32: within 1e-4 of transformers-full, same predictions"
+        same = bool(group["same_predictions"].all())
+        yield Target(text, f"{worst:.1e}", bool(worst <= 1e-4) and same)
+
+
+def summary(found: list[Target]) -> str:
+    """Return one line per target."""
+    lines = [("reached" if t.reached else "not reached", t.found, t.text) for t in found]
+    return "\n".join(f"{state:>11}  {value:>9}  {text}" for state, value, text in lines)
