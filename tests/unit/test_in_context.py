@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import run_in_context
 import torch
-from fewshot import records
+from fewshot import metrics, records
 from fewshot.errors import UserError
+from fewshot.evaluation import read_set
 from fewshot.methods import in_context
 from job_files import PATTERN, some_rows, write_job
 from tiny import KINDS, tiny_model, tiny_tokenizer
@@ -128,3 +129,31 @@ def test_what_only_training_needs_is_not_imported():
         [sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("rank_by", ["sum", "mean"])
+def test_words_of_several_tokens_are_ranked_alike_by_job_and_metrics(project, rank_by):
+    """Metrics recount the row predictions and would refuse curves that were ranked otherwise."""
+    smk = write_job(project / "in", k=4, seeds=(0,), family="in_context")
+    smk.params.pattern |= {"words": [" Yes", " not all believed"], "rank_by": rank_by}
+    predictions, _ = run(smk)
+    assert set(predictions["tokens_0"]) == {1} and set(predictions["tokens_1"]) == {3}
+    job = {"method": "ft", "pattern": "minimal", "k": 4, "seeds": [0]}
+    job["folder"] = str(Path(smk.output.predictions).parent)
+    cell = {"protocol": "fair", "task": "task", "model": "tiny"}
+    names = zip(("task", "other"), smk.input.evaluation, strict=True)
+    sets = [read_set(name, (0, 1), path) for name, path in names]
+    found = metrics.compute(cell, [job], sets).query("evaluation_set == 'task' and n == 24")
+    own = predictions.query("evaluation_set == 'task'")
+    divisor = 3 if rank_by == "mean" else 1
+    guess = own["logprob_1"].astype(float) / divisor > own["logprob_0"].astype(float)
+    assert set(found["accuracy"]) == {(guess == own["label"]).mean()}
+
+
+def test_words_ranked_by_mean_and_by_sum_differ(project):
+    """Guards the test above."""
+    smk = write_job(project / "in", k=4, seeds=(0,), family="in_context")
+    smk.params.pattern |= {"words": [" Yes", " not all believed"]}
+    predictions, _ = run(smk)
+    first, second = predictions["logprob_0"].astype(float), predictions["logprob_1"].astype(float)
+    assert ((second > first) != (second / 3 > first)).any()
