@@ -318,6 +318,15 @@ def attend_plainly(
     softcap: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Do what `attend` does with ordinary products, in pieces of `QUERIES` queries."""
+    rows, step = query.shape[0], max(1, QUERIES // query.shape[2])
+    if step < rows:
+        parts = []
+        for place in (slice(start, start + step) for start in range(0, rows, step)):
+            seen = mask if mask is None or mask.shape[0] == 1 else mask[place]
+            tensors = (each[place] for each in (query, key, value))
+            parts.append(attend_plainly(*tensors, causal, scale, seen, softcap))
+        outputs, totals = zip(*parts, strict=True)
+        return torch.cat(outputs), torch.cat(totals)
     outputs, totals = [], []
     for start in range(0, query.shape[2], QUERIES):
         piece = query[:, :, start : start + QUERIES]

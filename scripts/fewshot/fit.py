@@ -9,7 +9,8 @@ import pandas as pd
 
 from .errors import UserError
 from .patterns import Pattern
-from .tokens import Prompts, Queries, label_word_ids, label_words
+from .tokens import Prompts, Queries
+from .words import label_word_ids, label_words
 
 LOG = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from .models import load_model, load_tokenizer, pick_device
 from .outputs import Phases
 from .sampling import generator
 from .student import Student, adapted, fresh, parameter_facts
-from .tokens import Prompts, label_word_ids
+from .tokens import Prompts
+from .words import label_word_ids
 from .zero import load_deepspeed
 
 LOG = logging.getLogger(__name__)

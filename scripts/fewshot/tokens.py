@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 
 from .errors import UserError
-from .patterns import Pattern
 
 CHUNK = 1024
 """Whole prompts tokenized at once, which bounds memory."""
@@ -117,8 +116,8 @@ class Queries:
             if len(self._tails) == TAILS:
                 self._tails.clear()
             texts = [tail + text for text in self.texts]
-            self._tails[tail] = _encode(self.tokenizer, texts, special=False)
-        start = _encode(self.tokenizer, [left])[0]
+            self._tails[tail] = encode(self.tokenizer, texts, special=False)
+        start = encode(self.tokenizer, [left])[0]
         sample = self._sample
         whole = self._whole(context, [self.texts[i] for i in sample])
         if any(start + self._tails[tail][i] != w for i, w in zip(sample, whole, strict=True)):
@@ -149,7 +148,7 @@ class Queries:
                 return None
             end = text[cut:]
             if end not in found:
-                alone, *longer = _encode(
+                alone, *longer = encode(
                     self.tokenizer, [end, *(end + word for word in self.words)], special=False
                 )
                 found[end] = _split(alone, longer)
@@ -188,7 +187,7 @@ class Queries:
     def _whole(self, context: str, texts: list[str]) -> list[tuple[int, ...]]:
         encoded = []
         for i in range(0, len(texts), CHUNK):
-            encoded += _encode(self.tokenizer, [context + text for text in texts[i : i + CHUNK]])
+            encoded += encode(self.tokenizer, [context + text for text in texts[i : i + CHUNK]])
         return encoded
 
 
@@ -206,7 +205,7 @@ def load_tokenizer(manifest_path: str | Path):
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder}: no tokenizer that can be loaded ({reason})") from None
-    plain, whole = (_encode(tokenizer, ["a"], special=each)[0] for each in (False, True))
+    plain, whole = (encode(tokenizer, ["a"], special=each)[0] for each in (False, True))
     if whole[len(whole) - len(plain) :] != plain:
         raise UserError(
             f"{folder}: its tokenizer adds tokens behind a text, so that no label word could "
@@ -220,57 +219,7 @@ def model_folder(manifest_path: str | Path) -> Path:
     return Path(json.loads(Path(manifest_path).read_text())["path"])
 
 
-def label_words(tokenizer, pattern: Pattern, probe: str) -> Words:
-    """Return the tokens of each label word as it continues a prompt such as `probe`.
-
-    Raises UserError, naming pattern and word, for a word unknown to the tokenizer, and for one
-    that another begins with or equals: it could never be the less probable.
-    """
-    where = _where(tokenizer, pattern)
-    (words,) = Queries(tokenizer, [probe], words=pattern.words).prompts("").words
-    for word, tokens in zip(pattern.words, words, strict=True):
-        unknown = tokenizer.unk_token_id in tokens and tokenizer.unk_token_id is not None
-        if unknown or not tokens:
-            raise UserError(f"{where}: label word '{word}' has no tokens of its own")
-        for other, longer in zip(pattern.words, words, strict=True):
-            if other != word and longer[: len(tokens)] == tokens:
-                raise UserError(
-                    f"{where}: label word '{other}' begins with the tokens of '{word}', which is "
-                    "therefore never less probable; choose other words"
-                )
-    return words
-
-
-def label_word_ids(tokenizer, pattern: Pattern, probe: str) -> list[int]:
-    """Return the token of each label word as it continues a prompt such as `probe`.
-
-    Raises UserError as `label_words` does, and for a word of several tokens or one that merges
-    with the prompt's last token: fine-tuning asks for one token.
-    """
-    where = _where(tokenizer, pattern)
-    words = label_words(tokenizer, pattern, probe)
-    prompt = _encode(tokenizer, [probe])[0]
-    for word, tokens in zip(pattern.words, words, strict=True):
-        if _encode(tokenizer, [probe + word])[0][: len(prompt)] != prompt:
-            raise UserError(
-                f"{where}: label word '{word}' merges with the end of the prompt, which "
-                "fine-tuning cannot ask for"
-            )
-        if len(tokens) != 1:
-            pieces = tokenizer.convert_ids_to_tokens(tokens)
-            raise UserError(
-                f"{where}: label word '{word}' must be one token for fine-tuning but is "
-                f"{len(pieces)}: {pieces}"
-            )
-    return [token for (token,) in words]
-
-
-def _where(tokenizer, pattern: Pattern) -> str:
-    name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
-    return f"config/patterns.yaml: pattern '{pattern.name}', tokenizer of '{name}'"
-
-
-def _encode(tokenizer, texts: list[str], special: bool = True) -> list[tuple[int, ...]]:
+def encode(tokenizer, texts: list[str], special: bool = True) -> list[tuple[int, ...]]:
     """Tokenize texts whole, with the tokens that the tokenizer adds to a text if `special`."""
     encoded = tokenizer(
         texts, add_special_tokens=special, return_attention_mask=False, verbose=False

@@ -19,12 +19,17 @@ def test_the_fused_kernel_and_plain_products_agree(causal, dtype):
         torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
 
 
-def test_plain_products_in_pieces_equal_one_piece(monkeypatch):
+@pytest.mark.parametrize("pieces", [7, 120])
+@pytest.mark.parametrize("masks", [0, 1, 5])
+def test_plain_products_in_pieces_equal_one_piece(monkeypatch, pieces, masks):
+    """Pieces of a row's queries, and pieces of rows."""
     torch.manual_seed(0)
-    q, k, v = (torch.randn(1, 2, 50, 8) for _ in range(3))
-    whole = attention.attend_plainly(q, k, v, True, 0.3)
-    monkeypatch.setattr(attention, "QUERIES", 7)
-    for a, b in zip(attention.attend_plainly(q, k, v, True, 0.3), whole, strict=True):
+    q, k, v = (torch.randn(5, 2, 50, 8) for _ in range(3))
+    mask = torch.rand(masks, 1, 50, 50) < 0.7 if masks else None
+    whole = attention.attend_plainly(q, k, v, not masks, 0.3, mask)
+    monkeypatch.setattr(attention, "QUERIES", pieces)
+    found = attention.attend_plainly(q, k, v, not masks, 0.3, mask)
+    for a, b in zip(found, whole, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
 
 

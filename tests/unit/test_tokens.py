@@ -7,7 +7,8 @@ import pytest
 from fewshot import tokens
 from fewshot.errors import UserError
 from fewshot.patterns import Pattern, parse_template
-from fewshot.tokens import Queries, label_word_ids, label_words, load_tokenizer
+from fewshot.tokens import Queries, load_tokenizer
+from fewshot.words import label_word_ids, label_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_tokenizer
@@ -82,9 +83,9 @@ def test_real_tokenizers_row_by_row(real, pattern, shared_data):
 def test_few_tails_serve_all_contexts(real, monkeypatch):
     """Rows are tokenized once per tail (" Yes\\n\\n"), not once per context."""
     calls = []
-    encode = tokens._encode
+    encode = tokens.encode
     monkeypatch.setattr(
-        tokens, "_encode", lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw)
+        tokens, "encode", lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw)
     )
     pattern = PATTERNS["minimal"]
     queries = Queries(real, [pattern.query("A man sleeps.", f"It is {i}.") for i in range(500)])
@@ -186,9 +187,9 @@ def test_words_are_tokenized_once_for_all_contexts(real, monkeypatch):
     queries = Queries(real, texts, words=pattern.words)
     queries.prompts(pattern.context([(0, "A text.", "b")]))
     calls = []
-    encode = tokens._encode
+    encode = tokens.encode
     monkeypatch.setattr(
-        tokens, "_encode", lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw)
+        tokens, "encode", lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw)
     )
     for i in range(20):
         queries.prompts(pattern.context([(0, f"Text {i}.", "b")]))
@@ -278,7 +279,7 @@ def test_a_folder_without_tokenizer_is_an_error(tmp_path):
 def test_bare_queries_are_tokenized_once(monkeypatch):
     queries = Queries(tiny_tokenizer(), ["the doctor ?", "the nurse ?"])
     first = queries.prompts("")
-    monkeypatch.setattr(tokens, "_encode", lambda *a, **kw: pytest.fail("tokenized again"))
+    monkeypatch.setattr(tokens, "encode", lambda *a, **kw: pytest.fail("tokenized again"))
     assert queries.prompts("") == first
 
 

@@ -10,7 +10,8 @@ from .. import outputs
 from ..jobs import Job, SeedResult
 from ..models import load_model, load_tokenizer, pick_device
 from ..scoring import score
-from ..tokens import Queries, label_words
+from ..tokens import Queries
+from ..words import label_words
 
 LOG = logging.getLogger(__name__)
 
