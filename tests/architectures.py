@@ -18,7 +18,7 @@ from transformers import (
 )
 
 VOCABULARY, WINDOW = 97, 160
-_COMMON = {
+COMMON = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -28,28 +28,28 @@ _COMMON = {
     "bos_token_id": 2,
     "eos_token_id": 2,
 }
-_GROUPED = {**_COMMON, "num_key_value_heads": 2, "intermediate_size": 48}
+GROUPED = {**COMMON, "num_key_value_heads": 2, "intermediate_size": 48}
 CONFIGS = {
-    "opt": OPTConfig(**_COMMON, ffn_dim=48, word_embed_proj_dim=32),
+    "opt": OPTConfig(**COMMON, ffn_dim=48, word_embed_proj_dim=32),
     "opt-post-norm": OPTConfig(
-        **_COMMON, ffn_dim=48, word_embed_proj_dim=16, do_layer_norm_before=False
+        **COMMON, ffn_dim=48, word_embed_proj_dim=16, do_layer_norm_before=False
     ),
-    "gpt-neox": GPTNeoXConfig(**_COMMON, intermediate_size=48),
-    "llama": LlamaConfig(**_GROUPED),
-    "qwen3": Qwen3Config(**_GROUPED, head_dim=8),
-    "mistral-wide": MistralConfig(**_GROUPED, head_dim=8, sliding_window=WINDOW),
-    "mistral": MistralConfig(**_GROUPED, head_dim=8, sliding_window=24),
+    "gpt-neox": GPTNeoXConfig(**COMMON, intermediate_size=48),
+    "llama": LlamaConfig(**GROUPED),
+    "qwen3": Qwen3Config(**GROUPED, head_dim=8),
+    "mistral-wide": MistralConfig(**GROUPED, head_dim=8, sliding_window=WINDOW),
+    "mistral": MistralConfig(**GROUPED, head_dim=8, sliding_window=24),
     # The first layer attends to a window, the others to all; scores and logits are soft-capped.
     "gemma2": Gemma2Config(
-        **_GROUPED,
+        **GROUPED,
         head_dim=8,
         sliding_window=24,
         final_logit_softcapping=5.0,
         attn_logit_softcapping=2.0,
     ),
-    "gemma3": Gemma3TextConfig(**_GROUPED, head_dim=8, sliding_window=24),
+    "gemma3": Gemma3TextConfig(**GROUPED, head_dim=8, sliding_window=24),
     # Its attention has sinks.
-    "gpt-oss": GptOssConfig(**_GROUPED, head_dim=8, num_local_experts=2, num_experts_per_tok=1),
+    "gpt-oss": GptOssConfig(**GROUPED, head_dim=8, num_local_experts=2, num_experts_per_tok=1),
 }
 PLAIN_ONLY = ("gpt-oss",)
 

@@ -113,7 +113,7 @@ class SharedPrefix:
         Its keys and values are those of all tokens, so it is called twice: with all tokens up to
         its attention, then with those asked for, whose queries are kept from the first call.
         """
-        forward = layer.forward
+        forward, own = layer.forward, layer.__dict__.get("forward")
 
         def trimmed(hidden: torch.Tensor, *given: object, **named: object) -> object:
             if self.asked is None:
@@ -135,6 +135,8 @@ class SharedPrefix:
             yield
         finally:
             del layer.forward
+            if own is not None:
+                layer.forward = own
 
     def keep_asked(self, query, key, value, layer: int) -> tuple[torch.Tensor, ...]:
         """Return queries, keys and values of a layer; in the last, the queries asked for."""
@@ -227,14 +229,13 @@ def prefix_attention(
     mask = shared_prefix.own_mask(sliding_window)
     output, own = attend(query, *_repeat(query, key, value), mask is None, scale, mask, softcap)
     if prefix is not None:
-        (held_key, held_value), mask = prefix, None
-        if sliding_window is not None:
-            first = max(0, held + 1 - sliding_window)
-            held_key, held_value = held_key[:, :, first:], held_value[:, :, first:]
-            mask = _near(shared_prefix.query_positions(), query, held_key, first, sliding_window)
-        folded = _fold(query, held_key.shape[1])
-        far_output, far = attend(folded, held_key, held_value, False, scale, mask, softcap)
-        far_output = _unfold(far_output, query.shape)
+        folded = _fold(query, prefix[0].shape[1])
+        if sliding_window is None:
+            far_output, far = attend(folded, *prefix, False, scale, softcap=softcap)
+        else:
+            places = _fold_positions(shared_prefix.query_positions(), query, prefix[0])
+            far_output, far = _attend_near(folded, *prefix, places, sliding_window, scale, softcap)
+        far_output = _unfold(far_output, (*query.shape[:3], far_output.shape[-1]))
         far = _unfold(far[..., None], (*query.shape[:3], 1))
         weight = torch.sigmoid(far - own[..., None])
         output = torch.lerp(output.float(), far_output.float(), weight).to(query.dtype)
@@ -261,17 +262,39 @@ def _unfold(output: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     return output.permute(2, 0, 1, 3, 4).reshape(rows, all_heads, tokens, width)
 
 
-def _near(
-    positions: torch.Tensor, query: torch.Tensor, key: torch.Tensor, first: int, window: int
+def _fold_positions(
+    positions: torch.Tensor, query: torch.Tensor, key: torch.Tensor
 ) -> torch.Tensor:
-    """Return which folded queries see which keys of the prefix, [1, 1, many, keys].
-
-    The keys stand at `first` and after. A query that sees none gets no weight in the end.
-    """
+    """Return the positions [many] of folded queries."""
     rows, heads, tokens, _ = query.shape
-    places = positions.expand(rows, tokens).reshape(-1).repeat(heads // key.shape[1])
-    keys = torch.arange(first, first + key.shape[2], device=positions.device)
-    return (places[:, None] - keys < window)[None, None]
+    return positions.expand(rows, tokens).reshape(-1).repeat(heads // key.shape[1])
+
+
+def _attend_near(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    positions: torch.Tensor,
+    window: int,
+    scale: float,
+    softcap: float | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Do what `attend` does for a prefix of which queries at `positions` see the last tokens.
+
+    A query that sees none gets no weight in the end. The mask is made in pieces: as a whole it
+    would be as large as batch times prefix.
+    """
+    first = max(0, key.shape[2] + 1 - window)
+    keys = torch.arange(first, key.shape[2], device=positions.device)
+    key, value = key[:, :, first:], value[:, :, first:]
+    outputs, totals = [], []
+    for start in range(0, query.shape[2], QUERIES):
+        piece = slice(start, start + QUERIES)
+        mask = (positions[piece, None] - keys < window)[None, None]
+        found = attend(query[:, :, piece], key, value, False, scale, mask, softcap)
+        outputs.append(found[0])
+        totals.append(found[1])
+    return torch.cat(outputs, dim=2), torch.cat(totals, dim=2)
 
 
 def attend(
@@ -296,16 +319,22 @@ def attend(
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, causal, scale=scale
         )
-    if query.device.type == "cuda" and half and width % 8 == 0 and width <= 256:
+    cuda = query.device.type == "cuda"
+    # The flash kernel needs Ampere or newer.
+    if cuda and half and width % 8 == 0 and width <= 256 and _has_flash(query.device):
         return torch.ops.aten._scaled_dot_product_flash_attention(
             query, key, value, 0.0, causal, False, scale=scale
         )[:2]
-    if query.device.type == "cuda" and not half and width % 4 == 0:
+    if cuda and width % (8 if half else 4) == 0:
         output, total = torch.ops.aten._scaled_dot_product_efficient_attention(
             query, key, value, None, True, 0.0, causal, scale=scale
         )[:2]
         return output, total[..., : query.shape[2]]
     return attend_plainly(query, key, value, causal, scale)
+
+
+def _has_flash(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def attend_plainly(

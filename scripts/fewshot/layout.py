@@ -143,7 +143,7 @@ def lay_out(prompts: Prompts, batch: Sequence[Piece], start: tuple[int, ...]) ->
     longest = len(start) + max(length_of(prompts, piece) for piece in batch)
     made = _Builder(len(batch), longest)
     for place, piece in enumerate(batch):
-        first = prompts.suffixes[piece.rows[0][0]]
+        first, made.branch = prompts.suffixes[piece.rows[0][0]], 0
         stem = _Branch(0, 0, made.put(place, 0, start + first[: piece.shared], 0, (0, 0)))
         end = stem.end
         for row, words in piece.rows:
@@ -173,10 +173,11 @@ class _Builder:
         self.positions = np.zeros_like(self.ids)
         self.branches = np.zeros((2, count, longest), dtype=np.int16)
         self.reads, self.trunks, self.targets = [], [], []
-        self.branch = 0
+        self.branch, self.forked = 0, False
 
     def next_branch(self) -> int:
-        self.branch += 1
+        """Return the number of a new branch; each sequence counts its own."""
+        self.branch, self.forked = self.branch + 1, True
         return self.branch
 
     def put(self, place: int, at: int, tokens, position: int, branch: tuple[int, int]) -> int:
@@ -203,12 +204,11 @@ class _Builder:
         return end
 
     def layout(self) -> Layout:
-        forked = self.branch > 0
         return Layout(
             self.ids,
             # Equal positions are told once: causal attention without masks has faster kernels.
-            self.positions if forked else np.arange(self.ids.shape[1])[None],
-            self.branches if forked else None,
+            self.positions if self.forked else np.arange(self.ids.shape[1])[None],
+            self.branches if self.forked else None,
             np.array(self.reads),
             np.array(self.trunks, dtype=np.int64).reshape(-1, 2),
             np.array(self.targets),

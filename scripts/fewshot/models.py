@@ -91,7 +91,9 @@ def backbone(model: nn.Module) -> nn.Module:
 
     Its output's `last_hidden_state` [rows, tokens, width] is what `readout` takes.
     """
-    return unwrap(model).base_model
+    inner = unwrap(model)
+    # Some architectures name a base that is not there; their decoder is what is meant.
+    return inner.get_decoder() if inner.base_model is inner else inner.base_model
 
 
 def readout(model: nn.Module) -> nn.Module:

@@ -103,7 +103,7 @@ def correct_by_part(block: dict, item: EvaluationSet, where: str) -> np.ndarray:
                 f"{len(item.sorted_ids)} prepared rows one to one; incomplete or corrupt run"
             )
     if len(block["ranks"]) != len(item.merge):
-        raise UserError(f"{where}: {len(block['logprobs'])} label words, not {len(item.merge)}")
+        raise UserError(f"{where}: {len(block['ranks'])} label words, not {len(item.merge)}")
     if not np.array_equal(block["label"][order], item.labels):
         raise UserError(f"{where}: gold labels differ from the prepared rows; corrupt run")
     if any(np.isnan(values).any() for values in block["ranks"]):

@@ -116,7 +116,9 @@ class Reader:
         return states
 
     def _on_device(self, array: np.ndarray | None) -> torch.Tensor | None:
-        return None if array is None else torch.from_numpy(array).to(self.device)
+        if array is None:
+            return None
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
 
 
 def _last_layer(model: nn.Module) -> tuple[int, nn.Module]:
@@ -144,6 +146,11 @@ def _by_sequence(reads: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
 
 def out_of_memory(error: Exception) -> bool:
     """Return whether an allocation failed, on the GPU or on the host."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    signs = (
+        "can't allocate memory",
+        "not enough memory",
+        "CUDA error: out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
     )
+    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return known or any(sign in str(error) for sign in signs)

@@ -129,7 +129,12 @@ METRICS = pa.schema(
         _field("n", pa.int32(), "rows (0 where the status is not 'ok')"),
         _field("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
         _field("accuracy", pa.float64(), "correct / n", nullable=True),
-        _field("vocabulary_accuracy", pa.float64(), "share with gold top token", nullable=True),
+        _field(
+            "vocabulary_accuracy",
+            pa.float64(),
+            "share right whose top token starts a word",
+            nullable=True,
+        ),
         _field("mean_logprob", pa.float64(), "mean log-prob of the gold word", nullable=True),
         _field("majority", pa.float64(), "share of the most frequent gold label", nullable=True),
         _field("status", NAME, "'ok', 'does not fit' or 'missing'"),
@@ -215,7 +220,7 @@ def log_to(path: str | Path) -> None:
     """
     rank = int(os.environ.get("RANK", 0))
     path = Path(f"{path}.rank{rank}" if rank else path)
-    path.unlink(missing_ok=True)
+    path.write_text("")
     logging.basicConfig(
         filename=path,
         # The process that starts others keeps its log open while the first of them writes there.

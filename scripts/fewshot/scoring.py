@@ -20,7 +20,7 @@ from .errors import UserError
 from .layout import Piece, canonical_batches, halves, length_of, pieces_of
 from .models import readout, unwrap
 from .patterns import ranking
-from .probing import check_readout, usable_route
+from .probing import check_readout, reads_alone, usable_route
 from .reading import Reader, best_route, out_of_memory
 from .tokens import Prompts
 from .world import World
@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 
 PROGRESS = 10.0
 """Seconds between two lines of progress."""
-TIE = 1e-5
-"""Difference of log-probabilities below which another way to cut rows may turn a prediction."""
+TIE = 2e-5
+"""Difference of two log-probabilities, each good to 1e-5, below which another way to cut rows may
+turn a prediction."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,16 @@ def score(
     _check_window(model, prompts)
     world = world or World()
     with _evaluation(model):
-        if head is None:
-            head = readout(model)
-            check_readout(model, head, prompts)
         best, pieces = best_route(prompts)
-        route, reason = usable_route(model, prompts, best)
+        with _room():
+            if head is None:
+                head = readout(model)
+                check_readout(model, head, prompts)
+            route, reason = usable_route(model, prompts, best)
         if best.forks and not route.forks:
             pieces = pieces_of(prompts, forks=False)
+        if reads_alone(model, prompts):
+            batch_tokens = 1
         with routed(model) if route.routed else nullcontext():
             reader = Reader(model, prompts, route)
             scores = _Run(reader, pieces, head, batch_tokens, world, sharded).scores()
@@ -121,8 +125,22 @@ def _evaluation(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+@contextmanager
+def _room() -> Iterator[None]:
+    """Raise UserError where not even the checks before the first batch find room."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(
+            "memory ran out on a single row, before the first batch; use a larger machine or a "
+            "smaller model"
+        ) from None
+
+
 def _check_window(model: nn.Module, prompts: Prompts) -> None:
-    window = getattr(unwrap(model).config, "max_position_embeddings", None)
+    window = getattr(unwrap(model).config.get_text_config(), "max_position_embeddings", None)
     lengths = prompts.lengths
     length = max(lengths)
     longest = lengths.index(length)
@@ -232,7 +250,10 @@ class _Run:
         hidden, layout = self.reader.hidden(batch)
         logits = self.head(hidden).float()
         total = torch.logsumexp(logits, dim=-1)
-        read, token = (torch.from_numpy(layout.targets[:, i]).to(logits.device) for i in (0, 3))
+        read, token = (
+            torch.from_numpy(layout.targets[:, i]).to(logits.device, non_blocking=True)
+            for i in (0, 3)
+        )
         return logits[read, token] - total[read], total, logits.argmax(dim=-1), layout
 
     def _enter(self) -> None:

@@ -42,7 +42,7 @@ def shard_model(load: Callable[[], nn.Module], dtype: str, world: World) -> nn.M
 
     ZeRO stage 3 without an optimiser (ZeRO-Inference, Aminabadi et al. 2022): every module gathers
     its weights when it is called, so that all processes must call alike, and lets go of them. The
-    weights are cut while they are read; no process ever holds the whole model.
+    weights are cut while the first process reads them; no other ever holds the whole model.
     """
     deepspeed = load_deepspeed(world)
     from transformers.integrations import HfDeepSpeedConfig

@@ -28,7 +28,6 @@ from pathlib import Path
 
 import torch
 from fewshot.errors import UserError
-from fewshot.records import write_table
 
 from . import cases, report
 from .plan import Bench, Settings
@@ -144,7 +143,6 @@ def main(argv: list[str]) -> int:
         rows = bench.run(options.models, options.k, options.sections)
     table = report.frame(rows)
     found = report.targets(table, bench.copies_mib)
-    write_table(options.out, table, report.SCHEMA)
     print(f"\n{report.render(table)}\n\n{report.summary(found)}\n\nwritten to {options.out}")
     return int(options.check and not all(target.reached for target in found))
 

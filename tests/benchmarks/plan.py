@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from fewshot.errors import UserError
 from fewshot.models import load_tokenizer
+from fewshot.records import write_table
 
 from . import cases, shapes
-from .report import MEMORY, SYSTEMS, THROUGHPUT
+from .report import MEMORY, SCHEMA, SYSTEMS, THROUGHPUT, frame
 
 LOG = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Settings:
     data: Path
     tokenizers: Path
     scratch: Path
+    out: Path
 
 
 @dataclass
@@ -217,6 +219,8 @@ class Bench:
             | {"shared": case.shared, "longest": max(case.lengths)}
             | ({"rows": len(case.texts)} if found else {})
         )
+        # After every measurement: a run that is stopped leaves what it has.
+        write_table(self.settings.out, frame(self.found), SCHEMA)
 
 
 def _difference(found: np.ndarray, reference: list) -> dict:

@@ -1,5 +1,7 @@
 """One process for each GPU of a job: who starts whom, and what happens when one fails."""
 
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -34,13 +36,16 @@ def test_processes_meet_and_keep_their_own_logs(tmp_path, monkeypatch):
 
 def test_a_failing_process_ends_the_others():
     start = time.monotonic()
-    with pytest.raises(UserError, match=r"a process of 3 failed \(status 3\); see its log"):
+    with pytest.raises(
+        UserError,
+        match=r"process 1 of 3 failed \(status 3\); see its log, the one that ends in .rank1",
+    ):
         launch.spread([sys.executable, "-c", FAILING], 3)
     assert time.monotonic() - start < 60
 
 
 def test_the_last_process_to_fail_is_noticed():
-    with pytest.raises(UserError, match="a process of 2 failed"):
+    with pytest.raises(UserError, match="process 0 of 2 failed"):
         launch.spread([sys.executable, "-c", "import sys; sys.exit(1)"], 2)
 
 
@@ -56,3 +61,32 @@ def test_a_process_of_several_starts_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(launch, "read_world", lambda: World(1, 4))
     assert launch.wanted({"gpu": 4}) == 1
+
+
+PARENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from fewshot import launch
+child = "import os, time; open('part' + os.environ['RANK'], 'w').write(str(os.getpid()))"
+launch.spread([sys.executable, "-c", child + "; time.sleep(600)"], 2)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end processes")
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_one_that_started_it(tmp_path, ending):
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(ROOT / "scripts")], cwd=tmp_path)
+    parts = [tmp_path / f"part{rank}" for rank in (0, 1)]
+    wait_for(lambda: all(part.exists() and part.read_text() for part in parts))
+    parent.send_signal(ending)
+    parent.wait()
+    for part in parts:
+        status = Path("/proc", part.read_text(), "status")
+        wait_for(lambda status=status: not status.exists() or "(zombie)" in status.read_text())
+
+
+def wait_for(condition) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "waited for a minute"
+        time.sleep(0.05)

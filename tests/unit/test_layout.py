@@ -100,6 +100,12 @@ def test_rows_that_begin_alike_are_packed():
     ]  # fmt: skip
 
 
+def test_each_sequence_counts_its_own_branches():
+    prompts = Prompts((0, 1), (1,), [(3,), (4,)], [LONG, LONG])
+    branches, _ = lay_out(prompts, pieces_of(prompts, forks=True), ()).branches.tolist()
+    assert branches == [[0, 1, 1, 2]] * 2
+
+
 def test_little_in_common_is_not_worth_a_pack():
     rows = [(1, 2, 3, 4, *range(10, 90)), (1, 2, 3, 4, *range(100, 190))]
     prompts = Prompts((0, 1), (9,), rows, [SHORT, SHORT])

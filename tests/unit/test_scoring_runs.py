@@ -102,6 +102,47 @@ def test_a_row_that_does_not_fit_alone_is_named(monkeypatch):
         score(model, prompts, batch_tokens=5)
 
 
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_memory_does_not_decide_how_rows_are_read(monkeypatch, calls):
+    """Neither in the check of the readout nor in the probes, of which the second is trimmed."""
+    hidden, seen = reading.Reader.hidden, []
+
+    def failing(self, batch):
+        seen.append(batch)
+        if len(seen) > calls:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return hidden(self, batch)
+
+    monkeypatch.setattr(reading.Reader, "hidden", failing)
+    with pytest.raises(UserError, match="memory ran out on a single row, before the first batch"):
+        score(MODELS["opt"], draw(np.random.default_rng(0), 40, [5]), batch_tokens=64)
+
+
+def test_a_batch_of_shared_weights_is_not_halved(monkeypatch):
+    prompts = draw(np.random.default_rng(13), 40, [5] * 7)
+    hidden, seen = reading.Reader.hidden, []
+
+    def failing(self, batch):
+        seen.append(batch)
+        if len(seen) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return hidden(self, batch)
+
+    monkeypatch.setattr(reading.Reader, "hidden", failing)
+    with pytest.raises(UserError, match=r"batch of 7 rows of up to 5 tokens.*lower batch_tokens"):
+        score(MODELS["opt"], prompts, batch_tokens=1000, world=World(0, 2), sharded=True)
+
+
+def test_a_context_that_does_not_fit_alone_is_named(monkeypatch):
+    def failing(self, *_):
+        raise MemoryError
+
+    prompts = draw(np.random.default_rng(13), 40, [5])
+    monkeypatch.setattr(reading.Reader, "_call", failing)
+    with pytest.raises(UserError, match="the context of 40 tokens alone does not fit in memory"):
+        reading.Reader(MODELS["opt"], prompts, reading.Route(shared=True))
+
+
 def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch):
     def broken(*_):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -113,7 +154,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch):
 
 def test_ties_are_counted():
     base = score(MODELS["opt"], draw(np.random.default_rng(15), 0, [5, 9]), batch_tokens=64)
-    tied = dataclasses.replace(base, logprobs=np.float32([[-1.0, -1.000004], [-1.0, -1.1]]))
+    tied = dataclasses.replace(base, logprobs=np.float32([[-1.0, -1.000015], [-1.0, -1.1]]))
     assert tied.ties == 1
     # Means of two and of one token.
     tokens = np.int16([[1, 1], [2, 1]])

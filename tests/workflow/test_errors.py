@@ -70,7 +70,7 @@ def test_class_too_small_for_k(fresh):
     assert not list((fresh.folder / "results/shots").rglob("*.parquet"))
 
 
-def test_word_of_several_tokens_is_named_with_its_pieces(fresh):
+def test_word_of_several_tokens_is_refused_for_fine_tuning_only(fresh):
     def change(content):
         content["odd"] = {
             "template": "{text_a} {text_b} ?",
@@ -79,7 +79,11 @@ def test_word_of_several_tokens_is_named_with_its_pieces(fresh):
         }
 
     fresh.edit("config/patterns.yaml", change)
-    fresh.edit(STUDY, lambda c: c["grid"][0].update(patterns=["odd"]))
+    own = {"patterns": ["odd"], "k": [4], "methods": ["in-context"]}
+    fresh.edit(STUDY, lambda c: c["grid"][0].update(own))
+    done = fresh.snakemake("fit")
+    assert done.code == 0, done.output
+    fresh.edit(STUDY, lambda c: c["grid"][0].update(methods=["quick-ft"]))
     line = one_line(fresh.snakemake("fit"))
     assert "Yes Yes" in line and "opt-micro" in line and "odd" in line
 
