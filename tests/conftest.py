@@ -30,6 +30,8 @@ def shared_data() -> Path:
 def hub_server(monkeypatch):
     """Return a loopback Hub without repositories; its clients do not wait between attempts."""
     monkeypatch.delenv("HF_TOKEN", raising=False)
+    # Modules that load models turn the network off for the whole process, if imported first.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with HubServer() as server:
         monkeypatch.setattr("time.sleep", server.waits.append)
         yield server

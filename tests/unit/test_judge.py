@@ -5,10 +5,7 @@ batches and sums by its own code.
 """
 
 import logging
-import os
 from dataclasses import replace
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import pytest
