@@ -3,6 +3,7 @@
 Columns are declared here and nowhere else; `config/README.md` prints their descriptions.
 """
 
+import glob
 import hashlib
 import json
 import logging
@@ -174,9 +175,14 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pd.DataFra
 
 @contextmanager
 def atomic(path: str | Path):
-    """Yield a name beside `path` to write to; rename it to `path` only on success."""
+    """Yield a name beside `path` to write to; rename it to `path` only on success.
+
+    What a writer of the same file left that was killed meanwhile is removed.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial

@@ -182,3 +182,13 @@ def test_a_fault_of_the_program_is_logged_with_its_traceback(tmp_path, root_logg
 def test_json_stays_json(tmp_path):
     records.write_json(tmp_path / "m.json", {"path": tmp_path})
     assert json.loads((tmp_path / "m.json").read_text()) == {"path": str(tmp_path)}
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
+    (tmp_path / ".a[1].json.4242.partial").write_text("half")
+    (tmp_path / ".other.json.4242.partial").write_text("another's")
+    records.write_json(tmp_path / "a[1].json", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".other.json.4242.partial",
+        "a[1].json",
+    ]
