@@ -19,12 +19,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .kernels import attend, attend_near
+
 NAME = "fairshot_prefix"
-QUERIES = 1024
-"""Queries whose scores are held at once where no fused kernel serves."""
 # What architectures pass along that changes nothing about causal attention.
 _HARMLESS = {
     "cache_position",
@@ -234,7 +233,7 @@ def prefix_attention(
             far_output, far = attend(folded, *prefix, False, scale, softcap=softcap)
         else:
             places = _fold_positions(shared_prefix.query_positions(), query, prefix[0])
-            far_output, far = _attend_near(folded, *prefix, places, sliding_window, scale, softcap)
+            far_output, far = attend_near(folded, *prefix, places, sliding_window, scale, softcap)
         far_output = _unfold(far_output, (*query.shape[:3], far_output.shape[-1]))
         far = _unfold(far[..., None], (*query.shape[:3], 1))
         weight = torch.sigmoid(far - own[..., None])
@@ -268,108 +267,3 @@ def _fold_positions(
     """Return the positions [many] of folded queries."""
     rows, heads, tokens, _ = query.shape
     return positions.expand(rows, tokens).reshape(-1).repeat(heads // key.shape[1])
-
-
-def _attend_near(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    positions: torch.Tensor,
-    window: int,
-    scale: float,
-    softcap: float | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Do what `attend` does for a prefix of which queries at `positions` see the last tokens.
-
-    A query that sees none gets no weight in the end. The mask is made in pieces: as a whole it
-    would be as large as batch times prefix.
-    """
-    first = max(0, key.shape[2] + 1 - window)
-    keys = torch.arange(first, key.shape[2], device=positions.device)
-    key, value = key[:, :, first:], value[:, :, first:]
-    outputs, totals = [], []
-    for start in range(0, query.shape[2], QUERIES):
-        piece = slice(start, start + QUERIES)
-        mask = (positions[piece, None] - keys < window)[None, None]
-        found = attend(query[:, :, piece], key, value, False, scale, mask, softcap)
-        outputs.append(found[0])
-        totals.append(found[1])
-    return torch.cat(outputs, dim=2), torch.cat(totals, dim=2)
-
-
-def attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    causal: bool,
-    scale: float,
-    mask: torch.Tensor | None = None,
-    softcap: float | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return attention [rows, heads, tokens, width] and its log-sum-exp [rows, heads, tokens].
-
-    All three have equally many heads; `causal` wants as many queries as keys; `mask` (bool, as
-    broadcast to [rows, heads, queries, keys]) says what is seen. Fused kernels serve where they
-    exist, since they do not hold the scores.
-    """
-    width, half = query.shape[-1], query.element_size() == 2
-    if mask is not None or softcap is not None or value.shape[-1] != width:
-        return attend_plainly(query, key, value, causal, scale, mask, softcap)
-    if query.device.type == "cpu":
-        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, 0.0, causal, scale=scale
-        )
-    cuda = query.device.type == "cuda"
-    # The flash kernel needs Ampere or newer.
-    if cuda and half and width % 8 == 0 and width <= 256 and _has_flash(query.device):
-        return torch.ops.aten._scaled_dot_product_flash_attention(
-            query, key, value, 0.0, causal, False, scale=scale
-        )[:2]
-    if cuda and width % (8 if half else 4) == 0:
-        output, total = torch.ops.aten._scaled_dot_product_efficient_attention(
-            query, key, value, None, True, 0.0, causal, scale=scale
-        )[:2]
-        return output, total[..., : query.shape[2]]
-    return attend_plainly(query, key, value, causal, scale)
-
-
-def _has_flash(device: torch.device) -> bool:
-    return torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def attend_plainly(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    causal: bool,
-    scale: float,
-    mask: torch.Tensor | None = None,
-    softcap: float | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Do what `attend` does with ordinary products, in pieces of `QUERIES` queries."""
-    rows, step = query.shape[0], max(1, QUERIES // query.shape[2])
-    if step < rows:
-        parts = []
-        for place in (slice(start, start + step) for start in range(0, rows, step)):
-            seen = mask if mask is None or mask.shape[0] == 1 else mask[place]
-            tensors = (each[place] for each in (query, key, value))
-            parts.append(attend_plainly(*tensors, causal, scale, seen, softcap))
-        outputs, totals = zip(*parts, strict=True)
-        return torch.cat(outputs), torch.cat(totals)
-    outputs, totals = [], []
-    for start in range(0, query.shape[2], QUERIES):
-        piece = query[:, :, start : start + QUERIES]
-        scores = (piece @ key.transpose(-1, -2)).float() * scale
-        if softcap is not None:
-            scores = torch.tanh(scores / softcap) * softcap
-        if causal:
-            row = torch.arange(start, start + piece.shape[2], device=query.device)
-            seen = torch.arange(key.shape[2], device=query.device) <= row[:, None]
-        else:
-            seen = mask[:, :, start : start + QUERIES] if mask is not None else None
-        if seen is not None:
-            # Not minus infinity: a query that sees nothing must give a number, of no weight.
-            scores.masked_fill_(~seen, torch.finfo(scores.dtype).min)
-        totals.append(torch.logsumexp(scores, dim=-1))
-        outputs.append(functional.softmax(scores, dim=-1).to(value.dtype) @ value)
-    return torch.cat(outputs, dim=2), torch.cat(totals, dim=2)

@@ -77,16 +77,21 @@ launch.spread([sys.executable, "-c", child + "; time.sleep(600)"], 2)
 def test_no_process_outlives_the_one_that_started_it(tmp_path, ending):
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(ROOT / "scripts")], cwd=tmp_path)
     parts = [tmp_path / f"part{rank}" for rank in (0, 1)]
-    wait_for(lambda: all(part.exists() and part.read_text() for part in parts))
+    assert comes_true(lambda: all(part.exists() and part.read_text() for part in parts))
     parent.send_signal(ending)
     parent.wait()
     for part in parts:
         status = Path("/proc", part.read_text(), "status")
-        wait_for(lambda status=status: not status.exists() or "(zombie)" in status.read_text())
+        assert comes_true(lambda status=status: not alive(status))
 
 
-def wait_for(condition) -> None:
+def alive(status: Path) -> bool:
+    return status.exists() and "(zombie)" not in status.read_text()
+
+
+def comes_true(condition) -> bool:
+    """Return whether the condition holds within a minute."""
     end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "waited for a minute"
+    while not condition() and time.monotonic() < end:
         time.sleep(0.05)
+    return condition()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fewshot import attention
+from fewshot import kernels
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -12,8 +12,8 @@ def test_the_fused_kernel_and_plain_products_agree(causal, dtype):
     q, k, v = (torch.randn(2, 4, 70, 16, dtype=dtype) for _ in range(3))
     tolerance = 1e-5 if dtype == torch.float32 else 3e-2
     for found, expected in zip(
-        attention.attend(q, k, v, causal, 0.3),
-        attention.attend_plainly(q.float(), k.float(), v.float(), causal, 0.3),
+        kernels.attend(q, k, v, causal, 0.3),
+        kernels.attend_plainly(q.float(), k.float(), v.float(), causal, 0.3),
         strict=True,
     ):
         torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
@@ -26,9 +26,9 @@ def test_plain_products_in_pieces_equal_one_piece(monkeypatch, pieces, masks):
     torch.manual_seed(0)
     q, k, v = (torch.randn(5, 2, 50, 8) for _ in range(3))
     mask = torch.rand(masks, 1, 50, 50) < 0.7 if masks else None
-    whole = attention.attend_plainly(q, k, v, not masks, 0.3, mask)
-    monkeypatch.setattr(attention, "QUERIES", pieces)
-    found = attention.attend_plainly(q, k, v, not masks, 0.3, mask)
+    whole = kernels.attend_plainly(q, k, v, not masks, 0.3, mask)
+    monkeypatch.setattr(kernels, "QUERIES", pieces)
+    found = kernels.attend_plainly(q, k, v, not masks, 0.3, mask)
     for a, b in zip(found, whole, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
 
@@ -38,7 +38,7 @@ def test_masks_and_soft_caps_are_taken_in():
     q, k, v = (torch.randn(2, 4, 9, 16) for _ in range(3))
     mask = torch.rand(2, 1, 9, 9) < 0.5
     mask[:, :, 3] = False
-    output, total = attention.attend(q, k, v, False, 0.3, mask, 2.0)
+    output, total = kernels.attend(q, k, v, False, 0.3, mask, 2.0)
     scores = torch.tanh(q @ k.transpose(-1, -2) * 0.3 / 2) * 2
     scores = scores.masked_fill(~mask, float("-inf"))
     seen = mask.expand(2, 4, 9, 9).any(-1)
