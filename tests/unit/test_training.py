@@ -11,16 +11,13 @@ import peft
 import pytest
 import torch
 from fewshot import preparation, training
-from fewshot.batches import Share, epoch_shares, training_rows
-from fewshot.engine import engine_config
 from fewshot.errors import UserError
 from fewshot.heads import ClassificationHead
 from fewshot.jobs import EvaluationSet, Job
 from fewshot.methods import lora
 from fewshot.sampling import generator
 from fewshot.student import parameter_facts
-from fewshot.tokens import Prompts
-from fewshot.world import World, read_world
+from fewshot.world import World
 from job_files import PATTERN, TRAINING, some_rows
 from safetensors.torch import load_file
 from tiny import KINDS, TARGETS, tiny_model, tiny_tokenizer
@@ -290,78 +287,6 @@ def test_the_rate_rises_over_the_warmup_and_stays():
     rates = [training.rate(step, 40, settings) for step in range(6)]
     assert rates == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
     assert training.rate(0, 40, {"learning_rate": 2.0, "warmup": 0.0}) == 2.0
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
-@pytest.mark.parametrize("rows", [2, 10, 32])
-def test_shares_of_all_processes_make_the_mean_of_the_batch(size, rows):
-    losses = generator("losses").normal(size=rows)
-    worlds = [World(rank, size) for rank in range(size)]
-    shares = [list(epoch_shares(rows, 12, "task", 3, 1, world)) for world in worlds]
-    whole = list(epoch_shares(rows, 12, "task", 3, 1, World()))
-    assert sorted(np.concatenate([each.rows for each in whole])) == list(range(rows))
-    assert len({len(each) for each in shares}) == 1
-    for batch, *parts in zip(whole, *shares, strict=True):
-        assert batch.factor == 1.0
-        mean = np.mean([part.factor * losses[part.rows].mean() for part in parts])
-        assert mean == pytest.approx(losses[batch.rows].mean())
-
-
-def test_each_epoch_has_its_own_order():
-    orders = [
-        tuple(np.concatenate([share.rows for share in epoch_shares(16, 4, "t", 0, epoch, World())]))
-        for epoch in (1, 2)
-    ]
-    assert orders[0] != orders[1]
-    assert isinstance(next(epoch_shares(16, 4, "t", 0, 1, World())), Share)
-
-
-def test_training_rows_are_padded_on_the_right():
-    rows = training_rows(Prompts((5, 6), (9,), [(1, 2), (3,)]), np.array([1, 0]), 3)
-    assert rows.ids.tolist() == [[9, 1, 2], [9, 3, 0]]
-    assert rows.last.tolist() == [2, 1] and rows.labels.tolist() == [1, 0]
-    with pytest.raises(UserError, match="training row 5 has 3 tokens, the model reads 2"):
-        training_rows(Prompts((5, 6), (9,), [(1, 2), (3,)]), np.array([1, 0]), 2)
-
-
-def test_the_engine_configuration():
-    config = engine_config(SETTINGS, "bfloat16", 2, 2)
-    assert config["train_batch_size"] == 4 and config["train_micro_batch_size_per_gpu"] == 2
-    assert config["zero_optimization"] == {"stage": 2} and config["bf16"] == {"enabled": True}
-    assert config["fp16"] == {"enabled": False} and config["gradient_clipping"] == 1e9
-
-
-@pytest.mark.parametrize(
-    ("dtype", "stage", "size", "message"),
-    [
-        ("bfloat16", 0, 1, "bfloat16 with zero_stage: 0 gives wrong updates; valid: zero_stage 1"),
-        ("float32", 4, 1, "zero_stage = 4; valid: 0, 1, 2, 3"),
-        ("int8", 0, 1, "dtype = int8; valid: float32"),
-        ("float32", 0, 3, "batch_size = 4 cannot be shared by 3 processes"),
-    ],
-)
-def test_the_engine_refuses_what_it_cannot_do(dtype, stage, size, message):
-    with pytest.raises(UserError, match=message):
-        engine_config(SETTINGS, dtype, stage, size)
-
-
-@pytest.mark.parametrize(
-    ("env", "world"),
-    [
-        ({}, World()),
-        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, World(3, 8, 1)),
-        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1"}, World(1, 2, 1)),
-        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, World()),
-        ({"WORLD_SIZE": "1", "SLURM_STEP_NUM_TASKS": "4"}, World()),
-    ],
-)
-def test_the_world_is_read_from_the_launcher_or_slurm(env, world):
-    assert read_world(env) == world
-
-
-def test_a_half_described_world_is_an_error():
-    with pytest.raises(UserError, match="RANK = ''; valid: a number"):
-        read_world({"WORLD_SIZE": "2"})
 
 
 def test_parameter_facts_join_the_layers():
