@@ -100,6 +100,10 @@ def _explain(error: ValidationError, where: str) -> UserError:
     if error.schema.get("pattern") == NOT_BLANK and isinstance(error.instance, str):
         return UserError(f"{where}: {key}: '{error.instance}' is blank")
     hint = ""
+    if error.validator == "type" and error.validator_value == "object":
+        keys = ", ".join(error.schema.get("properties", ()))
+        hint = f"; valid keys: {keys}" if keys else ""
+        return UserError(f"{where}: {key}: {error.instance!r} is no mapping of keys{hint}")
     if error.validator == "type" and isinstance(error.instance, str):
         hint = _number_hint(error.instance, error.validator_value)
     return UserError(f"{where}: {key}: {error.message}{hint}")

@@ -116,6 +116,7 @@ def test_the_headline_is_the_largest_k_that_all_methods_share(folder):
             "method 'lora' trains on the shots and needs k > 0",
         ),
         ({"grid": [{**BLOCK, "tasks": ["hans"]}]}, "task 'hans' has no train split to draw shots"),
+        ({"batch_tokens": 4096}, "batch_tokens: 4096 is no mapping of keys; valid keys: cpu, gpu"),
         ({"batch_tokns": {}}, "top level: unknown key 'batch_tokns'; did you mean 'batch_tokens'?"),
         ({"protocol": "fare"}, "protocol: unknown value 'fare'; did you mean 'fair'?"),
     ],

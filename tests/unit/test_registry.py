@@ -93,7 +93,7 @@ def test_the_shipped_registries_load():
         ),
         ("models", {**MODEL, "dtype": "float31"}, "unknown value 'float31'; did you mean 'float3"),
         ("models", {**MODEL, "window": 0}, "t.window: 0 is less than the minimum of 1"),
-        ("models", None, "t: None is not of type 'object'"),
+        ("models", None, "t: None is no mapping of keys; valid keys: title, "),
         ("patterns", {"answer": "{label}", "verbalizer": "v"}, "give at least one of: template"),
         ("tasks", {**TASK, "verbalizers": {"v": ["", "No"]}}, "t.verbalizers.v.0: '' is blank"),
         ("tasks", {**TASK, "verbalizers": {"v": ["Yes", " "]}}, "t.verbalizers.v.1: ' ' is blank"),
