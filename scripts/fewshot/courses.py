@@ -58,7 +58,8 @@ def learning_curves(
     if chosen["model"].nunique() <= FEW:
         frames.append(_titled(_seeds(scored), catalog).assign(kind="seed"))
     joined, styles = _roles(pd.concat(frames, ignore_index=True), catalog)
-    return _rows(joined, catalog, styles, _by_epoch)
+    span = [int(joined["epoch"].min()), int(joined["epoch"].max())]
+    return _rows(joined, catalog, styles, partial(_by_epoch, span))
 
 
 def _seeds(scored: pd.DataFrame) -> pd.DataFrame:
@@ -175,11 +176,13 @@ def _by_k(
     return alt.layer(_majority(base, y), line, bars, points, data=panels.data(rows, COLUMNS))
 
 
-def _by_epoch(rows: pd.DataFrame, place: panels.Place, y: dict, styles: dict) -> alt.LayerChart:
+def _by_epoch(
+    span: list[int], rows: pd.DataFrame, place: panels.Place, y: dict, styles: dict
+) -> alt.LayerChart:
     """Return one panel: the mean with its interval as a ribbon, seeds as thin lines."""
     base, legend = alt.Chart(), theme.legend(styles)
     axis = panels.axis(place, "x", "Epoch", tickMinStep=1, tickCount=5, grid=False)
-    x = alt.X("epoch:Q", axis=axis, scale=alt.Scale(nice=False, zero=False))
+    x = alt.X("epoch:Q", axis=axis, scale=alt.Scale(domain=span, nice=False))
     shared = {"x": x, "color": theme.color("line", styles, legend)}
     means = base.transform_filter("datum.kind == 'mean'")
     ribbon = means.mark_area(opacity=0.15, line=False).encode(
