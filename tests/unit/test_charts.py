@@ -109,6 +109,24 @@ def test_accuracy_by_k_shows_means_with_intervals(study, specs):
     assert expected in {row["mean"] for row in rows if row["size"] == "OPT large"}
 
 
+def test_learning_curves_share_their_epochs(specs):
+    """A panel without results still labels the axis of those above it."""
+    found = list(channels(specs["learning_curves"], "epoch"))
+    spans = {str(each["scale"].get("domain")) for each in found if "scale" in each}
+    assert len(found) > 3 and len(spans) == 1 and spans != {"None"}
+
+
+def channels(part, name: str):
+    """Yield every encoding of the field `name` in a part of a specification."""
+    if isinstance(part, dict):
+        if part.get("field") == name and "axis" in part:
+            yield part
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from channels(each, name)
+
+
 def test_learning_curves_show_every_epoch_seed_and_loss(specs):
     rows = [row for row in values(specs["learning_curves"]) if "epoch" in row]
     assert {row["epoch"] for row in rows} == set(range(1, simulate.EPOCHS + 1))
