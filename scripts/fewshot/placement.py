@@ -1,0 +1,50 @@
+"""How a training job is placed on its machines: never what it computes, only where and in pieces.
+
+Torch-free: the memory plan chooses placements while Snakemake builds its graph.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .errors import UserError, unknown
+
+STAGES = (0, 1, 2, 3)
+OFFLOADS = ("none", "optimizer", "parameters")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where model states live and how many tokens are trained at once.
+
+    `zero_stage` says what the processes share (Rajbhandari et al. 2020): 1 optimiser states, 2
+    gradients too, 3 parameters too. `offload` puts optimiser states, or parameters as well, into
+    host memory. `micro_tokens` bounds the padded tokens of one forward and backward pass in each
+    process (0: the study's batch_tokens). `checkpointing` keeps no activations but those between
+    layers and computes the others again (Chen et al. 2016).
+    """
+
+    zero_stage: int = 0
+    offload: str = "none"
+    micro_tokens: int = 0
+    checkpointing: bool = False
+
+    def __post_init__(self):
+        if self.zero_stage not in STAGES:
+            raise unknown("ZeRO stage", str(self.zero_stage), map(str, STAGES), "zero_stage")
+        if self.offload not in OFFLOADS:
+            raise unknown("value", self.offload, OFFLOADS, "offload")
+        least = {"none": 0, "optimizer": 2, "parameters": 3}[self.offload]
+        if self.zero_stage < least:
+            raise UserError(
+                f"offload = {self.offload} needs zero_stage {least} or more, not {self.zero_stage}"
+            )
+
+
+def read_placement(resources: Mapping[str, object]) -> Placement:
+    """Return the placement that a job's resources ask for; raises UserError where it is none."""
+    return Placement(
+        zero_stage=int(resources.get("zero_stage", 0)),
+        offload=str(resources.get("offload", "none")),
+        micro_tokens=int(resources.get("micro_tokens", 0)),
+        checkpointing=bool(int(resources.get("checkpointing", 0))),
+    )
