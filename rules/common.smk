@@ -8,16 +8,18 @@ from pathlib import Path
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.patterns import bind_pattern
-from scripts.fewshot.plan import load_study, memory_mb, runtime_minutes
+from scripts.fewshot.memoryplan import MemoryPlan
+from scripts.fewshot.plan import Cell, load_study
 from scripts.fewshot.registry import read_yaml
 
 try:
     for path in workflow.configfiles:
         # Snakemake has merged the files already; read again, a key given twice is an error.
         read_yaml(path)
-    STUDY = load_study(
-        config, where=str(workflow.configfiles[0] if workflow.configfiles else "--config")
-    )
+    STUDY = load_study(config, where=" + ".join(map(str, workflow.configfiles)) or "--config")
+    PLAN = MemoryPlan(STUDY)
+    if workflow.is_main_process:
+        PLAN.check()
 except UserError as error:
     # A mistake of the user's: one line, and no traceback into the workflow.
     sys.exit(f"error: {error}")
@@ -164,29 +166,29 @@ def job_method(wildcards):
 def job_model(wildcards):
     """Return what of a model's entry changes its results."""
     entry = STUDY.models[wildcards.model]
-    return {key: entry[key] for key in ("dtype", "parameters", "window")}
+    keys = ("dtype", "parameters", "window", "config")
+    return {key: entry[key] for key in keys if key in entry}
 
 
 def job_labels(wildcards):
     return len(STUDY.tasks[wildcards.task]["labels"])
 
 
-def job_memory(wildcards, attempt):
-    return attempt * memory_mb(
-        STUDY.models[wildcards.model], STUDY.methods[wildcards.method]["family"]
-    )
+def planned(name):
+    """Return the function that gives a resource of an adaptation job, as the memory plan has it."""
 
+    def resource(wildcards, attempt):
+        cell = Cell(
+            wildcards.protocol,
+            wildcards.task,
+            wildcards.model,
+            wildcards.method,
+            wildcards.pattern,
+            int(wildcards.k),
+        )
+        return PLAN.resources(cell, attempt)[name]
 
-def job_runtime(wildcards, attempt):
-    return attempt * runtime_minutes(STUDY.models[wildcards.model])
-
-
-def job_zero_stage(wildcards):
-    return STUDY.models[wildcards.model]["zero_stage"]
-
-
-def job_gpus(wildcards):
-    return STUDY.models[wildcards.model]["gpus"]
+    return resource
 
 
 def pair_jobs(wildcards):

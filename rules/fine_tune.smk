@@ -23,10 +23,15 @@ rule fine_tune:
     threads: 1
     resources:
         # How a job is run, never what it computes: none of these makes a job run again.
-        zero_stage=job_zero_stage,
-        gpu=job_gpus,
-        mem_mb=job_memory,
-        runtime=job_runtime,
+        gpu=planned("gpu"),
+        nodes=planned("nodes"),
+        zero_stage=planned("zero_stage"),
+        offload=planned("offload"),
+        micro_tokens=planned("micro_tokens"),
+        checkpointing=planned("checkpointing"),
+        mem_mb=planned("mem_mb"),
+        predicted_gpu_mb=planned("predicted_gpu_mb"),
+        runtime=planned("runtime"),
     params:
         task="{task}",
         seeds=job_seeds,

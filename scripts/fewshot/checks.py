@@ -8,6 +8,7 @@ import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .architecture import check_config
 from .errors import UserError, unknown
 from .patterns import bind_pattern
 from .taskchecks import check_tasks
@@ -42,6 +43,8 @@ def check_study(study: "Study", where: str) -> None:
     _check_study_keys(study, where)
     for cell in study.cells:
         _check_cell(study, cell, where)
+    for name, entry in study.models.items():
+        check_config(name, entry)
     _check_files(study)
     _check_figures(study)
 
@@ -88,18 +91,12 @@ def _check_cell(study: "Study", cell: "Cell", where: str) -> None:
 
 
 def _check_model(study: "Study", cell: "Cell") -> None:
-    """Check that the method can adapt the model: targets for LoRA, a precision that trains."""
+    """Check that the method can adapt the model: that LoRA has targets in its family."""
     method, model = study.methods[cell.method], study.models[cell.model]
     if method["family"] == "lora" and model["family"] not in method["targets"]:
         raise UserError(
             f"config/methods.yaml: method '{cell.method}': targets: no entry for family "
             f"'{model['family']}' of model '{cell.model}'; valid: {', '.join(method['targets'])}"
-        )
-    trains = not study.uses_context(cell.method)
-    if trains and model["dtype"] == "bfloat16" and model["zero_stage"] == 0:
-        raise UserError(
-            f"config/models.yaml: model '{cell.model}': fine-tuning in bfloat16 with zero_stage: 0 "
-            "gives wrong updates; valid: zero_stage 1, 2 or 3, or dtype float32"
         )
 
 

@@ -44,7 +44,8 @@ class Job:
     `cell` has the keys protocol, task, model, method, pattern, k. `shots[seed]` has the ROWS
     columns of the draw, in the order of the context (no entries for k = 0). `status[seed]` is "ok"
     or "does not fit". The first evaluation set is the in-domain one. `batch_tokens` says how many
-    padded tokens are scored at once on a "cpu" and on a "gpu".
+    padded tokens are scored at once on a "cpu" and on a "gpu". `predicted_gpu_mb` is what the memory
+    plan expects on each GPU, in 10^6 bytes (0: no GPU planned).
     """
 
     cell: dict[str, object]
@@ -59,6 +60,7 @@ class Job:
     shots: dict[int, pd.DataFrame] = field(repr=False)
     batch_tokens: dict[str, int]
     zero_stage: int
+    predicted_gpu_mb: int
     threads: int
     world: World
     checksums: dict[str, object]
@@ -140,6 +142,7 @@ def read_job(smk) -> Job:
         shots=shots,
         batch_tokens=dict(params.batch_tokens),
         zero_stage=int(smk.resources.get("zero_stage", 0)),
+        predicted_gpu_mb=int(smk.resources.get("predicted_gpu_mb", 0)),
         threads=int(smk.threads),
         world=read_world(),
         checksums=_checksums(smk, sets, paths),

@@ -19,6 +19,7 @@ from .tokens import load_tokenizer, model_folder
 
 __all__ = [
     "backbone",
+    "check_shape",
     "load_model",
     "load_tokenizer",
     "pick_device",
@@ -38,9 +39,9 @@ def pick_device() -> torch.device:
 def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Module:
     """Load a causal language model on the CPU, in evaluation mode and the entry's dtype.
 
-    `entry` is the model's entry in config/models.yaml (dtype, parameters, window). Raises UserError
-    where the folder is not what the entry says: weights missing or left over, another window,
-    another number of parameters.
+    `entry` is the model's entry in config/models.yaml (dtype, parameters, window and, where it is
+    given, config). Raises UserError where the folder is not what the entry says: weights missing or
+    left over, another window, another number of parameters, another shape.
     """
     transformers_logging.disable_progress_bar()
     folder = model_folder(manifest_path)
@@ -65,6 +66,7 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
 
 
 def _check_entry(model: nn.Module, entry: dict, name: str) -> None:
+    check_shape(model.config, entry.get("config", {}), name)
     found = {
         "window": getattr(model.config, "max_position_embeddings", None),
         "parameters": sum(map(size_of, model.parameters())),
@@ -73,6 +75,20 @@ def _check_entry(model: nn.Module, entry: dict, name: str) -> None:
         if value is not None and value != entry[key]:
             raise UserError(
                 f"config/models.yaml: {name}.{key} is {entry[key]}, but the model has {value}"
+            )
+
+
+def check_shape(config, given: dict, name: str) -> None:
+    """Check the keys of an entry's `config` against the model's configuration.
+
+    Raises UserError naming the key and both values.
+    """
+    text = config.get_text_config()
+    for key, value in given.items():
+        found = getattr(text, key, None)
+        if found != value:
+            raise UserError(
+                f"config/models.yaml: {name}.config.{key} is {value}, but the model has {found}"
             )
 
 

@@ -151,6 +151,7 @@ def manifest(job: "Job", seeds: dict[int, "Seed"]) -> dict:
     """Return a run's manifest: its cell, settings, inputs, environment and each seed's facts."""
     infos = [seeds[seed].info for seed in sorted(seeds)]
     facts = infos[0]["facts"] if infos else {}
+    peak = max((info["facts"]["peak_memory_mib"] for info in infos), default=None)
     phases = sorted({phase for info in infos for phase in info["seconds"]})
     return {
         **job.cell,
@@ -167,7 +168,11 @@ def manifest(job: "Job", seeds: dict[int, "Seed"]) -> dict:
         "world_size": job.world.size,
         "checksums": job.checksums,
         "parameters": facts.get("parameters"),
-        "peak_memory_mib": max((info["facts"]["peak_memory_mib"] for info in infos), default=None),
+        "peak_memory_mib": peak,
+        "memory": {
+            "predicted_gpu_mib": round(job.predicted_gpu_mb * 1e6 / 2**20, 1) or None,
+            "measured_gpu_mib": peak if str(facts.get("device")).startswith("cuda") else None,
+        },
         "seconds": {
             phase: round(sum(info["seconds"].get(phase, 0.0) for info in infos), 3)
             for phase in phases

@@ -56,6 +56,7 @@ class Study:
     patterns: dict[str, dict]
     figures: dict[str, dict]
     tables: dict[str, dict]
+    machine: dict
 
     @property
     def name(self) -> str:
@@ -209,33 +210,19 @@ def title_of(name: str, registry: dict[str, dict]) -> str:
     return registry[name].get("title", name)
 
 
-def runtime_minutes(entry: dict) -> int:
-    """Return the time limit, in minutes, that an adaptation job asks for at its first attempt.
-
-    Four hours, and a day more for each ten billion parameters: a bound to queue with, not a cost
-    model.
-    """
-    return 240 + 24 * 60 * entry["parameters"] // 10_000_000_000
-
-
 def load_study(config: dict, folder: str = "config", where: str = "config/config.yaml") -> Study:
     """Check a study against the registries in `folder` and return it.
 
     `where` names the study's file in messages. Raises UserError, one line, for anything wrong.
     """
     settings = check(config, "study", where)
+    # What jobs run on is no setting: it changes no result.
+    machine = settings.pop("machine")
     registries = load_registries(folder)
     figures = registries.pop("figures")
-    study = Study(settings, **registries, figures=figures["figures"], tables=figures["tables"])
+    study = Study(
+        settings, **registries, figures=figures["figures"], tables=figures["tables"],
+        machine=machine,
+    )  # fmt: skip
     check_study(study, where)
     return study
-
-
-def memory_mb(entry: dict, family: str) -> int:
-    """Return the host memory, in MB, that a job on one CPU asks for.
-
-    Weights and activations for scoring; gradients and AdamW's two moments in float32 besides for
-    training (16 bytes a parameter in all); 3 GB for the libraries.
-    """
-    per_parameter = 4 if family == "in_context" else 20
-    return 3000 + entry["parameters"] * per_parameter // 1_000_000

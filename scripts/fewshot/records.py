@@ -143,6 +143,27 @@ METRICS = pa.schema(
 )
 
 
+PLAN = pa.schema(
+    [
+        _field("model", NAME, "name of the model"),
+        _field("method", NAME, "name of the method"),
+        _field("k", pa.int32(), "shots of the largest cell, which the row describes"),
+        _field("gpus", pa.int32(), "GPUs, over all nodes (0: one process on a CPU)"),
+        _field("nodes", pa.int32(), "nodes"),
+        _field("zero_stage", pa.int8(), "DeepSpeed ZeRO stage"),
+        _field("offload", NAME, "what lies in host memory: none, optimizer, parameters (and both)"),
+        _field("micro_tokens", pa.int32(), "padded tokens of one pass (0: nothing is trained)"),
+        _field("checkpointing", pa.bool_(), "whether activations are computed again"),
+        _field("gpu_gb", pa.float64(), "expected memory of a GPU, in 2^30 bytes"),
+        _field("host_gb", pa.float64(), "expected memory of a node's host, in 2^30 bytes"),
+        _field("parameters", pa.int64(), "parameters of the model"),
+        _field("trainable", pa.int64(), "parameters that are trained, a new head's included"),
+        _field("largest_layer", pa.int64(), "parameters of the largest module"),
+        _field("shape_known", pa.bool_(), "whether the model's shape is known, or guessed"),
+    ]
+)
+
+
 def write_table(path: str | Path, frame: pd.DataFrame, schema: pa.Schema, **metadata: str) -> None:
     """Write `frame` to `path` (zstd, atomically) with exactly the columns of `schema`.
 

@@ -35,6 +35,7 @@ TABLES = {
     "results/fit/{study}/{task}/{model}.parquet: what fits the window": records.FIT,
     "results/runs/…/predictions.parquet: row predictions": records.predictions_schema(2),
     "results/runs/…/curves.parquet: counts by epoch": records.CURVES,
+    "results/{study}/plan.parquet: the memory plan": records.PLAN,
     "results/metrics/{study}/{task}/{model}.parquet: accuracies": records.METRICS,
 }
 

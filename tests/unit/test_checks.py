@@ -178,14 +178,3 @@ def test_a_job_is_told_the_targets_of_its_own_model_only(folder):
     assert study.method_settings("lora", "tiny")["targets"] == ["q_proj", "v_proj"]
     edit(folder, "methods", lambda methods: methods.update(odd={"base": "lora", "family": "full"}))
     assert "targets" not in load(folder).method_settings("odd", "tiny")
-
-
-def test_bfloat16_trains_at_a_zero_stage_only(folder):
-    edit(folder, "models", lambda models: models["tiny"].update(dtype="bfloat16"))
-    assert load(folder, grid=[BLOCK]), "scoring needs no stage"
-    assert message(folder, grid=[{**BLOCK, "methods": ["bitfit"]}]) == (
-        "config/models.yaml: model 'tiny': fine-tuning in bfloat16 with zero_stage: 0 gives wrong "
-        "updates; valid: zero_stage 1, 2 or 3, or dtype float32"
-    )
-    edit(folder, "models", lambda models: models["tiny"].update(zero_stage=1))
-    assert load(folder, grid=[{**BLOCK, "methods": ["bitfit"]}])

@@ -87,7 +87,7 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
     return SimpleNamespace(
         name="job", cell=CELL, seeds=tuple(status), status=status, labels=3,
         evaluation=(EvaluationSet("hans", MERGE, ROWS),), settings={"family": "in_context"},
-        batch_tokens=64, zero_stage=0, code="c", threads=1, world=SimpleNamespace(size=1),
+        batch_tokens=64, zero_stage=0, predicted_gpu_mb=0, code="c", threads=1, world=SimpleNamespace(size=1),
         pattern=SimpleNamespace(rank_by="mean"), model={"dtype": "float32"},
         checksums={"model": "x"}, output=SimpleNamespace(**paths),
     )  # fmt: skip

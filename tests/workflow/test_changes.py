@@ -163,8 +163,7 @@ def test_a_stray_file_beside_a_model_runs_nothing(study):
 
 
 def test_gpus_processes_and_memory_run_nothing(study):
-    study.edit(
-        "config/models.yaml", lambda content: content["opt-micro"].update(gpus=4, zero_stage=2)
-    )
+    machine = {"gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb": 480}
+    study.edit("config/config.yaml", lambda content: content.update(machine=machine))
     resources = ("--set-resources", "fine_tune:mem_mb=9999", "--set-threads", "fine_tune=2")
     assert study.planned(*resources) == []

@@ -17,8 +17,6 @@ LOG = logging.getLogger(__name__)
 
 EPOCH = 0
 """Nothing is trained."""
-HOLD = 0.7
-"""Share of a GPU's memory that weights may fill; prefix, activations and logits need the rest."""
 
 
 def start(job: Job) -> Callable[[int], SeedResult]:
@@ -52,15 +50,10 @@ def start(job: Job) -> Callable[[int], SeedResult]:
 
 
 def _shards_weights(job: Job) -> bool:
-    """Return whether the processes share the weights: at ZeRO stage 3, where a GPU cannot hold
-    them all. Sharing only the rows is faster, and the scores are the same."""
-    if job.zero_stage < 3 or job.world.size == 1:
-        return False
-    device = pick_device()
-    if device.type != "cuda":
-        return True
-    size = job.model["parameters"] * getattr(torch, job.model["dtype"]).itemsize
-    return job.world.share(size > HOLD * torch.cuda.get_device_properties(device).total_memory)
+    """Return whether the processes share the weights: at ZeRO stage 3, which the memory plan takes
+    where a GPU cannot hold them all. Sharing only the rows is faster, and the scores are the same.
+    """
+    return job.zero_stage == 3 and job.world.size > 1
 
 
 def _load(job: Job, sharded: bool) -> torch.nn.Module:

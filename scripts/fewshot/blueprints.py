@@ -1,0 +1,202 @@
+"""The modules of the model types that the memory plan knows, from their configurations' numbers.
+
+The names of keys and modules are those of transformers' `config.json` and of its models; tests
+compare all counts with its own modules.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module with parameters of its own, of which the model has `count`: one for each layer.
+
+    `weight` and `bias` are elements; of a linear module also the numbers of inputs and outputs.
+    """
+
+    name: str
+    weight: int
+    bias: int = 0
+    count: int = 1
+    inputs: int = 0
+    outputs: int = 0
+
+    @property
+    def size(self) -> int:
+        """Return the parameters of one such module."""
+        return self.weight + self.bias
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a model, in elements.
+
+    `width` is that of hidden states, `feed_forward` that of the layers' inner states, `query` and
+    `key_value` those of all heads together; `readout` is the width of what meets the vocabulary.
+    `inner_states` counts states of the inner width that a layer keeps for its backward pass and
+    `working_states` those that it holds at once. `exact` is false where all of this is guessed
+    from the number of parameters.
+    """
+
+    parameters: int
+    largest_layer: int
+    layers: int
+    width: int
+    heads: int
+    query: int
+    key_value: int
+    feed_forward: int
+    inner_states: int
+    working_states: int
+    wide_norms: bool
+    vocabulary: int
+    readout: int
+    tied: bool
+    modules: tuple[Module, ...] = field(default=(), repr=False)
+    exact: bool = True
+
+
+def _linear(name: str, inputs: int, outputs: int, bias: bool, count: int) -> Module:
+    return Module(name, inputs * outputs, outputs if bias else 0, count, inputs, outputs)
+
+
+def _finish(config: Mapping, modules: list[Module], tied: bool, **shape) -> Architecture:
+    """Add the readout and what all types have in common."""
+    vocabulary, readout = config["vocab_size"], shape["readout"]
+    head = Module("lm_head", vocabulary * readout, 0, 1, readout, vocabulary)
+    # A readout tied to the embeddings is a module without parameters that would count again.
+    modules = modules if tied else [*modules, head]
+    return Architecture(
+        parameters=sum(each.size * each.count for each in modules),
+        largest_layer=max(each.size for each in modules),
+        layers=config["num_hidden_layers"],
+        width=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        vocabulary=vocabulary,
+        tied=tied,
+        modules=tuple(modules),
+        **shape,
+    )
+
+
+def _opt(config: Mapping) -> Architecture:
+    """Return an OPT model; that of 350M projects its embeddings and has its norms at the end."""
+    width, layers, inner = (config[k] for k in ("hidden_size", "num_hidden_layers", "ffn_dim"))
+    words = config.get("word_embed_proj_dim") or width
+    bias, affine = config.get("enable_bias", True), config.get("layer_norm_elementwise_affine", True)
+    norm = (width, width) if affine else (0, 0)
+    attention = ("q_proj", "k_proj", "v_proj", "out_proj")
+    modules = [
+        Module("embed_tokens", config["vocab_size"] * words),
+        # Positions start at 2.
+        Module("embed_positions", (config["max_position_embeddings"] + 2) * width),
+        *(_linear(name, width, width, bias, layers) for name in attention),
+        _linear("fc1", width, inner, bias, layers),
+        _linear("fc2", inner, width, bias, layers),
+        Module("self_attn_layer_norm", *norm, layers),
+        Module("final_layer_norm", *norm, layers),
+    ]
+    if words != width:
+        modules.append(_linear("project_in", words, width, False, 1))
+        modules.append(_linear("project_out", width, words, False, 1))
+    if config.get("do_layer_norm_before", True) and not config.get("_remove_final_layer_norm"):
+        modules.append(Module("final_layer_norm", *norm))
+    # A ReLU keeps its result alone, which is the next module's input.
+    kept = 1 if config.get("activation_function", "relu") == "relu" else 2
+    return _finish(
+        config, modules, config.get("tie_word_embeddings", True),
+        query=width, key_value=width, feed_forward=inner, inner_states=kept, working_states=2,
+        wide_norms=False, readout=words,
+    )  # fmt: skip
+
+
+def _gpt_neox(config: Mapping) -> Architecture:
+    """Return a GPT-NeoX model (Pythia), whose queries, keys and values are one module."""
+    width, layers = config["hidden_size"], config["num_hidden_layers"]
+    inner, bias = config["intermediate_size"], config.get("attention_bias", True)
+    modules = [
+        Module("embed_in", config["vocab_size"] * width),
+        _linear("query_key_value", width, 3 * width, bias, layers),
+        _linear("dense", width, width, bias, layers),
+        _linear("dense_h_to_4h", width, inner, True, layers),
+        _linear("dense_4h_to_h", inner, width, True, layers),
+        Module("input_layernorm", width, width, layers),
+        Module("post_attention_layernorm", width, width, layers),
+        Module("final_layer_norm", width, width),
+    ]
+    return _finish(
+        config, modules, config.get("tie_word_embeddings", False),
+        query=width, key_value=width, feed_forward=inner, inner_states=2, working_states=2,
+        wide_norms=False, readout=width,
+    )  # fmt: skip
+
+
+def _llama(
+    config: Mapping,
+    *,
+    biases: str = "",
+    mlp_bias: bool = False,
+    head_width: int = 0,
+    norms: int = 2,
+    head_norms: str = "",
+    tied: bool = False,
+) -> Architecture:
+    """Return a model like Llama: grouped queries, a gated feed-forward part, RMS norms.
+
+    `biases` are the initials of attention modules that always have some; `head_width` is the
+    default of `head_dim`, `norms` are those of a layer, `head_norms` is "each" where queries and
+    keys of a head are normalised, "all" where those of all heads are.
+    """
+    width, layers, heads = (
+        config[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    )
+    inner = config["intermediate_size"]
+    each = config.get("head_dim") or head_width or width // heads
+    query, key_value = heads * each, (config.get("num_key_value_heads") or heads) * each
+    sizes = {"q": (width, query), "k": (width, key_value), "v": (width, key_value)}
+    given = config.get("attention_bias", False)
+    modules = [
+        Module("embed_tokens", config["vocab_size"] * width),
+        *(
+            _linear(f"{name}_proj", *size, given or name in biases, layers)
+            for name, size in {**sizes, "o": (query, width)}.items()
+        ),
+        _linear("gate_proj", width, inner, mlp_bias, layers),
+        _linear("up_proj", width, inner, mlp_bias, layers),
+        _linear("down_proj", inner, width, mlp_bias, layers),
+        Module("layernorm", width, 0, norms * layers),
+        Module("norm", width),
+    ]
+    if head_norms:
+        whole = head_norms == "all"
+        modules.append(Module("q_norm", query if whole else each, 0, layers))
+        modules.append(Module("k_norm", key_value if whole else each, 0, layers))
+    return _finish(
+        config, modules, config.get("tie_word_embeddings", tied),
+        query=query, key_value=key_value, feed_forward=inner, inner_states=4, working_states=3,
+        wide_norms=True, readout=width,
+    )  # fmt: skip
+
+
+def _unbiased(config: Mapping) -> dict:
+    """Return the configuration without a key that models of its type do not read."""
+    return {key: value for key, value in config.items() if key != "attention_bias"}
+
+
+TYPES = {
+    "opt": _opt,
+    "gpt_neox": _gpt_neox,
+    "llama": lambda config: _llama(config, mlp_bias=config.get("mlp_bias", False)),
+    "mistral": lambda config: _llama(_unbiased(config)),
+    "qwen2": lambda config: _llama(_unbiased(config), biases="qkv"),
+    "qwen3": lambda config: _llama(config, head_width=128, head_norms="each"),
+    "olmo2": lambda config: _llama(config, head_norms="all"),
+    "gemma": lambda config: _llama(config, head_width=256, tied=True),
+    "gemma2": lambda config: _llama(config, head_width=256, norms=4, tied=True),
+    "gemma3_text": lambda config: _llama(
+        config, head_width=256, norms=4, head_norms="each", tied=True
+    ),
+}
+"""model_type → the architecture of a configuration with all sizes."""
+

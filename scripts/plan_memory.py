@@ -1,0 +1,20 @@
+"""Write the memory plan of a study, once its counts are checked against the real architectures."""
+
+from typing import TYPE_CHECKING
+
+from fewshot import records
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk) -> None:
+    # Here, so that what transformers says goes to the log.
+    from fewshot import plantable
+
+    plan = plantable.checked(smk.params.plan, smk.params.models)
+    plantable.write(plan, smk.output, smk.params.machine)
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)
