@@ -34,8 +34,10 @@ class Architecture:
 
     `width` is that of hidden states, `feed_forward` that of the layers' inner states, `query` and
     `key_value` those of all heads together; `readout` is the width of what meets the vocabulary.
-    `inner_states` counts states of the inner width that a layer keeps for its backward pass and
-    `working_states` those that it holds at once. `exact` is false where all of this is guessed
+    For its backward pass a layer keeps, of each token, `inner_states` states of the inner width, the
+    `normed` elements that its norms take (and `norm_copies` times in float32), `extra` elements that
+    other types do not keep, and the scores of its attention if that `holds_scores`. At once it holds
+    `working_states` states of the inner width. `exact` is false where all of this is guessed
     from the number of parameters.
     """
 
@@ -49,10 +51,13 @@ class Architecture:
     feed_forward: int
     inner_states: int
     working_states: int
-    wide_norms: bool
+    normed: int
+    norm_copies: int
     vocabulary: int
     readout: int
     tied: bool
+    extra: int = 0
+    holds_scores: bool = False
     modules: tuple[Module, ...] = field(default=(), repr=False)
     exact: bool = True
 
@@ -107,7 +112,7 @@ def _opt(config: Mapping) -> Architecture:
     return _finish(
         config, modules, config.get("tie_word_embeddings", True),
         query=width, key_value=width, feed_forward=inner, inner_states=kept, working_states=2,
-        wide_norms=False, readout=words,
+        normed=2 * width, norm_copies=0, readout=words,
     )  # fmt: skip
 
 
@@ -115,6 +120,9 @@ def _gpt_neox(config: Mapping) -> Architecture:
     """Return a GPT-NeoX model (Pythia), whose queries, keys and values are one module."""
     width, layers = config["hidden_size"], config["num_hidden_layers"]
     inner, bias = config["intermediate_size"], config.get("attention_bias", True)
+    # Values are a part of one tensor with queries and keys, which stay beside those with positions;
+    # so does the attention's result, twice. Both norms take the same states, unless one by one.
+    extra = (2 if config.get("use_parallel_residual", True) else 3) * width
     modules = [
         Module("embed_in", config["vocab_size"] * width),
         _linear("query_key_value", width, 3 * width, bias, layers),
@@ -128,7 +136,7 @@ def _gpt_neox(config: Mapping) -> Architecture:
     return _finish(
         config, modules, config.get("tie_word_embeddings", False),
         query=width, key_value=width, feed_forward=inner, inner_states=2, working_states=2,
-        wide_norms=False, readout=width,
+        normed=2 * width, norm_copies=0, readout=width, extra=extra,
     )  # fmt: skip
 
 
@@ -141,12 +149,15 @@ def _llama(
     norms: int = 2,
     head_norms: str = "",
     tied: bool = False,
+    norm_copies: int = 1,
+    holds_scores: bool = False,
 ) -> Architecture:
     """Return a model like Llama: grouped queries, a gated feed-forward part, RMS norms.
 
     `biases` are the initials of attention modules that always have some; `head_width` is the
     default of `head_dim`, `norms` are those of a layer, `head_norms` is "each" where queries and
-    keys of a head are normalised, "all" where those of all heads are.
+    keys of a head are normalised, "all" where those of all heads are. Norms compute in float32, and
+    keep that twice where they also weigh in it. Soft-capped attention has no fused kernel.
     """
     width, layers, heads = (
         config[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")
@@ -168,14 +179,16 @@ def _llama(
         Module("layernorm", width, 0, norms * layers),
         Module("norm", width),
     ]
+    normed = norms * width
     if head_norms:
+        normed += query + key_value
         whole = head_norms == "all"
         modules.append(Module("q_norm", query if whole else each, 0, layers))
         modules.append(Module("k_norm", key_value if whole else each, 0, layers))
     return _finish(
         config, modules, config.get("tie_word_embeddings", tied),
         query=query, key_value=key_value, feed_forward=inner, inner_states=4, working_states=3,
-        wide_norms=True, readout=width,
+        normed=normed, norm_copies=norm_copies, readout=width, holds_scores=holds_scores,
     )  # fmt: skip
 
 
@@ -191,11 +204,13 @@ TYPES = {
     "mistral": lambda config: _llama(_unbiased(config)),
     "qwen2": lambda config: _llama(_unbiased(config), biases="qkv"),
     "qwen3": lambda config: _llama(config, head_width=128, head_norms="each"),
-    "olmo2": lambda config: _llama(config, head_norms="all"),
-    "gemma": lambda config: _llama(config, head_width=256, tied=True),
-    "gemma2": lambda config: _llama(config, head_width=256, norms=4, tied=True),
+    "olmo2": lambda config: _llama(config, head_norms="all", norm_copies=2),
+    "gemma": lambda config: _llama(config, head_width=256, tied=True, norm_copies=2),
+    "gemma2": lambda config: _llama(
+        config, head_width=256, norms=4, tied=True, norm_copies=2, holds_scores=True
+    ),
     "gemma3_text": lambda config: _llama(
-        config, head_width=256, norms=4, head_norms="each", tied=True
+        config, head_width=256, norms=4, head_norms="each", tied=True, norm_copies=2
     ),
 }
 """model_type → the architecture of a configuration with all sizes."""

@@ -171,7 +171,7 @@ def passing(demand: Demand, placement: Placement, processes: int, gpu: bool) -> 
     if not demand.backward:
         return bucket + scoring_bytes(demand.shape, demand.element, tokens, rows, demand.row)
     return bucket + training_bytes(
-        demand.shape, demand.element, tokens, rows, placement.checkpointing
+        demand.shape, demand.element, tokens, rows, demand.row, placement.checkpointing
     )
 
 

@@ -1,0 +1,283 @@
+"""Shapes told from configurations, against transformers' own modules on the meta device."""
+
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from fewshot.activations import context_bytes, kept_per_token, working_per_token
+from fewshot.architecture import check_config, describe, guess, of_entry
+from fewshot.blueprints import TYPES
+from fewshot.errors import UserError
+from fewshot.heads import ClassificationHead
+from fewshot.methods import bitfit, full
+from fewshot.plantable import count_parameters
+from fewshot.registry import load_registries
+from fewshot.trainable import added, head_size, trainable
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+ROOT = Path(__file__).parents[2]
+MODELS = load_registries(ROOT / "config")["models"]
+SMALL = {
+    "vocab_size": 500,
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+    "pad_token_id": 1,
+}
+OPT = {**SMALL, "model_type": "opt", "ffn_dim": 200, "word_embed_proj_dim": 64}
+NEOX = {**SMALL, "model_type": "gpt_neox", "intermediate_size": 200}
+GROUPED = {**SMALL, "num_key_value_heads": 2, "intermediate_size": 172}
+CONFIGS = {
+    "opt": OPT,
+    "opt projected": {**OPT, "word_embed_proj_dim": 32, "do_layer_norm_before": False},
+    "opt without biases": {**OPT, "enable_bias": False, "layer_norm_elementwise_affine": False},
+    "opt untied": {**OPT, "tie_word_embeddings": False, "_remove_final_layer_norm": True},
+    "opt gelu": {**OPT, "activation_function": "gelu"},
+    "neox": NEOX,
+    "neox one by one": {**NEOX, "use_parallel_residual": False, "attention_bias": False},
+    "neox tied": {**NEOX, "tie_word_embeddings": True},
+    "llama": {**GROUPED, "model_type": "llama"},
+    "llama biased": {
+        **GROUPED,
+        **{"model_type": "llama", "attention_bias": True, "mlp_bias": True, "head_dim": 24},
+    },
+    "llama tied": {**GROUPED, "model_type": "llama", "tie_word_embeddings": True},
+    **{
+        kind: {**GROUPED, "model_type": kind, "head_dim": 32}
+        for kind in TYPES
+        if kind not in ("opt", "gpt_neox", "llama", "qwen2", "olmo2")
+    },
+    "qwen2": {**GROUPED, "model_type": "qwen2"},
+    "qwen2 tied": {**GROUPED, "model_type": "qwen2", "tie_word_embeddings": True},
+    "olmo2": {**GROUPED, "model_type": "olmo2"},
+}
+
+
+def meta(config: dict) -> nn.Module:
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+
+
+def of_layers(shape) -> set:
+    return {(m.name, m.inputs, m.outputs, bool(m.bias), m.count) for m in shape.modules if m.inputs}
+
+
+def found_layers(model) -> set:
+    """Return the linear modules as transformers has them, with how often each name occurs."""
+    linear = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    names = [name.rpartition(".")[2] for name, _ in linear]
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    return {
+        (last, m.in_features, m.out_features, m.bias is not None, names.count(last))
+        for last, (_, m) in zip(names, linear, strict=True)
+        if not (tied and last in ("lm_head", "embed_out"))
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS])
+def test_every_registered_model_is_counted_as_transformers_does(name):
+    entry = MODELS[name]
+    shape = of_entry(entry)
+    assert shape.exact
+    assert (shape.parameters, shape.largest_layer) == count_parameters(entry, name)
+    assert shape.parameters == entry["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "largest"),
+    [
+        ("opt-6.7b", 6_658_473_984, 205_914_112),
+        ("opt-13b", 12_853_473_280, 257_392_640),
+        ("opt-30b", 29_974_540_288, 360_349_696),
+    ],
+)
+def test_published_counts(name, parameters, largest):
+    shape = of_entry(MODELS[name])
+    assert (shape.parameters, shape.largest_layer) == (parameters, largest)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_modules_of_every_known_type(name):
+    config, model = CONFIGS[name], meta(CONFIGS[name])
+    shape = describe(config, window=1)
+    sizes = [sum(p.numel() for p in m.parameters(recurse=False)) for m in model.modules()]
+    assert shape.parameters == sum(p.numel() for p in model.parameters())
+    assert shape.largest_layer == max(sizes)
+    found = {(last.replace("embed_out", "lm_head"), *rest) for last, *rest in found_layers(model)}
+    assert of_layers(shape) == found
+    assert shape.readout == model.get_output_embeddings().weight.shape[1]
+
+
+def test_every_type_is_tested():
+    assert {config["model_type"] for config in CONFIGS.values()} == set(TYPES)
+
+
+class Saved:
+    """Sums the bytes that autograd keeps, each storage once and parameters left out."""
+
+    def __init__(self, model):
+        self.own = {each.untyped_storage().data_ptr() for each in model.parameters()}
+        self.storages = {}
+
+    def keep(self, tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.own:
+            self.storages[storage.data_ptr()] = storage
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        return sum(each.nbytes() for each in self.storages.values())
+
+
+def kept_by_autograd(config: dict, layers: int, dtype, row: int, checkpointing=False) -> int:
+    config = {**config, "num_hidden_layers": layers, "dropout": 0.0}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=dtype).train()
+    if checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    saved = Saved(model)
+    with torch.autograd.graph.saved_tensors_hooks(saved.keep, lambda tensor: tensor):
+        states = model.base_model(
+            input_ids=torch.randint(5, 400, (2, row)), use_cache=False
+        ).last_hidden_state
+    kept = saved.bytes
+    del states
+    return kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", [n for n in CONFIGS if n != "opt without biases"])
+def test_a_layer_keeps_what_autograd_keeps(name, dtype):
+    """Two layers more keep that much more; without dropout, whose masks the formula counts."""
+    config, row = {**CONFIGS[name], "hidden_size": 128, "head_dim": 32}, 64
+    if config["model_type"] == "opt":
+        config["word_embed_proj_dim"] = 128 // (1 + (config["word_embed_proj_dim"] == 32))
+    more = kept_by_autograd(config, 4, dtype, row) - kept_by_autograd(config, 2, dtype, row)
+    shape = describe(config, window=1)
+    masks = 2 * shape.width
+    expected = kept_per_token(shape, dtype.itemsize, row) - masks
+    # Scores that no fused kernel computes are reckoned with generously.
+    least = 0.9 if shape.holds_scores else 0.99
+    assert least * expected <= more / 2 / (2 * row) <= 1.01 * expected
+
+
+@pytest.mark.parametrize("name", ["opt", "neox", "llama"])
+def test_checkpointing_keeps_the_inputs_of_layers(name):
+    row = 64
+    more = kept_by_autograd(CONFIGS[name], 5, torch.float32, row, True) - kept_by_autograd(
+        CONFIGS[name], 3, torch.float32, row, True
+    )
+    assert more == 2 * (2 * row) * 4 * SMALL["hidden_size"]
+
+
+def test_gpt_3s_layer_keeps_34_times_its_width():
+    """Korthikanti et al. 2022, without the attention matrix: 34 bytes × tokens × width."""
+    shape = describe({**NEOX, "hidden_size": 128, "intermediate_size": 512}, 1)
+    assert kept_per_token(shape, 2, 1) - 2 * shape.extra == 34 * 128
+
+
+@pytest.mark.parametrize("name", ["opt", "opt projected", "neox", "llama"])
+@pytest.mark.parametrize("dora", [False, True])
+def test_lora_and_dora_train_what_peft_adds(name, dora):
+    model, shape = meta(CONFIGS[name]), describe(CONFIGS[name], 1)
+    targets = ["query_key_value", "dense_4h_to_h"] if name == "neox" else ["q_proj", "v_proj"]
+    config = peft.LoraConfig(r=3, target_modules=targets, use_dora=dora)
+    with torch.device("meta"):
+        peft.inject_adapter_in_model(config, model)
+    expected = sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
+    settings = {"family": "lora", "rank": 3, "targets": targets, "dora": dora}
+    assert trainable(shape, settings, 2) == added(shape, settings, 2) == expected
+
+
+@pytest.mark.parametrize("name", [n for n in CONFIGS if n.startswith(("opt", "neox", "qwen2"))])
+def test_bitfit_trains_all_biases(name):
+    if name == "opt without biases":
+        assert trainable(describe(CONFIGS[name], 1), {"family": "bitfit"}, 2) == 0
+        return
+    model = meta(CONFIGS[name])
+    names = set(bitfit.adapt(model, {}))
+    expected = sum(p.numel() for n, p in model.named_parameters() if n in names)
+    assert trainable(describe(CONFIGS[name], 1), {"family": "bitfit"}, 2) == expected
+
+
+@pytest.mark.parametrize("name", ["opt", "opt projected", "neox", "llama tied"])
+def test_full_fine_tuning_with_a_head(name):
+    """A readout of its own is not trained then; the head is the scorer's module."""
+    model, shape = meta(CONFIGS[name]), describe(CONFIGS[name], 1)
+    names = set(full.adapt(model, {"head": "classification"}))
+    trained = sum(p.numel() for n, p in model.named_parameters() if n in names)
+    head = sum(p.numel() for p in ClassificationHead(shape.readout, 3, 0.0, None).parameters())
+    settings = {"family": "full", "head": "classification"}
+    assert trainable(shape, settings, 3) == trained + head
+    assert added(shape, settings, 3) == head
+    assert trainable(shape, {"family": "full"}, 3) == shape.parameters
+
+
+@pytest.mark.parametrize("name", ["opt", "opt projected", "neox", "llama"])
+def test_soft_prompts_train_what_peft_trains(name):
+    shape, settings = describe(CONFIGS[name], 1), {"virtual_tokens": 7}
+    kinds = {"prompt_tuning": peft.PromptTuningConfig, "prefix_tuning": peft.PrefixTuningConfig}
+    for family, make in kinds.items():
+        if (family, name) == ("prompt_tuning", "opt projected"):
+            # peft takes the hidden width, which such an OPT's embeddings do not have.
+            assert trainable(shape, {**settings, "family": family}, 2) == 7 * 32
+            continue
+        config = make(task_type="CAUSAL_LM", num_virtual_tokens=7)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**CONFIGS[name]))
+        trained, _ = peft.get_peft_model(model, config).get_nb_trainable_parameters()
+        assert trainable(shape, {**settings, "family": family}, 2) == trained
+
+
+def test_other_families():
+    small = of_entry(MODELS["opt-125m"])
+    assert trainable(small, {"family": "ia3"}, 2) == 55_296, "12 × (768 + 768 + 3072)"
+    assert trainable(small, {"family": "in_context", "head": "language-model"}, 2) == 0
+    linear = {"family": "head_only", "head": "classification", "classifier": "linear"}
+    assert trainable(small, linear, 3) == head_size(small, "linear", 3) == 769 * 3
+    readout = {"family": "head_only", "head": "language-model"}
+    assert trainable(small, readout, 3) == added(small, readout, 3) == 50_272 * 768
+    assert added(of_entry(MODELS["pythia-410m"]), readout, 3) == 0, "it has one of its own"
+    assert trainable(small, {"family": "something new"}, 2) == small.parameters
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if MODELS[n]["parameters"] > 1e8])
+def test_a_guessed_shape_takes_more_than_the_real_one(name):
+    real, guessed = of_entry(MODELS[name]), guess(MODELS[name]["parameters"])
+    assert not guessed.exact and guessed.parameters == real.parameters
+    assert guessed.largest_layer >= real.largest_layer
+    for element in (2, 4):
+        per_layer = (kept_per_token(shape, element, 512) * shape.layers for shape in (guessed, real))
+        assert next(per_layer) > next(per_layer)
+        assert context_bytes(guessed, element, 100) > context_bytes(real, element, 100)
+    for settings in (
+        {"family": "bitfit"},
+        {"family": "lora", "rank": 8, "targets": ["q_proj", "v_proj", "query_key_value"]},
+    ):
+        assert trainable(guessed, settings, 2) > trainable(real, settings, 2)
+    assert working_per_token(guessed, 2) > 0
+
+
+def test_a_shape_that_is_not_known_is_guessed():
+    entry = {"hub": "a/b", "parameters": 10**9, "window": 128}
+    assert not of_entry(entry).exact
+    assert not of_entry({**entry, "config": {"model_type": "mamba"}}).exact
+    assert of_entry({**entry, "parameters": 10, "config": {"model_type": "mamba"}}).parameters == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ffn_dim": None}, "config: 'ffn_dim' is missing for type 'opt'"),
+        ({"vocab_size": 501}, r"parameters is \d+, but a model of its config has \d+"),
+    ],
+)
+def test_a_config_that_contradicts_itself_is_refused(change, message):
+    config = {key: value for key, value in {**OPT, **change}.items() if value is not None}
+    entry = {"config": config, "parameters": describe(OPT, 1).parameters, "window": 128}
+    with pytest.raises(UserError, match=rf"^config/models.yaml: model 'mine': {message}$"):
+        check_config("mine", entry)
+    check_config("mine", {**entry, "config": OPT})
+    check_config("mine", {"parameters": 5, "window": 128})

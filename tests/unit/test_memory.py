@@ -1,0 +1,207 @@
+"""DeepSpeed's published estimates to the digit, and the plan's own by hand."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
+from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
+from fewshot import memory
+from fewshot.activations import context_bytes, training_bytes
+from fewshot.architecture import describe
+from fewshot.memory import (
+    BUCKET,
+    CONTEXT,
+    GIB,
+    LIBRARIES,
+    SLACK,
+    Demand,
+    estimate,
+    holding,
+    on_host,
+    passing,
+    scoring,
+    stepping,
+    tokens_at_once,
+    zero2_model_states,
+    zero3_model_states,
+)
+from fewshot.placement import OFFLOADS, Placement
+
+COUNTS = {
+    "6.7B": (6_658_473_984, 205_914_112),
+    "13B": (12_853_473_280, 257_392_640),
+    "30B": (29_974_540_288, 360_349_696),
+}
+PUBLISHED = """
+6.7B 4 | 167.43/0.77 167.43/0.77 | 148.83/3.87 148.83/3.87 | 4.60/28.67 148.83/28.67
+6.7B 8 | 167.43/0.77 297.66/0.77 | 148.83/2.32 297.66/2.32 | 9.21/14.72 297.66/14.72
+13B 4 | 323.21/0.96 323.21/0.96 | 287.30/6.94 287.30/6.94 | 5.75/54.83 287.30/54.83
+13B 8 | 323.21/0.96 574.60/0.96 | 287.30/3.95 574.60/3.95 | 11.51/27.89 574.60/27.89
+30B 4 | 753.73/1.34 753.73/1.34 | 669.98/15.30 669.98/15.30 | 8.05/126.96 669.98/126.96
+30B 8 | 753.73/1.34 1339.97/1.34 | 669.98/8.32 1339.97/8.32 | 16.11/64.15 1339.97/64.15
+"""
+"""OPT's model, GPUs | GB per CPU/per GPU with weights cut while read, and not; offload of
+parameters, of the optimiser, of nothing: what DeepSpeed 0.19.8 prints."""
+ROWS = [
+    (model, int(gpus), offload, sharded, figures)
+    for line in PUBLISHED.split("\n")[1:-1]
+    for (model, gpus), *parts in [[part.split() for part in line.split("|")]]
+    for offload, pair in zip(("parameters", "optimizer", "none"), parts, strict=True)
+    for sharded, figures in zip((True, False), pair, strict=True)
+]
+
+
+def test_there_are_36_published_rows():
+    assert len(ROWS) == 36
+
+
+@pytest.mark.parametrize(("model", "gpus", "offload", "sharded", "figures"), ROWS)
+def test_published_row(model, gpus, offload, sharded, figures):
+    host, gpu = zero3_model_states(*COUNTS[model], gpus, offload=offload, sharded=sharded)
+    assert f"{host / 2**30:.2f}/{gpu / 2**30:.2f}" == figures
+
+
+@pytest.mark.parametrize("model", COUNTS)
+@pytest.mark.parametrize("nodes", [1, 2, 3])
+@pytest.mark.parametrize("gpus", [1, 2, 7, 8])
+@pytest.mark.parametrize("buffer", [1.0, 1.5])
+def test_model_states_equal_deepspeeds(model, gpus, nodes, buffer):
+    for offload, sharded in itertools.product(OFFLOADS, (True, False)):
+        flags = (offload != "none", offload == "parameters", sharded, buffer)
+        *theirs, _ = estimate_zero3_model_states_mem_needs(*COUNTS[model], gpus, nodes, *flags)
+        ours = zero3_model_states(*COUNTS[model], gpus, nodes, offload, sharded, buffer)
+        assert list(ours) == theirs
+    for offload in (True, False):
+        args = (COUNTS[model][0], gpus, nodes, offload, buffer)
+        assert zero2_model_states(*args) == estimate_zero2_model_states_mem_needs(*args)
+
+
+SHAPE = describe(
+    {
+        "model_type": "opt",
+        **{"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4},
+        **{"ffn_dim": 256, "vocab_size": 500},
+    },
+    window=128,
+)
+N = SHAPE.parameters
+FULL = Demand(SHAPE, 2, trainable=N, rows=32, row=100, batch_tokens=4096)
+SINGLE = replace(FULL, element=4)
+
+
+@pytest.mark.parametrize(
+    ("stage", "element", "processes", "expected"),
+    [
+        # Weights, gradients, two moments.
+        (0, 4, 1, 4 * N + 4 * N + 8 * N),
+        # Half precision: master weights too; DeepSpeed's 16 bytes a parameter.
+        (1, 2, 1, 16 * N),
+        (1, 2, 4, 2 * N + 2 * N + 12 * N / 4),
+        (2, 2, 4, 2 * N + 2 * N / 4 + 12 * N / 4),
+        # In float32 stages 1 and 2 cut a copy of the weights.
+        (1, 4, 4, 4 * N + 4 * N + 12 * N / 4),
+        (2, 4, 4, 4 * N + 4 * N / 4 + 12 * N / 4),
+        # All weights of so small a model are gathered; the buffer is there for good.
+        (3, 2, 4, 2 * N + 2 * N / 4 + 2 * N / 4 + 12 * N / 4 + 2 * BUCKET),
+        (3, 4, 4, 4 * N + 4 * N / 4 + 4 * N / 4 + 8 * N / 4 + 4 * BUCKET),
+    ],
+)
+def test_model_states_of_a_stage(stage, element, processes, expected):
+    demand = replace(FULL, element=element)
+    assert holding(demand, Placement(stage), processes) == expected
+
+
+def test_large_models_are_gathered_in_parts():
+    large = replace(FULL, shape=replace(SHAPE, parameters=10**11), trainable=0)
+    assert holding(large, Placement(3), 8) == 2 * memory.LIVE + 2 * 10**11 / 8
+
+
+def test_frozen_weights_count_once():
+    lora = replace(FULL, trainable=1000, added=1000)
+    assert holding(lora, Placement(1), 1) == 2 * (N + 1000) + 14 * 1000
+    assert on_host(lora, Placement(1), 1) == 2 * (N + 1000)
+    assert holding(replace(FULL, trainable=0), Placement(0), 1) == 2 * N
+
+
+def test_offload_moves_states_to_the_host():
+    at_home, away = Placement(2), Placement(2, "optimizer")
+    assert holding(FULL, away, 4) == 2 * N + 2 * SHAPE.largest_layer
+    assert stepping(FULL, away, 4, True) == 0
+    assert on_host(FULL, at_home, 4) == 2 * 2 * N
+    # Master weights, two moments, gradients and intermediate values in float32, weights once more.
+    assert on_host(FULL, away, 4) - on_host(FULL, at_home, 4) == 22 * N / 4
+    parameters = Placement(3, "parameters")
+    assert on_host(FULL, parameters, 4) == 2 * 2 * N / 4 + 22 * N / 4 + 2 * N / 4
+    assert holding(FULL, parameters, 4) < holding(FULL, Placement(3, "optimizer"), 4)
+
+
+def test_the_step_holds_what_adamw_computes():
+    # PyTorch's AdamW holds the root of all second moments at once on a GPU.
+    assert stepping(SINGLE, Placement(0), 1, True) == 4 * N
+    assert stepping(SINGLE, Placement(0), 1, False) == 8 * SHAPE.largest_layer
+    # Flat gradients, and those in float32, of the share.
+    assert stepping(FULL, Placement(1), 4, True) == max(
+        (4 + 2 + 4) * N / 4, 8 * SHAPE.largest_layer
+    )
+
+
+def test_tokens_at_once():
+    assert tokens_at_once(FULL, Placement(1), 1) == 3200, "32 rows of 100 tokens"
+    assert tokens_at_once(FULL, Placement(1), 5) == 700, "the first process has seven"
+    assert tokens_at_once(FULL, Placement(1, micro_tokens=512), 1) == 512
+    assert tokens_at_once(FULL, Placement(1, micro_tokens=64), 1) == 100, "a row is never cut"
+    assert tokens_at_once(replace(FULL, batch_tokens=1000), Placement(1), 1) == 1000
+
+
+def test_a_pass_grows_with_tokens_and_checkpointing_saves_layers():
+    def of(**place):
+        return passing(SINGLE, Placement(0, **place), 1, True)
+
+    assert of(micro_tokens=512) < of(micro_tokens=1024) < of()
+    kept = training_bytes(SHAPE, 4, 3200, 32, 100, False)
+    again = training_bytes(SHAPE, 4, 3200, 32, 100, True)
+    layer = 3200 * (4 * (2 + 1 + 3 + 1 + 1 + 4) + 2) * 64
+    inputs = 3200 * 4 * 64
+    assert kept - again == 3 * layer - (3 * inputs + layer) and of() == kept
+    assert of(checkpointing=True) == again
+    assert passing(replace(FULL, backward=False), Placement(1), 1, True) < passing(
+        FULL, Placement(1), 1, True
+    )
+    assert passing(replace(FULL, rows=0), Placement(0), 1, True) == 0
+
+
+def test_a_context_is_held_once():
+    """Keys and values of 3 layers, 64 wide, in two bytes each."""
+    assert context_bytes(SHAPE, 2, 1000) == 2 * 3 * 64 * 1000 * 2
+    bare, shown = (scoring(Demand(SHAPE, 2, batch_tokens=4096, context=n)) for n in (0, 1000))
+    assert shown - bare == 768_000
+
+
+def test_the_whole_estimate():
+    place = Placement(2)
+    found = estimate(FULL, place, per_node=2, nodes=2)
+    phases = (passing(FULL, place, 4, True), stepping(FULL, place, 4, True), scoring(FULL))
+    assert found.allocated == int(holding(FULL, place, 4) + max(phases))
+    assert found.gpu == int(SLACK * found.allocated + CONTEXT)
+    assert found.host == int(2 * (LIBRARIES["gpu"] + SLACK * 4 * N))
+    whole = estimate(FULL, Placement(3), 2, 2)
+    assert whole.host == int(2 * (LIBRARIES["gpu"] + SLACK * 4 * N / 4) + 2 * N)
+
+
+def test_without_a_gpu_all_of_it_is_host_memory():
+    found = estimate(SINGLE, Placement(0), per_node=0, nodes=1)
+    assert found.allocated == found.gpu == 0
+    held = 16 * N + 4 * N  # the base weights stay beside those that are trained
+    expected = LIBRARIES["cpu"] + SLACK * (held + passing(SINGLE, Placement(0), 1, False))
+    assert found.host == int(expected)
+
+
+@pytest.mark.parametrize("offload", OFFLOADS)
+def test_more_gpus_never_take_more_of_each(offload):
+    large = replace(FULL, shape=replace(SHAPE, parameters=10**10), trainable=10**10)
+    found = [estimate(large, Placement(3, offload), n, 1).gpu for n in (1, 2, 4, 8)]
+    assert found == sorted(found, reverse=True)
+    by_stage = [estimate(large, Placement(s), 8, 1).gpu for s in (1, 2, 3)]
+    assert by_stage == sorted(by_stage, reverse=True)
+    assert by_stage[0] > 40 * GIB
