@@ -22,7 +22,9 @@ def of_entry(entry: Mapping) -> Architecture:
         path = Path(entry["local"], "config.json")
         config = json.loads(path.read_text()) if path.is_file() else {}
     shape = describe(config, entry["window"])
-    return shape if shape and shape.parameters == entry["parameters"] else guess(entry["parameters"])
+    return (
+        shape if shape and shape.parameters == entry["parameters"] else guess(entry["parameters"])
+    )
 
 
 def describe(config: Mapping, window: int) -> Architecture | None:

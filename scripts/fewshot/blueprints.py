@@ -89,7 +89,10 @@ def _opt(config: Mapping) -> Architecture:
     """Return an OPT model; that of 350M projects its embeddings and has its norms at the end."""
     width, layers, inner = (config[k] for k in ("hidden_size", "num_hidden_layers", "ffn_dim"))
     words = config.get("word_embed_proj_dim") or width
-    bias, affine = config.get("enable_bias", True), config.get("layer_norm_elementwise_affine", True)
+    bias, affine = (
+        config.get("enable_bias", True),
+        config.get("layer_norm_elementwise_affine", True),
+    )
     norm = (width, width) if affine else (0, 0)
     attention = ("q_proj", "k_proj", "v_proj", "out_proj")
     modules = [
@@ -214,4 +217,3 @@ TYPES = {
     ),
 }
 """model_type → the architecture of a configuration with all sizes."""
-

@@ -80,7 +80,9 @@ def _groups(machine: Machine, batch_size: int) -> Iterator[tuple[int, int]]:
         return
     whole = machine.gpus_per_node
     sizes = [2**i for i in range(whole.bit_length()) if 2**i < whole] + [whole]
-    for per_node, nodes in [(n, 1) for n in sizes] + [(whole, n) for n in range(2, machine.nodes + 1)]:
+    for per_node, nodes in [(n, 1) for n in sizes] + [
+        (whole, n) for n in range(2, machine.nodes + 1)
+    ]:
         if batch_size % (per_node * nodes) == 0:
             yield per_node, nodes
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from .architecture import of_entry
 from .blueprints import Architecture
 from .choice import Choice, choose, next_choice
+from .costs import step_cost
 from .machine import Machine, read_machine
 from .memory import GIB, LONGEST_ROW, Demand
+from .plan import CHUNK
 from .trainable import added, trainable
 
 if TYPE_CHECKING:
@@ -107,9 +109,23 @@ class MemoryPlan:
                 "checkpointing": int(place.checkpointing),
                 "mem_mb": -(-memory // MB),
                 "predicted_gpu_mb": -(-choice.expected.allocated // MB),
-                "runtime": attempt * runtime_minutes(self.study.models[cell.model]),
+                "runtime": attempt * self._minutes(cell, choice),
             }
         return self._resources[key]
+
+    def _minutes(self, cell: "Cell", choice: Choice) -> int:
+        """Return the time limit of a cell's jobs: the bound, and what the plan's steps take.
+
+        These count where states lie in host memory, and steps take minutes.
+        """
+        settings = self.study.methods[cell.method]
+        minutes = runtime_minutes(self.study.models[cell.model])
+        if not choice.gpus or self.study.uses_context(cell.method):
+            return minutes
+        demand = self.demand(cell.task, cell.model, cell.method, cell.k)
+        seconds = step_cost(demand, choice.placement, choice.per_node, choice.nodes) / choice.gpus
+        steps = settings["epochs"] * -(-cell.k // settings["batch_size"])
+        return minutes + round(CHUNK * steps * seconds / 60)
 
     def table(self) -> list[dict[str, object]]:
         """Return the plan as rows (records.PLAN): one per model and method, at their most shots."""

@@ -58,7 +58,12 @@ def count_parameters(entry: Mapping, name: str) -> tuple[int, int] | None:
     if "local" in entry:
         config = AutoConfig.from_pretrained(entry["local"], local_files_only=True)
     elif "config" in entry:
-        given = {"max_position_embeddings": entry["window"], **entry["config"]}
+        # The padding token, which has to be in the vocabulary, adds nothing.
+        given = {
+            "max_position_embeddings": entry["window"],
+            **entry["config"],
+            "pad_token_id": None,
+        }
         try:
             config = AutoConfig.for_model(**given)
         except ValueError:

@@ -249,7 +249,9 @@ def test_a_guessed_shape_takes_more_than_the_real_one(name):
     assert not guessed.exact and guessed.parameters == real.parameters
     assert guessed.largest_layer >= real.largest_layer
     for element in (2, 4):
-        per_layer = (kept_per_token(shape, element, 512) * shape.layers for shape in (guessed, real))
+        per_layer = (
+            kept_per_token(shape, element, 512) * shape.layers for shape in (guessed, real)
+        )
         assert next(per_layer) > next(per_layer)
         assert context_bytes(guessed, element, 100) > context_bytes(real, element, 100)
     for settings in (

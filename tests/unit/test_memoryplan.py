@@ -1,0 +1,233 @@
+"""The plan of a study: machines, jobs' resources, the table and its check."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from fewshot import machine, plantable, records
+from fewshot.costs import step_cost
+from fewshot.errors import UserError
+from fewshot.machine import GIB, Machine, gpu_memories, host_memory, read_machine
+from fewshot.memoryplan import MemoryPlan
+from fewshot.placement import read_placement
+from fewshot.plan import Cell
+from registries import BLOCK, copy_registries, edit, load
+
+CLUSTER = {"gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb": 480}
+GRID = [
+    {"methods": ["in-context"], "patterns": ["minimal"], "k": [0, 16]},
+    {"methods": ["pattern-ft", "vanilla-ft", "lora"], "patterns": ["minimal"], "k": [2, 64, 128]},
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return copy_registries(tmp_path)
+
+
+@pytest.fixture
+def smi(tmp_path, monkeypatch):
+    """Return a function that puts an nvidia-smi of given output first on PATH."""
+
+    def install(script: str) -> None:
+        path = tmp_path / "bin" / "nvidia-smi"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{path.parent}:/usr/bin:/bin")
+        gpu_memories.cache_clear()
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    yield install
+    gpu_memories.cache_clear()
+
+
+def plan(folder, **changes) -> MemoryPlan:
+    study = {"models": ["opt-125m", "opt-13b"], "grid": GRID, "machine": CLUSTER}
+    return MemoryPlan(load(folder, **{**study, **changes}))
+
+
+def cell(model="opt-13b", method="pattern-ft", k=128) -> Cell:
+    return Cell("fair", "rte", model, method, "minimal", k)
+
+
+def test_a_named_machine_is_taken_as_it_is(monkeypatch):
+    monkeypatch.setattr(machine, "gpu_memories", lambda: pytest.fail("all of it was named"))
+    found = read_machine(CLUSTER)
+    assert found == Machine(80 * GIB, 4, 2, 480 * GIB) and found.has_gpu
+    assert found.name == "2 nodes of 4 × 80 GB GPUs and 480 GB of host memory"
+
+
+def test_what_is_left_out_is_looked_up(smi, monkeypatch):
+    smi("printf '81559\\n40960\\n'")
+    found = read_machine({})
+    assert (found.gpus_per_node, found.gpu_memory, found.nodes) == (2, 40960 * 2**20, 1)
+    assert found.binding and found.host_memory == host_memory() > GIB
+    assert read_machine({"gpus_per_node": 1}).gpus_per_node == 1
+    assert read_machine({"gpu_memory_gb": 24}).gpu_memory == 24 * GIB
+    assert not read_machine({"gpus_per_node": 0}).has_gpu
+    for visible, sizes in (("1", [40960]), ("0,1", [81559, 40960]), ("", []), ("-1", []),
+                           ("GPU-12ab", [81559])):  # fmt: skip
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        gpu_memories.cache_clear()
+        assert gpu_memories() == tuple(size * 2**20 for size in sizes)
+
+
+@pytest.mark.parametrize("script", ["exit 9", "echo 'No devices were found'", "echo '[N/A]'"])
+def test_a_machine_without_gpus_refuses_nothing(smi, script):
+    smi(script)
+    found = read_machine({})
+    assert not found.has_gpu and not found.binding
+    assert read_machine({"host_memory_gb": 8}).binding, "what was named counts"
+    assert read_machine({"gpu_memory_gb": 80}).gpus_per_node == 1
+
+
+def test_a_missing_nvidia_smi_is_no_gpu(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    gpu_memories.cache_clear()
+    assert gpu_memories() == ()
+    gpu_memories.cache_clear()
+
+
+def test_resources_of_a_job(folder):
+    found = plan(folder).resources(cell(), 1)
+    choice = plan(folder).choices("rte", "opt-13b", "pattern-ft", 128)[0]
+    assert read_placement(found) == choice.placement
+    assert (found["gpu"], found["nodes"]) == (choice.gpus, choice.nodes)
+    assert found["mem_mb"] * 10**6 >= choice.expected.host > (found["mem_mb"] - 1) * 10**6
+    allocated = choice.expected.allocated
+    assert found["predicted_gpu_mb"] * 10**6 >= allocated > (found["predicted_gpu_mb"] - 1) * 10**6
+    seconds = step_cost(plan(folder).demand("rte", "opt-13b", "pattern-ft", 128),
+                        choice.placement, choice.per_node, choice.nodes) / choice.gpus  # fmt: skip
+    steps = 10 * 40 * 4
+    assert found["runtime"] == 240 + 24 * 60 * 12_853_473_280 // 10**10 + round(
+        steps * seconds / 60
+    )
+    assert all(isinstance(value, int | str) for value in found.values())
+
+
+def test_a_retry_asks_for_more(folder):
+    known = plan(folder)
+    first, second, tenth = (known.resources(cell(), attempt) for attempt in (1, 2, 10))
+    assert second["predicted_gpu_mb"] < first["predicted_gpu_mb"], "a roomier plan"
+    assert second["mem_mb"] > first["mem_mb"] and second["runtime"] > 2 * first["runtime"]
+    assert tenth["mem_mb"] * 10**6 <= 480 * GIB + 10**6, "no more than a node has"
+
+
+def test_jobs_that_take_the_same_share_a_choice(folder):
+    known = plan(folder)
+    known.check()
+    ones = known.choices("rte", "opt-13b", "lora", 64)
+    assert ones is known.choices("rte", "opt-13b", "lora", 128), "a step has 32 rows either way"
+    assert ones is known.choices("mnli", "opt-13b", "lora", 128), "as many labels"
+    assert ones is not known.choices("rte", "opt-13b", "lora", 2)
+
+
+def test_demands_follow_settings(folder):
+    known = plan(folder)
+    full, vanilla, lora = (
+        known.demand("rte", "opt-125m", method, 128)
+        for method in ("pattern-ft", "vanilla-ft", "lora")
+    )
+    assert full.trainable == 125_239_296 and (full.rows, full.batch_tokens) == (32, 16384)
+    head = 768 * 769 + 769 * 2
+    assert (vanilla.trainable, vanilla.added) == (full.trainable + head, head)
+    assert lora.trainable == lora.added == 12 * 2 * 8 * (768 + 768)
+    shown = known.demand("rte", "opt-125m", "in-context", 16)
+    assert (shown.context, shown.rows, shown.trainable) == (2048, 0, 0)
+    assert known.demand("rte", "opt-125m", "in-context", 0).context == 0
+    assert (
+        plan(folder, machine={"gpus_per_node": 0}).demand("rte", "opt-125m", "lora", 2).batch_tokens
+        == 1024
+    )
+
+
+def test_the_machine_is_no_setting_of_the_study(folder):
+    study = load(folder, machine=CLUSTER)
+    assert study.machine == CLUSTER and "machine" not in study.settings
+    assert study.settings == load(folder).settings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gpu_memory": 80}, "machine: unknown key 'gpu_memory'; did you mean 'gpu_memory_gb'?"),
+        (
+            {"gpu_memory_gb": "80"},
+            "machine.gpu_memory_gb: '80' is not of type 'number'; write 80.0",
+        ),
+        ({"nodes": 0}, "machine.nodes: 0 is less than the minimum of 1"),
+    ],
+)
+def test_a_mistake_in_the_machine_is_one_line(folder, change, message):
+    with pytest.raises(UserError) as error:
+        load(folder, machine=change)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_study_that_fits_nowhere_is_refused(folder):
+    small = {"gpu_memory_gb": 8, "gpus_per_node": 1, "host_memory_gb": 32}
+    with pytest.raises(UserError) as error:
+        plan(folder, machine=small).check()
+    assert str(error.value).startswith(
+        "config/models.yaml: model 'opt-13b' with method 'in-context' and k = 0 fits nowhere on "
+        "1 × 8 GB GPUs and 32 GB of host memory"
+    )
+
+
+def test_the_table_has_a_row_for_each_model_and_method(folder):
+    table = pd.DataFrame(plan(folder, tasks=["rte", "mnli-three-way"], grid=[
+        {**GRID[0], "tasks": ["rte"]}, {**GRID[1], "k": [6, 18]}]).table())  # fmt: skip
+    assert len(table) == 2 * 4 and set(table["method"]) == {
+        *("in-context", "pattern-ft", "vanilla-ft", "lora")
+    }
+    assert (table.loc[table["method"] != "in-context", "k"] == 18).all()
+    vanilla = table.set_index(["model", "method"]).loc[("opt-125m", "vanilla-ft")]
+    assert vanilla["trainable"] == 125_239_296 + 768 * 769 + 769 * 3, "three labels, the most"
+    assert list(table.columns) == records.PLAN.names
+
+
+def test_the_table_is_written_in_three_formats(folder, tmp_path):
+    known = plan(folder, models=["opt-125m", "tiny"])
+    models = {name: known.study.models[name] for name in ("opt-125m", "tiny")}
+    checked = plantable.checked(known.table(), models)
+    output = SimpleNamespace(
+        **{name: str(tmp_path / f"plan.{end}")
+           for name, end in (("plan", "parquet"), ("csv", "csv"), ("md", "md"))}
+    )  # fmt: skip
+    plantable.write(checked, output, known.machine.name)
+    stored = records.read_table(output.plan)
+    assert len(stored) == 8 and len(pd.read_csv(output.csv)) == 8
+    page = Path(output.md).read_text()
+    assert page.startswith("# Memory plan for 2 nodes of 4 × 80 GB GPUs")
+    assert "| opt-125m | lora | 128 | 1 | 1 | 0 | none |" in page
+    assert "| tiny ~ | lora |" in page, "its shape is guessed"
+
+
+def test_counts_that_differ_from_transformers_are_refused(folder):
+    known = plan(folder, models=["opt-125m"])
+    rows, entry = known.table(), known.study.models["opt-125m"]
+    for row in rows:
+        row["largest_layer"] += 1
+    with pytest.raises(UserError, match=r"model 'opt-125m': the plan counts \(125239296, 38608897"):
+        plantable.checked(rows, {"opt-125m": entry})
+    for row in rows:
+        row["shape_known"] = False
+    wrong = {**entry, "parameters": 5}
+    with pytest.raises(UserError, match=r"opt-125m.parameters is 5, but the model has 125239296"):
+        plantable.checked(rows, {"opt-125m": wrong})
+
+
+def test_a_type_that_the_plan_does_not_know_is_counted_by_transformers(folder):
+    config = {"model_type": "phi3", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 99}
+    config |= {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
+    parameters = 2 * 99 * 64 + 2 * (64 * 128 + 64 * 64 + 64 * 192 + 96 * 64 + 2 * 64) + 64
+    entry = {"config": config, "parameters": parameters, "window": 128}
+    edit(folder, "models", lambda models: models["tiny"].update(entry))
+    known = plan(folder, models=["tiny"], grid=[BLOCK])
+    [row] = known.table()
+    assert not row["shape_known"] and row["largest_layer"] == parameters
+    checked = plantable.checked([row], {"tiny": known.study.models["tiny"]})
+    assert checked["largest_layer"].tolist() == [64 * 192]
+    assert plantable.count_parameters({**entry, "config": {"model_type": "no-such"}}, "x") is None
