@@ -54,7 +54,7 @@ def start(job: Job) -> Callable[[int], SeedResult]:
 def _shards_weights(job: Job) -> bool:
     """Return whether the processes share the weights: at ZeRO stage 3, where a GPU cannot hold
     them all. Sharing only the rows is faster, and the scores are the same."""
-    if job.zero_stage < 3 or job.world.size == 1:
+    if job.placement.zero_stage < 3 or job.world.size == 1:
         return False
     device = pick_device()
     if device.type != "cuda":
