@@ -97,6 +97,7 @@ def _train_epoch(run: Run, epoch: int) -> pd.DataFrame:
                 "group": None,
                 "subset": None,
                 "label": None,
+                "sampled": False,
                 "n": len(rows.labels),
                 "correct": int(correct),
                 "correct_vocabulary": int(correct_vocabulary),
