@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # One thread per process: two jobs side by side are faster than one job with two threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow bench-scorer lint format docs setup help
+.PHONY: demo test test-slow bench-scorer bench-memory lint format docs setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -33,6 +33,9 @@ test-slow: $(READY)  ## the long checks
 
 bench-scorer: $(READY)  ## the scorer beside transformers and lm-eval; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_scorer $(ARGS)
+
+bench-memory: $(READY)  ## memory of training, predicted and measured; ARGS="--help" lists options
+	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_memory $(ARGS)
 
 lint: $(READY)  ## formatters, linters, dry runs of every target
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lint

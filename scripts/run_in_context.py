@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def main(smk):
     job = jobs.read_job(smk)
 
-    def start():
+    def start(_):
         # Imported where a seed is left to do: torch and transformers take seconds.
         from fewshot.methods import in_context
 

@@ -50,3 +50,15 @@ def study(study_folder) -> Evidence:
     """Return the metrics, fit table, manifests and logs of the simulated study."""
     with chdir(study_folder):
         return partial.collect(partial.Plan({"study": "sim"}, {}, {}, {}, simulate.pairs()))
+
+
+@pytest.fixture(scope="session")
+def sampled_study(tmp_path_factory) -> Evidence:
+    """Return the evidence of one task and family whose curves count 60 rows of each set."""
+    folder = tmp_path_factory.mktemp("sampled")
+    pairs = [
+        pair for pair in simulate.pairs() if (pair["task"], pair["model"][:3]) == ("nli", "opt")
+    ]
+    simulate.write_study(folder, pairs, curve_rows=60)
+    with chdir(folder):
+        return partial.collect(partial.Plan({"study": "sim"}, {}, {}, {}, pairs))

@@ -28,6 +28,8 @@ TRAINING = {
     "weight_decay": 0.0,
     "gradient_clip": 1.0,
     "keep_weights": False,
+    "curve_epochs": "each",
+    "curve_rows": 512,
     "rank": 2,
     "alpha": 4,
     "dropout": 0.0,

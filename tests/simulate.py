@@ -3,7 +3,8 @@
 Two families of two sizes, two tasks with a HANS-like set (3 heuristics × 10 subcases), in-context
 learning and two ways of fine-tuning, five seeds. In it, on purpose: one run is missing
 (`MISSING`), one cell does not fit (`UNFIT`), and one seed of another does not (`PARTLY_UNFIT`).
-True accuracies are those of `accuracy_of`; what is drawn is which rows are correct.
+True accuracies are those of `accuracy_of`; what is drawn is which rows are correct. With
+`curve_rows`, curves are counted over samples of the sets, and all rows at the kept epochs alone.
 """
 
 from functools import cache
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from fewshot import records
+from fewshot.samples import curve_sample
 
 SEEDS = list(range(5))
 EPOCHS = 6
@@ -113,11 +115,13 @@ def _job(task: str, model: str, method: str, k: int, seeds) -> dict:
     return {"method": method, "pattern": "minimal", "k": k, "seeds": chunk, "folder": folder}
 
 
-def write_study(folder: str | Path) -> None:
-    """Write the whole study below `folder`, the project's root."""
+def write_study(
+    folder: str | Path, planned: list[dict] | None = None, curve_rows: int | None = None
+) -> None:
+    """Write the study, or the `planned` pairs of it, below `folder`, the project's root."""
     folder = Path(folder)
     write_prepared(folder)
-    for pair in pairs():
+    for pair in pairs() if planned is None else planned:
         fit = [fit_row(pair, job, seed) for job in pair["jobs"] for seed in job["seeds"]]
         path = folder / f"results/fit/sim/{pair['task']}/{pair['model']}.parquet"
         records.write_table(path, pd.DataFrame(fit), records.FIT)
@@ -127,7 +131,7 @@ def write_study(folder: str | Path) -> None:
                 log.parent.mkdir(parents=True, exist_ok=True)
                 log.write_text("INFO started\nERROR step 12: the loss is not a number\n")
             else:
-                write_run(folder, pair, job)
+                write_run(folder, pair, job, curve_rows=curve_rows)
 
 
 def fit_row(pair: dict, job: dict, seed: int) -> dict:
@@ -155,12 +159,14 @@ def cell_of(pair: dict, job: dict, seed: int) -> dict:
     return cell | {name: job[name] for name in ("method", "pattern", "k")} | {"seed": seed}
 
 
-def write_run(folder: Path, pair: dict, job: dict, epochs: int = EPOCHS) -> None:
+def write_run(
+    folder: Path, pair: dict, job: dict, epochs: int = EPOCHS, curve_rows: int | None = None
+) -> None:
     """Write predictions, curves and manifest of one run."""
     seeds = [seed for seed in job["seeds"] if fits(pair, job, seed)]
     curves, predictions = [pd.DataFrame(columns=records.CURVES.names)], []
     for seed in seeds:
-        new_curves, new_predictions = simulate_seed(cell_of(pair, job, seed), epochs)
+        new_curves, new_predictions = simulate_seed(cell_of(pair, job, seed), epochs, curve_rows)
         curves += new_curves
         predictions += new_predictions
     run = folder / job["folder"]
@@ -171,10 +177,12 @@ def write_run(folder: Path, pair: dict, job: dict, epochs: int = EPOCHS) -> None
     empty = [pd.DataFrame(columns=schema.names)]
     frame = pd.concat(predictions or empty).assign(**cell, logsumexp=1.0, argmax_is_label=True)
     records.write_table(run / "predictions.parquet", frame, schema)
-    records.write_json(run / "manifest.json", manifest(pair, job))
+    records.write_json(run / "manifest.json", manifest(pair, job, epochs, curve_rows))
 
 
-def simulate_seed(cell: dict, epochs: int) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
+def simulate_seed(
+    cell: dict, epochs: int, curve_rows: int | None = None
+) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
     """Return curves and predictions of one seed: epoch 0 in context, 1, 2, … fine-tuned."""
     trained = cell["method"] != "icl"
     names = "/".join(str(cell[name]) for name in ("task", "model", "method", "k", "seed"))
@@ -185,9 +193,12 @@ def simulate_seed(cell: dict, epochs: int) -> tuple[list[pd.DataFrame], list[pd.
         for epoch in steps
         for name in (cell["task"], "hans")
     }
-    own = {step: scored[step, cell["task"]]["correct"].sum() for step in steps}
-    kept = {max(steps), max(steps, key=lambda step: (own[step], -step))}
-    curves = [curve(cell["seed"], *key, rows) for key, rows in scored.items()]
+    limit = curve_rows if trained else None
+    own = chosen_rows(cell["task"], limit)
+    right = {step: scored[step, cell["task"]]["correct"][own].sum() for step in steps}
+    kept = {max(steps), max(steps, key=lambda step: (right[step], -step))}
+    curves = [each for key, rows in scored.items() for each in
+              forms(cell["seed"], *key, rows, limit, whole=key[0] in kept)]  # fmt: skip
     if trained:
         curves.append(train_loss(cell, steps))
     columns = ["id", "label", "logprob_0", "logprob_1", "tokens_0", "tokens_1"]
@@ -199,6 +210,23 @@ def simulate_seed(cell: dict, epochs: int) -> tuple[list[pd.DataFrame], list[pd.
         if key[0] in kept
     ]
     return curves, predictions
+
+
+@cache
+def chosen_rows(name: str, limit: int | None) -> np.ndarray:
+    """Return the positions of a set's rows that the curve counts."""
+    return curve_sample(prepared(name), limit, name)
+
+
+def forms(
+    seed: int, epoch: int, name: str, rows: dict, limit: int | None, *, whole: bool
+) -> list[pd.DataFrame]:
+    """Return the curve rows of one epoch and set: of its sample, if any, and of all rows."""
+    chosen = chosen_rows(name, limit)
+    if len(chosen) == len(rows["id"]):
+        return [curve(seed, epoch, name, rows)]
+    found = [curve(seed, epoch, name, rows, chosen)]
+    return [*found, curve(seed, epoch, name, rows)] if whole else found
 
 
 @cache
@@ -226,15 +254,20 @@ def scored_rows(cell: dict, progress: float, name: str, rng: np.random.Generator
     return {"id": ids, "label": label, "correct": correct, **floats, **tokens}
 
 
-def curve(seed: int, epoch: int, name: str, rows: dict) -> pd.DataFrame:
-    """Return the curve rows (records.CURVES) of one epoch and evaluation set."""
+def curve(
+    seed: int, epoch: int, name: str, rows: dict, chosen: np.ndarray | None = None
+) -> pd.DataFrame:
+    """Return the curve rows (records.CURVES) of one epoch and set, over the `chosen` rows."""
+    at = slice(None) if chosen is None else chosen
     _, label, part, parts = layout(name)
-    gold = np.where(label == 0, rows["logprob_0"], rows["logprob_1"])
-    frame = parts.copy()
-    frame["correct"] = np.bincount(part[rows["correct"]], minlength=len(parts))
-    frame["mean_logprob"] = np.bincount(part, weights=gold) / frame["n"]
+    part, size = part[at], len(parts)
+    gold = np.where(label == 0, rows["logprob_0"], rows["logprob_1"])[at]
+    frame = parts.assign(n=np.bincount(part, minlength=size))
+    frame["correct"] = np.bincount(part[rows["correct"][at]], minlength=size)
+    frame["mean_logprob"] = np.bincount(part, weights=gold, minlength=size) / frame["n"]
     frame["correct_vocabulary"] = frame["correct"]
-    return frame.assign(seed=seed, epoch=epoch, evaluation_set=name)
+    sampled = chosen is not None
+    return frame.assign(seed=seed, epoch=epoch, evaluation_set=name, sampled=sampled)
 
 
 def train_loss(cell: dict, steps) -> pd.DataFrame:
@@ -245,6 +278,7 @@ def train_loss(cell: dict, steps) -> pd.DataFrame:
     return frame.assign(
         seed=cell["seed"],
         evaluation_set="train",
+        sampled=False,
         group=None,
         subset=None,
         n=cell["k"],
@@ -253,9 +287,12 @@ def train_loss(cell: dict, steps) -> pd.DataFrame:
     )
 
 
-def manifest(pair: dict, job: dict) -> dict:
+def manifest(pair: dict, job: dict, epochs: int, curve_rows: int | None) -> dict:
     """Return a run's manifest with made-up costs."""
     trained = job["method"] != "icl"
+    settings = {"family": METHODS[job["method"]]["family"]}
+    if trained:
+        settings |= {"epochs": epochs, "curve_epochs": "each", "curve_rows": curve_rows or "all"}
     total = MODELS[pair["model"]]["parameters"]
     seconds = {"load": 2.0, "train": 60.0 if trained else 0.0, "score": 30.0}
     share = {"icl": 0, "ft": 1, "lora": 0.002}[job["method"]]
@@ -268,7 +305,7 @@ def manifest(pair: dict, job: dict) -> dict:
             else {"status": "does not fit"}
             for seed in job["seeds"]
         },
-        "settings": {"family": METHODS[job["method"]]["family"]},
+        "settings": settings,
         "code": "0123456789abcdef",
         "packages": {"torch": "2.13.0", "transformers": "5.0"},
         "python": "3.11.7",

@@ -10,6 +10,8 @@ from .summary import seed_counts
 from .typeset import BLANK, Table
 
 KEYS = ["task", "model", "method", "pattern", "k"]
+SCORING = "seconds_score"
+"""The phase of a manifest in which evaluation rows are scored, of the curve and of kept epochs."""
 
 
 def coverage(evidence: Evidence, catalog: dict) -> Table:
@@ -51,7 +53,8 @@ def _open_cell(row: pd.Series, catalog: dict) -> dict:
 def costs(evidence: Evidence, catalog: dict) -> Table:
     """Return seconds per phase and seed, peak memory and parameters of every cell.
 
-    Seconds are means over finished seeds; a cell's peak is that of its largest job.
+    Seconds are means over finished seeds; `scoring_share` is the part of them that goes into
+    evaluation. A cell's peak is that of its largest job.
     """
     jobs = pd.DataFrame([_job_costs(manifest) for manifest in evidence.manifests])
     if jobs.empty or not jobs["seeds"].sum():
@@ -64,6 +67,8 @@ def costs(evidence: Evidence, catalog: dict) -> Table:
     how = {name: "sum" for name in ["seeds", *phases]} | {name: "max" for name in maxima}
     numbers = jobs.groupby(KEYS, as_index=False, sort=False).agg(how)
     numbers[phases] = numbers[phases].div(numbers["seeds"], axis=0)
+    numbers["seconds_total"] = numbers[phases].sum(axis=1)
+    numbers["scoring_share"] = numbers.get(SCORING, 0.0) / numbers["seconds_total"]
     numbers["device"] = jobs.groupby(KEYS, sort=False)["device"].first().to_numpy()
     numbers = ordered(numbers, catalog, KEYS)
     rows = [_cost_row(row, phases, catalog) for row in numbers.to_dict("records")]
@@ -100,6 +105,7 @@ def _cost_row(row: dict, phases: list[str], catalog: dict) -> dict:
         "Method": arm_title(catalog, row["method"], row["pattern"]),
         "Shots": str(row["k"]),
         **seconds,
+        "Scoring (share)": f"{100 * row['scoring_share']:.0f} %",
         "Peak memory (MiB)": f"{row['peak_memory_mib']:,.0f}",
         "Trained parameters": f"{row['trainable']:,.0f} ({100 * share:.3g} %)",
         "Seeds": str(row["seeds"]),

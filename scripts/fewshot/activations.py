@@ -12,13 +12,13 @@ QUERIES = 1024
 def kept_per_token(shape: Architecture, element: int, row: int) -> int:
     """Return the bytes that one layer keeps of a token, in a row of `row`, for its backward pass.
 
-    Korthikanti et al. 2022 (Reducing activation recomputation in large transformer models) count 34
-    times the width for a layer of GPT-3's kind in 16 bits: inputs of both norms (4), of the
-    projections to queries, keys and values (2), these (6), the attention's result (2), the inputs of
-    the feed-forward part (2), of its activation and what comes out (16), two dropout masks (2). The
-    attention matrix, 5 × heads × tokens in theirs, is left out where kernels are fused. Here with
-    other widths, with `element` bytes a number, and with what transformers' modules keep besides:
-    inner states by the activation, what norms that compute in float32 keep of that.
+    Korthikanti et al. 2022 (Reducing activation recomputation in large transformer models) count
+    34 times the width for a layer of GPT-3's kind in 16 bits: inputs of both norms (4), of the
+    projections to queries, keys and values (2), these (6), the attention's result (2), the inputs
+    of the feed-forward part (2), of its activation and what comes out (16), two dropout masks (2).
+    The attention matrix, 5 × heads × tokens in theirs, is left out where kernels are fused. Here
+    with other widths, with `element` bytes a number, and with what transformers' modules keep
+    besides: inner states by the activation, what norms that compute in float32 keep of that.
     """
     norms = shape.normed * _normed(shape, element)
     projected = shape.width + shape.query + 2 * shape.key_value + shape.query
@@ -51,9 +51,9 @@ def training_bytes(
 
     Over `tokens` at once; `rows` of up to `row` tokens are all that the process has in a step.
 
-    With checkpointing only the inputs of layers are kept, and one layer is computed again at a time
-    (Chen et al. 2016). The gradients of one layer's states come on top, and the logits of each row's
-    last position: in `element` bytes and in float32, and the gradients of both.
+    With checkpointing only the inputs of layers are kept, and one layer is computed again at a
+    time (Chen et al. 2016). The gradients of one layer's states come on top, and the logits of each
+    row's last position: in `element` bytes and in float32, and the gradients of both.
     """
     layer = kept_per_token(shape, element, row)
     inputs = element * shape.width

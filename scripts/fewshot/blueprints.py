@@ -34,10 +34,10 @@ class Architecture:
 
     `width` is that of hidden states, `feed_forward` that of the layers' inner states, `query` and
     `key_value` those of all heads together; `readout` is the width of what meets the vocabulary.
-    For its backward pass a layer keeps, of each token, `inner_states` states of the inner width, the
-    `normed` elements that its norms take (and `norm_copies` times in float32), `extra` elements that
-    other types do not keep, and the scores of its attention if that `holds_scores`. At once it holds
-    `working_states` states of the inner width. `exact` is false where all of this is guessed
+    For its backward pass a layer keeps, of each token, `inner_states` states of the inner width,
+    the `normed` elements that its norms take (and `norm_copies` times in float32), `extra` elements
+    that other types do not keep, and the scores of its attention if that `holds_scores`. At once it
+    holds `working_states` states of the inner width. `exact` is false where all of this is guessed
     from the number of parameters.
     """
 

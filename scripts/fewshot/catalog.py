@@ -13,7 +13,12 @@ ORDERED = {
     "pattern": "patterns",
     "evaluation_set": "tasks",
 }
-SELECTIONS = {"last": "last epoch", "best-in-domain": "best in domain", "each": "each epoch"}
+SELECTIONS = {
+    "last": "last epoch",
+    "best-in-domain": "best in domain",
+    "best-out-of-domain": "best out of domain (oracle)",
+    "each": "each epoch",
+}
 
 
 def titles(catalog: dict, kind: str) -> dict[str, str]:
@@ -72,8 +77,9 @@ def ordered(frame: pd.DataFrame, catalog: dict, by: list[str]) -> pd.DataFrame:
     keys = pd.DataFrame(index=frame.index)
     for column in by:
         values = frame[column]
-        if column in ORDERED:
-            place = {name: i for i, name in enumerate(names(catalog, column))}
+        if column in ORDERED or column == "selection":
+            known = SELECTIONS if column == "selection" else names(catalog, column)
+            place = {name: i for i, name in enumerate(known)}
             values = values.map(lambda name, place=place: place.get(name, len(place)))
         keys[column] = values
     order = keys.reset_index(drop=True).sort_values(by, kind="stable").index if by else frame.index

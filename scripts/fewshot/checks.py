@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .architecture import check_config
 from .errors import UserError, unknown
 from .patterns import bind_pattern
+from .samples import curve_epochs
 from .taskchecks import check_tasks
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # What each family needs besides its own settings; the registry's entries inherit most of it.
 TRAINING = (
     *("loss", "learning_rate", "epochs", "batch_size", "warmup", "weight_decay"),
-    *("gradient_clip", "keep_weights"),
+    *("gradient_clip", "keep_weights", "curve_epochs", "curve_rows"),
 )
 REQUIRED = {
     "in_context": (),
@@ -72,6 +73,13 @@ def _check_study_keys(study: "Study", where: str) -> None:
             f"{where}: main.k: {study.main_k} is in no block of the grid; "
             f"valid: {', '.join(map(str, counts))}"
         )
+    for task in dict.fromkeys(cell.task for cell in study.cells):
+        chosen = study.settings["main"]["selection"]
+        if chosen == "best-out-of-domain" and not study.out_of_domain(task):
+            raise UserError(
+                f"{where}: main.selection: {chosen} needs out-of-domain sets, and task '{task}' "
+                "has none; valid: last, best-in-domain"
+            )
 
 
 def _check_cell(study: "Study", cell: "Cell", where: str) -> None:
@@ -106,6 +114,11 @@ def _check_methods(study: "Study") -> None:
         for key in ("head", *REQUIRED[settings["family"]]):
             if key not in settings:
                 raise UserError(f"{where}: '{key}' is missing for family '{settings['family']}'")
+        if "epochs" in REQUIRED[settings["family"]]:
+            try:
+                curve_epochs(settings["curve_epochs"], settings["epochs"])
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
         if settings["family"] == "in_context" and settings["head"] != "language-model":
             raise UserError(f"{where}: in-context learning needs head: language-model")
 

@@ -13,7 +13,7 @@ from .summary import at_level, summarise
 
 COLUMNS = [
     *("kind", "line", "arm", "size", "k", "epoch", "seed"),
-    *("mean", "low", "high", "majority", "seeds"),
+    *("mean", "low", "high", "majority", "seeds", "rows"),
 ]
 FEW = 4
 """Up to so many models, a panel is a model and a line a method; else the other way round."""
@@ -29,6 +29,7 @@ def accuracy_by_k(
     chosen = panels.fewer_arms(at_level(metrics), catalog, pattern)
     chosen = chosen[chosen["selection"] == catalog["main"]["selection"]]
     means = _titled(summarise(chosen[chosen["status"] == "ok"]), catalog)
+    means = _with_sizes(means, metrics)
     if means.empty:
         return panels.nothing()
     means, styles = _roles(means, catalog)
@@ -57,7 +58,7 @@ def learning_curves(
     frames = [means.assign(kind="mean"), loss.assign(kind="mean")]
     if chosen["model"].nunique() <= FEW:
         frames.append(_titled(_seeds(scored), catalog).assign(kind="seed"))
-    joined, styles = _roles(pd.concat(frames, ignore_index=True), catalog)
+    joined, styles = _roles(_with_sizes(pd.concat(frames, ignore_index=True), metrics), catalog)
     span = [int(joined["epoch"].min()), int(joined["epoch"].max())]
     return _rows(joined, catalog, styles, partial(_by_epoch, span))
 
@@ -65,7 +66,15 @@ def learning_curves(
 def _seeds(scored: pd.DataFrame) -> pd.DataFrame:
     """Return each seed's own accuracy in the columns of a summary."""
     own = {"mean": scored["accuracy"].astype(float), "low": None, "high": None, "seeds": 1}
-    return scored.assign(**own)
+    return scored.assign(**own, rows=scored["n"], rows_fewest=scored["n"])
+
+
+def _with_sizes(frame: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with `size_of_set`: how many rows the evaluation set has in all."""
+    sizes = metrics.groupby(["task", "evaluation_set"], as_index=False)["n"].max()
+    return frame.merge(
+        sizes.rename(columns={"n": "size_of_set"}), how="left", on=["task", "evaluation_set"]
+    )
 
 
 def _titled(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
@@ -130,9 +139,19 @@ def _y(key: tuple, rows: pd.DataFrame, place: panels.Place, catalog: dict) -> di
         limits = panels.margin(0, float(rows["mean"].max()))
     else:
         limits = panels.domain(*values, rows["majority"])
+        title += _sampled(rows)
     axis = panels.axis(place, "y", title, tickCount=4)
     scale = alt.Scale(domain=limits, nice=False, clamp=domain == "train")
     return {"scale": scale, "axis": axis}
+
+
+def _sampled(rows: pd.DataFrame) -> list[str]:
+    """Return the line of an axis title that names the size of a sample, where one is counted."""
+    fewest, most, total = rows["rows_fewest"].min(), rows["rows"].max(), rows["size_of_set"].max()
+    if pd.isna(fewest) or fewest == total:
+        return []
+    count = f"{fewest:,.0f}" if fewest == most else f"{fewest:,.0f}–{most:,.0f}"
+    return [f"{count} of {total:,.0f} rows"]
 
 
 def _tooltips(first: str, title: str) -> list[alt.Tooltip]:
@@ -144,6 +163,7 @@ def _tooltips(first: str, title: str) -> list[alt.Tooltip]:
         alt.Tooltip("low:Q", title="interval from", format=".2f"),
         alt.Tooltip("high:Q", title="to", format=".2f"),
         alt.Tooltip("seeds:Q", title="seeds"),
+        alt.Tooltip("rows:Q", title="rows counted"),
     ]
 
 

@@ -1,7 +1,7 @@
 """A prepared evaluation set and its parts, as metrics count them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import records
+from .samples import curve_sample
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ class EvaluationSet:
         """Return the index into `parts` of each row, in the order of `sorted_ids`, int [rows]."""
         keys = pd.MultiIndex.from_frame(self.parts[["group", "subset", "label"]])
         return keys.get_indexer(pd.MultiIndex.from_frame(self._sorted_rows))
+
+    def sample(self, limit: int | None) -> "EvaluationSet":
+        """Return the rows that a curve of at most `limit` rows counts, as a set of its own.
+
+        That is this very set where they are all of its rows.
+        """
+        chosen = curve_sample(self.rows, limit, self.name)
+        if len(chosen) == len(self.rows):
+            return self
+        return replace(self, rows=self.rows.iloc[chosen])
 
     def majority(self, level: Sequence[str]) -> pd.DataFrame:
         """Return the share of the most frequent gold label for each part at `level`."""

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +18,7 @@ from . import outputs, records
 from .errors import UserError
 from .fit import Checker, check_cells
 from .patterns import Pattern, restore_pattern
+from .placement import Placement, read_placement
 from .state import Seed, SeedStore, fingerprint
 from .tokens import load_tokenizer
 from .world import World, read_world
@@ -44,8 +45,8 @@ class Job:
     `cell` has the keys protocol, task, model, method, pattern, k. `shots[seed]` has the ROWS
     columns of the draw, in the order of the context (no entries for k = 0). `status[seed]` is "ok"
     or "does not fit". The first evaluation set is the in-domain one. `batch_tokens` says how many
-    padded tokens are scored at once on a "cpu" and on a "gpu". `predicted_gpu_mb` is what the memory
-    plan expects on each GPU, in 10^6 bytes (0: no GPU planned).
+    padded tokens are scored at once on a "cpu" and on a "gpu". `predicted_gpu_mb` is what the
+    memory plan expects on each GPU, in 10^6 bytes (0: no GPU planned).
     """
 
     cell: dict[str, object]
@@ -59,13 +60,13 @@ class Job:
     evaluation: tuple[EvaluationSet, ...]
     shots: dict[int, pd.DataFrame] = field(repr=False)
     batch_tokens: dict[str, int]
-    zero_stage: int
-    predicted_gpu_mb: int
+    placement: Placement
     threads: int
     world: World
     checksums: dict[str, object]
     code: str
     output: object
+    predicted_gpu_mb: int = 0
 
     @property
     def name(self) -> str:
@@ -89,10 +90,15 @@ class Job:
             "merge": [[each.name, each.merge] for each in self.evaluation],
             "labels": self.labels,
             "batch_tokens": self.batch_tokens,
-            "zero_stage": self.zero_stage,
+            "placement": asdict(self.placement),
             "code": self.code,
         }
         return fingerprint(params, self.checksums, self.world.size, self.threads)
+
+    @property
+    def state(self) -> Path:
+        """Return the folder of the job's finished seeds and checkpoints."""
+        return STATE / self.fingerprint
 
 
 @dataclass(frozen=True)
@@ -141,21 +147,21 @@ def read_job(smk) -> Job:
         ),
         shots=shots,
         batch_tokens=dict(params.batch_tokens),
-        zero_stage=int(smk.resources.get("zero_stage", 0)),
-        predicted_gpu_mb=int(smk.resources.get("predicted_gpu_mb", 0)),
+        placement=read_placement(smk.resources),
         threads=int(smk.threads),
         world=read_world(),
         checksums=_checksums(smk, sets, paths),
         code=params.code,
         output=smk.output,
+        predicted_gpu_mb=int(smk.resources.get("predicted_gpu_mb", 0)),
     )
 
 
-def run_seeds(job: Job, start: Callable[[], Callable[[int], SeedResult]]) -> None:
+def run_seeds(job: Job, start: Callable[[SeedStore | None], Callable[[int], SeedResult]]) -> None:
     """Run the seeds that are not finished yet, then write the job's outputs.
 
     `start` loads what all seeds share and returns the function of one seed; it is called only
-    where a seed is left to do. A seed that does not fit gives no rows and is named in the manifest.
+    where a seed is left to do, in the first process with the store. A seed that does not fit gives no rows and is named in the manifest.
     """
     fitting = [seed for seed in job.seeds if job.status[seed] == "ok"]
     first = job.world.rank == 0
@@ -164,7 +170,7 @@ def run_seeds(job: Job, start: Callable[[], Callable[[int], SeedResult]]) -> Non
         todo = job.world.share([seed for seed in fitting if not store.has(seed)] if first else [])
         LOG.info("%s: %d of %d seeds to do, %d do not fit", job.name, len(todo), len(job.seeds),
                  len(job.seeds) - len(fitting))  # fmt: skip
-        run = start() if todo else None
+        run = start(store) if todo else None
         for number, seed in enumerate(todo, 1):
             begin = time.perf_counter()
             result = run(seed)
@@ -175,6 +181,7 @@ def run_seeds(job: Job, start: Callable[[], Callable[[int], SeedResult]]) -> Non
         if first:
             _assemble(job, {seed: store.load(seed) for seed in fitting})
             store.discard()
+    job.world.part()
 
 
 def _save(store: SeedStore, seed: int, result: SeedResult) -> None:

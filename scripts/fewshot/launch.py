@@ -1,27 +1,49 @@
 """Run an adaptation script in one process, or in one for each GPU that its job has.
 
-Where a launcher or SLURM started several processes already, each does its part and starts none.
+On one machine the processes are started here; over several nodes of a SLURM job, by srun. Where a
+launcher (torchrun, srun) started several processes already, each does its part and starts none.
 """
 
 import ctypes
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from . import records
 from .errors import UserError
+from .placement import SHORT, SHORTAGES, read_shortages
 from .world import read_world
+
+LOG = logging.getLogger(__name__)
 
 POLL = 0.1
 """Seconds between two looks at the processes."""
 GRACE = 10.0
-"""Seconds that a process has to end when it is told to."""
+"""Seconds that a process has to end after another one failed."""
+PATIENCE = 280.0
+"""Seconds that processes have to end when their job is told to, for a checkpoint; SLURM gives 300."""
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
+STEP = ("SLURM_STEP", "SLURM_NTASKS", "SLURM_TASKS", "SLURM_CPU_BIND", "SLURM_TRES_PER_TASK")
+"""What the variables of a job's step begin with, which must not become those of the next."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The processes of a job: `count` of them on `nodes`."""
+
+    count: int = 1
+    nodes: int = 1
+
+
+class Told(Exception):
+    """This process was told to end (SIGTERM)."""
 
 
 def run(main: Callable[[object], None], smk: object) -> None:
@@ -30,60 +52,126 @@ def run(main: Callable[[object], None], smk: object) -> None:
 
 
 def _run(main: Callable[[object], None], smk: object) -> None:
-    count = wanted(smk.resources)
-    if count == 1:
+    found = wanted(smk.resources)
+    if found.count == 1:
         main(smk)
-    else:
-        spread([sys.executable, *sys.argv], count)
+        return
+    command = [sys.executable, *sys.argv]
+    shortages = read_shortages()
+    while spread(command, found, shortages) == SHORT:
+        shortages += 1
+        LOG.warning("memory ran out: the processes start again and ask for less (%d)", shortages)
 
 
-def wanted(resources) -> int:
-    """Return the processes to start: one for each GPU that is asked for and is there."""
-    asked = int(resources.get("gpu", 0))
-    if asked < 2 or read_world().size > 1:
-        return 1
+def wanted(resources: Mapping[str, object], env: Mapping[str, str] = os.environ) -> Wanted:
+    """Return the processes to start: one for each GPU that is asked for and is there.
+
+    On a node without GPUs it is one. Raises UserError for several nodes outside of SLURM.
+    """
+    asked, nodes = int(resources.get("gpu", 0)), int(resources.get("nodes", 1))
+    if (asked < 2 and nodes < 2) or read_world(env).size > 1:
+        return Wanted()
+    if nodes > 1 and "SLURM_JOB_ID" not in env:
+        raise UserError(
+            f"nodes = {nodes}: only SLURM can start processes on other nodes from here; valid: a "
+            "job of SLURM (snakemake --profile slurm), or a launcher such as torchrun"
+        )
     import torch
 
-    return max(1, min(asked, torch.cuda.device_count()))
+    here = max(1, min(asked // nodes, torch.cuda.device_count()))
+    return Wanted(here * nodes, nodes)
 
 
-def spread(command: Sequence[str], count: int) -> None:
-    """Run `command` in `count` processes of one world and wait for them.
+def spread(command: Sequence[str], found: Wanted, shortages: int = 0) -> int:
+    """Run `command` in several processes of one world and wait for them.
 
-    Raises UserError where one fails; the others are ended, since they would wait for it forever,
-    as they are where this process is.
+    Return 0, or SHORT where one of them ran out of memory. Raises UserError where one fails
+    otherwise; the others are ended, since they would wait for it forever. Told to end, it tells
+    them, waits for their checkpoints and exits.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    place = {**os.environ, **_meeting_place(found.nodes), SHORTAGES: str(shortages)}
+    before = signal.signal(signal.SIGTERM, _told)
     started: list[subprocess.Popen] = []
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    grace = GRACE
     try:
-        for rank in range(count):
-            own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
-            env = {**os.environ, **place, **{name: str(value) for name, value in own.items()}}
-            started.append(subprocess.Popen(command, env=env, preexec_fn=_end_with_parent))
-        while (codes := [process.poll() for process in started]) != [0] * count:
-            for rank, code in enumerate(codes):
-                if code:
-                    name = f"the one that ends in .rank{rank}" if rank else "this one"
-                    raise UserError(
-                        f"process {rank} of {count} failed (status {code}); see its log, {name}"
-                    )
-            time.sleep(POLL)
+        started += _by_srun(command, found, place) if found.nodes > 1 else []
+        for rank in range(found.count if found.nodes == 1 else 0):
+            own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": found.count}
+            env = {**place, **{name: str(value) for name, value in own.items()}}
+            started.append(subprocess.Popen(command, env=env, preexec_fn=_die_with_parent))
+        return _wait(started, found)
+    except Told:
+        grace = PATIENCE
+        raise SystemExit(128 + signal.SIGTERM) from None
     finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _end(started, grace)
         signal.signal(signal.SIGTERM, before)
 
 
+def _told(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    raise Told
+
+
+def _meeting_place(nodes: int) -> dict[str, str]:
+    """Return where the processes meet: a port of this machine that is free now."""
+    address = "127.0.0.1" if nodes == 1 else socket.gethostname()
+    with socket.socket() as free:
+        free.bind((address, 0))
+        port = free.getsockname()[1]
+    return {"MASTER_ADDR": address, "MASTER_PORT": str(port)}
+
+
+def _by_srun(command: Sequence[str], found: Wanted, env: dict[str, str]) -> list[subprocess.Popen]:
+    """Start a step of this SLURM job with as many processes on each node."""
+    clean = {name: value for name, value in env.items() if not name.startswith(STEP)}
+    per_node = found.count // found.nodes
+    # Overlapping: the step that this process belongs to holds the job's processors.
+    srun = ["srun", "--overlap", f"--nodes={found.nodes}", f"--ntasks={found.count}",
+            f"--ntasks-per-node={per_node}", "--kill-on-bad-exit=1"]  # fmt: skip
+    return [subprocess.Popen([*srun, *command], env=clean, preexec_fn=_end_with_parent)]
+
+
+def _wait(started: list[subprocess.Popen], found: Wanted) -> int:
+    """Return 0 when all have ended well, SHORT when one ran out of memory."""
+    while (codes := [process.poll() for process in started]) != [0] * len(started):
+        if SHORT in codes:
+            return SHORT
+        for rank, code in enumerate(codes):
+            if code:
+                name = f"the one that ends in .rank{rank}" if rank else "this one"
+                who = f"process {rank} of {found.count}" if found.nodes == 1 else "srun"
+                raise UserError(f"{who} failed (status {code}); see its log, {name}")
+        time.sleep(POLL)
+    return 0
+
+
+def _end(started: list[subprocess.Popen], grace: float) -> None:
+    """Tell processes to end, and end those that have not after `grace` seconds."""
+    for process in started:
+        process.terminate()
+    end = time.monotonic() + grace
+    for process in started:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _die_with_parent() -> None:
+    """Let the kernel kill this process with the one that started it, however that ends.
+
+    A checkpoint would take time in which the job could not start again.
+    """
+    _with_parent(signal.SIGKILL)
+
+
 def _end_with_parent() -> None:
-    """Let the kernel end this process with the one that started it, however that ends."""
+    """Let the kernel tell srun to end, which then ends its processes on all nodes."""
+    _with_parent(signal.SIGTERM)
+
+
+def _with_parent(number: signal.Signals) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

@@ -118,7 +118,7 @@ def estimate(demand: Demand, placement: Placement, per_node: int, nodes: int) ->
     held = holding(demand, placement, processes)
     phases = max(
         passing(demand, placement, processes, gpu),
-        stepping(demand, placement, processes, gpu),
+        stepping(demand, placement, processes),
         scoring(demand),
     )
     if not per_node:
@@ -127,8 +127,9 @@ def estimate(demand: Demand, placement: Placement, per_node: int, nodes: int) ->
         return Estimate(0, 0, int(LIBRARIES["cpu"] + SLACK * (held + copy + phases)))
     allocated = int(held + phases)
     each = LIBRARIES["gpu"] + SLACK * on_host(demand, placement, processes)
-    reading = demand.element * demand.parameters if placement.zero_stage == 3 else 0
-    return Estimate(allocated, int(SLACK * allocated + CONTEXT), int(per_node * each + reading))
+    # In shards, one process reads the weights, and later keeps a copy of what is trained.
+    whole = demand.element * demand.parameters if placement.zero_stage == 3 else 0
+    return Estimate(allocated, int(SLACK * allocated + CONTEXT), int(per_node * each + whole))
 
 
 def holding(demand: Demand, placement: Placement, processes: int) -> float:
@@ -166,8 +167,10 @@ def passing(demand: Demand, placement: Placement, processes: int, gpu: bool) -> 
         return 0
     rows = -(-demand.rows // processes)
     tokens = tokens_at_once(demand, placement, processes)
-    buffer = BUCKET if gpu else min(BUCKET, demand.trainable)
-    bucket = demand.element * buffer if placement.zero_stage in (1, 2) else 0
+    # Without a stage gradients are copied to be reduced, where there are several processes.
+    buffer = BUCKET if gpu and placement.zero_stage else min(BUCKET, demand.trainable)
+    reduced = placement.zero_stage in (1, 2) or (placement.zero_stage == 0 and processes > 1)
+    bucket = demand.element * buffer if reduced else 0
     if not demand.backward:
         return bucket + scoring_bytes(demand.shape, demand.element, tokens, rows, demand.row)
     return bucket + training_bytes(
@@ -182,22 +185,22 @@ def tokens_at_once(demand: Demand, placement: Placement, processes: int) -> int:
     return min(tokens, max(bound, demand.row))
 
 
-def stepping(demand: Demand, placement: Placement, processes: int, gpu: bool) -> float:
+def stepping(demand: Demand, placement: Placement, processes: int) -> float:
     """Return the bytes that the optimiser's step holds for a moment.
 
-    In half precision float32 gradients; AdamW's intermediate values, of all parameters at once on a
-    GPU and in DeepSpeed's flat groups; the largest gradient in double precision for its norm.
+    Of DeepSpeed's stages: in half precision gradients in float32; flat gradients (1, 2) or AdamW's
+    intermediate values (3; elsewhere its kernel is fused and has none); the largest gradient in
+    double precision, for its norm.
     """
     stage, trained = placement.zero_stage, demand.trainable
-    if not trained or placement.offload != "none":
+    if not trained or not stage or placement.offload != "none":
         return 0
-    share = trained / processes if stage else trained
+    share = trained / processes
     group = min(share, SUBGROUP) if stage == 3 else share
-    largest = min(trained, demand.shape.largest_layer)
-    values = FLOAT32 * (group if gpu or stage else largest)
-    half = demand.element < FLOAT32
-    flat = demand.element * share if stage in (1, 2) else 0
-    return max(values + flat + (FLOAT32 * group if half else 0), 2 * FLOAT32 * largest)
+    gradients = FLOAT32 * group if demand.element < FLOAT32 else 0
+    besides = FLOAT32 * group if stage == 3 else demand.element * share
+    norm = 2 * FLOAT32 * min(trained, demand.shape.largest_layer)
+    return max(gradients + besides, norm)
 
 
 def scoring(demand: Demand) -> float:
@@ -213,13 +216,12 @@ def scoring(demand: Demand) -> float:
 def on_host(demand: Demand, placement: Placement, processes: int) -> float:
     """Return the bytes of one process in host memory, besides its libraries.
 
-    The base weights, from which each seed starts (below stage 3 all of them), and one copy of what
-    is trained; with offload also AdamW's moments and intermediate values, master weights, float32
-    gradients, and the weights in their own precision once more.
+    Below stage 3 the base weights, from which each seed starts, and a copy of what is trained; with
+    offload AdamW's moments and intermediate values, master weights, float32 gradients, and the
+    weights in their own precision once more.
     """
     element, trained = demand.element, demand.trainable
-    share = processes if placement.zero_stage == 3 else 1
-    base = element * (demand.shape.parameters + trained) / share
+    base = element * (demand.shape.parameters + trained) if placement.zero_stage < 3 else 0
     if placement.offload == "none":
         return base
     states = (5 * FLOAT32 + element) * trained / processes

@@ -91,8 +91,8 @@ class MemoryPlan:
     def resources(self, cell: "Cell", attempt: int) -> dict[str, object]:
         """Return the resources of a cell's jobs at an attempt (from 1), by name.
 
-        `mem_mb` and `predicted_gpu_mb` are in 10^6 bytes, of a node and of a GPU; the latter is what
-        PyTorch allocates. Host memory is asked for generously, and more at each attempt.
+        `mem_mb` and `predicted_gpu_mb` are in 10^6 bytes, of a node and of a GPU; the latter is
+        what PyTorch allocates. More host memory is asked for at each attempt.
         """
         key = (cell.task, cell.model, cell.method, cell.k, attempt)
         if key not in self._resources:

@@ -1,8 +1,9 @@
 """From stored runs to metrics: what was kept is checked, selected and counted.
 
-Curves hold counts per epoch and part of an evaluation set, predictions hold the rows of the kept
-epochs. Metrics are computed from curves; the predictions must tell the same counts, with exactly
-one prediction for every evaluation row, or the run counts as broken.
+Curves hold counts per epoch and part of an evaluation set (of a large set over a sample of its
+rows), predictions hold the rows of the kept epochs. Metrics are computed from curves; the
+predictions must tell the same counts, with exactly one prediction for every evaluation row, or the
+run counts as broken.
 """
 
 from pathlib import Path
@@ -11,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from . import records
+from .curves import check_curves, read_curves
 from .errors import UserError
 from .evaluation import EvaluationSet
 from .predictions import check_predictions
+from .selection import curve_rows, kept_epochs, selected_rows, selections
 
 CELL = ["protocol", "task", "model", "method", "pattern", "k"]
-SELECTIONS = ("last", "best-in-domain")
 LEVELS = (
     [],
     ["label"],
@@ -107,7 +109,7 @@ def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.D
         | {"majority": majority}
         for seed, status in statuses.items()
         if status != "ok"
-        for selection in SELECTIONS
+        for selection in selections(len(majorities))
         for name, majority in majorities.items()
     ]
     frame = pd.DataFrame(
@@ -122,63 +124,21 @@ def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.D
 
 def _job_rows(folder: str, seeds: list[int], sets: list[EvaluationSet], task: str) -> pd.DataFrame:
     """Return the metric rows of one run's finished seeds, without the cell's columns."""
-    curves = _read_curves(folder, seeds)
+    curves = read_curves(folder, seeds)
     scored = curves[curves["evaluation_set"] != "train"]
-    check_curves(folder, scored, seeds, sets)
-    kept = kept_epochs(scored[scored["evaluation_set"] == task])
-    check_predictions(folder, scored, kept, sets)
-    chosen = pd.concat(
-        scored.merge(kept[column].rename("epoch").reset_index(), on=["seed", "epoch"]).assign(
-            selection=selection
-        )
-        for selection, column in zip(SELECTIONS, kept.columns, strict=True)
-    )
+    settings = records.read_json(Path(folder, "manifest.json"))["settings"]
+    check_curves(folder, scored, seeds, sets, settings)
+    curve = curve_rows(scored)
+    kept = kept_epochs(curve[curve["evaluation_set"] == task])
+    check_predictions(folder, scored[~scored["sampled"]], kept, sets)
+    chosen = selected_rows(scored, task)
     frames = [_level_rows(chosen, level, sets) for level in LEVELS]
-    frames.append(_level_rows(scored.assign(selection="each"), [], sets))
+    frames.append(_level_rows(curve.assign(selection="each"), [], sets))
     frames.append(_train_rows(curves[curves["evaluation_set"] == "train"]))
     rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
     domain = np.where(rows["evaluation_set"] == task, "in", "out")
     rows["domain"] = np.where(rows["evaluation_set"] == "train", "train", domain)
     return rows.assign(status="ok")
-
-
-def _read_curves(folder: str, seeds: list[int]) -> pd.DataFrame:
-    """Return a run's curves with plain columns; '' stands for no group or subset."""
-    path = Path(folder, "curves.parquet")
-    curves = records.read_table(path)
-    surplus = set(curves["seed"]) ^ set(seeds)
-    if surplus:
-        raise UserError(f"{path}: seeds {sorted(surplus)} differ from its manifest; corrupt run")
-    for name in ("evaluation_set", "group", "subset"):
-        curves[name] = curves[name].astype(object).fillna("")
-    # Sums of log-probabilities, so that parts can be added up.
-    return curves.assign(logprob=curves["mean_logprob"] * curves["n"])
-
-
-def check_curves(folder: str, curves: pd.DataFrame, seeds: list, sets: list[EvaluationSet]) -> None:
-    """Raise UserError unless each seed's every epoch counts every part of every set once."""
-    path = Path(folder, "curves.parquet")
-    expected = pd.concat([item.parts.assign(evaluation_set=item.name) for item in sets])
-    keys = ["evaluation_set", "group", "subset", "label"]
-    index = pd.MultiIndex.from_frame(expected[keys])
-    place = index.get_indexer(pd.MultiIndex.from_frame(curves[keys].astype({"label": "int64"})))
-    wrong = curves["n"].to_numpy() != np.append(expected["n"].to_numpy(), -1)[place]
-    if wrong.any():
-        row = curves[wrong].iloc[0]
-        part = "/".join(str(row[name]) for name in keys if row[name] != "")
-        raise UserError(f"{path}: {row['n']} rows in part {part}, not as prepared; corrupt run")
-    key = [curves["seed"].to_numpy(), curves["epoch"].to_numpy()]
-    sizes = pd.Series(place).groupby(key).agg(["size", "nunique"])
-    seen = set(sizes.index.get_level_values(0))
-    if seen != set(seeds) or (sizes != len(expected)).any(axis=None):
-        raise UserError(f"{path}: an epoch lacks or repeats an evaluation set; corrupt run")
-
-
-def kept_epochs(in_domain: pd.DataFrame) -> pd.DataFrame:
-    """Return per seed the `last` epoch and the `best` in-domain one (the earliest of equals)."""
-    correct = in_domain.groupby(["seed", "epoch"])["correct"].sum().reset_index()
-    best = correct.sort_values("correct", ascending=False, kind="stable").groupby("seed")["epoch"]
-    return pd.DataFrame({"last": correct.groupby("seed")["epoch"].max(), "best": best.first()})
 
 
 def _level_rows(curves: pd.DataFrame, level: list[str], sets: list[EvaluationSet]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -75,9 +76,11 @@ def curve_frame(
     rows: pd.DataFrame,
     scores: "Scores",
     merge: Sequence[int],
+    sampled: bool = False,
 ) -> pd.DataFrame:
     """Return the counts (records.CURVES) of one epoch and evaluation set, per part and label.
 
+    `rows` and `scores` are the set's, or those of the curve's sample of it where `sampled`.
     `merge[i]` is the label of the set that label word i counts as. The prediction is the label word
     that ranks highest (of equals the first), mapped through `merge`; a gold label's probability is
     the sum over the words that count as it. Raises UserError as `prediction_frame` does.
@@ -105,7 +108,8 @@ def curve_frame(
     )
     # Grouping makes numbers of parts that are missing throughout.
     counts = counts.astype({"group": object, "subset": object})
-    return counts.assign(**cell, seed=seed, epoch=epoch, evaluation_set=name)[records.CURVES.names]
+    run = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": name, "sampled": sampled}
+    return counts.assign(**run)[records.CURVES.names]
 
 
 def _check_scores(cell: dict, seed: int, name: str, rows: pd.DataFrame, scores: "Scores") -> None:
@@ -158,7 +162,7 @@ def manifest(job: "Job", seeds: dict[int, "Seed"]) -> dict:
         "seeds": {str(seed): _seed_entry(job.status[seed], seeds.get(seed)) for seed in job.seeds},
         "settings": job.settings,
         "batch_tokens": job.batch_tokens,
-        "zero_stage": job.zero_stage,
+        "placement": asdict(job.placement),
         "code": job.code,
         "packages": _packages(),
         "python": platform.python_version(),

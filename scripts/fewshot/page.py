@@ -121,6 +121,11 @@ draw of examples could change the mean; they do not cover another set of evaluat
 <li>“3/5” beside a mean says that it rests on three of five planned seeds; “does not fit” that the
 examples exceed the model's window (nothing is ever truncated); “missing” that there is no result
 yet.</li>
+<li>The checkpoint of a fine-tuned model is the last epoch, which no evaluation row decides; or the
+best in domain, decided by the in-domain rows; or the best out of domain, decided by the very rows
+that it is then judged by: an oracle, shown as a bound and not as a method.</li>
+<li>Learning curves of large evaluation sets are counted over a fixed sample of their rows, by which
+the best epoch is found too. The last epoch and the best in domain are scored on every row.</li>
 <li>The majority baseline is the share of the most frequent gold label among the evaluation rows.
 Dashed lines in figures show it.</li>
 <li>Overall accuracy near the baseline can hide a bias towards one answer: look at the gold labels

@@ -3,10 +3,16 @@
 Torch-free: the memory plan chooses placements while Snakemake builds its graph.
 """
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import UserError, unknown
+
+SHORT = 75
+"""Exit status of a process that ran out of memory where others wait for it: they start again."""
+SHORTAGES = "FAIRSHOT_SHORTAGES"
+"""Environment variable: how often memory ran out already, and less of it must be asked for."""
 
 STAGES = (0, 1, 2, 3)
 OFFLOADS = ("none", "optimizer", "parameters")
@@ -48,3 +54,30 @@ def read_placement(resources: Mapping[str, object]) -> Placement:
         micro_tokens=int(resources.get("micro_tokens", 0)),
         checkpointing=bool(int(resources.get("checkpointing", 0))),
     )
+
+
+def read_shortages(env: Mapping[str, str] = os.environ) -> int:
+    """Return how often memory ran out in the processes before these."""
+    return int(env.get(SHORTAGES, 0))
+
+
+def easier(
+    placement: Placement, longest: int, processes: int, gpu: bool, recomputes: bool = True
+) -> Placement | None:
+    """Return the next placement that needs less memory for activations or states; None: none does.
+
+    First fewer tokens at once (`micro_tokens` must be given) down to one row of `longest`, then
+    checkpointing, if the model can be made to recompute; then, on GPUs, whatever can be shared or
+    moved to the host: each costs more time than the one before.
+    """
+    if placement.micro_tokens > longest:
+        return replace(placement, micro_tokens=max(longest, placement.micro_tokens // 2))
+    if recomputes and not placement.checkpointing:
+        return replace(placement, checkpointing=True)
+    if not gpu or placement.offload == "parameters":
+        return None
+    if processes > 1 and placement.zero_stage < 3:
+        return replace(placement, zero_stage=placement.zero_stage + 1)
+    if placement.offload == "none":
+        return replace(placement, zero_stage=max(2, placement.zero_stage), offload="optimizer")
+    return replace(placement, zero_stage=3, offload="parameters")

@@ -24,7 +24,7 @@ def check_predictions(
     """Raise UserError unless the predictions of a run are complete and tell what its curves tell.
 
     `kept` has, per seed, the epochs `last` and `best` whose predictions must be there; predictions
-    of further epochs are checked too. `curves` is as `metrics` reads them.
+    of further epochs are checked too. `curves` are the run's counts over all rows, without samples.
     """
     path = Path(folder, "predictions.parquet")
     by_name = {item.name: item for item in sets}

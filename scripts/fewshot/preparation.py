@@ -3,54 +3,87 @@
 import importlib
 import logging
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
+from torch import nn
 
+from . import samples
 from .batches import TrainingRows, query_prompts, training_rows
-from .engine import start_engine
+from .checkpoints import Checkpoints
+from .engine import DeepSpeedEngine, PlainEngine, engine_config, is_plain, start_engine
+from .errors import UserError
+from .interrupts import Stop
 from .jobs import Job
-from .models import load_model, load_tokenizer, pick_device
+from .models import load_model, load_tokenizer, pick_device, size_of
 from .outputs import Phases
+from .placement import Placement, easier
+from .progress import Progress
 from .sampling import generator
-from .student import Student, adapted, fresh, parameter_facts
+from .student import Student, adapted, drawn, fresh
 from .tokens import Prompts
 from .words import label_word_ids
-from .zero import load_deepspeed
+from .world import World
+from .zero import load_deepspeed, loading_in_shards
 
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is scored of one evaluation set: all rows, or those of the learning curve.
+
+    `rows` are positions in the set, `whole` whether these are all.
+    """
+
+    prompts: Prompts
+    rows: np.ndarray
+    whole: bool
 
 
 @dataclass(frozen=True)
 class Setup:
     """What all seeds of a job share.
 
-    `base` is the adapted, untrained model; `targets[label]` is the class that the loss asks for:
-    the label word's token, or the label itself with a classification head.
+    `base` is the adapted, untrained model on the CPU, None where no process could hold it: then
+    every seed reads its shard from the disk through `source`. `targets[label]` is the class that
+    the loss asks for: the label word's token, or the label itself with a classification head.
+    `curve` and `whole` are what is scored, by evaluation set.
     """
 
     job: Job
     method: ModuleType
-    base: Student
+    source: Callable[[], nn.Module]
+    base: Student | None
     tokenizer: object
     targets: list[int]
-    prompts: dict[str, Prompts]
+    curve: dict[str, Scored]
+    whole: dict[str, Scored]
 
 
 @dataclass
 class Run:
-    """The training of one seed: its engine, rows and what is counted on the way."""
+    """The training of one seed: its engine, rows and what is counted on the way.
+
+    `unspoilt` until other weights than those of the last step are put into the model.
+    """
 
     setup: Setup
     seed: int
-    engine: object
+    placement: Placement
+    shortages: int
+    engine: PlainEngine | DeepSpeedEngine
     rows: TrainingRows
     device: torch.device
     phases: Phases
-    step: int = 0
-    splits: int = 0
-    last_loss: float | None = None
+    stop: Stop
+    checkpoints: Checkpoints
+    unspoilt: bool = True
+    progress: Progress = field(default_factory=Progress)
     reported: float = field(default_factory=time.monotonic)
 
     @property
@@ -62,50 +95,114 @@ class Run:
 def load(job: Job) -> Setup:
     """Read model and tokenizer and set the job up; raises UserError where they do not fit."""
     torch.set_num_threads(job.threads)
-    # First: transformers imports DeepSpeed too where it is installed, but not quietly.
-    load_deepspeed(job.world)
+    dtype = job.model["dtype"]
+    # Before minutes of loading: what cannot be trained so.
+    engine_config(job.settings, dtype, job.placement, job.world.size)
+    if not is_plain(dtype, job.placement, job.world):
+        # First: transformers imports DeepSpeed too where it is installed, but not quietly.
+        load_deepspeed(job.world)
     tokenizer = load_tokenizer(job.model_manifest)
-    model = load_model(job.model_manifest, job.model, job.cell["model"])
-    return set_up(job, model, tokenizer)
+    return set_up(
+        job, lambda: load_model(job.model_manifest, job.model, job.cell["model"]), tokenizer
+    )
 
 
-def set_up(job: Job, model: torch.nn.Module, tokenizer) -> Setup:
-    """Adapt `model` by the job's method family and tokenize its evaluation sets."""
+def set_up(job: Job, source: Callable[[], nn.Module], tokenizer) -> Setup:
+    """Adapt the model that `source` gives by the job's method family; tokenize what is scored."""
     # By name, so that the code version of one family leaves the others out.
     method = importlib.import_module(f".methods.{job.settings['family']}", __package__)
-    base = adapted(model, method, job.settings, job.labels)
-    facts = parameter_facts(base)
-    LOG.info("%s: %d of %d parameters are trained, in %s", job.name, facts["trainable"],
-             facts["total"], ", ".join(facts["modules"]))  # fmt: skip
-    if base.head is not None:
+    base = None
+    if job.placement.zero_stage < 3:
+        base = adapted(source(), method, job.settings, job.labels)
+    if job.settings["head"] == "classification":
         targets = list(range(job.labels))
     else:
         row = job.evaluation[0].rows.iloc[0]
         probe = job.pattern.query(row["text_a"], row["text_b"])
         targets = label_word_ids(tokenizer, job.pattern, probe)
-    prompts = {
-        each.name: query_prompts(tokenizer, job.pattern, each.rows).with_words(targets)
-        for each in job.evaluation
-    }
-    return Setup(job, method, base, tokenizer, targets, prompts)
+    whole, curve = {}, {}
+    limit = samples.row_limit(job.settings["curve_rows"])
+    for each in job.evaluation:
+        prompts = query_prompts(tokenizer, job.pattern, each.rows).with_words(targets)
+        whole[each.name] = Scored(prompts, np.arange(len(each.rows)), True)
+        rows = samples.curve_sample(each.rows, limit, each.name)
+        if len(rows) == len(each.rows):
+            curve[each.name] = whole[each.name]
+        else:
+            prompts = query_prompts(tokenizer, job.pattern, each.rows.iloc[rows])
+            curve[each.name] = Scored(prompts.with_words(targets), rows, False)
+    return Setup(job, method, source, base, tokenizer, targets, curve, whole)
 
 
-def begin(setup: Setup, seed: int, phases: Phases) -> Run:
-    """Return the run of a seed: base weights, new additions, a new optimiser and engine."""
-    job = setup.job
+def begin(
+    setup: Setup,
+    seed: int,
+    shortages: int,
+    folder: Path,
+    phases: Phases,
+    stop: Stop,
+    check: Callable[[], None],
+) -> Run:
+    """Return the run of a seed: base weights, new additions, a new optimiser and engine.
+
+    `shortages` says how often memory ran out before. Raises UserError where nothing needs less.
+    """
+    job, dtype, device = setup.job, setup.job.model["dtype"], pick_device()
     with phases.measure("prepare"):
-        draws = generator("initial", job.cell["model"], seed)
-        device = pick_device()
-        student = fresh(setup.base, setup.method, draws, share=job.zero_stage < 3).to(device)
         shots = job.shots[seed]
         rows = training_rows(
             query_prompts(setup.tokenizer, job.pattern, shots),
             shots["label"].to_numpy(),
             job.model["window"],
         )
-        dtype = job.model["dtype"]
-        engine = start_engine(student, job.settings, dtype, job.zero_stage, job.world)
+        placement = _placement(job, device, int(rows.lengths.max()), shortages)
+        student = _new_student(setup, seed, placement)
+        if placement.checkpointing:
+            student.model.gradient_checkpointing_enable({"use_reentrant": False})
+        if placement.offload != "parameters":
+            student = student.to(device)
+        engine = start_engine(student, job.settings, dtype, placement, job.world)
         # Dropout draws from PyTorch's own stream.
         stream = generator("dropout", job.cell["model"], seed, job.world.rank)
         torch.manual_seed(int(stream.integers(2**63)))
-    return Run(setup, seed, engine, rows, device, phases)
+    size = _state_bytes(engine.student, placement, job.world)
+    checkpoints = Checkpoints(folder, seed, job.world, size, check)
+    return Run(setup, seed, placement, shortages, engine, rows, device, phases, stop, checkpoints)
+
+
+def _placement(job: Job, device: torch.device, longest: int, shortages: int) -> Placement:
+    """Return the job's placement, made easier as often as memory ran out."""
+    found = job.placement
+    if not found.micro_tokens:
+        found = replace(found, micro_tokens=job.batch_tokens_on(device.type))
+    for _ in range(shortages):
+        before, gpu = found, device.type == "cuda"
+        found = easier(before, longest, job.world.size, gpu)
+        if found is None:
+            raise UserError(
+                f"{job.name}: memory ran out on a row of {longest} tokens with {before}; nothing "
+                "is left to share, move or cut: give the job more GPUs, larger ones, or more host "
+                "memory"
+            )
+    return found
+
+
+def _state_bytes(student: Student, placement: Placement, world: World) -> int:
+    """Return about how many bytes a checkpoint has for each process: weights, AdamW's moments in
+    float32, and a copy of the best weights."""
+    trained = [each for each in student.parameters() if each.requires_grad]
+    weights = sum(size_of(each) * each.element_size() for each in trained)
+    states = sum(map(size_of, trained)) * 12
+    return weights * 2 + states // (world.size if placement.zero_stage else 1)
+
+
+def _new_student(setup: Setup, seed: int, placement: Placement) -> Student:
+    """Return the untrained student of a seed: a copy of the base, or read anew in shards."""
+    job = setup.job
+    draws = generator("initial", job.cell["model"], seed)
+    if setup.base is not None and placement.zero_stage < 3:
+        return fresh(setup.base, setup.method, draws)
+    config = engine_config(job.settings, job.model["dtype"], placement, job.world.size)
+    with loading_in_shards(config, job.world):
+        model = setup.source()
+    return drawn(adapted(model, setup.method, job.settings, job.labels), setup.method, draws)

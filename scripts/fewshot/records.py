@@ -79,6 +79,7 @@ CURVES = pa.schema(
         _field("evaluation_set", NAME, "task that was scored, or 'train' for the training loss"),
         *SUBSETS,
         _field("label", pa.int8(), "gold label (null for 'train')", nullable=True),
+        _field("sampled", pa.bool_(), "whether only the curve's sample of rows was counted"),
         _field("n", pa.int32(), "rows"),
         _field("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
         _field(
@@ -121,13 +122,13 @@ def predictions_schema(labels: int) -> pa.Schema:
 METRICS = pa.schema(
     [
         *CELL,
-        _field("selection", NAME, "checkpoint: 'last', 'best-in-domain', or 'each' epoch"),
+        _field("selection", NAME, "checkpoint, as in main.selection, or 'each' epoch of the curve"),
         _field("epoch", pa.int32(), "epochs trained"),
         _field("evaluation_set", NAME, "task that was scored, or 'train' (loss only)"),
         _field("domain", NAME, "'in' or 'out' of the training domain, or 'train'"),
         *SUBSETS,
         _field("label", pa.int8(), "gold label; null: all labels", nullable=True),
-        _field("n", pa.int32(), "rows (0 where the status is not 'ok')"),
+        _field("n", pa.int32(), "rows counted (0 where the status is not 'ok')"),
         _field("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
         _field("accuracy", pa.float64(), "correct / n", nullable=True),
         _field(
@@ -137,7 +138,7 @@ METRICS = pa.schema(
             nullable=True,
         ),
         _field("mean_logprob", pa.float64(), "mean log-prob of the gold word", nullable=True),
-        _field("majority", pa.float64(), "share of the most frequent gold label", nullable=True),
+        _field("majority", pa.float64(), "share of the set's most frequent label", nullable=True),
         _field("status", NAME, "'ok', 'does not fit' or 'missing'"),
     ]
 )

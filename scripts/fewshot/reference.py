@@ -61,10 +61,18 @@ def _table(schema: dict, root: dict) -> list[str]:
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for key, part, required in _properties(schema, root):
         default = "required" if required else _plain(part.get("default", "none"))
-        kind = part.get("type") or ("one of " + _plain(part["enum"]) if "enum" in part else "mixed")
+        kind = part.get("type") or _alternatives(part)
         meaning = part.get("description", "").replace("|", "\\|")
         rows.append(f"| `{key}` | {_plain(kind)} | {default} | {meaning} |")
     return rows
+
+
+def _alternatives(part: dict) -> str:
+    """Return what a key may be that has no one type."""
+    if "enum" in part:
+        return "one of " + _plain(part["enum"])
+    named = [option.get("title") for option in part.get("oneOf", [])]
+    return ", or ".join(named) if all(named) and named else "mixed"
 
 
 def _properties(schema: dict, root: dict, prefix: str = ""):

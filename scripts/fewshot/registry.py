@@ -94,6 +94,8 @@ def _explain(error: ValidationError, where: str) -> UserError:
         missing = [name for name in error.validator_value if name not in error.instance]
         return UserError(f"{where}: {key}: '{missing[0]}' is missing")
     if error.validator == "enum":
+        if error.parent and "title" in error.schema:  # It is one alternative of several.
+            return _explain_choice(error.parent, where, key)
         return unknown("value", error.instance, error.validator_value, f"{where}: {key}")
     if error.validator in ("oneOf", "anyOf"):
         return _explain_choice(error, where, key)
@@ -144,6 +146,8 @@ def _explain_choice(error: ValidationError, where: str, key: str) -> UserError:
 
 
 def _types(option: dict) -> list[str]:
+    if "title" in option:
+        return [option["title"]]
     types = option["type"]
     return [types if isinstance(types, str) else " or ".join(types)]
 

@@ -91,10 +91,12 @@ class SeedStore:
         for name, write in (files or {}).items():
             write(partial / "files" / name)
         for path in [*partial.rglob("*"), partial]:
-            _sync(path)
-        self._lock.check()
+            sync(path)
+        self.check()
         partial.rename(self._path(seed))
-        _sync(self.folder)
+        sync(self.folder)
+        for path in self.folder.glob(f"seed{seed}.*"):
+            remove(path)
 
     def load(self, seed: int) -> Seed:
         """Return a finished seed; frames come back as they were saved, dtypes included."""
@@ -106,15 +108,22 @@ class SeedStore:
     def discard(self) -> None:
         """Remove the finished seeds, once the outputs are assembled from them."""
         for path in sorted(self.folder.glob("seed*")):
-            # Renamed first: a half-removed seed must not pass for a finished one.
-            rest = path.rename(path.with_name(f"{path.name}.partial"))
-            shutil.rmtree(rest)
+            remove(path)
+
+    def check(self) -> None:
+        """Raise UserError where another process has taken this state over."""
+        self._lock.check()
 
     def _path(self, seed: int) -> Path:
         return self.folder / f"seed{seed}"
 
 
-def _sync(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a folder of the state; renamed first, so that half of one cannot pass for one."""
+    shutil.rmtree(path.rename(path.with_name(f"{path.name}.partial")))
+
+
+def sync(path: Path) -> None:
     """Wait until a file or folder has reached the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .heads import initial_std, new_head
-from .models import backbone, readout
+from .models import backbone, readout, size_of
 
 
 class Student(nn.Module):
@@ -43,15 +43,17 @@ def adapted(model: nn.Module, method: ModuleType, settings: dict, labels: int) -
     return Student(model, new_head(model, labels) if classify else None)
 
 
-def fresh(
-    base: Student, method: ModuleType, generator: np.random.Generator, share: bool
-) -> Student:
+def fresh(base: Student, method: ModuleType, generator: np.random.Generator) -> Student:
     """Return a copy of `base` with newly drawn additions.
 
-    Frozen parameters are those of `base` itself if `share`: nothing changes them.
+    Frozen parameters are those of `base` itself: nothing changes them.
     """
-    kept = {id(each): each for each in base.parameters() if share and not each.requires_grad}
-    student = copy.deepcopy(base, kept)
+    kept = {id(each): each for each in base.parameters() if not each.requires_grad}
+    return drawn(copy.deepcopy(base, kept), method, generator)
+
+
+def drawn(student: Student, method: ModuleType, generator: np.random.Generator) -> Student:
+    """Draw initial values for what the method and a head added to the model; return the student."""
     method.draw(student.model, generator)
     if student.head is not None:
         student.head.draw(initial_std(student.model), generator)
@@ -66,7 +68,7 @@ def parameter_facts(student: Student) -> dict[str, object]:
     trained = {name: each for name, each in student.named_parameters() if each.requires_grad}
     modules = (re.sub(r"\.\d+\.", ".*.", name.rpartition(".")[0]) for name in trained)
     return {
-        "total": sum(each.numel() for each in student.parameters()),
-        "trainable": sum(each.numel() for each in trained.values()),
+        "total": sum(map(size_of, student.parameters())),
+        "trainable": sum(map(size_of, trained.values())),
         "modules": sorted(set(modules)),
     }

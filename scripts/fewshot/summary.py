@@ -16,6 +16,7 @@ NUMBERS = [
     "seeds",
     "seeds_planned",
     "rows",
+    "rows_fewest",
     "majority",
     "status",
 ]
@@ -56,22 +57,26 @@ def summarise(
 
     `metrics` are rows of one level of breakdown. The interval is Student's t over seeds, for k = 0
     (where no seed draws anything) Wilson's over evaluation rows. `status` is 'ok', 'i/n seeds',
-    'does not fit' or 'missing'; a mean rests on the `seeds` that are done.
+    'does not fit' or 'missing'; a mean rests on the `seeds` that are done. `rows` and `rows_fewest`
+    are the most and fewest rows counted for a seed: only a sample where an epoch was not kept.
     """
     keys = [*CELL, "selection", "evaluation_set", "domain", *by]
     if metrics.empty:
         return pd.DataFrame(columns=[*keys, *NUMBERS])
-    grouped = metrics.groupby(keys, sort=False, dropna=False)
+    counted = metrics["n"].where(metrics["n"] > 0)
+    grouped = metrics.assign(counted=counted).groupby(keys, sort=False, dropna=False)
     frame = grouped.agg(
         mean=(value, "mean"),
         sd=(value, "std"),
         seeds=(value, "count"),
         rows=("n", "max"),
+        rows_fewest=("counted", "min"),
         correct=("correct", "max"),
         majority=("majority", "max"),
         seeds_planned=("seed", "nunique"),
         unfit=("status", lambda status: (status == "does not fit").sum()),
     ).reset_index()
+    frame["rows_fewest"] = frame["rows_fewest"].fillna(0).astype(int)
     low, high = stats.t_interval(frame["mean"], frame["sd"], frame["seeds"])
     frame["interval"] = np.where(frame["seeds"] > 1, "t over seeds", "none")
     if value == "accuracy":

@@ -61,20 +61,64 @@ def headline(evidence: Evidence, catalog: dict) -> Table:
     numbers = _cells(chosen, catalog)
     text = _wide(numbers, catalog, ["model", "arm"])
     note = f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}."
+    note += _sample_note(numbers, metrics, catalog)
     return Table(numbers, text, note if len(numbers) else "")
 
 
 def accuracy(evidence: Evidence, catalog: dict) -> Table:
-    """List the accuracy of every cell at both checkpoints."""
+    """List the accuracy of every cell at every checkpoint."""
     metrics = evidence.metrics
-    chosen = metrics[metrics["selection"].isin(["last", "best-in-domain"])]
-    context = [
-        name for name, entry in catalog["methods"].items() if entry["family"] == "in_context"
-    ]
-    once = chosen["method"].isin(context) & (chosen["selection"] != "last")
-    numbers = _cells(chosen[~once], catalog)
+    once = ~_is_trained(metrics, catalog) & (metrics["selection"] != "last")
+    numbers = _cells(metrics[(metrics["selection"] != "each") & ~once], catalog)
     text = _wide(numbers, catalog, ["model", "arm", "k", "selection"])
-    return Table(numbers, text)
+    return Table(numbers, text, _sample_note(numbers, metrics, catalog).strip())
+
+
+def model_selection(evidence: Evidence, catalog: dict) -> Table:
+    """Compare the checkpoints of every fine-tuned cell at the main k, in and out of domain."""
+    metrics = at_level(evidence.metrics)
+    chosen = metrics[(metrics["k"] == catalog["main"]["k"]) & (metrics["selection"] != "each")]
+    chosen = chosen[_is_trained(chosen, catalog)]
+    numbers = _cells(chosen, catalog)
+    if numbers.empty:
+        return Table(numbers, pd.DataFrame())
+    keys = [*CELL, "selection", "evaluation_set"]
+    done = chosen[chosen["status"] == "ok"].groupby(keys, sort=False)["epoch"]
+    span = done.agg(epoch="mean", epoch_first="min", epoch_last="max").reset_index()
+    numbers = numbers.merge(span, on=keys, how="left")
+    text = _wide(numbers, catalog, ["model", "arm", "selection"])
+    cells = numbers.groupby([*CELL, "selection"], sort=False)
+    text.insert(text.columns.get_loc("Checkpoint") + 1, "Epoch", [_epochs(c) for _, c in cells])
+    note = f"{catalog['main']['k']} shots.{_sample_note(numbers, metrics, catalog)}"
+    return Table(numbers, text, note)
+
+
+def _is_trained(metrics: pd.DataFrame, catalog: dict) -> pd.Series:
+    return metrics["method"].map(lambda name: is_trained(catalog, name)).astype(bool)
+
+
+def _epochs(part: pd.DataFrame) -> str:
+    """Return the mean epoch that was chosen, and its range over seeds where it varies."""
+    first = part.iloc[0]
+    if pd.isna(first["epoch"]):
+        return BLANK
+    span = f"{first['epoch_first']:.0f}–{first['epoch_last']:.0f}"
+    same = first["epoch_first"] == first["epoch_last"]
+    return f"{first['epoch']:.0f}" if same else f"{first['epoch']:.1f} [{span}]"
+
+
+def _sample_note(numbers: pd.DataFrame, metrics: pd.DataFrame, catalog: dict) -> str:
+    """Return a sentence on the accuracies that rest on a sample of the rows, or nothing."""
+    sizes = metrics.groupby(["task", "evaluation_set"])["n"].max() if len(numbers) else {}
+    found = {}
+    for row in numbers[numbers["seeds"] > 0].to_dict("records"):
+        total = sizes[row["task"], row["evaluation_set"]]
+        if row["rows_fewest"] < total:
+            counts = f"{row['rows_fewest']:,} of {total:,} rows"
+            found[f"{set_title(catalog, row['evaluation_set'])} {counts}"] = None
+    if not found:
+        return ""
+    return f" An epoch that was not kept is counted over the curve's sample: {', '.join(found)}."
 
 
 def _cells(metrics: pd.DataFrame, catalog: dict) -> pd.DataFrame:
@@ -171,5 +215,6 @@ TABLES = {
     "costs": costs,
     "coverage": coverage,
     "hans": hans,
+    "model_selection": model_selection,
     "comparison": comparison,
 }

@@ -1,4 +1,4 @@
-"""How many parameters a method trains, told from settings and architecture: no weights, no torch."""
+"""How many parameters a method trains, told from its settings and the model's shape: no torch."""
 
 from collections.abc import Mapping
 

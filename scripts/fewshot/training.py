@@ -1,71 +1,145 @@
-"""Fine-tuning: the one loop of all families, models and heads, scored after every epoch."""
+"""Fine-tuning: the one loop of all families, models and heads, scored in the same job."""
 
 import logging
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional
 
-from . import outputs, records
-from .batches import Share, epoch_shares
-from .engine import gathered, set_rate
+from . import outputs, progress, records, samples, weights
+from .batches import Piece, epoch_order, pieces
+from .completion import finish
 from .errors import UserError
-from .freezing import trainable_state, write_state
+from .interrupts import STATUS, Interrupted, Stop
 from .jobs import Job, SeedResult, read_job, run_seeds
+from .marking import HINT, correct_in_domain, curve_rows, score_sets
+from .placement import SHORT, read_shortages
 from .preparation import Run, Setup, begin, load
-from .scoring import Scores, score
-from .student import parameter_facts
+from .reading import out_of_memory
+from .scoring import Scores
+from .state import SeedStore
 
 LOG = logging.getLogger(__name__)
 
 PROGRESS = 10.0
 """Seconds between two lines of progress."""
 
-HINT = "lower learning_rate in config/methods.yaml, or give the model another dtype"
-
 
 def fine_tune(smk) -> None:
-    """Train and score all seeds of one job, and write its outputs."""
+    """Train and score all seeds of one job, and write its outputs.
+
+    Told to end, it writes a checkpoint, if that is worth while, and exits with STATUS.
+    """
     job = read_job(smk)
-    run_seeds(job, lambda: _start(job))
+    with Stop().watched() as stop:
+        try:
+            run_seeds(job, lambda store: _start(job, stop, store))
+        except Interrupted:
+            LOG.warning("%s: told to end; started again, it goes on from here", job.name)
+            raise SystemExit(STATUS) from None
 
 
-def _start(job: Job) -> Callable[[int], SeedResult]:
+def _start(job: Job, stop: Stop, store: SeedStore | None) -> Callable[[int], SeedResult]:
     """Load what all seeds share; return the function that trains one."""
     phases = outputs.Phases()
-    with phases.measure("load"):
+    with phases.measure("load"), stop.anywhere(job.world):
         setup = load(job)
     # The first seed carries the time of what all share.
     clocks = iter([phases])
-    return lambda seed: train_seed(setup, seed, next(clocks, None))
+    check = store.check if store else lambda: None
+    return lambda seed: train_seed(setup, seed, job.state, next(clocks, None), stop, check)
 
 
-def train_seed(setup: Setup, seed: int, phases: outputs.Phases | None = None) -> SeedResult:
-    """Train on the draw of `seed` from the base weights, scoring after each epoch.
+def train_seed(
+    setup: Setup,
+    seed: int,
+    folder: Path,
+    phases: outputs.Phases | None = None,
+    stop: Stop | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> SeedResult:
+    """Train on the draw of `seed` from the base weights, scoring as the settings ask for.
 
-    Row predictions are kept for the last epoch and for the one that is best in domain (the
-    earliest of equals). Raises UserError where a loss or a score is not finite.
+    Checkpoints are written to `folder` and continued from there, adapters too. Row predictions are
+    kept for the last epoch and for the one that is best in domain (the earliest of equals). Where
+    memory runs out the seed starts again with a placement that needs less; the manifest says so.
+    Raises UserError where a loss or a score is not finite, or where memory cannot be helped.
     """
-    run = begin(setup, seed, phases or outputs.Phases())
-    curves: list[pd.DataFrame] = []
-    kept: dict[str, tuple[int, dict[str, Scores]]] = {}
-    best = -1
-    for epoch in range(1, setup.job.settings["epochs"] + 1):
-        with run.phases.measure("train"):
-            curves.append(_train_epoch(run, epoch))
-        with run.phases.measure("score"):
-            scores = _score_all(run, epoch)
-            curves += _curves(run, epoch, scores)
-        correct = _correct_in_domain(setup.job, scores)
-        if correct > best:
-            best, kept["best"] = correct, (epoch, scores)
-        kept["last"] = (epoch, scores)
-        _report(run, epoch, correct)
-    return _finish(run, curves, dict(kept.values()))
+    stop, phases = stop or Stop(), phases or outputs.Phases()
+    shortages = read_shortages()
+    while True:
+        run = begin(setup, seed, shortages, folder, phases, stop, check)
+        try:
+            return _train(run, folder)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        # Outside the handler, whose traceback holds on to the tensors that did not fit.
+        shortages = _after_shortage(run, shortages)
+        del run
+
+
+def _after_shortage(run: Run, shortages: int) -> int:
+    """Let go of what a run holds that did not fit in memory; return how often that happened now.
+
+    Several processes wait for each other, so that they must start anew: SystemExit with SHORT.
+    """
+    LOG.warning("%s: memory ran out with %s; it starts again with what needs less", run.where,
+                run.placement)  # fmt: skip
+    if run.setup.job.world.size > 1:
+        raise SystemExit(SHORT)
+    run.checkpoints.clear()
+    run.engine.close()
+    if run.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return shortages + 1
+
+
+def _train(run: Run, folder: Path) -> SeedResult:
+    """Go on from the newest checkpoint, or from the start, to the end."""
+    _resume(run)
+    settings, job = run.setup.job.settings, run.setup.job
+    points = samples.curve_epochs(settings["curve_epochs"], settings["epochs"])
+    scores = None
+    try:
+        for epoch in range(run.progress.epoch, settings["epochs"] + 1):
+            row = _train_epoch(run, epoch)
+            scores = _score_curve(run) if epoch in points else None
+            _enter(run, epoch, row, scores)
+            _report(run, epoch, points)
+            run.stop.check(job.world)
+            if run.checkpoints.due(_remaining(run)):
+                _write_checkpoint(run)
+        return finish(run, scores, folder)
+    except Interrupted:
+        if run.unspoilt and run.checkpoints.in_time():
+            _write_checkpoint(run)
+        raise
+
+
+def _resume(run: Run) -> None:
+    """Return to the newest checkpoint, if there is one that was made in the same way."""
+    path, world = run.checkpoints.latest(), run.setup.job.world
+    found = progress.load(path, run.placement, world) if path else None
+    if found is None:
+        return
+    run.engine.load(path)
+    run.progress = found
+    found.resumed = (*found.resumed, found.step)
+    for phase, seconds in found.seconds.items():
+        run.phases.seconds[phase] = run.phases.seconds.get(phase, 0.0) + seconds
+    LOG.info("%s: goes on after epoch %d, step %d", run.where, found.epoch - 1, found.step)
+
+
+def _write_checkpoint(run: Run) -> None:
+    with run.checkpoints.writing(run.progress.step) as folder:
+        run.progress.seconds = dict(run.phases.seconds)
+        progress.save(run.progress, run.placement, folder, run.setup.job.world)
+        run.engine.save(folder)
 
 
 def _train_epoch(run: Run, epoch: int) -> pd.DataFrame:
@@ -73,20 +147,16 @@ def _train_epoch(run: Run, epoch: int) -> pd.DataFrame:
 
     Loss and correct rows are those of the forward passes before each step, with dropout.
     """
-    job, rows = run.setup.job, run.rows
-    size = job.settings["batch_size"]
-    total = job.settings["epochs"] * math.ceil(len(rows.labels) / size)
-    counts = torch.zeros(3, dtype=torch.float64)
-    run.engine.train()
-    for share in epoch_shares(len(rows.labels), size, job.cell["task"], run.seed, epoch, job.world):
-        set_rate(run.engine, rate(run.step, total, job.settings))
-        loss, counted = _loss(run, share)
-        run.step += 1
-        _check_loss(run, epoch, loss.item())
-        run.engine.backward(loss)
-        run.engine.step()
-        counts += counted
-    loss_sum, correct, correct_vocabulary = job.world.sum(counts).tolist()
+    job, rows, state = run.setup.job, run.rows, run.progress
+    settings, count = job.settings, len(run.rows.labels)
+    order = epoch_order(count, settings["batch_size"], job.cell["task"], run.seed, epoch)
+    run.engine.student.train()
+    with run.phases.measure("train"):
+        for batch in order[state.done :]:
+            cut = pieces(batch, rows.lengths, run.placement.micro_tokens, job.world)
+            _step(run, epoch, cut, len(batch), settings["epochs"] * len(order))
+            run.stop.check(job.world)
+    loss_sum, correct, correct_vocabulary = state.counts
     return pd.DataFrame(
         [
             {
@@ -97,14 +167,40 @@ def _train_epoch(run: Run, epoch: int) -> pd.DataFrame:
                 "group": None,
                 "subset": None,
                 "label": None,
-                "n": len(rows.labels),
+                "sampled": False,
+                "n": count,
                 "correct": int(correct),
                 "correct_vocabulary": int(correct_vocabulary),
-                "mean_logprob": -loss_sum / len(rows.labels),
+                "mean_logprob": -loss_sum / count,
             }
         ],
         columns=records.CURVES.names,
     )
+
+
+def _step(run: Run, epoch: int, cut: list[Piece], batch: int, total: int) -> None:
+    """Compute the mean loss of a batch of that size, piece by piece, and update once."""
+    state, world = run.progress, run.setup.job.world
+    counts = torch.zeros(3, dtype=torch.float64, device=run.device)
+    for piece in cut:
+        losses, correct, top = _losses(run, piece)
+        counted = torch.from_numpy(piece.counts).to(run.device)
+        run.engine.backward((losses * counted).sum() / batch)
+        found = torch.stack([losses.detach(), correct, top]).double()
+        counts += (found * counted).sum(dim=1)
+    counts = world.sum(counts.cpu()).tolist()
+    loss = counts[0] / batch
+    if not math.isfinite(loss):
+        raise UserError(
+            f"{run.where}: the loss is {loss} at epoch {epoch}, step {state.step + 1}; the last "
+            f"finite loss was {state.last_loss}; {HINT}"
+        )
+    if not run.engine.step(rate(state.step, total, run.setup.job.settings)):
+        state.skipped += 1
+    state.last_loss = loss
+    state.counts = tuple(a + b for a, b in zip(state.counts, counts, strict=True))
+    state.step += 1
+    state.done += 1
 
 
 def rate(step: int, total: int, settings: dict) -> float:
@@ -116,111 +212,56 @@ def rate(step: int, total: int, settings: dict) -> float:
     return settings["learning_rate"] * min(1.0, (step + 1) / max(warmup, 1))
 
 
-def _loss(run: Run, share: Share) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the share's loss and its counts: sum of losses, correct rows, correct tokens."""
-    rows, targets = run.rows, torch.tensor(run.setup.targets)
-    last, labels = rows.last[share.rows], rows.labels[share.rows]
-    ids = rows.ids[share.rows, : int(last.max()) + 1]
-    logits = run.engine(ids.to(run.device), last.to(run.device))
-    gold = targets[labels].to(run.device)
-    mean = functional.cross_entropy(logits, gold)
-    counts = torch.zeros(3, dtype=torch.float64)
-    if share.factor:
-        words = logits.detach()[:, targets.to(run.device)].argmax(dim=-1).cpu()
-        top = logits.detach().argmax(dim=-1) == gold
-        counts += torch.tensor([mean.item() * len(labels), (words == labels).sum(), top.sum()])
-    return mean * share.factor, counts
+def _losses(run: Run, piece: Piece) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return each row's loss, whether its best label word is gold, whether the top token is."""
+    rows, device = run.rows, run.device
+    targets = torch.tensor(run.setup.targets, device=device)
+    longest = int(rows.lengths[piece.rows].max())
+    ids = rows.ids[piece.rows, :longest].to(device)
+    labels = rows.labels[piece.rows].to(device)
+    last = torch.from_numpy(rows.lengths[piece.rows] - 1).to(device)
+    logits = run.engine.forward(ids, last)
+    found = logits.detach()
+    words = found[:, targets].argmax(dim=-1) == labels
+    top = found.argmax(dim=-1) == targets[labels]
+    return functional.cross_entropy(logits, targets[labels], reduction="none"), words, top
 
 
-def _check_loss(run: Run, epoch: int, loss: float) -> None:
-    if not math.isfinite(loss):
-        raise UserError(
-            f"{run.where}: the loss is {loss} at epoch {epoch}, step {run.step}; the last finite "
-            f"loss was {run.last_loss}; {HINT}"
-        )
-    run.last_loss = loss
+def _score_curve(run: Run) -> dict[str, Scores]:
+    """Score the rows of the learning curve."""
+    with run.phases.measure("score"):
+        return score_sets(run, run.setup.curve)
 
 
-def _score_all(run: Run, epoch: int) -> dict[str, Scores]:
-    """Score every evaluation set; raises UserError for scores that are not finite."""
-    setup, student, job = run.setup, run.engine.module, run.setup.job
-    run.engine.eval()
-    found = {}
-    for name, prompts in setup.prompts.items():
-        found[name] = score(
-            student.model,
-            prompts,
-            batch_tokens=job.batch_tokens_on(run.device.type),
-            head=student.head,
-            world=job.world,
-            sharded=job.zero_stage == 3,
-        )
-        run.splits += found[name].splits
-        if not np.isfinite(found[name].logsumexp).all():
-            raise UserError(
-                f"{run.where}: scores of '{name}' are not finite after epoch {epoch}, step "
-                f"{run.step}; the last finite loss was {run.last_loss}; {HINT}"
-            )
-    return found
+def _enter(run: Run, epoch: int, row: pd.DataFrame, scores: dict[str, Scores] | None) -> None:
+    """Close an epoch: enter its curve rows, note whether it is the best."""
+    job, state = run.setup.job, run.progress
+    state.curves.append(row)
+    if scores is not None:
+        state.curves += curve_rows(run, epoch, scores, run.setup.curve)
+        correct = correct_in_domain(run, scores)
+        if correct > state.best[0]:
+            last = epoch == job.settings["epochs"]
+            with run.phases.measure("keep"):
+                student, sharded = run.engine.student, run.engine.sharded
+                state.best_state = None if last else weights.take(student, sharded, job.world)
+            state.best = (correct, epoch)
+    state.epoch, state.done, state.counts = epoch + 1, 0, (0.0, 0.0, 0.0)
 
 
-def _curves(run: Run, epoch: int, scores: dict[str, Scores]) -> list[pd.DataFrame]:
-    job = run.setup.job
-    return [
-        outputs.curve_frame(
-            job.cell, run.seed, epoch, each.name, each.rows, scores[each.name], each.merge
-        )
-        for each in job.evaluation
-    ]
+def _remaining(run: Run) -> float:
+    """Return about how many seconds of training and scoring are left."""
+    spent = sum(run.phases.seconds.get(phase, 0.0) for phase in ("train", "score"))
+    left = run.setup.job.settings["epochs"] + 1 - run.progress.epoch
+    return spent / (run.progress.epoch - 1) * left
 
 
-def _correct_in_domain(job: Job, scores: dict[str, Scores]) -> int:
-    """Return the rows of the task's own set whose most probable label word is gold."""
-    own = job.evaluation[0]
-    return int((scores[own.name].ranking.argmax(axis=1) == own.rows["label"].to_numpy()).sum())
-
-
-def _report(run: Run, epoch: int, correct: int) -> None:
+def _report(run: Run, epoch: int, points: list[int]) -> None:
     """Log a line now and then, and after the last epoch."""
-    epochs, now = run.setup.job.settings["epochs"], time.monotonic()
-    if epoch == epochs or now - run.reported >= PROGRESS:
+    state, now = run.progress, time.monotonic()
+    if epoch == points[-1] or now - run.reported >= PROGRESS:
         run.reported = now
-        train, scoring = (run.phases.seconds[each] for each in ("train", "score"))
-        LOG.info("%s: epoch %d of %d, step %d, loss %.4f, %d correct in domain; %.1f steps/s, "
-                 "%.1f s scoring", run.where, epoch, epochs, run.step, run.last_loss, correct,
-                 run.step / train, scoring)  # fmt: skip
-
-
-def _finish(run: Run, curves: list[pd.DataFrame], kept: dict[int, dict[str, Scores]]) -> SeedResult:
-    """Return what is stored of the seed and let go of its engine."""
-    job, student = run.setup.job, run.engine.module
-    predictions = [
-        outputs.prediction_frame(job.cell, run.seed, epoch, each.name, each.rows, scores[each.name])
-        for epoch, scores in sorted(kept.items())
-        for each in job.evaluation
-    ]
-    files = {}
-    # Full weights are kept on request only: 60 GB per seed for a model of 30B parameters.
-    if job.settings["family"] != "full" or job.settings["keep_weights"]:
-        with gathered(student, job.zero_stage):
-            state = trainable_state(student)
-        about = {**job.cell, "seed": run.seed, "epoch": max(kept)}
-        files = {f"seed{run.seed}.safetensors": lambda path: write_state(path, state, about)}
-    facts = {
-        **outputs.describe(student),
-        "parameters": parameter_facts(run.setup.base),
-        "steps": run.step,
-        "splits": run.splits,
-        "ties": {name: scores.ties for name, scores in kept[max(kept)].items()},
-        "adapters": sorted(files),
-    }
-    run.engine.destroy()
-    if run.device.type == "cuda":
-        torch.cuda.empty_cache()
-    return SeedResult(
-        pd.concat(predictions, ignore_index=True),
-        pd.concat(curves, ignore_index=True),
-        facts,
-        run.phases.seconds,
-        files,
-    )
+        train, scoring = (run.phases.seconds.get(each, 0.0) for each in ("train", "score"))
+        LOG.info("%s: epoch %d of %d, step %d, loss %.4f, at best %d correct in domain; %.1f "
+                 "steps/s, %.1f s scoring", run.where, epoch, points[-1], state.step,
+                 state.last_loss, state.best[0], state.step / train, scoring)  # fmt: skip

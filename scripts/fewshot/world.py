@@ -67,6 +67,21 @@ class World:
         distributed.broadcast_object_list(box)
         return box[0]
 
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            from torch import distributed
+
+            distributed.barrier()
+
+    def part(self) -> None:
+        """Leave together: a process that ends while others still talk may be aborted."""
+        if self.size > 1:
+            from torch import distributed
+
+            self.wait()
+            distributed.destroy_process_group()
+
 
 def read_world(env: Mapping[str, str] = os.environ) -> World:
     """Return the world that the environment describes.

@@ -37,6 +37,23 @@ def load_deepspeed(world: World):
     return deepspeed
 
 
+@contextlib.contextmanager
+def loading_in_shards(config: dict, world: World):
+    """Let models that transformers reads in this context be cut up while they are read.
+
+    `config` is DeepSpeed's, of stage 3.
+    """
+    load_deepspeed(world)
+    from transformers.integrations import HfDeepSpeedConfig
+
+    with quiet():
+        cut = HfDeepSpeedConfig(config)  # transformers looks for a living one while it loads
+        try:
+            yield
+        finally:
+            del cut
+
+
 def shard_model(load: Callable[[], nn.Module], dtype: str, world: World) -> nn.Module:
     """Return the model that `load` reads, its weights in shards over the processes of `world`.
 
@@ -45,8 +62,6 @@ def shard_model(load: Callable[[], nn.Module], dtype: str, world: World) -> nn.M
     weights are cut while the first process reads them; no other ever holds the whole model.
     """
     deepspeed = load_deepspeed(world)
-    from transformers.integrations import HfDeepSpeedConfig
-
     config = {
         "train_micro_batch_size_per_gpu": 1,
         "bf16": {"enabled": dtype == "bfloat16"},
@@ -54,10 +69,9 @@ def shard_model(load: Callable[[], nn.Module], dtype: str, world: World) -> nn.M
         "zero_optimization": {"stage": 3},
         "steps_per_print": 1 << 30,
     }
-    with quiet():
-        cut = HfDeepSpeedConfig(config)  # transformers looks for a living one while it loads
+    with loading_in_shards(config, world):
         model = load()
-        del cut
+    with quiet():
         engine, *_ = deepspeed.initialize(model=model, config=config)
     held = sum(each.ds_tensor.numel() for each in model.parameters())
     total = sum(each.ds_numel for each in model.parameters())

@@ -1,8 +1,10 @@
-"""Rows of a draw as tensors, and who takes which of them in a step."""
+"""Rows of a draw as tensors, and who computes which of them in a step."""
+
+import itertools
 
 import numpy as np
 import pytest
-from fewshot.batches import Share, epoch_shares, training_rows
+from fewshot.batches import PASS, epoch_order, pieces, training_rows
 from fewshot.errors import UserError
 from fewshot.sampling import generator
 from fewshot.tokens import Prompts
@@ -10,32 +12,51 @@ from fewshot.world import World
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
-@pytest.mark.parametrize("rows", [2, 10, 32])
-def test_shares_of_all_processes_make_the_mean_of_the_batch(size, rows):
-    losses = generator("losses").normal(size=rows)
-    worlds = [World(rank, size) for rank in range(size)]
-    shares = [list(epoch_shares(rows, 12, "task", 3, 1, world)) for world in worlds]
-    whole = list(epoch_shares(rows, 12, "task", 3, 1, World()))
-    assert sorted(np.concatenate([each.rows for each in whole])) == list(range(rows))
-    assert len({len(each) for each in shares}) == 1
-    for batch, *parts in zip(whole, *shares, strict=True):
-        assert batch.factor == 1.0
-        mean = np.mean([part.factor * losses[part.rows].mean() for part in parts])
-        assert mean == pytest.approx(losses[batch.rows].mean())
+@pytest.mark.parametrize("rows", [1, 2, 10, 32])
+@pytest.mark.parametrize("tokens", [1, 100, 4000])
+def test_pieces_of_all_processes_make_the_batch_once(size, rows, tokens):
+    lengths = generator("lengths").integers(3, 90, size=40)
+    batch = generator("batch").permutation(40)[:rows]
+    cut = [pieces(batch, lengths, tokens, World(rank, size)) for rank in range(size)]
+    assert len({len(each) for each in cut}) == 1
+    counted = [row for each in cut for piece in each for row in piece.rows[piece.counts > 0]]
+    assert sorted(counted) == sorted(batch)
+    for piece in itertools.chain(*cut):
+        assert len(piece.rows) == len(piece.counts) > 0
+        assert len(piece.rows) == 1 or len(piece.rows) * lengths[piece.rows].max() <= tokens
+    # All have passes of like length, so that nobody waits for anybody.
+    for together in zip(*cut, strict=True):
+        sizes = [len(piece.rows) for piece in together]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_cuts_cost_least():
+    """By trying all ways to cut eight rows."""
+    lengths = np.array([90, 80, 40, 38, 30, 9, 8, 3])
+    found = pieces(np.arange(8), lengths, 200, World())
+    assert [row for piece in found for row in piece.rows] == list(range(8))
+
+    def cost(cuts):
+        parts = np.split(lengths, cuts)
+        sizes = [len(part) * part[0] for part in parts]
+        fits = all(s <= 200 or len(p) == 1 for s, p in zip(sizes, parts, strict=True))
+        return sum(sizes) + PASS * len(parts) if fits else np.inf
+
+    ways = [cuts for n in range(8) for cuts in itertools.combinations(range(1, 8), n)]
+    starts = [int(piece.rows[0]) for piece in found][1:]
+    assert cost(starts) == min(map(cost, map(list, ways))) < np.inf
 
 
 def test_each_epoch_has_its_own_order():
-    orders = [
-        tuple(np.concatenate([share.rows for share in epoch_shares(16, 4, "t", 0, epoch, World())]))
-        for epoch in (1, 2)
-    ]
-    assert orders[0] != orders[1]
-    assert isinstance(next(epoch_shares(16, 4, "t", 0, 1, World())), Share)
+    first, second = (epoch_order(18, 4, "task", 3, epoch) for epoch in (1, 2))
+    assert [len(batch) for batch in first] == [4, 4, 4, 4, 2]
+    assert sorted(np.concatenate(first)) == sorted(np.concatenate(second)) == list(range(18))
+    assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
 
 
 def test_training_rows_are_padded_on_the_right():
     rows = training_rows(Prompts((5, 6), (9,), [(1, 2), (3,)]), np.array([1, 0]), 3)
     assert rows.ids.tolist() == [[9, 1, 2], [9, 3, 0]]
-    assert rows.last.tolist() == [2, 1] and rows.labels.tolist() == [1, 0]
+    assert rows.lengths.tolist() == [3, 2] and rows.labels.tolist() == [1, 0]
     with pytest.raises(UserError, match="training row 5 has 3 tokens, the model reads 2"):
         training_rows(Prompts((5, 6), (9,), [(1, 2), (3,)]), np.array([1, 0]), 2)

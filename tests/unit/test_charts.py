@@ -134,6 +134,29 @@ def test_learning_curves_show_every_epoch_seed_and_loss(specs):
     assert 1.5 in {row["mean"] for row in rows}  # the simulated loss after the first epoch
 
 
+def axis_lines(spec):
+    """Return the last lines of the y axes' titles."""
+    found = [axis["axis"]["title"] for axis in channels(spec, "mean")]
+    return {title[-1] for title in found if title}
+
+
+def test_learning_curves_say_where_a_sample_is_counted(specs, sampled_study):
+    spec = make("learning_curves", sampled_study)
+    assert {"60 of 120 rows", "60 of 240 rows"} <= axis_lines(spec)
+    rows = [row for row in values(spec) if row.get("rows")]
+    assert {row["rows"] for row in rows} == {60, 16}  # and the shots behind the training loss
+    assert not any("rows" in line for line in axis_lines(specs["learning_curves"]))
+    width, *_ = png_size_and_colours(render.to_png(spec))
+    assert width <= 530 * render.DOTS_PER_INCH / 72
+
+
+def test_accuracy_by_k_counts_all_rows_unless_an_oracle_chooses(sampled_study):
+    assert not any("rows" in line for line in axis_lines(make("accuracy_by_k", sampled_study)))
+    oracle = CATALOG | {"main": {"k": 16, "selection": "best-out-of-domain"}}
+    spec = charts.make("accuracy_by_k", sampled_study.metrics, oracle, {}, "A title")
+    assert "60–120 of 120 rows" in axis_lines(spec)
+
+
 def test_subcases_are_those_of_the_largest_model_of_each_family(specs):
     rows = [row for row in values(specs["hans_by_subcase"]) if "subcase" in row]
     assert {row["panel"].split("\n")[1] for row in rows} == {"OPT large", "Pythia large"}

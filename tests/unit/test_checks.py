@@ -156,10 +156,43 @@ def test_label_words_are_needed_by_every_method(folder):
         assert "task 'rte' has no verbalizer 'yes-no', which config/patterns.yaml" in text
 
 
-@pytest.mark.parametrize("key", ["gradient_clip", "keep_weights"])
+@pytest.mark.parametrize("key", ["gradient_clip", "keep_weights", "curve_epochs", "curve_rows"])
 def test_what_training_reads_must_be_given(folder, key):
     edit(folder, "methods", lambda methods: methods["pattern-ft"].pop(key))
     assert f"method 'pattern-ft': '{key}' is missing for family 'full'" in message(folder)
+
+
+def test_a_curve_has_epochs_that_are_trained(folder):
+    """A variant with fewer epochs inherits the list of its base."""
+    edit(folder, "methods", lambda methods: methods["pattern-ft"].update(curve_epochs=[10, 30]))
+    assert message(folder) == (
+        "config/methods.yaml: method 'tiny-pattern-ft': curve_epochs: 30 is none of the epochs; "
+        "valid: 1 to 20"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("curve_epochs", "all", "give exactly one of: each or last; a list of epochs"),
+        ("curve_epochs", 3, "give exactly one of: each or last; a list of epochs"),
+        ("curve_rows", "each", "give exactly one of: all; a number of rows"),
+        ("curve_rows", 0, "0 is less than the minimum of 1"),
+    ],
+)
+def test_what_a_curve_may_be_is_said(folder, key, value, said):
+    edit(folder, "methods", lambda methods: methods["pattern-ft"].update({key: value}))
+    assert message(folder).endswith(f"pattern-ft.{key}: {said}")
+
+
+def test_an_oracle_needs_sets_out_of_domain(folder):
+    main = {"k": 2, "selection": "best-out-of-domain"}
+    assert load(folder, main=main)
+    edit_task(folder, "rte", out_of_domain=[])
+    assert message(folder, main=main) == (
+        "config/mine.yaml: main.selection: best-out-of-domain needs out-of-domain sets, and task "
+        "'rte' has none; valid: last, best-in-domain"
+    )
 
 
 def test_lora_needs_targets_for_every_family_it_adapts(folder):

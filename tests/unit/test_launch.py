@@ -1,15 +1,18 @@
 """One process for each GPU of a job: who starts whom, and what happens when one fails."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from fewshot import launch
 from fewshot.errors import UserError
+from fewshot.launch import Wanted
 from fewshot.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -23,13 +26,14 @@ world = read_world()
 world.meet()
 total = world.sum(torch.tensor([world.rank + 1]))
 open(f"part{world.rank}", "w").write(f"{world.size} {int(total)} {world.local_rank}")
+world.part()
 """
 FAILING = "import os, sys, time; sys.exit(3) if os.environ['RANK'] == '1' else time.sleep(600)"
 
 
 def test_processes_meet_and_keep_their_own_logs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    launch.spread([sys.executable, "-c", PART, str(ROOT / "scripts")], 2)
+    launch.spread([sys.executable, "-c", PART, str(ROOT / "scripts")], Wanted(2))
     assert [(tmp_path / f"part{i}").read_text() for i in (0, 1)] == ["2 3 0", "2 3 1"]
     assert sorted(path.name for path in tmp_path.glob("job.log*")) == ["job.log", "job.log.rank1"]
 
@@ -40,27 +44,115 @@ def test_a_failing_process_ends_the_others():
         UserError,
         match=r"process 1 of 3 failed \(status 3\); see its log, the one that ends in .rank1",
     ):
-        launch.spread([sys.executable, "-c", FAILING], 3)
+        launch.spread([sys.executable, "-c", FAILING], Wanted(3))
     assert time.monotonic() - start < 60
 
 
 def test_the_last_process_to_fail_is_noticed():
     with pytest.raises(UserError, match="process 0 of 2 failed"):
-        launch.spread([sys.executable, "-c", "import sys; sys.exit(1)"], 2)
+        launch.spread([sys.executable, "-c", "import sys; sys.exit(1)"], Wanted(2))
 
 
 def test_as_many_processes_as_there_are_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert launch.wanted({}) == launch.wanted({"gpu": 1}) == 1
-    assert launch.wanted({"gpu": 2}) == 2 and launch.wanted({"gpu": 8}) == 4
+    assert launch.wanted({}) == launch.wanted({"gpu": 1}) == Wanted(1)
+    assert launch.wanted({"gpu": 2}) == Wanted(2) and launch.wanted({"gpu": 8}) == Wanted(4)
+    slurm = {"SLURM_JOB_ID": "7"}
+    assert launch.wanted({"gpu": 8, "nodes": 2}, slurm) == Wanted(8, 2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert launch.wanted({"gpu": 8}) == 1
+    assert launch.wanted({"gpu": 8}) == Wanted(1)
+    assert launch.wanted({"gpu": 8, "nodes": 2}, slurm) == Wanted(2, 2)
+
+
+def test_several_nodes_take_slurm():
+    with pytest.raises(UserError, match="nodes = 2: only SLURM can start"):
+        launch.wanted({"gpu": 8, "nodes": 2}, {})
 
 
 def test_a_process_of_several_starts_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(launch, "read_world", lambda: World(1, 4))
-    assert launch.wanted({"gpu": 4}) == 1
+    monkeypatch.setattr(launch, "read_world", lambda _: World(1, 4))
+    assert launch.wanted({"gpu": 4, "nodes": 2}) == Wanted(1)
+
+
+FAKE_SRUN = """#!{python}
+import os, subprocess, sys
+options, command = [], sys.argv[1:]
+while command[0].startswith("--"):
+    options.append(command.pop(0))
+count = int(dict(each.split("=") for each in options if "=" in each)["--ntasks"])
+open("options", "w").write(" ".join(options) + os.environ.get("SLURM_STEP_NUM_TASKS", ""))
+parts = []
+for rank in range(count):
+    own = dict(SLURM_PROCID=rank, SLURM_STEP_NUM_TASKS=count, SLURM_LOCALID=rank % 2)
+    env = dict(os.environ, **{{name: str(value) for name, value in own.items()}})
+    parts.append(subprocess.Popen(command, env=env))
+sys.exit(max(part.wait() for part in parts))
+"""
+
+
+def test_srun_starts_the_processes_of_several_nodes(tmp_path, monkeypatch):
+    """A stand-in for srun starts them as SLURM would; the step at hand is not passed on."""
+    (tmp_path / "srun").write_text(FAKE_SRUN.format(python=sys.executable))
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    monkeypatch.setattr("socket.gethostname", lambda: "localhost")
+    assert launch.spread([sys.executable, "-c", PART, str(ROOT / "scripts")], Wanted(4, 2)) == 0
+    assert (tmp_path / "options").read_text() == (
+        "--overlap --nodes=2 --ntasks=4 --ntasks-per-node=2 --kill-on-bad-exit=1"
+    )
+    found = [(tmp_path / f"part{rank}").read_text() for rank in range(4)]
+    assert found == ["4 10 0", "4 10 1", "4 10 0", "4 10 1"]
+
+
+SCARCE = """
+import os, sys, time
+tries = open(f"try{os.environ['RANK']}", "a")
+tries.write(os.environ["FAIRSHOT_SHORTAGES"])
+tries.close()
+if os.environ["FAIRSHOT_SHORTAGES"] < "2":
+    sys.exit(75) if os.environ["RANK"] == "1" else time.sleep(600)
+"""
+
+
+def test_processes_that_run_out_of_memory_start_again_and_ask_for_less(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scarce.py").write_text(SCARCE)
+    monkeypatch.setattr(sys, "argv", ["scarce.py"])
+    monkeypatch.setattr(launch, "wanted", lambda _: Wanted(2))
+    launch._run(lambda _: pytest.fail("run in this process"), SimpleNamespace(resources={}))
+    assert [(tmp_path / f"try{rank}").read_text() for rank in (0, 1)] == ["012", "012"]
+
+
+PATIENT = """
+import signal, sys, time
+def late(*_):
+    time.sleep(1)
+    open("kept", "a").write("x")
+    sys.exit(143)
+signal.signal(signal.SIGTERM, late)
+open("ready", "a").write("x")
+time.sleep(600)
+"""
+TELLING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from fewshot import launch
+launch.spread([sys.executable, "-c", sys.argv[2]], launch.Wanted(2))
+"""
+
+
+def test_processes_that_are_told_to_end_have_the_time_to(tmp_path):
+    """Not only as long as those whose fellow failed: they may write a checkpoint."""
+    command = [sys.executable, "-c", TELLING, str(ROOT / "scripts"), PATIENT]
+    process = subprocess.Popen(command, cwd=tmp_path)
+    ready, kept = tmp_path / "ready", tmp_path / "kept"
+    assert comes_true(lambda: ready.exists() and ready.read_text() == "xx")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    assert kept.read_text() == "xx" and launch.PATIENCE > 20 * launch.GRACE
 
 
 PARENT = """
@@ -68,7 +160,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from fewshot import launch
 child = "import os, time; open('part' + os.environ['RANK'], 'w').write(str(os.getpid()))"
-launch.spread([sys.executable, "-c", child + "; time.sleep(600)"], 2)
+launch.spread([sys.executable, "-c", child + "; time.sleep(600)"], launch.Wanted(2))
 """
 
 

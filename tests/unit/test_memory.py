@@ -127,23 +127,32 @@ def test_frozen_weights_count_once():
 def test_offload_moves_states_to_the_host():
     at_home, away = Placement(2), Placement(2, "optimizer")
     assert holding(FULL, away, 4) == 2 * N + 2 * SHAPE.largest_layer
-    assert stepping(FULL, away, 4, True) == 0
+    assert stepping(FULL, away, 4) == 0
     assert on_host(FULL, at_home, 4) == 2 * 2 * N
     # Master weights, two moments, gradients and intermediate values in float32, weights once more.
     assert on_host(FULL, away, 4) - on_host(FULL, at_home, 4) == 22 * N / 4
     parameters = Placement(3, "parameters")
-    assert on_host(FULL, parameters, 4) == 2 * 2 * N / 4 + 22 * N / 4 + 2 * N / 4
+    assert on_host(FULL, parameters, 4) == 22 * N / 4 + 2 * N / 4
     assert holding(FULL, parameters, 4) < holding(FULL, Placement(3, "optimizer"), 4)
 
 
-def test_the_step_holds_what_adamw_computes():
-    # PyTorch's AdamW holds the root of all second moments at once on a GPU.
-    assert stepping(SINGLE, Placement(0), 1, True) == 4 * N
-    assert stepping(SINGLE, Placement(0), 1, False) == 8 * SHAPE.largest_layer
-    # Flat gradients, and those in float32, of the share.
-    assert stepping(FULL, Placement(1), 4, True) == max(
-        (4 + 2 + 4) * N / 4, 8 * SHAPE.largest_layer
-    )
+def test_the_step_holds_gradients_in_float32():
+    assert stepping(SINGLE, Placement(0), 1) == 0, "AdamW's kernel is fused"
+    large = replace(SINGLE, shape=replace(SHAPE, parameters=10**10), trainable=10**10)
+    # Flat gradients of the share, in their own precision and in float32.
+    assert stepping(large, Placement(1), 4) == 4 * 10**10 / 4
+    assert stepping(replace(large, element=2), Placement(2), 4) == (2 + 4) * 10**10 / 4
+    # Stage 3 goes by groups of 1e9 parameters.
+    assert stepping(replace(large, element=2), Placement(3), 4) == (4 + 4) * 10**9
+    assert stepping(SINGLE, Placement(1), 1000) == 8 * SHAPE.largest_layer, "the norm's"
+
+
+def test_gradients_are_copied_to_be_reduced():
+    alone, two = (passing(SINGLE, Placement(0), n, True) for n in (1, 2))
+    half = training_bytes(SHAPE, 4, 1600, 16, 100, False)
+    assert two == half + 4 * N and alone == training_bytes(SHAPE, 4, 3200, 32, 100, False)
+    assert passing(SINGLE, Placement(1), 2, True) == half + 4 * BUCKET
+    assert passing(SINGLE, Placement(1), 2, False) == half + 4 * N, "a host backs what is used"
 
 
 def test_tokens_at_once():
@@ -181,12 +190,12 @@ def test_a_context_is_held_once():
 def test_the_whole_estimate():
     place = Placement(2)
     found = estimate(FULL, place, per_node=2, nodes=2)
-    phases = (passing(FULL, place, 4, True), stepping(FULL, place, 4, True), scoring(FULL))
+    phases = (passing(FULL, place, 4, True), stepping(FULL, place, 4), scoring(FULL))
     assert found.allocated == int(holding(FULL, place, 4) + max(phases))
     assert found.gpu == int(SLACK * found.allocated + CONTEXT)
     assert found.host == int(2 * (LIBRARIES["gpu"] + SLACK * 4 * N))
     whole = estimate(FULL, Placement(3), 2, 2)
-    assert whole.host == int(2 * (LIBRARIES["gpu"] + SLACK * 4 * N / 4) + 2 * N)
+    assert whole.host == int(2 * LIBRARIES["gpu"] + 2 * N), "one process reads the weights"
 
 
 def test_without_a_gpu_all_of_it_is_host_memory():

@@ -12,6 +12,7 @@ from fewshot import evaluation, metrics, records
 from fewshot.errors import UserError
 from fewshot.evaluation import EvaluationSet
 from fewshot.predictions import correct_by_part, predicted_labels
+from fewshot.selection import SELECTIONS
 
 CELL = {"protocol": "fair", "task": "nli", "model": "opt-s"}
 
@@ -85,21 +86,12 @@ def test_accuracy_is_that_of_the_row_predictions(pair):
     assert row["majority"].item() == 0.5
 
 
-def test_in_context_runs_have_the_same_numbers_for_both_selections(pair):
+def test_in_context_runs_have_the_same_numbers_for_all_selections(pair):
     frame = compute(pair)
     frame = frame[frame["method"] == "icl"]
-    last, best = (frame[frame["selection"] == name] for name in metrics.SELECTIONS)
+    last, best, oracle = (frame[frame["selection"] == name] for name in SELECTIONS)
     assert (frame["epoch"] == 0).all()
-    assert last["correct"].tolist() == best["correct"].tolist()
-
-
-def test_the_best_epoch_is_the_earliest_of_equals():
-    in_domain = pd.DataFrame(
-        {"seed": [0, 0, 0, 1, 1, 1], "epoch": [1, 2, 3, 3, 2, 1], "correct": [5, 9, 9, 4, 4, 7]}
-    )
-    kept = metrics.kept_epochs(in_domain)
-    assert kept["best"].to_dict() == {0: 2, 1: 1}
-    assert kept["last"].to_dict() == {0: 3, 1: 3}
+    assert last["correct"].tolist() == best["correct"].tolist() == oracle["correct"].tolist()
 
 
 def test_every_epoch_has_its_training_loss(pair):
@@ -199,7 +191,7 @@ def test_a_missing_run_is_an_error_unless_allowed(pair, tmp_path):
     frame = compute(pair, allow_missing=True)
     missing = frame[frame["method"] == "ft"]
     assert missing["status"].unique().tolist() == ["missing"]
-    assert len(missing) == 2 * 2 * 2  # seeds, selections, evaluation sets
+    assert len(missing) == 2 * 3 * 2  # seeds, selections, evaluation sets
     assert missing["n"].eq(0).all()
     assert missing["accuracy"].isna().all()
 
@@ -242,7 +234,7 @@ def test_the_script_writes_the_schema(pair, tmp_path):
     compute_metrics.main(smk)
     frame = records.read_table("metrics.parquet")
     assert frame.columns.tolist() == records.METRICS.names
-    assert set(frame["selection"]) == {"last", "best-in-domain", "each"}
+    assert set(frame["selection"]) == {*SELECTIONS, "each"}
 
 
 def test_a_million_predictions_take_seconds():

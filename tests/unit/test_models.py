@@ -48,6 +48,16 @@ def test_an_entry_that_differs_is_named(stored, key, found):
         load_model(path, {**entry, key: 5}, "tiny")
 
 
+def test_a_shape_that_differs_is_named(stored):
+    path, entry = stored()
+    config = {"model_type": "opt", "hidden_size": 32, "ffn_dim": 64}
+    load_model(path, {**entry, "config": config}, "tiny")
+    for key, found in (("ffn_dim", 64), ("model_type", "opt"), ("head_dim", None)):
+        message = rf"config/models.yaml: tiny\.config\.{key} is 5, but the model has {found}"
+        with pytest.raises(UserError, match=message):
+            load_model(path, {**entry, "config": {**config, key: 5}}, "tiny")
+
+
 @pytest.mark.parametrize(("change", "kind"), [("drop", "missing_keys"), ("add", "unexpected_keys")])
 def test_weights_must_match_the_architecture(stored, tmp_path, change, kind):
     path, entry = stored()

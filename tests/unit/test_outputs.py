@@ -11,6 +11,7 @@ import pytest
 from fewshot import outputs, records
 from fewshot.errors import UserError
 from fewshot.jobs import EvaluationSet
+from fewshot.placement import Placement
 from fewshot.scoring import Scores
 from fewshot.state import Seed
 from tiny import tiny_model
@@ -35,6 +36,7 @@ SCORES = Scores(
     40,
 )
 MERGE = (0, 1, 1)
+PER_ROW = ("logprobs", "logsumexp", "argmax_is_label", "tokens")
 
 
 def with_nan(row: int) -> Scores:
@@ -67,6 +69,17 @@ def test_counts_with_merged_labels():
     assert means[""] == pytest.approx(np.log(0.1 + 0.4), abs=1e-6)
 
 
+def test_counts_of_a_sample_say_so():
+    rows, part = ROWS.iloc[[0, 2]], {name: getattr(SCORES, name)[[0, 2]] for name in PER_ROW}
+    scores = dataclasses.replace(SCORES, **part)
+    frame = outputs.curve_frame(CELL, 3, 1, "hans", rows, scores, MERGE, sampled=True)
+    assert frame["sampled"].all() and frame["n"].tolist() == [1, 1]
+    whole = outputs.curve_frame(CELL, 3, 1, "hans", ROWS, SCORES, MERGE)
+    assert not whole["sampled"].any()
+    # Rows 7 and 9 are right, and only they are counted.
+    assert frame["correct"].tolist() == [1, 1]
+
+
 def test_ties_go_to_the_lowest_label():
     tied = dataclasses.replace(SCORES, logprobs=np.log(np.full((4, 3), 0.25, dtype=np.float32)))
     frame = outputs.curve_frame(CELL, 0, 0, "hans", ROWS, tied, MERGE)
@@ -87,7 +100,8 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
     return SimpleNamespace(
         name="job", cell=CELL, seeds=tuple(status), status=status, labels=3,
         evaluation=(EvaluationSet("hans", MERGE, ROWS),), settings={"family": "in_context"},
-        batch_tokens=64, zero_stage=0, predicted_gpu_mb=0, code="c", threads=1, world=SimpleNamespace(size=1),
+        batch_tokens=64, placement=Placement(), code="c", threads=1,
+        world=SimpleNamespace(size=1), predicted_gpu_mb=2000,
         pattern=SimpleNamespace(rank_by="mean"), model={"dtype": "float32"},
         checksums={"model": "x"}, output=SimpleNamespace(**paths),
     )  # fmt: skip
@@ -95,8 +109,7 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
 
 def make_seed(seed: int, epochs=(0,), rows=ROWS) -> Seed:
     n = len(rows)
-    arrays = (SCORES.logprobs, SCORES.logsumexp, SCORES.argmax_is_label, SCORES.tokens)
-    scores = Scores(*(each[:n] for each in arrays), "plain", 40)
+    scores = Scores(*(getattr(SCORES, name)[:n] for name in PER_ROW), "plain", 40)
     frames = {
         "predictions": pd.concat(
             [outputs.prediction_frame(CELL, seed, e, "hans", rows, scores) for e in epochs]

@@ -120,6 +120,67 @@ def test_costs_are_means_per_seed(study):
     assert (ft["trainable"] == ft["parameters"]).all()
 
 
+def test_costs_tell_the_share_of_scoring(study):
+    table = tables.make("costs", study, CATALOG, {})
+    numbers = table.numbers.set_index("method")
+    assert numbers.loc["ft", "scoring_share"].round(6).eq(round(30 / 92, 6)).all()
+    assert numbers.loc["icl", "scoring_share"].round(6).eq(round(30 / 32, 6)).all()
+    assert set(table.text["Scoring (share)"]) == {"33 %", "94 %"}
+
+
+def cells(table, name):
+    """Return the mean accuracies of a table, a column for each checkpoint."""
+    rows = table.numbers[table.numbers["evaluation_set"] == name]
+    return rows.pivot(index=["task", "model", "method"], columns="selection", values="mean")
+
+
+def test_checkpoints_are_compared_for_fine_tuned_models(study):
+    table = tables.make("model_selection", study, CATALOG, {})
+    assert len(table.text) == 2 * 4 * 2 * 3  # tasks, models, methods, checkpoints
+    outside = cells(table, "hans").dropna()
+    assert (outside["best-out-of-domain"] >= outside["last"]).all()
+    assert (outside["best-out-of-domain"] >= outside["best-in-domain"]).all()
+    inside = cells(table, "nli").dropna()
+    assert (inside["best-in-domain"] >= inside["best-out-of-domain"]).all()
+    assert list(table.text["Checkpoint"][:3]) == [
+        "last epoch", "best in domain", "best out of domain (oracle)",
+    ]  # fmt: skip
+    assert table.text["Epoch"][0] == "6"
+    assert table.note == "16 shots."
+
+
+def test_a_checkpoint_names_its_epochs_and_seeds(study):
+    chosen = (study.metrics["model"] == "opt-s") & (study.metrics["task"] == "nli")
+    chosen &= (study.metrics["method"] == "ft") & (study.metrics["selection"] == "best-in-domain")
+    metrics = study.metrics[chosen & (study.metrics["seed"] < 3)].copy()
+    metrics["epoch"] = metrics["seed"].map({0: 2, 1: 6, 2: 3})
+    text = tables.make("model_selection", Evidence(metrics), CATALOG, {}).text
+    assert text["Epoch"].tolist() == ["3.7 [2–6]"]
+    assert text["Seeds"].tolist() == ["3"]
+
+
+def test_accuracies_over_a_sample_are_marked(study, sampled_study):
+    table = tables.make("model_selection", sampled_study, CATALOG, {})
+    assert table.note == (
+        "16 shots. An epoch that was not kept is counted over the curve's sample: NLI 60 of 120 "
+        "rows, HANS-like 60 of 240 rows."
+    )
+    numbers = table.numbers.set_index("selection")
+    assert (numbers.loc["last", "rows_fewest"] == numbers.loc["last", "rows"]).all()
+    assert numbers.loc["best-out-of-domain", "rows_fewest"].min() == 60
+    every = tables.make("accuracy", sampled_study, CATALOG, {})
+    assert every.note.startswith("An epoch that was not kept")
+    assert tables.make("accuracy", study, CATALOG, {}).note == ""
+    assert "sample" not in tables.make("headline", sampled_study, CATALOG, {}).note
+
+
+def test_every_cell_has_its_checkpoints_in_order(study):
+    numbers = tables.make("accuracy", study, CATALOG, {}).numbers
+    ft = numbers[(numbers["method"] == "ft") & (numbers["evaluation_set"] == "hans")]
+    assert ft["selection"].tolist()[:3] == ["last", "best-in-domain", "best-out-of-domain"]
+    assert set(numbers.loc[numbers["method"] == "icl", "selection"]) == {"last"}
+
+
 def test_subcases_keep_entailment_and_non_entailment_apart(study):
     numbers = tables.make("hans", study, CATALOG, {}).numbers
     icl = numbers[numbers["method"] == "icl"].groupby("label")["mean"].mean()

@@ -47,18 +47,55 @@ def test_slurm_profile_resolves_as_typed(project):
     assert counts(output)["fine_tune"] == 780
 
 
+RUN = "results/runs/fair/rte/{}/minimal/k16/seeds0-9/manifest.json"
+
+
+def resources_of(output: str, rule: str) -> dict[str, str]:
+    """Parse the resources of the first job of a rule in a dry run."""
+    block = output[output.index(f"rule {rule}:") :].split("\n\n")[0]
+    line = re.search(r"resources: (.*)", block)[1]
+    return dict(item.split("=", 1) for item in line.split(", ") if "=" in item)
+
+
 def test_slurm_profile_asks_for_gpus_and_memory(project):
-    target = "results/runs/fair/rte/opt-13b/pattern-ft/minimal/k16/seeds0-9/manifest.json"
-    output = project.run("--profile", "slurm", "--dry-run", target)
-    block = output[output.index("rule fine_tune:") :].split("\n\n")[0]
-    resources = dict(
-        item.split("=", 1)
-        for item in re.search(r"resources: (.*)", block)[1].split(", ")
-        if "=" in item
-    )
-    assert resources["gpu"] == "4"
-    assert int(resources["mem_mb"]) > 12_853 * 16
-    assert int(resources["runtime"]) > 240, "larger models ask for more time"
+    output = project.run("--profile", "slurm", "--dry-run", RUN.format("opt-13b/pattern-ft"))
+    found = resources_of(output, "fine_tune")
+    assert found["gpu"] == "4" and found["nodes"] == "1" and found["zero_stage"] == "3"
+    assert found["offload"] == "none" and found["checkpointing"] == "0"
+    assert 60_000 < int(found["predicted_gpu_mb"]) < 80_000
+    assert int(found["mem_mb"]) > 12_853 * 2, "one process reads the weights"
+    assert int(found["runtime"]) > 240, "larger models ask for more time"
+
+
+def test_a_job_is_placed_on_the_machine_that_the_study_names(project, tmp_path):
+    site = tmp_path / "site.yaml"
+    machine = "gpu_memory_gb: 24, gpus_per_node: 8, nodes: 4, host_memory_gb: 500"
+    site.write_text(f"machine: {{{machine}}}\n")
+    study = ("--configfile", "config/paper.yaml", str(site), "--dry-run")
+    whole = resources_of(project.run(RUN.format("opt-6.7b/in-context"), *study), "run_in_context")
+    assert (whole["gpu"], whole["zero_stage"]) == ("1", "0")
+    shards = resources_of(project.run(RUN.format("opt-30b/in-context"), *study), "run_in_context")
+    assert (shards["gpu"], shards["zero_stage"]) == ("4", "3")
+    override = ("--set-resources", "run_in_context:gpu=2", "run_in_context:zero_stage=0")
+    found = project.run(RUN.format("opt-6.7b/in-context"), *study, *override)
+    assert resources_of(found, "run_in_context")["gpu"] == "2"
+
+
+def test_without_a_gpu_a_job_is_one_process(project, tmp_path):
+    (tmp_path / "cpu.yaml").write_text("machine: {gpus_per_node: 0, host_memory_gb: 64}\n")
+    study = ("--configfile", "config/paper.yaml", str(tmp_path / "cpu.yaml"), "--dry-run")
+    output = project.snakemake(RUN.format("opt-125m/pattern-ft"), *study)
+    assert output.code == 1, "the study has models that 64 GB do not hold"
+    [line] = [each for each in output.output.splitlines() if each.startswith("error: ")]
+    assert "fits nowhere on no GPU, 64 GB of host memory" in line
+    assert "Traceback" not in output.output
+
+
+def test_a_mistake_in_the_site_names_both_files(project, tmp_path):
+    (tmp_path / "site.yaml").write_text("machine: {gpu_memory: 24}\n")
+    files = ("config/paper.yaml", str(tmp_path / "site.yaml"))
+    output = project.snakemake("--dry-run", "--configfile", *files).output
+    assert f"error: {files[0]} + {files[1]}: machine: unknown key 'gpu_memory'" in output
 
 
 def test_ten_seeds_more_add_jobs_and_rename_none(tmp_path):

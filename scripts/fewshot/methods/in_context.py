@@ -53,7 +53,7 @@ def _shards_weights(job: Job) -> bool:
     """Return whether the processes share the weights: at ZeRO stage 3, which the memory plan takes
     where a GPU cannot hold them all. Sharing only the rows is faster, and the scores are the same.
     """
-    return job.zero_stage == 3 and job.world.size > 1
+    return job.placement.zero_stage == 3 and job.world.size > 1
 
 
 def _load(job: Job, sharded: bool) -> torch.nn.Module:

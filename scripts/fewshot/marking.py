@@ -1,0 +1,62 @@
+"""Scores of a model in training: of the curve's rows, and of all rows of what is kept."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from . import outputs
+from .errors import UserError
+from .preparation import Run, Scored
+from .scoring import Scores, score
+
+HINT = "lower learning_rate in config/methods.yaml, or give the model another dtype"
+
+
+def score_sets(run: Run, sets: Mapping[str, Scored]) -> dict[str, Scores]:
+    """Score evaluation sets by name.
+
+    Raises UserError for scores that are not finite, Interrupted where the process is to end.
+    """
+    job, student = run.setup.job, run.engine.student
+    found = {}
+    for name, scored in sets.items():
+        with run.stop.anywhere(job.world):
+            found[name] = score(
+                student.model,
+                scored.prompts,
+                batch_tokens=job.batch_tokens_on(run.device.type),
+                head=student.head,
+                world=job.world,
+                sharded=run.engine.sharded,
+            )
+        run.stop.check(job.world)
+        run.progress.splits += found[name].splits
+        if not np.isfinite(found[name].logsumexp).all():
+            raise UserError(
+                f"{run.where}: scores of '{name}' are not finite after step {run.progress.step}; "
+                f"the last finite loss was {run.progress.last_loss}; {HINT}"
+            )
+    return found
+
+
+def curve_rows(
+    run: Run, epoch: int, scores: Mapping[str, Scores], sets: Mapping[str, Scored]
+) -> list[pd.DataFrame]:
+    """Return the rows of the curves for what was scored of `sets`."""
+    job = run.setup.job
+    return [
+        outputs.curve_frame(
+            job.cell, run.seed, epoch, each.name, each.rows.iloc[sets[each.name].rows],
+            scores[each.name], each.merge, sampled=not sets[each.name].whole,
+        )
+        for each in job.evaluation
+        if each.name in scores
+    ]  # fmt: skip
+
+
+def correct_in_domain(run: Run, scores: Mapping[str, Scores]) -> int:
+    """Return the curve's rows of the task's own set whose most probable label word is gold."""
+    own = run.setup.job.evaluation[0]
+    gold = own.rows["label"].to_numpy()[run.setup.curve[own.name].rows]
+    return int((scores[own.name].ranking.argmax(axis=1) == gold).sum())

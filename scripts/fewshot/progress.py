@@ -1,0 +1,85 @@
+"""How far the training of a seed has come: what a checkpoint holds beside the engine's states."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from .placement import Placement
+from .world import World
+
+
+@dataclass
+class Progress:
+    """Where training stands, and what it has found.
+
+    `done` steps of epoch `epoch` are done, `step` of all. `counts` are the running epoch's sum of
+    losses, correct rows, and rows whose top token is right; `curves` what is stored of the epochs
+    before. `best` is (correct rows, epoch) of the best curve point in domain, `best_state` the
+    trained parameters then, by name, in the first process (None: it is the last epoch). `seconds`
+    are those spent before the checkpoint that this was read from.
+    """
+
+    epoch: int = 1
+    done: int = 0
+    step: int = 0
+    skipped: int = 0
+    splits: int = 0
+    counts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    best: tuple[int, int] = (-1, 0)
+    last_loss: float | None = None
+    resumed: tuple[int, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    curves: list[pd.DataFrame] = field(default_factory=list)
+    best_state: dict[str, torch.Tensor] | None = None
+
+
+PLAIN = ("epoch", "done", "step", "skipped", "splits", "counts", "best", "last_loss", "resumed")
+
+
+def save(progress: Progress, placement: Placement, folder: Path, world: World) -> None:
+    """Write progress and this process's random state to `folder`."""
+    torch.save(_random_state(), folder / f"random{world.rank}.pt")
+    if world.rank:
+        return
+    plain = {name: getattr(progress, name) for name in PLAIN}
+    content = {**plain, "seconds": progress.seconds, "placement": asdict(placement)}
+    (folder / "progress.json").write_text(json.dumps(content))
+    for number, frame in enumerate(progress.curves):
+        frame.to_parquet(folder / f"curve{number:04d}.parquet")
+    if progress.best_state is not None:
+        torch.save(progress.best_state, folder / "best.pt")
+
+
+def load(folder: Path, placement: Placement, world: World) -> Progress | None:
+    """Return the progress stored in `folder` and set this process's random state to what it was.
+
+    None where it was made with another placement, which rounds otherwise.
+    """
+    content = json.loads((folder / "progress.json").read_text())
+    if content.pop("placement") != asdict(placement):
+        return None
+    for name in ("counts", "best", "resumed"):
+        content[name] = tuple(content[name])
+    curves = [pd.read_parquet(path) for path in sorted(folder.glob("curve*.parquet"))]
+    best = folder / "best.pt"
+    first = world.rank == 0 and best.exists()
+    state = torch.load(best, weights_only=True) if first else None
+    _set_random_state(torch.load(folder / f"random{world.rank}.pt", weights_only=True))
+    return Progress(**content, curves=curves, best_state=state)
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    """Return the states of the generators that dropout draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _set_random_state(state: dict[str, torch.Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])

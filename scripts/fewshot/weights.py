@@ -1,0 +1,61 @@
+"""Take the trained parameters out of a model and put them back, whole or in shards."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from .world import World
+
+
+def take(model: nn.Module, sharded: bool, world: World) -> dict[str, torch.Tensor]:
+    """Return copies of the trained parameters by name, on the CPU; all in the first process only.
+
+    All processes must call it where parameters are in shards.
+    """
+    state = {}
+    for name, parameter in _trained(model):
+        with _whole(parameter, sharded):
+            if world.rank == 0:
+                state[name] = parameter.detach().to("cpu", copy=True).contiguous()
+    return state
+
+
+@torch.no_grad()
+def put(model: nn.Module, state: dict[str, torch.Tensor], sharded: bool, world: World) -> None:
+    """Give every process the first one's `state`, as `take` returned it.
+
+    For scoring: what optimisers hold is left as it is.
+    """
+    for name, parameter in _trained(model):
+        with _whole(parameter, sharded, changed=True):
+            if world.rank == 0:
+                parameter.copy_(state[name])
+        if world.size > 1 and not sharded:
+            torch.distributed.broadcast(parameter.data, src=0)
+
+
+@torch.no_grad()
+def wipe(model: nn.Module, sharded: bool, world: World) -> None:
+    """Make every trained parameter not a number, so that none can pass for having been read."""
+    for _, parameter in _trained(model):
+        with _whole(parameter, sharded, changed=True):
+            if world.rank == 0 or not sharded:
+                parameter.fill_(float("nan"))
+
+
+def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, each) for name, each in model.named_parameters() if each.requires_grad)
+
+
+@contextlib.contextmanager
+def _whole(parameter: nn.Parameter, sharded: bool, changed: bool = False) -> Iterator[None]:
+    """Gather a parameter for the time being; the first process's changes are kept if `changed`."""
+    if not sharded:
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0 if changed else None):
+        yield

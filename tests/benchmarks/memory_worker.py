@@ -1,0 +1,192 @@
+"""Train one cell with one placement and tell its peak of memory: `memory_worker JOB RESULT`.
+
+JOB and RESULT are JSON files; `measure` names their keys. A process of its own makes the peak that
+of the placement.
+"""
+
+import gc
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import torch
+from fewshot import preparation, training
+from fewshot.architecture import describe
+from fewshot.interrupts import Stop
+from fewshot.jobs import EvaluationSet, Job
+from fewshot.memory import Demand, estimate, holding, passing, scoring, stepping
+from fewshot.outputs import Phases
+from fewshot.placement import Placement
+from fewshot.sampling import generator
+from fewshot.trainable import added, trainable
+from fewshot.world import World
+from fewshot.zero import load_deepspeed
+from job_files import PATTERN, TRAINING
+from tiny import WORDS, tiny_tokenizer
+from transformers import AutoModelForCausalLM
+
+from .shapes import SHAPES, family
+
+MIB = 2**20
+SEED = 0
+TARGETS = {"opt": ["q_proj", "v_proj"], "pythia": ["query_key_value"]}
+
+
+def measure(job: dict) -> dict:
+    """Return predicted_mib, measured_mib and seconds of a training with its evaluation.
+
+    `job` has model (a shape), method (full, bitfit or lora), dtype, device, threads, k and
+    batch_size, row (tokens), batch_tokens, and placement (a mapping). On a GPU both figures are
+    what PyTorch allocates; on a CPU what the process takes beyond libraries and base weights.
+    """
+    torch.set_num_threads(job["threads"])
+    placement, world = Placement(**job["placement"]), World()
+    load_deepspeed(world)
+    made, config = _job(job, placement), _config(job["model"])
+
+    def source():
+        return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, job["dtype"])).eval()
+
+    setup = preparation.set_up(made, source, tiny_tokenizer(family(job["model"])))
+    held = _reset_peak(job["device"])
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        training.train_seed(setup, SEED, Path(folder), Phases(), Stop())
+    seconds = time.perf_counter() - started
+    demand = _demand(job, config)
+    return {
+        "predicted_mib": _predicted(demand, placement, job["device"]) / MIB,
+        "measured_mib": (_peak(job["device"]) - held) / MIB,
+        "seconds": seconds,
+        "parameters": demand.shape.parameters,
+        "trainable": demand.trainable,
+    }
+
+
+def _config(name: str):
+    """Return a shape's configuration, with the dropout of published models."""
+    make, *sizes = SHAPES[name]
+    config = make(*sizes)
+    for key in ("dropout", "hidden_dropout"):
+        if hasattr(config, key):
+            setattr(config, key, 0.1)
+    return config
+
+
+def _settings(job: dict) -> dict:
+    return {
+        **TRAINING,
+        "family": job["method"],
+        "batch_size": job["batch_size"],
+        "learning_rate": 1e-5,
+        "epochs": 2,
+        "rank": 8,
+        "targets": TARGETS[family(job["model"])],
+    }
+
+
+def _job(job: dict, placement: Placement) -> Job:
+    cell = {"protocol": "fair", "task": "task", "model": job["model"], "method": job["method"]}
+    return Job(
+        cell={**cell, "pattern": "minimal", "k": job["k"]},
+        seeds=(SEED,),
+        status={SEED: "ok"},
+        labels=2,
+        pattern=PATTERN,
+        settings=_settings(job),
+        model={"dtype": job["dtype"], "parameters": 0, "window": 2048},
+        model_manifest=Path(),
+        evaluation=(EvaluationSet("task", (0, 1), _rows(4 * job["k"], job["row"], "own")),),
+        shots={SEED: _rows(job["k"], job["row"], "shots")},
+        batch_tokens={"cpu": job["batch_tokens"], "gpu": job["batch_tokens"]},
+        placement=placement,
+        threads=job["threads"],
+        world=World(),
+        checksums={},
+        code="",
+        output=SimpleNamespace(),
+    )
+
+
+def _rows(count: int, tokens: int, stream: str) -> pd.DataFrame:
+    """Return rows whose prompts have about `tokens` tokens, one a word."""
+    draw = generator("benchmark", stream)
+    return pd.DataFrame(
+        {
+            "id": np.arange(count),
+            "text_a": [" ".join(draw.choice(WORDS[:20], size=tokens // 2)) for _ in range(count)],
+            "text_b": [" ".join(draw.choice(WORDS[:20], size=tokens // 2)) for _ in range(count)],
+            "label": (np.arange(count) % 2).astype(np.int8),
+            "group": None,
+            "subset": None,
+            "cluster": None,
+        }
+    )
+
+
+def _demand(job: dict, config) -> Demand:
+    """Return what the memory plan knows of the job, with its rows as long as they are."""
+    shape = describe(config.to_dict(), 2048)
+    settings = _settings(job)
+    return Demand(
+        shape=shape,
+        element=getattr(torch, job["dtype"]).itemsize,
+        trainable=trainable(shape, settings, 2),
+        added=added(shape, settings, 2),
+        rows=min(job["batch_size"], job["k"]),
+        row=job["row"] + 2,
+        batch_tokens=job["batch_tokens"],
+    )
+
+
+def _predicted(demand: Demand, placement: Placement, device: str) -> float:
+    """Return the bytes that the plan expects of what is measured."""
+    if device == "cuda":
+        return estimate(demand, placement, 1, 1).allocated
+    phases = max(
+        passing(demand, placement, 1, False), stepping(demand, placement, 1), scoring(demand)
+    )
+    held = holding(demand, placement, 1)
+    # The base weights were there before; what is trained is a copy of them.
+    trained = demand.element * min(demand.trainable, demand.parameters)
+    return held - demand.element * demand.parameters + trained + phases
+
+
+def _reset_peak(device: str) -> int:
+    """Forget the peak so far; return the bytes that stay out of account."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return 0
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return _peak(device)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status(status, "VmRSS")
+
+
+def _peak(device: str) -> int:
+    """Return the most bytes that were held since the last reset."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():
+        return _status(status, "VmHWM")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _status(path: Path, key: str) -> int:
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    return int(lines[key].split()[0]) * 1024
+
+
+if __name__ == "__main__":
+    source, target = map(Path, sys.argv[1:])
+    target.write_text(json.dumps(measure(json.loads(source.read_text()))))
