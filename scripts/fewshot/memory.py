@@ -122,9 +122,9 @@ def estimate(demand: Demand, placement: Placement, per_node: int, nodes: int) ->
         scoring(demand),
     )
     if not per_node:
-        # What is frozen is shared with the base weights.
-        copy = demand.element * demand.trainable
-        return Estimate(0, 0, int(LIBRARIES["cpu"] + SLACK * (held + copy + phases)))
+        # What is trained is there as base weights and as those of the best epoch, too.
+        copies = 2 * demand.element * demand.trainable
+        return Estimate(0, 0, int(LIBRARIES["cpu"] + SLACK * (held + copies + phases)))
     allocated = int(held + phases)
     each = LIBRARIES["gpu"] + SLACK * on_host(demand, placement, processes)
     # In shards, one process reads the weights, and later keeps a copy of what is trained.

@@ -153,9 +153,9 @@ def _predicted(demand: Demand, placement: Placement, device: str) -> float:
         passing(demand, placement, 1, False), stepping(demand, placement, 1), scoring(demand)
     )
     held = holding(demand, placement, 1)
-    # The base weights were there before; what is trained is a copy of them.
-    trained = demand.element * min(demand.trainable, demand.parameters)
-    return held - demand.element * demand.parameters + trained + phases
+    # The base weights were there before: what is trained is a copy, and the best epoch's another.
+    copies = 2 * demand.element * demand.trainable
+    return held - demand.element * demand.parameters + copies + phases
 
 
 def _reset_peak(device: str) -> int:

@@ -201,7 +201,7 @@ def test_the_whole_estimate():
 def test_without_a_gpu_all_of_it_is_host_memory():
     found = estimate(SINGLE, Placement(0), per_node=0, nodes=1)
     assert found.allocated == found.gpu == 0
-    held = 16 * N + 4 * N  # the base weights stay beside those that are trained
+    held = 16 * N + 8 * N  # base weights and those of the best epoch are kept
     expected = LIBRARIES["cpu"] + SLACK * (held + passing(SINGLE, Placement(0), 1, False))
     assert found.host == int(expected)
 
