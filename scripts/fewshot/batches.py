@@ -13,7 +13,6 @@ from .sampling import generator
 from .tokens import Prompts, Queries
 from .world import World
 
-
 PASS = 128
 """Tokens that a forward and backward pass costs beside its own, about: kernels are started for each
 layer, and gradients are added up."""

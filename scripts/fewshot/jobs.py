@@ -158,7 +158,8 @@ def run_seeds(job: Job, start: Callable[[SeedStore | None], Callable[[int], Seed
     """Run the seeds that are not finished yet, then write the job's outputs.
 
     `start` loads what all seeds share and returns the function of one seed; it is called only
-    where a seed is left to do, in the first process with the store. A seed that does not fit gives no rows and is named in the manifest.
+    where a seed is left to do, in the first process with the store. A seed that does not fit gives
+    no rows and is named in the manifest.
     """
     fitting = [seed for seed in job.seeds if job.status[seed] == "ok"]
     first = job.world.rank == 0

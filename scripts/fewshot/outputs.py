@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -160,7 +161,7 @@ def manifest(job: "Job", seeds: dict[int, "Seed"]) -> dict:
         "seeds": {str(seed): _seed_entry(job.status[seed], seeds.get(seed)) for seed in job.seeds},
         "settings": job.settings,
         "batch_tokens": job.batch_tokens,
-        "zero_stage": job.zero_stage,
+        "placement": asdict(job.placement),
         "code": job.code,
         "packages": _packages(),
         "python": platform.python_version(),

@@ -158,7 +158,7 @@ def begin(
         placement = _placement(job, device, int(rows.lengths.max()), shortages)
         student = _new_student(setup, seed, placement)
         if placement.checkpointing:
-            student.model.gradient_checkpointing_enable({"use_reentrant": False})
+            student.model.activation_checkpointing_enable({"use_reentrant": False})
         if placement.offload != "parameters":
             student = student.to(device)
         engine = start_engine(student, job.settings, dtype, placement, job.world)
