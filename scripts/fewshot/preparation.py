@@ -158,16 +158,25 @@ def begin(
         placement = _placement(job, device, int(rows.lengths.max()), shortages)
         student = _new_student(setup, seed, placement)
         if placement.checkpointing:
-            student.model.activation_checkpointing_enable({"use_reentrant": False})
+            _recompute(student, job)
         if placement.offload != "parameters":
             student = student.to(device)
         engine = start_engine(student, job.settings, dtype, placement, job.world)
         # Dropout draws from PyTorch's own stream.
         stream = generator("dropout", job.cell["model"], seed, job.world.rank)
         torch.manual_seed(int(stream.integers(2**63)))
+    LOG.info("%s: seed %d: %s", job.name, seed, placement)
     size = _state_bytes(engine.student, placement, job.world)
     checkpoints = Checkpoints(folder, seed, job.world, size, check)
     return Run(setup, seed, placement, shortages, engine, rows, device, phases, stop, checkpoints)
+
+
+def _recompute(student: Student, job: Job) -> None:
+    """Keep no activations but those between layers."""
+    try:
+        student.model.activation_checkpointing_enable({"use_reentrant": False})
+    except ValueError as error:
+        raise UserError(f"{job.name}: activations cannot be recomputed: {error}") from None
 
 
 def _placement(job: Job, device: torch.device, longest: int, shortages: int) -> Placement:

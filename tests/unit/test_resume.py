@@ -181,7 +181,7 @@ def test_a_seed_that_runs_out_of_memory_starts_again_with_less(tmp_path, monkeyp
     run_out(monkeypatch, 20)
     result = training.train_seed(set_up("opt", job, 0.0), 0, tmp_path)
     assert result.facts["shortages"] == 4 and result.facts["placement"]["micro_tokens"] == 16
-    assert "memory ran out with ZeRO stage 0, 256 tokens at once; it starts again" in caplog.text
+    assert "seed 0: memory ran out; it starts again with what needs less" in caplog.text
     found, wanted = (
         each.curves.loc[each.curves["evaluation_set"] == "train", "mean_logprob"]
         for each in (result, expected)
@@ -204,13 +204,19 @@ def test_memory_that_cannot_be_helped_ends_the_job_with_what_was_tried(tmp_path,
 
 def test_of_several_processes_all_start_anew(tmp_path, monkeypatch):
     """They wait for each other: the launcher starts them again, told how often this was."""
-    run_out(monkeypatch, 2)
-    setup = set_up("opt", a_job())
-    run = preparation.begin(setup, 0, 0, tmp_path, training.outputs.Phases(), Stop(), lambda: None)
-    object.__setattr__(setup.job, "world", World(1, 2))
+    setup = set_up("opt", a_job(world=World(1, 2)))
+
+    def scarce(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(training, "begin", scarce)
     with pytest.raises(SystemExit) as ended:
-        training._after_shortage(run, 0)
+        training.train_seed(setup, 0, tmp_path)
     assert ended.value.code == placement.SHORT
+    monkeypatch.undo()
+    monkeypatch.setenv(placement.SHORTAGES, "2")
+    again = training.train_seed(set_up("opt", a_job()), 0, tmp_path)
+    assert again.facts["shortages"] == 2 and again.facts["placement"]["micro_tokens"] == 64
 
 
 def test_each_shortage_gives_up_what_costs_least():
