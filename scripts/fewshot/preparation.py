@@ -11,7 +11,7 @@ import torch
 from .batches import TrainingRows, query_prompts, training_rows
 from .engine import start_engine
 from .jobs import Job
-from .models import load_model, load_tokenizer, pick_device
+from .models import load_model, load_tokenizer, pick_device, tokens_ahead, virtual_ids
 from .outputs import Phases
 from .sampling import generator
 from .student import Student, adapted, fresh, parameter_facts
@@ -83,8 +83,9 @@ def set_up(job: Job, model: torch.nn.Module, tokenizer) -> Setup:
         row = job.evaluation[0].rows.iloc[0]
         probe = job.pattern.query(row["text_a"], row["text_b"])
         targets = label_word_ids(tokenizer, job.pattern, probe)
+    ahead = virtual_ids(model)
     prompts = {
-        each.name: query_prompts(tokenizer, job.pattern, each.rows).with_words(targets)
+        each.name: query_prompts(tokenizer, job.pattern, each.rows, ahead).with_words(targets)
         for each in job.evaluation
     }
     return Setup(job, method, base, tokenizer, targets, prompts)
@@ -99,9 +100,10 @@ def begin(setup: Setup, seed: int, phases: Phases) -> Run:
         student = fresh(setup.base, setup.method, draws, share=job.zero_stage < 3).to(device)
         shots = job.shots[seed]
         rows = training_rows(
-            query_prompts(setup.tokenizer, job.pattern, shots),
+            query_prompts(setup.tokenizer, job.pattern, shots, virtual_ids(student.model)),
             shots["label"].to_numpy(),
             job.model["window"],
+            tokens_ahead(student.model),
         )
         dtype = job.model["dtype"]
         engine = start_engine(student, job.settings, dtype, job.zero_stage, job.world)
