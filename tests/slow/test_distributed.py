@@ -47,12 +47,16 @@ def run(folder: Path, processes: int, stage: int, words=(), kind="gpt_neox", **s
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("family", "stage"), [("full", 0), ("lora", 0), ("full", 1), ("full", 2), ("full", 3)]
+    ("family", "stage"),
+    [
+        *(("full", 0), ("lora", 0), ("full", 1), ("full", 2), ("full", 3)),
+        *(("ia3", 3), ("prefix_tuning", 1), ("prefix_tuning", 3), ("prompt_tuning", 3)),
+    ],
 )
 def test_two_processes_equal_one(tmp_path, family, stage):
     """The draw of 10 in batches of 4 leaves a last batch of 2, one row for each process."""
-    one = run(tmp_path / "one", 1, stage, family=family)
-    two = run(tmp_path / "two", 2, stage, family=family)
+    one = run(tmp_path / "one", 1, stage, family=family, virtual_tokens=4)
+    two = run(tmp_path / "two", 2, stage, family=family, virtual_tokens=4)
     expected, found = (records.read_table(smk.output.curves) for smk in (one, two))
     np.testing.assert_allclose(found["mean_logprob"], expected["mean_logprob"], rtol=0, atol=1e-5)
     assert (found[["n", "correct"]] == expected[["n", "correct"]]).all(axis=None)
