@@ -216,6 +216,7 @@ def _check_fit(smk, cell: dict, pattern: Pattern, rows: dict, draws: dict) -> di
         "seeds": params.seeds,
         "uses_context": settings["family"] == "in_context",
         "needs_words": settings["head"] == "language-model",
+        "virtual_tokens": settings.get("virtual_tokens", 0),
     }
     checked = check_cells(checker, cell, [own], params.model["window"])
     return {int(row["seed"]): str(row["status"]) for row in checked}

@@ -54,7 +54,9 @@ def alone(tmp_path_factory):
 
     def get(family: str):
         if family not in found:
-            found[family] = run(tmp_path_factory.mktemp(family), 1, 0, family=family)
+            found[family] = run(
+                tmp_path_factory.mktemp(family), 1, 0, family=family, virtual_tokens=4
+            )
         return found[family]
 
     return get
@@ -72,12 +74,16 @@ def alone(tmp_path_factory):
         ("full", 3, {"micro_tokens": 16, "checkpointing": 1}),
         ("full", 3, {"offload": "parameters"}),
         ("lora", 3, {}),
+        ("ia3", 3, {}),
+        ("prefix_tuning", 1, {}),
+        ("prefix_tuning", 3, {}),
+        ("prompt_tuning", 3, {"micro_tokens": 24}),
     ],
 )
 def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage, resources):
     """The draw of 10 in batches of 4 leaves a last batch of 2, one row for each process."""
     one = alone(family)
-    two = run(tmp_path / "two", 2, stage, resources=resources, family=family)
+    two = run(tmp_path / "two", 2, stage, resources=resources, family=family, virtual_tokens=4)
     expected, found = (records.read_table(smk.output.curves) for smk in (one, two))
     np.testing.assert_allclose(found["mean_logprob"], expected["mean_logprob"], rtol=0, atol=1e-5)
     assert (found[["n", "correct"]] == expected[["n", "correct"]]).all(axis=None)

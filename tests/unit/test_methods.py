@@ -5,6 +5,7 @@ import copy
 import peft
 import pytest
 import torch
+from fewshot.checks import REQUIRED
 from fewshot.codeversion import imports
 from fewshot.errors import UserError
 from fewshot.freezing import read_state, trainable_state, write_state
@@ -13,7 +14,14 @@ from fewshot.sampling import generator
 from tiny import KINDS, TARGETS, tiny_model
 
 LORA = {
-    kind: {"head": "language-model", "rank": 2, "alpha": 4, "dropout": 0.0, "targets": targets}
+    kind: {
+        "head": "language-model",
+        "rank": 2,
+        "alpha": 4,
+        "dropout": 0.0,
+        "dora": False,
+        "targets": targets,
+    }
     for kind, targets in TARGETS.items()
 }
 
@@ -50,14 +58,7 @@ def test_bitfit_trains_all_biases_and_nothing_else(kind):
 
 
 def test_bitfit_refuses_a_model_without_biases():
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=20, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
-            num_attention_heads=1,
-        )
-    )  # fmt: skip
+    model = tiny_model("llama")
     with pytest.raises(UserError, match=r"family 'bitfit' .*type 'llama'; valid: .*opt"):
         bitfit.adapt(model, {})
 
@@ -143,5 +144,5 @@ def test_values_that_are_not_numbers_are_no_difference(tmp_path):
 
 
 def test_no_family_imports_another():
-    for name in ("full", "bitfit", "lora"):
+    for name in REQUIRED:
         assert not [each for each in imports(f"methods.{name}") if each.startswith("methods")]
