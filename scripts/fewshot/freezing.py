@@ -1,10 +1,7 @@
-"""Say which parameters of a model are trained, and store their values."""
+"""Say which parameters of a model are trained."""
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
 
-import torch
 from torch import nn
 
 from .errors import UserError, unknown
@@ -46,46 +43,3 @@ def check_trainable(model: nn.Module, expected: Iterable[str], method: str) -> N
         raise UserError(f"{where} does not train parameter '{name}', which it names")
     if not found:
         raise UserError(f"{where} trains nothing")
-
-
-def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return copies of the trainable parameters, by name, on the CPU."""
-    return {
-        name: parameter.detach().to("cpu", copy=True).contiguous()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
-
-
-def write_state(path: Path, state: dict[str, torch.Tensor], about: dict[str, object]) -> None:
-    """Write tensors as safetensors and read them back; raises OSError where they differ.
-
-    `about` becomes the file's metadata `about`, as JSON: safetensors writes several entries in an
-    order that changes from run to run.
-    """
-    from safetensors.torch import load_file, save_file
-
-    save_file(state, path, metadata={"about": json.dumps(about, sort_keys=True)})
-    stored = load_file(path)
-    if stored.keys() != state.keys() or any(
-        not torch.equal(stored[name].view(torch.uint8), state[name].view(torch.uint8))
-        for name in state
-    ):
-        raise OSError(f"{path}: what was written is not what is read")
-
-
-@torch.no_grad()
-def read_state(path: str | Path, model: nn.Module) -> None:
-    """Put stored parameters into an adapted model.
-
-    Raises UserError where the file's parameters are not the model's trainable ones.
-    """
-    from safetensors.torch import load_file
-
-    state = load_file(path)
-    target = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    different = sorted(state.keys() ^ target.keys())
-    if different:
-        raise UserError(f"{path}: not an adapter of this model and method: '{different[0]}'")
-    for name, parameter in target.items():
-        parameter.copy_(state[name])

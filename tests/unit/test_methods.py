@@ -8,9 +8,9 @@ import torch
 from fewshot.checks import REQUIRED
 from fewshot.codeversion import imports
 from fewshot.errors import UserError
-from fewshot.freezing import read_state, trainable_state, write_state
 from fewshot.methods import bitfit, full, lora
 from fewshot.sampling import generator
+from fewshot.weights import put, read, take, write
 from tiny import KINDS, TARGETS, tiny_model
 
 LORA = {
@@ -81,7 +81,7 @@ def test_lora_equals_pefts_own_model(kind):
         theirs, peft.LoraConfig(r=2, lora_alpha=4, target_modules=TARGETS[kind])
     )
     assert trainable(wrapped) == ["base_model.model." + name for name in trainable(ours)]
-    state = {"base_model.model." + n: p + 0.1 for n, p in trainable_state(ours).items()}
+    state = {"base_model.model." + n: p + 0.1 for n, p in take(ours).items()}
     with torch.no_grad():
         for each in ours.parameters():
             if each.requires_grad:
@@ -99,14 +99,14 @@ def test_lora_is_drawn_within_pefts_bounds_and_starts_as_the_base_model():
     before = model(input_ids=ids).logits
     lora.adapt(model, LORA["opt"])
     lora.draw(model, generator("x", 1))
-    first = trainable_state(model)
+    first = take(model)
     assert torch.equal(model(input_ids=ids).logits, before)
     a = torch.cat([each.flatten() for name, each in first.items() if "lora_A" in name])
     assert a.abs().max() <= 32**-0.5 and a.std() == pytest.approx((1 / 96) ** 0.5, rel=0.1)
     lora.draw(model, generator("x", 1))
-    assert all(torch.equal(each, first[name]) for name, each in trainable_state(model).items())
+    assert all(torch.equal(each, first[name]) for name, each in take(model).items())
     lora.draw(model, generator("x", 2))
-    assert not all(torch.equal(each, first[name]) for name, each in trainable_state(model).items())
+    assert not all(torch.equal(each, first[name]) for name, each in take(model).items())
 
 
 @pytest.mark.parametrize(
@@ -126,20 +126,20 @@ def test_adapters_are_stored_and_read_back(tmp_path):
     model = tiny_model("opt")
     lora.adapt(model, LORA["opt"])
     lora.draw(model, generator("x"))
-    state = trainable_state(model)
-    write_state(tmp_path / "a.safetensors", state, {"seed": "3"})
+    state = take(model)
+    write(tmp_path / "a.safetensors", state, {"seed": "3"})
     other = copy.deepcopy(model)
     lora.draw(other, generator("y"))
-    read_state(tmp_path / "a.safetensors", other)
-    assert all(torch.equal(each, state[name]) for name, each in trainable_state(other).items())
+    put(other, read(tmp_path / "a.safetensors", other))
+    assert all(torch.equal(each, state[name]) for name, each in take(other).items())
     bitfit.adapt(other, {})
     with pytest.raises(UserError, match="not an adapter of this model and method"):
-        read_state(tmp_path / "a.safetensors", other)
+        put(other, read(tmp_path / "a.safetensors", other))
 
 
 def test_values_that_are_not_numbers_are_no_difference(tmp_path):
     state = {"a": torch.tensor([float("nan"), 1.0])}
-    write_state(tmp_path / "a.safetensors", state, {})
+    write(tmp_path / "a.safetensors", state, {})
     assert (tmp_path / "a.safetensors").exists()
 
 

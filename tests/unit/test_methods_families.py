@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ import torch
 from fewshot import preparation, training
 from fewshot.checks import REQUIRED
 from fewshot.errors import UserError
-from fewshot.freezing import check_trainable, read_state, train_only, trainable_state
+from fewshot.freezing import check_trainable, train_only
 from fewshot.models import virtual_ids
 from fewshot.sampling import generator
 from fewshot.scoring import score
 from fewshot.student import adapted, check_checkpointing, parameter_facts
+from fewshot.weights import put, read, take
 from test_training import a_job
 from tiny import ALL_KINDS, KINDS, TARGETS, tiny_model, tiny_tokenizer
 
@@ -57,12 +59,12 @@ def student_of(family: str, kind: str, **settings):
     return adapted(tiny_model(kind), method_of(job), job.settings, 2)
 
 
-def train(family: str, kind: str, stage: int = 0, **settings):
-    """Return the setup, the losses of the epochs and the result of a training run."""
+def train(folder: Path, family: str, kind: str, stage: int = 0, **settings):
+    """Return the setup, the losses of the epochs and the result of a training run in `folder`."""
     torch.set_num_threads(1)
-    job = job_of(family, kind, stage, **settings)
-    made = preparation.set_up(job, tiny_model(kind), tiny_tokenizer(kind))
-    result = training.train_seed(made, 0)
+    job, model = job_of(family, kind, stage, **settings), tiny_model(kind)
+    made = preparation.set_up(job, lambda: model, tiny_tokenizer(kind))
+    result = training.train_seed(made, 0, folder)
     curve = result.curves[result.curves["evaluation_set"] == "train"]
     return made, -curve["mean_logprob"].to_numpy(), result
 
@@ -92,20 +94,20 @@ def test_only_what_a_family_names_is_trained(family, kind):
 @each_pair
 def test_a_draw_belongs_to_its_generator_and_restores_the_untrained_model(family, kind):
     student, method = student_of(family, kind), method_of(job_of(family, kind))
-    before = trainable_state(student) if family in UNCHANGED else None
+    before = take(student) if family in UNCHANGED else None
     method.draw(student.model, generator("x", 1))
-    first = trainable_state(student)
+    first = take(student)
     if family in ("ia3", "lora", "dora", "prompt_tuning", "prefix_tuning"):
         with torch.no_grad():
             for name, each in student.named_parameters():
                 if each.requires_grad and "magnitude" not in name:
                     each += 1.0
     method.draw(student.model, generator("x", 1))
-    assert all(torch.equal(each, first[n]) for n, each in trainable_state(student).items())
+    assert all(torch.equal(each, first[n]) for n, each in take(student).items())
     if before and family not in DRAWN:
         assert all(torch.equal(each, before[n]) for n, each in first.items())
     method.draw(student.model, generator("x", 2))
-    same = all(torch.equal(each, first[n]) for n, each in trainable_state(student).items())
+    same = all(torch.equal(each, first[n]) for n, each in take(student).items())
     assert same == (family not in DRAWN)
 
 
@@ -120,51 +122,51 @@ def test_training_starts_from_the_base_model(family, kind):
 
 @each_pair
 def test_training_lowers_the_loss_and_is_restored_from_its_file(family, kind, tmp_path):
-    made, losses, result = train(family, kind, epochs=6)
+    made, losses, result = train(tmp_path, family, kind, epochs=6)
     assert losses[-1] < losses[0] - 0.3
     base = tiny_model(kind).state_dict()
-    same = [torch.equal(each, base[name]) for name, each in made.base.model.state_dict().items()
-            if name in base]  # fmt: skip
+    kept = made.origin.student.model.state_dict()
+    same = [torch.equal(each, base[name]) for name, each in kept.items() if name in base]
     assert same and all(same), "the base of the next seed"
-    path = tmp_path / "seed0.safetensors"
+    path = tmp_path / "stored.safetensors"
     result.files["seed0.safetensors"](path)
     other = student_of(family, kind)
-    read_state(path, other)
-    for name, prompts in made.prompts.items():
-        found = score(other.model, prompts, batch_tokens=256)
+    put(other, read(path, other))
+    for name, scored in made.whole.items():
+        found = score(other.model, scored.prompts, batch_tokens=256)
         rows = result.predictions.query(f"epoch == 6 and evaluation_set == '{name}'")
         np.testing.assert_array_equal(found.logprobs, rows[["logprob_0", "logprob_1"]])
         np.testing.assert_array_equal(found.logsumexp, rows["logsumexp"])
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "full"])
-def test_shards_train_alike(family):
+def test_shards_train_alike(tmp_path, family):
     kind = "opt" if family == "bitfit" else "llama"
-    _, losses, result = train(family, kind)
-    _, sharded, other = train(family, kind, stage=3)
+    _, losses, result = train(tmp_path, family, kind)
+    _, sharded, other = train(tmp_path, family, kind, stage=3)
     np.testing.assert_allclose(sharded, losses, rtol=0, atol=1e-5)
     columns = ["logprob_0", "logprob_1", "logsumexp"]
     np.testing.assert_allclose(other.predictions[columns], result.predictions[columns], atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"])
-def test_bfloat16_trains_alike(family):
+def test_bfloat16_trains_alike(tmp_path, family):
     torch.set_num_threads(1)
     job = job_of(family, "llama", stage=1)
     half = dataclasses.replace(job, model={**job.model, "dtype": "bfloat16"})
     model = tiny_model("llama").to(torch.bfloat16)
-    made = preparation.set_up(half, model, tiny_tokenizer("llama"))
-    curves = training.train_seed(made, 0).curves.query("evaluation_set == 'train'")
-    _, losses, _ = train(family, "llama")
+    made = preparation.set_up(half, lambda: model, tiny_tokenizer("llama"))
+    curves = training.train_seed(made, 0, tmp_path).curves.query("evaluation_set == 'train'")
+    _, losses, _ = train(tmp_path, family, "llama")
     np.testing.assert_allclose(-curves["mean_logprob"], losses, rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("family", ["head_only", "ia3", "prompt_tuning", "prefix_tuning"])
 @pytest.mark.parametrize(("classifier", "count"), [("linear", 66), ("dense-relu-linear", 1122)])
-def test_a_classification_head_is_trained_besides(family, classifier, count):
+def test_a_classification_head_is_trained_besides(tmp_path, family, classifier, count):
     own = 0 if family == "head_only" else FAMILIES[family][1][2]
     settings = {"head": "classification", "classifier": classifier, "learning_rate": 0.02}
-    _, losses, result = train(family, "llama", epochs=6, **settings)
+    _, losses, result = train(tmp_path, family, "llama", epochs=6, **settings)
     assert result.facts["parameters"]["trainable"] == own + count
     heads = {name for name in result.facts["parameters"]["modules"] if name.startswith("head.")}
     assert heads == ({"head.out"} if classifier == "linear" else {"head.dense", "head.out"})

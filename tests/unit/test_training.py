@@ -59,7 +59,8 @@ def a_job(
 def train(kind: str, job: Job, model=None, seed: int = 0):
     """Return the final state by name, the mean loss of each epoch and the result."""
     torch.set_num_threads(1)
-    made = preparation.set_up(job, lambda: model or tiny_model(kind), tiny_tokenizer(kind))
+    model = model or tiny_model(kind)
+    made = preparation.set_up(job, lambda: model, tiny_tokenizer(kind))
     with tempfile.TemporaryDirectory() as folder:
         result = training.train_seed(made, seed, Path(folder))
         curve = result.curves[result.curves["evaluation_set"] == "train"]
