@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 from benchmarks import bench_scorer, report
+from fewshot.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -30,5 +31,5 @@ def test_all_systems_are_measured_and_stored(shared_data, tmp_path, capsys):
 
 def test_missing_rows_are_one_line(shared_data, tmp_path):
     arguments = ["--data", str(tmp_path), "--tokenizers", str(shared_data)]
-    with pytest.raises(bench_scorer.UserError, match=r"no rows of task 'rte'.*--data"):
+    with pytest.raises(UserError, match=r"no rows of task 'rte'.*--data"):
         bench_scorer.main([*ARGUMENTS.split(), "--k", "0", *arguments])
