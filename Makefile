@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 # One thread per process: two jobs side by side are faster than one job with two threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow bench-scorer bench-memory lint format docs setup help
+.PHONY: demo test test-slow bench-scorer bench-training bench-memory lint format docs setup help
 
 help:  ## list the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 setup: $(READY)  ## create the environment in .venv
 
@@ -33,6 +33,9 @@ test-slow: $(READY)  ## the long checks
 
 bench-scorer: $(READY)  ## the scorer beside transformers and lm-eval; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_scorer $(ARGS)
+
+bench-training: $(READY)  ## training beside transformers' Trainer; ARGS="--help" lists options
+	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_training $(ARGS)
 
 bench-memory: $(READY)  ## memory of training, predicted and measured; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_memory $(ARGS)

@@ -219,6 +219,9 @@ def pair_cells(wildcards):
             "seeds": job["seeds"],
             "uses_context": STUDY.uses_context(job["method"]),
             "needs_words": STUDY.methods[job["method"]]["head"] == "language-model",
+            "virtual_tokens": STUDY.method_settings(job["method"], wildcards.model).get(
+                "virtual_tokens", 0
+            ),
         }
         for job in pair_jobs(wildcards)
     ]

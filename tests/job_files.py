@@ -33,6 +33,8 @@ TRAINING = {
     "rank": 2,
     "alpha": 4,
     "dropout": 0.0,
+    "dora": False,
+    "classifier": "dense-relu-linear",
 }
 
 

@@ -11,8 +11,13 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 VOCABULARY = [*SPECIAL, *WORDS, *("Ġ" + word for word in WORDS), *MARKS, "Ġ?", "Ġ."]
 
 KINDS = ("opt", "gpt_neox")
+ALL_KINDS = (*KINDS, "llama")
 # The modules that LoRA adapts in each.
-TARGETS = {"opt": ["q_proj", "v_proj"], "gpt_neox": ["query_key_value"]}
+TARGETS = {
+    "opt": ["q_proj", "v_proj"],
+    "gpt_neox": ["query_key_value"],
+    "llama": ["q_proj", "v_proj"],
+}
 
 
 def tiny_tokenizer(kind: str = "opt"):
@@ -38,9 +43,12 @@ def tiny_tokenizer(kind: str = "opt"):
 
 
 def tiny_model(kind: str = "opt", dropout: float = 0.0, seed: int = 0, width: int = 32):
-    """Return a randomly initialised language model in evaluation mode."""
+    """Return a randomly initialised language model in evaluation mode.
+
+    Llama's queries share keys and values in pairs.
+    """
     import torch
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
+    from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, OPTConfig
 
     shared = {
         "vocab_size": len(VOCABULARY),
@@ -58,11 +66,15 @@ def tiny_model(kind: str = "opt", dropout: float = 0.0, seed: int = 0, width: in
         config = OPTConfig(
             **shared, ffn_dim=2 * width, word_embed_proj_dim=width, dropout=dropout, init_std=0.1
         )
-        return OPTForCausalLM(config).eval()
-    config = GPTNeoXConfig(
-        **shared, intermediate_size=2 * width, hidden_dropout=dropout, initializer_range=0.1
-    )
-    return GPTNeoXForCausalLM(config).eval()
+    elif kind == "gpt_neox":
+        config = GPTNeoXConfig(
+            **shared, intermediate_size=2 * width, hidden_dropout=dropout, initializer_range=0.1
+        )
+    else:
+        config = LlamaConfig(
+            **shared, intermediate_size=2 * width, num_key_value_heads=2, initializer_range=0.1
+        )
+    return AutoModelForCausalLM.from_config(config).eval()
 
 
 def save_tiny(folder: str | Path, kind: str = "opt", seed: int = 0) -> Path:

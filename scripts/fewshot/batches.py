@@ -1,5 +1,6 @@
 """Training rows as padded tensors, and which process takes which of them in a step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,7 +13,6 @@ from .patterns import Pattern
 from .sampling import generator
 from .tokens import Prompts, Queries
 from .world import World
-
 
 PASS = 128
 """Tokens that a forward and backward pass costs beside its own, about: kernels are started for each
@@ -41,18 +41,27 @@ class Piece:
     counts: np.ndarray
 
 
-def query_prompts(tokenizer, pattern: Pattern, rows: pd.DataFrame) -> Prompts:
-    """Tokenize the rows as queries, for training and scoring alike."""
+def query_prompts(
+    tokenizer, pattern: Pattern, rows: pd.DataFrame, virtual_ids: Sequence[int] = ()
+) -> Prompts:
+    """Tokenize the rows as queries behind `virtual_ids`, for training and scoring alike."""
     texts = [pattern.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
-    return Queries(tokenizer, texts, rows["id"].tolist()).prompts("")
+    return Queries(tokenizer, texts, rows["id"].tolist()).prompts("").behind(virtual_ids)
 
 
-def training_rows(prompts: Prompts, labels: np.ndarray, window: int) -> TrainingRows:
-    """Return the draw as tensors; raises UserError for a row longer than the window (tokens)."""
+def training_rows(
+    prompts: Prompts, labels: np.ndarray, window: int, ahead: int = 0
+) -> TrainingRows:
+    """Return the draw as tensors.
+
+    Raises UserError for a row that, with the `ahead` positions of a learned prefix, is longer than
+    the window (tokens).
+    """
     lengths = np.array(prompts.lengths)
-    if lengths.max() > window:
+    longest = lengths.max() + ahead
+    if longest > window:
         row = prompts.ids[int(lengths.argmax())]
-        raise UserError(f"training row {row} has {lengths.max()} tokens, the model reads {window}")
+        raise UserError(f"training row {row} has {longest} tokens, the model reads {window}")
     ids = np.zeros((len(lengths), lengths.max()), dtype=np.int64)
     for i, suffix in enumerate(prompts.suffixes):
         ids[i, : lengths[i]] = prompts.prefix + suffix

@@ -26,8 +26,13 @@ REQUIRED = {
     "in_context": (),
     "full": TRAINING,
     "bitfit": TRAINING,
-    "lora": (*TRAINING, "rank", "alpha", "dropout", "targets"),
+    "lora": (*TRAINING, "rank", "alpha", "dropout", "dora", "targets"),
+    "ia3": TRAINING,
+    "prefix_tuning": (*TRAINING, "virtual_tokens"),
+    "prompt_tuning": (*TRAINING, "virtual_tokens"),
+    "head_only": TRAINING,
 }
+HEADS = {"language-model": (), "classification": ("classifier",)}
 
 # Folders of results/ that all studies share.
 RESERVED = (
@@ -108,6 +113,14 @@ def _check_model(study: "Study", cell: "Cell") -> None:
         )
 
 
+def unread_settings(settings: dict) -> set[str]:
+    """Return the settings that a method took over from its base and that change nothing for it:
+    those of other families and of other heads."""
+    own = {*REQUIRED[settings["family"]], *HEADS[settings["head"]]}
+    special = {key for keys in (*REQUIRED.values(), *HEADS.values()) for key in keys}
+    return special - set(TRAINING) - own
+
+
 def _check_methods(study: "Study") -> None:
     for name, settings in study.methods.items():
         where = f"config/methods.yaml: method '{name}'"
@@ -121,6 +134,9 @@ def _check_methods(study: "Study") -> None:
                 raise UserError(f"{where}: {error}") from None
         if settings["family"] == "in_context" and settings["head"] != "language-model":
             raise UserError(f"{where}: in-context learning needs head: language-model")
+        for key in HEADS[settings["head"]]:
+            if key not in settings:
+                raise UserError(f"{where}: '{key}' is missing for head: {settings['head']}")
 
 
 def _check_files(study: "Study") -> None:

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 
 from . import outputs, weights
-from .freezing import write_state
 from .jobs import SeedResult
 from .marking import curve_rows, score_sets
 from .preparation import Run
@@ -100,10 +98,11 @@ def _write_weights(run: Run, folder: Path) -> dict[str, object]:
         shutil.rmtree(path.parent, ignore_errors=True)
         path.parent.mkdir(parents=True)
         about = {**job.cell, "seed": run.seed, "epoch": job.settings["epochs"]}
-        write_state(path, state, about)
+        weights.write(path, state, about)
     before = _probe(run)
     weights.wipe(student, sharded, job.world)
-    weights.put(student, load_file(path) if job.world.rank == 0 else {}, sharded, job.world)
+    stored = weights.read(path, student) if job.world.rank == 0 else {}
+    weights.put(student, stored, sharded, job.world)
     if not torch.equal(_probe(run), before):
         raise OSError(f"{path}: what was written does not give the logits of what was trained")
     return {path.name: partial(os.replace, path)}

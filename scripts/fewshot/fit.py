@@ -100,7 +100,8 @@ def check_cells(
     """Return one row (records.FIT) per cell and seed.
 
     `cell` has protocol, task and model; each of `cells` has method, pattern, k, seeds,
-    uses_context, needs_words. Raises UserError for label words that its method cannot use.
+    uses_context, needs_words, virtual_tokens (those that a method learns in front of every prompt).
+    Raises UserError for label words that its method cannot use.
     """
     needed = ((each["pattern"], each["uses_context"]) for each in cells if each["needs_words"])
     for pattern, uses_context in dict.fromkeys(needed):
@@ -111,6 +112,7 @@ def check_cells(
         for seed in each["seeds"]:
             counts = checker.count(each["pattern"], each["k"], seed, each["uses_context"])
             context, longest, row = counts
+            longest += each["virtual_tokens"]
             status = OK if longest <= window else UNFIT
             if status == UNFIT:
                 LOG.info("%s, seed %d: %d tokens do not fit %d", name, seed, longest, window)

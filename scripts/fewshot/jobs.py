@@ -161,7 +161,8 @@ def run_seeds(job: Job, start: Callable[[SeedStore | None], Callable[[int], Seed
     """Run the seeds that are not finished yet, then write the job's outputs.
 
     `start` loads what all seeds share and returns the function of one seed; it is called only
-    where a seed is left to do, in the first process with the store. A seed that does not fit gives no rows and is named in the manifest.
+    where a seed is left to do, in the first process with the store. A seed that does not fit gives
+    no rows and is named in the manifest.
     """
     fitting = [seed for seed in job.seeds if job.status[seed] == "ok"]
     first = job.world.rank == 0
@@ -218,6 +219,7 @@ def _check_fit(smk, cell: dict, pattern: Pattern, rows: dict, draws: dict) -> di
         "seeds": params.seeds,
         "uses_context": settings["family"] == "in_context",
         "needs_words": settings["head"] == "language-model",
+        "virtual_tokens": settings.get("virtual_tokens", 0),
     }
     checked = check_cells(checker, cell, [own], params.model["window"])
     return {int(row["seed"]): str(row["status"]) for row in checked}

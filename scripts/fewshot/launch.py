@@ -27,7 +27,7 @@ POLL = 0.1
 GRACE = 10.0
 """Seconds that a process has to end after another one failed."""
 PATIENCE = 280.0
-"""Seconds that processes have to end when their job is told to, for a checkpoint; SLURM gives 300."""
+"""Seconds that processes have for a checkpoint when their job is told to end; SLURM gives 300."""
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
 STEP = ("SLURM_STEP", "SLURM_NTASKS", "SLURM_TASKS", "SLURM_CPU_BIND", "SLURM_TRES_PER_TASK")

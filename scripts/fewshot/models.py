@@ -11,7 +11,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from .errors import UserError
@@ -20,12 +20,16 @@ from .tokens import load_tokenizer, model_folder
 __all__ = [
     "backbone",
     "check_shape",
+    "learned_cache",
+    "learned_prefix",
     "load_model",
     "load_tokenizer",
     "pick_device",
     "readout",
     "size_of",
+    "tokens_ahead",
     "unwrap",
+    "virtual_ids",
 ]
 
 
@@ -110,6 +114,40 @@ def backbone(model: nn.Module) -> nn.Module:
     inner = unwrap(model)
     # Some architectures name a base that is not there; their decoder is what is meant.
     return inner.get_decoder() if inner.base_model is inner else inner.base_model
+
+
+def virtual_ids(model: nn.Module) -> tuple[int, ...]:
+    """Return the ids, beyond the vocabulary, of the learned embeddings in front of every prompt."""
+    return getattr(unwrap(model).get_input_embeddings(), "virtual_ids", ())
+
+
+def learned_prefix(model: nn.Module) -> nn.Module | None:
+    """Return the learned keys and values that every prompt stands behind, where there are any.
+
+    Called without arguments, the module returns (keys, values) [1, heads, tokens, width] of every
+    layer; its attribute `tokens` says how many positions they take.
+    """
+    return getattr(unwrap(model), "learned_prefix", None)
+
+
+def tokens_ahead(model: nn.Module) -> int:
+    """Return the positions that a learned prefix takes in front of every prompt's tokens."""
+    prefix = learned_prefix(model)
+    return 0 if prefix is None else prefix.tokens
+
+
+def learned_cache(model: nn.Module, rows: int) -> dict[str, DynamicCache]:
+    """Return what a forward pass of `rows` rows is given besides: the learned prefix as a cache.
+
+    Nothing where there is none. The positions of the rows' own tokens follow from the cache.
+    """
+    prefix = learned_prefix(model)
+    if prefix is None:
+        return {}
+    cache = DynamicCache(config=unwrap(model).config)
+    for layer, tensors in enumerate(prefix()):
+        cache.update(*(each.expand(rows, -1, -1, -1) for each in tensors), layer)
+    return {"past_key_values": cache}
 
 
 def readout(model: nn.Module) -> nn.Module:

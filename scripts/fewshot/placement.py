@@ -45,6 +45,14 @@ class Placement:
                 f"offload = {self.offload} needs zero_stage {least} or more, not {self.zero_stage}"
             )
 
+    def __str__(self) -> str:
+        parts = [f"ZeRO stage {self.zero_stage}", f"{self.micro_tokens} tokens at once"]
+        if self.offload != "none":
+            parts.append(f"{self.offload} offloaded")
+        if self.checkpointing:
+            parts.append("activations recomputed")
+        return ", ".join(parts)
+
 
 def read_placement(resources: Mapping[str, object]) -> Placement:
     """Return the placement that a job's resources ask for; raises UserError where it is none."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from .checks import check_study
+from .checks import check_study, unread_settings
 from .registry import check, load_registries
 
 CHUNK = 10
@@ -112,15 +112,16 @@ class Study:
         return self.methods[method]["family"] == "in_context"
 
     def method_settings(self, method: str, model: str) -> dict:
-        """Return what changes the method's result on a model: all settings but its title.
+        """Return what changes the method's result on a model: the settings that its family and
+        head read, without its title.
 
         Of LoRA's `targets` only the list for the model's family, so that another family's entry
         changes nothing.
         """
-        settings = {key: value for key, value in self.methods[method].items() if key != "title"}
-        targets = settings.pop("targets", {})
-        if settings["family"] == "lora":
-            settings["targets"] = targets[self.models[model]["family"]]
+        unread = {"title", *unread_settings(self.methods[method])}
+        settings = {key: each for key, each in self.methods[method].items() if key not in unread}
+        if "targets" in settings:
+            settings["targets"] = settings["targets"][self.models[model]["family"]]
         return settings
 
     def model_source(self, model: str) -> dict:

@@ -1,12 +1,10 @@
 """What a fine-tuning job holds: the setup that its seeds share, and the run of one seed."""
 
-import importlib
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -19,16 +17,25 @@ from .engine import DeepSpeedEngine, PlainEngine, engine_config, is_plain, start
 from .errors import UserError
 from .interrupts import Stop
 from .jobs import Job
-from .models import load_model, load_tokenizer, pick_device, size_of
+from .models import (
+    learned_prefix,
+    load_model,
+    load_tokenizer,
+    pick_device,
+    size_of,
+    tokens_ahead,
+    virtual_ids,
+)
+from .origin import Origin
 from .outputs import Phases
 from .placement import Placement, easier
 from .progress import Progress
 from .sampling import generator
-from .student import Student, adapted, drawn, fresh
+from .student import Student, check_checkpointing
 from .tokens import Prompts
 from .words import label_word_ids
 from .world import World
-from .zero import load_deepspeed, loading_in_shards
+from .zero import load_deepspeed
 
 LOG = logging.getLogger(__name__)
 
@@ -49,16 +56,12 @@ class Scored:
 class Setup:
     """What all seeds of a job share.
 
-    `base` is the adapted, untrained model on the CPU, None where no process could hold it: then
-    every seed reads its shard from the disk through `source`. `targets[label]` is the class that
-    the loss asks for: the label word's token, or the label itself with a classification head.
-    `curve` and `whole` are what is scored, by evaluation set.
+    `targets[label]` is the class that the loss asks for: the label word's token, or the label
+    itself with a classification head. `curve` and `whole` are what is scored, by evaluation set.
     """
 
     job: Job
-    method: ModuleType
-    source: Callable[[], nn.Module]
-    base: Student | None
+    origin: Origin
     tokenizer: object
     targets: list[int]
     curve: dict[str, Scored]
@@ -109,11 +112,7 @@ def load(job: Job) -> Setup:
 
 def set_up(job: Job, source: Callable[[], nn.Module], tokenizer) -> Setup:
     """Adapt the model that `source` gives by the job's method family; tokenize what is scored."""
-    # By name, so that the code version of one family leaves the others out.
-    method = importlib.import_module(f".methods.{job.settings['family']}", __package__)
-    base = None
-    if job.placement.zero_stage < 3:
-        base = adapted(source(), method, job.settings, job.labels)
+    origin = Origin(job, source)
     if job.settings["head"] == "classification":
         targets = list(range(job.labels))
     else:
@@ -122,16 +121,17 @@ def set_up(job: Job, source: Callable[[], nn.Module], tokenizer) -> Setup:
         targets = label_word_ids(tokenizer, job.pattern, probe)
     whole, curve = {}, {}
     limit = samples.row_limit(job.settings["curve_rows"])
+    ahead = virtual_ids(origin.student.model)
     for each in job.evaluation:
-        prompts = query_prompts(tokenizer, job.pattern, each.rows).with_words(targets)
+        prompts = query_prompts(tokenizer, job.pattern, each.rows, ahead).with_words(targets)
         whole[each.name] = Scored(prompts, np.arange(len(each.rows)), True)
         rows = samples.curve_sample(each.rows, limit, each.name)
         if len(rows) == len(each.rows):
             curve[each.name] = whole[each.name]
         else:
-            prompts = query_prompts(tokenizer, job.pattern, each.rows.iloc[rows])
+            prompts = query_prompts(tokenizer, job.pattern, each.rows.iloc[rows], ahead)
             curve[each.name] = Scored(prompts.with_words(targets), rows, False)
-    return Setup(job, method, source, base, tokenizer, targets, curve, whole)
+    return Setup(job, origin, tokenizer, targets, curve, whole)
 
 
 def begin(
@@ -149,35 +149,44 @@ def begin(
     """
     job, dtype, device = setup.job, setup.job.model["dtype"], pick_device()
     with phases.measure("prepare"):
-        shots = job.shots[seed]
-        rows = training_rows(
-            query_prompts(setup.tokenizer, job.pattern, shots),
-            shots["label"].to_numpy(),
-            job.model["window"],
-        )
-        placement = _placement(job, device, int(rows.lengths.max()), shortages)
-        student = _new_student(setup, seed, placement)
+        rows = _training_rows(setup, seed)
+        placement = _placement(setup, device, int(rows.lengths.max()), shortages)
+        student = setup.origin.start(seed, placement)
         if placement.checkpointing:
-            student.model.gradient_checkpointing_enable({"use_reentrant": False})
+            _recompute(student, job)
         if placement.offload != "parameters":
             student = student.to(device)
         engine = start_engine(student, job.settings, dtype, placement, job.world)
         # Dropout draws from PyTorch's own stream.
         stream = generator("dropout", job.cell["model"], seed, job.world.rank)
         torch.manual_seed(int(stream.integers(2**63)))
+    LOG.info("%s: seed %d: %s", job.name, seed, placement)
     size = _state_bytes(engine.student, placement, job.world)
     checkpoints = Checkpoints(folder, seed, job.world, size, check)
     return Run(setup, seed, placement, shortages, engine, rows, device, phases, stop, checkpoints)
 
 
-def _placement(job: Job, device: torch.device, longest: int, shortages: int) -> Placement:
+def _training_rows(setup: Setup, seed: int) -> TrainingRows:
+    """Return the draw as the model reads it."""
+    job, model = setup.job, setup.origin.student.model
+    shots = job.shots[seed]
+    return training_rows(
+        query_prompts(setup.tokenizer, job.pattern, shots, virtual_ids(model)),
+        shots["label"].to_numpy(),
+        job.model["window"],
+        tokens_ahead(model),
+    )
+
+
+def _placement(setup: Setup, device: torch.device, longest: int, shortages: int) -> Placement:
     """Return the job's placement, made easier as often as memory ran out."""
-    found = job.placement
+    job, found = setup.job, setup.job.placement
+    recomputes = learned_prefix(setup.origin.student.model) is None
     if not found.micro_tokens:
         found = replace(found, micro_tokens=job.batch_tokens_on(device.type))
     for _ in range(shortages):
-        before, gpu = found, device.type == "cuda"
-        found = easier(before, longest, job.world.size, gpu)
+        before = found
+        found = easier(before, longest, job.world.size, device.type == "cuda", recomputes)
         if found is None:
             raise UserError(
                 f"{job.name}: memory ran out on a row of {longest} tokens with {before}; nothing "
@@ -187,6 +196,15 @@ def _placement(job: Job, device: torch.device, longest: int, shortages: int) -> 
     return found
 
 
+def _recompute(student: Student, job: Job) -> None:
+    """Keep no activations but those between layers; raises UserError where that cannot be done."""
+    check_checkpointing(student)
+    try:
+        student.model.activation_checkpointing_enable({"use_reentrant": False})
+    except ValueError as error:
+        raise UserError(f"{job.name}: activations cannot be recomputed: {error}") from None
+
+
 def _state_bytes(student: Student, placement: Placement, world: World) -> int:
     """Return about how many bytes a checkpoint has for each process: weights, AdamW's moments in
     float32, and a copy of the best weights."""
@@ -194,15 +212,3 @@ def _state_bytes(student: Student, placement: Placement, world: World) -> int:
     weights = sum(size_of(each) * each.element_size() for each in trained)
     states = sum(map(size_of, trained)) * 12
     return weights * 2 + states // (world.size if placement.zero_stage else 1)
-
-
-def _new_student(setup: Setup, seed: int, placement: Placement) -> Student:
-    """Return the untrained student of a seed: a copy of the base, or read anew in shards."""
-    job = setup.job
-    draws = generator("initial", job.cell["model"], seed)
-    if setup.base is not None and placement.zero_stage < 3:
-        return fresh(setup.base, setup.method, draws)
-    config = engine_config(job.settings, job.model["dtype"], placement, job.world.size)
-    with loading_in_shards(config, job.world):
-        model = setup.source()
-    return drawn(adapted(model, setup.method, job.settings, job.labels), setup.method, draws)

@@ -9,7 +9,7 @@ from torch import nn
 from .attention import Unroutable, routed
 from .errors import UserError
 from .layout import Piece
-from .models import unwrap
+from .models import learned_cache, tokens_ahead, unwrap
 from .reading import PLAIN, Reader, Route, out_of_memory
 from .tokens import Prompts
 
@@ -41,7 +41,8 @@ def usable_route(model: nn.Module, prompts: Prompts, route: Route) -> tuple[Rout
         return PLAIN, f"it has layers of {', '.join(sorted(other))}"
     if reads_alone(model, prompts):
         return PLAIN, "its rotary frequencies depend on the length of a prompt (longrope)"
-    probe, reason = _probe(prompts, _reach(config, max(prompts.lengths))), None
+    ahead = tokens_ahead(model)
+    probe, reason = _probe(prompts, _reach(config, ahead + max(prompts.lengths))), None
     for candidate in dict.fromkeys((route, replace(route, trims=False))):
         if not candidate.routed:
             return PLAIN, None
@@ -82,7 +83,7 @@ def reads_alone(model: nn.Module, prompts: Prompts) -> bool:
     original = rope.get("original_max_position_embeddings") or getattr(
         config, "original_max_position_embeddings", None
     )
-    return kind == "longrope" and max(prompts.lengths) > (original or 0)
+    return kind == "longrope" and tokens_ahead(model) + max(prompts.lengths) > (original or 0)
 
 
 def check_readout(model: nn.Module, head: nn.Module, prompts: Prompts) -> None:
@@ -91,7 +92,8 @@ def check_readout(model: nn.Module, head: nn.Module, prompts: Prompts) -> None:
     reader = Reader(model, probe, PLAIN)
     hidden, layout = reader.hidden([Piece(((0, (0,)),), len(probe.suffixes[0]))])
     ids = torch.from_numpy(layout.ids).to(reader.device)
-    whole = unwrap(model)(input_ids=ids, use_cache=False).logits[:, -1]
+    cache = learned_cache(model, len(ids))
+    whole = unwrap(model)(input_ids=ids, use_cache=False, **cache).logits[:, -1]
     if not _agree(head(hidden), whole):
         name = type(unwrap(model)).__name__
         raise UserError(f"{name}: its logits are not its last hidden states times its head")

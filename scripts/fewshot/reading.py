@@ -10,7 +10,7 @@ from torch import nn
 from .attention import SharedPrefix, Unroutable
 from .errors import UserError
 from .layout import Layout, Piece, lay_out, pieces_of
-from .models import backbone
+from .models import backbone, learned_cache, learned_prefix, tokens_ahead
 from .tokens import Prompts
 
 SHORT_PREFIX = 16
@@ -43,32 +43,43 @@ class Route:
 PLAIN = Route()
 
 
-def best_route(prompts: Prompts) -> tuple[Route, list[Piece]]:
-    """Return the route that reads the fewest tokens, and its sequences."""
+def best_route(prompts: Prompts, learned: bool = False) -> tuple[Route, list[Piece]]:
+    """Return the route that reads the fewest tokens, and its sequences.
+
+    A `learned` prefix is shared whatever its length: it is there already.
+    """
     pieces = pieces_of(prompts, forks=True)
     forked = any(
         len(piece.rows) > 1 or any(len(word) > 1 for word in prompts.words[piece.rows[0][0]])
         for piece in pieces
     )
-    return Route(len(prompts.prefix) >= SHORT_PREFIX, forked, trims=True), pieces
+    return Route(learned or len(prompts.prefix) >= SHORT_PREFIX, forked, trims=True), pieces
 
 
 class Reader:
     """Turns sequences into the hidden states that predict tokens of label words.
 
-    Where the route shares the prefix, that is encoded first. Where it is `routed`, the model's
-    attention must be so as long as this is used; raises Unroutable where it does not go that way.
+    Where the route shares the prefix, that is encoded first. Learned keys and values take the
+    place of an encoded prefix, and the prompts' own is then read with every row. Where the route is
+    `routed`, the model's attention must be so as long as this is used; raises Unroutable where it
+    does not go that way.
     """
 
     def __init__(self, model: nn.Module, prompts: Prompts, route: Route):
-        self.backbone, self.prompts, self.route = backbone(model), prompts, route
+        self.model, self.backbone = model, backbone(model)
+        self.prompts, self.route = prompts, route
         self.device = next(model.parameters()).device
-        self.prefix = SharedPrefix(encoding=route.shared)
-        self.start = () if route.shared else prompts.prefix
+        learned = learned_prefix(model)
+        encodes = route.shared and learned is None
+        self.prefix = SharedPrefix(encoding=encodes)
+        self.start = () if encodes else prompts.prefix
+        self.ahead = tokens_ahead(model) + len(prompts.prefix) - len(self.start)
         if route.trims:
             self.prefix.last_layer, self.layer = _last_layer(model)
-        if route.shared:
+        if encodes:
             self._encode()
+        elif route.shared:
+            self.prefix.layers = dict(enumerate(learned()))
 
     def _encode(self) -> None:
         ids = np.array([self.prompts.prefix])
@@ -94,13 +105,13 @@ class Reader:
             states = self._routed(layout, None)
         else:
             ids = self._on_device(layout.ids)
-            states = self.backbone(input_ids=ids, use_cache=False).last_hidden_state
+            cache = learned_cache(self.model, len(ids))
+            states = self.backbone(input_ids=ids, use_cache=False, **cache).last_hidden_state
         reads = self._on_device(reads)
         return states[reads[:, 0], reads[:, 1]], layout
 
     def _routed(self, layout: Layout, asked: np.ndarray | None) -> torch.Tensor:
-        ahead = len(self.prompts.prefix) - len(self.start)
-        return self._call(layout.ids, layout.positions + ahead, layout.branches, asked)
+        return self._call(layout.ids, layout.positions + self.ahead, layout.branches, asked)
 
     def _call(self, ids, positions, branches=None, asked=None) -> torch.Tensor:
         places = self._on_device(positions)

@@ -270,6 +270,8 @@ def run(main: Callable[[object], None], smk: object) -> None:
         logging.error("%s", error)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except SystemExit:
+        raise  # said why already
     except BaseException:
         logging.exception("the job failed")
         raise

@@ -18,7 +18,7 @@ from torch import nn
 from .attention import routed
 from .errors import UserError
 from .layout import Piece, canonical_batches, halves, length_of, pieces_of
-from .models import readout, unwrap
+from .models import readout, tokens_ahead, unwrap
 from .patterns import ranking
 from .probing import check_readout, reads_alone, usable_route
 from .reading import Reader, best_route, out_of_memory
@@ -92,7 +92,7 @@ def score(
     _check_window(model, prompts)
     world = world or World()
     with _evaluation(model):
-        best, pieces = best_route(prompts)
+        best, pieces = best_route(prompts, learned=tokens_ahead(model) > 0)
         with _room():
             if head is None:
                 head = readout(model)
@@ -142,8 +142,8 @@ def _room() -> Iterator[None]:
 def _check_window(model: nn.Module, prompts: Prompts) -> None:
     window = getattr(unwrap(model).config.get_text_config(), "max_position_embeddings", None)
     lengths = prompts.lengths
-    length = max(lengths)
-    longest = lengths.index(length)
+    longest = lengths.index(max(lengths))
+    length = lengths[longest] + tokens_ahead(model)
     if window is not None and length > window:
         raise UserError(
             f"row {prompts.ids[longest]}: its prompt has {length} tokens, the model reads {window}"

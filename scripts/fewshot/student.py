@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from .errors import UserError
+from .freezing import check_trainable
 from .heads import initial_std, new_head
-from .models import backbone, readout, size_of
+from .models import backbone, learned_cache, learned_prefix, readout, size_of
 
 
 class Student(nn.Module):
@@ -28,7 +30,8 @@ class Student(nn.Module):
 
         Attention is causal, so that the real tokens never see the padding: no mask is needed.
         """
-        hidden = backbone(self.model)(input_ids=ids, use_cache=False).last_hidden_state
+        ahead = learned_cache(self.model, len(ids))
+        hidden = backbone(self.model)(input_ids=ids, use_cache=False, **ahead).last_hidden_state
         hidden = hidden[torch.arange(len(last), device=last.device), last]
         return (readout(self.model) if self.head is None else self.head)(hidden).float()
 
@@ -36,11 +39,29 @@ class Student(nn.Module):
 def adapted(model: nn.Module, method: ModuleType, settings: dict, labels: int) -> Student:
     """Return `model` as a student of the method family `method`, its parameters frozen or not.
 
-    Raises UserError where the method finds nothing to train.
+    Raises UserError where the method finds nothing to train, or where something else is trainable
+    than the parameters that it names and the head's.
     """
-    method.adapt(model, settings)
-    classify = settings["head"] == "classification"
-    return Student(model, new_head(model, labels) if classify else None)
+    names = [f"model.{name}" for name in method.adapt(model, settings)]
+    head = None
+    if settings["head"] == "classification":
+        head = new_head(model, labels, settings["classifier"])
+        names += [f"head.{name}" for name, _ in head.named_parameters()]
+    student = Student(model, head)
+    check_trainable(student, names, settings["family"])
+    return student
+
+
+def check_checkpointing(student: Student) -> None:
+    """Raise UserError where activations cannot be computed again in the backward pass.
+
+    transformers drops the cache of a layer that it checkpoints, and with it a learned prefix.
+    """
+    if learned_prefix(student.model) is not None:
+        raise UserError(
+            "config/methods.yaml: family 'prefix_tuning' cannot be trained with checkpointing = 1, "
+            "which would drop the learned prefix; valid: checkpointing = 0"
+        )
 
 
 def fresh(base: Student, method: ModuleType, generator: np.random.Generator) -> Student:

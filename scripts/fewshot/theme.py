@@ -31,7 +31,11 @@ METHODS = {
     ("lora", "language-model"): ("#009E73", "triangle-up"),
     ("bitfit", "language-model"): ("#CC79A7", "triangle-down"),
 }
-OTHERS = [("#56B4E9", "cross"), ("#8c6d1f", "triangle-left"), ("#555555", "triangle-right")]
+OTHERS = [
+    *(("#56B4E9", "cross"), ("#8c6d1f", "triangle-left"), ("#555555", "triangle-right")),
+    *(("#7570B3", "square"), ("#000000", "diamond"), ("#A6001A", "circle")),
+    *(("#1B7837", "cross"), ("#C51B7D", "triangle-left"), ("#2166AC", "triangle-right")),
+]
 DASHES = [[1, 0], [4, 2], [1, 2], [6, 2, 1, 2]]
 
 

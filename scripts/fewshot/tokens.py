@@ -58,6 +58,10 @@ class Prompts:
         """
         return replace(self, words=[tuple((word,) for word in words)] * len(self.suffixes))
 
+    def behind(self, ids: Sequence[int]) -> "Prompts":
+        """Return the prompts with the tokens `ids` in front of each."""
+        return replace(self, prefix=(*ids, *self.prefix))
+
 
 class Queries:
     """The queries of one evaluation set and pattern, to be put behind several contexts.

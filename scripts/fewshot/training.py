@@ -72,31 +72,26 @@ def train_seed(
     stop, phases = stop or Stop(), phases or outputs.Phases()
     shortages = read_shortages()
     while True:
-        run = begin(setup, seed, shortages, folder, phases, stop, check)
+        run = None
         try:
+            run = begin(setup, seed, shortages, folder, phases, stop, check)
             return _train(run, folder)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
         # Outside the handler, whose traceback holds on to the tensors that did not fit.
-        shortages = _after_shortage(run, shortages)
-        del run
-
-
-def _after_shortage(run: Run, shortages: int) -> int:
-    """Let go of what a run holds that did not fit in memory; return how often that happened now.
-
-    Several processes wait for each other, so that they must start anew: SystemExit with SHORT.
-    """
-    LOG.warning("%s: memory ran out with %s; it starts again with what needs less", run.where,
-                run.placement)  # fmt: skip
-    if run.setup.job.world.size > 1:
-        raise SystemExit(SHORT)
-    run.checkpoints.clear()
-    run.engine.close()
-    if run.device.type == "cuda":
-        torch.cuda.empty_cache()
-    return shortages + 1
+        LOG.warning("%s: seed %d: memory ran out; it starts again with what needs less",
+                    setup.job.name, seed)  # fmt: skip
+        if setup.job.world.size > 1:
+            # The others wait for this one: the launcher starts all anew.
+            raise SystemExit(SHORT)
+        shortages += 1
+        if run is not None:
+            run.checkpoints.clear()
+            run.engine.close()
+            del run
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def _train(run: Run, folder: Path) -> SeedResult:

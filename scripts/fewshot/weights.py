@@ -1,15 +1,20 @@
-"""Take the trained parameters out of a model and put them back, whole or in shards."""
+"""The trained parameters of a model: taken out and put back, whole or in shards; stored."""
 
 import contextlib
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from .errors import UserError
 from .world import World
 
+ALONE = World()
 
-def take(model: nn.Module, sharded: bool, world: World) -> dict[str, torch.Tensor]:
+
+def take(model: nn.Module, sharded: bool = False, world: World = ALONE) -> dict[str, torch.Tensor]:
     """Return copies of the trained parameters by name, on the CPU; all in the first process only.
 
     All processes must call it where parameters are in shards.
@@ -23,7 +28,9 @@ def take(model: nn.Module, sharded: bool, world: World) -> dict[str, torch.Tenso
 
 
 @torch.no_grad()
-def put(model: nn.Module, state: dict[str, torch.Tensor], sharded: bool, world: World) -> None:
+def put(
+    model: nn.Module, state: dict[str, torch.Tensor], sharded: bool = False, world: World = ALONE
+) -> None:
     """Give every process the first one's `state`, as `take` returned it.
 
     For scoring: what optimisers hold is left as it is.
@@ -43,6 +50,31 @@ def wipe(model: nn.Module, sharded: bool, world: World) -> None:
         with _whole(parameter, sharded, changed=True):
             if world.rank == 0 or not sharded:
                 parameter.fill_(float("nan"))
+
+
+def write(path: Path, state: dict[str, torch.Tensor], about: dict[str, object]) -> None:
+    """Write tensors as safetensors.
+
+    `about` becomes the file's metadata `about`, as JSON: safetensors writes several entries in an
+    order that changes from run to run.
+    """
+    from safetensors.torch import save_file
+
+    save_file(state, path, metadata={"about": json.dumps(about, sort_keys=True)})
+
+
+def read(path: str | Path, model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return stored parameters of an adapted model, for `put`.
+
+    Raises UserError where the file's parameters are not the model's trainable ones.
+    """
+    from safetensors.torch import load_file
+
+    state = load_file(path)
+    different = sorted(state.keys() ^ dict(_trained(model)).keys())
+    if different:
+        raise UserError(f"{path}: not an adapter of this model and method: '{different[0]}'")
+    return state
 
 
 def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -20,39 +20,20 @@ Further sections: `throughput` (fairshot, one pass over 2,000 training rows per 
 """
 
 import argparse
-import logging
-import os
-import sys
 import tempfile
 from pathlib import Path
 
-import torch
-from fewshot.errors import UserError
-
-from . import cases, report
+from . import options, printing, report
 from .plan import Bench, Settings
-from .shapes import SHAPES
 
 MODELS = ["opt-125m", "pythia-160m"]
-DEFAULT_OUT = cases.ROOT / "results" / "benchmarks" / "scorer.parquet"
+SECONDS = 25.0
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="bench-scorer",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = options.parser("bench-scorer", __doc__, MODELS, SECONDS)
     add = parser.add_argument
-    add(
-        "--models",
-        nargs="+",
-        default=MODELS,
-        choices=SHAPES,
-        metavar="NAME",
-        help=f"shapes: {', '.join(SHAPES)} (default: {' '.join(MODELS)})",
-    )
     add(
         "--k",
         nargs="+",
@@ -85,15 +66,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="TYPE",
         help="the first for all systems, others for fairshot alone (default: float32 bfloat16)",
     )
-    add("--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: cuda if any")
-    add("--threads", type=int, default=os.cpu_count(), help="default: all cores")
-    add("--repeats", type=int, default=3, help="passes to take the median of (default: 3)")
-    add(
-        "--seconds",
-        type=float,
-        default=25.0,
-        help="no further pass once those of a measurement took so long (default: 25)",
-    )
     add("--rows", type=int, default=277, help="rows of a task at most (default: 277, all of RTE)")
     add(
         "--slow-rows",
@@ -103,52 +75,31 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     add("--all-rows", action="store_true", help="time slow systems on all rows")
     add("--throughput-rows", type=int, default=2000, help="default: 2000")
-    add("--batch-tokens", type=int, default=0, help="of fairshot (default: a study's default)")
     add(
         "--lm-eval-batch",
         type=int,
         default=0,
         help="rows (default: as many as have 1,024 tokens on a CPU, its best)",
     )
-    add(
-        "--data",
-        type=Path,
-        default=cases.default_folder("data"),
-        metavar="FOLDER",
-        help="rows: {task}/{split}.parquet or the published splits as JSON lines",
-    )
-    add(
-        "--tokenizers",
-        type=Path,
-        default=cases.default_folder("models"),
-        metavar="FOLDER",
-        help="holds opt_tokenizer/ and neox_tokenizer/, or opt-125m/ and pythia-160m/",
-    )
-    add("--out", type=Path, default=DEFAULT_OUT, metavar="FILE", help="Parquet file to write")
-    add("--check", action="store_true", help="exit with 1 where a target is missed")
+    options.add_output(parser, "scorer.parquet")
     return parser.parse_args(argv)  # fmt: skip
 
 
 def main(argv: list[str]) -> int:
     """Run the benchmark, print and store its table, and return the exit code."""
-    options = parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = {name: getattr(options, name) for name in Settings.__dataclass_fields__
+    asked = parse(argv)
+    options.log_to_terminal()
+    device = options.device_of(asked)
+    chosen = {name: getattr(asked, name) for name in Settings.__dataclass_fields__
               if name not in ("device", "scratch")}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Settings(**chosen, device=device, scratch=Path(scratch)))
-        rows = bench.run(options.models, options.k, options.sections)
+        rows = bench.run(asked.models, asked.k, asked.sections)
     table = report.frame(rows)
     found = report.targets(table, bench.copies_mib)
-    print(f"\n{report.render(table)}\n\n{report.summary(found)}\n\nwritten to {options.out}")
-    return int(options.check and not all(target.reached for target in found))
+    print(f"\n{report.render(table)}\n\n{printing.summary(found)}\n\nwritten to {asked.out}")
+    return int(asked.check and not all(target.reached for target in found))
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    options.start(main)

@@ -26,6 +26,7 @@ FILES = {
     ("rte", "validation"): "rte_validation.jsonl",
     ("mnli", "train"): "mnli_train_sample.jsonl",
     ("mnli", "validation"): "mnli_validation_matched_sample.jsonl",
+    ("hans", "validation"): "hans_sample.jsonl",
 }
 TOKENIZERS = {"opt": ("opt_tokenizer", "opt-125m"), "pythia": ("neox_tokenizer", "pythia-160m")}
 
@@ -111,6 +112,44 @@ def make_case(folder: Path, tokenizer, task: str, k: int, pattern: str = PATTERN
         if tried[-1].status == "ok":
             return tried[-1]
     return min(tried, key=lambda case: max(case.lengths))
+
+
+def draw_within(
+    folder: Path, tokenizer, pattern: Pattern, task: str, k: int, longest: int
+) -> tuple[int, pd.DataFrame]:
+    """Return the first data seed whose k training rows have at most `longest` tokens each, and
+    those rows in the order of the draw; raises UserError where no seed's do."""
+    for seed in range(SEEDS):
+        shots = _shots(rows_of(folder, task, "train"), task, k, seed)
+        if max(query_lengths(tokenizer, pattern, shots)) <= longest:
+            return seed, shots.reset_index(drop=True)
+    raise UserError(f"task '{task}': in every draw of k = {k} a row has over {longest} tokens")
+
+
+def spread_rows(
+    folder: Path, tokenizer, pattern: Pattern, task: str, count: int, longest: int
+) -> pd.DataFrame:
+    """Return validation rows of a task, `count` at most, spread evenly over their lengths.
+
+    Raises UserError where one of them, as a query, has more than `longest` tokens.
+    """
+    rows = rows_of(folder, task, "validation")
+    lengths = query_lengths(tokenizer, pattern, rows)
+    chosen = stratified(lengths, count)
+    if max(lengths[row] for row in chosen) > longest:
+        raise UserError(f"task '{task}': an evaluation row has over {longest} tokens")
+    return rows.iloc[chosen].reset_index(drop=True)
+
+
+def query_lengths(tokenizer, pattern: Pattern, rows: pd.DataFrame) -> list[int]:
+    """Return the tokens of each row as a query without context."""
+    texts = [pattern.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
+    return [len(ids) for ids in tokenizer(texts)["input_ids"]]
+
+
+def method_settings(name: str) -> dict:
+    """Return the settings of a method of config/methods.yaml, with what it inherits."""
+    return dict(_registries()["methods"][name])
 
 
 def training_case(folder: Path, tokenizer, case: Case) -> Case:

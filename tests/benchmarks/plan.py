@@ -1,11 +1,7 @@
 """What the benchmark measures, in which order, and how each measurement becomes a row."""
 
-import json
 import logging
-import os
 import statistics
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +10,7 @@ from fewshot.errors import UserError
 from fewshot.models import load_tokenizer
 from fewshot.records import write_table
 
-from . import cases, shapes
+from . import apart, cases, shapes
 from .report import MEMORY, SCHEMA, SYSTEMS, THROUGHPUT, frame
 
 LOG = logging.getLogger(__name__)
@@ -187,7 +183,7 @@ class Bench:
             "repeats": repeats or settings.repeats,
             "seconds": settings.seconds,
         }
-        found = _run(job, settings.scratch)
+        found = apart.run("worker", job, settings.scratch)
         rate = len(case.texts) / statistics.median(found["seconds"])
         LOG.info(
             "%s, %s, %s, %s, k = %s: %.2f rows/s", model, dtype, system, case.task, case.k, rate
@@ -229,23 +225,3 @@ def _difference(found: np.ndarray, reference: list) -> dict:
     same = found.argmax(axis=1) == expected.argmax(axis=1)
     difference = float(np.abs(found - expected).max())
     return {"max_abs_diff": difference, "same_predictions": bool(same.all())}
-
-
-def _run(job: dict, scratch: Path) -> dict:
-    """Start a worker that sees the modules this process sees, and wait for its result."""
-    task, result = scratch / "job.json", scratch / "result.json"
-    task.write_text(json.dumps(job))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "OMP_NUM_THREADS": str(job["threads"]),
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-    }
-    command = [sys.executable, "-m", "benchmarks.worker", str(task), str(result)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(
-            f"{job['system']} with {job['model']} failed: {done.stderr.strip().splitlines()[-1]}"
-        )
-    return json.loads(result.read_text())

@@ -1,44 +1,41 @@
 """The benchmark's table: its columns, how it is printed, and which targets it reaches."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
+
+from .printing import Target, aligned, column
 
 SYSTEMS, THROUGHPUT, MEMORY = "systems", "throughput", "memory"
 NAMES = ("fairshot", "transformers-full", "transformers-cache", "lm-eval")
 
 
-def _column(name: str, kind: pa.DataType, text: str, nullable: bool = True) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"description": text})
-
-
 SCHEMA = pa.schema(
     [
-        _column("section", pa.string(), "'systems', 'throughput' or 'memory'", False),
-        _column("system", pa.string(), "what was measured", False),
-        _column("model", pa.string(), "shape of the model; its weights are random", False),
-        _column("dtype", pa.string(), "type of its weights", False),
-        _column("device", pa.string(), "'cpu' or 'cuda'", False),
-        _column("threads", pa.int32(), "threads of the process", False),
-        _column("task", pa.string(), "task of rows and shots", False),
-        _column("k", pa.int32(), "shots; null where the context was cut to a length"),
-        _column("seed", pa.int32(), "data seed of the draw", False),
-        _column("status", pa.string(), "'ok' or 'does not fit'", False),
-        _column("shared", pa.int32(), "tokens that all prompts share", False),
-        _column("longest", pa.int32(), "tokens of the longest prompt", False),
-        _column("batch", pa.string(), "size of a batch, in padded tokens or rows"),
-        _column("rows", pa.int32(), "rows that were timed", False),
-        _column("passes", pa.int32(), "passes over the rows", False),
-        _column("rows_per_s", pa.float64(), "rows per second, median of the passes"),
-        _column("peak_mib", pa.float64(), "peak memory beyond the weights, MiB"),
-        _column("gflops", pa.float64(), "1e9 operations needed per second of scoring"),
-        _column("gemm_gflops", pa.float64(), "1e9 operations per second of bare products"),
-        _column("matmul_share", pa.float64(), "gflops / gemm_gflops"),
-        _column("max_abs_diff", pa.float64(), "largest difference of a label's log-probability "
+        column("section", pa.string(), "'systems', 'throughput' or 'memory'", False),
+        column("system", pa.string(), "what was measured", False),
+        column("model", pa.string(), "shape of the model; its weights are random", False),
+        column("dtype", pa.string(), "type of its weights", False),
+        column("device", pa.string(), "'cpu' or 'cuda'", False),
+        column("threads", pa.int32(), "threads of the process", False),
+        column("task", pa.string(), "task of rows and shots", False),
+        column("k", pa.int32(), "shots; null where the context was cut to a length"),
+        column("seed", pa.int32(), "data seed of the draw", False),
+        column("status", pa.string(), "'ok' or 'does not fit'", False),
+        column("shared", pa.int32(), "tokens that all prompts share", False),
+        column("longest", pa.int32(), "tokens of the longest prompt", False),
+        column("batch", pa.string(), "size of a batch, in padded tokens or rows"),
+        column("rows", pa.int32(), "rows that were timed", False),
+        column("passes", pa.int32(), "passes over the rows", False),
+        column("rows_per_s", pa.float64(), "rows per second, median of the passes"),
+        column("peak_mib", pa.float64(), "peak memory beyond the weights, MiB"),
+        column("gflops", pa.float64(), "1e9 operations needed per second of scoring"),
+        column("gemm_gflops", pa.float64(), "1e9 operations per second of bare products"),
+        column("matmul_share", pa.float64(), "gflops / gemm_gflops"),
+        column("max_abs_diff", pa.float64(), "largest difference of a label's log-probability "
                 "from transformers-full in float32"),
-        _column("same_predictions", pa.bool_(), "whether all predictions are its predictions"),
+        column("same_predictions", pa.bool_(), "whether all predictions are its predictions"),
     ]
 )  # fmt: skip
 
@@ -56,15 +53,6 @@ _FORMATS = {
 }
 
 
-@dataclass(frozen=True)
-class Target:
-    """A number that the project promises, what was found, and whether that keeps the promise."""
-
-    text: str
-    found: str
-    reached: bool
-
-
 def frame(rows: list[dict]) -> pd.DataFrame:
     """Return the measurements as a table with the columns of `SCHEMA`."""
     table = pd.DataFrame(rows).reindex(columns=SCHEMA.names)
@@ -76,11 +64,9 @@ def render(table: pd.DataFrame) -> str:
     blocks = []
     for (section, model), part in table.groupby(["section", "model"], sort=False):
         cells = [[_cell(row, name) for name in SHOWN] for row in part.to_dict("records")]
-        lines = [list(SHOWN.values()), *cells]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = ["  ".join(map(str.rjust, line, widths)).rstrip() for line in lines]
         where = f"{part['device'].iloc[0]}, {part['threads'].iloc[0]} threads"
-        blocks.append("\n".join([f"{section}: {model} ({where})", *text]))
+        text = aligned([list(SHOWN.values()), *cells])
+        blocks.append(f"{section}: {model} ({where})\n{text}")
     return "\n\n".join(blocks)
 
 
@@ -155,9 +141,3 @@ def _equality(table: pd.DataFrame) -> Iterator[Target]:
         text = f"{system} float32: within 1e-4 of transformers-full, same predictions"
         same = bool(group["same_predictions"].all())
         yield Target(text, f"{worst:.1e}", bool(worst <= 1e-4) and same)
-
-
-def summary(found: list[Target]) -> str:
-    """Return one line per target."""
-    lines = [("reached" if t.reached else "not reached", t.found, t.text) for t in found]
-    return "\n".join(f"{state:>11}  {value:>9}  {text}" for state, value, text in lines)

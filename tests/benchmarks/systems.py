@@ -52,7 +52,7 @@ def transformers_full(model: nn.Module, job: Job) -> Run:
     first; padding is on the right, so that the causal kernel needs no mask; no cache is kept; and
     the readout over the vocabulary meets the last position of each row only.
     """
-    prompts, words = _tokenize(job)
+    prompts, words = tokenize(job)
     batches = _by_tokens([len(prompt) for prompt in prompts], job.batch)
 
     def hidden(batch: list[int]) -> torch.Tensor:
@@ -69,7 +69,7 @@ def transformers_cache(model: nn.Module, job: Job) -> Run:
     Batches have `job.batch` rows, sorted by length. Prompts that share next to nothing are read
     whole.
     """
-    prompts, words = _tokenize(job)
+    prompts, words = tokenize(job)
     shared = min(common(prompts), min(map(len, prompts)) - 1)
     shared = shared if shared >= WORTH else 0
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
@@ -133,7 +133,7 @@ SYSTEMS = {
 }
 
 
-def _tokenize(job: Job) -> tuple[list[list[int]], list[int]]:
+def tokenize(job: Job) -> tuple[list[list[int]], list[int]]:
     """Return the tokens of each prompt and the one token of each label word behind it."""
     prompts = job.tokenizer([job.context + text for text in job.texts])["input_ids"]
     whole = job.tokenizer([job.context + job.texts[0] + word for word in job.pattern.words])

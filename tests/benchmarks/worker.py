@@ -1,26 +1,21 @@
 """Measure one system on one set of prompts, in a process of its own: `worker JOB RESULT`.
 
-JOB and RESULT are JSON files; `measure` names their keys. A process of its own makes the peak of
-its memory the system's.
+JOB and RESULT are JSON files (`apart.py`); `measure` names their keys.
 """
 
-import json
-import resource
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import torch
 from fewshot.models import load_tokenizer
 from fewshot.patterns import restore_pattern
 from torch import nn
 
-from . import shapes
+from . import apart, shapes
 from .adapter import scorer
-from .systems import SYSTEMS, Job, Run
+from .measuring import MIB, passes, peak, reset_peak, wait
+from .systems import SYSTEMS, Job
 
-MIB = 2**20
 WARM_ROWS = 2
 GEMM_TOKENS, GEMM_LAYERS = 2048, 12
 GEMM_SECONDS = 1.0
@@ -43,29 +38,18 @@ def measure(job: dict) -> dict:
     make = SYSTEMS[job["system"]]
     run, warm = make(model, whole), make(model, few)
     rate = gemm_rate(model) if job["system"] == "fairshot" else 0.0
-    held = _reset_peak(job["device"])
+    held = reset_peak(job["device"])
     warm()
-    seconds, logprobs = _passes(run, job)
+    seconds, logprobs = passes(run, job["device"], job["repeats"], job["seconds"])
     found = {
         "logprobs": logprobs.tolist(),
         "seconds": seconds,
-        "peak_mib": max(0.0, _peak(job["device"]) - held) / MIB,
+        "peak_mib": max(0.0, peak(job["device"]) - held) / MIB,
     }
     if job["system"] == "fairshot":
         rate = max(rate, gemm_rate(model))
         found |= _products(model, whole, statistics.median(seconds), rate)
     return found
-
-
-def _passes(run: Run, job: dict) -> tuple[list[float], object]:
-    seconds: list[float] = []
-    while not seconds or (len(seconds) < job["repeats"] and sum(seconds) < job["seconds"]):
-        _wait(job["device"])
-        started = time.perf_counter()
-        logprobs = run()
-        _wait(job["device"])
-        seconds.append(time.perf_counter() - started)
-    return seconds, logprobs
 
 
 def _products(model: nn.Module, job: Job, seconds: float, rate: float) -> dict:
@@ -98,50 +82,14 @@ def gemm_rate(model: nn.Module) -> float:
     seconds: list[float] = []
     with torch.no_grad():
         while len(seconds) < 4 or sum(seconds[1:]) < GEMM_SECONDS:
-            _wait(weight.device.type)
+            wait(weight.device.type)
             started = time.perf_counter()
             for layer in layers:
                 nn.functional.linear(inputs[layer.in_features], layer.weight)
-            _wait(weight.device.type)
+            wait(weight.device.type)
             seconds.append(time.perf_counter() - started)
     return flops / min(seconds[1:])
 
 
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _reset_peak(device: str) -> int:
-    """Forget the peak so far; return the bytes that are held now."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return _peak(device)
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status(status, "VmRSS")
-
-
-def _peak(device: str) -> int:
-    """Return the most bytes that were held since the last reset.
-
-    On Linux from the process's own page: `ru_maxrss` counts what the parent held before it.
-    """
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if status.exists():
-        return _status(status, "VmHWM")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _status(file: Path, key: str) -> int:
-    lines = dict(line.split(":", 1) for line in file.read_text().splitlines())
-    return int(lines[key].split()[0]) * 1024
-
-
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(json.dumps(measure(json.loads(Path(sys.argv[1]).read_text()))))
+    apart.serve(measure)

@@ -1,12 +1,18 @@
-"""The scorer's benchmark, from its command line to its Parquet file, on tiny shapes."""
+"""The benchmarks, from their command lines to their Parquet files, on tiny shapes."""
 
+import numpy as np
 import pandas as pd
 import pytest
-from benchmarks import bench_scorer, report
+from benchmarks import bench_scorer, bench_training, report, training_report
+from fewshot.errors import UserError
 
 pytestmark = pytest.mark.slow
 
 ARGUMENTS = "--models tiny-opt --device cpu --threads 1 --dtype float32 --repeats 1"
+TRAINING = (
+    "--device cpu --threads 1 --repeats 1 --k 40 --epochs 2 --learning-rate 0.01 --rows 12 "
+    "--hans-rows 6"
+)
 
 
 def test_all_systems_are_measured_and_stored(shared_data, tmp_path, capsys):
@@ -30,5 +36,34 @@ def test_all_systems_are_measured_and_stored(shared_data, tmp_path, capsys):
 
 def test_missing_rows_are_one_line(shared_data, tmp_path):
     arguments = ["--data", str(tmp_path), "--tokenizers", str(shared_data)]
-    with pytest.raises(bench_scorer.UserError, match=r"no rows of task 'rte'.*--data"):
+    with pytest.raises(UserError, match=r"no rows of task 'rte'.*--data"):
         bench_scorer.main([*ARGUMENTS.split(), "--k", "0", *arguments])
+
+
+@pytest.mark.parametrize("model", ["tiny-opt", "tiny-pythia"])
+def test_all_systems_train_alike_and_are_stored(model, shared_data, tmp_path, capsys):
+    out = tmp_path / "training.parquet"
+    folders = ["--data", str(shared_data), "--tokenizers", str(shared_data), "--out", str(out)]
+    assert bench_training.main(["--models", model, *TRAINING.split(), *folders]) == 0
+    table = pd.read_parquet(out)
+    assert list(table.columns) == training_report.SCHEMA.names
+    assert table["system"].tolist() == ["fairshot", "trainer-padded", "trainer-dynamic"]
+    losses = np.array(table["losses"].tolist())
+    assert losses.shape == (3, 2) and (losses[:, 1] < losses[:, 0] - 1).all()
+    np.testing.assert_allclose(losses, losses[[0, 0, 0]], rtol=0, atol=1e-4)
+    assert (table["final_loss"] == losses[:, 1]).all()
+    assert (table["loss_diff"] <= 1e-4).all() and (table["logprob_diff"] <= 1e-4).all()
+    # Another order of additions: the systems are not compared with themselves.
+    assert table["logprob_diff"].iloc[1:].gt(0).all()
+    measured = table[["step_s", "eval_rows_per_s", "hans_rows_per_s", "peak_mib"]]
+    assert measured.gt(0).all(axis=None) and table["evaluation_share"].between(0.01, 0.99).all()
+    # Two batches (32 and 8 rows) in each of two epochs.
+    assert (table["steps"] == 4).all() and (table["rows"] == 12).all() and (table["k"] == 40).all()
+    printed = capsys.readouterr().out
+    assert "fairshot : trainer-padded" in printed and "of fairshot's time goes into" in printed
+
+
+def test_rows_that_training_lacks_are_one_line(shared_data, tmp_path):
+    folders = ["--data", str(tmp_path), "--tokenizers", str(shared_data)]
+    with pytest.raises(UserError, match=r"no rows of task 'rte'.*--data"):
+        bench_training.main([*TRAINING.split(), *folders])

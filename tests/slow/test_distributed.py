@@ -28,10 +28,12 @@ records.run(main, smk)
 """
 
 
-def run(folder: Path, processes: int, stage: int, words=(), kind="gpt_neox", **settings):
+def run(
+    folder: Path, processes: int, stage: int, words=(), kind="gpt_neox", resources=(), **settings
+):
     """Run a job in as many processes and return what it names."""
     smk = write_job(folder, kind=kind, k=10, keep_weights=True, **settings)
-    smk.resources["zero_stage"] = stage
+    smk.resources |= {"zero_stage": stage, **dict(resources)}
     smk.params.pattern["words"] = words or smk.params.pattern["words"]
     (folder / "job.pickle").write_bytes(pickle.dumps(smk))
     (folder / "job.py").write_text(SCRIPT)
@@ -45,24 +47,56 @@ def run(folder: Path, processes: int, stage: int, words=(), kind="gpt_neox", **s
     return smk
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Return, by family, the job that one process ran with PyTorch alone."""
+    found = {}
+
+    def get(family: str):
+        if family not in found:
+            found[family] = run(
+                tmp_path_factory.mktemp(family), 1, 0, family=family, virtual_tokens=4
+            )
+        return found[family]
+
+    return get
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("family", "stage"), [("full", 0), ("lora", 0), ("full", 1), ("full", 2), ("full", 3)]
+    ("family", "stage", "resources"),
+    [
+        ("full", 0, {}),
+        ("lora", 0, {"micro_tokens": 16}),
+        ("full", 1, {"micro_tokens": 16}),
+        ("full", 2, {}),
+        ("lora", 2, {"offload": "optimizer", "checkpointing": 1}),
+        ("full", 3, {"micro_tokens": 16, "checkpointing": 1}),
+        ("full", 3, {"offload": "parameters"}),
+        ("lora", 3, {}),
+        ("ia3", 3, {}),
+        ("prefix_tuning", 1, {}),
+        ("prefix_tuning", 3, {}),
+        ("prompt_tuning", 3, {"micro_tokens": 24}),
+    ],
 )
-def test_two_processes_equal_one(tmp_path, family, stage):
+def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage, resources):
     """The draw of 10 in batches of 4 leaves a last batch of 2, one row for each process."""
-    one = run(tmp_path / "one", 1, stage, family=family)
-    two = run(tmp_path / "two", 2, stage, family=family)
+    one = alone(family)
+    two = run(tmp_path / "two", 2, stage, resources=resources, family=family, virtual_tokens=4)
     expected, found = (records.read_table(smk.output.curves) for smk in (one, two))
     np.testing.assert_allclose(found["mean_logprob"], expected["mean_logprob"], rtol=0, atol=1e-5)
     assert (found[["n", "correct"]] == expected[["n", "correct"]]).all(axis=None)
     expected, found = (records.read_table(smk.output.predictions) for smk in (one, two))
     columns = ["logprob_0", "logprob_1", "logsumexp"]
     np.testing.assert_allclose(found[columns], expected[columns], rtol=0, atol=1e-4)
-    assert records.read_json(two.output.manifest)["world_size"] == 2
+    manifest = records.read_json(two.output.manifest)
+    assert manifest["world_size"] == 2 and manifest["placement"]["zero_stage"] == stage
+    assert manifest["parameters"] == records.read_json(one.output.manifest)["parameters"]
     expected, found = (
         load_file(Path(smk.output.adapters, "seed0.safetensors")) for smk in (one, two)
     )
+    assert found.keys() == expected.keys()
     for name, value in expected.items():
         # Softmax does not depend on the keys' biases: their gradient is rounding.
         if not name.endswith("query_key_value.bias"):

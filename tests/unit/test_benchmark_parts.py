@@ -1,7 +1,7 @@
 """What the scorer's benchmark computes from its measurements."""
 
 import pytest
-from benchmarks import cases, report, shapes
+from benchmarks import cases, printing, report, shapes
 
 
 def test_operations_are_counted_as_in_the_formula():
@@ -62,4 +62,4 @@ def test_targets_compare_with_what_was_measured():
         ("+15 MiB", False),
         ("2.0e-04", False),
     ]
-    assert "not reached" in report.summary(found)
+    assert "not reached" in printing.summary(found)

@@ -211,3 +211,37 @@ def test_a_job_is_told_the_targets_of_its_own_model_only(folder):
     assert study.method_settings("lora", "tiny")["targets"] == ["q_proj", "v_proj"]
     edit(folder, "methods", lambda methods: methods.update(odd={"base": "lora", "family": "full"}))
     assert "targets" not in load(folder).method_settings("odd", "tiny")
+
+
+def test_a_job_is_told_no_settings_that_its_family_and_head_do_not_read(folder):
+    def add(methods):
+        methods["odd"] = {"base": "prefix-tuning", "family": "bitfit"}
+        methods["words"] = {"base": "vanilla-ft", "head": "language-model"}
+
+    edit(folder, "methods", add)
+    study = load(folder)
+    bitfit, odd = (study.method_settings(name, "tiny") for name in ("bitfit", "odd"))
+    assert odd == {**bitfit, "learning_rate": 1e-2}
+    assert study.method_settings("words", "tiny") == study.method_settings("pattern-ft", "tiny")
+    assert study.method_settings("prefix-tuning", "tiny")["virtual_tokens"] == 20
+    assert study.method_settings("vanilla-linear-ft", "tiny")["classifier"] == "linear"
+    assert study.method_settings("dora", "tiny")["dora"] is True
+    assert study.method_settings("in-context", "tiny") == {
+        "family": "in_context",
+        "head": "language-model",
+    }
+
+
+def test_a_classification_head_needs_its_kind(folder):
+    edit(folder, "methods", lambda methods: methods["vanilla-ft"].pop("classifier"))
+    assert message(folder) == (
+        "config/methods.yaml: method 'vanilla-ft': 'classifier' is missing for head: classification"
+    )
+
+
+def test_learned_prompts_need_their_number_of_tokens(folder):
+    edit(folder, "methods", lambda methods: methods["prompt-tuning"].pop("virtual_tokens"))
+    assert message(folder) == (
+        "config/methods.yaml: method 'prompt-tuning': 'virtual_tokens' is missing for family "
+        "'prompt_tuning'"
+    )

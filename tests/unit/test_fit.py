@@ -10,6 +10,7 @@ import pytest
 from fewshot import records
 from fewshot.errors import UserError
 from fewshot.fit import Checker, check_cells
+from fewshot.jobs import read_job
 from fewshot.patterns import Pattern
 from fewshot.sampling import draw_balanced
 from fewshot.tokens import load_tokenizer
@@ -21,10 +22,10 @@ TRAIN = some_rows(60, "train")
 SETS = {"task": some_rows(24, "task"), "other": some_rows(11, "other")}
 
 
-def cell(method="icl", k=4, seeds=(0, 1), uses_context=True, needs_words=True):
+def cell(method="icl", k=4, seeds=(0, 1), uses_context=True, needs_words=True, virtual=0):
     return {
         "method": method, "pattern": "minimal", "k": k, "seeds": list(seeds),
-        "uses_context": uses_context, "needs_words": needs_words,
+        "uses_context": uses_context, "needs_words": needs_words, "virtual_tokens": virtual,
     }  # fmt: skip
 
 
@@ -78,6 +79,22 @@ def test_training_counts_the_shots_and_no_context():
     row = check_cells(check, NAME, [cell("ft", seeds=[0], uses_context=False)], 90)[0]
     assert row["context_tokens"] == 0 and row["longest_row"].startswith("train/")
     assert row["longest_tokens"] > 90 and row["status"] == "does not fit"
+
+
+def test_learned_positions_count_towards_the_window():
+    free = cell("ft", seeds=[0], uses_context=False)
+    longest = check_cells(checker(), NAME, [free], 64)[0]["longest_tokens"]
+    for virtual, status in ((64 - longest, "ok"), (65 - longest, "does not fit")):
+        row = check_cells(checker(), NAME, [{**free, "virtual_tokens": virtual}], 64)[0]
+        assert row["status"] == status and row["longest_tokens"] == longest + virtual
+        assert row["context_tokens"] == 0
+
+
+def test_a_job_counts_what_its_method_learns(tmp_path):
+    settings = {"family": "prefix_tuning", "virtual_tokens": 100}
+    assert set(read_job(write_job(tmp_path / "a", **settings)).status.values()) == {"ok"}
+    settings["virtual_tokens"] = 120
+    assert set(read_job(write_job(tmp_path / "b", **settings)).status.values()) == {"does not fit"}
 
 
 def test_label_words_are_checked_where_they_are_needed():

@@ -63,7 +63,7 @@ def run(smk, fail_at: int | None = None) -> list[int]:
         done.append(seed)
         return a_result(job, seed)
 
-    jobs.run_seeds(job, lambda: one)
+    jobs.run_seeds(job, lambda _: one)
     return done
 
 
@@ -158,7 +158,7 @@ def test_nothing_is_loaded_where_all_seeds_are_finished(tmp_path, monkeypatch):
         run(smk)
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    jobs.run_seeds(jobs.read_job(smk), lambda: pytest.fail("the model was loaded"))
+    jobs.run_seeds(jobs.read_job(smk), lambda _: pytest.fail("the model was loaded"))
     assert len(output_bytes(smk)) == 4
 
 
@@ -173,7 +173,7 @@ def test_seeds_that_do_not_fit_have_no_rows_and_a_status(tmp_path):
 
 def test_a_job_of_which_nothing_fits_writes_empty_tables(tmp_path):
     smk = write_job(tmp_path, seeds=(0,), unfit=(0,))
-    jobs.run_seeds(jobs.read_job(smk), lambda: pytest.fail("the model was loaded"))
+    jobs.run_seeds(jobs.read_job(smk), lambda _: pytest.fail("the model was loaded"))
     assert len(records.read_table(smk.output.predictions)) == 0
     assert len(records.read_table(smk.output.curves)) == 0
     assert Path(smk.output.adapters).is_dir()

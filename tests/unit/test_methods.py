@@ -5,15 +5,23 @@ import copy
 import peft
 import pytest
 import torch
+from fewshot.checks import REQUIRED
 from fewshot.codeversion import imports
 from fewshot.errors import UserError
-from fewshot.freezing import read_state, trainable_state, write_state
 from fewshot.methods import bitfit, full, lora
 from fewshot.sampling import generator
+from fewshot.weights import put, read, take, write
 from tiny import KINDS, TARGETS, tiny_model
 
 LORA = {
-    kind: {"head": "language-model", "rank": 2, "alpha": 4, "dropout": 0.0, "targets": targets}
+    kind: {
+        "head": "language-model",
+        "rank": 2,
+        "alpha": 4,
+        "dropout": 0.0,
+        "dora": False,
+        "targets": targets,
+    }
     for kind, targets in TARGETS.items()
 }
 
@@ -50,14 +58,7 @@ def test_bitfit_trains_all_biases_and_nothing_else(kind):
 
 
 def test_bitfit_refuses_a_model_without_biases():
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=20, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
-            num_attention_heads=1,
-        )
-    )  # fmt: skip
+    model = tiny_model("llama")
     with pytest.raises(UserError, match=r"family 'bitfit' .*type 'llama'; valid: .*opt"):
         bitfit.adapt(model, {})
 
@@ -80,7 +81,7 @@ def test_lora_equals_pefts_own_model(kind):
         theirs, peft.LoraConfig(r=2, lora_alpha=4, target_modules=TARGETS[kind])
     )
     assert trainable(wrapped) == ["base_model.model." + name for name in trainable(ours)]
-    state = {"base_model.model." + n: p + 0.1 for n, p in trainable_state(ours).items()}
+    state = {"base_model.model." + n: p + 0.1 for n, p in take(ours).items()}
     with torch.no_grad():
         for each in ours.parameters():
             if each.requires_grad:
@@ -98,14 +99,14 @@ def test_lora_is_drawn_within_pefts_bounds_and_starts_as_the_base_model():
     before = model(input_ids=ids).logits
     lora.adapt(model, LORA["opt"])
     lora.draw(model, generator("x", 1))
-    first = trainable_state(model)
+    first = take(model)
     assert torch.equal(model(input_ids=ids).logits, before)
     a = torch.cat([each.flatten() for name, each in first.items() if "lora_A" in name])
     assert a.abs().max() <= 32**-0.5 and a.std() == pytest.approx((1 / 96) ** 0.5, rel=0.1)
     lora.draw(model, generator("x", 1))
-    assert all(torch.equal(each, first[name]) for name, each in trainable_state(model).items())
+    assert all(torch.equal(each, first[name]) for name, each in take(model).items())
     lora.draw(model, generator("x", 2))
-    assert not all(torch.equal(each, first[name]) for name, each in trainable_state(model).items())
+    assert not all(torch.equal(each, first[name]) for name, each in take(model).items())
 
 
 @pytest.mark.parametrize(
@@ -125,23 +126,23 @@ def test_adapters_are_stored_and_read_back(tmp_path):
     model = tiny_model("opt")
     lora.adapt(model, LORA["opt"])
     lora.draw(model, generator("x"))
-    state = trainable_state(model)
-    write_state(tmp_path / "a.safetensors", state, {"seed": "3"})
+    state = take(model)
+    write(tmp_path / "a.safetensors", state, {"seed": "3"})
     other = copy.deepcopy(model)
     lora.draw(other, generator("y"))
-    read_state(tmp_path / "a.safetensors", other)
-    assert all(torch.equal(each, state[name]) for name, each in trainable_state(other).items())
+    put(other, read(tmp_path / "a.safetensors", other))
+    assert all(torch.equal(each, state[name]) for name, each in take(other).items())
     bitfit.adapt(other, {})
     with pytest.raises(UserError, match="not an adapter of this model and method"):
-        read_state(tmp_path / "a.safetensors", other)
+        put(other, read(tmp_path / "a.safetensors", other))
 
 
 def test_values_that_are_not_numbers_are_no_difference(tmp_path):
     state = {"a": torch.tensor([float("nan"), 1.0])}
-    write_state(tmp_path / "a.safetensors", state, {})
+    write(tmp_path / "a.safetensors", state, {})
     assert (tmp_path / "a.safetensors").exists()
 
 
 def test_no_family_imports_another():
-    for name in ("full", "bitfit", "lora"):
+    for name in REQUIRED:
         assert not [each for each in imports(f"methods.{name}") if each.startswith("methods")]

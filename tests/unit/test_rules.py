@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from fewshot import codeversion
+from fewshot.checks import REQUIRED
 
 ROOT = Path(__file__).parents[2]
 # What is downloaded depends on its pinned revision alone; the partial report always runs.
 UNDECLARED = {"download_data", "download_model", "report_partial"}
 # How many processes do a job changes none of its bytes.
 HARMLESS = {"launch"}
-FAMILIES = ("full", "bitfit", "lora")
+FAMILIES = tuple(name for name in REQUIRED if name != "in_context")
 
 
 def declared() -> dict[str, set[str]]:

@@ -1,4 +1,7 @@
-"""LoRA: a low-rank update of chosen linear modules (Hu et al. 2022), through peft."""
+"""LoRA: a low-rank update of chosen linear modules (Hu et al. 2022), through peft.
+
+DoRA (Liu et al. 2024) trains the norm of each output's weights apart from their direction.
+"""
 
 import math
 
@@ -13,7 +16,9 @@ from ..freezing import train_only
 def adapt(model: nn.Module, settings: dict) -> list[str]:
     """Add the update W + alpha / rank · B A to the target modules and freeze all else.
 
-    `settings["targets"]` lists module names. Raises UserError for a name that no module has.
+    `settings["targets"]` lists module names. With `settings["dora"]` the sum's rows are scaled to
+    learned magnitudes, which start as the norms of W's. Raises UserError for a name that no module
+    has.
     """
     import peft
 
@@ -29,17 +34,21 @@ def adapt(model: nn.Module, settings: dict) -> list[str]:
         r=settings["rank"],
         lora_alpha=settings["alpha"],
         lora_dropout=settings["dropout"],
+        use_dora=settings["dora"],
         target_modules=targets,
         bias="none",
     )
     peft.inject_adapter_in_model(config, model)
-    names = [name for name, _ in model.named_parameters() if _is_factor(name)]
+    names = [name for name, _ in model.named_parameters() if _is_added(name)]
     return train_only(model, names, "lora", "targets that are linear modules")
 
 
 @torch.no_grad()
 def draw(model: nn.Module, generator: np.random.Generator) -> None:
-    """Draw A as peft does, uniformly within ±1/sqrt(inputs), and set B to zero."""
+    """Draw A as peft does, uniformly within ±1/sqrt(inputs), and set B to zero.
+
+    DoRA's magnitudes stay: they are those of the weights.
+    """
     for name, parameter in model.named_parameters():
         if ".lora_A." in name:
             bound = 1.0 / math.sqrt(parameter.shape[1])
@@ -49,5 +58,5 @@ def draw(model: nn.Module, generator: np.random.Generator) -> None:
             parameter.zero_()
 
 
-def _is_factor(name: str) -> bool:
-    return ".lora_A." in name or ".lora_B." in name
+def _is_added(name: str) -> bool:
+    return any(part in name for part in (".lora_A.", ".lora_B.", ".lora_magnitude_vector."))

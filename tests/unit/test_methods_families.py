@@ -1,0 +1,244 @@
+"""What holds for every family on every kind of model: what is trained, drawn, stored, restored."""
+
+import dataclasses
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fewshot import preparation, training
+from fewshot.checks import REQUIRED
+from fewshot.errors import UserError
+from fewshot.freezing import check_trainable, train_only
+from fewshot.models import virtual_ids
+from fewshot.sampling import generator
+from fewshot.scoring import score
+from fewshot.student import adapted, check_checkpointing, parameter_facts
+from fewshot.weights import put, read, take
+from test_training import a_job
+from tiny import ALL_KINDS, KINDS, TARGETS, tiny_model, tiny_tokenizer
+
+# Two layers of width 32, feed-forward 64, 75 words; Llama's keys and values have width 16.
+# Settings, and trained numbers for opt, gpt_neox and llama.
+FAMILIES = {
+    "full": ({}, (23712, 21952, 2 * 75 * 32 + 2 * (3 * 1024 + 3 * 2048 + 64) + 32)),
+    "bitfit": ({"learning_rate": 0.02}, (608, 608, 0)),
+    "lora": ({"family": "lora"}, (4 * 128, 2 * 256, 2 * (128 + 96))),
+    "dora": ({"family": "lora", "dora": True}, (512 + 4 * 32, 512 + 2 * 96, 448 + 2 * 48)),
+    "ia3": ({"learning_rate": 0.05}, (2 * 128, 2 * 128, 2 * 96)),
+    "prompt_tuning": ({"virtual_tokens": 4, "learning_rate": 0.1}, (4 * 32,) * 3),
+    "prefix_tuning": (
+        {"virtual_tokens": 4, "learning_rate": 0.05},
+        (2 * 2 * 4 * 32, 2 * 2 * 4 * 32, 2 * 2 * 4 * 16),
+    ),
+    "head_only": ({"learning_rate": 0.05}, (75 * 32,) * 3),
+}
+DRAWN = ("lora", "dora", "prompt_tuning", "prefix_tuning")
+UNCHANGED = ("full", "bitfit", "lora", "dora", "ia3", "head_only")
+PAIRS = [
+    (family, kind)
+    for family in FAMILIES
+    for kind in ALL_KINDS
+    if (family, kind) != ("bitfit", "llama")
+]
+each_pair = pytest.mark.parametrize(("family", "kind"), PAIRS)
+
+
+def job_of(family: str, kind: str, stage: int = 0, **settings):
+    given = {"family": family, "targets": TARGETS[kind], **FAMILIES[family][0], **settings}
+    return a_job(stage, **given)
+
+
+def method_of(job):
+    return importlib.import_module(f"fewshot.methods.{job.settings['family']}")
+
+
+def student_of(family: str, kind: str, **settings):
+    job = job_of(family, kind, **settings)
+    return adapted(tiny_model(kind), method_of(job), job.settings, 2)
+
+
+def train(folder: Path, family: str, kind: str, stage: int = 0, **settings):
+    """Return the setup, the losses of the epochs and the result of a training run in `folder`."""
+    torch.set_num_threads(1)
+    job, model = job_of(family, kind, stage, **settings), tiny_model(kind)
+    made = preparation.set_up(job, lambda: model, tiny_tokenizer(kind))
+    result = training.train_seed(made, 0, folder)
+    curve = result.curves[result.curves["evaluation_set"] == "train"]
+    return made, -curve["mean_logprob"].to_numpy(), result
+
+
+def gradients(student) -> set[str]:
+    """Return the parameters that a loss reaches, on a row whose prompt has what stands ahead."""
+    row = (*virtual_ids(student.model), *range(4, 12))
+    student(torch.tensor([row, row]), torch.tensor([len(row) - 1, len(row) - 3])).sum().backward()
+    return {name for name, each in student.named_parameters() if each.grad is not None}
+
+
+def test_every_family_that_trains_is_here():
+    known = {"lora" if name == "dora" else name for name in FAMILIES}
+    assert known == REQUIRED.keys() - {"in_context"}
+
+
+@each_pair
+def test_only_what_a_family_names_is_trained(family, kind):
+    student = student_of(family, kind)
+    names = {name for name, each in student.named_parameters() if each.requires_grad}
+    count = sum(each.numel() for each in student.parameters() if each.requires_grad)
+    assert count == FAMILIES[family][1][ALL_KINDS.index(kind)]
+    assert parameter_facts(student)["trainable"] == count
+    assert gradients(student) == names
+
+
+@each_pair
+def test_a_draw_belongs_to_its_generator_and_restores_the_untrained_model(family, kind):
+    student, method = student_of(family, kind), method_of(job_of(family, kind))
+    before = take(student) if family in UNCHANGED else None
+    method.draw(student.model, generator("x", 1))
+    first = take(student)
+    if family in ("ia3", "lora", "dora", "prompt_tuning", "prefix_tuning"):
+        with torch.no_grad():
+            for name, each in student.named_parameters():
+                if each.requires_grad and "magnitude" not in name:
+                    each += 1.0
+    method.draw(student.model, generator("x", 1))
+    assert all(torch.equal(each, first[n]) for n, each in take(student).items())
+    if before and family not in DRAWN:
+        assert all(torch.equal(each, before[n]) for n, each in first.items())
+    method.draw(student.model, generator("x", 2))
+    same = all(torch.equal(each, first[n]) for n, each in take(student).items())
+    assert same == (family not in DRAWN)
+
+
+@pytest.mark.parametrize("family", UNCHANGED)
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_starts_from_the_base_model(family, kind):
+    student = student_of(family, kind)
+    method_of(job_of(family, kind)).draw(student.model, generator("x"))
+    ids = torch.arange(4, 16).reshape(2, 6)
+    assert torch.equal(student.model(input_ids=ids).logits, tiny_model(kind)(input_ids=ids).logits)
+
+
+@each_pair
+def test_training_lowers_the_loss_and_is_restored_from_its_file(family, kind, tmp_path):
+    made, losses, result = train(tmp_path, family, kind, epochs=6)
+    assert losses[-1] < losses[0] - 0.3
+    base = tiny_model(kind).state_dict()
+    kept = made.origin.student.model.state_dict()
+    same = [torch.equal(each, base[name]) for name, each in kept.items() if name in base]
+    assert same and all(same), "the base of the next seed"
+    path = tmp_path / "stored.safetensors"
+    result.files["seed0.safetensors"](path)
+    other = student_of(family, kind)
+    put(other, read(path, other))
+    for name, scored in made.whole.items():
+        found = score(other.model, scored.prompts, batch_tokens=256)
+        rows = result.predictions.query(f"epoch == 6 and evaluation_set == '{name}'")
+        np.testing.assert_array_equal(found.logprobs, rows[["logprob_0", "logprob_1"]])
+        np.testing.assert_array_equal(found.logsumexp, rows["logsumexp"])
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "full"])
+def test_shards_train_alike(tmp_path, family):
+    kind = "opt" if family == "bitfit" else "llama"
+    _, losses, result = train(tmp_path, family, kind)
+    _, sharded, other = train(tmp_path, family, kind, stage=3)
+    np.testing.assert_allclose(sharded, losses, rtol=0, atol=1e-5)
+    columns = ["logprob_0", "logprob_1", "logsumexp"]
+    np.testing.assert_allclose(other.predictions[columns], result.predictions[columns], atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"])
+def test_bfloat16_trains_alike(tmp_path, family):
+    torch.set_num_threads(1)
+    job = job_of(family, "llama", stage=1)
+    half = dataclasses.replace(job, model={**job.model, "dtype": "bfloat16"})
+    model = tiny_model("llama").to(torch.bfloat16)
+    made = preparation.set_up(half, lambda: model, tiny_tokenizer("llama"))
+    curves = training.train_seed(made, 0, tmp_path).curves.query("evaluation_set == 'train'")
+    _, losses, _ = train(tmp_path, family, "llama")
+    np.testing.assert_allclose(-curves["mean_logprob"], losses, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("family", ["head_only", "ia3", "prompt_tuning", "prefix_tuning"])
+@pytest.mark.parametrize(("classifier", "count"), [("linear", 66), ("dense-relu-linear", 1122)])
+def test_a_classification_head_is_trained_besides(tmp_path, family, classifier, count):
+    own = 0 if family == "head_only" else FAMILIES[family][1][2]
+    settings = {"head": "classification", "classifier": classifier, "learning_rate": 0.02}
+    _, losses, result = train(tmp_path, family, "llama", epochs=6, **settings)
+    assert result.facts["parameters"]["trainable"] == own + count
+    heads = {name for name in result.facts["parameters"]["modules"] if name.startswith("head.")}
+    assert heads == ({"head.out"} if classifier == "linear" else {"head.dense", "head.out"})
+    assert losses[-1] < losses[0] - 0.05
+    if family == "head_only":
+        assert set(result.facts["parameters"]["modules"]) == heads
+
+
+def test_a_readout_that_is_tied_is_trained_apart_from_the_embeddings():
+    student = student_of("head_only", "opt")
+    model = student.model
+    assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
+    assert torch.equal(model.get_output_embeddings().weight, model.get_input_embeddings().weight)
+    assert not model.get_input_embeddings().weight.requires_grad
+
+
+def test_facts_name_what_is_trained():
+    modules = {
+        family: parameter_facts(student_of(family, "gpt_neox"))["modules"]
+        for family in ("ia3", "prompt_tuning", "prefix_tuning", "head_only")
+    }
+    assert modules == {
+        "ia3": [
+            "model.gpt_neox.layers.*.attention.query_key_value.ia3",
+            "model.gpt_neox.layers.*.mlp.dense_4h_to_h.ia3",
+        ],
+        "prompt_tuning": ["model.gpt_neox.embed_in.learned"],
+        "prefix_tuning": ["model.learned_prefix"],
+        "head_only": ["model.lm_head"],
+    }
+
+
+class Careless:
+    """A family that leaves a parameter trainable which it does not name."""
+
+    @staticmethod
+    def adapt(model, settings):
+        names = train_only(model, ["lm_head.weight"], "careless", "")
+        model.gpt_neox.embed_in.weight.requires_grad_(settings["careless"])
+        return [*names, *settings["more"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"careless": True, "more": []},
+            "family 'careless' trains an unexpected parameter 'model.gpt_neox.embed_in.weight'",
+        ),
+        (
+            {"careless": False, "more": ["gpt_neox.embed_in.weight"]},
+            "'careless' does not train parameter 'model.gpt_neox.embed_in.weight', which it names",
+        ),
+    ],
+)
+def test_what_is_trained_is_what_was_named(settings, message):
+    settings = {**settings, "head": "language-model", "family": "careless"}
+    with pytest.raises(UserError, match=message):
+        adapted(tiny_model("gpt_neox"), Careless, settings, 2)
+
+
+def test_nothing_to_train_and_unknown_names_are_errors():
+    model = tiny_model("gpt_neox")
+    with pytest.raises(
+        UserError, match=r"unknown parameter 'lm_heat.weight'; did you mean 'lm_head"
+    ):
+        train_only(model, ["lm_heat.weight"], "family", "")
+    with pytest.raises(UserError, match="family 'x' trains nothing"):
+        check_trainable(model.requires_grad_(False), [], "x")
+
+
+def test_checkpointing_and_a_learned_prefix_exclude_each_other():
+    with pytest.raises(UserError, match=r"'prefix_tuning' .*; valid: checkpointing = 0"):
+        check_checkpointing(student_of("prefix_tuning", "opt"))
+    check_checkpointing(student_of("prompt_tuning", "opt"))

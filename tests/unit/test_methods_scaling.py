@@ -1,0 +1,195 @@
+"""(IA)³ and DoRA, module by module: against peft where its placement is the published one, and
+against weights folded by hand."""
+
+import peft
+import pytest
+import torch
+from fewshot.errors import UserError
+from fewshot.methods import ia3, lora
+from fewshot.models import readout
+from fewshot.sampling import generator
+from tiny import ALL_KINDS, TARGETS, tiny_model
+from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, OPTConfig
+
+IDS = torch.arange(4, 24).reshape(2, 10)
+LAST = {"opt": "fc2", "llama": "down_proj"}
+
+
+def outputs_of(model, names) -> dict[str, torch.Tensor]:
+    """Return what the named modules give in a forward pass."""
+    found = {}
+    hooks = [
+        model.get_submodule(name).register_forward_hook(
+            lambda module, given, output, name=name: found.update({name: output})
+        )
+        for name in names
+    ]
+    model(input_ids=IDS)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@torch.no_grad()
+def randomise(model, stream: str) -> None:
+    """Put random factors into everything that is trained."""
+    draw = generator(stream)
+    for each in model.parameters():
+        if each.requires_grad:
+            each.copy_(torch.from_numpy(draw.normal(1.0, 0.5, each.shape)))
+
+
+@pytest.mark.parametrize("kind", LAST)
+def test_ia3_equals_peft_with_the_published_targets(kind):
+    ours, theirs = tiny_model(kind), tiny_model(kind)
+    ia3.adapt(ours, {})
+    randomise(ours, "factors")
+    targets = ["k_proj", "v_proj", LAST[kind]]
+    config = peft.IA3Config(target_modules=targets, feedforward_modules=[LAST[kind]])
+    peft.inject_adapter_in_model(config, theirs)
+    pairs = {}
+    for name, parameter in theirs.named_parameters():
+        if "ia3_l" in name:
+            pairs[name] = name.replace("ia3_l.default", "ia3.weight")
+            parameter.data.copy_(ours.get_parameter(pairs[name]).reshape(parameter.shape))
+    assert sorted(pairs.values()) == sorted(take(ours)) and len(pairs) == 6
+    modules = [name.removesuffix(".ia3.weight") for name in pairs.values()]
+    expected = outputs_of(theirs, modules)
+    for name, found in outputs_of(ours, modules).items():
+        torch.testing.assert_close(found, expected[name], rtol=0, atol=1e-6)
+    for model in (ours, theirs):
+        model(input_ids=IDS, labels=IDS).loss.backward()
+    for name, own in pairs.items():
+        gradient = theirs.get_parameter(name).grad.flatten()
+        assert gradient.abs().max() > 1e-4
+        torch.testing.assert_close(ours.get_parameter(own).grad, gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_ia3_scales_keys_and_values_of_a_fused_projection_and_never_queries():
+    model, base = tiny_model("gpt_neox"), tiny_model("gpt_neox")
+    ia3.adapt(model, {})
+    randomise(model, "factors")
+    name = "gpt_neox.layers.0.attention.query_key_value"
+    vectors = model.get_submodule(name).ia3
+    found, before = (outputs_of(each, [name])[name] for each in (model, base))
+    # By head: its 8 queries, 8 keys and 8 values stand together.
+    found, before = (each.reshape(2, 10, 4, 3, 8) for each in (found, before))
+    torch.testing.assert_close(found[..., 0, :], before[..., 0, :])
+    torch.testing.assert_close(found[..., 1, :], before[..., 1, :] * vectors.keys)
+    torch.testing.assert_close(found[..., 2, :], before[..., 2, :] * vectors.values)
+
+
+@torch.no_grad()
+def test_ia3_equals_weights_of_neox_folded_by_hand():
+    model, folded = tiny_model("gpt_neox"), tiny_model("gpt_neox")
+    ia3.adapt(model, {})
+    randomise(model, "factors")
+    for ours, layer in zip(model.gpt_neox.layers, folded.gpt_neox.layers, strict=True):
+        for head in range(4):
+            for part, factor in ((1, "keys"), (2, "values")):
+                rows = slice((3 * head + part) * 8, (3 * head + part + 1) * 8)
+                own = getattr(ours.attention.query_key_value.ia3, factor)[head]
+                layer.attention.query_key_value.weight[rows] *= own[:, None]
+                layer.attention.query_key_value.bias[rows] *= own
+        layer.mlp.dense_4h_to_h.weight *= ours.mlp.dense_4h_to_h.ia3.weight
+    expected = folded(input_ids=IDS).logits
+    torch.testing.assert_close(model(input_ids=IDS).logits, expected, rtol=0, atol=1e-5)
+    assert (expected - tiny_model("gpt_neox")(input_ids=IDS).logits).abs().max() > 0.1
+
+
+SHAPE = {"vocab_size": 50272, "num_hidden_layers": 12, "num_attention_heads": 12}
+
+
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        # OPT-125M: 12 layers of 768 + 768 + 3,072.
+        (OPTConfig(**SHAPE, hidden_size=768, ffn_dim=3072, word_embed_proj_dim=768), 55_296),
+        (GPTNeoXConfig(**SHAPE, hidden_size=768, intermediate_size=3072), 55_296),
+        # 12 layers of 4 · 64 + 4 · 64 + 2,048.
+        (
+            LlamaConfig(
+                **SHAPE, hidden_size=768, intermediate_size=2048, num_key_value_heads=4, head_dim=64
+            ),
+            30_720,
+        ),
+    ],
+)
+def test_ia3_trains_the_published_number_of_parameters(config, count):
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    ia3.adapt(model, {})
+    assert sum(each.numel() for each in model.parameters() if each.requires_grad) == count
+
+
+def test_ia3_says_what_it_looks_for_in_an_unknown_architecture():
+    from transformers import BloomConfig, BloomForCausalLM
+
+    model = BloomForCausalLM(BloomConfig(vocab_size=20, hidden_size=8, n_layer=2, n_head=2))
+    with pytest.raises(
+        UserError, match=r"'ia3' finds 0 modules for the keys of 2 layers .*'bloom'"
+    ):
+        ia3.adapt(model, {})
+
+
+DORA = {"head": "language-model", "rank": 2, "alpha": 4, "dropout": 0.0, "dora": True}
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_dora_equals_pefts_own_model(kind):
+    ours, theirs = tiny_model(kind), tiny_model(kind)
+    names = lora.adapt(ours, {**DORA, "targets": TARGETS[kind]})
+    lora.draw(ours, generator("a"))
+    config = peft.LoraConfig(r=2, lora_alpha=4, target_modules=TARGETS[kind], use_dora=True)
+    wrapped = peft.get_peft_model(theirs, config)
+    trained = [name for name, each in wrapped.named_parameters() if each.requires_grad]
+    assert trained == ["base_model.model." + name for name in names]
+    with torch.no_grad():
+        for name in names:
+            ours.get_parameter(name).add_(0.1)
+            wrapped.get_parameter("base_model.model." + name).copy_(ours.get_parameter(name))
+    for model in (ours, wrapped):
+        model(input_ids=IDS, labels=IDS).loss.backward()
+    assert torch.equal(ours(input_ids=IDS).logits, wrapped(input_ids=IDS).logits)
+    for name in names:
+        expected = wrapped.get_parameter("base_model.model." + name).grad
+        assert torch.equal(ours.get_parameter(name).grad, expected) and expected.abs().max() > 0
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_doras_magnitudes_start_as_the_norms_of_the_weights(kind):
+    model = tiny_model(kind)
+    lora.adapt(model, {**DORA, "targets": TARGETS[kind]})
+    lora.draw(model, generator("a"))
+    found = 0
+    for module in model.modules():
+        if hasattr(module, "lora_magnitude_vector") and len(module.lora_magnitude_vector):
+            norms = module.base_layer.weight.pow(2).sum(dim=1).sqrt()
+            torch.testing.assert_close(module.lora_magnitude_vector["default"].weight, norms)
+            found += 1
+    assert found == 2 * len(TARGETS[kind])
+
+
+def test_dora_equals_the_formula():
+    """m · (W + s B A) / |W + s B A|, row by row."""
+    model = tiny_model("opt")
+    lora.adapt(model, {**DORA, "targets": TARGETS["opt"]})
+    lora.draw(model, generator("a"))
+    module = model.model.decoder.layers[0].self_attn.v_proj
+    with torch.no_grad():
+        for each in module.parameters():
+            if each.requires_grad:
+                each += 0.1
+    a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
+    weight = module.base_layer.weight + 4 / 2 * b @ a
+    weight = weight / weight.norm(dim=1, keepdim=True)
+    weight = weight * module.lora_magnitude_vector["default"].weight[:, None]
+    states = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    expected = states @ weight.T + module.base_layer.bias
+    torch.testing.assert_close(module(states), expected, rtol=0, atol=1e-5)
+
+
+def test_a_readout_is_found_behind_scaled_modules():
+    model = tiny_model("llama")
+    ia3.adapt(model, {})
+    assert readout(model) is model.lm_head

@@ -1,0 +1,238 @@
+"""Prompt and prefix tuning: equal to peft, equal to real tokens in front, scored exactly."""
+
+import copy
+
+import numpy as np
+import peft
+import pytest
+import torch
+from architectures import CONFIGS, MODELS, PLAIN_ONLY, VOCABULARY, assert_equal, draw, reference
+from fewshot import scoring
+from fewshot.batches import training_rows
+from fewshot.errors import UserError
+from fewshot.methods import head_only, prefix_tuning, prompt_tuning
+from fewshot.models import learned_cache, learned_prefix, tokens_ahead, virtual_ids
+from fewshot.reading import PLAIN
+from fewshot.sampling import generator
+from fewshot.student import Student
+from fewshot.tokens import Prompts
+
+TOKENS = 5
+SETTINGS = {"head": "language-model", "virtual_tokens": TOKENS}
+OWN = ("opt", "opt-post-norm", "gpt-neox", "llama")
+IDS = torch.arange(4, 24).reshape(2, 10)
+
+
+def made(family, name: str):
+    """Return an adapted and drawn model of a named architecture."""
+    model = copy.deepcopy(MODELS[name])
+    family.adapt(model, SETTINGS)
+    family.draw(model, generator("initial", name))
+    return model
+
+
+def drawn() -> dict[str, tuple[int, ...]]:
+    """Return the vocabulary tokens that both families start from."""
+    return {
+        name: tuple(generator("initial", name).integers(VOCABULARY, size=TOKENS).tolist())
+        for name in CONFIGS
+    }
+
+
+DRAWN = drawn()
+
+
+@torch.no_grad()
+def shift(model) -> None:
+    """Move what is learned away from where it starts."""
+    noise = generator("shift")
+    for each in model.parameters():
+        if each.requires_grad:
+            each += torch.from_numpy(noise.normal(0.0, 0.3, each.shape).astype(np.float32))
+
+
+def logits(model) -> torch.Tensor:
+    """Return logits [rows, tokens, vocabulary] at the rows' own tokens."""
+    ahead = virtual_ids(model)
+    ids = torch.cat([torch.tensor([ahead] * len(IDS), dtype=torch.long), IDS], dim=1)
+    given = learned_cache(model, len(IDS))
+    return model(input_ids=ids, use_cache=False, **given).logits[:, len(ahead) :]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_prompt_tuning_equals_peft(name):
+    model = made(prompt_tuning, name)
+    shift(model)
+    theirs = copy.deepcopy(MODELS[name])
+    width = theirs.get_input_embeddings().embedding_dim
+    config = peft.PromptTuningConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=TOKENS, token_dim=width
+    )
+    wrapped = peft.get_peft_model(theirs, config).eval()
+    learned = model.get_input_embeddings().learned.weight
+    wrapped.prompt_encoder["default"].embedding.weight.data.copy_(learned)
+    expected = wrapped(input_ids=IDS, attention_mask=torch.ones_like(IDS)).logits[:, TOKENS:]
+    torch.testing.assert_close(logits(model), expected, rtol=0, atol=1e-5)
+    assert (expected - MODELS[name](input_ids=IDS).logits).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_prefix_tuning_equals_peft(name):
+    model = made(prefix_tuning, name)
+    shift(model)
+    config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=TOKENS)
+    wrapped = peft.get_peft_model(copy.deepcopy(MODELS[name]), config).eval()
+    # peft: one row per position; in it layer by layer the keys of all heads, then the values.
+    pairs = [torch.stack([keys[0], values[0]]) for keys, values in learned_prefix(model)()]
+    table = torch.stack(pairs).permute(3, 0, 1, 2, 4).reshape(TOKENS, -1)
+    wrapped.prompt_encoder["default"].embedding.weight.data.copy_(table)
+    expected = wrapped(input_ids=IDS, attention_mask=torch.ones_like(IDS)).logits
+    torch.testing.assert_close(logits(model), expected, rtol=0, atol=1e-5)
+    assert (expected - MODELS[name](input_ids=IDS).logits).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("family", [prompt_tuning, prefix_tuning])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_both_start_as_the_model_behind_the_drawn_tokens(family, name):
+    model = made(family, name)
+    ahead = torch.tensor([DRAWN[name]] * len(IDS))
+    expected = MODELS[name](input_ids=torch.cat([ahead, IDS], dim=1)).logits[:, TOKENS:]
+    torch.testing.assert_close(logits(model), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("prefix", [0, 3, 30])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_prefix_tuning_is_scored_as_real_tokens_are(name, prefix):
+    """Routed or plainly; the reference reads whole prompts behind the drawn tokens."""
+    rows = [1, 4, 9, 9, 17, 30] + [12] * 3
+    prompts = draw(np.random.default_rng(3), prefix, rows, words=((5,), (6, 7, 8)))
+    scores = scoring.score(made(prefix_tuning, name), prompts, batch_tokens=120)
+    assert_equal(scores, reference(MODELS[name], prompts.behind(DRAWN[name])))
+    assert scores.route == "shared prefix" or (name in PLAIN_ONLY and "plain" in scores.route)
+
+
+@pytest.mark.parametrize("prefix", [0, 30])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_routed_and_plain_scores_of_a_learned_prefix_are_equal(name, prefix, monkeypatch):
+    model = made(prefix_tuning, name)
+    shift(model)
+    prompts = draw(np.random.default_rng(4), prefix, [3, 8, 8, 21, 40])
+    routed = scoring.score(model, prompts, batch_tokens=120)
+    monkeypatch.setattr(scoring, "usable_route", lambda *given: (PLAIN, None))
+    plain = scoring.score(model, prompts, batch_tokens=120)
+    assert plain.route == "plain"
+    np.testing.assert_allclose(routed.logprobs, plain.logprobs, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(routed.logsumexp, plain.logsumexp, atol=1e-5, rtol=0)
+    untouched = scoring.score(MODELS[name], prompts, batch_tokens=120)
+    assert np.abs(plain.logprobs - untouched.logprobs).max() > 0.01
+
+
+@pytest.mark.parametrize("tokens", [TOKENS, 20])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_prompt_tuning_is_scored_as_whole_prompts_are(name, tokens):
+    model = copy.deepcopy(MODELS[name])
+    prompt_tuning.adapt(model, {**SETTINGS, "virtual_tokens": tokens})
+    prompt_tuning.draw(model, generator("initial", name))
+    shift(model)
+    assert virtual_ids(model) == tuple(range(VOCABULARY, VOCABULARY + tokens))
+    prompts = draw(np.random.default_rng(5), 3, [1, 4, 9, 9, 30], words=((5,), (6, 7)))
+    prompts = prompts.behind(virtual_ids(model))
+    scores = scoring.score(model, prompts, batch_tokens=120)
+    assert_equal(scores, reference(model, prompts))
+    shares = tokens + 3 >= 16 and name not in PLAIN_ONLY
+    assert (scores.route == "shared prefix") == shares
+
+
+def test_readouts_tied_to_the_embedding_stay_tied_to_the_vocabulary():
+    model = made(prompt_tuning, "opt")
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().words.weight
+    assert model(input_ids=IDS).logits.shape[-1] == VOCABULARY
+    twin = copy.deepcopy(model)
+    assert twin.get_output_embeddings().weight is twin.get_input_embeddings().words.weight
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_students_gradient_reaches_the_learned_prefix_alone(name):
+    model = made(prefix_tuning, name)
+    found = {}
+    for kind in ("alone", "padded"):
+        student = Student(copy.deepcopy(model))
+        ids = IDS if kind == "alone" else torch.cat([IDS, torch.zeros_like(IDS)], dim=1)
+        student(ids, torch.tensor([9, 9])).logsumexp(dim=-1).sum().backward()
+        found[kind] = {n: each.grad for n, each in student.named_parameters() if each.requires_grad}
+    assert set(found["alone"]) == {"model.learned_prefix.keys", "model.learned_prefix.values"}
+    for key, gradient in found["alone"].items():
+        # Every layer, head and position matters.
+        assert gradient.abs().amax(dim=-1).min() > 0
+        torch.testing.assert_close(found["padded"][key], gradient, rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_padding_does_not_change_what_a_student_answers():
+    student = Student(made(prefix_tuning, "llama"))
+    rows = student(IDS, torch.tensor([9, 4]))
+    alone = student(IDS[1:, :5], torch.tensor([4]))
+    torch.testing.assert_close(rows[1:], alone, rtol=0, atol=1e-5)
+
+
+def test_learned_positions_count_towards_the_window():
+    prompts = draw(np.random.default_rng(6), 0, [156, 3])
+    plain = MODELS["llama"]
+    assert scoring.score(plain, prompts, batch_tokens=400)
+    message = "row 0: its prompt has 161 tokens, the model reads 160"
+    model = made(prefix_tuning, "llama")
+    with pytest.raises(UserError, match=message):
+        scoring.score(model, prompts, batch_tokens=400)
+    longer = prompts.behind(virtual_ids(made(prompt_tuning, "llama")))
+    with pytest.raises(UserError, match=message):
+        scoring.score(made(prompt_tuning, "llama"), longer, batch_tokens=400)
+    assert tokens_ahead(model) == TOKENS
+    for each, ahead in ((prompts, TOKENS), (longer, 0)):
+        with pytest.raises(UserError, match="training row 0 has 161 tokens, the model reads 160"):
+            training_rows(each, np.array([0, 1]), 160, ahead)
+        assert training_rows(each, np.array([0, 1]), 161, ahead).ids.shape == (2, 161 - ahead)
+
+
+def test_prompts_stand_behind_other_tokens():
+    prompts = Prompts((7,), (1, 2), [(3,)], [((4, 5), (6,))])
+    behind = prompts.behind((8, 9))
+    assert behind == Prompts((7,), (8, 9, 1, 2), [(3,)], [((4, 5), (6,))])
+    assert behind.lengths == [6] and prompts.behind(()) == prompts
+
+
+def test_a_model_without_a_cache_has_no_prefix_to_learn():
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    config = OpenAIGPTConfig(vocab_size=20, n_positions=16, n_embd=8, n_layer=1, n_head=2)
+    with pytest.raises(UserError, match=r"'prefix_tuning' finds nothing .*'openai-gpt'; valid: "):
+        prefix_tuning.adapt(OpenAIGPTLMHeadModel(config), SETTINGS)
+
+
+@pytest.mark.parametrize(("name", "fits"), [("mistral", 23), ("gemma2", 23), ("gemma3", 23)])
+def test_a_learned_prefix_must_fit_the_sliding_window(name, fits):
+    model = copy.deepcopy(MODELS[name])
+    prefix_tuning.adapt(model, {**SETTINGS, "virtual_tokens": fits})
+    assert tokens_ahead(model) == fits
+    with pytest.raises(UserError, match=r"finds nothing .*their sliding windows hold"):
+        prefix_tuning.adapt(copy.deepcopy(MODELS[name]), {**SETTINGS, "virtual_tokens": fits + 1})
+
+
+@pytest.mark.parametrize("family", [prompt_tuning, prefix_tuning, head_only])
+def test_no_family_needs_whole_weights(family):
+    """At ZeRO stage 3 the model is in shards, and no engine gathers them yet."""
+    from fewshot.world import World
+    from fewshot.zero import load_deepspeed
+
+    deepspeed = load_deepspeed(World())
+    whole = made(family, "opt")
+    config = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": 3}}
+    model = copy.deepcopy(MODELS["opt"])
+    deepspeed.zero.Init(module=model, config_dict_or_path=config)
+    inner = model.model.decoder.embed_positions.weight
+    assert inner.numel() == 0
+    family.adapt(model, SETTINGS)
+    family.draw(model, generator("initial", "opt"))
+    assert inner.numel() == 0, "let go of again"
+    for name, each in whole.named_parameters():
+        if each.requires_grad:
+            torch.testing.assert_close(model.get_parameter(name), each, rtol=0, atol=1e-6)
