@@ -162,18 +162,37 @@ def _llama(
     keys of a head are normalised, "all" where those of all heads are. Norms compute in float32, and
     keep that twice where they also weigh in it. Soft-capped attention has no fused kernel.
     """
-    width, layers, heads = (
-        config[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")
-    )
-    inner = config["intermediate_size"]
+    width, heads = config["hidden_size"], config["num_attention_heads"]
     each = config.get("head_dim") or head_width or width // heads
     query, key_value = heads * each, (config.get("num_key_value_heads") or heads) * each
+    if config.get("attention_bias", False):
+        biases = "qkvo"
+    modules = _llama_modules(config, query, key_value, biases, mlp_bias, norms)
+    normed = norms * width
+    if head_norms:
+        normed += query + key_value
+        sizes = (query, key_value) if head_norms == "all" else (each, each)
+        for name, size in zip(("q_norm", "k_norm"), sizes, strict=True):
+            modules.append(Module(name, size, 0, config["num_hidden_layers"]))
+    return _finish(
+        config, modules, config.get("tie_word_embeddings", tied), query=query,
+        key_value=key_value, feed_forward=config["intermediate_size"], inner_states=4,
+        working_states=3, normed=normed, norm_copies=norm_copies, readout=width,
+        holds_scores=holds_scores,
+    )  # fmt: skip
+
+
+def _llama_modules(
+    config: Mapping, query: int, key_value: int, biases: str, mlp_bias: bool, norms: int
+) -> list[Module]:
+    """Return the modules that all models like Llama have, but for the readout."""
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    layers = config["num_hidden_layers"]
     sizes = {"q": (width, query), "k": (width, key_value), "v": (width, key_value)}
-    given = config.get("attention_bias", False)
-    modules = [
+    return [
         Module("embed_tokens", config["vocab_size"] * width),
         *(
-            _linear(f"{name}_proj", *size, given or name in biases, layers)
+            _linear(f"{name}_proj", *size, name in biases, layers)
             for name, size in {**sizes, "o": (query, width)}.items()
         ),
         _linear("gate_proj", width, inner, mlp_bias, layers),
@@ -182,17 +201,6 @@ def _llama(
         Module("layernorm", width, 0, norms * layers),
         Module("norm", width),
     ]
-    normed = norms * width
-    if head_norms:
-        normed += query + key_value
-        whole = head_norms == "all"
-        modules.append(Module("q_norm", query if whole else each, 0, layers))
-        modules.append(Module("k_norm", key_value if whole else each, 0, layers))
-    return _finish(
-        config, modules, config.get("tie_word_embeddings", tied),
-        query=query, key_value=key_value, feed_forward=inner, inner_states=4, working_states=3,
-        normed=normed, norm_copies=norm_copies, readout=width, holds_scores=holds_scores,
-    )  # fmt: skip
 
 
 def _unbiased(config: Mapping) -> dict:
