@@ -135,8 +135,8 @@ def estimate(demand: Demand, placement: Placement, per_node: int, nodes: int) ->
 def holding(demand: Demand, placement: Placement, processes: int) -> float:
     """Return the bytes of weights, gradients and optimiser states of one process.
 
-    AdamW keeps two moments in float32. Half precision adds master weights, as do stages 1 and 2 in
-    float32, where DeepSpeed cuts a copy. Frozen weights have none of these.
+    AdamW keeps two moments in float32. DeepSpeed's stages add master weights, in float32 too, where
+    they are a copy. Frozen weights have none of these.
     """
     stage, offload = placement.zero_stage, placement.offload
     element, trained = demand.element, demand.trainable
@@ -148,7 +148,7 @@ def holding(demand: Demand, placement: Placement, processes: int) -> float:
         weights = min(weights, element * demand.parameters * (1 + 1 / processes))
     if not trained:
         return weights
-    master = FLOAT32 if stage and (element < FLOAT32 or stage < 3) else 0
+    master = FLOAT32 if stage else 0
     optimiser = 0 if offload != "none" else (2 * FLOAT32 + master) * share
     gradients = element * (trained if stage < 2 else share)
     if offload != "none":
@@ -171,6 +171,9 @@ def passing(demand: Demand, placement: Placement, processes: int, gpu: bool) -> 
     buffer = BUCKET if gpu and placement.zero_stage else min(BUCKET, demand.trainable)
     reduced = placement.zero_stage in (1, 2) or (placement.zero_stage == 0 and processes > 1)
     bucket = demand.element * buffer if reduced else 0
+    if placement.zero_stage == 3:
+        # What a buffer of gradients is reduced to.
+        bucket = demand.element * min(BUCKET, demand.trainable) / processes
     if not demand.backward:
         return bucket + scoring_bytes(demand.shape, demand.element, tokens, rows, demand.row)
     return bucket + training_bytes(
@@ -188,19 +191,18 @@ def tokens_at_once(demand: Demand, placement: Placement, processes: int) -> int:
 def stepping(demand: Demand, placement: Placement, processes: int) -> float:
     """Return the bytes that the optimiser's step holds for a moment.
 
-    Of DeepSpeed's stages: in half precision gradients in float32; flat gradients (1, 2) or AdamW's
-    intermediate values (3; elsewhere its kernel is fused and has none); the largest gradient in
-    double precision, for its norm.
+    Stages 1 and 2 make gradients flat and, in half precision, turn them into float32. Stage 3 does
+    that by groups, with AdamW's two intermediate values (elsewhere its kernel is fused). For its
+    norm the largest gradient is turned into double precision.
     """
     stage, trained = placement.zero_stage, demand.trainable
     if not trained or not stage or placement.offload != "none":
         return 0
     share = trained / processes
-    group = min(share, SUBGROUP) if stage == 3 else share
-    gradients = FLOAT32 * group if demand.element < FLOAT32 else 0
-    besides = FLOAT32 * group if stage == 3 else demand.element * share
     norm = 2 * FLOAT32 * min(trained, demand.shape.largest_layer)
-    return max(gradients + besides, norm)
+    if stage == 3:
+        return max(3 * FLOAT32 * min(share, SUBGROUP), norm)
+    return max((demand.element + (FLOAT32 if demand.element < FLOAT32 else 0)) * share, norm)
 
 
 def scoring(demand: Demand) -> float:
@@ -217,13 +219,13 @@ def on_host(demand: Demand, placement: Placement, processes: int) -> float:
     """Return the bytes of one process in host memory, besides its libraries.
 
     Below stage 3 the base weights, from which each seed starts, and a copy of what is trained; with
-    offload AdamW's moments and intermediate values, master weights, float32 gradients, and the
-    weights in their own precision once more.
+    offload AdamW's moments and two intermediate values, master weights, gradients in float32 and as
+    they come, and the weights in their own precision.
     """
     element, trained = demand.element, demand.trainable
     base = element * (demand.shape.parameters + trained) if placement.zero_stage < 3 else 0
     if placement.offload == "none":
         return base
-    states = (5 * FLOAT32 + element) * trained / processes
+    states = (6 * FLOAT32 + 2 * element) * trained / processes
     moved = element * demand.parameters / processes if placement.offload == "parameters" else 0
     return base + states + moved

@@ -99,12 +99,12 @@ SINGLE = replace(FULL, element=4)
         (1, 2, 1, 16 * N),
         (1, 2, 4, 2 * N + 2 * N + 12 * N / 4),
         (2, 2, 4, 2 * N + 2 * N / 4 + 12 * N / 4),
-        # In float32 stages 1 and 2 cut a copy of the weights.
+        # In float32 master weights are a copy of the weights.
         (1, 4, 4, 4 * N + 4 * N + 12 * N / 4),
         (2, 4, 4, 4 * N + 4 * N / 4 + 12 * N / 4),
         # All weights of so small a model are gathered; the buffer is there for good.
         (3, 2, 4, 2 * N + 2 * N / 4 + 2 * N / 4 + 12 * N / 4 + 2 * BUCKET),
-        (3, 4, 4, 4 * N + 4 * N / 4 + 4 * N / 4 + 8 * N / 4 + 4 * BUCKET),
+        (3, 4, 4, 4 * N + 4 * N / 4 + 4 * N / 4 + 12 * N / 4 + 4 * BUCKET),
     ],
 )
 def test_model_states_of_a_stage(stage, element, processes, expected):
@@ -129,10 +129,11 @@ def test_offload_moves_states_to_the_host():
     assert holding(FULL, away, 4) == 2 * N + 2 * SHAPE.largest_layer
     assert stepping(FULL, away, 4) == 0
     assert on_host(FULL, at_home, 4) == 2 * 2 * N
-    # Master weights, two moments, gradients and intermediate values in float32, weights once more.
-    assert on_host(FULL, away, 4) - on_host(FULL, at_home, 4) == 22 * N / 4
+    # Master weights, two moments, gradients, two intermediate values in float32; gradients and
+    # weights in two bytes.
+    assert on_host(FULL, away, 4) - on_host(FULL, at_home, 4) == 28 * N / 4
     parameters = Placement(3, "parameters")
-    assert on_host(FULL, parameters, 4) == 22 * N / 4 + 2 * N / 4
+    assert on_host(FULL, parameters, 4) == 28 * N / 4 + 2 * N / 4
     assert holding(FULL, parameters, 4) < holding(FULL, Placement(3, "optimizer"), 4)
 
 
@@ -143,7 +144,7 @@ def test_the_step_holds_gradients_in_float32():
     assert stepping(large, Placement(1), 4) == 4 * 10**10 / 4
     assert stepping(replace(large, element=2), Placement(2), 4) == (2 + 4) * 10**10 / 4
     # Stage 3 goes by groups of 1e9 parameters.
-    assert stepping(replace(large, element=2), Placement(3), 4) == (4 + 4) * 10**9
+    assert stepping(replace(large, element=2), Placement(3), 4) == 3 * 4 * 10**9
     assert stepping(SINGLE, Placement(1), 1000) == 8 * SHAPE.largest_layer, "the norm's"
 
 
