@@ -40,6 +40,7 @@ def finish(run: Run, curve: Mapping[str, Scores] | None, folder: Path) -> SeedRe
         "parameters": parameter_facts(run.engine.student),
         "steps": state.step,
         "skipped_steps": state.skipped,
+        "scored_rows": state.scored,
         "splits": state.splits,
         "ties": {name: scores.ties for name, scores in kept[max(kept)].items()},
         "placement": asdict(run.placement),

@@ -32,6 +32,7 @@ def score_sets(run: Run, sets: Mapping[str, Scored]) -> dict[str, Scores]:
             )
         run.stop.check(job.world)
         run.progress.splits += found[name].splits
+        run.progress.scored += len(scored.rows)
         if not np.isfinite(found[name].logsumexp).all():
             raise UserError(
                 f"{run.where}: scores of '{name}' are not finite after step {run.progress.step}; "

@@ -15,7 +15,8 @@ from .world import World
 class Progress:
     """Where training stands, and what it has found.
 
-    `done` steps of epoch `epoch` are done, `step` of all. `counts` are the running epoch's sum of
+    `done` steps of epoch `epoch` are done, `step` of all, `scored`
+    evaluation rows were read. `counts` are the running epoch's sum of
     losses, correct rows, and rows whose top token is right; `curves` what is stored of the epochs
     before. `best` is (correct rows, epoch) of the best curve point in domain, `best_state` the
     trained parameters then, by name, in the first process (None: it is the last epoch). `seconds`
@@ -27,6 +28,7 @@ class Progress:
     step: int = 0
     skipped: int = 0
     splits: int = 0
+    scored: int = 0
     counts: tuple[float, float, float] = (0.0, 0.0, 0.0)
     best: tuple[int, int] = (-1, 0)
     last_loss: float | None = None
@@ -36,7 +38,18 @@ class Progress:
     best_state: dict[str, torch.Tensor] | None = None
 
 
-PLAIN = ("epoch", "done", "step", "skipped", "splits", "counts", "best", "last_loss", "resumed")
+PLAIN = (
+    "epoch",
+    "done",
+    "step",
+    "skipped",
+    "splits",
+    "scored",
+    "counts",
+    "best",
+    "last_loss",
+    "resumed",
+)
 
 
 def save(progress: Progress, placement: Placement, folder: Path, world: World) -> None:

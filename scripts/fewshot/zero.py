@@ -41,13 +41,16 @@ def load_deepspeed(world: World):
 def loading_in_shards(config: dict, world: World):
     """Let models that transformers reads in this context be cut up while they are read.
 
-    `config` is DeepSpeed's, of stage 3.
+    `config` is DeepSpeed's, of stage 3. What it says of batches does not matter here, and is not
+    understood before DeepSpeed knows how many processes there are.
     """
+    ours = {name: each for name, each in config.items() if not name.startswith("train_")}
+    ours["train_micro_batch_size_per_gpu"] = 1
     load_deepspeed(world)
     from transformers.integrations import HfDeepSpeedConfig
 
     with quiet():
-        cut = HfDeepSpeedConfig(config)  # transformers looks for a living one while it loads
+        cut = HfDeepSpeedConfig(ours)  # transformers looks for a living one while it loads
         try:
             yield
         finally:

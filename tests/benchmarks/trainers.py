@@ -73,6 +73,7 @@ def _train(model: nn.Module, work: Work, length: int) -> Trained:
         steps=trainer.state.global_step,
         train_seconds=trainer.seconds["train"],
         score_seconds=trainer.seconds["score"],
+        scored_rows=work.settings["epochs"] * len(work.own),
         scorer=scorer,
     )
 

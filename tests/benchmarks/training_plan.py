@@ -129,7 +129,7 @@ def summarise(found: dict, reference: dict, about: dict) -> dict:
     trained, scored = statistics.median(found["train"]), statistics.median(found["score"])
     return {
         "step_s": trained / found["steps"],
-        "eval_rows_per_s": about["epochs"] * about["rows"] / scored,
+        "eval_rows_per_s": found["scored_rows"] / scored,
         "hans_rows_per_s": about["hans_rows"] / statistics.median(found["other"]),
         "evaluation_share": scored / (trained + scored),
         "peak_mib": found["peak_mib"],

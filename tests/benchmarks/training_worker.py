@@ -28,8 +28,8 @@ SYSTEMS: dict[str, System] = {
 
 def measure(job: dict) -> dict:
     """Return losses [epochs] and logprobs [rows, labels] of the last pass; for each pass the
-    seconds of its training (`train`) and of its evaluations (`score`), with the steps of one; the
-    seconds of each pass over other rows (`other`); and peak_mib.
+    seconds of its training (`train`) and of its evaluations (`score`), with the steps and the
+    scored rows of one; the seconds of each pass over other rows (`other`); and peak_mib.
 
     `job` has system, model, dtype, device, threads, tokenizer (a manifest), pattern, task, seed,
     the files `shots`, `own` and `other` of records.ROWS, settings, batch_tokens, repeats, seconds
@@ -53,6 +53,7 @@ def measure(job: dict) -> dict:
         "steps": last.steps,
         "train": [run.train_seconds for run in runs],
         "score": [run.score_seconds for run in runs],
+        "scored_rows": last.scored_rows,
         "other": spent,
         "peak_mib": most,
     }

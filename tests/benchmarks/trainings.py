@@ -4,8 +4,10 @@ The other systems are in `trainers.py`. All take the same rows in the same batch
 rate schedule, clipping and loss: the cross-entropy over the vocabulary at the answer position.
 """
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +15,7 @@ import pandas as pd
 from fewshot import preparation, training
 from fewshot.jobs import EvaluationSet, Job
 from fewshot.patterns import Pattern
+from fewshot.placement import Placement
 from fewshot.world import World
 from torch import nn
 
@@ -69,6 +72,7 @@ class Trained:
     steps: int
     train_seconds: float
     score_seconds: float
+    scored_rows: int
     scorer: Callable[[pd.DataFrame], Callable[[], object]]
 
 
@@ -76,8 +80,9 @@ def fairshot(model: nn.Module, work: Work) -> Trained:
     """Train with this project's loop. `scorer` reads with the weights from before: the job lets go
     of its trained copy, and other values take as long."""
     job = _job(model, work)
-    setup = preparation.set_up(job, model, work.tokenizer)
-    result = training.train_seed(setup, work.seed)
+    setup = preparation.set_up(job, lambda: model, work.tokenizer)
+    with tempfile.TemporaryDirectory(dir=work.scratch) as folder:
+        result = training.train_seed(setup, work.seed, Path(folder))
     curve = result.curves[result.curves["evaluation_set"] == "train"].sort_values("epoch")
     last = result.predictions["epoch"] == work.settings["epochs"]
     words = [f"logprob_{label}" for label in range(job.labels)]
@@ -93,6 +98,7 @@ def fairshot(model: nn.Module, work: Work) -> Trained:
         steps=result.facts["steps"],
         train_seconds=result.seconds["train"],
         score_seconds=result.seconds["score"],
+        scored_rows=result.facts["scored_rows"],
         scorer=scorer,
     )
 
@@ -119,7 +125,7 @@ def _job(model: nn.Module, work: Work) -> Job:
         shots={work.seed: work.shots},
         batch_tokens={"cpu": work.batch_tokens, "gpu": work.batch_tokens},
         # The engine refuses bfloat16 at stage 0.
-        zero_stage=0 if work.dtype == "float32" else 1,
+        placement=Placement(0 if work.dtype == "float32" else 1),
         threads=work.threads,
         world=World(),
         checksums={},

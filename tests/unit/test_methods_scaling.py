@@ -8,6 +8,7 @@ from fewshot.errors import UserError
 from fewshot.methods import ia3, lora
 from fewshot.models import readout
 from fewshot.sampling import generator
+from fewshot.weights import take
 from tiny import ALL_KINDS, TARGETS, tiny_model
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, OPTConfig
 

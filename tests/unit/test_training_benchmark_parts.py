@@ -47,7 +47,7 @@ def table(**changed) -> pd.DataFrame:
         ("trainer-dynamic", 2.0, 30.0, 100.0, 900.0),
     ]
     rows = [dict(zip(names, each, strict=True)) for each in measured]
-    apart_ = [{"loss_diff": diff, "logprob_diff": 3 * diff} for diff in (0.0, 1e-6, 5e-5)]
+    apart_ = [{"loss_diff": diff, "logprob_diff": 120 * diff} for diff in (0.0, 1e-6, 5e-5)]
     pairs = zip(rows, apart_, strict=True)
     return report.frame([{**fixed, **row, **diff, **changed} for row, diff in pairs])
 
@@ -60,7 +60,8 @@ def test_targets_compare_with_the_trainer():
         ("6.0 x", True),
         ("30.0 x", True),
         ("50%", True),
-        ("1.5e-04", False),
+        ("5.0e-05", True),
+        ("6.0e-03", False),
     ]
     assert "trainer-dynamic" in targets[1].text
     assert printing.summary(targets).count("not reached") == 2
