@@ -5,13 +5,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fewshot.activations import training_bytes
+from fewshot.architecture import describe
 from fewshot.engine import start_engine
 from fewshot.memory import BUCKET, Demand, holding, on_host, stepping
 from fewshot.placement import Placement
+from fewshot.student import Student
 from fewshot.world import World
+from test_architecture import GROUPED, NEOX, OPT
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+from transformers import AutoConfig, AutoModelForCausalLM
 
 WIDTH, LAYERS = 512, 16
 SIZE = WIDTH * WIDTH
@@ -25,16 +30,17 @@ CASES = [
 
 
 class Tracked(TorchDispatchMode):
-    """Counts the bytes of all storages that operations make, now and at most."""
+    """Counts the bytes of all storages that operations make, now and at most, but for `known`."""
 
-    def __init__(self):
+    def __init__(self, *known: torch.Tensor):
         super().__init__()
         self.held, self.now, self.peak = {}, 0, 0
+        self.known = {each.untyped_storage()._cdata for each in known}
 
     def count(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        if tensor.is_meta or key in self.held:
+        if tensor.is_meta or key in self.held or key in self.known:
             return
         self.held[key] = size
         self.now += size
@@ -93,3 +99,26 @@ def test_states_are_what_the_engine_holds(dtype, stage, offload):
         held -= demand.element * parameters
     assert between == pytest.approx(held, rel=0.02)
     assert peak == pytest.approx(held + step, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("config", [OPT, NEOX, {**GROUPED, "model_type": "llama"}])
+def test_a_pass_takes_no_more_than_is_reckoned_and_not_much_less(config, checkpointing, dtype):
+    """With biases and norms trained alone, so that gradients of weights do not count."""
+    config = {**config, "hidden_size": 256, "num_hidden_layers": 6, "dropout": 0.0}
+    if config["model_type"] == "opt":
+        config["word_embed_proj_dim"] = 256
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=dtype).train()
+    if checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.ndim < 2)
+    rows, row = 8, 96
+    ids, last = torch.randint(5, 400, (rows, row)), torch.full((rows,), row - 1)
+    with Tracked(*model.parameters()) as tracked:
+        logits = Student(model)(ids, last)
+        nn.functional.cross_entropy(logits, torch.zeros(rows, dtype=torch.long)).backward()
+    shape = describe(config, 128)
+    expected = training_bytes(shape, dtype.itemsize, rows * row, rows, row, checkpointing)
+    assert 0.5 * expected < tracked.peak <= expected
