@@ -11,8 +11,9 @@ OURS, PADDED, DYNAMIC = "fairshot", "trainer-padded", "trainer-dynamic"
 EQUAL = {"loss_diff": ("losses", 1e-4), "logprob_diff": ("log-probabilities", 1e-3)}
 """Differences in float32 up to which training is the same.
 
-The two ways to pad differ from each other by 1e-4 in single log-probabilities: Adam divides a
-gradient by its own size, so that rounding moves weights whose gradient is next to nothing.
+Single log-probabilities of the two Trainers differ from each other by 1e-4 after an epoch. Adam
+divides a gradient by its own size, which should let rounding move weights whose gradient is next to
+nothing; losses, which average over rows, agree more closely.
 """
 
 SCHEMA = pa.schema(
