@@ -10,8 +10,16 @@ from .summary import seed_counts
 from .typeset import BLANK, Table
 
 KEYS = ["task", "model", "method", "pattern", "k"]
-SCORING = "seconds_score"
-"""The phase of a manifest in which evaluation rows are scored, of the curve and of kept epochs."""
+CURVE, KEPT = "seconds_curve", "seconds_score"
+"""The phases of a manifest in which evaluation rows are scored: for the curve after each epoch, and
+all rows of the epochs that are kept."""
+SHOWN = {
+    "Load (s)": "seconds_load",
+    "Train (s)": "seconds_train",
+    "Curve (s)": CURVE,
+    "Score (s)": KEPT,
+}
+"""Columns of the printed table and the phases that they show."""
 
 
 def coverage(evidence: Evidence, catalog: dict) -> Table:
@@ -54,7 +62,8 @@ def costs(evidence: Evidence, catalog: dict) -> Table:
     """Return seconds per phase and seed, peak memory and parameters of every cell.
 
     Seconds are means over finished seeds; `scoring_share` is the part of them that goes into
-    evaluation. A cell's peak is that of its largest job.
+    evaluation, `curve_share` that of the learning curve among it. A cell's peak is that of its
+    largest job.
     """
     jobs = pd.DataFrame([_job_costs(manifest) for manifest in evidence.manifests])
     if jobs.empty or not jobs["seeds"].sum():
@@ -68,10 +77,13 @@ def costs(evidence: Evidence, catalog: dict) -> Table:
     numbers = jobs.groupby(KEYS, as_index=False, sort=False).agg(how)
     numbers[phases] = numbers[phases].div(numbers["seeds"], axis=0)
     numbers["seconds_total"] = numbers[phases].sum(axis=1)
-    numbers["scoring_share"] = numbers.get(SCORING, 0.0) / numbers["seconds_total"]
+    for name in (CURVE, KEPT):
+        numbers[name] = numbers.get(name, 0.0)
+    numbers["curve_share"] = numbers[CURVE] / numbers["seconds_total"]
+    numbers["scoring_share"] = numbers["curve_share"] + numbers[KEPT] / numbers["seconds_total"]
     numbers["device"] = jobs.groupby(KEYS, sort=False)["device"].first().to_numpy()
     numbers = ordered(numbers, catalog, KEYS)
-    rows = [_cost_row(row, phases, catalog) for row in numbers.to_dict("records")]
+    rows = [_cost_row(row, catalog) for row in numbers.to_dict("records")]
     note = f"Device: {', '.join(sorted(set(numbers['device'])))}. Seconds are means per seed."
     return Table(numbers, pd.DataFrame(rows), note)
 
@@ -96,16 +108,19 @@ def _job_costs(manifest: dict) -> dict:
     }
 
 
-def _cost_row(row: dict, phases: list[str], catalog: dict) -> dict:
-    seconds = {f"{name[8:].capitalize()} (s)": f"{row[name]:,.1f}" for name in phases}
+def _cost_row(row: dict, catalog: dict) -> dict:
+    """Return the printed row of a cell: phases of which none is long are one column."""
+    seconds = {title: row.get(name, 0.0) for title, name in SHOWN.items()}
+    seconds["Other (s)"] = row["seconds_total"] - sum(seconds.values())
     share = row["trainable"] / row["parameters"] if row["parameters"] else 0
     return {
         "section": set_title(catalog, row["task"]),
         "Model": titles(catalog, "models")[row["model"]],
         "Method": arm_title(catalog, row["method"], row["pattern"]),
         "Shots": str(row["k"]),
-        **seconds,
+        **{title: f"{value:,.1f}" for title, value in seconds.items()},
         "Scoring (share)": f"{100 * row['scoring_share']:.0f} %",
+        "of which curve": f"{100 * row['curve_share']:.0f} %" if row["trainable"] else BLANK,
         "Peak memory (MiB)": f"{row['peak_memory_mib']:,.0f}",
         "Trained parameters": f"{row['trainable']:,.0f} ({100 * share:.3g} %)",
         "Seeds": str(row["seeds"]),

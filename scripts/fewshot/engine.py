@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from .errors import UserError
-from .placement import Placement
+from .models import size_of
+from .placement import BUCKET, Placement
 from .world import World
 from .zero import load_deepspeed, quiet
 
@@ -34,6 +35,8 @@ def start_engine(
     """
     config = engine_config(settings, dtype, placement, world.size)
     parameters = [each for each in student.parameters() if each.requires_grad]
+    # DeepSpeed reserves all of this buffer, however little is trained.
+    config["zero_optimization"]["reduce_bucket_size"] = min(BUCKET, sum(map(size_of, parameters)))
     on_one_device = placement.offload == "none" and placement.zero_stage < 3
     optimizer = torch.optim.AdamW(
         parameters,

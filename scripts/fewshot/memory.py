@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 from .activations import FLOAT32, context_bytes, scoring_bytes, training_bytes
 from .blueprints import Architecture
-from .placement import Placement
+from .placement import BUCKET, Placement
 
 GIB = 2**30
 
-BUCKET = 500_000_000
-"""Gradients that DeepSpeed reduces at once, in a buffer of that size (`reduce_bucket_size`)."""
 LIVE = 1_050_000_000
 """Parameters that stage 3 holds gathered at most (`stage3_max_live_parameters` and what it
 fetches ahead)."""
@@ -114,10 +112,9 @@ def estimate(demand: Demand, placement: Placement, per_node: int, nodes: int) ->
     backward pass, optimiser step and scoring the largest counts.
     """
     processes = max(1, per_node) * nodes
-    gpu = per_node > 0
     held = holding(demand, placement, processes)
     phases = max(
-        passing(demand, placement, processes, gpu),
+        passing(demand, placement, processes),
         stepping(demand, placement, processes),
         scoring(demand),
     )
@@ -154,26 +151,22 @@ def holding(demand: Demand, placement: Placement, processes: int) -> float:
     if offload != "none":
         # They go to the host as they come; one parameter's are on their way.
         gradients = element * min(trained, demand.shape.largest_layer)
-    bucket = element * BUCKET if stage == 3 else 0
+    bucket = element * min(BUCKET, trained) if stage == 3 else 0
     return weights + gradients + optimiser + bucket
 
 
-def passing(demand: Demand, placement: Placement, processes: int, gpu: bool) -> float:
-    """Return the bytes of a forward and backward pass of one process, beyond what is held.
-
-    DeepSpeed's buffer is there as a whole; a host only backs the part that is used.
-    """
+def passing(demand: Demand, placement: Placement, processes: int) -> float:
+    """Return the bytes of a forward and backward pass of one process, beyond what is held."""
     if not demand.rows or not demand.trainable:
         return 0
     rows = -(-demand.rows // processes)
     tokens = tokens_at_once(demand, placement, processes)
     # Without a stage gradients are copied to be reduced, where there are several processes.
-    buffer = BUCKET if gpu and placement.zero_stage else min(BUCKET, demand.trainable)
     reduced = placement.zero_stage in (1, 2) or (placement.zero_stage == 0 and processes > 1)
-    bucket = demand.element * buffer if reduced else 0
+    buffer = demand.element * min(BUCKET, demand.trainable)
+    bucket = buffer if reduced else 0
     if placement.zero_stage == 3:
-        # What a buffer of gradients is reduced to.
-        bucket = demand.element * min(BUCKET, demand.trainable) / processes
+        bucket = buffer / processes  # what it is reduced to
     if not demand.backward:
         return bucket + scoring_bytes(demand.shape, demand.element, tokens, rows, demand.row)
     return bucket + training_bytes(

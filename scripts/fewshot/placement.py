@@ -14,6 +14,9 @@ SHORT = 75
 SHORTAGES = "FAIRSHOT_SHORTAGES"
 """Environment variable: how often memory ran out already, and less of it must be asked for."""
 
+BUCKET = 500_000_000
+"""Elements of the buffer through which DeepSpeed reduces gradients, at most: its own default."""
+
 STAGES = (0, 1, 2, 3)
 OFFLOADS = ("none", "optimizer", "parameters")
 

@@ -223,8 +223,8 @@ def _losses(run: Run, piece: Piece) -> tuple[torch.Tensor, torch.Tensor, torch.T
 
 
 def _score_curve(run: Run) -> dict[str, Scores]:
-    """Score the rows of the learning curve."""
-    with run.phases.measure("score"):
+    """Score the rows of the learning curve; the time is told apart from that of all rows."""
+    with run.phases.measure("curve"):
         return score_sets(run, run.setup.curve)
 
 
@@ -246,7 +246,7 @@ def _enter(run: Run, epoch: int, row: pd.DataFrame, scores: dict[str, Scores] | 
 
 def _remaining(run: Run) -> float:
     """Return about how many seconds of training and scoring are left."""
-    spent = sum(run.phases.seconds.get(phase, 0.0) for phase in ("train", "score"))
+    spent = sum(run.phases.seconds.get(phase, 0.0) for phase in ("train", "curve"))
     left = run.setup.job.settings["epochs"] + 1 - run.progress.epoch
     return spent / (run.progress.epoch - 1) * left
 
@@ -256,7 +256,7 @@ def _report(run: Run, epoch: int, points: list[int]) -> None:
     state, now = run.progress, time.monotonic()
     if epoch == points[-1] or now - run.reported >= PROGRESS:
         run.reported = now
-        train, scoring = (run.phases.seconds.get(each, 0.0) for each in ("train", "score"))
+        train, scoring = (run.phases.seconds.get(each, 0.0) for each in ("train", "curve"))
         LOG.info("%s: epoch %d of %d, step %d, loss %.4f, at best %d correct in domain; %.1f "
                  "steps/s, %.1f s scoring", run.where, epoch, points[-1], state.step,
                  state.last_loss, state.best[0], state.step / train, scoring)  # fmt: skip

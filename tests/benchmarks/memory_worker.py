@@ -149,9 +149,7 @@ def _predicted(demand: Demand, placement: Placement, device: str) -> float:
     """Return the bytes that the plan expects of what is measured."""
     if device == "cuda":
         return estimate(demand, placement, 1, 1).allocated
-    phases = max(
-        passing(demand, placement, 1, False), stepping(demand, placement, 1), scoring(demand)
-    )
+    phases = max(passing(demand, placement, 1), stepping(demand, placement, 1), scoring(demand))
     held = holding(demand, placement, 1)
     # The base weights were there before: what is trained is a copy, and the best epoch's another.
     copies = 2 * demand.element * demand.trainable

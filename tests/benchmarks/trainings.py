@@ -97,7 +97,7 @@ def fairshot(model: nn.Module, work: Work) -> Trained:
         logprobs=result.predictions.loc[last, words].to_numpy(),
         steps=result.facts["steps"],
         train_seconds=result.seconds["train"],
-        score_seconds=result.seconds["score"],
+        score_seconds=sum(result.seconds.get(each, 0.0) for each in ("curve", "score")),
         scored_rows=result.facts["scored_rows"],
         scorer=scorer,
     )

@@ -10,7 +10,6 @@ from fewshot import memory
 from fewshot.activations import context_bytes, training_bytes
 from fewshot.architecture import describe
 from fewshot.memory import (
-    BUCKET,
     CONTEXT,
     GIB,
     LIBRARIES,
@@ -103,8 +102,8 @@ SINGLE = replace(FULL, element=4)
         (1, 4, 4, 4 * N + 4 * N + 12 * N / 4),
         (2, 4, 4, 4 * N + 4 * N / 4 + 12 * N / 4),
         # All weights of so small a model are gathered; the buffer is there for good.
-        (3, 2, 4, 2 * N + 2 * N / 4 + 2 * N / 4 + 12 * N / 4 + 2 * BUCKET),
-        (3, 4, 4, 4 * N + 4 * N / 4 + 4 * N / 4 + 12 * N / 4 + 4 * BUCKET),
+        (3, 2, 4, 2 * N + 2 * N / 4 + 2 * N / 4 + 12 * N / 4 + 2 * N),
+        (3, 4, 4, 4 * N + 4 * N / 4 + 4 * N / 4 + 12 * N / 4 + 4 * N),
     ],
 )
 def test_model_states_of_a_stage(stage, element, processes, expected):
@@ -149,11 +148,10 @@ def test_the_step_holds_gradients_in_float32():
 
 
 def test_gradients_are_copied_to_be_reduced():
-    alone, two = (passing(SINGLE, Placement(0), n, True) for n in (1, 2))
+    alone, two = (passing(SINGLE, Placement(0), n) for n in (1, 2))
     half = training_bytes(SHAPE, 4, 1600, 16, 100, False)
     assert two == half + 4 * N and alone == training_bytes(SHAPE, 4, 3200, 32, 100, False)
-    assert passing(SINGLE, Placement(1), 2, True) == half + 4 * BUCKET
-    assert passing(SINGLE, Placement(1), 2, False) == half + 4 * N, "a host backs what is used"
+    assert passing(SINGLE, Placement(1), 2) == half + 4 * N
 
 
 def test_tokens_at_once():
@@ -166,7 +164,7 @@ def test_tokens_at_once():
 
 def test_a_pass_grows_with_tokens_and_checkpointing_saves_layers():
     def of(**place):
-        return passing(SINGLE, Placement(0, **place), 1, True)
+        return passing(SINGLE, Placement(0, **place), 1)
 
     assert of(micro_tokens=512) < of(micro_tokens=1024) < of()
     kept = training_bytes(SHAPE, 4, 3200, 32, 100, False)
@@ -175,10 +173,8 @@ def test_a_pass_grows_with_tokens_and_checkpointing_saves_layers():
     inputs = 3200 * 4 * 64
     assert kept - again == 3 * layer - (3 * inputs + layer) and of() == kept
     assert of(checkpointing=True) == again
-    assert passing(replace(FULL, backward=False), Placement(1), 1, True) < passing(
-        FULL, Placement(1), 1, True
-    )
-    assert passing(replace(FULL, rows=0), Placement(0), 1, True) == 0
+    assert passing(replace(FULL, backward=False), Placement(1), 1) < passing(FULL, Placement(1), 1)
+    assert passing(replace(FULL, rows=0), Placement(0), 1) == 0
 
 
 def test_a_context_is_held_once():
@@ -191,7 +187,7 @@ def test_a_context_is_held_once():
 def test_the_whole_estimate():
     place = Placement(2)
     found = estimate(FULL, place, per_node=2, nodes=2)
-    phases = (passing(FULL, place, 4, True), stepping(FULL, place, 4), scoring(FULL))
+    phases = (passing(FULL, place, 4), stepping(FULL, place, 4), scoring(FULL))
     assert found.allocated == int(holding(FULL, place, 4) + max(phases))
     assert found.gpu == int(SLACK * found.allocated + CONTEXT)
     assert found.host == int(2 * (LIBRARIES["gpu"] + SLACK * 4 * N))
@@ -203,7 +199,7 @@ def test_without_a_gpu_all_of_it_is_host_memory():
     found = estimate(SINGLE, Placement(0), per_node=0, nodes=1)
     assert found.allocated == found.gpu == 0
     held = 16 * N + 8 * N  # base weights and those of the best epoch are kept
-    expected = LIBRARIES["cpu"] + SLACK * (held + passing(SINGLE, Placement(0), 1, False))
+    expected = LIBRARIES["cpu"] + SLACK * (held + passing(SINGLE, Placement(0), 1))
     assert found.host == int(expected)
 
 

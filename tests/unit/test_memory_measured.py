@@ -8,7 +8,7 @@ import torch
 from fewshot.activations import training_bytes
 from fewshot.architecture import describe
 from fewshot.engine import start_engine
-from fewshot.memory import BUCKET, Demand, holding, on_host, stepping
+from fewshot.memory import Demand, holding, on_host, stepping
 from fewshot.placement import Placement
 from fewshot.student import Student
 from fewshot.world import World
@@ -92,7 +92,7 @@ def test_states_are_what_the_engine_holds(dtype, stage, offload):
         return
     if stage == 1:
         # The buffer stays until the step, where it hides the peak; that is the same as at stage 2.
-        assert between == pytest.approx(held + demand.element * BUCKET, rel=0.001)
+        assert between == pytest.approx(held + demand.element * demand.trainable, rel=0.001)
         return
     if stage == 3:
         # Gathered weights are let go of after the pass.
