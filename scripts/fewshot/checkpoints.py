@@ -30,14 +30,17 @@ GRACE = 240.0
 class Checkpoints:
     """The checkpoints of one seed under `folder`, of which the newest counts.
 
-    `size` is about what each process writes, in bytes; `check` raises where this job no longer owns
-    the folder.
+    `check` raises where this job no longer owns the folder.
     """
 
-    def __init__(self, folder: Path, seed: int, world: World, size: int, check: Callable[[], None]):
+    def __init__(self, folder: Path, seed: int, world: World, check: Callable[[], None]):
         self.folder, self.seed, self.world, self.check = folder, seed, world, check
-        self.cost = size / RATE
+        self.cost = 0.0
         self._last = time.monotonic()
+
+    def expect(self, size: int) -> None:
+        """Say about how many bytes each process will write."""
+        self.cost = size / RATE
 
     def latest(self) -> Path | None:
         """Return the newest whole checkpoint."""
@@ -55,7 +58,10 @@ class Checkpoints:
 
     @contextmanager
     def writing(self, step: int) -> Iterator[Path]:
-        """Yield the folder that all processes write to; it counts once all are done."""
+        """Yield the folder that all processes write to; it counts once all are done.
+
+        There must be no checkpoint of that step yet.
+        """
         begin = time.monotonic()
         final = self.folder / f"seed{self.seed}.step{step}"
         partial = final.with_name(f"{final.name}.partial")

@@ -1,4 +1,4 @@
-"""Choose where a job runs: the cheapest configuration that fits, and roomier ones for retries."""
+"""Choose where a job runs: the cheapest configuration that fits."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +11,6 @@ from .placement import OFFLOADS, STAGES, Placement
 
 LEAST_TOKENS = 512
 """Fewest tokens at once that are tried: smaller passes leave most of a GPU idle."""
-ROOMIER = 0.8
-"""Share of a plan's memory that the next one, for a retry, may take at most."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,8 @@ class Choice:
 
 def choose(
     demand: Demand, machine: Machine, batch_size: int, checkpoints: bool, where: str
-) -> tuple[Choice, ...]:
-    """Return the cheapest configuration that fits and, after it, ever roomier ones for retries.
+) -> Choice:
+    """Return the cheapest configuration that fits.
 
     `batch_size` rows make an optimiser step (0: nothing is trained), which the processes share
     evenly. `checkpoints` tells whether activations can be computed again. Raises UserError, naming
@@ -59,13 +57,8 @@ def choose(
         least = min(options, key=lambda each: _demanding(each.expected, machine))
         if machine.binding:
             raise _misfit(least, machine, where)
-        fitting = [least]
-    return tuple(_ladder(sorted(fitting, key=lambda each: _rank(demand, each))))
-
-
-def next_choice(choices: tuple[Choice, ...], attempt: int) -> Choice:
-    """Return the configuration of an attempt (from 1); beyond the last one, the roomiest."""
-    return choices[min(attempt, len(choices)) - 1]
+        return least
+    return min(fitting, key=lambda each: _rank(demand, each))
 
 
 def fits(expected: Estimate, machine: Machine) -> bool:
@@ -129,16 +122,6 @@ def _rank(demand: Demand, option: Choice) -> tuple:
     cost = step_cost(demand, place, option.per_node, option.nodes) if option.gpus else 0.0
     plain = (option.gpus, place.zero_stage, OFFLOADS.index(place.offload))
     return (cost, *plain, place.checkpointing, -place.micro_tokens)
-
-
-def _ladder(ranked: list[Choice]) -> Iterator[Choice]:
-    """Yield the first, then always the next one that is clearly roomier than the last."""
-    last = None
-    for option in ranked:
-        size = option.expected.gpu or option.expected.host
-        if last is None or size <= ROOMIER * last:
-            yield option
-            last = size
 
 
 def _demanding(expected: Estimate, machine: Machine) -> float:

@@ -12,8 +12,8 @@ import torch
 
 from . import outputs, weights
 from .jobs import SeedResult
-from .marking import curve_rows, score_sets
-from .preparation import Run
+from .marking import count, curve_rows, score_sets
+from .preparation import Run, release
 from .scoring import Scores
 from .student import parameter_facts
 
@@ -48,9 +48,7 @@ def finish(run: Run, curve: Mapping[str, Scores] | None, folder: Path) -> SeedRe
         "resumed_after_steps": list(state.resumed),
         "adapters": sorted(files),
     }
-    run.engine.close()
-    if run.device.type == "cuda":
-        torch.cuda.empty_cache()
+    release(run)
     return SeedResult(
         pd.concat(predictions, ignore_index=True),
         pd.concat(state.curves, ignore_index=True),
@@ -79,6 +77,7 @@ def _score_rest(run: Run, epoch: int, known: dict[str, Scores]) -> dict[str, Sco
     sets = {name: scored for name, scored in run.setup.whole.items() if name not in known}
     with run.phases.measure("score"):
         scores = known | score_sets(run, sets)
+    count(run, scores, sets)
     sampled = {name: scores[name] for name in sets if not run.setup.curve[name].whole}
     run.progress.curves += curve_rows(run, epoch, sampled, run.setup.whole)
     return {each.name: scores[each.name] for each in run.setup.job.evaluation}

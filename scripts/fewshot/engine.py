@@ -15,7 +15,7 @@ from .errors import UserError
 from .models import size_of
 from .placement import BUCKET, Placement
 from .world import World
-from .zero import load_deepspeed, quiet
+from .zero import let_go, load_deepspeed, quiet
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -188,8 +188,12 @@ class DeepSpeedEngine:
     def load(self, folder: Path) -> None:
         """Return to what was saved in `folder` by as many processes."""
         with quiet():
-            self._engine.load_checkpoint(str(folder), tag=self.TAG, load_module_strict=False)
+            path, _ = self._engine.load_checkpoint(
+                str(folder), tag=self.TAG, load_module_strict=False
+            )
+        if path is None:
+            raise OSError(f"{folder}: DeepSpeed finds no checkpoint there")
 
     def close(self) -> None:
-        """Let go of gradients and optimiser states."""
-        self._engine.destroy()
+        """Let go of all tensors, which DeepSpeed's globals and cycles would keep alive."""
+        let_go(self._engine)

@@ -1,12 +1,12 @@
 """Being told to end (SIGTERM: a time limit, a preemption) without losing what was computed.
 
-Where a process can only end between two steps it asks `Stop.agreed`; where nothing is lost by
-ending at once, as in scoring, it says so by `Stop.anywhere`.
+A process ends where it looks: between two steps of training, between two batches of scoring. The
+processes of one world look at the same places, so that they end together.
 """
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 
@@ -25,7 +25,6 @@ class Stop:
 
     def __init__(self):
         self.requested = False
-        self._at_once = False
 
     @contextmanager
     def watched(self) -> Iterator["Stop"]:
@@ -38,9 +37,6 @@ class Stop:
 
     def _note(self, *_: object) -> None:
         self.requested = True
-        if self._at_once:
-            self._at_once = False
-            raise Interrupted
 
     def agreed(self, world: World) -> bool:
         """Return whether any of the processes was told to end; all must ask at the same place."""
@@ -52,20 +48,3 @@ class Stop:
         """Raise Interrupted where any of the processes was told to end."""
         if self.agreed(world):
             raise Interrupted
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        self._at_once = True
-        try:
-            if self.requested:
-                raise Interrupted
-            yield
-        finally:
-            self._at_once = False
-
-    def anywhere(self, world: World):
-        """Return a context in which being told to end raises Interrupted at once.
-
-        Only where the process is alone: others would wait for it.
-        """
-        return self._interruptible() if world.size == 1 else nullcontext()

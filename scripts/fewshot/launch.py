@@ -14,10 +14,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import records
 from .errors import UserError
-from .placement import SHORT, SHORTAGES, read_shortages
+from .placement import MARK, SHORT, SHORTAGES, read_shortages
 from .world import read_world
 
 LOG = logging.getLogger(__name__)
@@ -57,8 +58,9 @@ def _run(main: Callable[[object], None], smk: object) -> None:
         main(smk)
         return
     command = [sys.executable, *sys.argv]
+    mark = Path(f"{smk.log[0]}.short")
     shortages = read_shortages()
-    while spread(command, found, shortages) == SHORT:
+    while not spread(command, found, mark, shortages):
         shortages += 1
         LOG.warning("memory ran out: the processes start again and ask for less (%d)", shortages)
 
@@ -82,14 +84,16 @@ def wanted(resources: Mapping[str, object], env: Mapping[str, str] = os.environ)
     return Wanted(here * nodes, nodes)
 
 
-def spread(command: Sequence[str], found: Wanted, shortages: int = 0) -> int:
+def spread(command: Sequence[str], found: Wanted, mark: Path, shortages: int = 0) -> bool:
     """Run `command` in several processes of one world and wait for them.
 
-    Return 0, or SHORT where one of them ran out of memory. Raises UserError where one fails
-    otherwise; the others are ended, since they would wait for it forever. Told to end, it tells
-    them, waits for their checkpoints and exits.
+    Return whether all ended well, or else one ran out of memory, which it tells by the file `mark`.
+    Raises UserError where one fails otherwise; the others are ended, since they would wait for it
+    forever. Told to end, it tells them, waits for their checkpoints and exits.
     """
-    place = {**os.environ, **_meeting_place(found.nodes), SHORTAGES: str(shortages)}
+    mark.unlink(missing_ok=True)
+    told = {SHORTAGES: str(shortages), MARK: str(mark.resolve())}
+    place = {**os.environ, **_meeting_place(found.nodes), **told}
     before = signal.signal(signal.SIGTERM, _told)
     started: list[subprocess.Popen] = []
     grace = GRACE
@@ -99,13 +103,15 @@ def spread(command: Sequence[str], found: Wanted, shortages: int = 0) -> int:
             own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": found.count}
             env = {**place, **{name: str(value) for name, value in own.items()}}
             started.append(subprocess.Popen(command, env=env, preexec_fn=_die_with_parent))
-        return _wait(started, found)
+        return _wait(started, found, mark)
     except Told:
         grace = PATIENCE
         raise SystemExit(128 + signal.SIGTERM) from None
     finally:
-        _end(started, grace)
+        # srun would kill its processes: SLURM, which ends the job, has told them itself.
+        _end(started, grace, tell=found.nodes == 1 or grace == GRACE)
         signal.signal(signal.SIGTERM, before)
+        mark.unlink(missing_ok=True)
 
 
 def _told(*_: object) -> None:
@@ -132,23 +138,23 @@ def _by_srun(command: Sequence[str], found: Wanted, env: dict[str, str]) -> list
     return [subprocess.Popen([*srun, *command], env=clean, preexec_fn=_end_with_parent)]
 
 
-def _wait(started: list[subprocess.Popen], found: Wanted) -> int:
-    """Return 0 when all have ended well, SHORT when one ran out of memory."""
+def _wait(started: list[subprocess.Popen], found: Wanted, mark: Path) -> bool:
+    """Return True when all have ended well, False when one ran out of memory."""
     while (codes := [process.poll() for process in started]) != [0] * len(started):
-        if SHORT in codes:
-            return SHORT
+        if any(codes) and (mark.exists() or SHORT in codes):
+            return False
         for rank, code in enumerate(codes):
             if code:
                 name = f"the one that ends in .rank{rank}" if rank else "this one"
                 who = f"process {rank} of {found.count}" if found.nodes == 1 else "srun"
                 raise UserError(f"{who} failed (status {code}); see its log, {name}")
         time.sleep(POLL)
-    return 0
+    return True
 
 
-def _end(started: list[subprocess.Popen], grace: float) -> None:
+def _end(started: list[subprocess.Popen], grace: float, tell: bool) -> None:
     """Tell processes to end, and end those that have not after `grace` seconds."""
-    for process in started:
+    for process in started if tell else ():
         process.terminate()
     end = time.monotonic() + grace
     for process in started:

@@ -1,6 +1,6 @@
 """Scores of a model in training: of the curve's rows, and of all rows of what is kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -21,24 +21,28 @@ def score_sets(run: Run, sets: Mapping[str, Scored]) -> dict[str, Scores]:
     job, student = run.setup.job, run.engine.student
     found = {}
     for name, scored in sets.items():
-        with run.stop.anywhere(job.world):
-            found[name] = score(
-                student.model,
-                scored.prompts,
-                batch_tokens=job.batch_tokens_on(run.device.type),
-                head=student.head,
-                world=job.world,
-                sharded=run.engine.sharded,
-            )
-        run.stop.check(job.world)
-        run.progress.splits += found[name].splits
-        run.progress.scored += len(scored.rows)
+        found[name] = score(
+            student.model,
+            scored.prompts,
+            batch_tokens=job.batch_tokens_on(run.device.type),
+            head=student.head,
+            world=job.world,
+            sharded=run.engine.sharded,
+            pause=lambda: run.stop.check(job.world),
+        )
         if not np.isfinite(found[name].logsumexp).all():
             raise UserError(
                 f"{run.where}: scores of '{name}' are not finite after step {run.progress.step}; "
                 f"the last finite loss was {run.progress.last_loss}; {HINT}"
             )
     return found
+
+
+def count(run: Run, scores: Mapping[str, Scores], names: Iterable[str]) -> None:
+    """Add up the rows and halved batches of scores that are entered."""
+    for name in names:
+        run.progress.scored += len(scores[name].logprobs)
+        run.progress.splits += scores[name].splits
 
 
 def curve_rows(

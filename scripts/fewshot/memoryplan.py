@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .architecture import of_entry
 from .blueprints import Architecture
-from .choice import Choice, choose, next_choice
+from .choice import Choice, choose
 from .costs import step_cost
 from .machine import Machine, read_machine
 from .memory import GIB, LONGEST_ROW, Demand
@@ -33,7 +33,7 @@ class MemoryPlan:
     def __init__(self, study: "Study"):
         self.study = study
         self._shapes: dict[str, Architecture] = {}
-        self._choices: dict[tuple, tuple[Choice, ...]] = {}
+        self._choices: dict[tuple, Choice] = {}
         self._resources: dict[tuple, dict] = {}
 
     @cached_property
@@ -44,10 +44,10 @@ class MemoryPlan:
     def check(self) -> None:
         """Choose for every cell; raises UserError for one that fits nowhere on the machine."""
         for cell in self.study.cells:
-            self.choices(cell.task, cell.model, cell.method, cell.k)
+            self.choice(cell.task, cell.model, cell.method, cell.k)
 
-    def choices(self, task: str, model: str, method: str, k: int) -> tuple[Choice, ...]:
-        """Return the cheapest configuration of a cell's jobs, then roomier ones for retries."""
+    def choice(self, task: str, model: str, method: str, k: int) -> Choice:
+        """Return the cheapest configuration of a cell's jobs."""
         settings = self.study.methods[method]
         labels = len(self.study.tasks[task]["labels"])
         rows = min(settings.get("batch_size", 0), k) or k
@@ -92,11 +92,12 @@ class MemoryPlan:
         """Return the resources of a cell's jobs at an attempt (from 1), by name.
 
         `mem_mb` and `predicted_gpu_mb` are in 10^6 bytes, of a node and of a GPU; the latter is
-        what PyTorch allocates. More host memory is asked for at each attempt.
+        what PyTorch allocates. Each attempt asks for more host memory and time, in the same place:
+        elsewhere, what the attempt before has finished could not be continued.
         """
         key = (cell.task, cell.model, cell.method, cell.k, attempt)
         if key not in self._resources:
-            choice = next_choice(self.choices(*key[:-1]), attempt)
+            choice = self.choice(*key[:-1])
             place, memory = choice.placement, attempt * choice.expected.host
             if self.machine.binding:
                 memory = min(memory, max(self.machine.host_memory, choice.expected.host))
@@ -141,7 +142,7 @@ class MemoryPlan:
         return cell.k, len(self.study.tasks[cell.task]["labels"])
 
     def _row(self, cell: "Cell") -> dict[str, object]:
-        choice = self.choices(cell.task, cell.model, cell.method, cell.k)[0]
+        choice = self.choice(cell.task, cell.model, cell.method, cell.k)
         demand = self.demand(cell.task, cell.model, cell.method, cell.k)
         place, expected = choice.placement, choice.expected
         return {

@@ -1,10 +1,11 @@
 """What a fine-tuning job holds: the setup that its seeds share, and the run of one seed."""
 
+import gc
 import logging
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,13 +19,10 @@ from .errors import UserError
 from .interrupts import Stop
 from .jobs import Job
 from .models import (
-    learned_prefix,
     load_model,
     load_tokenizer,
     pick_device,
     size_of,
-    tokens_ahead,
-    virtual_ids,
 )
 from .origin import Origin
 from .outputs import Phases
@@ -72,7 +70,8 @@ class Setup:
 class Run:
     """The training of one seed: its engine, rows and what is counted on the way.
 
-    `unspoilt` until other weights than those of the last step are put into the model.
+    `unspoilt` until other weights than those of the last step are put into the model; `written` is
+    the step of the newest checkpoint.
     """
 
     setup: Setup
@@ -86,8 +85,14 @@ class Run:
     stop: Stop
     checkpoints: Checkpoints
     unspoilt: bool = True
+    written: int = -1
     progress: Progress = field(default_factory=Progress)
     reported: float = field(default_factory=time.monotonic)
+
+    @property
+    def how(self) -> dict[str, object]:
+        """Return what a checkpoint must agree in to be gone on from."""
+        return {**asdict(self.placement), "shortages": self.shortages, "device": self.device.type}
 
     @property
     def where(self) -> str:
@@ -101,6 +106,10 @@ def load(job: Job) -> Setup:
     dtype = job.model["dtype"]
     # Before minutes of loading: what cannot be trained so.
     engine_config(job.settings, dtype, job.placement, job.world.size)
+    if torch.cuda.is_available():
+        # Same bytes each time, as far as CUDA's kernels can; some only warn.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     if not is_plain(dtype, job.placement, job.world):
         # First: transformers imports DeepSpeed too where it is installed, but not quietly.
         load_deepspeed(job.world)
@@ -121,7 +130,7 @@ def set_up(job: Job, source: Callable[[], nn.Module], tokenizer) -> Setup:
         targets = label_word_ids(tokenizer, job.pattern, probe)
     whole, curve = {}, {}
     limit = samples.row_limit(job.settings["curve_rows"])
-    ahead = virtual_ids(origin.student.model)
+    ahead = origin.virtual_ids
     for each in job.evaluation:
         prompts = query_prompts(tokenizer, job.pattern, each.rows, ahead).with_words(targets)
         whole[each.name] = Scored(prompts, np.arange(len(each.rows)), True)
@@ -138,52 +147,54 @@ def begin(
     setup: Setup,
     seed: int,
     shortages: int,
-    folder: Path,
     phases: Phases,
     stop: Stop,
-    check: Callable[[], None],
+    checkpoints: Checkpoints,
 ) -> Run:
     """Return the run of a seed: base weights, new additions, a new optimiser and engine.
 
     `shortages` says how often memory ran out before. Raises UserError where nothing needs less.
     """
     job, dtype, device = setup.job, setup.job.model["dtype"], pick_device()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     with phases.measure("prepare"):
         rows = _training_rows(setup, seed)
         placement = _placement(setup, device, int(rows.lengths.max()), shortages)
-        student = setup.origin.start(seed, placement)
+        student = setup.origin.start(seed, placement, device)
         if placement.checkpointing:
             _recompute(student, job)
-        if placement.offload != "parameters":
-            student = student.to(device)
         engine = start_engine(student, job.settings, dtype, placement, job.world)
         # Dropout draws from PyTorch's own stream.
         stream = generator("dropout", job.cell["model"], seed, job.world.rank)
         torch.manual_seed(int(stream.integers(2**63)))
     LOG.info("%s: seed %d: %s", job.name, seed, placement)
-    size = _state_bytes(engine.student, placement, job.world)
-    checkpoints = Checkpoints(folder, seed, job.world, size, check)
+    checkpoints.expect(_state_bytes(engine.student, placement, job.world))
     return Run(setup, seed, placement, shortages, engine, rows, device, phases, stop, checkpoints)
 
 
 def _training_rows(setup: Setup, seed: int) -> TrainingRows:
     """Return the draw as the model reads it."""
-    job, model = setup.job, setup.origin.student.model
+    job, origin = setup.job, setup.origin
     shots = job.shots[seed]
     return training_rows(
-        query_prompts(setup.tokenizer, job.pattern, shots, virtual_ids(model)),
+        query_prompts(setup.tokenizer, job.pattern, shots, origin.virtual_ids),
         shots["label"].to_numpy(),
         job.model["window"],
-        tokens_ahead(model),
+        origin.tokens_ahead,
     )
 
 
 def _placement(setup: Setup, device: torch.device, longest: int, shortages: int) -> Placement:
     """Return the job's placement, made easier as often as memory ran out."""
     job, found = setup.job, setup.job.placement
-    recomputes = learned_prefix(setup.origin.student.model) is None
+    recomputes = setup.origin.recomputes
     if not found.micro_tokens:
         found = replace(found, micro_tokens=job.batch_tokens_on(device.type))
+    if shortages:
+        # No more than a batch can have: the first time must change something.
+        most = -(-job.settings["batch_size"] // job.world.size) * longest
+        found = replace(found, micro_tokens=min(found.micro_tokens, most))
     for _ in range(shortages):
         before = found
         found = easier(before, longest, job.world.size, device.type == "cuda", recomputes)
@@ -203,6 +214,14 @@ def _recompute(student: Student, job: Job) -> None:
         student.model.activation_checkpointing_enable({"use_reentrant": False})
     except ValueError as error:
         raise UserError(f"{job.name}: activations cannot be recomputed: {error}") from None
+
+
+def release(run: Run) -> None:
+    """Let go of what a run holds, so that the next one finds the memory."""
+    run.engine.close()
+    gc.collect()
+    if run.device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _state_bytes(student: Student, placement: Placement, world: World) -> int:

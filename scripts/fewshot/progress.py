@@ -1,13 +1,12 @@
 """How far the training of a seed has come: what a checkpoint holds beside the engine's states."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from .placement import Placement
 from .world import World
 
 
@@ -52,13 +51,16 @@ PLAIN = (
 )
 
 
-def save(progress: Progress, placement: Placement, folder: Path, world: World) -> None:
-    """Write progress and this process's random state to `folder`."""
+def save(progress: Progress, how: dict[str, object], folder: Path, world: World) -> None:
+    """Write progress and this process's random state to `folder`.
+
+    `how` says how the seed is run (placement, device, …): another way rounds otherwise.
+    """
     torch.save(_random_state(), folder / f"random{world.rank}.pt")
     if world.rank:
         return
     plain = {name: getattr(progress, name) for name in PLAIN}
-    content = {**plain, "seconds": progress.seconds, "placement": asdict(placement)}
+    content = {**plain, "seconds": progress.seconds, "how": how}
     (folder / "progress.json").write_text(json.dumps(content))
     for number, frame in enumerate(progress.curves):
         frame.to_parquet(folder / f"curve{number:04d}.parquet")
@@ -66,14 +68,15 @@ def save(progress: Progress, placement: Placement, folder: Path, world: World) -
         torch.save(progress.best_state, folder / "best.pt")
 
 
-def load(folder: Path, placement: Placement, world: World) -> Progress | None:
-    """Return the progress stored in `folder` and set this process's random state to what it was.
+def read_how(folder: Path) -> dict[str, object]:
+    """Return how the seed was run that left its progress in `folder`."""
+    return json.loads((folder / "progress.json").read_text())["how"]
 
-    None where it was made with another placement, which rounds otherwise.
-    """
+
+def load(folder: Path, world: World) -> Progress:
+    """Return the progress stored in `folder` and set this process's random state to what it was."""
     content = json.loads((folder / "progress.json").read_text())
-    if content.pop("placement") != asdict(placement):
-        return None
+    del content["how"]
     for name in ("counts", "best", "resumed"):
         content[name] = tuple(content[name])
     curves = [pd.read_parquet(path) for path in sorted(folder.glob("curve*.parquet"))]

@@ -7,7 +7,7 @@ depend on memory, processes or order. Only positions that predict a label word m
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -77,21 +77,23 @@ def score(
     world: World | None = None,
     sharded: bool = False,
     rank_by: str = "sum",
+    pause: Callable[[], None] = lambda: None,
 ) -> Scores:
     """Return the scores of each prompt's label words as its continuation.
 
     `head`, from hidden states [n, width] to logits [n, labels], takes the place of the readout
     over the vocabulary (the words are then its classes). The processes of `world` share the
     batches; each gets all scores. If `sharded`, none of them can read without the others (ZeRO
-    stage 3). `rank_by` says whether the sum or the mean over a word's tokens ranks it. The model is
-    scored in evaluation mode and comes back as it was. Raises UserError for a prompt longer than
+    stage 3). `rank_by` says whether the sum or the mean over a word's tokens ranks it. `pause` is
+    called after each round of batches, by all processes as often. Model and head are scored in
+    evaluation mode and come back as they were. Raises UserError for a prompt longer than
     the model's window, and for a row that does not fit in memory.
     """
     if len(prompts.words) != len(prompts.ids):
         raise ValueError("prompts without label words cannot be scored")
     _check_window(model, prompts)
     world = world or World()
-    with _evaluation(model):
+    with _evaluation(model, head):
         best, pieces = best_route(prompts, learned=tokens_ahead(model) > 0)
         with _room():
             if head is None:
@@ -104,7 +106,7 @@ def score(
             batch_tokens = 1
         with routed(model) if route.routed else nullcontext():
             reader = Reader(model, prompts, route)
-            scores = _Run(reader, pieces, head, batch_tokens, world, sharded).scores()
+            scores = _Run(reader, pieces, head, batch_tokens, world, sharded).scores(pause)
     if reason:
         log.warning("every row is read whole and by itself, since %s", reason)
         scores = replace(scores, route=f"plain: {reason}")
@@ -112,11 +114,13 @@ def score(
 
 
 @contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
+def _evaluation(model: nn.Module, head: nn.Module | None) -> Iterator[None]:
     """Score without dropout or gradients; not in inference mode, whose tensors (a rotary
     embedding's, a gathered shard's) could not take part in the training that follows."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+    parts = [model, *([head] if head is not None else [])]
+    training = [module for part in parts for module in part.modules() if module.training]
+    for part in parts:
+        part.eval()
     try:
         with torch.no_grad():
             yield
@@ -169,9 +173,9 @@ class _Run:
         self.tokens_read = sum(lengths) + len(prompts.prefix) - len(reader.start)
         portions = world.portions([len(batch) * lengths[batch[-1]] for batch in batches])
         self.batches = [[pieces[i] for i in batches[j]] for j in portions[world.rank]]
+        self.rounds = max(map(len, portions))
         # Where no process can read alone, one with less to do reads a row again.
-        idle = max(map(len, portions)) - len(self.batches)
-        self.idle = [[pieces[batches[0][0]]]] * idle if sharded else []
+        self.idle = [pieces[batches[0][0]]] if sharded else None
         rows, labels = len(prompts.ids), len(prompts.words[0])
         self.logprobs = np.zeros((rows, labels))
         self.normaliser = np.zeros(rows, dtype=np.float32)
@@ -179,11 +183,17 @@ class _Run:
         self.splits = 0
         self._waiting: tuple | None = None
 
-    def scores(self) -> Scores:
+    def scores(self, pause: Callable[[], None]) -> Scores:
         """Read all batches and return every process's scores to each."""
         started = reported = time.monotonic()
         done, count = 0, sum(map(_rows, self.batches))
-        for batch in self.batches:
+        for place in range(self.rounds):
+            pause()
+            if place >= len(self.batches):
+                if self.idle:
+                    self._forward(self.idle)
+                continue
+            batch = self.batches[place]
             self._read(batch)
             done += _rows(batch)
             now = time.monotonic()
@@ -191,8 +201,6 @@ class _Run:
             if now - reported >= PROGRESS or (done == count and now - started >= 1.0):
                 reported = now
                 log.info("%d of %d rows, %.1f rows/s", done, count, done / max(now - started, 1e-9))
-        for batch in self.idle:
-            self._forward(batch)
         self._enter()
         logprobs, normaliser, argmax, splits = (
             self.world.sum(torch.from_numpy(part)).numpy()

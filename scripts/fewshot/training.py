@@ -12,13 +12,14 @@ from torch.nn import functional
 
 from . import outputs, progress, records, samples, weights
 from .batches import Piece, epoch_order, pieces
+from .checkpoints import Checkpoints
 from .completion import finish
 from .errors import UserError
 from .interrupts import STATUS, Interrupted, Stop
 from .jobs import Job, SeedResult, read_job, run_seeds
-from .marking import HINT, correct_in_domain, curve_rows, score_sets
-from .placement import SHORT, read_shortages
-from .preparation import Run, Setup, begin, load
+from .marking import HINT, correct_in_domain, count, curve_rows, score_sets
+from .placement import SHORT, mark_shortage, read_shortages
+from .preparation import Run, Setup, begin, load, release
 from .reading import out_of_memory
 from .scoring import Scores
 from .state import SeedStore
@@ -46,7 +47,7 @@ def fine_tune(smk) -> None:
 def _start(job: Job, stop: Stop, store: SeedStore | None) -> Callable[[int], SeedResult]:
     """Load what all seeds share; return the function that trains one."""
     phases = outputs.Phases()
-    with phases.measure("load"), stop.anywhere(job.world):
+    with phases.measure("load"):
         setup = load(job)
     # The first seed carries the time of what all share.
     clocks = iter([phases])
@@ -70,11 +71,12 @@ def train_seed(
     Raises UserError where a loss or a score is not finite, or where memory cannot be helped.
     """
     stop, phases = stop or Stop(), phases or outputs.Phases()
-    shortages = read_shortages()
+    checkpoints = Checkpoints(folder, seed, setup.job.world, check)
+    shortages = max(read_shortages(), _shortages_before(checkpoints))
     while True:
         run = None
         try:
-            run = begin(setup, seed, shortages, folder, phases, stop, check)
+            run = begin(setup, seed, shortages, phases, stop, checkpoints)
             return _train(run, folder)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
@@ -84,14 +86,20 @@ def train_seed(
                     setup.job.name, seed)  # fmt: skip
         if setup.job.world.size > 1:
             # The others wait for this one: the launcher starts all anew.
+            mark_shortage()
             raise SystemExit(SHORT)
         shortages += 1
+        checkpoints.clear()
+        lost, phases = sum(phases.seconds.values()), outputs.Phases()
+        phases.seconds["lost"] = lost
         if run is not None:
-            run.checkpoints.clear()
-            run.engine.close()
-            del run
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            release(run)
+
+
+def _shortages_before(checkpoints: Checkpoints) -> int:
+    """Return how often memory ran out before the newest checkpoint, which was made with less."""
+    path = checkpoints.latest()
+    return int(progress.read_how(path)["shortages"]) if path else 0
 
 
 def _train(run: Run, folder: Path) -> SeedResult:
@@ -118,12 +126,16 @@ def _train(run: Run, folder: Path) -> SeedResult:
 
 def _resume(run: Run) -> None:
     """Return to the newest checkpoint, if there is one that was made in the same way."""
-    path, world = run.checkpoints.latest(), run.setup.job.world
-    found = progress.load(path, run.placement, world) if path else None
-    if found is None:
+    path = run.checkpoints.latest()
+    if path is None:
+        return
+    if progress.read_how(path) != run.how:
+        LOG.info("%s: its checkpoint was made in another way; it starts again", run.where)
+        run.checkpoints.clear()
         return
     run.engine.load(path)
-    run.progress = found
+    run.progress = found = progress.load(path, run.setup.job.world)
+    run.written = found.step
     found.resumed = (*found.resumed, found.step)
     for phase, seconds in found.seconds.items():
         run.phases.seconds[phase] = run.phases.seconds.get(phase, 0.0) + seconds
@@ -131,10 +143,13 @@ def _resume(run: Run) -> None:
 
 
 def _write_checkpoint(run: Run) -> None:
+    if run.written == run.progress.step:
+        return  # nothing was trained since
     with run.checkpoints.writing(run.progress.step) as folder:
         run.progress.seconds = dict(run.phases.seconds)
-        progress.save(run.progress, run.placement, folder, run.setup.job.world)
+        progress.save(run.progress, run.how, folder, run.setup.job.world)
         run.engine.save(folder)
+    run.written = run.progress.step
 
 
 def _train_epoch(run: Run, epoch: int) -> pd.DataFrame:
@@ -233,6 +248,7 @@ def _enter(run: Run, epoch: int, row: pd.DataFrame, scores: dict[str, Scores] | 
     job, state = run.setup.job, run.progress
     state.curves.append(row)
     if scores is not None:
+        count(run, scores, scores)
         state.curves += curve_rows(run, epoch, scores, run.setup.curve)
         correct = correct_in_domain(run, scores)
         if correct > state.best[0]:
@@ -245,10 +261,14 @@ def _enter(run: Run, epoch: int, row: pd.DataFrame, scores: dict[str, Scores] | 
 
 
 def _remaining(run: Run) -> float:
-    """Return about how many seconds of training and scoring are left."""
-    spent = sum(run.phases.seconds.get(phase, 0.0) for phase in ("train", "curve"))
-    left = run.setup.job.settings["epochs"] + 1 - run.progress.epoch
-    return spent / (run.progress.epoch - 1) * left
+    """Return about how many seconds are left: of epochs, and of all rows of what is kept."""
+    state, seconds = run.progress, run.phases.seconds
+    train, curve = (seconds.get(phase, 0.0) for phase in ("train", "curve"))
+    epochs = run.setup.job.settings["epochs"] + 1 - state.epoch
+    rows = sum(len(each.rows) for each in run.setup.whole.values())
+    passes = 1 if state.best_state is None else 2
+    scoring = curve / state.scored * rows * passes if state.scored else 0.0
+    return (train + curve) / (state.epoch - 1) * epochs + scoring
 
 
 def _report(run: Run, epoch: int, points: list[int]) -> None:

@@ -33,24 +33,26 @@ FAILING = "import os, sys, time; sys.exit(3) if os.environ['RANK'] == '1' else t
 
 def test_processes_meet_and_keep_their_own_logs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    launch.spread([sys.executable, "-c", PART, str(ROOT / "scripts")], Wanted(2))
+    launch.spread([sys.executable, "-c", PART, str(ROOT / "scripts")], Wanted(2), tmp_path / "mark")
     assert [(tmp_path / f"part{i}").read_text() for i in (0, 1)] == ["2 3 0", "2 3 1"]
     assert sorted(path.name for path in tmp_path.glob("job.log*")) == ["job.log", "job.log.rank1"]
 
 
-def test_a_failing_process_ends_the_others():
+def test_a_failing_process_ends_the_others(tmp_path):
     start = time.monotonic()
     with pytest.raises(
         UserError,
         match=r"process 1 of 3 failed \(status 3\); see its log, the one that ends in .rank1",
     ):
-        launch.spread([sys.executable, "-c", FAILING], Wanted(3))
+        launch.spread([sys.executable, "-c", FAILING], Wanted(3), tmp_path / "mark")
     assert time.monotonic() - start < 60
 
 
-def test_the_last_process_to_fail_is_noticed():
+def test_the_last_process_to_fail_is_noticed(tmp_path):
     with pytest.raises(UserError, match="process 0 of 2 failed"):
-        launch.spread([sys.executable, "-c", "import sys; sys.exit(1)"], Wanted(2))
+        launch.spread(
+            [sys.executable, "-c", "import sys; sys.exit(1)"], Wanted(2), tmp_path / "mark"
+        )
 
 
 def test_as_many_processes_as_there_are_gpus(monkeypatch):
@@ -99,12 +101,15 @@ def test_srun_starts_the_processes_of_several_nodes(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     monkeypatch.setattr("socket.gethostname", lambda: "localhost")
-    assert launch.spread([sys.executable, "-c", PART, str(ROOT / "scripts")], Wanted(4, 2)) == 0
+    command = [sys.executable, "-c", PART, str(ROOT / "scripts")]
+    assert launch.spread(command, Wanted(4, 2), tmp_path / "mark")
     assert (tmp_path / "options").read_text() == (
         "--overlap --nodes=2 --ntasks=4 --ntasks-per-node=2 --kill-on-bad-exit=1"
     )
     found = [(tmp_path / f"part{rank}").read_text() for rank in range(4)]
     assert found == ["4 10 0", "4 10 1", "4 10 0", "4 10 1"]
+    logs = {path.name for path in tmp_path.glob("job.log*")}
+    assert logs == {"job.log", *(f"job.log.rank{rank}" for rank in (1, 2, 3))}
 
 
 SCARCE = """
@@ -113,7 +118,11 @@ tries = open(f"try{os.environ['RANK']}", "a")
 tries.write(os.environ["FAIRSHOT_SHORTAGES"])
 tries.close()
 if os.environ["FAIRSHOT_SHORTAGES"] < "2":
-    sys.exit(75) if os.environ["RANK"] == "1" else time.sleep(600)
+    if os.environ["RANK"] == "0":
+        time.sleep(600)
+    # What srun makes of it: the status of those that were killed.
+    open(os.environ["FAIRSHOT_SHORTAGE_MARK"], "w").close()
+    sys.exit(137)
 """
 
 
@@ -122,8 +131,12 @@ def test_processes_that_run_out_of_memory_start_again_and_ask_for_less(tmp_path,
     (tmp_path / "scarce.py").write_text(SCARCE)
     monkeypatch.setattr(sys, "argv", ["scarce.py"])
     monkeypatch.setattr(launch, "wanted", lambda _: Wanted(2))
-    launch._run(lambda _: pytest.fail("run in this process"), SimpleNamespace(resources={}))
+    launch._run(
+        lambda _: pytest.fail("run in this process"),
+        SimpleNamespace(resources={}, log=["scarce.log"]),
+    )
     assert [(tmp_path / f"try{rank}").read_text() for rank in (0, 1)] == ["012", "012"]
+    assert not (tmp_path / "scarce.log.short").exists()
 
 
 PATIENT = """
@@ -138,9 +151,10 @@ time.sleep(600)
 """
 TELLING = """
 import sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from fewshot import launch
-launch.spread([sys.executable, "-c", sys.argv[2]], launch.Wanted(2))
+launch.spread([sys.executable, "-c", sys.argv[2]], launch.Wanted(2), Path("mark"))
 """
 
 
@@ -157,10 +171,11 @@ def test_processes_that_are_told_to_end_have_the_time_to(tmp_path):
 
 PARENT = """
 import sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from fewshot import launch
 child = "import os, time; open('part' + os.environ['RANK'], 'w').write(str(os.getpid()))"
-launch.spread([sys.executable, "-c", child + "; time.sleep(600)"], launch.Wanted(2))
+launch.spread([sys.executable, "-c", child + "; time.sleep(600)"], launch.Wanted(2), Path("mark"))
 """
 
 

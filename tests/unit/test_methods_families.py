@@ -12,6 +12,7 @@ from fewshot.checks import REQUIRED
 from fewshot.errors import UserError
 from fewshot.freezing import check_trainable, train_only
 from fewshot.models import virtual_ids
+from fewshot.placement import Placement
 from fewshot.sampling import generator
 from fewshot.scoring import score
 from fewshot.student import adapted, check_checkpointing, parameter_facts
@@ -125,7 +126,7 @@ def test_training_lowers_the_loss_and_is_restored_from_its_file(family, kind, tm
     made, losses, result = train(tmp_path, family, kind, epochs=6)
     assert losses[-1] < losses[0] - 0.3
     base = tiny_model(kind).state_dict()
-    kept = made.origin.student.model.state_dict()
+    kept = made.origin.start(1, Placement(), torch.device("cpu")).model.state_dict()
     same = [torch.equal(each, base[name]) for name, each in kept.items() if name in base]
     assert same and all(same), "the base of the next seed"
     path = tmp_path / "stored.safetensors"

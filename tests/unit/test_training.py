@@ -297,7 +297,7 @@ def test_the_rate_rises_over_the_warmup_and_stays():
 def test_parameter_facts_join_the_layers():
     job = a_job(family="lora", targets=TARGETS["opt"])
     made = preparation.set_up(job, lambda: tiny_model("opt"), tiny_tokenizer("opt"))
-    facts = parameter_facts(made.origin.student)
+    facts = parameter_facts(made.origin.start(0, Placement(), torch.device("cpu")))
     assert facts["trainable"] == 512 and facts["total"] == 512 + 23712
     assert facts["modules"] == [
         f"model.model.decoder.layers.*.self_attn.{each}.lora_{factor}.default"

@@ -65,6 +65,7 @@ def test_slurm_profile_asks_for_gpus_and_memory(project):
     assert 60_000 < int(found["predicted_gpu_mb"]) < 80_000
     assert int(found["mem_mb"]) > 12_853 * 2, "one process reads the weights"
     assert int(found["runtime"]) > 240, "larger models ask for more time"
+    assert found["slurm_extra"] == "--signal=TERM@300", "time for a checkpoint"
 
 
 def test_a_job_is_placed_on_the_machine_that_the_study_names(project, tmp_path):
