@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import UserError
-from .world import read_world
+from .ranks import read_ranks
 
 
 def _field(name: str, kind: pa.DataType, text: str, nullable: bool = False) -> pa.Field:
@@ -247,7 +247,7 @@ def log_to(path: str | Path) -> None:
 
     Of several processes of one job, all but the first write to files of their own beside it.
     """
-    rank = read_world().rank
+    rank = read_ranks()[0]
     path = Path(f"{path}.rank{rank}" if rank else path)
     path.write_text("")
     logging.basicConfig(

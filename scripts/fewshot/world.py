@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import UserError
+from .ranks import read_ranks
 
 
 @dataclass(frozen=True)
@@ -84,30 +85,5 @@ class World:
 
 
 def read_world(env: Mapping[str, str] = os.environ) -> World:
-    """Return the world that the environment describes.
-
-    torchrun's and DeepSpeed's variables count first, then SLURM's of the job step (those of the
-    whole allocation would also be set in a shell that runs one process). Raises UserError where
-    they are incomplete or contradict each other.
-    """
-    for names in (
-        ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-        ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
-    ):
-        if names[1] not in env:
-            continue
-        size = _number(env, names[1])
-        if size > 1:
-            world = World(_number(env, names[0]), size, _number(env, names[2]))
-            if world.rank >= size:
-                raise UserError(f"environment: {names[0]} = {world.rank}; valid: below {size}")
-            return world
-        return World()
-    return World()
-
-
-def _number(env: Mapping[str, str], name: str) -> int:
-    value = env.get(name, "")
-    if not value.isdigit():
-        raise UserError(f"environment: {name} = '{value}'; valid: a number from 0")
-    return int(value)
+    """Return the world that the environment describes; raises UserError as `read_ranks` does."""
+    return World(*read_ranks(env))
