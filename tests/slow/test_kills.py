@@ -1,5 +1,6 @@
 """A fine-tuning job that is killed anywhere and started again ends in the same bytes."""
 
+import json
 import os
 import pickle
 import re
@@ -43,7 +44,10 @@ def start(smk, folder: Path, processes: int = 1) -> subprocess.Popen:
 
 
 def job(folder: Path, stage: int = 0, **settings):
+    """Write a job on a model with dropout, whose random numbers each process has of its own."""
     smk = write_job(folder, kind="opt", seeds=SEEDS, k=10, **(SETTINGS | settings))
+    path = folder / "model" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "dropout": 0.1}))
     smk.resources["zero_stage"] = stage
     return smk
 
