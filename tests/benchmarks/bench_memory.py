@@ -10,26 +10,19 @@ One process shares nothing: stages 1 to 3 show what DeepSpeed itself takes, and 
 """
 
 import argparse
-import json
 import logging
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-import torch
 from fewshot.errors import UserError
 from fewshot.placement import Placement
 
-from .cases import ROOT
-from .shapes import SHAPES
+from . import apart, options
 
 LOG = logging.getLogger(__name__)
-DEFAULT_OUT = ROOT / "results" / "benchmarks" / "memory.parquet"
 PLACEMENTS = {
     "plain": Placement(0),
     "stage 1": Placement(1),
@@ -47,19 +40,8 @@ COLUMNS = ("model", "method", "dtype", "device", "placement", "predicted_mib", "
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="bench-memory",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = options.base_parser("bench-memory", __doc__, None)
     add = parser.add_argument
-    add(
-        "--models",
-        nargs="+",
-        choices=SHAPES,
-        metavar="NAME",
-        help=f"shapes: {', '.join(SHAPES)} (default: opt-1.3b pythia-160m; on a CPU pythia-160m)",
-    )
     add(
         "--methods",
         nargs="+",
@@ -82,8 +64,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="NAME",
         help=f"{', '.join(PLACEMENTS)} (default: all; on a CPU those without stage 3 or offload)",
     )
-    add("--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: cuda if any")
-    add("--threads", type=int, default=os.cpu_count(), help="default: all cores")
     add("--k", type=int, default=32, help="rows to train on, for two epochs (default: 32)")
     add("--batch-size", type=int, default=32, help="rows of a step (default: 32)")
     add("--row", type=int, default=128, help="tokens of a row (default: 128)")
@@ -93,10 +73,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default=0,
         help="tokens scored at once (default: 16384, on a CPU 1024)",
     )
-    add("--out", type=Path, default=DEFAULT_OUT, metavar="FILE", help="Parquet file to write")
-    asked = parser.parse_args(argv)  # fmt: skip
-    if asked.device == "auto":
-        asked.device = "cuda" if torch.cuda.is_available() else "cpu"
+    options.add_output(parser, "memory.parquet")
+    asked = parser.parse_args(argv)
+    asked.device = options.device_of(asked)
     gpu = asked.device == "cuda"
     asked.models = asked.models or (["opt-1.3b", "pythia-160m"] if gpu else ["pythia-160m"])
     asked.dtype = asked.dtype or (["float32", "bfloat16"] if gpu else ["float32"])
@@ -127,14 +106,10 @@ def measure(name: str, job: dict) -> dict:
     """Run a worker and return its row of the table; one that fails is told by its last line."""
     row = {**{key: job[key] for key in COLUMNS if key in job}, "placement": name, "status": "ok"}
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, part) for part in ("job.json", "result.json")]
-        paths[0].write_text(json.dumps(job))
-        command = [sys.executable, "-m", "benchmarks.memory_worker", *map(str, paths)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-            return {**row, "status": lines[-1][:200]}
-        found = json.loads(paths[1].read_text())
+        try:
+            found = apart.run("memory_worker", {**job, "system": name}, Path(folder))
+        except UserError as error:
+            return {**row, "status": str(error)[:200]}
     ratio = found["predicted_mib"] / max(found["measured_mib"], 1e-9)
     return {**row, **found, "ratio": ratio}
 
@@ -150,7 +125,7 @@ def render(table: pd.DataFrame) -> str:
 def main(argv: list[str]) -> int:
     """Run the benchmark, print and store its table; return 1 where a measurement failed."""
     asked = parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    options.log_to_terminal()
     rows = []
     for name, job in jobs(asked):
         rows.append(measure(name, job))
@@ -164,7 +139,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    options.start(main)

@@ -5,9 +5,6 @@ of the placement.
 """
 
 import gc
-import json
-import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,9 +28,10 @@ from job_files import PATTERN, TRAINING
 from tiny import WORDS, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
+from . import apart
+from .measuring import MIB, peak, reset_peak
 from .shapes import SHAPES, family
 
-MIB = 2**20
 SEED = 0
 TARGETS = {"opt": ["q_proj", "v_proj"], "pythia": ["query_key_value"]}
 
@@ -54,7 +52,8 @@ def measure(job: dict) -> dict:
         return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, job["dtype"])).eval()
 
     setup = preparation.set_up(made, source, tiny_tokenizer(family(job["model"])))
-    held = _reset_peak(job["device"])
+    gc.collect()
+    held = reset_peak(job["device"])
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         training.train_seed(setup, SEED, Path(folder), Phases(), Stop())
@@ -62,7 +61,7 @@ def measure(job: dict) -> dict:
     demand = _demand(job, config)
     return {
         "predicted_mib": _predicted(demand, placement, job["device"]) / MIB,
-        "measured_mib": (_peak(job["device"]) - held) / MIB,
+        "measured_mib": (peak(job["device"]) - held) / MIB,
         "seconds": seconds,
         "parameters": demand.shape.parameters,
         "trainable": demand.trainable,
@@ -156,35 +155,5 @@ def _predicted(demand: Demand, placement: Placement, device: str) -> float:
     return held - demand.element * demand.parameters + copies + phases
 
 
-def _reset_peak(device: str) -> int:
-    """Forget the peak so far; return the bytes that stay out of account."""
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return 0
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return _peak(device)
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status(status, "VmRSS")
-
-
-def _peak(device: str) -> int:
-    """Return the most bytes that were held since the last reset."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if status.exists():
-        return _status(status, "VmHWM")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _status(path: Path, key: str) -> int:
-    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-    return int(lines[key].split()[0]) * 1024
-
-
 if __name__ == "__main__":
-    source, target = map(Path, sys.argv[1:])
-    target.write_text(json.dumps(measure(json.loads(source.read_text()))))
+    apart.serve(measure)

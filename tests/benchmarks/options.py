@@ -14,11 +14,8 @@ from . import cases
 from .shapes import SHAPES
 
 
-def parser(name: str, text: str, models: list[str], seconds: float) -> argparse.ArgumentParser:
-    """Return a parser with the options of every benchmark.
-
-    `models` are the shapes and `seconds` the limit on the passes of a measurement unless told.
-    """
+def base_parser(name: str, text: str, models: list[str] | None) -> argparse.ArgumentParser:
+    """Return a parser with the options of every benchmark; `models` are the shapes unless told."""
     made = argparse.ArgumentParser(
         prog=name, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -29,10 +26,20 @@ def parser(name: str, text: str, models: list[str], seconds: float) -> argparse.
         default=models,
         choices=SHAPES,
         metavar="NAME",
-        help=f"shapes: {', '.join(SHAPES)} (default: {' '.join(models)})",
+        help=f"shapes: {', '.join(SHAPES)} (default: {' '.join(models or ['by device'])})",
     )
     add("--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: cuda if any")
     add("--threads", type=int, default=os.cpu_count(), help="default: all cores")
+    return made
+
+
+def parser(name: str, text: str, models: list[str], seconds: float) -> argparse.ArgumentParser:
+    """Return a parser with the options of benchmarks that compare systems.
+
+    `seconds` is the limit on the passes of a measurement unless told.
+    """
+    made = base_parser(name, text, models)
+    add = made.add_argument
     add("--repeats", type=int, default=3, help="passes to take the median of (default: 3)")
     add(
         "--seconds",

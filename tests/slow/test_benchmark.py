@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks import bench_scorer, bench_training, report, training_report
+from benchmarks import bench_memory, bench_scorer, bench_training, report, training_report
 from fewshot.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -67,3 +67,15 @@ def test_rows_that_training_lacks_are_one_line(shared_data, tmp_path):
     folders = ["--data", str(tmp_path), "--tokenizers", str(shared_data)]
     with pytest.raises(UserError, match=r"no rows of task 'rte'.*--data"):
         bench_training.main([*TRAINING.split(), *folders])
+
+
+def test_predicted_and_measured_memory_are_compared(tmp_path, capsys):
+    out = tmp_path / "memory.parquet"
+    options = "--models tiny-opt --methods lora --device cpu --threads 1 --k 8 --row 32"
+    places = ["--placements", "plain", "stage 1", "--out", str(out)]
+    assert bench_memory.main([*options.split(), *places]) == 0
+    table = pd.read_parquet(out)
+    assert list(table.columns) == list(bench_memory.COLUMNS)
+    assert table["placement"].tolist() == ["plain", "stage 1"] and (table["status"] == "ok").all()
+    assert table[["predicted_mib", "measured_mib", "ratio", "seconds"]].gt(0).all(axis=None)
+    assert "ratio: predicted / measured" in capsys.readouterr().out
