@@ -3,7 +3,8 @@
 Both sum the gradients of as many passes as a step takes and then update with AdamW, so that a batch
 means the same however it is cut and whoever computes it. DeepSpeed shares optimiser states,
 gradients and parameters among processes by ZeRO stage (Rajbhandari et al. 2020) or moves them to
-host memory; a job that needs none of this does not import it.
+host memory; a job that needs none of this starts no engine of its (transformers imports the library
+all the same).
 """
 
 from pathlib import Path
