@@ -18,7 +18,7 @@ from pathlib import Path
 
 from . import records
 from .errors import UserError
-from .placement import MARK, SHORT, SHORTAGES, read_shortages
+from .ranks import MARK, SHORTAGES, read_shortages
 from .world import read_world
 
 LOG = logging.getLogger(__name__)
@@ -94,9 +94,9 @@ def spread(command: Sequence[str], found: Wanted, mark: Path, shortages: int = 0
     mark.unlink(missing_ok=True)
     told = {SHORTAGES: str(shortages), MARK: str(mark.resolve())}
     place = {**os.environ, **_meeting_place(found.nodes), **told}
-    before = signal.signal(signal.SIGTERM, _told)
     started: list[subprocess.Popen] = []
     grace = GRACE
+    before = signal.signal(signal.SIGTERM, _told)
     try:
         started += _by_srun(command, found, place) if found.nodes > 1 else []
         for rank in range(found.count if found.nodes == 1 else 0):
@@ -141,7 +141,7 @@ def _by_srun(command: Sequence[str], found: Wanted, env: dict[str, str]) -> list
 def _wait(started: list[subprocess.Popen], found: Wanted, mark: Path) -> bool:
     """Return True when all have ended well, False when one ran out of memory."""
     while (codes := [process.poll() for process in started]) != [0] * len(started):
-        if any(codes) and (mark.exists() or SHORT in codes):
+        if any(codes) and mark.exists():
             return False
         for rank, code in enumerate(codes):
             if code:

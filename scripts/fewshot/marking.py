@@ -29,6 +29,7 @@ def score_sets(run: Run, sets: Mapping[str, Scored]) -> dict[str, Scores]:
             world=job.world,
             sharded=run.engine.sharded,
             pause=lambda: run.stop.check(job.world),
+            way=run.ways[name] if scored is run.setup.curve[name] else None,
         )
         if not np.isfinite(found[name].logsumexp).all():
             raise UserError(
@@ -52,16 +53,15 @@ def curve_rows(
     job = run.setup.job
     return [
         outputs.curve_frame(
-            job.cell, run.seed, epoch, each.name, each.rows.iloc[sets[each.name].rows],
-            scores[each.name], each.merge, sampled=not sets[each.name].whole,
+            job.cell, run.seed, epoch, each.name, of.rows, scores[each.name], each.merge,
+            sampled=not of.whole, parts=of.parts,
         )
-        for each in job.evaluation
-        if each.name in scores
+        for each, of in ((each, sets[each.name]) for each in job.evaluation if each.name in scores)
     ]  # fmt: skip
 
 
 def correct_in_domain(run: Run, scores: Mapping[str, Scores]) -> int:
     """Return the curve's rows of the task's own set whose most probable label word is gold."""
-    own = run.setup.job.evaluation[0]
-    gold = own.rows["label"].to_numpy()[run.setup.curve[own.name].rows]
-    return int((scores[own.name].ranking.argmax(axis=1) == gold).sum())
+    name = run.setup.job.evaluation[0].name
+    gold = run.setup.curve[name].rows["label"].to_numpy()
+    return int((scores[name].ranking.argmax(axis=1) == gold).sum())

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,29 @@ def prediction_frame(
     return pd.DataFrame(columns)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What curves count apart: `keys` [parts] with group, subset and label; `of` [rows] says to
+    which of these each row belongs."""
+
+    keys: pd.DataFrame
+    of: np.ndarray
+
+
+def parts_of(rows: pd.DataFrame) -> Parts:
+    """Return the parts of evaluation rows (records.ROWS), in a fixed order.
+
+    Found once for each set: grouping rows anew for each epoch takes as long as scoring small ones.
+    """
+    columns = ["group", "subset", "label"]
+    plain = rows[columns].astype({"group": object, "subset": object})
+    grouped = plain.groupby(columns, dropna=False)
+    keys = grouped.size().reset_index()[columns]
+    # Grouping makes numbers of parts that are missing throughout.
+    keys = keys.astype({"group": object, "subset": object})
+    return Parts(keys, grouped.ngroup().to_numpy())
+
+
 def curve_frame(
     cell: dict,
     seed: int,
@@ -77,39 +100,35 @@ def curve_frame(
     scores: "Scores",
     merge: Sequence[int],
     sampled: bool = False,
+    parts: Parts | None = None,
 ) -> pd.DataFrame:
     """Return the counts (records.CURVES) of one epoch and evaluation set, per part and label.
 
-    `rows` and `scores` are the set's, or those of the curve's sample of it where `sampled`.
-    `merge[i]` is the label of the set that label word i counts as. The prediction is the label word
-    that ranks highest (of equals the first), mapped through `merge`; a gold label's probability is
-    the sum over the words that count as it. Raises UserError as `prediction_frame` does.
+    `rows` and `scores` are the set's, or those of the curve's sample of it where `sampled`; `parts`
+    are those of the rows, found here if not given. `merge[i]` is the label of the set that label
+    word i counts as. The prediction is the label word that ranks highest (of equals the first),
+    mapped through `merge`; a gold label's probability is the sum over the words that count as it.
+    Raises UserError as `prediction_frame` does.
     """
     _check_scores(cell, seed, name, rows, scores)
     gold, counted = rows["label"].to_numpy(), np.asarray(merge)
     correct = counted[scores.ranking.argmax(axis=1)] == gold
     is_gold = counted[None, :] == gold[:, None]
     logprobs = np.where(is_gold, scores.logprobs.astype(np.float64), -np.inf)
-    frame = pd.DataFrame(
-        {
-            "group": rows["group"].astype(object).to_numpy(),
-            "subset": rows["subset"].astype(object).to_numpy(),
-            "label": gold,
-            "correct": correct,
-            "correct_vocabulary": correct & scores.argmax_is_label,
-            "logprob": np.logaddexp.reduce(logprobs, axis=1),
-        }
-    )
-    counts = frame.groupby(["group", "subset", "label"], dropna=False, as_index=False).agg(
-        n=("correct", "size"),
-        correct=("correct", "sum"),
-        correct_vocabulary=("correct_vocabulary", "sum"),
-        mean_logprob=("logprob", "mean"),
-    )
-    # Grouping makes numbers of parts that are missing throughout.
-    counts = counts.astype({"group": object, "subset": object})
+    parts = parts or parts_of(rows)
+    n = np.bincount(parts.of, minlength=len(parts.keys))
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(parts.of, weights=values, minlength=len(n))
+
+    counts = {
+        "n": n,
+        "correct": total(correct).astype(np.int64),
+        "correct_vocabulary": total(correct & scores.argmax_is_label).astype(np.int64),
+        "mean_logprob": total(np.logaddexp.reduce(logprobs, axis=1)) / n,
+    }
     run = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": name, "sampled": sampled}
-    return counts.assign(**run)[records.CURVES.names]
+    return parts.keys.assign(**run, **counts)[records.CURVES.names]
 
 
 def _check_scores(cell: dict, seed: int, name: str, rows: pd.DataFrame, scores: "Scores") -> None:

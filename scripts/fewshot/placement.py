@@ -3,20 +3,10 @@
 Torch-free: the memory plan chooses placements while Snakemake builds its graph.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from .errors import UserError, unknown
-
-SHORT = 75
-"""Exit status of a process that ran out of memory where others wait for it: they start again."""
-SHORTAGES = "FAIRSHOT_SHORTAGES"
-"""Environment variable: how often memory ran out already, and less of it must be asked for."""
-MARK = "FAIRSHOT_SHORTAGE_MARK"
-"""Environment variable: the file by which a process tells its launcher that memory ran out. Its
-exit status may be lost among those of the processes that it takes with it."""
 
 BUCKET = 500_000_000
 """Elements of the buffer through which DeepSpeed reduces gradients, at most: its own default."""
@@ -69,17 +59,6 @@ def read_placement(resources: Mapping[str, object]) -> Placement:
         micro_tokens=int(resources.get("micro_tokens", 0)),
         checkpointing=bool(int(resources.get("checkpointing", 0))),
     )
-
-
-def read_shortages(env: Mapping[str, str] = os.environ) -> int:
-    """Return how often memory ran out in the processes before these."""
-    return int(env.get(SHORTAGES, 0))
-
-
-def mark_shortage(env: Mapping[str, str] = os.environ) -> None:
-    """Tell the launcher, if there is one, that memory ran out in this process."""
-    if MARK in env:
-        Path(env[MARK]).touch()
 
 
 def easier(

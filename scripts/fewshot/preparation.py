@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
-import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -18,19 +18,15 @@ from .engine import DeepSpeedEngine, PlainEngine, engine_config, is_plain, start
 from .errors import UserError
 from .interrupts import Stop
 from .jobs import Job
-from .models import (
-    load_model,
-    load_tokenizer,
-    pick_device,
-    size_of,
-)
+from .models import load_model, load_tokenizer, pick_device, size_of
 from .origin import Origin
-from .outputs import Phases
+from .outputs import Parts, Phases, parts_of
 from .placement import Placement, easier
 from .progress import Progress
 from .sampling import generator
 from .student import Student, check_checkpointing
 from .tokens import Prompts
+from .ways import Way, find_way
 from .words import label_word_ids
 from .world import World
 from .zero import load_deepspeed
@@ -40,13 +36,14 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scored:
-    """What is scored of one evaluation set: all rows, or those of the learning curve.
+    """What is scored of one evaluation set: all its rows (`whole`), or those of the curve.
 
-    `rows` are positions in the set, `whole` whether these are all.
+    `rows` (records.ROWS) are those of `prompts`, `parts` what curves count apart among them.
     """
 
     prompts: Prompts
-    rows: np.ndarray
+    rows: pd.DataFrame
+    parts: Parts
     whole: bool
 
 
@@ -70,8 +67,8 @@ class Setup:
 class Run:
     """The training of one seed: its engine, rows and what is counted on the way.
 
-    `unspoilt` until other weights than those of the last step are put into the model; `written` is
-    the step of the newest checkpoint.
+    `ways` are those of the curve's prompts, by evaluation set. `unspoilt` until other weights than
+    those of the last step are put into the model; `written` is the step of the newest checkpoint.
     """
 
     setup: Setup
@@ -84,6 +81,7 @@ class Run:
     phases: Phases
     stop: Stop
     checkpoints: Checkpoints
+    ways: dict[str, Way]
     unspoilt: bool = True
     written: int = -1
     progress: Progress = field(default_factory=Progress)
@@ -128,18 +126,18 @@ def set_up(job: Job, source: Callable[[], nn.Module], tokenizer) -> Setup:
         row = job.evaluation[0].rows.iloc[0]
         probe = job.pattern.query(row["text_a"], row["text_b"])
         targets = label_word_ids(tokenizer, job.pattern, probe)
+
+    def scored(rows: pd.DataFrame, whole: bool) -> Scored:
+        prompts = query_prompts(tokenizer, job.pattern, rows, origin.virtual_ids)
+        return Scored(prompts.with_words(targets), rows, parts_of(rows), whole)
+
     whole, curve = {}, {}
     limit = samples.row_limit(job.settings["curve_rows"])
-    ahead = origin.virtual_ids
     for each in job.evaluation:
-        prompts = query_prompts(tokenizer, job.pattern, each.rows, ahead).with_words(targets)
-        whole[each.name] = Scored(prompts, np.arange(len(each.rows)), True)
-        rows = samples.curve_sample(each.rows, limit, each.name)
-        if len(rows) == len(each.rows):
-            curve[each.name] = whole[each.name]
-        else:
-            prompts = query_prompts(tokenizer, job.pattern, each.rows.iloc[rows], ahead)
-            curve[each.name] = Scored(prompts.with_words(targets), rows, False)
+        whole[each.name] = curve[each.name] = scored(each.rows, True)
+        sample = samples.curve_sample(each.rows, limit, each.name)
+        if len(sample) < len(each.rows):
+            curve[each.name] = scored(each.rows.iloc[sample], False)
     return Setup(job, origin, tokenizer, targets, curve, whole)
 
 
@@ -165,12 +163,20 @@ def begin(
         if placement.checkpointing:
             _recompute(student, job)
         engine = start_engine(student, job.settings, dtype, placement, job.world)
+        # Now, with weights that do not depend on where training was interrupted.
+        trained = engine.student
+        ways = {
+            name: find_way(trained.model, of.prompts, trained.head)
+            for name, of in setup.curve.items()
+        }
         # Dropout draws from PyTorch's own stream.
         stream = generator("dropout", job.cell["model"], seed, job.world.rank)
         torch.manual_seed(int(stream.integers(2**63)))
     LOG.info("%s: seed %d: %s", job.name, seed, placement)
     checkpoints.expect(_state_bytes(engine.student, placement, job.world))
-    return Run(setup, seed, placement, shortages, engine, rows, device, phases, stop, checkpoints)
+    return Run(
+        setup, seed, placement, shortages, engine, rows, device, phases, stop, checkpoints, ways
+    )
 
 
 def _training_rows(setup: Setup, seed: int) -> TrainingRows:
@@ -219,8 +225,8 @@ def _recompute(student: Student, job: Job) -> None:
 def release(run: Run) -> None:
     """Let go of what a run holds, so that the next one finds the memory."""
     run.engine.close()
-    gc.collect()
     if run.device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
 
 

@@ -1,7 +1,7 @@
 """How far the training of a seed has come: what a checkpoint holds beside the engine's states."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import pandas as pd
@@ -14,12 +14,13 @@ from .world import World
 class Progress:
     """Where training stands, and what it has found.
 
-    `done` steps of epoch `epoch` are done, `step` of all, `scored`
-    evaluation rows were read. `counts` are the running epoch's sum of
-    losses, correct rows, and rows whose top token is right; `curves` what is stored of the epochs
-    before. `best` is (correct rows, epoch) of the best curve point in domain, `best_state` the
-    trained parameters then, by name, in the first process (None: it is the last epoch). `seconds`
-    are those spent before the checkpoint that this was read from.
+    `done` steps of epoch `epoch` are done, `step` of all; `skipped` are those without update, as
+    float16 overflowed. `scored` evaluation rows were read, `splits` of their batches halved.
+    `counts` are the running epoch's sum of losses, correct rows, and rows whose top token is right;
+    `curves` what is stored of the epochs before. `best` is (correct rows, epoch) of the best curve
+    point in domain, `best_state` the trained parameters then, by name, in the first process (None:
+    it is the last epoch). `resumed` are the steps after which training went on from a checkpoint,
+    `seconds` those of the phases before the last of these.
     """
 
     epoch: int = 1
@@ -37,18 +38,8 @@ class Progress:
     best_state: dict[str, torch.Tensor] | None = None
 
 
-PLAIN = (
-    "epoch",
-    "done",
-    "step",
-    "skipped",
-    "splits",
-    "scored",
-    "counts",
-    "best",
-    "last_loss",
-    "resumed",
-)
+FILES = {"curves", "best_state"}
+"""What a checkpoint has files of its own for; the rest is JSON."""
 
 
 def save(progress: Progress, how: dict[str, object], folder: Path, world: World) -> None:
@@ -59,9 +50,9 @@ def save(progress: Progress, how: dict[str, object], folder: Path, world: World)
     torch.save(_random_state(), folder / f"random{world.rank}.pt")
     if world.rank:
         return
-    plain = {name: getattr(progress, name) for name in PLAIN}
-    content = {**plain, "seconds": progress.seconds, "how": how}
-    (folder / "progress.json").write_text(json.dumps(content))
+    names = {each.name for each in fields(progress)} - FILES
+    plain = {name: getattr(progress, name) for name in sorted(names)}
+    (folder / "progress.json").write_text(json.dumps({**plain, "how": how}))
     for number, frame in enumerate(progress.curves):
         frame.to_parquet(folder / f"curve{number:04d}.parquet")
     if progress.best_state is not None:

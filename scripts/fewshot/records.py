@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import UserError
-from .ranks import read_ranks
+from .ranks import MARK, read_ranks, read_shortages
 
 
 def _field(name: str, kind: pa.DataType, text: str, nullable: bool = False) -> pa.Field:
@@ -245,11 +245,14 @@ def frame_checksum(rows: Iterable[Iterable[object]]) -> str:
 def log_to(path: str | Path) -> None:
     """Send logging and warnings to `path`, with times; nothing else writes progress.
 
-    Of several processes of one job, all but the first write to files of their own beside it.
+    Of several processes of one job, all but the first write to files of their own beside it. What
+    was there is overwritten, but not by processes that a launcher started for this very job: the
+    first one shares its log, and when all start anew the others go on with theirs.
     """
     rank = read_ranks()[0]
     path = Path(f"{path}.rank{rank}" if rank else path)
-    path.write_text("")
+    if MARK not in os.environ or (rank and not read_shortages()):
+        path.write_text("")
     logging.basicConfig(
         filename=path,
         # The process that starts others keeps its log open while the first of them writes there.

@@ -7,8 +7,8 @@ depend on memory, processes or order. Only positions that predict a label word m
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,12 +17,12 @@ from torch import nn
 
 from .attention import routed
 from .errors import UserError
-from .layout import Piece, canonical_batches, halves, length_of, pieces_of
-from .models import readout, tokens_ahead, unwrap
+from .layout import Piece, canonical_batches, halves, length_of
+from .models import readout
 from .patterns import ranking
-from .probing import check_readout, reads_alone, usable_route
-from .reading import Reader, best_route, out_of_memory
+from .reading import Reader, out_of_memory
 from .tokens import Prompts
+from .ways import Way, evaluating, find_way
 from .world import World
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ def score(
     sharded: bool = False,
     rank_by: str = "sum",
     pause: Callable[[], None] = lambda: None,
+    way: Way | None = None,
 ) -> Scores:
     """Return the scores of each prompt's label words as its continuation.
 
@@ -85,73 +86,24 @@ def score(
     over the vocabulary (the words are then its classes). The processes of `world` share the
     batches; each gets all scores. If `sharded`, none of them can read without the others (ZeRO
     stage 3). `rank_by` says whether the sum or the mean over a word's tokens ranks it. `pause` is
-    called after each round of batches, by all processes as often. Model and head are scored in
-    evaluation mode and come back as they were. Raises UserError for a prompt longer than
-    the model's window, and for a row that does not fit in memory.
+    called before each round of batches, by all processes as often. `way` is that of the prompts,
+    found here if not given. Model and head are scored in evaluation mode and come back as they
+    were. Raises UserError for a prompt longer than the model's window, and for a row that does not
+    fit in memory.
     """
     if len(prompts.words) != len(prompts.ids):
         raise ValueError("prompts without label words cannot be scored")
-    _check_window(model, prompts)
-    world = world or World()
-    with _evaluation(model, head):
-        best, pieces = best_route(prompts, learned=tokens_ahead(model) > 0)
-        with _room():
-            if head is None:
-                head = readout(model)
-                check_readout(model, head, prompts)
-            route, reason = usable_route(model, prompts, best)
-        if best.forks and not route.forks:
-            pieces = pieces_of(prompts, forks=False)
-        if reads_alone(model, prompts):
-            batch_tokens = 1
-        with routed(model) if route.routed else nullcontext():
-            reader = Reader(model, prompts, route)
-            scores = _Run(reader, pieces, head, batch_tokens, world, sharded).scores(pause)
-    if reason:
-        log.warning("every row is read whole and by itself, since %s", reason)
-        scores = replace(scores, route=f"plain: {reason}")
+    way = way or find_way(model, prompts, head)
+    route, tokens = way.route, 1 if way.alone else batch_tokens
+    head = readout(model) if head is None else head
+    with evaluating(model, head), routed(model) if route.routed else nullcontext():
+        reader = Reader(model, prompts, route)
+        run = _Run(reader, way.pieces, head, tokens, world or World(), sharded)
+        scores = run.scores(pause)
+    if way.reason:
+        log.warning("every row is read whole and by itself, since %s", way.reason)
+        scores = replace(scores, route=f"plain: {way.reason}")
     return replace(scores, rank_by=rank_by)
-
-
-@contextmanager
-def _evaluation(model: nn.Module, head: nn.Module | None) -> Iterator[None]:
-    """Score without dropout or gradients; not in inference mode, whose tensors (a rotary
-    embedding's, a gathered shard's) could not take part in the training that follows."""
-    parts = [model, *([head] if head is not None else [])]
-    training = [module for part in parts for module in part.modules() if module.training]
-    for part in parts:
-        part.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-@contextmanager
-def _room() -> Iterator[None]:
-    """Raise UserError where not even the checks before the first batch find room."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise UserError(
-            "memory ran out on a single row, before the first batch; use a larger machine or a "
-            "smaller model"
-        ) from None
-
-
-def _check_window(model: nn.Module, prompts: Prompts) -> None:
-    window = getattr(unwrap(model).config.get_text_config(), "max_position_embeddings", None)
-    lengths = prompts.lengths
-    longest = lengths.index(max(lengths))
-    length = lengths[longest] + tokens_ahead(model)
-    if window is not None and length > window:
-        raise UserError(
-            f"row {prompts.ids[longest]}: its prompt has {length} tokens, the model reads {window}"
-        )
 
 
 class _Run:

@@ -1,4 +1,4 @@
-"""Use weights that ZeRO stage 3 keeps in shards before there is an engine to gather them.
+"""Use weights that ZeRO stage 3 keeps in shards where no engine gathers them.
 
 Where nothing is sharded, these do nothing. All processes must take part alike.
 """
@@ -51,3 +51,21 @@ def _gather_in_calls(module: nn.Module, own: list[nn.Parameter]) -> list:
         module.register_forward_pre_hook(begin),
         module.register_forward_hook(end, always_call=True),
     ]
+
+
+@contextmanager
+def fetching(*modules: nn.Module) -> Iterator[None]:
+    """Let modules gather what they read of others' shards, as DoRA reads LoRA's, in this context.
+
+    DeepSpeed does so by itself only while its engine is called, which scoring does not.
+    """
+    tables = [each._parameters for module in modules for each in module.modules()]
+    tables = {id(each): each for each in tables if hasattr(each, "_in_forward")}.values()
+    before = [each._in_forward for each in tables]
+    try:
+        for each in tables:
+            each._in_forward = True
+        yield
+    finally:
+        for each, value in zip(tables, before, strict=True):
+            each._in_forward = value

@@ -4,6 +4,7 @@ Training has its own engine (`engine.py`); what both need is here.
 """
 
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -103,6 +104,7 @@ def let_go(engine) -> None:
             tensor.data = torch.empty(0, dtype=tensor.dtype)
     for holder in (optimizer, engine):
         vars(holder).clear()
+    gc.collect()
 
 
 def _redirect_logger() -> None:

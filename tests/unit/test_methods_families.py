@@ -17,7 +17,7 @@ from fewshot.sampling import generator
 from fewshot.scoring import score
 from fewshot.student import adapted, check_checkpointing, parameter_facts
 from fewshot.weights import put, read, take
-from test_training import a_job
+from seed_runs import a_job
 from tiny import ALL_KINDS, KINDS, TARGETS, tiny_model, tiny_tokenizer
 
 # Two layers of width 32, feed-forward 64, 75 words; Llama's keys and values have width 16.

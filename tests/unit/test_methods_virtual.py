@@ -7,7 +7,7 @@ import peft
 import pytest
 import torch
 from architectures import CONFIGS, MODELS, PLAIN_ONLY, VOCABULARY, assert_equal, draw, reference
-from fewshot import scoring
+from fewshot import scoring, ways
 from fewshot.batches import training_rows
 from fewshot.errors import UserError
 from fewshot.methods import head_only, prefix_tuning, prompt_tuning
@@ -118,7 +118,7 @@ def test_routed_and_plain_scores_of_a_learned_prefix_are_equal(name, prefix, mon
     shift(model)
     prompts = draw(np.random.default_rng(4), prefix, [3, 8, 8, 21, 40])
     routed = scoring.score(model, prompts, batch_tokens=120)
-    monkeypatch.setattr(scoring, "usable_route", lambda *given: (PLAIN, None))
+    monkeypatch.setattr(ways, "usable_route", lambda *given: (PLAIN, None))
     plain = scoring.score(model, prompts, batch_tokens=120)
     assert plain.route == "plain"
     np.testing.assert_allclose(routed.logprobs, plain.logprobs, atol=1e-5, rtol=0)

@@ -3,57 +3,22 @@
 import math
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import peft
 import pytest
 import torch
-from fewshot import preparation, training
+from fewshot import epochs, preparation, training
 from fewshot.errors import UserError
 from fewshot.heads import ClassificationHead
-from fewshot.jobs import EvaluationSet, Job
+from fewshot.jobs import Job
 from fewshot.methods import lora
 from fewshot.placement import Placement
 from fewshot.sampling import generator
 from fewshot.student import parameter_facts
-from fewshot.world import World
-from job_files import PATTERN, TRAINING, some_rows
 from safetensors.torch import load_file
+from seed_runs import K, a_job
 from tiny import KINDS, TARGETS, tiny_model, tiny_tokenizer
-
-SETTINGS = {**TRAINING, "weight_decay": 0.1, "gradient_clip": 1e9, "keep_weights": True}
-K = 10
-
-
-def a_job(
-    placement: int | Placement = 0, seeds=(0,), dtype: str = "float32", world=None, **settings
-) -> Job:
-    sets = (
-        EvaluationSet("task", (0, 1), some_rows(24, "own")),
-        EvaluationSet("other", (1, 0), some_rows(11, "other")),
-    )
-    names = ("protocol", "task", "model", "method", "pattern")
-    return Job(
-        cell={**dict(zip(names, ("fair", "task", "tiny", "ft", "minimal"), strict=True)), "k": K},
-        seeds=tuple(seeds),
-        status=dict.fromkeys(seeds, "ok"),
-        labels=2,
-        pattern=PATTERN,
-        settings={**SETTINGS, **settings},
-        model={"dtype": dtype, "parameters": 1, "window": 128},
-        model_manifest=None,
-        evaluation=sets,
-        shots={seed: some_rows(K, f"shots{seed}") for seed in seeds},
-        batch_tokens={"cpu": 256, "gpu": 256},
-        placement=placement if isinstance(placement, Placement) else Placement(placement),
-        threads=1,
-        world=world or World(),
-        checksums={},
-        code="",
-        output=SimpleNamespace(),
-    )
 
 
 def train(kind: str, job: Job, model=None, seed: int = 0):
@@ -233,22 +198,6 @@ def test_bfloat16_trains_at_stage_1():
     np.testing.assert_allclose(losses, expected, rtol=0.1, atol=0.1)
 
 
-def test_seeds_start_from_the_same_base_weights(tmp_path):
-    job = a_job(seeds=(0, 1), family="lora", head="classification", targets=TARGETS["opt"])
-    made = preparation.set_up(job, lambda: tiny_model("opt", dropout=0.1), tiny_tokenizer("opt"))
-    training.train_seed(made, 1, tmp_path)
-    after_another = training.train_seed(made, 0, tmp_path)
-    alone = preparation.set_up(job, lambda: tiny_model("opt", dropout=0.1), tiny_tokenizer("opt"))
-    first = training.train_seed(alone, 0, tmp_path / "alone")
-    alone_state = state_of(first, 0, tmp_path)
-    pd.testing.assert_frame_equal(after_another.predictions, first.predictions)
-    pd.testing.assert_frame_equal(after_another.curves, first.curves)
-    assert all(
-        torch.equal(each, alone_state[name])
-        for name, each in state_of(after_another, 0, tmp_path).items()
-    )
-
-
 def test_dropout_is_on_in_training_and_belongs_to_the_seed():
     _, off, _ = train("opt", a_job())
     model = tiny_model("opt", dropout=0.2)
@@ -289,9 +238,9 @@ def test_a_loss_that_is_not_finite_ends_the_job_with_place_and_hint():
 
 def test_the_rate_rises_over_the_warmup_and_stays():
     settings = {"learning_rate": 2.0, "warmup": 0.1}
-    rates = [training.rate(step, 40, settings) for step in range(6)]
+    rates = [epochs.rate(step, 40, settings) for step in range(6)]
     assert rates == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
-    assert training.rate(0, 40, {"learning_rate": 2.0, "warmup": 0.0}) == 2.0
+    assert epochs.rate(0, 40, {"learning_rate": 2.0, "warmup": 0.0}) == 2.0
 
 
 def test_parameter_facts_join_the_layers():

@@ -1,0 +1,103 @@
+"""What happens where memory runs out: the seed starts again in a way that takes less."""
+
+import numpy as np
+import pytest
+import torch
+from fewshot import epochs, ranks, training
+from fewshot.errors import UserError
+from fewshot.interrupts import Interrupted
+from fewshot.placement import Placement, easier
+from fewshot.world import World
+from seed_runs import StopAfter, a_job, outcome, set_up
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run_out(monkeypatch, limit: int) -> None:
+    """Let memory run out where more than `limit` tokens are trained at once."""
+    losses = epochs._losses
+
+    def scarce(run, piece):
+        longest = int(run.rows.lengths[piece.rows].max())
+        if len(piece.rows) * longest > limit and not run.placement.checkpointing:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return losses(run, piece)
+
+    monkeypatch.setattr(epochs, "_losses", scarce)
+
+
+def test_a_seed_that_runs_out_of_memory_starts_again_with_less(tmp_path, monkeypatch, caplog):
+    job = a_job(Placement(micro_tokens=256))
+    expected = training.train_seed(set_up("opt", job, 0.0), 0, tmp_path / "whole")
+    run_out(monkeypatch, 20)
+    result = training.train_seed(set_up("opt", job, 0.0), 0, tmp_path)
+    assert result.facts["shortages"] == 1 and result.facts["placement"]["micro_tokens"] == 18
+    assert "seed 0: memory ran out; it starts again with what needs less" in caplog.text
+    found, wanted = (
+        each.curves.loc[each.curves["evaluation_set"] == "train", "mean_logprob"]
+        for each in (result, expected)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+    run_out(monkeypatch, 2)
+    result = training.train_seed(set_up("opt", job, 0.0), 0, tmp_path)
+    assert result.facts["placement"]["checkpointing"] and result.facts["shortages"] == 3
+
+
+def test_memory_that_cannot_be_helped_ends_the_job_with_what_was_tried(tmp_path, monkeypatch):
+    def none(run, piece):
+        raise MemoryError
+
+    monkeypatch.setattr(epochs, "_losses", none)
+    told = "memory ran out on a row of 9 tokens with ZeRO stage 0, 9 tokens at once, activations re"
+    with pytest.raises(UserError, match=told):
+        training.train_seed(set_up("opt", a_job()), 0, tmp_path)
+
+
+def test_of_several_processes_all_start_anew(tmp_path, monkeypatch):
+    """They wait for each other: the launcher starts them again, told how often this was."""
+    setup = set_up("opt", a_job(world=World(1, 2)))
+
+    def scarce(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(training, "begin", scarce)
+    monkeypatch.setattr(training, "_shortages_before", lambda _: 0)
+    monkeypatch.setenv(ranks.MARK, str(tmp_path / "mark"))
+    with pytest.raises(SystemExit) as ended:
+        training.train_seed(setup, 0, tmp_path)
+    assert ended.value.code == 1 and (tmp_path / "mark").exists()
+    monkeypatch.undo()
+    monkeypatch.setenv(ranks.SHORTAGES, "2")
+    again = training.train_seed(set_up("opt", a_job()), 0, tmp_path)
+    assert again.facts["shortages"] == 2 and again.facts["placement"]["micro_tokens"] == 9
+
+
+def test_each_shortage_gives_up_what_costs_least():
+    place, steps = Placement(micro_tokens=1000), []
+    while (place := easier(place, 300, 1, gpu=True)) is not None:
+        steps.append(place)
+    assert steps == [
+        Placement(micro_tokens=500),
+        Placement(micro_tokens=300),
+        Placement(micro_tokens=300, checkpointing=True),
+        Placement(2, "optimizer", 300, True),
+        Placement(3, "parameters", 300, True),
+    ]
+    shared = easier(Placement(1, "none", 300, True), 300, 4, gpu=True)
+    assert shared == Placement(2, "none", 300, True)
+    assert easier(Placement(3, "none", 300, True), 300, 4, gpu=True).offload == "optimizer"
+    assert easier(Placement(micro_tokens=300), 300, 1, gpu=False, recomputes=False) is None
+
+
+def test_a_checkpoint_made_after_a_shortage_is_gone_on_from(tmp_path, monkeypatch):
+    run_out(monkeypatch, 20)
+    job = a_job(Placement(micro_tokens=256))
+    expected = training.train_seed(set_up("opt", job), 0, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        training.train_seed(set_up("opt", job), 0, tmp_path / "parts", stop=StopAfter(4))
+    result = training.train_seed(set_up("opt", job), 0, tmp_path / "parts")
+    assert result.facts["resumed_after_steps"] == [3] and result.facts["shortages"] == 1
+    assert outcome(result) == outcome(expected)
