@@ -9,7 +9,6 @@ import pandas as pd
 
 from . import records, schemas
 
-
 SCHEMAS = {
     "metrics": schemas.METRICS,
     "fit": records.FIT,
