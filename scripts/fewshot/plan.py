@@ -6,10 +6,11 @@ repeats none.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .checks import check_study, unread_settings
+from .needs import divide
 from .registry import check, load_registries
 
 CHUNK = 10
@@ -47,7 +48,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Study:
-    """A checked study configuration with the registries it refers to."""
+    """A checked study configuration with the registries it refers to.
+
+    `unmet` tells, by kind ("figure", "table") and name, why the study cannot make an entry of
+    config/figures.yaml; `figures` and `tables` are those that it can make.
+    """
 
     settings: dict
     models: dict[str, dict]
@@ -57,6 +62,7 @@ class Study:
     figures: dict[str, dict]
     tables: dict[str, dict]
     machine: dict
+    unmet: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -226,4 +232,6 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
         machine=machine,
     )  # fmt: skip
     check_study(study, where)
-    return study
+    made = {kind: divide(kind, getattr(study, f"{kind}s"), study) for kind in ("figure", "table")}
+    unmet = {kind: reasons for kind, (_, reasons) in made.items()}
+    return replace(study, figures=made["figure"][0], tables=made["table"][0], unmet=unmet)
