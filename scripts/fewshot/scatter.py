@@ -16,7 +16,7 @@ KEYS = ["task", "model", "method", "pattern", "seed"]
 
 def id_ood_scatter(
     evidence: Evidence, catalog: dict, *, pattern: str | None = None
-) -> alt.TopLevelMixin:
+) -> panels.Chart:
     """Plot a point per run, a panel per method and task; dashed lines are majority baselines.
 
     Shows one pattern (`pattern`, or the study's first) where there are more than five arms.

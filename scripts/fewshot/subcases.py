@@ -19,7 +19,7 @@ LABELS = 130
 
 def hans_by_subcase(
     evidence: Evidence, catalog: dict, *, pattern: str | None = None
-) -> alt.TopLevelMixin:
+) -> panels.Chart:
     """Plot mean accuracy by subcase with its 95 % interval, grouped by gold label and heuristic.
 
     Shown is the largest model of each family, or the largest of all where that gives more than

@@ -4,9 +4,12 @@ One pixel of a chart is one point in print. `WIDTH` is the text width of a two-c
 `COLUMN` one column (3.3 in).
 """
 
+from itertools import cycle
+
 import altair as alt
 import pandas as pd
 
+from .catalog import SELECTIONS as SELECTION_TITLES
 from .catalog import arms, model_order, titles
 
 WIDTH = 504
@@ -36,6 +39,23 @@ OTHERS = [
     *(("#7570B3", "square"), ("#000000", "diamond"), ("#A6001A", "circle")),
     *(("#1B7837", "cross"), ("#C51B7D", "triangle-left"), ("#2166AC", "triangle-right")),
 ]
+# What is no model and no method has colours of its own (from Paul Tol's muted palette).
+SELECTIONS = {
+    "last": ("#222222", "circle"),
+    "best-in-domain": ("#44AA99", "square"),
+    "best-out-of-domain": ("#CC6677", "diamond"),
+}
+DOMAINS = {"in": "#332288", "out": "#CC6677"}
+PATTERNS = [
+    *(("#332288", "circle"), ("#CC6677", "square"), ("#44AA99", "diamond")),
+    *(("#DDCC77", "triangle-up"), ("#88CCEE", "triangle-down"), ("#882255", "cross")),
+]
+COMPONENTS = {
+    "seed": "#332288",
+    "pattern": "#CC6677",
+    "seed × pattern": "#DDCC77",
+    "rows": "#88CCEE",
+}
 DASHES = [[1, 0], [4, 2], [1, 2], [6, 2, 1, 2]]
 
 
@@ -119,6 +139,18 @@ def arm_styles(catalog: dict, frame: pd.DataFrame) -> dict[str, dict]:
         }
         for (method, pattern), title in arms(catalog, frame).items()
     }
+
+
+def selection_styles() -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the checkpoints, in order."""
+    looks = {SELECTION_TITLES[name]: look for name, look in SELECTIONS.items()}
+    return {title: {"color": c, "shape": s, "dash": DASHES[0]} for title, (c, s) in looks.items()}
+
+
+def pattern_styles(catalog: dict) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the study's patterns, in order."""
+    looks = zip(titles(catalog, "patterns").values(), cycle(PATTERNS))
+    return {title: {"color": c, "shape": s, "dash": DASHES[0]} for title, (c, s) in looks}
 
 
 def color(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) -> alt.Color:
