@@ -1,9 +1,13 @@
 """Variance by source and detectable differences, by hand, by simulation and by statsmodels."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from fewshot import stats
 from fewshot.sampling import generator
+from scipy import integrate
+from scipy import stats as reference
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
 FACTORS = ("pattern", "seed", "row")
@@ -110,20 +114,37 @@ def test_sensitivity_to_prompts_is_averaged_over_complete_seeds():
     assert stats.prompt_sensitivity(np.full((2, 3), np.nan)).seeds == 0
 
 
+def power_by_integration(effect: float, df: int, alpha: float) -> float:
+    """Return P(|Z + effect| > c √(X / df)) for a normal Z and X ~ χ² by the quadrature of X."""
+    critical = reference.t.isf(alpha / 2, df)
+
+    def inside(x):
+        bound = critical * np.sqrt(x / df)
+        held = reference.norm.cdf(bound - effect) - reference.norm.cdf(-bound - effect)
+        return held * reference.chi2.pdf(x, df)
+
+    ends = [0, df / 4, df, 4 * df, 4 * df + 200]
+    return 1 - sum(integrate.quad(inside, *pair)[0] for pair in pairwise(ends))
+
+
 @pytest.mark.parametrize("n", [3, 5, 10, 40])
 @pytest.mark.parametrize("comparisons", [1, 49])
-def test_detectable_differences_have_the_power_that_statsmodels_computes(n, comparisons):
-    # Its power, not its solver, which stops short of the root for few seeds and a small alpha.
+def test_detectable_differences_have_the_power_they_are_said_to_have(n, comparisons):
+    # statsmodels has no number for the power of some of these: its other tail is nan.
     alpha = 0.05 / comparisons
-    paired = stats.detectable_difference(0.03, n, comparisons=comparisons)
-    assert TTestPower().power(paired / 0.03, n, alpha) == pytest.approx(0.8, abs=1e-8)
-    apart = stats.detectable_difference(0.03, n, power=0.9, paired=False, comparisons=comparisons)
-    assert TTestIndPower().power(apart / 0.03, n, alpha) == pytest.approx(0.9, abs=1e-8)
+    effect = stats.detectable_difference(0.03, n, comparisons=comparisons) / 0.03 * np.sqrt(n)
+    assert power_by_integration(effect, n - 1, alpha) == pytest.approx(0.8, abs=1e-7)
+    apart = stats.detectable_difference(0.03, n, 0.9, paired=False, comparisons=comparisons)
+    effect = apart / 0.03 * np.sqrt(n / 2)
+    assert power_by_integration(effect, 2 * n - 2, alpha) == pytest.approx(0.9, abs=1e-7)
 
 
 def test_detectable_differences_of_common_cases_agree_with_the_solver_of_statsmodels():
     solved = TTestPower().solve_power(nobs=10, alpha=0.05, power=0.8)
     assert stats.detectable_difference(0.03, 10) == pytest.approx(0.03 * solved, rel=1e-6)
+    solved = TTestIndPower().solve_power(nobs1=10, alpha=0.01, power=0.9)
+    found = stats.detectable_difference(0.03, 10, 0.9, 0.01, paired=False)
+    assert found == pytest.approx(0.03 * solved, rel=1e-6)
 
 
 def test_a_difference_as_large_as_detectable_is_found_as_often_as_said():
