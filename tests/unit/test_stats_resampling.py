@@ -9,6 +9,7 @@ from fewshot.sampling import generator
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
+from sklearn.metrics import matthews_corrcoef
 
 SMALL = np.array([[0.9, 0.4, 0.1], [0.8, 0.9, 0.3]])  # two seeds, three rows
 
@@ -139,6 +140,19 @@ def test_sums_of_whole_numbers_are_exact(largest):
     expected = values @ weights.T.astype(np.int64)
     assert (stats.resampled_sums(values, weights) == expected).all()
     assert (stats.resampled_sums(values / 3, weights)) == pytest.approx(expected / 3, rel=1e-14)
+
+
+def test_scores_of_confusion_matrices_are_resampled_through_their_counts():
+    rng = generator("test", "confusion")
+    gold, predicted = rng.integers(0, 2, 50), rng.integers(0, 2, (3, 50))
+    cells = np.stack([(gold == i) & (predicted == j) for i in (0, 1) for j in (0, 1)], axis=1)
+    weights = stats.row_weights(rng, 20, 50)
+    sums = stats.resampled_sums(cells, weights)
+    found = stats.matthews(np.moveaxis(sums, 1, -1).reshape(3, 20, 2, 2))
+    for seed, resample in ((0, 0), (2, 19)):
+        rows = np.repeat(np.arange(50), weights[resample].astype(int))
+        expected = matthews_corrcoef(gold[rows], predicted[seed, rows])
+        assert found[seed, resample] == pytest.approx(expected)
 
 
 def test_arms_combined_one_by_one_give_the_test_of_the_pair():
