@@ -1,4 +1,4 @@
-"""Figures with the sizes of a family on x: checkpoints, methods, patterns and shots side by side."""
+"""Figures with the sizes of a family on x: checkpoints, methods and patterns side by side."""
 
 import pandas as pd
 
@@ -39,7 +39,7 @@ def model_selection(
     styles = theme.selection_styles()
     frames = _summaries(chosen, catalog)
     frames = [frame.assign(group=frame["selection"].map(SELECTIONS)) for frame in frames]
-    return _draw(*frames, catalog, styles)
+    return by_size(*frames, catalog, styles)
 
 
 def methods_compared(
@@ -67,7 +67,7 @@ def methods_compared(
     if chosen.empty:
         return panels.nothing(f"No run with {k} shots yet.")
     frames = [_with_arms(frame, catalog) for frame in _summaries(chosen, catalog)]
-    return _draw(*frames, catalog, theme.arm_styles(catalog, chosen))
+    return by_size(*frames, catalog, theme.arm_styles(catalog, chosen))
 
 
 def icl_patterns_shots(
@@ -95,7 +95,7 @@ def icl_patterns_shots(
     styles = theme.pattern_styles(catalog)
     styles = {title: style for title, style in styles.items() if title in set(means["group"])}
     names = [f"{count} shots" if count else "No shots" for count in sorted(means["k"].unique())]
-    return _draw(means, None, catalog, styles, names, join=True)
+    return by_size(means, None, catalog, styles, names, join=True)
 
 
 def effect_of_k(
@@ -170,7 +170,7 @@ def _with_arms(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     return frame.assign(group=[arm_title(catalog, *pair) for pair in pairs])
 
 
-def _draw(
+def by_size(
     means: pd.DataFrame,
     runs: pd.DataFrame | None,
     catalog: dict,

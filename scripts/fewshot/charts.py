@@ -4,21 +4,33 @@ from altair.utils.schemapi import debug_mode
 
 from . import theme
 from .bysize import effect_of_k, icl_patterns_shots, methods_compared, model_selection
+from .components import prompt_sensitivity, variance
 from .courses import accuracy_by_k, learning_curves
 from .errors import unknown
 from .evidence import Evidence
+from .forest import differences
+from .matrix import welch_matrix
+from .overtraining import over_training
+from .runs import individual_runs
 from .scatter import id_ood_scatter
-from .subcases import hans_by_subcase
+from .subcases import hans_by_heuristic, hans_by_subcase
 
 CHARTS = {
     "id_ood_scatter": id_ood_scatter,
     "accuracy_by_k": accuracy_by_k,
     "learning_curves": learning_curves,
     "hans_by_subcase": hans_by_subcase,
+    "hans_by_heuristic": hans_by_heuristic,
+    "individual_runs": individual_runs,
+    "over_training": over_training,
     "model_selection": model_selection,
     "methods_compared": methods_compared,
     "icl_patterns_shots": icl_patterns_shots,
     "effect_of_k": effect_of_k,
+    "welch_matrix": welch_matrix,
+    "differences": differences,
+    "variance": variance,
+    "prompt_sensitivity": prompt_sensitivity,
 }
 
 

@@ -67,3 +67,8 @@ def set_heading(catalog: dict, task: str, evaluation_set: str, domain: str) -> l
     if domain == "in":
         return [f"{set_title(catalog, task)} (%)", "in domain"]
     return [f"{set_title(catalog, task)} →", f"{set_title(catalog, evaluation_set)} (%)"]
+
+
+def whole_title(frame: pd.DataFrame, family: str, size: str) -> str:
+    """Return the title of the model of a family that has this size in `frame` (`with_sizes`)."""
+    return frame[(frame["family"] == family) & (frame["size"] == size)]["title"].iloc[0]

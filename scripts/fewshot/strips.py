@@ -120,7 +120,9 @@ def _y_scale(rows: pd.DataFrame, points: pd.DataFrame | None, height: int) -> al
     """Return the scale of a row of panels, with room for half a tick label at both ends."""
     values = [rows["mean"], rows["low"], rows["high"], rows["majority"]]
     values += [] if points is None else [points["mean"]]
-    low, high = panels.domain(*(each.astype(float) for each in values))
+    values = [each.astype(float).dropna() for each in values]
+    span = pd.concat(values).max() - pd.concat(values).min()
+    low, high = panels.domain(*values, step=10 if span > 15 else 5)
     extra = (high - low) * max(0, 5 / height - 0.05)
     return alt.Scale(domain=[low - extra, high + extra], nice=False)
 
