@@ -90,11 +90,11 @@ def _one_matrix(
     if family is not None:
         pairs = pairs[pairs["family_of_model"] == family]
     if task is not None:
-        pairs = pairs[pairs["task"] == task]
+        pairs = pairs[scope.called(pairs["task"], task)]
     if evaluation_set is None:
         pairs = pairs[pairs["domain"] == "out"]
     else:
-        pairs = pairs[pairs["evaluation_set"] == evaluation_set]
+        pairs = pairs[scope.called(pairs["evaluation_set"], evaluation_set)]
     if arms is None:
         pairs = pairs[pairs["family"] == MATRIX]
     else:

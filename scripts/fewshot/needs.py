@@ -35,6 +35,11 @@ def methods_called(name: str, methods: dict[str, dict]) -> list[str]:
     return [each for each, entry in methods.items() if kind_of(entry) == name]
 
 
+def any_called(names: Iterable[str], wanted: str) -> bool:
+    """Return whether `wanted`, in which * stands for anything, is one of `names`."""
+    return any(fnmatchcase(name, wanted) for name in names)
+
+
 def check_arms(arms: Iterable[str], methods: dict[str, dict], where: str) -> None:
     """Raise UserError for an arm whose method is neither the name nor the kind of any method."""
     valid = dict.fromkeys([*methods, *map(kind_of, methods.values())])
@@ -61,8 +66,8 @@ def missing(entry: dict, study: "Study") -> str | None:
     """Return the first thing that an entry of config/figures.yaml needs and the study lacks.
 
     An entry needs what its `needs` lists and the task, evaluation set, family and k that its
-    options name. Each need narrows the cells that the next one looks at, so that task "rte" and
-    k = 128 are found in the same cells.
+    options name, in which * stands for anything. Tasks, sets, families and k narrow the cells that
+    the next need looks at, so that task "rte" and k = 128 are found in the same cells.
     """
     cells = study.cells
     needs, options = entry.get("needs", {}), entry.get("options", {})
@@ -71,7 +76,7 @@ def missing(entry: dict, study: "Study") -> str | None:
         for name in names:
             if not any(has(study, cell, name) for cell in cells):
                 return f"{noun} {name!r}"
-        if names:
+        if names and key not in ("methods", "patterns"):
             cells = [cell for cell in cells if any(has(study, cell, name) for name in names)]
     for column, count in needs.get("at_least", {}).items():
         if len({getattr(cell, column) for cell in cells}) < count:
@@ -80,21 +85,21 @@ def missing(entry: dict, study: "Study") -> str | None:
 
 
 PARTS: dict[str, tuple[str, str, Callable]] = {
-    "tasks": ("task", "task", lambda study, cell, name: cell.task == name),
+    "tasks": ("task", "task", lambda study, cell, name: fnmatchcase(cell.task, name)),
     "evaluation_sets": (
         *("evaluation set", "evaluation_set"),
-        lambda study, cell, name: name in study.evaluation_sets(cell.task),
+        lambda study, cell, name: any_called(study.evaluation_sets(cell.task), name),
     ),
     "families": (
         *("a model of family", "family"),
         lambda study, cell, name: study.models[cell.model]["family"] == name,
     ),
+    "k": ("k =", "k", lambda study, cell, name: cell.k == name),
     "methods": (
         *("method", ""),
         lambda study, cell, name: name in (cell.method, kind_of(study.methods[cell.method])),
     ),
     "patterns": ("pattern", "", lambda study, cell, name: fnmatchcase(cell.pattern, name)),
-    "k": ("k =", "k", lambda study, cell, name: cell.k == name),
 }
 """Key of `needs` to what a message calls it, the option that asks for the same, and the test."""
 COUNTED = {"model": "models", "method": "methods", "pattern": "patterns", "k": "numbers of shots"}
