@@ -29,7 +29,7 @@ def _field(name: str, kind: pa.DataType, text: str, nullable: bool = False) -> p
 NAME = pa.dictionary(pa.int32(), pa.string())
 
 CELL = [
-    _field("protocol", NAME, "sampling and scoring rules: fair"),
+    _field("protocol", NAME, "sampling and scoring rules: fair or mosbach2023"),
     _field("task", NAME, "training task"),
     _field("model", NAME, "model, as in config/models.yaml"),
     _field("method", NAME, "method, as in config/methods.yaml"),
