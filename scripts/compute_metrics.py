@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import evaluation, metrics, records
+from fewshot import evaluation, metrics, records, schemas
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -16,7 +16,7 @@ def main(smk):
     ]
     cell = {"protocol": p.protocol, "task": p.task, "model": p.model}
     frame = metrics.compute(cell, p.jobs, sets, records.read_table(smk.input.fit))
-    records.write_table(smk.output.metrics, frame, records.METRICS)
+    records.write_table(smk.output.metrics, frame, schemas.METRICS)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 def main(smk):
     p, out = smk.params, smk.output
-    stored = evidence.read_evidence(smk.input.metrics, smk.input.fit, smk.input.manifests)
+    stored = evidence.read_evidence(
+        metrics=smk.input.metrics, fit=smk.input.fit, manifests=smk.input.manifests
+    )
     table = tables.make(p.function, stored, p.catalog, p.options)
     paths = {"parquet": out.table, "csv": out.csv, "tex": out.tex, "md": out.md}
     tables.write(table, paths, p.name, p.title, p.caption)

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 def main(smk):
     p = smk.params
-    metrics = evidence.read_frames(smk.input.metrics, records.METRICS.names)
+    stored = evidence.read_evidence(metrics=smk.input.metrics)
     render.write_spec(
-        smk.output.spec, charts.make(p.function, metrics, p.catalog, p.options, p.title)
+        smk.output.spec, charts.make(p.function, stored, p.catalog, p.options, p.title)
     )
 
 

@@ -15,7 +15,9 @@ def main(smk):
         catalog=p.catalog,
         figures=p.figures,
         tables=p.tables,
-        evidence=evidence.read_evidence(files.metrics, files.fit, files.manifests),
+        evidence=evidence.read_evidence(
+            metrics=files.metrics, fit=files.fit, manifests=files.manifests
+        ),
         specs={
             name: records.read_json(path)
             for name, path in zip(p.figures, files.figures, strict=True)

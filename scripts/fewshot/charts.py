@@ -1,10 +1,9 @@
-"""The figures of a study: each function turns metrics into an Altair chart."""
-
-import pandas as pd
+"""The figures of a study: each function turns stored evidence into an Altair chart."""
 
 from . import theme
 from .courses import accuracy_by_k, learning_curves
 from .errors import unknown
+from .evidence import Evidence
 from .scatter import id_ood_scatter
 from .subcases import hans_by_subcase
 
@@ -16,12 +15,12 @@ CHARTS = {
 }
 
 
-def make(function: str, metrics: pd.DataFrame, catalog: dict, options: dict, title: str) -> dict:
+def make(function: str, evidence: Evidence, catalog: dict, options: dict, title: str) -> dict:
     """Return the Vega-Lite specification of one entry of config/figures.yaml.
 
-    `metrics` has the columns of records.METRICS; without rows the figure says that it is empty.
+    Without results the figure says that it is empty.
     """
     if function not in CHARTS:
         raise unknown("figure function", function, CHARTS, "config/figures.yaml: figures")
-    spec = CHARTS[function](metrics, catalog, **options).to_dict()
+    spec = CHARTS[function](evidence, catalog, **options).to_dict()
     return {**spec, "config": theme.config(), "description": title}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from . import panels, theme
 from .catalog import arm_title, arms, is_trained, model_order, ordered, set_title, titles
+from .evidence import Evidence
 from .summary import at_level, summarise
 
 COLUMNS = [
@@ -20,16 +21,16 @@ FEW = 4
 
 
 def accuracy_by_k(
-    metrics: pd.DataFrame, catalog: dict, *, pattern: str | None = None
+    evidence: Evidence, catalog: dict, *, pattern: str | None = None
 ) -> alt.TopLevelMixin:
     """Plot mean accuracy by number of shots with its 95 % interval, a row per evaluation set.
 
     `pattern` restricts it; with more than five methods × patterns the study's first one does.
     """
-    chosen = panels.fewer_arms(at_level(metrics), catalog, pattern)
+    chosen = panels.fewer_arms(at_level(evidence.metrics), catalog, pattern)
     chosen = chosen[chosen["selection"] == catalog["main"]["selection"]]
     means = _titled(summarise(chosen[chosen["status"] == "ok"]), catalog)
-    means = _with_sizes(means, metrics)
+    means = _with_sizes(means, evidence.metrics)
     if means.empty:
         return panels.nothing()
     means, styles = _roles(means, catalog)
@@ -38,14 +39,14 @@ def accuracy_by_k(
 
 
 def learning_curves(
-    metrics: pd.DataFrame, catalog: dict, *, k: int | None = None, pattern: str | None = None
+    evidence: Evidence, catalog: dict, *, k: int | None = None, pattern: str | None = None
 ) -> alt.TopLevelMixin:
     """Plot accuracy by epoch, and the training loss: means, and each seed where models are few.
 
     `k` is the study's main one if left out; `pattern` is as in `accuracy_by_k`.
     """
     k = catalog["main"]["k"] if k is None else k
-    chosen = at_level(metrics)
+    chosen = at_level(evidence.metrics)
     chosen = chosen[(chosen["selection"] == "each") & (chosen["k"] == k)]
     chosen = chosen[chosen["method"].map(lambda name: is_trained(catalog, name)).astype(bool)]
     chosen = panels.fewer_arms(chosen, catalog, pattern)
@@ -58,7 +59,9 @@ def learning_curves(
     frames = [means.assign(kind="mean"), loss.assign(kind="mean")]
     if chosen["model"].nunique() <= FEW:
         frames.append(_titled(_seeds(scored), catalog).assign(kind="seed"))
-    joined, styles = _roles(_with_sizes(pd.concat(frames, ignore_index=True), metrics), catalog)
+    joined, styles = _roles(
+        _with_sizes(pd.concat(frames, ignore_index=True), evidence.metrics), catalog
+    )
     span = [int(joined["epoch"].min()), int(joined["epoch"].max())]
     return _rows(joined, catalog, styles, partial(_by_epoch, span))
 

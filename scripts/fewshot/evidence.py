@@ -2,36 +2,47 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from . import records
+from . import records, schemas
+
+SCHEMAS = {
+    "metrics": schemas.METRICS,
+    "fit": records.FIT,
+    "costs": schemas.COSTS,
+    "comparisons": schemas.COMPARISONS,
+    "variance": schemas.VARIANCE,
+}
+
+
+def _empty(name: str) -> pd.DataFrame:
+    return pd.DataFrame(columns=SCHEMAS[name].names)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the pages of a study are made from.
+    """All that the pages of a study are made from: frames of `records.FIT` and of `schemas`.
 
-    `fit` is records.FIT of the study, `manifests` those of its runs; `logs` gives the last log
-    line of a missing run by (task, model, method, pattern, k).
+    `manifests` are those of its runs; `logs` gives the last log line of a missing run by (task,
+    model, method, pattern, k).
     """
 
-    metrics: pd.DataFrame
-    fit: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=records.FIT.names))
+    metrics: pd.DataFrame = field(default_factory=partial(_empty, "metrics"))
+    fit: pd.DataFrame = field(default_factory=partial(_empty, "fit"))
+    costs: pd.DataFrame = field(default_factory=partial(_empty, "costs"))
+    comparisons: pd.DataFrame = field(default_factory=partial(_empty, "comparisons"))
+    variance: pd.DataFrame = field(default_factory=partial(_empty, "variance"))
     manifests: list[dict] = field(default_factory=list)
     logs: dict[tuple, str] = field(default_factory=dict)
 
 
-def read_evidence(
-    metrics: Iterable[str | Path], fit: Iterable[str | Path], manifests: Iterable[str | Path]
-) -> Evidence:
-    """Read the stored files of a study."""
-    return Evidence(
-        read_frames(metrics, records.METRICS.names),
-        read_frames(fit, records.FIT.names),
-        [records.read_json(path) for path in manifests],
-    )
+def read_evidence(manifests: Iterable[str | Path] = (), **files: Iterable[str | Path]) -> Evidence:
+    """Read stored files of a study, by the names of Evidence; what is not named stays empty."""
+    frames = {name: read_frames(paths, SCHEMAS[name].names) for name, paths in files.items()}
+    return Evidence(**frames, manifests=[records.read_json(path) for path in manifests])
 
 
 def read_frames(paths: Iterable[str | Path], columns: list[str]) -> pd.DataFrame:

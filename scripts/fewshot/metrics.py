@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import records
+from . import records, schemas
 from .curves import check_curves, read_curves
 from .errors import UserError
 from .evaluation import EvaluationSet
@@ -38,7 +38,7 @@ def compute(
     *,
     allow_missing: bool = False,
 ) -> pd.DataFrame:
-    """Return the metrics (records.METRICS) of all jobs of one protocol × task × model.
+    """Return the metrics (schemas.METRICS) of all jobs of one protocol × task × model.
 
     `cell` names protocol, task and model; each job has method, pattern, k, seeds and the folder of
     its run. Raises UserError for a run that is missing (unless `allow_missing`), incomplete or
@@ -53,7 +53,7 @@ def compute(
         done = [seed for seed, status in statuses.items() if status == "ok"]
         if done:
             frames.append(_job_rows(job["folder"], done, sets, cell["task"]).assign(**key))
-    columns = records.METRICS.names
+    columns = schemas.METRICS.names
     frames = [frame for frame in frames if len(frame)]
     return (
         pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
@@ -96,7 +96,7 @@ def without_result(
     unfit = unfit_seeds(fit, key)
     statuses = {seed: "does not fit" if seed in unfit else "missing" for seed in job["seeds"]}
     rows = _blank_rows(statuses, dict.fromkeys(names, np.nan), cell["task"])
-    return rows.assign(**key)[records.METRICS.names]
+    return rows.assign(**key)[schemas.METRICS.names]
 
 
 def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import charts, evaluation, metrics, records, render, report, tables
+from . import charts, evaluation, metrics, records, render, report, schemas, tables
 from .errors import UserError
 from .evidence import Evidence, join, read_frames
 
@@ -40,7 +40,7 @@ def write(plan: Plan, folder: str | Path) -> Path:
     specs = {}
     for name, entry in plan.figures.items():
         specs[name] = charts.make(
-            entry["function"], stored.metrics, plan.catalog, entry["options"], entry["title"]
+            entry["function"], stored, plan.catalog, entry["options"], entry["title"]
         )
         render.write_spec(folder / f"figures/{name}.vl.json", specs[name])
         kinds = ("svg", "pdf", "png", "html")
@@ -81,7 +81,7 @@ def collect(plan: Plan) -> Evidence:
                 logs[pair["task"], pair["model"], *(job[name] for name in CELL)] = problem
             elif (manifest := Path(job["folder"], "manifest.json")).exists():
                 manifests.append(records.read_json(manifest))
-    return Evidence(join(frames, records.METRICS.names), fit, manifests, logs)
+    return Evidence(join(frames, schemas.METRICS.names), fit, manifests=manifests, logs=logs)
 
 
 def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:

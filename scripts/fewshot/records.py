@@ -22,71 +22,71 @@ from .errors import UserError
 from .ranks import MARK, read_ranks, read_shortages
 
 
-def _field(name: str, kind: pa.DataType, text: str, nullable: bool = False) -> pa.Field:
+def column(name: str, kind: pa.DataType, text: str, nullable: bool = False) -> pa.Field:
     return pa.field(name, kind, nullable=nullable, metadata={"description": text})
 
 
 NAME = pa.dictionary(pa.int32(), pa.string())
 
 CELL = [
-    _field("protocol", NAME, "sampling and scoring rules: fair or mosbach2023"),
-    _field("task", NAME, "training task"),
-    _field("model", NAME, "model, as in config/models.yaml"),
-    _field("method", NAME, "method, as in config/methods.yaml"),
-    _field("pattern", NAME, "pattern, as in config/patterns.yaml"),
-    _field("k", pa.int32(), "total number of shots"),
-    _field("seed", pa.int32(), "data seed (0 where k = 0)"),
+    column("protocol", NAME, "sampling and scoring rules: fair or mosbach2023"),
+    column("task", NAME, "training task"),
+    column("model", NAME, "model, as in config/models.yaml"),
+    column("method", NAME, "method, as in config/methods.yaml"),
+    column("pattern", NAME, "pattern, as in config/patterns.yaml"),
+    column("k", pa.int32(), "total number of shots"),
+    column("seed", pa.int32(), "data seed (0 where k = 0)"),
 ]
 
 SUBSETS = [
-    _field("group", NAME, "coarse part of the evaluation set (HANS: heuristic)", nullable=True),
-    _field("subset", NAME, "fine part of the evaluation set (HANS: subcase)", nullable=True),
+    column("group", NAME, "coarse part of the evaluation set (HANS: heuristic)", nullable=True),
+    column("subset", NAME, "fine part of the evaluation set (HANS: subcase)", nullable=True),
 ]
 
 ROWS = pa.schema(
     [
-        _field("id", pa.int64(), "the row's number in the published split"),
-        _field("text_a", pa.string(), "first text"),
-        _field("text_b", pa.string(), "second text, null for tasks with one", nullable=True),
-        _field("label", pa.int8(), "gold label, an index into the task's labels"),
+        column("id", pa.int64(), "the row's number in the published split"),
+        column("text_a", pa.string(), "first text"),
+        column("text_b", pa.string(), "second text, null for tasks with one", nullable=True),
+        column("label", pa.int8(), "gold label, an index into the task's labels"),
         *SUBSETS,
-        _field("cluster", NAME, "rows made from one template (HANS)", nullable=True),
+        column("cluster", NAME, "rows made from one template (HANS)", nullable=True),
     ]
 )
 
 SHOTS = pa.schema(
     [
-        _field("position", pa.int32(), "place in the context, from 0"),
-        _field("id", pa.int64(), "row of the training split"),
-        _field("label", pa.int8(), "its gold label"),
+        column("position", pa.int32(), "place in the context, from 0"),
+        column("id", pa.int64(), "row of the training split"),
+        column("label", pa.int8(), "its gold label"),
     ]
 )
 
 FIT = pa.schema(
     [
         *CELL,
-        _field("context_tokens", pa.int32(), "tokens of the demonstrations"),
-        _field("longest_tokens", pa.int32(), "tokens of the longest full prompt"),
-        _field("longest_row", pa.string(), "that row, as set/id"),
-        _field("window", pa.int32(), "tokens the model can read"),
-        _field("status", NAME, "'ok' or 'does not fit'"),
+        column("context_tokens", pa.int32(), "tokens of the demonstrations"),
+        column("longest_tokens", pa.int32(), "tokens of the longest full prompt"),
+        column("longest_row", pa.string(), "that row, as set/id"),
+        column("window", pa.int32(), "tokens the model can read"),
+        column("status", NAME, "'ok' or 'does not fit'"),
     ]
 )
 
 CURVES = pa.schema(
     [
         *CELL,
-        _field("epoch", pa.int32(), "epochs trained (0: no training)"),
-        _field("evaluation_set", NAME, "task that was scored, or 'train' for the training loss"),
+        column("epoch", pa.int32(), "epochs trained (0: no training)"),
+        column("evaluation_set", NAME, "task that was scored, or 'train' for the training loss"),
         *SUBSETS,
-        _field("label", pa.int8(), "gold label (null for 'train')", nullable=True),
-        _field("sampled", pa.bool_(), "whether only the curve's sample of rows was counted"),
-        _field("n", pa.int32(), "rows"),
-        _field("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
-        _field(
+        column("label", pa.int8(), "gold label (null for 'train')", nullable=True),
+        column("sampled", pa.bool_(), "whether only the curve's sample of rows was counted"),
+        column("n", pa.int32(), "rows"),
+        column("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
+        column(
             "correct_vocabulary", pa.int32(), "correct rows whose top token starts a label word"
         ),
-        _field("mean_logprob", pa.float64(), "mean log-probability of the gold label word"),
+        column("mean_logprob", pa.float64(), "mean log-probability of the gold label word"),
     ]
 )
 
@@ -98,70 +98,45 @@ RANK_BY = "rank_by"
 def predictions_schema(labels: int) -> pa.Schema:
     """Return the schema of row predictions over `labels` label words."""
     words = [
-        _field(f"logprob_{i}", pa.float32(), f"log-probability of label word {i}, over its tokens")
+        column(f"logprob_{i}", pa.float32(), f"log-probability of label word {i}, over its tokens")
         for i in range(labels)
     ]
     tokens = [
-        _field(f"tokens_{i}", pa.int16(), f"tokens of label word {i} behind this prompt")
+        column(f"tokens_{i}", pa.int16(), f"tokens of label word {i} behind this prompt")
         for i in range(labels)
     ]
     return pa.schema(
         [
             *CELL,
-            _field("epoch", pa.int32(), "epochs trained (0: no training)"),
-            _field("evaluation_set", NAME, "task that was scored"),
-            _field("id", pa.int64(), "row of the evaluation split"),
-            _field("label", pa.int8(), "gold label, an index into the evaluation set's labels"),
+            column("epoch", pa.int32(), "epochs trained (0: no training)"),
+            column("evaluation_set", NAME, "task that was scored"),
+            column("id", pa.int64(), "row of the evaluation split"),
+            column("label", pa.int8(), "gold label, an index into the evaluation set's labels"),
             *words,
             *tokens,
-            _field("logsumexp", pa.float32(), "log of the sum of exponentials over all logits"),
-            _field("argmax_is_label", pa.bool_(), "whether the top token starts a label word"),
+            column("logsumexp", pa.float32(), "log of the sum of exponentials over all logits"),
+            column("argmax_is_label", pa.bool_(), "whether the top token starts a label word"),
         ]
     )
 
 
-METRICS = pa.schema(
-    [
-        *CELL,
-        _field("selection", NAME, "checkpoint, as in main.selection, or 'each' epoch of the curve"),
-        _field("epoch", pa.int32(), "epochs trained"),
-        _field("evaluation_set", NAME, "task that was scored, or 'train' (loss only)"),
-        _field("domain", NAME, "'in' or 'out' of the training domain, or 'train'"),
-        *SUBSETS,
-        _field("label", pa.int8(), "gold label; null: all labels", nullable=True),
-        _field("n", pa.int32(), "rows counted (0 where the status is not 'ok')"),
-        _field("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
-        _field("accuracy", pa.float64(), "correct / n", nullable=True),
-        _field(
-            "vocabulary_accuracy",
-            pa.float64(),
-            "share right whose top token starts a word",
-            nullable=True,
-        ),
-        _field("mean_logprob", pa.float64(), "mean log-prob of the gold word", nullable=True),
-        _field("majority", pa.float64(), "share of the set's most frequent label", nullable=True),
-        _field("status", NAME, "'ok', 'does not fit' or 'missing'"),
-    ]
-)
-
-
 PLAN = pa.schema(
     [
-        _field("model", NAME, "name of the model"),
-        _field("method", NAME, "name of the method"),
-        _field("k", pa.int32(), "shots of the largest cell, which the row describes"),
-        _field("gpus", pa.int32(), "GPUs, over all nodes (0: one process on a CPU)"),
-        _field("nodes", pa.int32(), "nodes"),
-        _field("zero_stage", pa.int8(), "DeepSpeed ZeRO stage"),
-        _field("offload", NAME, "what lies in host memory: none, optimizer, parameters (and both)"),
-        _field("micro_tokens", pa.int32(), "padded tokens of one pass (0: nothing is trained)"),
-        _field("checkpointing", pa.bool_(), "whether activations are computed again"),
-        _field("gpu_gb", pa.float64(), "expected memory of a GPU, in 2^30 bytes"),
-        _field("host_gb", pa.float64(), "expected memory of a node's host, in 2^30 bytes"),
-        _field("parameters", pa.int64(), "parameters of the model"),
-        _field("trainable", pa.int64(), "parameters that are trained, a new head's included"),
-        _field("largest_layer", pa.int64(), "parameters of the largest module"),
-        _field("shape_known", pa.bool_(), "whether the model's shape is known, or guessed"),
+        column("model", NAME, "name of the model"),
+        column("method", NAME, "name of the method"),
+        column("k", pa.int32(), "shots of the largest cell, which the row describes"),
+        column("gpus", pa.int32(), "GPUs, over all nodes (0: one process on a CPU)"),
+        column("nodes", pa.int32(), "nodes"),
+        column("zero_stage", pa.int8(), "DeepSpeed ZeRO stage"),
+        column("offload", NAME, "what lies in host memory: none, optimizer, parameters (and both)"),
+        column("micro_tokens", pa.int32(), "padded tokens of one pass (0: nothing is trained)"),
+        column("checkpointing", pa.bool_(), "whether activations are computed again"),
+        column("gpu_gb", pa.float64(), "expected memory of a GPU, in 2^30 bytes"),
+        column("host_gb", pa.float64(), "expected memory of a node's host, in 2^30 bytes"),
+        column("parameters", pa.int64(), "parameters of the model"),
+        column("trainable", pa.int64(), "parameters that are trained, a new head's included"),
+        column("largest_layer", pa.int64(), "parameters of the largest module"),
+        column("shape_known", pa.bool_(), "whether the model's shape is known, or guessed"),
     ]
 )
 

@@ -7,13 +7,13 @@ import sys
 
 import pyarrow as pa
 
-from . import records
+from . import records, schemas
 from .registry import read_schema
 
 INTRODUCTION = """\
 # Configuration and outputs
 
-This page is generated from `config/schema/` and `scripts/fewshot/records.py` by `make docs`.
+`make docs` writes this page from `config/schema/` and `scripts/fewshot/{records,schemas}.py`.
 
 A study names models, tasks, methods and patterns from the registries beside it and says which
 combinations are run. `config/config.yaml` is the demo; `config/paper.yaml` the paper's grid; any
@@ -36,7 +36,7 @@ TABLES = {
     "results/runs/…/predictions.parquet: row predictions": records.predictions_schema(2),
     "results/runs/…/curves.parquet: counts by epoch": records.CURVES,
     "results/{study}/plan.parquet: the memory plan": records.PLAN,
-    "results/metrics/{study}/{task}/{model}.parquet: accuracies": records.METRICS,
+    "results/metrics/{study}/{task}/{model}.parquet: accuracies": schemas.METRICS,
 }
 
 

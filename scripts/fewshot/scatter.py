@@ -7,6 +7,7 @@ import pandas as pd
 
 from . import panels, theme
 from .catalog import arm_title, arms, ordered, set_title, titles
+from .evidence import Evidence
 from .summary import at_level
 
 COLUMNS = ["model", "panel", "seed", "x", "y", "majority_x", "majority_y"]
@@ -14,13 +15,13 @@ KEYS = ["task", "model", "method", "pattern", "seed"]
 
 
 def id_ood_scatter(
-    metrics: pd.DataFrame, catalog: dict, *, pattern: str | None = None
+    evidence: Evidence, catalog: dict, *, pattern: str | None = None
 ) -> alt.TopLevelMixin:
     """Plot a point per run, a panel per method and task; dashed lines are majority baselines.
 
     Shows one pattern (`pattern`, or the study's first) where there are more than five arms.
     """
-    runs = _runs(panels.fewer_arms(metrics, catalog, pattern), catalog)
+    runs = _runs(panels.fewer_arms(evidence.metrics, catalog, pattern), catalog)
     if runs.empty:
         return panels.nothing()
     styles = theme.model_styles(catalog)

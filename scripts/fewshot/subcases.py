@@ -5,6 +5,7 @@ import pandas as pd
 
 from . import panels, theme
 from .catalog import arm_title, label_title, model_order, ordered, set_title, titles
+from .evidence import Evidence
 from .summary import at_level, summarise
 
 COLUMNS = ["panel", "arm", "subset", "subcase", "mean", "low", "high", "seeds", "rows"]
@@ -17,14 +18,14 @@ LABELS = 130
 
 
 def hans_by_subcase(
-    metrics: pd.DataFrame, catalog: dict, *, pattern: str | None = None
+    evidence: Evidence, catalog: dict, *, pattern: str | None = None
 ) -> alt.TopLevelMixin:
     """Plot mean accuracy by subcase with its 95 % interval, grouped by gold label and heuristic.
 
     Shown is the largest model of each family, or the largest of all where that gives more than
     four panels in a row. `pattern` is as in `courses.accuracy_by_k`.
     """
-    main, chosen = catalog["main"], at_level(metrics, "subset", "label")
+    main, chosen = catalog["main"], at_level(evidence.metrics, "subset", "label")
     chosen = chosen[(chosen["k"] == main["k"]) & (chosen["selection"] == main["selection"])]
     if chosen.empty:
         return panels.nothing("No evaluation set with subsets has results yet.")

@@ -32,7 +32,7 @@ def run(
     folder: Path, processes: int, stage: int, words=(), kind="gpt_neox", resources=(), **settings
 ):
     """Run a job in as many processes and return what it names."""
-    smk = write_job(folder, kind=kind, k=10, keep_weights=True, **settings)
+    smk = write_job(folder, kind=kind, k=10, keep_weights=True, curve_rows=8, **settings)
     smk.resources |= {"zero_stage": stage, **dict(resources)}
     smk.params.pattern["words"] = words or smk.params.pattern["words"]
     (folder / "job.pickle").write_bytes(pickle.dumps(smk))
@@ -81,7 +81,10 @@ def alone(tmp_path_factory):
     ],
 )
 def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage, resources):
-    """The draw of 10 in batches of 4 leaves a last batch of 2, one row for each process."""
+    """The draw of 10 in batches of 4 leaves a last batch of 2, one row for each process.
+
+    Curves count a sample, so that the best epoch's weights are put back for all rows at the end.
+    """
     one = alone(family)
     two = run(tmp_path / "two", 2, stage, resources=resources, family=family, virtual_tokens=4)
     expected, found = (records.read_table(smk.output.curves) for smk in (one, two))

@@ -10,6 +10,7 @@ import simulate
 from fewshot import charts, records, render, theme
 from fewshot.catalog import arms, model_order, titles
 from fewshot.errors import UserError
+from fewshot.evidence import Evidence
 from fewshot.panels import columns_for, domain, heading, places
 from fewshot.subcases import readable
 
@@ -18,7 +19,7 @@ FIGURES = list(charts.CHARTS)
 
 
 def make(name, study, **options):
-    return charts.make(name, study.metrics, CATALOG, options, "A title")
+    return charts.make(name, study, CATALOG, options, "A title")
 
 
 def values(spec):
@@ -71,8 +72,8 @@ def test_figures_render_to_something_visible(specs, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_empty_metrics_give_a_figure_that_says_so(study, name):
-    spec = charts.make(name, study.metrics.iloc[:0], CATALOG, {}, "A title")
+def test_no_evidence_gives_a_figure_that_says_so(name):
+    spec = charts.make(name, Evidence(), CATALOG, {}, "A title")
     assert "yet" in values(spec)[0]["text"]
     assert render.to_png(spec).startswith(PNG)
 
@@ -81,7 +82,7 @@ def test_one_model_with_one_seed_and_one_k_is_drawn(study):
     metrics = study.metrics
     metrics = metrics[(metrics["model"] == "opt-s") & (metrics["seed"] == 0) & (metrics["k"] == 16)]
     for name in FIGURES:
-        spec = charts.make(name, metrics, CATALOG, {}, "A title")
+        spec = charts.make(name, Evidence(metrics), CATALOG, {}, "A title")
         assert render.to_png(spec).startswith(PNG)
 
 
@@ -153,7 +154,7 @@ def test_learning_curves_say_where_a_sample_is_counted(specs, sampled_study):
 def test_accuracy_by_k_counts_all_rows_unless_an_oracle_chooses(sampled_study):
     assert not any("rows" in line for line in axis_lines(make("accuracy_by_k", sampled_study)))
     oracle = CATALOG | {"main": {"k": 16, "selection": "best-out-of-domain"}}
-    spec = charts.make("accuracy_by_k", sampled_study.metrics, oracle, {}, "A title")
+    spec = charts.make("accuracy_by_k", sampled_study, oracle, {}, "A title")
     assert "60–120 of 120 rows" in axis_lines(spec)
 
 
@@ -236,7 +237,7 @@ def test_axes_hold_all_values():
 
 def test_unknown_figures_name_the_valid_ones(study):
     with pytest.raises(UserError, match="did you mean 'id_ood_scatter'"):
-        charts.make("id_ood_scater", study.metrics, CATALOG, {}, "")
+        charts.make("id_ood_scater", study, CATALOG, {}, "")
 
 
 def test_html_and_pdf_need_no_network(specs, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from fewshot import evaluation, metrics, records
+from fewshot import evaluation, metrics, records, schemas
 from fewshot.errors import UserError
 from fewshot.evaluation import EvaluationSet
 from fewshot.predictions import correct_by_part, predicted_labels
@@ -233,7 +233,7 @@ def test_the_script_writes_the_schema(pair, tmp_path):
     )
     compute_metrics.main(smk)
     frame = records.read_table("metrics.parquet")
-    assert frame.columns.tolist() == records.METRICS.names
+    assert frame.columns.tolist() == schemas.METRICS.names
     assert set(frame["selection"]) == {*SELECTIONS, "each"}
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fewshot import records
+from fewshot import records, schemas
 from fewshot.errors import UserError
 
 ROWS = pd.DataFrame(
@@ -89,8 +89,9 @@ def test_predictions_have_one_column_per_label_word():
 
 
 def test_every_column_is_described():
-    schemas = [records.ROWS, records.SHOTS, records.FIT, records.CURVES, records.METRICS]
-    for schema in [*schemas, records.predictions_schema(2)]:
+    stored = [records.ROWS, records.SHOTS, records.FIT, records.CURVES, records.PLAN]
+    computed = [schemas.METRICS, schemas.COSTS, schemas.COMPARISONS, schemas.VARIANCE]
+    for schema in [*stored, *computed, records.predictions_schema(2)]:
         assert all(field.metadata[b"description"] for field in schema)
 
 

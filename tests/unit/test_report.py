@@ -27,7 +27,7 @@ def whole(study, study_folder):
     """Return the study with two figures and all tables."""
     figures = {name: ENTRIES["figures"][name] for name in ("id-ood-scatter", "accuracy-by-k")}
     specs = {
-        name: charts.make(entry["function"], study.metrics, CATALOG, {}, entry["title"])
+        name: charts.make(entry["function"], study, CATALOG, {}, entry["title"])
         for name, entry in figures.items()
     }
     folders = {

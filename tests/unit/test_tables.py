@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import simulate
-from fewshot import records, tables, typeset
+from fewshot import schemas, tables, typeset
 from fewshot.comparison import paired_differences
 from fewshot.errors import UserError
 from fewshot.evidence import Evidence
@@ -26,7 +26,7 @@ def rows_of(accuracies, *, k=16, n=100, status="ok", **cell):
         | {"accuracy": value, "majority": 0.5, "status": status, **cell}
         for seed, value in enumerate(accuracies)
     ]
-    return pd.DataFrame(rows).reindex(columns=records.METRICS.names)
+    return pd.DataFrame(rows).reindex(columns=schemas.METRICS.names)
 
 
 def test_a_mean_has_its_interval_seeds_and_rows():

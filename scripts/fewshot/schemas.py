@@ -1,0 +1,119 @@
+"""Schemas of what is computed from runs; what runs themselves store is in `records`."""
+
+import pyarrow as pa
+
+from .records import CELL, NAME, SUBSETS, column
+
+METRICS = pa.schema(
+    [
+        *CELL,
+        column("selection", NAME, "checkpoint, as in main.selection, or 'each' epoch of the curve"),
+        column("epoch", pa.int32(), "epochs trained"),
+        column("evaluation_set", NAME, "task that was scored, or 'train' (loss only)"),
+        column("domain", NAME, "'in' or 'out' of the training domain, or 'train'"),
+        *SUBSETS,
+        column("label", pa.int8(), "gold label; null: all labels", nullable=True),
+        column("n", pa.int32(), "rows counted (0 where the status is not 'ok')"),
+        column("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
+        column("accuracy", pa.float64(), "correct / n", nullable=True),
+        column(
+            "vocabulary_accuracy",
+            pa.float64(),
+            "share right whose top token starts a word",
+            nullable=True,
+        ),
+        column("mean_logprob", pa.float64(), "mean log-prob of the gold word", nullable=True),
+        column("majority", pa.float64(), "share of the set's most frequent label", nullable=True),
+        column("status", NAME, "'ok', 'does not fit' or 'missing'"),
+    ]
+)
+
+
+COSTS = pa.schema(
+    [
+        *CELL,
+        column("device", NAME, "kind and name of the processor"),
+        column("processes", pa.int32(), "processes, of which each has a GPU of its own, if any"),
+        column("seconds_load", pa.float64(), "reading model and rows, this seed's part"),
+        column("seconds_train", pa.float64(), "training, with what a restart repeated"),
+        column("seconds_curve", pa.float64(), "scoring for the learning curve"),
+        column("seconds_score", pa.float64(), "scoring all rows of the kept epochs"),
+        column("seconds_other", pa.float64(), "everything else that was timed"),
+        column("peak_memory_mib", pa.float64(), "largest memory of a process or its GPU", True),
+        column("predicted_memory_mib", pa.float64(), "that of a GPU as planned", True),
+        column("parameters", pa.int64(), "parameters of the model"),
+        column("trainable", pa.int64(), "parameters that were trained"),
+    ]
+)
+
+
+COMPARISONS = pa.schema(
+    [
+        column("family", NAME, "comparisons that are corrected together, see comparison.py"),
+        column("protocol", NAME, "sampling and scoring rules"),
+        column("task", NAME, "training task"),
+        column("evaluation_set", NAME, "task that was scored"),
+        column("domain", NAME, "'in' or 'out' of the training domain"),
+        column("k", pa.int32(), "total number of shots, the same on both sides"),
+        column("selection", NAME, "checkpoint of the fine-tuned model, as in main.selection"),
+        column("model", NAME, "model that was fine-tuned"),
+        column("method", NAME, "how"),
+        column("pattern", NAME, "with which pattern"),
+        column("reference_model", NAME, "model that learnt in context"),
+        column("reference_method", NAME, "how"),
+        column("reference_pattern", NAME, "with which pattern"),
+        column("seeds", pa.int32(), "seeds that both have (unpaired tests: see the next two)"),
+        column("seeds_planned", pa.int32(), "seeds that both should have"),
+        column("rows", pa.int32(), "evaluation rows"),
+        column("clusters", pa.int32(), "groups of rows that are resampled whole (templates)"),
+        column("mean", pa.float64(), "mean accuracy of the fine-tuned model", True),
+        column("reference_mean", pa.float64(), "mean accuracy in context", True),
+        column("difference", pa.float64(), "mean - reference_mean over the common seeds", True),
+        column("low", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
+        column("high", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
+        column("p_bootstrap", pa.float64(), "two-sided p of the crossed bootstrap", True),
+        column("t_low", pa.float64(), "95 % bound: paired t over seeds", True),
+        column("t_high", pa.float64(), "95 % bound: paired t over seeds", True),
+        column("p_paired", pa.float64(), "two-sided p of the paired t-test", True),
+        column("p_permutation", pa.float64(), "two-sided p of the sign-flip test", True),
+        column("floor_permutation", pa.float64(), "smallest p that this test can give", True),
+        column("welch_t", pa.float64(), "Welch's t, as published", True),
+        column("welch_df", pa.float64(), "its degrees of freedom", True),
+        column("p_welch", pa.float64(), "its two-sided p", True),
+        column("holm_bootstrap", pa.float64(), "p_bootstrap, Holm over the family", True),
+        column("holm_paired", pa.float64(), "p_paired, Holm over the family", True),
+        column("holm_welch", pa.float64(), "p_welch, Holm over the family", True),
+        column("holm_permutation", pa.float64(), "p_permutation, Holm over the family", True),
+        column("bh_bootstrap", pa.float64(), "p_bootstrap, Benjamini-Hochberg", True),
+        column("bh_paired", pa.float64(), "p_paired, Benjamini-Hochberg", True),
+        column("bh_welch", pa.float64(), "p_welch, Benjamini-Hochberg", True),
+        column("family_size", pa.int32(), "comparisons in the family"),
+        column("improvement", pa.float64(), "probability that fine-tuning is better", True),
+        column("detectable", pa.float64(), "difference that a paired t would find (80 %)", True),
+        column("status", NAME, "'ok', 'i/n seeds', or why there is no comparison"),
+    ]
+)
+
+
+VARIANCE = pa.schema(
+    [
+        column("protocol", NAME, "sampling and scoring rules"),
+        column("task", NAME, "training task"),
+        column("model", NAME, "model"),
+        column("method", NAME, "method"),
+        column("k", pa.int32(), "total number of shots"),
+        column("selection", NAME, "checkpoint"),
+        column("evaluation_set", NAME, "task that was scored"),
+        column("domain", NAME, "'in' or 'out' of the training domain"),
+        column("patterns", pa.int32(), "patterns that all seeds have"),
+        column("seeds", pa.int32(), "seeds that all patterns have"),
+        column("rows", pa.int32(), "evaluation rows"),
+        column("mean", pa.float64(), "mean accuracy"),
+        column("seed", pa.float64(), "variance of the mean over the draws", True),
+        column("pattern", pa.float64(), "variance of the mean over the patterns", True),
+        column("seed_pattern", pa.float64(), "variance of their interaction", True),
+        column("row", pa.float64(), "variance of a row's mean", True),
+        column("residual", pa.float64(), "variance of what is left", True),
+        column("spread", pa.float64(), "largest less smallest pattern, mean over seeds", True),
+    ]
+)
