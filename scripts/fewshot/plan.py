@@ -15,6 +15,7 @@ from .registry import check, load_registries
 
 CHUNK = 10
 
+
 @dataclass(frozen=True, order=True)
 class Cell:
     """What one number in a table is about."""
@@ -152,8 +153,10 @@ class Study:
 
     def task_reading(self, task: str) -> dict:
         """Return how a task's raw rows are read: what changes its prepared rows, no more."""
-        keys = ("splits", "columns", "text", "decode", "empty_text", "label", "labels", "drop", "id",
-                "subsets", "filter", "subsample", "expected")  # fmt: skip
+        keys = (
+            *("splits", "columns", "text", "decode", "empty_text", "label", "labels", "drop", "id"),
+            *("subsets", "filter", "subsample", "expected"),
+        )
         return {key: self.tasks[task][key] for key in keys if key in self.tasks[task]}
 
     def catalog(self) -> dict[str, dict]:

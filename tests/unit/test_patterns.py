@@ -50,7 +50,9 @@ def test_golden_prompts(name, query, words):
 def test_golden_prompts_of_qqp_and_cola():
     tasks, patterns = REGISTRIES["tasks"], REGISTRIES["patterns"]
     qqp = bind_pattern("qqp", patterns["qqp-eval-harness"], "qqp", tasks["qqp"])
-    query = "Question 1: A?\nQuestion 2: B?\nQuestion: Do both questions ask the same thing? Answer:"
+    query = (
+        "Question 1: A?\nQuestion 2: B?\nQuestion: Do both questions ask the same thing? Answer:"
+    )
     assert qqp.query("A?", "B?") == query
     assert qqp.demonstration(1, "A?", "B?") == query + " Yes\n\n"
     cola = bind_pattern("cola", patterns["cola-gpt-3"], "cola", tasks["cola"])

@@ -39,12 +39,12 @@ IN_CONTEXT = {
         r"It rained. It was wet. ? ",
     ),
     ("llmft-qqp-eval-harness", "qqp-llmft"): (
-        r"Question 1: It rained.\nQuestion 2: It was wet.\nQuestion: Do both questions ask the same "
-        r"thing? Answer: No\n\n",
-        r"Question 1: It rained.\nQuestion 2: It was wet.\nQuestion: Do both questions ask the same "
-        r"thing? Answer: Yes\n\n",
-        r"Question 1: It rained.\nQuestion 2: It was wet.\nQuestion: Do both questions ask the same "
-        r"thing? Answer:",
+        r"Question 1: It rained.\nQuestion 2: It was wet.\nQuestion: Do both questions ask the "
+        r"same thing? Answer: No\n\n",
+        r"Question 1: It rained.\nQuestion 2: It was wet.\nQuestion: Do both questions ask the "
+        r"same thing? Answer: Yes\n\n",
+        r"Question 1: It rained.\nQuestion 2: It was wet.\nQuestion: Do both questions ask the "
+        r"same thing? Answer:",
     ),
     ("llmft-cola-minimal", "cola"): ("It rained. ? No ", "It rained. ? Yes ", "It rained. ? "),
     ("llmft-gpt-3", "cola"): (

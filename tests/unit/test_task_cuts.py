@@ -26,7 +26,7 @@ PAWS = (
 )
 COLA = (
     "clc95\t0\t*\tShe is proud she.\n"
-    "clc95\t1\t\tShe is \"proud\".\n"
+    'clc95\t1\t\tShe is "proud".\n'
     "swb04\t1\t\tNobody left.\n"
     "swb04\t0\t?*\tLeft nobody.\n"
 )
@@ -59,13 +59,13 @@ def test_paws_as_it_is_written_and_as_the_published_code_reads_it(tmp_path):
     fair = tasks.prepare(raw, ENTRIES["paws-qqp"], "paws-qqp", "validation")
     assert fair[texts].values.tolist() == [
         ["Is it so ?", "Is n't it so ?"],
-        ["A \"quoted\" café 's", "1 \\ 2"],
+        ['A "quoted" café \'s', "1 \\ 2"],
     ]
     assert fair[["id", "label"]].values.tolist() == [[1, 0], [2, 1]]
     published = tasks.prepare(raw, ENTRIES["paws-qqp-llmft"], "paws-qqp", "validation")
     own = [[text[2:-1] for text in line.split("\t")[1:3]] for line in PAWS.splitlines()[1:]]
     assert published[texts].values.tolist() == own
-    assert published["text_a"][1] == "A \"quoted\" caf\\xc3\\xa9 \\'s", "escapes stay"
+    assert published["text_a"][1] == 'A "quoted" caf\\xc3\\xa9 \\\'s', "escapes stay"
 
 
 @pytest.mark.parametrize("how", ["byte-literal", "byte-literal-stripped"])
@@ -77,7 +77,7 @@ def test_what_is_no_byte_literal_is_named(how, text):
 
 
 def test_a_literal_that_is_not_utf8_is_named():
-    with pytest.raises(UserError, match="row 0: .*is no byte literal of UTF-8"):
+    with pytest.raises(UserError, match=r"row 0: .*is no byte literal of UTF-8"):
         rows = [{"id": i, "text": r"b'\xff'", "label": i} for i in (0, 1)]
         prepare(rows, decode="byte-literal")
 
