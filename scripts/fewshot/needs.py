@@ -72,7 +72,7 @@ def missing(entry: dict, study: "Study") -> str | None:
     cells = study.cells
     needs, options = entry.get("needs", {}), entry.get("options", {})
     for key, (noun, option, has) in PARTS.items():
-        names = [*needs.get(key, []), *([options[option]] if options.get(option) else [])]
+        names = [*needs.get(key, []), *([options[option]] if option in options else [])]
         for name in names:
             if not any(has(study, cell, name) for cell in cells):
                 return f"{noun} {name!r}"
