@@ -105,12 +105,16 @@ PARTS: dict[str, tuple[str, str, Callable]] = {
 COUNTED = {"model": "models", "method": "methods", "pattern": "patterns", "k": "numbers of shots"}
 
 
-def divide(kind: str, entries: dict[str, dict], study: "Study") -> tuple[dict, dict[str, str]]:
-    """Return the entries ("figure" or "table") that the study can make, and why not the others."""
-    lacks = {name: missing(entry, study) for name, entry in entries.items()}
-    reasons = {
-        name: f"{kind} '{name}' needs {what}, which study '{study.name}' does not have"
-        for name, what in lacks.items()
-        if what
-    }
-    return {name: entry for name, entry in entries.items() if not lacks[name]}, reasons
+def makeable(study: "Study") -> dict[str, dict]:
+    """Return the figures and tables that a study can make and, as `unmet`, why not the others."""
+    found: dict[str, dict] = {"unmet": {}}
+    for kind in ("figure", "table"):
+        entries = getattr(study, f"{kind}s")
+        lacks = {name: missing(entry, study) for name, entry in entries.items()}
+        found[f"{kind}s"] = {name: each for name, each in entries.items() if not lacks[name]}
+        found["unmet"][kind] = {
+            name: f"{kind} '{name}' needs {what}, which study '{study.name}' does not have"
+            for name, what in lacks.items()
+            if what
+        }
+    return found

@@ -3,12 +3,11 @@
 import altair as alt
 import pandas as pd
 
-from . import panels, scope, strips, theme
+from . import absence, panels, scope, theme
 from .bysize import first_arm
 from .catalog import arms as arms_in
 from .catalog import ordered, set_title
 from .evidence import Evidence
-from .scatter import lacking
 from .sizes import family_order, sizes_of, whole_title, with_sizes
 from .summary import summarise
 
@@ -48,13 +47,17 @@ def over_training(
     [arm] = arms_in(catalog, scored).values()
     means, seeds = (with_sizes(make(scored), catalog) for make in (_means, _seeds))
     last = chosen[chosen["selection"] == "last"]
-    lines = [f"{arm}, {k} shots.", *_sampled(scored, last, catalog), *lacking(last, catalog)]
+    lines = [
+        f"{arm}, {k} shots.",
+        *_sampled(scored, last, catalog),
+        *absence.lacking(last, catalog),
+    ]
     return panels.footnote(_curves(means.assign(arm=arm), seeds, catalog), lines)
 
 
 def _means(chosen: pd.DataFrame) -> pd.DataFrame:
     """Return the mean over seeds of each epoch, in percent."""
-    means = strips.prepare(summarise(chosen, ["epoch"]))
+    means = absence.prepare(summarise(chosen, ["epoch"]))
     return means.assign(part=means["domain"].map(PARTS))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .checks import check_study, unread_settings
-from .needs import divide
+from .needs import makeable
 from .protocols import PROTOCOLS
 from .registry import check, load_registries
 
@@ -51,8 +51,7 @@ class Job:
 class Study:
     """A checked study configuration with the registries it refers to.
 
-    `unmet` tells, by kind ("figure", "table") and name, why the study cannot make an entry of
-    config/figures.yaml; `figures` and `tables` are those that it can make.
+    `figures` and `tables` are those it can make; `unmet` tells why not the others, by kind and name.
     """
 
     settings: dict
@@ -253,6 +252,4 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
         machine=machine,
     )  # fmt: skip
     check_study(study, where)
-    made = {kind: divide(kind, getattr(study, f"{kind}s"), study) for kind in ("figure", "table")}
-    unmet = {kind: reasons for kind, (_, reasons) in made.items()}
-    return replace(study, figures=made["figure"][0], tables=made["table"][0], unmet=unmet)
+    return replace(study, **makeable(study))
