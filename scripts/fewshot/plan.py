@@ -51,7 +51,7 @@ class Job:
 class Study:
     """A checked study configuration with the registries it refers to.
 
-    `figures` and `tables` are those it can make; `unmet` tells why not the others, by kind and name.
+    `figures` and `tables` are those it can make; `unmet` has the reasons for the others, by kind.
     """
 
     settings: dict
