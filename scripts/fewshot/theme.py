@@ -23,7 +23,7 @@ FAMILIES = [
     (("#cfb0dc", "#40004b"), "circle"),
     (("#9fd8a4", "#00441b"), "triangle-up"),
     (("#f0b46a", "#7f3b08"), "square"),
-    (("#8ad4f0", "#08589e"), "diamond"),
+    (("#9fe8f5", "#08589e"), "diamond"),
 ]
 # Okabe and Ito's palette. Fixed by what a method does, so that a figure with fewer methods does
 # not give its colours to others.
