@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 
+from scripts.fewshot import architecture, flops
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.patterns import bind_pattern
@@ -30,6 +31,7 @@ METHODS_TRAINED = [name for name in STUDY.methods if not STUDY.uses_context(name
 
 PAIRS = sorted({(job.cell.task, job.cell.model) for job in STUDY.jobs})
 METRICS = [f"results/metrics/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
+COSTS = [f"results/costs/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 FITS = [f"results/fit/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 RUN_MANIFESTS = [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs]
 MODEL_MANIFESTS = sorted({f"results/models/{model}/manifest.json" for _, model in PAIRS})
@@ -203,6 +205,11 @@ def pair_jobs(wildcards):
         }
         for job in STUDY.jobs_of(wildcards.task, wildcards.model)
     ]
+
+
+def pair_size(wildcards):
+    """Return what of a model's shape decides its operations, as plain values."""
+    return asdict(flops.size_of(architecture.of_entry(STUDY.models[wildcards.model])))
 
 
 def pair_manifests(wildcards):

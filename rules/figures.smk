@@ -2,6 +2,7 @@
 rule plot_figure:
     input:
         metrics=METRICS,
+        costs=COSTS,
     output:
         spec="results/{study}/figures/{name}.vl.json",
     log:

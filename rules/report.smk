@@ -2,6 +2,7 @@
 rule write_report:
     input:
         metrics=METRICS,
+        costs=COSTS,
         fit=FITS,
         manifests=RUN_MANIFESTS,
         models=MODEL_MANIFESTS,
@@ -48,6 +49,7 @@ rule report_partial:
                 "task": task,
                 "model": model,
                 "evaluation": evaluation_sets(namedtuple("Pair", "task model")(task, model)),
+                "size": pair_size(namedtuple("Pair", "task model")(task, model)),
                 "jobs": pair_jobs(namedtuple("Pair", "task model")(task, model)),
             }
             for task, model in PAIRS

@@ -2,6 +2,7 @@
 rule make_table:
     input:
         metrics=METRICS,
+        costs=COSTS,
         fit=FITS,
         manifests=RUN_MANIFESTS,
     output:

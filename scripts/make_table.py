@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
 def main(smk):
     p, out = smk.params, smk.output
+    files = smk.input
     stored = evidence.read_evidence(
-        metrics=smk.input.metrics, fit=smk.input.fit, manifests=smk.input.manifests
+        metrics=files.metrics, costs=files.costs, fit=files.fit, manifests=files.manifests
     )
     table = tables.make(p.function, stored, p.catalog, p.options)
     paths = {"parquet": out.table, "csv": out.csv, "tex": out.tex, "md": out.md}

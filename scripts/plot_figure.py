@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def main(smk):
     p = smk.params
-    stored = evidence.read_evidence(metrics=smk.input.metrics)
+    stored = evidence.read_evidence(metrics=smk.input.metrics, costs=smk.input.costs)
     render.write_spec(
         smk.output.spec, charts.make(p.function, stored, p.catalog, p.options, p.title)
     )

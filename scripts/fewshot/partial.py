@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import charts, evaluation, metrics, records, render, report, schemas, tables
+from . import charts, evaluation, ledger, metrics, records, render, report, schemas, tables
 from .errors import UserError
 from .evidence import Evidence, join, read_frames
 
@@ -18,8 +18,8 @@ NOT_STARTED = "not started: no log"
 class Plan:
     """What the rules know of a study: its settings, catalog, entries and planned jobs by pair.
 
-    Each pair has protocol, task, model, `evaluation` (set and merge) and `jobs` (method, pattern,
-    k, seeds, folder).
+    Each pair has protocol, task, model, `evaluation` (set and merge), `size` (fields of flops.Size)
+    and `jobs` (method, pattern, k, seeds, folder).
     """
 
     settings: dict
@@ -71,7 +71,7 @@ def collect(plan: Plan) -> Evidence:
         for pair in plan.pairs
     ]
     fit = read_frames([path for path in fit_paths if Path(path).exists()], records.FIT.names)
-    frames, manifests, logs = [], [], {}
+    frames, costs, manifests, logs = [], [], [], {}
     for pair in plan.pairs:
         sets, absent = _read_sets(pair)
         for job in pair["jobs"]:
@@ -81,7 +81,19 @@ def collect(plan: Plan) -> Evidence:
                 logs[pair["task"], pair["model"], *(job[name] for name in CELL)] = problem
             elif (manifest := Path(job["folder"], "manifest.json")).exists():
                 manifests.append(records.read_json(manifest))
-    return Evidence(join(frames, schemas.METRICS.names), fit, manifests=manifests, logs=logs)
+                model = ledger.model_of(pair["size"], pair["evaluation"])
+                costs.append(ledger.compute(_task(pair), [job], model))
+    return Evidence(
+        join(frames, schemas.METRICS.names),
+        fit,
+        join(costs, schemas.COSTS.names),
+        manifests=manifests,
+        logs=logs,
+    )
+
+
+def _task(pair: dict) -> dict:
+    return {name: pair[name] for name in ("protocol", "task", "model")}
 
 
 def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:
@@ -101,8 +113,7 @@ def _job_metrics(
     pair: dict, job: dict, sets: list, absent: str, fit: pd.DataFrame
 ) -> tuple[pd.DataFrame, str]:
     """Return a job's metrics and, where it has no usable results, the reason."""
-    cell = {name: pair[name] for name in ("protocol", "task", "model")}
-    problem = absent
+    cell, problem = _task(pair), absent
     if sets:
         try:
             frame = metrics.compute(cell, [job], sets, fit, allow_missing=True)
