@@ -36,7 +36,7 @@ def cost_accuracy(evidence: Evidence, catalog: dict, *, k: int | None = None) ->
     numbers = ordered(numbers, catalog, [*ORDER, "evaluation_set"])
     rows = [_priced(cell, catalog) for _, cell in numbers.groupby(CELL, sort=False)]
     devices = ", ".join(sorted(set(costs["device"])))
-    note = f"Seconds are those of each {devices}, added up over processes."
+    note = f"Device: {devices}. Seconds and memory are added up over processes."
     return Table(numbers, pd.DataFrame(rows).fillna(BLANK), note + _rough(numbers))
 
 
@@ -60,7 +60,7 @@ def _priced(cell: pd.DataFrame, catalog: dict) -> dict:
         "Training (s)": number(row["train_device_seconds"], ",.1f"),
         "1,000 rows (s)": number(1000 * row["prediction_device_seconds"], ",.1f"),
         "Disk": size_text(row["disk_bytes"]),
-        "Memory": size_text(row["peak_memory_mib"] * 2**20),
+        "Memory": size_text(row["total_memory_mib"] * 2**20),
         **shown,
         "Seeds": seeds_text(row),
     }
@@ -122,7 +122,7 @@ def _contest(row: dict, catalog: dict) -> dict:
         "From (whole prompts)": sign + count_text(row["even_uncached"]),
         "From (cached context)": sign + count_text(row["even_cached"]),
         "From (measured)": count_text(row["even_seconds"]),
-        "Memory (×)": number(row["peak_memory_mib"] / row["rival_peak_memory_mib"], ".2f"),
+        "Memory (×)": number(row["total_memory_mib"] / row["rival_total_memory_mib"], ".2f"),
         "Seeds": seeds_text(row),
     }
 

@@ -2,8 +2,11 @@
 
 from . import theme
 from .courses import accuracy_by_k, learning_curves
+from .crossings import break_even
 from .errors import unknown
 from .evidence import Evidence
+from .frontiers import cost_accuracy
+from .overview import metrics_panels
 from .scatter import id_ood_scatter
 from .subcases import hans_by_subcase
 
@@ -12,6 +15,9 @@ CHARTS = {
     "accuracy_by_k": accuracy_by_k,
     "learning_curves": learning_curves,
     "hans_by_subcase": hans_by_subcase,
+    "metrics_panels": metrics_panels,
+    "cost_accuracy": cost_accuracy,
+    "break_even": break_even,
 }
 
 

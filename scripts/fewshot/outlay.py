@@ -17,7 +17,14 @@ MEANS = [
     *("prediction_device_seconds", "flops_train", "flops_context", "flops_cached"),
     *("flops_uncached", "context_tokens", "row_tokens", "disk_bytes", "cache_bytes"),
 ]
-LARGEST = ["peak_memory_mib", "predicted_memory_mib", "parameters", "trainable", "processes"]
+LARGEST = [
+    "peak_memory_mib",
+    "total_memory_mib",
+    "predicted_memory_mib",
+    "parameters",
+    "trainable",
+    "processes",
+]
 ORDER = ["task", "model", "method", "pattern", "k"]
 
 
@@ -25,8 +32,9 @@ def cell_costs(evidence: Evidence, catalog: dict, ks: Sequence[int] | None = Non
     """Return one row per cell that has a finished seed, in order, of the numbers of shots `ks`.
 
     Means are over the `seeds` that are done, of `seeds_planned`; memory and parameters are those of
-    the largest. `prediction_device_seconds` are seconds × processes of scoring a row, the context's
-    encoding among them; `shape_known` holds where it does for all seeds.
+    the largest, `total_memory_mib` of all processes together. `prediction_device_seconds` are
+    seconds × processes of scoring a row, the context's encoding among them; `shape_known` holds
+    where it does for all seeds.
     """
     costs = evidence.costs
     if ks is not None:
@@ -54,6 +62,7 @@ def _derived(costs: pd.DataFrame) -> pd.DataFrame:
     scoring = costs["seconds_curve"] + costs["seconds_score"]
     return costs.assign(
         seconds_total=costs[SECONDS].sum(axis=1),
+        total_memory_mib=costs["processes"] * costs["peak_memory_mib"],
         train_device_seconds=costs["processes"] * costs["seconds_train"],
         prediction_device_seconds=costs["processes"] * scoring / costs["scored_rows"].astype(float),
     )
@@ -66,7 +75,7 @@ def totals(frame: pd.DataFrame, predictions: float) -> dict[str, pd.Series]:
         "flops_uncached": frame["flops_train"] + m * frame["flops_uncached"],
         "flops_cached": frame["flops_train"] + frame["flops_context"] + m * frame["flops_cached"],
         "device_seconds": frame["train_device_seconds"] + m * frame["prediction_device_seconds"],
-        "memory": frame["peak_memory_mib"],
+        "memory": frame["total_memory_mib"],
         "disk": frame["disk_bytes"],
     }
 
@@ -123,7 +132,7 @@ def contests(evidence: Evidence, catalog: dict, k: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*cells, *(f"rival_{name}" for name in RIVAL), *EVEN])
 
 
-RIVAL = ["method", "pattern", "seeds", *MEANS, "peak_memory_mib"]
+RIVAL = ["method", "pattern", "seeds", *MEANS, "total_memory_mib"]
 EVEN = ["even_uncached", "even_cached", "even_seconds"]
 
 
