@@ -36,7 +36,7 @@ def ticks(limits: list[float], most: int = MOST) -> list[float]:
         found = [value for value in near if limits[0] <= value <= limits[1]]
         if len(found) >= 2:
             return found[:: math.ceil(len(found) / most)]
-    return [float(f"{math.sqrt(limits[0] * limits[1]):.2g}")]
+    return found or [float(f"{math.sqrt(limits[0] * limits[1]):.2g}")]
 
 
 def channel(

@@ -77,13 +77,13 @@ def _scores(evidence: Evidence, catalog: dict) -> pd.DataFrame:
         means[name] = 100 * means[name].astype(float)
     loss = summarise(chosen[chosen["domain"] == "in"], value="mean_logprob")
     loss[["mean", "low", "high"]] = -loss[["mean", "high", "low"]]
+    order = ["task", "domain", "evaluation_set", *CELL[1:]]
     frames = [
-        means.assign(row=means["evaluation_set"]),
-        loss.assign(row="loss", majority=float("nan")),
+        ordered(means.assign(row=means["evaluation_set"]), catalog, order),
+        ordered(loss.assign(row="loss", majority=float("nan")), catalog, order),
     ]
     frame = pd.concat([each for each in frames if len(each)] or frames[:1], ignore_index=True)
-    frame = frame[frame["seeds"] > 0].rename(columns={"seeds_planned": "planned"})
-    return ordered(frame, catalog, ["task", "domain", "evaluation_set", *CELL[1:]])
+    return frame[frame["seeds"] > 0].rename(columns={"seeds_planned": "planned"})
 
 
 def _prices(evidence: Evidence, catalog: dict) -> pd.DataFrame:

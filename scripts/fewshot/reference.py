@@ -37,6 +37,7 @@ TABLES = {
     "results/runs/…/curves.parquet: counts by epoch": records.CURVES,
     "results/{study}/plan.parquet: the memory plan": records.PLAN,
     "results/metrics/{study}/{task}/{model}.parquet: accuracies": schemas.METRICS,
+    "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": schemas.COSTS,
 }
 
 
