@@ -319,7 +319,7 @@ def manifest(pair: dict, job: dict, epochs: int, curve_rows: int | None) -> dict
         "status": "ok",
         "seconds": seconds,
         "peak_memory_mib": peak,
-        **work(pair["task"], job["k"], trained, epochs),
+        **work({n: len(prepared(n)) for n in (pair["task"], "hans")}, job["k"], trained, epochs),
         "kept_bytes": int(4 * total * share) if trained else 120 * job["k"],
     }
     return {
@@ -346,11 +346,10 @@ def manifest(pair: dict, job: dict, epochs: int, curve_rows: int | None) -> dict
     }
 
 
-def work(task: str, k: int, trained: bool, epochs: int) -> dict:
-    """Return what a manifest counts of a seed: rows of `QUERY` tokens behind demonstrations of
-    `SHOT` tokens, or behind one token."""
+def work(sizes: dict[str, int], k: int, trained: bool, epochs: int) -> dict:
+    """Return what a manifest counts of a seed that scores sets of these `sizes`: rows of `QUERY`
+    tokens behind demonstrations of `SHOT` tokens, or behind one token."""
     shared = 1 if trained else 1 + SHOT * k
-    sizes = {name: len(prepared(name)) for name in (task, "hans")}
     scoring = {
         name: {
             "rows": rows,
