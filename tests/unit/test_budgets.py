@@ -90,10 +90,8 @@ def test_the_cost_table_sets_costs_beside_accuracy(study):
     table = tables.make("cost_accuracy", study, CATALOG, {})
     row = picked(table.text, section="NLI · OPT large", Method="In-context learning", Shots="16")
     costs = study.costs.query("task == 'nli' and model == 'opt-l' and method == 'icl' and k == 16")
-    assert float(row["Inference (FLOPs)"]) == pytest.approx(
-        costs["flops_uncached"].mean(), rel=0.05
-    )
-    assert row["Training (FLOPs)"] == "0" and row["Disk"] == "1.9 kB"
+    assert float(row["FLOPs"]) == pytest.approx(costs["flops_uncached"].mean(), rel=0.05)
+    assert row["training"] == "0" and row["Disk"] == "1.9 kB"
     accuracy = float(row["In domain (%)"].split(" ± ")[0])
     assert accuracy / 100 == pytest.approx(
         simulate.accuracy_of("opt-l", "icl", 16, "nli", 0), abs=0.05
@@ -105,7 +103,7 @@ def test_the_cost_table_sets_costs_beside_accuracy(study):
 def test_operations_without_a_shape_are_marked(study):
     rough = replace(study, costs=study.costs.assign(shape_known=False))
     table = tables.make("cost_accuracy", rough, CATALOG, {})
-    assert table.text["Inference (FLOPs)"].str.startswith("≈ ").all()
+    assert table.text["FLOPs"].str.startswith("≈ ").all()
     assert "attention is left out" in table.note
     assert "attention is left out" in tables.make("break_even", rough, CATALOG, {}).note
 

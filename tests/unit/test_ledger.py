@@ -1,8 +1,11 @@
 """Costs of finished seeds from made-up manifests, by hand, and written as stored."""
 
 import json
+from contextlib import chdir
 from pathlib import Path
+from types import SimpleNamespace
 
+import compute_metrics
 import pandas as pd
 import pytest
 import simulate
@@ -119,6 +122,24 @@ def test_a_job_without_a_manifest_has_no_costs(tmp_path):
     jobs = [{**PAIR["jobs"][0], "folder": str(tmp_path / "none")}]
     frame = ledger.compute(CELL, jobs, MODEL)
     assert frame.empty and list(frame) == schemas.COSTS.names
+
+
+def test_the_rule_writes_costs_beside_metrics(study_folder, study, tmp_path):
+    pair = next(p for p in simulate.pairs() if (p["task"], p["model"]) == ("nli", "opt-l"))
+    sets = [f"results/data/{each['set']}/validation.parquet" for each in pair["evaluation"]]
+    smk = SimpleNamespace(
+        params=SimpleNamespace(
+            **{name: pair[name] for name in (*CELL, "evaluation", "jobs", "size")}
+        ),
+        input=SimpleNamespace(evaluation=sets, fit="results/fit/sim/nli/opt-l.parquet"),
+        output=SimpleNamespace(metrics=tmp_path / "m.parquet", costs=tmp_path / "c.parquet"),
+    )
+    with chdir(study_folder):
+        compute_metrics.main(smk)
+    found = records.read_table(tmp_path / "c.parquet")
+    expected = study.costs.query("task == 'nli' and model == 'opt-l'").reset_index(drop=True)
+    assert found["flops_uncached"].tolist() == expected["flops_uncached"].tolist()
+    assert len(found) == 7 * 5 - 4 and found["seed"].tolist() == expected["seed"].tolist()
 
 
 def test_the_study_has_the_costs_of_all_finished_seeds(study):
