@@ -164,19 +164,24 @@ def _block(job: Job, seed: int, epoch: int, item: EvaluationSet, rng: np.random.
 
 def _curve(seed: int, counts: dict, item: EvaluationSet, sampled: bool) -> pd.DataFrame:
     """Return curve rows: counts gives epoch → right rows by part."""
-    parts = item.parts.assign(group=item.parts["group"].where(item.parts["group"] != ""))
-    parts["subset"] = parts["subset"].where(parts["subset"] != "")
-    frame = pd.concat([parts] * len(counts), ignore_index=True)
+    parts = {name: np.tile(values, len(counts)) for name, values in _parts(item).items()}
     right = np.concatenate(list(counts.values()))
-    return frame.assign(
+    return pd.DataFrame(parts).assign(
         seed=seed,
-        epoch=np.repeat(list(counts), len(parts)),
+        epoch=np.repeat(list(counts), len(item.parts)),
         evaluation_set=item.name,
         sampled=sampled,
         correct=right,
         correct_vocabulary=right,
         mean_logprob=-0.6,
     )
+
+
+def _parts(item: EvaluationSet) -> dict[str, np.ndarray]:
+    """Return the columns of a set's parts, None for no group and no subset."""
+    names = {name: item.parts[name].to_numpy(dtype=object) for name in ("group", "subset")}
+    plain = {name: np.where(values == "", None, values) for name, values in names.items()}
+    return plain | {name: item.parts[name].to_numpy() for name in ("label", "n")}
 
 
 def _write_predictions(path: Path, job: Job, blocks: list[Block]) -> None:
