@@ -11,6 +11,7 @@ from scripts.fewshot.errors import UserError
 from scripts.fewshot.patterns import bind_pattern
 from scripts.fewshot.memoryplan import MemoryPlan
 from scripts.fewshot.plan import Cell, load_study
+from scripts.fewshot.protocols import DRAWS, PROTOCOLS
 from scripts.fewshot.registry import read_yaml
 
 try:
@@ -32,6 +33,13 @@ METHODS_TRAINED = [name for name in STUDY.methods if not STUDY.uses_context(name
 PAIRS = sorted({(job.cell.task, job.cell.model) for job in STUDY.jobs})
 METRICS = [f"results/metrics/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 COSTS = [f"results/costs/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
+COMPARISONS, VARIANCE = (
+    [
+        f"results/statistics/{STUDY.name}/{task}/{kind}.parquet"
+        for task in dict.fromkeys(task for task, _ in PAIRS)
+    ]
+    for kind in ("comparisons", "variance")
+)
 FITS = [f"results/fit/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 RUN_MANIFESTS = [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs]
 MODEL_MANIFESTS = sorted({f"results/models/{model}/manifest.json" for _, model in PAIRS})
@@ -87,7 +95,8 @@ def any_of(names):
 
 wildcard_constraints:
     study=STUDY.name,
-    protocol="fair",
+    protocol=any_of(PROTOCOLS),
+    draw=any_of(DRAWS),
     task=any_of(STUDY.tasks),
     model=any_of(name.replace(".", r"\.") for name in STUDY.models),
     pattern=any_of(STUDY.patterns),
@@ -132,6 +141,28 @@ def evaluation_sets(wildcards):
     return [own, *({"set": name, "merge": merge} for name, merge in others)]
 
 
+def task_files(kind):
+    """Return the function that lists a task's files of one kind, a file for each of its models."""
+
+    def files(wildcards):
+        models = [model for task, model in PAIRS if task == wildcards.task]
+        return [f"results/{kind}/{STUDY.name}/{wildcards.task}/{model}.parquet" for model in models]
+
+    return files
+
+
+def comparison_catalog():
+    """Return what of the catalog decides which arms are compared: no title does."""
+    kinds = {
+        kind: {
+            name: {"family": entry["family"]} if "family" in entry else {}
+            for name, entry in CATALOG[kind].items()
+        }
+        for kind in ("models", "methods", "patterns")
+    }
+    return {**kinds, "shared_draws": CATALOG["shared_draws"]}
+
+
 def job_seeds(wildcards):
     return list(range(int(wildcards.first), int(wildcards.last) + 1))
 
@@ -144,8 +175,8 @@ def shots_files(wildcards):
     if not int(wildcards.k):
         return []
     return collect(
-        "results/shots/{protocol}/{task}/k{k}/seed{seed}.parquet",
-        protocol=wildcards.protocol,
+        "results/shots/{draw}/{task}/k{k}/seed{seed}.parquet",
+        draw=STUDY.draw_of(wildcards.method),
         task=wildcards.task,
         k=wildcards.k,
         seed=job_seeds(wildcards),
@@ -224,11 +255,13 @@ def pair_cells(wildcards):
             "pattern": job["pattern"],
             "k": job["k"],
             "seeds": job["seeds"],
+            "draw": STUDY.draw_of(job["method"]),
             "uses_context": STUDY.uses_context(job["method"]),
             "needs_words": STUDY.methods[job["method"]]["head"] == "language-model",
             "virtual_tokens": STUDY.method_settings(job["method"], wildcards.model).get(
                 "virtual_tokens", 0
             ),
+            "truncate": STUDY.methods[job["method"]].get("truncate"),
         }
         for job in pair_jobs(wildcards)
     ]
@@ -240,11 +273,13 @@ def pair_patterns(wildcards):
 
 
 def pair_shots(wildcards):
-    """Return the draws that one task and model use: "k/seed" → path."""
-    folder = f"results/shots/{PROTOCOL}/{wildcards.task}"
+    """Return the draws that one task and model use: "draw/k/seed" → path."""
     return {
-        f"{job['k']}/{seed}": f"{folder}/k{job['k']}/seed{seed}.parquet"
+        f"{draw}/{job['k']}/{seed}": (
+            f"results/shots/{draw}/{wildcards.task}/k{job['k']}/seed{seed}.parquet"
+        )
         for job in pair_jobs(wildcards)
+        for draw in [STUDY.draw_of(job["method"])]
         for seed in job["seeds"]
         if job["k"]
     }

@@ -3,6 +3,8 @@ rule plot_figure:
     input:
         metrics=METRICS,
         costs=COSTS,
+        comparisons=COMPARISONS,
+        variance=VARIANCE,
     output:
         spec="results/{study}/figures/{name}.vl.json",
     log:

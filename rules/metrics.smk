@@ -1,4 +1,4 @@
-# Row predictions to accuracies, manifests to costs: one job per task and model; from here on no GPU and no torch.
+# Row predictions to accuracies, manifests to costs: one job per task and model, without GPU or torch.
 rule compute_metrics:
     input:
         runs=pair_manifests,
@@ -7,6 +7,7 @@ rule compute_metrics:
     output:
         metrics="results/metrics/{study}/{task}/{model}.parquet",
         costs="results/costs/{study}/{task}/{model}.parquet",
+        outcomes="results/outcomes/{study}/{task}/{model}.parquet",
     log:
         "results/logs/metrics/{study}/{task}/{model}.log",
     conda:

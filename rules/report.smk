@@ -3,6 +3,8 @@ rule write_report:
     input:
         metrics=METRICS,
         costs=COSTS,
+        comparisons=COMPARISONS,
+        variance=VARIANCE,
         fit=FITS,
         manifests=RUN_MANIFESTS,
         models=MODEL_MANIFESTS,

@@ -3,6 +3,8 @@ rule make_table:
     input:
         metrics=METRICS,
         costs=COSTS,
+        comparisons=COMPARISONS,
+        variance=VARIANCE,
         fit=FITS,
         manifests=RUN_MANIFESTS,
     output:

@@ -10,9 +10,13 @@ if TYPE_CHECKING:
 
 def main(smk):
     p, out = smk.params, smk.output
-    files = smk.input
     stored = evidence.read_evidence(
-        metrics=files.metrics, costs=files.costs, fit=files.fit, manifests=files.manifests
+        metrics=smk.input.metrics,
+        costs=smk.input.costs,
+        comparisons=smk.input.comparisons,
+        variance=smk.input.variance,
+        fit=smk.input.fit,
+        manifests=smk.input.manifests,
     )
     table = tables.make(p.function, stored, p.catalog, p.options)
     paths = {"parquet": out.table, "csv": out.csv, "tex": out.tex, "md": out.md}

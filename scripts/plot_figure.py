@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
 def main(smk):
     p = smk.params
-    stored = evidence.read_evidence(metrics=smk.input.metrics, costs=smk.input.costs)
+    stored = evidence.read_evidence(
+        metrics=smk.input.metrics,
+        costs=smk.input.costs,
+        comparisons=smk.input.comparisons,
+        variance=smk.input.variance,
+    )
     render.write_spec(
         smk.output.spec, charts.make(p.function, stored, p.catalog, p.options, p.title)
     )

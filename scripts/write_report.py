@@ -16,7 +16,12 @@ def main(smk):
         figures=p.figures,
         tables=p.tables,
         evidence=evidence.read_evidence(
-            metrics=files.metrics, costs=files.costs, fit=files.fit, manifests=files.manifests
+            metrics=files.metrics,
+            costs=files.costs,
+            comparisons=files.comparisons,
+            variance=files.variance,
+            fit=files.fit,
+            manifests=files.manifests,
         ),
         specs={
             name: records.read_json(path)

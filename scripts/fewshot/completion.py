@@ -50,7 +50,7 @@ def finish(run: Run, curve: Mapping[str, Scores] | None, folder: Path) -> SeedRe
 def _facts(run: Run, last: dict[str, Scores], files: dict[str, object]) -> dict[str, object]:
     """Return what the manifest tells of the seed; `last` are the scores of the last epoch."""
     setup, state = run.setup, run.progress
-    return {
+    facts = {
         **outputs.describe(run.engine.student),
         "parameters": parameter_facts(run.engine.student),
         "steps": state.step,
@@ -70,6 +70,9 @@ def _facts(run: Run, last: dict[str, Scores], files: dict[str, object]) -> dict[
         "resumed_after_steps": list(state.resumed),
         "adapters": sorted(files),
     }
+    if "truncate" in setup.job.settings:
+        facts["truncated"] = {**setup.truncated, "train": run.rows.truncated}
+    return facts
 
 
 def _trained_bytes(run: Run) -> int:

@@ -31,13 +31,16 @@ FILES = {
 
 TABLES = {
     "results/data/{task}/{split}.parquet: prepared rows": records.ROWS,
-    "results/shots/{protocol}/{task}/k{k}/seed{seed}.parquet: a draw": records.SHOTS,
+    "results/shots/{draw}/{task}/k{k}/seed{seed}.parquet: a draw": records.SHOTS,
     "results/fit/{study}/{task}/{model}.parquet: what fits the window": records.FIT,
     "results/runs/…/predictions.parquet: row predictions": records.predictions_schema(2),
     "results/runs/…/curves.parquet: counts by epoch": records.CURVES,
     "results/{study}/plan.parquet: the memory plan": records.PLAN,
     "results/metrics/{study}/{task}/{model}.parquet: accuracies": schemas.METRICS,
     "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": schemas.COSTS,
+    "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": schemas.OUTCOMES,
+    "results/statistics/{study}/{task}/comparisons.parquet: comparisons": schemas.COMPARISONS,
+    "results/statistics/{study}/{task}/variance.parquet: variance": schemas.VARIANCE,
 }
 
 
