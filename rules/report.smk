@@ -47,8 +47,8 @@ rule report_partial:
                 "protocol": PROTOCOL,
                 "task": task,
                 "model": model,
-                "evaluation": evaluation_sets(namedtuple("Pair", "task model")(task, model)),
-                "jobs": pair_jobs(namedtuple("Pair", "task model")(task, model)),
+                "evaluation": evaluation_sets(Pair(task, model)),
+                "jobs": pair_jobs(Pair(task, model)),
             }
             for task, model in PAIRS
         ],

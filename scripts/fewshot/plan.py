@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .checks import check_study, unread_settings
+from .exchange import FAMILY, Import, read_imports, read_seeds
 from .registry import check, load_registries
 
 CHUNK = 10
@@ -65,11 +66,24 @@ class Study:
     @cached_property
     def seeds(self) -> tuple[int, ...]:
         """Return the data seeds in order."""
-        first, _, last = self.settings["seeds"].partition("-")
-        return tuple(range(int(first), int(last or first) + 1))
+        return read_seeds(self.settings["seeds"])
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
+        """Return the cells that are run here, then those whose results were made elsewhere."""
+        return (*self.own_cells, *(each.cell for each in self.imports))
+
+    @cached_property
+    def imports(self) -> tuple[Import, ...]:
+        """Return the cells whose results were made elsewhere, with their logs."""
+        return read_imports(self.settings, Cell)
+
+    def is_imported(self, method: str) -> bool:
+        """Return whether a method's results are made elsewhere."""
+        return self.methods[method]["family"] == FAMILY
+
+    @cached_property
+    def own_cells(self) -> tuple[Cell, ...]:
         """Return the union of the grid's blocks, without repetitions, in the order given."""
         return tuple(
             dict.fromkeys(cell for block in self.settings["grid"] for cell in self._block(block))
@@ -84,6 +98,8 @@ class Study:
 
     def seeds_of(self, cell: Cell) -> tuple[int, ...]:
         """Return the seeds of a cell: only 0 where nothing is drawn (k = 0)."""
+        if self.is_imported(cell.method):
+            return next(each.seeds for each in self.imports if each.cell == cell)
         return self.seeds if cell.k else (0,)
 
     def jobs_of(self, task: str, model: str) -> list[Job]:
@@ -184,7 +200,7 @@ class Study:
         if "k" in self.settings["main"]:
             return self.settings["main"]["k"]
         by_method: dict[str, set[int]] = {}
-        for cell in self.cells:
+        for cell in self.own_cells:
             by_method.setdefault(cell.method, set()).add(cell.k)
         shared = set.intersection(*by_method.values())
         return max(shared or set.union(*by_method.values()))
@@ -219,11 +235,12 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
     settings = check(config, "study", where)
     # What jobs run on is no setting: it changes no result.
     machine = settings.pop("machine")
-    registries = load_registries(folder)
+    brought = settings.pop("registries", None)
+    registries = load_registries(brought or folder)
     figures = registries.pop("figures")
     study = Study(
         settings, **registries, figures=figures["figures"], tables=figures["tables"],
         machine=machine,
     )  # fmt: skip
-    check_study(study, where)
+    check_study(study, where, brought=brought is not None)
     return study
