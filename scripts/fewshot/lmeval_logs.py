@@ -24,11 +24,13 @@ FILTER = "none"
 
 @dataclass(frozen=True)
 class Sample:
-    """One line: `prompt` and `words` are what the model read, `logprobs` and `greedy` (whether the
-    word was the most probable text) are by word; `target` are the right words' places."""
+    """One line: the `numbers` that the document gives itself, and its `place` in the harness's
+    split; what the model read (`prompt`, `words`); by word its log-probability and whether it was
+    the most probable text; and the places of the right words."""
 
     where: str
     numbers: tuple[int, ...]
+    place: int
     texts: frozenset[str]
     prompt: str
     words: tuple[str, ...]
@@ -51,8 +53,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a log must be about: the rows (records.ROWS) of evaluation set `name`, the pattern, and
-    the context that was shown.
+    """What a log must be about: rows (records.ROWS) of set `name`, pattern and context shown.
 
     `merge[i]` is the label that word i counts as. `prompts` is "stored" where prompts must be
     context and query, "pattern" where they must end in the query, and else "any".
@@ -138,10 +139,11 @@ def _sample(entry: dict, where: str) -> Sample:
     if not np.isfinite(logprobs).all():
         raise ValueError("a log-likelihood is not a number")
     doc = entry["doc"]
-    numbers = (doc.get("id"), doc.get("idx"), entry["doc_id"])
+    numbers = (doc.get("id"), doc.get("idx"))
     return Sample(
         where,
         tuple(each for each in numbers if isinstance(each, int)),
+        int(entry["doc_id"]),
         frozenset(value.strip() for value in doc.values() if isinstance(value, str)),
         next(iter(prompts)),
         words,
@@ -176,7 +178,7 @@ class _Finder:
 
     def place(self, sample: Sample, found: dict[int, Sample]) -> int:
         """Return the place of the sample's row; of rows with the same texts that with its number,
-        or else the first that is not found yet. Raises UserError where there is none."""
+        or else one that is not found yet. Raises UserError where there is none."""
         places = [
             place
             for text in sample.texts
@@ -194,7 +196,8 @@ class _Finder:
             )
         numbered = [place for place in fitting if self.ids[place] in sample.numbers]
         new = [place for place in sorted(fitting) if place not in found]
-        return (numbered or new or fitting)[0]
+        placed = [place for place in new if self.ids[place] == sample.place]
+        return (numbered or placed or new or fitting)[0]
 
     def _is_prompt(self, prompt: str, place: int) -> bool:
         if self.expected.prompts == "any":

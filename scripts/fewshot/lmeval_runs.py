@@ -168,7 +168,7 @@ def _curve(cell: dict, seed: int, expected: Expected, logged: Logged) -> pd.Data
         )
         for told in (certain, np.ones_like(certain))
     )  # fmt: skip
-    counts = least["correct_vocabulary"].astype("Int32")
+    counts = least["correct_vocabulary"].astype("float64")
     return least.assign(correct_vocabulary=counts.mask(counts != most["correct_vocabulary"]))
 
 
