@@ -1,5 +1,6 @@
 """The simulated study as a project that Snakemake takes for finished, without model or source."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -14,8 +15,8 @@ MODELS = ("opt-s", "pythia-s")
 PAIRS = [
     pair for pair in simulate.pairs() if pair["task"] == "nli" and pair["model"] in MODELS
 ]  # With a cell that does not fit, and none that is missing.
-FIGURES = ("id-ood-scatter", "learning-curves")
-TABLES = ("headline", "accuracy", "coverage")
+FIGURES = ("id-ood-scatter", "accuracy-by-k")
+TABLES = ("headline", "accuracy", "coverage", "comparison", "costs")
 
 
 def registries() -> dict[str, dict]:
@@ -119,3 +120,34 @@ def date(folder: Path) -> None:
 def write_yaml(path: Path, content: dict) -> None:
     """Write a configuration."""
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def write_logs(folder: Path, k: int, seeds: tuple[int, ...]) -> dict[str, str]:
+    """Write logs as lm-evaluation-harness does, all rows of label 0 right; return set → path."""
+    for name in ("nli", "hans"):
+        for seed in seeds:
+            path = folder / f"logs/samples_{name}_seed{seed}_2026-01-01T00-00-00.000000.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = simulate.prepared(name)
+            lines = map(json.dumps, map(_line, rows["id"].tolist(), rows["label"].tolist()))
+            path.write_text("".join(f"{line}\n" for line in lines))
+            results = {"n-shot": {f"{name}_seed{seed}": k}, "lm_eval_version": "0.4.13"}
+            path.with_name("results_2026-01-01T00-00-00.000000.json").write_text(
+                json.dumps(results)
+            )
+    return {name: f"logs/**/samples_{name}_seed{{seed}}_*.jsonl" for name in ("nli", "hans")}
+
+
+def _line(number: int, label: int) -> dict:
+    arguments = {
+        f"gen_args_{i}": {"arg_0": "shown a b ?", "arg_1": word}
+        for i, word in enumerate((" Yes", " No"))
+    }
+    return {
+        "doc_id": 0,
+        "doc": {"premise": "a", "hypothesis": "b", "idx": number},
+        "target": str(label),
+        "arguments": arguments,
+        "filtered_resps": [["-0.5", "True"], ["-2.0", "False"]],
+        "filter": "none",
+    }

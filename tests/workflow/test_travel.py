@@ -3,7 +3,9 @@
 import shutil
 
 import pytest
+import simulate
 import travels
+from fewshot import records
 from project import Project, run_once
 
 ANALYSIS = {"compute_metrics", "make_table", "plot_figure", "render_figure", "write_report"}
@@ -71,3 +73,36 @@ def test_without_an_archive_there_is_one_line(reader):
     result = reader.snakemake("import_predictions")
     assert result.code != 0 and "Traceback" not in result.output
     assert "error: no archive named; valid: snakemake import_predictions" in result.output
+
+
+def test_results_made_elsewhere_join_the_same_tables(exporter, tmp_path):
+    """A model that was only ever run by lm-evaluation-harness: nothing of it is fetched."""
+    shutil.copytree(exporter.folder, tmp_path / "project", symlinks=True)
+    project = Project(tmp_path / "project")
+    hub = {"hub": "nobody/nothing", "revision": "0" * 40, "window": 1024, "dtype": "float32"}
+    project.edit(
+        "config/models.yaml",
+        lambda models: models.update({"opt-l": {**simulate.MODELS["opt-l"], **hub}}),
+    )
+    harness = {"family": "imported", "head": "language-model", "title": "Harness"}
+    project.edit("config/methods.yaml", lambda methods: methods.update(harness=harness))
+    samples = travels.write_logs(project.folder, 16, (0, 1))
+    entry = {"method": "harness", "model": "opt-l", "task": "nli", "pattern": "minimal", "k": 16}
+    entry |= {"seeds": "0-1", "samples": samples}
+    project.edit("study.yaml", lambda content: content.update(imports=[entry]))
+    jobs = project.planned("all", *STUDY)
+    made = {(rule, output) for rule, output in jobs if rule not in ANALYSIS | {"compare_methods"}}
+    run = "results/runs/fair/nli/opt-l/harness/minimal/k16/seeds0-1"
+    assert made == {
+        ("read_lm_eval", f"{run}/predictions.parquet"),
+        ("check_fit", "results/fit/sim/nli/opt-l.parquet"),
+    }
+    project.run("all", "import_lm_eval", *STUDY)
+    table = records.read_table(project.folder / "results/sim/tables/accuracy.parquet")
+    own = table[table["method"] == "harness"]
+    assert set(own["model"]) == {"opt-l"} and (own["seeds"] == 2).all()
+    assert (own["mean"] == 0.5).all(), "every row is called label 0, and half of them are"
+    assert "Harness" in (project.folder / "results/sim/report.html").read_text()
+    assert project.planned("all", *STUDY) == []
+    shutil.rmtree(project.folder / "logs")
+    assert project.planned("all", *STUDY) == [], "a run that was read needs its logs no more"
