@@ -106,3 +106,28 @@ def test_results_made_elsewhere_join_the_same_tables(exporter, tmp_path):
     assert project.planned("all", *STUDY) == []
     shutil.rmtree(project.folder / "logs")
     assert project.planned("all", *STUDY) == [], "a run that was read needs its logs no more"
+
+
+def test_an_imported_study_can_be_extended(finished, fresh):
+    """With rows and models fetched first, only what is new is run."""
+    finished.run("export_predictions")
+    fresh.run("data")
+    archive = finished.folder / "results/demo/predictions.tar"
+    fresh.run("import_predictions", "--config", f"archive={archive}")
+    assert {rule for rule, _ in fresh.planned()} <= ANALYSIS | {"compare_methods"}
+    fresh.edit("config/config.yaml", lambda content: content.update(seeds="8-10"))
+    jobs = fresh.planned()
+    run = [path for rule, path in jobs if rule in ("run_in_context", "fine_tune")]
+    assert len(run) == 3 and all("/seeds10-10/" in path for path in run)
+    assert [path for rule, path in jobs if rule == "sample_shots"] == [
+        "results/shots/fair/synth-mnli/k4/seed10.parquet"
+    ]
+    assert not {rule for rule, _ in jobs} & {"prepare_task", "download_data", "download_model"}
+
+    # Imported first, there are neither raw files nor texts: what needs them stops, and says so.
+    for name in ("data", "raw", "models"):
+        shutil.rmtree(fresh.folder / "results" / name)
+    fresh.run("import_predictions", "--config", f"archive={archive}")
+    result = fresh.snakemake("export_lm_eval")
+    assert result.code != 0 and "Traceback" not in result.output
+    assert "train.parquet is gone" in result.output
