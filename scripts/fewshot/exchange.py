@@ -3,16 +3,16 @@
 Read while Snakemake builds its graph: nothing here opens a log or imports pandas.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .cells import Cell
 from .errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from .plan import Cell, Study
+    from .plan import Study
 
 FAMILY = "imported"
 """The method family of results made elsewhere."""
@@ -26,7 +26,7 @@ class Import:
     their own, and * and ** as in a shell. `prompts` says what the prompts are checked against.
     """
 
-    cell: "Cell"
+    cell: Cell
     seeds: tuple[int, ...]
     samples: dict[str, str]
     prompts: str
@@ -48,12 +48,12 @@ def read_seeds(text: str) -> tuple[int, ...]:
     return tuple(range(int(first), int(last or first) + 1))
 
 
-def read_imports(settings: dict, make_cell: Callable[..., "Cell"]) -> tuple[Import, ...]:
-    """Return the imports of a study's settings; `make_cell` is the class of cells."""
+def read_imports(settings: dict) -> tuple[Import, ...]:
+    """Return the imports of a study's settings."""
     keys = ("task", "model", "method", "pattern", "k")
     return tuple(
         Import(
-            make_cell(settings["protocol"], *(entry[key] for key in keys)),
+            Cell(settings["protocol"], *(entry[key] for key in keys)),
             read_seeds(entry["seeds"]),
             entry["samples"],
             entry["prompts"],
@@ -141,8 +141,14 @@ def used_entries(study: "Study") -> dict[str, dict[str, dict]]:
         name = todo.pop(0)
         if name not in tasks:
             tasks[name] = study.tasks[name]
-            todo += [study.source_of(name), *(other for other, _ in study.out_of_domain(name))]
+            todo += [study.source_of(name), *_named(tasks[name]["out_of_domain"])]
     entries = {
         f"{kind}s": {n: getattr(study, f"{kind}s")[n] for n in names[kind]} for kind in names
     }
     return {**entries, "tasks": tasks}
+
+
+def _named(out_of_domain: list | dict) -> list[str]:
+    """Return the sets that a task's entry names, under any protocol."""
+    lists = out_of_domain.values() if isinstance(out_of_domain, dict) else [out_of_domain]
+    return [each if isinstance(each, str) else each["set"] for items in lists for each in items]

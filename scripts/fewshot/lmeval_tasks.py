@@ -42,6 +42,9 @@ def write_tasks(folder: str | Path, cells: Sequence[dict]) -> list[str]:
     names = []
     for cell in cells:
         pattern = restore_pattern(cell["pattern"])
+        if pattern.words_alone:
+            LOG.warning("pattern '%s': the harness reads words and prompt together, this study "
+                        "apart; log-probabilities may differ", pattern.name)  # fmt: skip
         paths = {int(seed): path for seed, path in cell["shots"].items()}
         shots = read_shots(cell["train"], paths) if paths else {}
         for each in cell["evaluation"]:
@@ -92,14 +95,17 @@ def _samples(pattern: Pattern, shots: pd.DataFrame) -> list[dict]:
     """Return a draw as the harness's fixed samples; raises UserError where they read otherwise."""
     texts = zip(shots["label"], shots["text_a"], shots["text_b"], strict=True)
     drawn = [(int(label), a, b) for label, a, b in texts]
-    samples = [{"query": pattern.query(a, b), "target": label} for label, a, b in drawn]
-    shown = "".join(
-        each["query"] + pattern.words[each["target"]] + pattern.separator for each in samples
-    )
+    samples, shown = [], ""
+    for label, a, b in drawn:
+        end = pattern.words[label] + pattern.separator
+        # A demonstration may read otherwise than a query before its label word.
+        samples.append({"query": pattern.demonstration(label, a, b).removesuffix(end)})
+        samples[-1]["target"] = label
+        shown += samples[-1]["query"] + end
     if shown != pattern.context(drawn):
         raise UserError(
-            f"config/patterns.yaml: pattern '{pattern.name}': its demonstrations are more than "
-            "query, label word and separator, which lm-evaluation-harness cannot write"
+            f"config/patterns.yaml: pattern '{pattern.name}': its demonstrations do not end in "
+            "label word and separator, as lm-evaluation-harness writes them"
         )
     return samples
 

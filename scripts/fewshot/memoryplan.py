@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from .architecture import of_entry
 from .blueprints import Architecture
+from .cells import CHUNK
 from .choice import Choice, choose
 from .costs import step_cost
 from .machine import Machine, read_machine
 from .memory import GIB, LONGEST_ROW, Demand
-from .plan import CHUNK
 from .trainable import added, trainable
 
 if TYPE_CHECKING:

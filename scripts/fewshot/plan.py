@@ -1,49 +1,14 @@
-"""From configuration to cells, jobs and paths; the cross-checks that no schema can make.
-
-A cell is protocol × task × model × method × pattern × k. A job handles the seeds of one cell that
-fall into one chunk of a fixed grid of ten, so that asking later for seeds 10-19 adds jobs and
-repeats none.
-"""
+"""From configuration to cells and jobs; the cross-checks that no schema can make."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from .cells import Cell, Job, chunks
 from .checks import check_study, unread_settings
 from .exchange import FAMILY, Import, read_imports, read_seeds
+from .protocols import PROTOCOLS
 from .registry import check, load_registries
-
-CHUNK = 10
-
-
-@dataclass(frozen=True, order=True)
-class Cell:
-    """What one number in a table is about."""
-
-    protocol: str
-    task: str
-    model: str
-    method: str
-    pattern: str
-    k: int
-
-    @property
-    def folder(self) -> str:
-        """Return the cell's path below results/runs/, logs/ and benchmarks/."""
-        return f"{self.protocol}/{self.task}/{self.model}/{self.method}/{self.pattern}/k{self.k}"
-
-
-@dataclass(frozen=True, order=True)
-class Job:
-    """One adaptation job: a cell and a contiguous range of its data seeds."""
-
-    cell: Cell
-    seeds: tuple[int, ...]
-
-    @property
-    def folder(self) -> str:
-        """Return the job's path below results/runs/, logs/ and benchmarks/."""
-        return f"{self.cell.folder}/seeds{self.seeds[0]}-{self.seeds[-1]}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +41,7 @@ class Study:
     @cached_property
     def imports(self) -> tuple[Import, ...]:
         """Return the cells whose results were made elsewhere, with their logs."""
-        return read_imports(self.settings, Cell)
+        return read_imports(self.settings)
 
     def is_imported(self, method: str) -> bool:
         """Return whether a method's results are made elsewhere."""
@@ -110,12 +75,19 @@ class Study:
         """Return the tasks whose validation splits are scored: the task's own one first."""
         return [task, *(name for name, _ in self.out_of_domain(task))]
 
-    def out_of_domain(self, task: str) -> list[tuple[str, list[int]]]:
-        """Return (task, merge) of each out-of-domain set; merge maps label to label."""
+    def out_of_domain(self, task: str, protocol: str | None = None) -> list[tuple[str, list[int]]]:
+        """Return (task, merge) of each out-of-domain set; merge maps label to label.
+
+        The sets belong to the task and the protocol (the study's, if none is named), never to a
+        study: studies share their runs.
+        """
         identity = list(range(len(self.tasks[task]["labels"])))
+        items = self.tasks[task]["out_of_domain"]
+        if isinstance(items, dict):
+            items = items[protocol or self.settings["protocol"]]
         return [
             (item, identity) if isinstance(item, str) else (item["set"], item["merge"])
-            for item in self.tasks[task]["out_of_domain"]
+            for item in items
         ]
 
     def source_of(self, task: str) -> str:
@@ -126,6 +98,18 @@ class Study:
     def uses_context(self, method: str) -> bool:
         """Return whether the method shows the demonstrations instead of training on them."""
         return self.methods[method]["family"] == "in_context"
+
+    def draw_of(self, method: str) -> str:
+        """Return the kind of draw that the method's shots come from."""
+        protocol = PROTOCOLS[self.settings["protocol"]]
+        shown = self.uses_context(method) or self.is_imported(method)
+        return protocol.in_context if shown else protocol.trained
+
+    @property
+    def shared_draws(self) -> bool:
+        """Return whether all methods see the same shots, so that they can be compared in pairs."""
+        protocol = PROTOCOLS[self.settings["protocol"]]
+        return protocol.in_context == protocol.trained
 
     def method_settings(self, method: str, model: str) -> dict:
         """Return what changes the method's result on a model: the settings that its family and
@@ -150,8 +134,8 @@ class Study:
 
     def task_reading(self, task: str) -> dict:
         """Return how a task's raw rows are read: what changes its prepared rows, no more."""
-        keys = ("splits", "text", "label", "labels", "drop", "id", "subsets")
-        return {key: self.tasks[task][key] for key in keys if key in self.tasks[task]}
+        unread = ("title", "source", "verbalizers", "out_of_domain", "metric")
+        return {key: each for key, each in self.tasks[task].items() if key not in unread}
 
     def catalog(self) -> dict[str, dict]:
         """Return names, order and titles of everything in the study, for tables and figures."""
@@ -188,10 +172,12 @@ class Study:
                 name: {
                     "title": title_of(name, self.tasks),
                     "labels": list(self.tasks[name]["labels"]),
+                    "metric": self.tasks[name]["metric"],
                 }
                 for name in tasks
             },
             "main": {"k": self.main_k, "selection": self.settings["main"]["selection"]},
+            "shared_draws": self.shared_draws,
         }
 
     @property
@@ -212,14 +198,6 @@ class Study:
                     for pattern in block["patterns"]:
                         for k in block["k"]:
                             yield Cell(self.settings["protocol"], task, model, method, pattern, k)
-
-
-def chunks(seeds: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Cut seeds along the fixed grid 0-9, 10-19, …"""
-    grid: dict[int, list[int]] = {}
-    for seed in seeds:
-        grid.setdefault(seed // CHUNK, []).append(seed)
-    return [tuple(members) for members in grid.values()]
 
 
 def title_of(name: str, registry: dict[str, dict]) -> str:
