@@ -99,7 +99,8 @@ def test_logs_may_be_gone_once_they_are_read(folder):
 def test_entries_include_what_tasks_refer_to(folder):
     grid = [{**block, "k": [3]} for block in STUDY["grid"]]
     found = used_entries(load(folder, tasks=["mnli-three-way"], grid=grid))
-    assert set(found["tasks"]) == {"mnli-three-way", "mnli", "hans"}
+    names = {"mnli-three-way", "mnli", "hans", "hans-lexical-overlap"}
+    assert set(found["tasks"]) == names, "those of the other protocol, and the source, too"
     assert set(found["models"]) == {"tiny", "small"}
     assert set(found["methods"]) == {"in-context", "pattern-ft", "vanilla-ft"}
     assert found["methods"]["vanilla-ft"]["learning_rate"] == 1e-5, "what a base gives is there"

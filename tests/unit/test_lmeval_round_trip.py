@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import read_lm_eval
 import run_in_context
-from fewshot import evaluation, lmeval_tasks, metrics, records
+import yaml
+from fewshot import evaluation, jobs, lmeval_tasks, metrics, records
 from fewshot.errors import UserError
+from fewshot.patterns import restore_pattern
 from job_files import CELL, PATTERN, write_job
 
 pytest.importorskip("lm_eval", reason="lm_eval is not installed")
@@ -217,3 +219,24 @@ def test_the_same_cells_give_the_same_bytes(tmp_path):
     for file in files:
         other = tmp_path / "two" / file.relative_to(tmp_path / "one")
         assert file.read_bytes() == other.read_bytes()
+
+
+def test_demonstrations_may_read_otherwise_than_queries(tmp_path):
+    """As the published code's do; what cannot be written as query and word is an error."""
+    cell = cell_of(write_job(tmp_path, k=4, seeds=(0,)), 4)
+    cell["pattern"] |= {"cue": " So", "query_cue": " Hence", "separator": "\\n"}
+    names = lmeval_tasks.write_tasks(tmp_path / "tasks", [cell])
+    task = yaml.safe_load((tmp_path / f"tasks/{names[0]}.yaml").read_text())
+    pattern = restore_pattern(cell["pattern"])
+    draw = jobs.read_shots(cell["train"], {0: cell["shots"]["0"]})[0]
+    texts = zip(draw["label"], draw["text_a"], draw["text_b"], strict=True)
+    samples = task["fewshot_config"]["samples"]
+    assert task["num_fewshot"] == len(samples) == 4
+    shown = "".join(
+        each["query"] + task["doc_to_choice"][each["target"]] + task["fewshot_delimiter"]
+        for each in samples
+    )
+    assert shown == pattern.context([(int(label), a, b) for label, a, b in texts])
+    assert all(each["query"].endswith(" So") for each in samples)
+    row = (tmp_path / "tasks/rows/task_minimal_task.jsonl").read_text().splitlines()[0]
+    assert json.loads(row)["query"].endswith(" Hence")
