@@ -21,6 +21,7 @@ include: "rules/in_context.smk"
 include: "rules/fine_tune.smk"
 include: "rules/exchange.smk"
 include: "rules/metrics.smk"
+include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
@@ -47,6 +48,12 @@ rule figures:
 rule metrics:
     input:
         METRICS,
+
+
+rule statistics:
+    input:
+        COMPARISONS,
+        VARIANCE,
 
 
 rule runs:

@@ -72,6 +72,11 @@ def is_trained(catalog: dict, method: str) -> bool:
     return catalog["methods"][method]["family"] not in ("in_context", "imported")
 
 
+def is_imported(catalog: dict, method: str) -> bool:
+    """Return whether a method's results were made elsewhere, perhaps with other draws."""
+    return catalog["methods"][method]["family"] == "imported"
+
+
 def ordered(frame: pd.DataFrame, catalog: dict, by: list[str]) -> pd.DataFrame:
     """Sort `frame` by columns: names in the catalog's order, other values ascending."""
     keys = pd.DataFrame(index=frame.index)

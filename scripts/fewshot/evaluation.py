@@ -1,7 +1,7 @@
 """A prepared evaluation set and its parts, as metrics count them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,12 +16,16 @@ from .samples import curve_sample
 class EvaluationSet:
     """The prepared rows of an evaluation set (records.ROWS) and how labels map onto its labels.
 
-    `merge[i]` is the label of this set that label i of the training task counts as.
+    `merge[i]` is the label of this set that label i of the training task counts as. `samples` keeps
+    the samples of curves that were drawn from it, by their limit.
     """
 
     name: str
     merge: tuple[int, ...]
     rows: pd.DataFrame
+    samples: dict[int | None, "EvaluationSet"] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @cached_property
     def sorted_ids(self) -> np.ndarray:
@@ -55,15 +59,36 @@ class EvaluationSet:
         keys = pd.MultiIndex.from_frame(self.parts[["group", "subset", "label"]])
         return keys.get_indexer(pd.MultiIndex.from_frame(self._sorted_rows))
 
+    @cached_property
+    def label_count(self) -> int:
+        """Return how many labels there are: of the rows, and of what can be predicted."""
+        return int(max(*self.merge, self.labels.max(initial=0))) + 1
+
+    @cached_property
+    def clusters(self) -> np.ndarray | None:
+        """Return the cluster of each row, 0 to C - 1, in the order of `sorted_ids`, int [rows].
+
+        None where the set has no clusters; a row without one is a cluster of its own.
+        """
+        if "cluster" not in self.rows or self.rows["cluster"].isna().all():
+            return None
+        names = self.rows.sort_values("id")["cluster"].astype(object)
+        codes = pd.factorize(names, sort=True)[0]
+        alone = codes < 0
+        codes[alone] = codes.max() + 1 + np.arange(alone.sum())
+        return codes
+
     def sample(self, limit: int | None) -> "EvaluationSet":
         """Return the rows that a curve of at most `limit` rows counts, as a set of its own.
 
         That is this very set where they are all of its rows.
         """
-        chosen = curve_sample(self.rows, limit, self.name)
-        if len(chosen) == len(self.rows):
-            return self
-        return replace(self, rows=self.rows.iloc[chosen])
+        if limit not in self.samples:
+            chosen = curve_sample(self.rows, limit, self.name)
+            whole = len(chosen) == len(self.rows)
+            found = self if whole else replace(self, rows=self.rows.iloc[chosen], samples={})
+            self.samples[limit] = found
+        return self.samples[limit]
 
     def majority(self, level: Sequence[str]) -> pd.DataFrame:
         """Return the share of the most frequent gold label for each part at `level`."""
@@ -77,5 +102,5 @@ class EvaluationSet:
 
 def read_set(name: str, merge: Sequence[int], path: str | Path) -> EvaluationSet:
     """Read the prepared validation rows of an evaluation set."""
-    columns = ["id", "label", "group", "subset"]
+    columns = ["id", "label", "group", "subset", "cluster"]
     return EvaluationSet(name, tuple(merge), records.read_table(path, columns))

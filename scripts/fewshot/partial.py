@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import charts, evaluation, metrics, records, render, report, schemas, tables
+from . import (
+    charts,
+    comparison,
+    evaluation,
+    metrics,
+    records,
+    render,
+    report,
+    schemas,
+    tables,
+    variation,
+)
 from .errors import UserError
 from .evidence import Evidence, join, read_frames
 
@@ -71,17 +82,35 @@ def collect(plan: Plan) -> Evidence:
         for pair in plan.pairs
     ]
     fit = read_frames([path for path in fit_paths if Path(path).exists()], records.FIT.names)
-    frames, manifests, logs = [], [], {}
+    found, manifests, logs = [], [], {}
     for pair in plan.pairs:
-        sets, absent = _read_sets(pair)
+        results, problems = _pair_results(pair, fit)
+        found.append(results)
         for job in pair["jobs"]:
-            frame, problem = _job_metrics(pair, job, sets, absent, fit)
-            frames.append(frame)
-            if problem:
-                logs[pair["task"], pair["model"], *(job[name] for name in CELL)] = problem
+            if job["folder"] in problems:
+                key = (pair["task"], pair["model"], *(job[name] for name in CELL))
+                logs[key] = problems[job["folder"]]
             elif (manifest := Path(job["folder"], "manifest.json")).exists():
                 manifests.append(records.read_json(manifest))
-    return Evidence(join(frames, schemas.METRICS.names), fit, manifests=manifests, logs=logs)
+    frame = join([each.metrics for each in found], schemas.METRICS.names)
+    outcomes = join([each.outcomes for each in found], schemas.OUTCOMES.names)
+    tests = _statistics(plan, frame, outcomes)
+    return Evidence(frame, fit, **tests, manifests=manifests, logs=logs)
+
+
+def _statistics(plan: Plan, frame: pd.DataFrame, outcomes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return comparisons and variance of every task whose evaluation sets can be read."""
+    sets = {pair["task"]: _read_sets(pair)[0] for pair in plan.pairs}
+    of_task = [
+        (frame[frame["task"] == task], outcomes[outcomes["task"] == task], found)
+        for task, found in sets.items()
+    ]
+    compared = [comparison.compare(*each, plan.catalog) for each in of_task]
+    split = [variation.split_variance(*each) for each in of_task]
+    return {
+        "comparisons": join(compared, schemas.COMPARISONS.names),
+        "variance": join(split, schemas.VARIANCE.names),
+    }
 
 
 def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:
@@ -97,23 +126,23 @@ def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:
         return [], str(error)
 
 
-def _job_metrics(
-    pair: dict, job: dict, sets: list, absent: str, fit: pd.DataFrame
-) -> tuple[pd.DataFrame, str]:
-    """Return a job's metrics and, where it has no usable results, the reason."""
+def _pair_results(pair: dict, fit: pd.DataFrame) -> tuple[metrics.Results, dict[str, str]]:
+    """Return a pair's results and, by folder, why runs have no usable ones."""
     cell = {name: pair[name] for name in ("protocol", "task", "model")}
-    problem = absent
+    sets, absent = _read_sets(pair)
+    problems: dict[str, str] = {}
     if sets:
-        try:
-            frame = metrics.compute(cell, [job], sets, fit, allow_missing=True)
-            return frame, last_line(job) if (frame["status"] == "missing").any() else ""
-        except UserError as error:
-            problem = str(error)
-    names = [item["set"] for item in pair["evaluation"]]
-    started = last_line(job)
-    return metrics.without_result(cell, job, names, fit), (
-        problem if started == NOT_STARTED or sets else started
-    )
+        results = metrics.compute(cell, pair["jobs"], sets, fit, problems=problems)
+    else:
+        names = [item["set"] for item in pair["evaluation"]]
+        results = metrics.without_results(cell, pair["jobs"], names, fit)
+        problems = {job["folder"]: absent for job in pair["jobs"]}
+    for job in pair["jobs"]:
+        if job["folder"] in problems and not Path(job["folder"], "manifest.json").exists():
+            started = last_line(job)
+            if sets or started != NOT_STARTED:
+                problems[job["folder"]] = started
+    return results, problems
 
 
 def last_line(job: dict) -> str:

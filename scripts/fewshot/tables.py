@@ -16,7 +16,7 @@ from .catalog import (
     set_title,
     titles,
 )
-from .comparison import comparison
+from .contrasts import comparison
 from .errors import unknown
 from .evidence import Evidence
 from .metrics import CELL

@@ -29,7 +29,7 @@ def compute(job, names=("nli", "hans")):
         evaluation.read_set(name, (0, 1), f"results/data/{name}/validation.parquet")
         for name in names
     ]
-    return metrics.compute(CELL, [job], sets)
+    return metrics.compute(CELL, [job], sets).metrics
 
 
 def curves_of(job):
@@ -174,5 +174,5 @@ def test_without_sets_out_of_domain_there_is_no_oracle(job):
     frame = compute(job, names=("nli",))
     assert set(frame["selection"]) == {"last", "best-in-domain", "each"}
     Path(job["folder"], "manifest.json").unlink()
-    blank = metrics.without_result(CELL, job, ["nli"], None)
+    blank = metrics.without_results(CELL, [job], ["nli"], None).metrics
     assert set(blank["selection"]) == {"last", "best-in-domain"}

@@ -111,7 +111,7 @@ def accuracies(job, k: int, folder: str, method: str):
     ]
     cell = {name: CELL[name] for name in ("protocol", "task", "model")}
     run = {"method": method, "pattern": "minimal", "k": k, "folder": folder}
-    return metrics.compute(cell, [{**run, "seeds": job.params.seeds}], sets)
+    return metrics.compute(cell, [{**run, "seeds": job.params.seeds}], sets).metrics
 
 
 @pytest.mark.parametrize("k", [4, 0])
