@@ -12,6 +12,7 @@ def main(smk):
     p, out = smk.params, smk.output
     stored = evidence.read_evidence(
         metrics=smk.input.metrics,
+        costs=smk.input.costs,
         comparisons=smk.input.comparisons,
         variance=smk.input.variance,
         fit=smk.input.fit,

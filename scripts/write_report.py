@@ -17,6 +17,7 @@ def main(smk):
         tables=p.tables,
         evidence=evidence.read_evidence(
             metrics=files.metrics,
+            costs=files.costs,
             comparisons=files.comparisons,
             variance=files.variance,
             fit=files.fit,

@@ -6,6 +6,7 @@ import pandas as pd
 
 from . import records, typeset
 from .accounts import costs, coverage
+from .budgets import break_even, cost_accuracy
 from .catalog import (
     SELECTIONS,
     arm_title,
@@ -217,4 +218,6 @@ TABLES = {
     "hans": hans,
     "model_selection": model_selection,
     "comparison": comparison,
+    "cost_accuracy": cost_accuracy,
+    "break_even": break_even,
 }

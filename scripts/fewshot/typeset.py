@@ -40,6 +40,7 @@ LATEX = {
     "×": r"$\times$",
     "±": r"$\pm$",
     "…": r"\dots{}",
+    "≈": r"$\approx$",
     "≥": r"$\geq$",
     "≤": r"$\leq$",
 }
@@ -88,7 +89,7 @@ def _alignment(rows: pd.DataFrame) -> list[str]:
 
 def sides(rows: pd.DataFrame) -> str:
     """Return 'l' or 'r' per column: numbers stand right."""
-    number = re.compile(r"^[\d.,]+([ /\[].*)?$")
+    number = re.compile(r"^(≈ )?[\d.,]+(e[+-]?\d+)?([ /\[].*)?$")
     return "".join(
         "r" if len(rows) and sum(bool(number.match(str(v))) for v in rows[name]) * 2 > len(rows)
         else "l"
