@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 def main(smk):
     p = smk.params
     stored = evidence.read_evidence(
+        part=charts.part_of(p.function),
         metrics=smk.input.metrics,
         costs=smk.input.costs,
         comparisons=smk.input.comparisons,
