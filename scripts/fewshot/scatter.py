@@ -15,8 +15,8 @@ COLUMNS = ["model", "panel", "seed", "x", "y", "majority_x", "majority_y", "n_x"
 KEYS = ["task", "model", "method", "pattern", "seed"]
 
 
-METRICS = {"accuracy": "accuracy", "mcc": "Matthews correlation"}
-"""What can be plotted, and its name; percent on both axes."""
+METRICS = {"accuracy": ("accuracy", "%"), "mcc": ("Matthews correlation", "× 100")}
+"""What can be plotted, its name and its unit."""
 
 
 def id_ood_scatter(
@@ -50,18 +50,19 @@ def id_ood_scatter(
         return panels.nothing()
     styles = theme.model_styles(catalog)
     styles = {name: styles[name] for name in styles if name in set(runs["model"])}
-    return panels.footnote(_draw(runs, catalog, styles, METRICS[metric]), lacking(chosen, catalog))
+    drawn = _draw(runs, catalog, styles, *METRICS[metric])
+    return panels.footnote(drawn, lacking(chosen, catalog))
 
 
-def _draw(runs: pd.DataFrame, catalog: dict, styles: dict, measure: str) -> panels.Grid:
+def _draw(runs: pd.DataFrame, catalog: dict, styles: dict, measure: str, unit: str) -> panels.Grid:
     groups = list(runs.groupby(["task", "evaluation_set"], sort=False))
     columns = panels.columns_for(runs["panel"].nunique())
     blocks, count = [], len(groups) * -(-runs["panel"].nunique() // columns)
     low = 0 if measure == "accuracy" else -100
     for (task, name), rows in groups:
         frame = Frame(
-            [f"In-domain {measure}", f"on {set_title(catalog, task)} (%)"],
-            [f"{measure.capitalize()} on", f"{set_title(catalog, name)} (%)"],
+            [f"In-domain {measure}", f"on {set_title(catalog, task)} ({unit})"],
+            [f"{measure.capitalize()} on", f"{set_title(catalog, name)} ({unit})"],
             panels.domain(rows["x"], rows["majority_x"], low=low),
             panels.domain(rows["y"], rows["majority_y"], low=low),
             panels.panel_width(columns),
@@ -136,9 +137,9 @@ def _panel(
             alt.Tooltip("model:N", title="model"),
             alt.Tooltip("panel:N", title="method"),
             alt.Tooltip("seed:Q", title="seed"),
-            alt.Tooltip("x:Q", title="in domain (%)", format=".1f"),
+            alt.Tooltip("x:Q", title="in domain", format=".1f"),
             alt.Tooltip("n_x:Q", title="rows in domain"),
-            alt.Tooltip("y:Q", title="out of domain (%)", format=".1f"),
+            alt.Tooltip("y:Q", title="out of domain", format=".1f"),
             alt.Tooltip("n_y:Q", title="rows out of domain"),
         ],
     )
