@@ -132,7 +132,11 @@ def test_the_rule_writes_costs_beside_metrics(study_folder, study, tmp_path):
             **{name: pair[name] for name in (*CELL, "evaluation", "jobs", "size")}
         ),
         input=SimpleNamespace(evaluation=sets, fit="results/fit/sim/nli/opt-l.parquet"),
-        output=SimpleNamespace(metrics=tmp_path / "m.parquet", costs=tmp_path / "c.parquet"),
+        output=SimpleNamespace(
+            metrics=tmp_path / "m.parquet",
+            outcomes=tmp_path / "o.parquet",
+            costs=tmp_path / "c.parquet",
+        ),
     )
     with chdir(study_folder):
         compute_metrics.main(smk)
