@@ -50,9 +50,9 @@ rule report_partial:
                 "protocol": PROTOCOL,
                 "task": task,
                 "model": model,
-                "evaluation": evaluation_sets(namedtuple("Pair", "task model")(task, model)),
-                "size": pair_size(namedtuple("Pair", "task model")(task, model)),
-                "jobs": pair_jobs(namedtuple("Pair", "task model")(task, model)),
+                "evaluation": evaluation_sets(Pair(task, model)),
+                "size": pair_size(Pair(task, model)),
+                "jobs": pair_jobs(Pair(task, model)),
             }
             for task, model in PAIRS
         ],
