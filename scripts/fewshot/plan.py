@@ -1,19 +1,23 @@
 """From configuration to cells and jobs; the cross-checks that no schema can make."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .cells import Cell, Job, chunks
 from .checks import check_study, unread_settings
 from .exchange import FAMILY, Import, read_imports, read_seeds
+from .needs import makeable
 from .protocols import PROTOCOLS
 from .registry import check, load_registries
 
 
 @dataclass(frozen=True)
 class Study:
-    """A checked study configuration with the registries it refers to."""
+    """A checked study configuration with the registries it refers to.
+
+    `figures` and `tables` are those it can make; `unmet` has the reasons for the others, by kind.
+    """
 
     settings: dict
     models: dict[str, dict]
@@ -23,6 +27,7 @@ class Study:
     figures: dict[str, dict]
     tables: dict[str, dict]
     machine: dict
+    unmet: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -221,4 +226,4 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
         machine=machine,
     )  # fmt: skip
     check_study(study, where, brought=brought is not None)
-    return study
+    return replace(study, **makeable(study))

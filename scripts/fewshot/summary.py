@@ -50,6 +50,19 @@ def seed_counts(metrics: pd.DataFrame) -> pd.DataFrame:
     return counts.groupby(CELL, as_index=False, sort=False)[columns].sum()
 
 
+def with_absent(parts: pd.DataFrame, overall: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return rows broken down `by` parts, with a row for each part of every seed without results.
+
+    `parts` has rows of seeds that are done alone; `overall` are the same cells' rows without
+    breakdown, which tell what else was planned. Without these, a mean over fewer seeds would pass
+    for one over all.
+    """
+    absent = overall[(overall["status"] != "ok") & overall["selection"].isin(parts["selection"])]
+    known = parts[["evaluation_set", *by]].drop_duplicates()
+    blank = absent.drop(columns=list(by)).merge(known, on="evaluation_set")
+    return pd.concat([parts, blank[parts.columns]], ignore_index=True) if len(blank) else parts
+
+
 def summarise(
     metrics: pd.DataFrame, by: Sequence[str] = (), value: str = "accuracy"
 ) -> pd.DataFrame:
