@@ -16,16 +16,7 @@ from .errors import unknown
 from .evidence import Evidence
 from .metrics import CELL
 from .summary import at_level, summarise
-from .typeset import BLANK, Table, percent
-
-
-def cell_text(row: pd.Series) -> str:
-    """Return 'mean [low, high]' in percent, marked where seeds are missing."""
-    if row["seeds"] == 0:
-        return row["status"]
-    interval = "" if pd.isna(row["low"]) else f" [{percent(row['low'])}, {percent(row['high'])}]"
-    mark = "" if row["status"] == "ok" else f" ({row['seeds']}/{row['seeds_planned']})"
-    return percent(row["mean"]) + interval + mark
+from .typeset import BLANK, Table, cell_text, percent
 
 
 def headline(evidence: Evidence, catalog: dict) -> Table:

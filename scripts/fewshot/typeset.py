@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -43,6 +43,21 @@ def points(difference: float) -> str:
 def p_value(p: float) -> str:
     """Return a p-value with three decimals, or a bound below a thousandth."""
     return BLANK if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def cell_text(row: pd.Series) -> str:
+    """Return 'mean [low, high]' in percent, marked where seeds are missing."""
+    if row["seeds"] == 0:
+        return row["status"]
+    interval = "" if pd.isna(row["low"]) else f" [{percent(row['low'])}, {percent(row['high'])}]"
+    mark = "" if row["seeds"] == row["seeds_planned"] else f" ({seeds_text(row)})"
+    return percent(row["mean"]) + interval + mark
+
+
+def seeds_text(row: Mapping) -> str:
+    """Return the number of seeds, with the number planned where some are missing: '3/5'."""
+    done, planned = int(row["seeds"]), int(row["seeds_planned"])
+    return str(done) if done == planned else f"{done}/{planned}"
 
 
 def sections(table: Table) -> Iterator[tuple[str, pd.DataFrame]]:

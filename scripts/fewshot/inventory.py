@@ -1,0 +1,177 @@
+"""What a study is made of, as tables: data, models, settings of methods, prompts."""
+
+import pandas as pd
+
+from .catalog import label_title, model_order, set_title, titles
+from .evidence import Evidence
+from .summary import at_level
+from .typeset import BLANK, Table, percent
+
+NEWLINE, SPACE = "↵", "␣"
+"""How a line break and a blank at either end of a text are printed."""
+SETTINGS = {
+    "family": "Trained",
+    "head": "Head",
+    "classifier": "Classifier",
+    "loss": "Loss",
+    "epochs": "Epochs",
+    "batch_size": "Batch",
+    "learning_rate": "Rate",
+    "schedule": "Schedule",
+    "warmup": "Warm-up",
+    "weight_decay": "Weight decay",
+    "gradient_clip": "Clip",
+}
+"""Settings that most trained methods have; what else a method has is one column."""
+HIDDEN = {"keep_weights"}
+
+
+def data(evidence: Evidence, catalog: dict) -> Table:
+    """List the evaluation sets of each task with rows by gold label and the majority baseline.
+
+    Counted in the metrics, that is, over the rows that were scored.
+    """
+    metrics = evidence.metrics[evidence.metrics["status"] == "ok"]
+    overall = at_level(metrics[metrics["selection"] == "last"])
+    labels = at_level(metrics[metrics["selection"] == "last"], "label")
+    keys = ["task", "evaluation_set"]
+    sizes = labels.groupby([*keys, "label"])["n"].max()
+    rows = overall.groupby([*keys, "domain"], as_index=False, sort=False)
+    numbers = rows.agg(rows=("n", "max"), majority=("majority", "max"))
+    place = {name: i for i, name in enumerate(catalog["tasks"])}
+    order = numbers.assign(a=numbers["task"].map(place), b=numbers["evaluation_set"].map(place),
+                           c=numbers["domain"] != "in").sort_values(["a", "c", "b"]).index  # fmt: skip
+    numbers = numbers.loc[order].reset_index(drop=True)
+    counts = [sizes[row.task, row.evaluation_set].to_dict() for row in numbers.itertuples()]
+    numbers["labels"] = [
+        "; ".join(f"{label_title(catalog, name, label)}: {n}" for label, n in sorted(found.items()))
+        for name, found in zip(numbers["evaluation_set"], counts, strict=True)
+    ]
+    text = [
+        {
+            "Trained on": set_title(catalog, row["task"]),
+            "Scored on": set_title(catalog, row["evaluation_set"]),
+            "Domain": row["domain"],
+            "Rows": f"{row['rows']:,}",
+            "Gold labels": row["labels"],
+            "Majority": percent(row["majority"]),
+            "Source": catalog["tasks"][row["evaluation_set"]].get("source", BLANK),
+        }
+        for row in numbers.to_dict("records")
+    ]
+    return Table(numbers, pd.DataFrame(text))
+
+
+def models(evidence: Evidence, catalog: dict) -> Table:
+    """List the models with family, parameters, window, precision and where they come from."""
+    rows = []
+    for name in model_order(catalog):
+        entry = catalog["models"][name]
+        rows.append(
+            {
+                "model": name,
+                "family": entry["family"],
+                "parameters": entry["parameters"],
+                "window": entry.get("window"),
+                "dtype": entry.get("dtype"),
+                "source": entry.get("source"),
+            }
+        )
+    numbers = pd.DataFrame(rows)
+    text = [
+        {
+            "Model": titles(catalog, "models")[row["model"]],
+            "Family": row["family"],
+            "Parameters": _count(row["parameters"]),
+            "Window": BLANK if pd.isna(row["window"]) else f"{row['window']:,.0f}",
+            "Precision": row["dtype"] or BLANK,
+            "Source": row["source"] or BLANK,
+        }
+        for row in numbers.to_dict("records")
+    ]
+    return Table(numbers, pd.DataFrame(text))
+
+
+def _count(parameters: int) -> str:
+    """Return a number of parameters in thousands, millions or billions: '125 M', '1.32 B'."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if parameters >= size:
+            return f"{parameters / size:.3g} {unit}"
+    return str(parameters)
+
+
+def hyperparameters(evidence: Evidence, catalog: dict) -> Table:
+    """List the settings of the methods as the jobs got them."""
+    numbers = pd.DataFrame(
+        [
+            {"method": name, "setting": key, "value": _setting(value)}
+            for name, entry in catalog["methods"].items()
+            for key, value in entry.get("settings", {}).items()
+        ],
+        columns=["method", "setting", "value"],
+    )
+    text = []
+    for name, part in numbers.groupby("method", sort=False):
+        found = dict(zip(part["setting"], part["value"], strict=True))
+        row = {"Method": titles(catalog, "methods")[name]}
+        row |= {title: found.pop(key, BLANK) for key, title in SETTINGS.items()}
+        rest = [f"{key.replace('_', ' ')} {value}" for key, value in found.items()
+                if key not in HIDDEN]  # fmt: skip
+        text.append(row | {"Other": "; ".join(rest) or BLANK})
+    shown = pd.DataFrame(text)
+    used = [name for name in shown if name == "Method" or (shown[name] != BLANK).any()]
+    return Table(numbers, shown[used])
+
+
+def _setting(value: object) -> str:
+    """Return a setting as text; those that differ by model family name it."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_setting(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_setting, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ")
+
+
+def prompts(evidence: Evidence, catalog: dict) -> Table:
+    """Print each pattern as the models see it: query, what ends it, and the label words."""
+    numbers = pd.DataFrame(
+        [
+            {"task": task, "pattern": pattern, **bound}
+            for pattern, entry in catalog["patterns"].items()
+            for task, bound in entry.get("prompts", {}).items()
+        ],
+        columns=["task", "pattern", "kind", "query", "words", "separator"],
+    )
+    place = {name: i for i, name in enumerate(catalog["tasks"])}
+    numbers = numbers.sort_values("task", key=lambda task: task.map(place), kind="stable")
+    text = [
+        {
+            "section": f"{set_title(catalog, row['task'])} ({', '.join(_labels(row, catalog))})",
+            "Pattern": titles(catalog, "patterns")[row["pattern"]],
+            "Query": visible(row["query"]),
+            "Label words": ", ".join(map(visible, row["words"])),
+            "Between examples": visible(row["separator"]),
+        }
+        for row in numbers.to_dict("records")
+    ]
+    note = (
+        f"{{text_a}} and {{text_b}} stand for a row's texts; {NEWLINE} is a line break, {SPACE} a "
+        "blank at either end. A demonstration is the query with its label word and what stands "
+        "between examples; fine-tuned models see the query alone."
+    )
+    numbers = numbers.reset_index(drop=True)
+    return Table(numbers, pd.DataFrame(text), note if text else "")
+
+
+def _labels(row: dict, catalog: dict) -> list[str]:
+    return [label_title(catalog, row["task"], i) for i in range(len(row["words"]))]
+
+
+def visible(text: str) -> str:
+    """Return a text whose line breaks, and blanks at either end, can be seen."""
+    core = text.strip(" ")
+    left = len(text) - len(text.lstrip(" ")) if core else 0
+    right = len(text) - len(core) - left
+    return SPACE * left + core.replace("\n", NEWLINE) + SPACE * right

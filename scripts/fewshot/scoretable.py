@@ -1,0 +1,96 @@
+"""More than accuracy as a table: each gold label, Matthews correlation, F1 and calibration."""
+
+import pandas as pd
+
+from .catalog import SELECTIONS, arm_title, label_title, ordered, set_title, titles
+from .evidence import Evidence
+from .metrics import CELL
+from .summary import at_level, summarise
+from .typeset import BLANK, Table, percent, seeds_text
+
+SCORES = {
+    "accuracy": "Accuracy",
+    "mcc": "MCC",
+    "f1": "F1",
+    "macro_f1": "Macro F1",
+    "brier": "Brier",
+    "ece": "ECE",
+}
+SHARES = ("accuracy", "f1", "macro_f1", "ece")
+"""Scores that are printed in percent."""
+
+
+def scores(evidence: Evidence, catalog: dict) -> Table:
+    """List every score of the main cells, mean over seeds, a section per task and evaluation set.
+
+    `numbers` has a row per cell, evaluation set and score (for "accuracy" also one per gold label)
+    with interval, seeds and rows.
+    """
+    main, metrics = catalog["main"], evidence.metrics
+    chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
+    chosen = chosen.reindex(columns=list(dict.fromkeys([*metrics.columns, *SCORES])))
+    overall, labels = at_level(chosen), at_level(chosen, "label")
+    frames = [summarise(overall, value=name).assign(score=name) for name in SCORES]
+    frames.append(summarise(labels, ["label"]).assign(score="accuracy"))
+    numbers = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    numbers["label"] = numbers.get("label", pd.Series(dtype=object))
+    by = ["task", "domain", "evaluation_set", "model", "method", "pattern"]
+    numbers = ordered(numbers, catalog, by)
+    rows = [_row(part, catalog) for _, part in numbers.groupby([*CELL, "evaluation_set"],
+                                                               sort=False)]  # fmt: skip
+    return Table(numbers, pd.DataFrame(rows).fillna(BLANK), _note(catalog) if rows else "")
+
+
+def _row(part: pd.DataFrame, catalog: dict) -> dict:
+    first = part.iloc[0]
+    overall = part[part["label"].isna()].set_index("score")
+    labels = part[part["label"].notna()].sort_values("label")
+    row = {
+        "section": _section(first, catalog),
+        "Model": titles(catalog, "models")[first["model"]],
+        "Method": arm_title(catalog, first["method"], first["pattern"]),
+    }
+    found = overall.loc["accuracy"]
+    row["Accuracy"] = _text(found, "accuracy")
+    for item in labels.to_dict("records"):
+        row[f"Label {int(item['label']) + 1}"] = _text(item, "accuracy")
+    for name in list(SCORES)[1:]:
+        item = overall.loc[name]
+        row[SCORES[name]] = BLANK if item["seeds"] == 0 else _text(item, name)
+    return row | {"Seeds": seeds_text(found)}
+
+
+def _section(row: pd.Series, catalog: dict) -> str:
+    """Return a task's heading with the rows and the labels of the set, in order."""
+    name = row["evaluation_set"]
+    where = "in domain" if row["domain"] == "in" else set_title(catalog, name)
+    labels = [
+        f"{i + 1}: {label_title(catalog, name, i)}"
+        for i in range(len(catalog["tasks"][name]["labels"]))
+    ]
+    return f"{set_title(catalog, row['task'])}, {where} (labels {', '.join(labels)})"
+
+
+def _text(row: pd.Series | dict, score: str) -> str:
+    """Return the mean with half of its t interval where seeds were drawn, marked where some lack."""
+    if row["seeds"] == 0:
+        return row["status"]
+    scale = percent if score in SHARES else "{:.2f}".format
+    spread = ""
+    if row["interval"] == "t over seeds":
+        # A bound may be cut at 0 or 1; the other one has the whole half.
+        spread = f" ±{scale(max(row['high'] - row['mean'], row['mean'] - row['low']))}"
+    done = row["seeds"] == row["seeds_planned"]
+    return scale(row["mean"]) + spread + ("" if done else f" ({seeds_text(row)})")
+
+
+def _note(catalog: dict) -> str:
+    main = catalog["main"]
+    return (
+        f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}. "
+        "Accuracy (over all rows and of each gold label), F1, macro F1 and ECE in percent. F1 is "
+        "that of label 2. MCC: Matthews correlation, 0 where one answer is always given. Brier "
+        "score and expected calibration error (ECE, 15 bins) are of the label words' "
+        "probabilities, normalised to one; both are better when lower, and known where row "
+        "predictions of the epoch were kept."
+    )
