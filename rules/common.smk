@@ -10,6 +10,7 @@ from scripts.fewshot.errors import UserError
 from scripts.fewshot.patterns import bind_pattern
 from scripts.fewshot.memoryplan import MemoryPlan
 from scripts.fewshot.plan import Cell, load_study
+from scripts.fewshot.protocols import DRAWS, PROTOCOLS
 from scripts.fewshot.registry import read_yaml
 
 try:
@@ -85,7 +86,8 @@ def any_of(names):
 
 wildcard_constraints:
     study=STUDY.name,
-    protocol="fair",
+    protocol=any_of(PROTOCOLS),
+    draw=any_of(DRAWS),
     task=any_of(STUDY.tasks),
     model=any_of(name.replace(".", r"\.") for name in STUDY.models),
     pattern=any_of(STUDY.patterns),
@@ -142,8 +144,8 @@ def shots_files(wildcards):
     if not int(wildcards.k):
         return []
     return collect(
-        "results/shots/{protocol}/{task}/k{k}/seed{seed}.parquet",
-        protocol=wildcards.protocol,
+        "results/shots/{draw}/{task}/k{k}/seed{seed}.parquet",
+        draw=STUDY.draw_of(wildcards.method),
         task=wildcards.task,
         k=wildcards.k,
         seed=job_seeds(wildcards),
@@ -217,11 +219,13 @@ def pair_cells(wildcards):
             "pattern": job["pattern"],
             "k": job["k"],
             "seeds": job["seeds"],
+            "draw": STUDY.draw_of(job["method"]),
             "uses_context": STUDY.uses_context(job["method"]),
             "needs_words": STUDY.methods[job["method"]]["head"] == "language-model",
             "virtual_tokens": STUDY.method_settings(job["method"], wildcards.model).get(
                 "virtual_tokens", 0
             ),
+            "truncate": STUDY.methods[job["method"]].get("truncate"),
         }
         for job in pair_jobs(wildcards)
     ]
@@ -233,11 +237,13 @@ def pair_patterns(wildcards):
 
 
 def pair_shots(wildcards):
-    """Return the draws that one task and model use: "k/seed" → path."""
-    folder = f"results/shots/{PROTOCOL}/{wildcards.task}"
+    """Return the draws that one task and model use: "draw/k/seed" → path."""
     return {
-        f"{job['k']}/{seed}": f"{folder}/k{job['k']}/seed{seed}.parquet"
+        f"{draw}/{job['k']}/{seed}": (
+            f"results/shots/{draw}/{wildcards.task}/k{job['k']}/seed{seed}.parquet"
+        )
         for job in pair_jobs(wildcards)
+        for draw in [STUDY.draw_of(job["method"])]
         for seed in job["seeds"]
         if job["k"]
     }

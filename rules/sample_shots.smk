@@ -1,11 +1,12 @@
-# One stored draw per task, k and seed: balanced, nested, the same for every method and model.
+# One stored draw per task, k and seed. Of the kind `fair`: balanced, nested, the same for every
+# method and model. The other kinds are those of the published code.
 rule sample_shots:
     input:
         train="results/data/{task}/train.parquet",
     output:
-        shots="results/shots/{protocol}/{task}/k{k}/seed{seed}.parquet",
+        shots="results/shots/{draw}/{task}/k{k}/seed{seed}.parquet",
     log:
-        "results/logs/shots/{protocol}/{task}/k{k}/seed{seed}.log",
+        "results/logs/shots/{draw}/{task}/k{k}/seed{seed}.log",
     conda:
         "../envs/fairshot.yaml"
     resources:
@@ -13,6 +14,6 @@ rule sample_shots:
         runtime=10,
     params:
         labels=job_labels,
-        code=code_version("sampling", "records"),
+        code=code_version("draws", "records"),
     script:
         "../scripts/sample_shots.py"

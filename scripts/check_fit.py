@@ -26,9 +26,9 @@ def main(smk):
     records.write_table(smk.output.fit, pd.DataFrame(rows), records.FIT)
 
 
-def _draw(name: str) -> tuple[int, int]:
-    k, seed = name.split("/")
-    return int(k), int(seed)
+def _draw(name: str) -> tuple[str, int, int]:
+    draw, k, seed = name.split("/")
+    return draw, int(k), int(seed)
 
 
 if __name__ == "__main__":

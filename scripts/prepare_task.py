@@ -9,9 +9,8 @@ if TYPE_CHECKING:
 
 
 def main(smk) -> None:
-    entry, task, split = smk.params.task, smk.wildcards.task, smk.wildcards.split
-    raw = tasks.read_raw(tasks.raw_file(smk.input.manifest, entry["splits"][split]))
-    rows = tasks.prepare(raw, entry, task, split)
+    task, split = smk.wildcards.task, smk.wildcards.split
+    rows = tasks.prepare_split(smk.input.manifest, smk.params.task, task, split)
     records.write_table(smk.output.rows, rows, records.ROWS)
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records, sampling
+from fewshot import draws, records
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 def main(smk) -> None:
     rows = records.read_table(smk.input.train, columns=["id", "label"])
-    k, seed = int(smk.wildcards.k), int(smk.wildcards.seed)
-    shots = sampling.draw_balanced(rows, k, smk.params.labels, smk.wildcards.task, seed)
+    named = smk.wildcards
+    shots = draws.draw_shots(
+        named.draw, rows, int(named.k), smk.params.labels, named.task, int(named.seed)
+    )
     checksum = records.frame_checksum(shots.itertuples(index=False))
     records.write_table(smk.output.shots, shots, records.SHOTS, checksum=checksum)
 

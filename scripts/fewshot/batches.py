@@ -22,11 +22,12 @@ layer, and gradients are added up."""
 @dataclass(frozen=True)
 class TrainingRows:
     """The rows of one draw: `ids` [rows, longest] padded on the right, `lengths` [rows] in tokens,
-    `labels` [rows] the gold ones."""
+    `labels` [rows] the gold ones; `truncated` of the rows were longer than the method allows."""
 
     ids: torch.Tensor
     lengths: np.ndarray
     labels: torch.Tensor
+    truncated: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .architecture import check_config
 from .errors import UserError, unknown
 from .patterns import bind_pattern
+from .protocols import UNBALANCED
 from .samples import curve_epochs
 from .taskchecks import check_tasks
 
@@ -94,7 +95,7 @@ def _check_cell(study: "Study", cell: "Cell", where: str) -> None:
         raise UserError(f"{where}: task '{cell.task}' has no train split to draw shots from")
     if cell.k == 0 and not study.uses_context(cell.method):
         raise UserError(f"{where}: method '{cell.method}' trains on the shots and needs k > 0")
-    if cell.k % labels:
+    if cell.k % labels and study.draw_of(cell.method) not in UNBALANCED:
         raise UserError(
             f"{where}: k = {cell.k} cannot be balanced over the {labels} labels of task "
             f"'{cell.task}'; valid: multiples of {labels}"
@@ -134,6 +135,11 @@ def _check_methods(study: "Study") -> None:
                 raise UserError(f"{where}: {error}") from None
         if settings["family"] == "in_context" and settings["head"] != "language-model":
             raise UserError(f"{where}: in-context learning needs head: language-model")
+        if settings["family"] == "in_context" and "truncate" in settings:
+            raise UserError(
+                f"{where}: truncate: prompts of in-context learning are never cut; those that do "
+                "not fit the window are told apart; leave it out"
+            )
         for key in HEADS[settings["head"]]:
             if key not in settings:
                 raise UserError(f"{where}: '{key}' is missing for head: {settings['head']}")

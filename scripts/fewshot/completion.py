@@ -48,6 +48,8 @@ def finish(run: Run, curve: Mapping[str, Scores] | None, folder: Path) -> SeedRe
         "resumed_after_steps": list(state.resumed),
         "adapters": sorted(files),
     }
+    if "truncate" in job.settings:
+        facts["truncated"] = {**run.setup.truncated, "train": run.rows.truncated}
     release(run)
     return SeedResult(
         pd.concat(predictions, ignore_index=True),

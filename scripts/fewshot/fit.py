@@ -22,14 +22,14 @@ class Checker:
     """Counts tokens for one task and tokenizer; what several cells share is counted once.
 
     `evaluation` maps each set to its rows, `train` holds the training rows that shots name, and
-    `shots[(k, seed)]` a draw (records.SHOTS).
+    `shots[(draw, k, seed)]` a draw (records.SHOTS) of the kind that the cell's method is shown.
     """
 
     tokenizer: object
     patterns: dict[str, Pattern]
     evaluation: dict[str, pd.DataFrame]
     train: pd.DataFrame
-    shots: dict[tuple[int, int], pd.DataFrame]
+    shots: dict[tuple[str, int, int], pd.DataFrame]
     _queries: dict[tuple[str, bool], dict[str, Queries]] = field(default_factory=dict)
     _counts: dict[tuple, tuple[int, int, str]] = field(default_factory=dict)
 
@@ -39,16 +39,18 @@ class Checker:
         for queries in self._of(pattern, uses_context).values():
             check(self.tokenizer, self.patterns[pattern], queries.texts[0])
 
-    def count(self, pattern: str, k: int, seed: int, uses_context: bool) -> tuple[int, int, str]:
+    def count(
+        self, pattern: str, draw: str, k: int, seed: int, uses_context: bool
+    ) -> tuple[int, int, str]:
         """Return tokens of the context, tokens of the longest prompt, and its row's name.
 
         The prompts are those of all evaluation rows behind the context, with what label words of
         several tokens add, or, for methods that train on the shots, without either; then those of
         the shots themselves count too.
         """
-        key = (pattern, k, seed) if uses_context else (pattern, k, seed, "alone")
+        key = (pattern, draw, k, seed, uses_context)
         if key not in self._counts:
-            shots = self._drawn(k, seed)
+            shots = self._drawn(draw, k, seed)
             texts = [
                 (int(label), *pair)
                 for label, pair in zip(shots["label"], _texts(shots), strict=True)
@@ -77,21 +79,23 @@ class Checker:
         return self._queries[pattern, uses_context]
 
     def _make(self, pattern: str, name: str, rows: pd.DataFrame, words=()) -> Queries:
-        texts = [self.patterns[pattern].query(a, b) for a, b in _texts(rows)]
-        return Queries(self.tokenizer, texts, [f"{name}/{number}" for number in rows["id"]], words)
+        bound = self.patterns[pattern]
+        texts = [bound.query(a, b) for a, b in _texts(rows)]
+        names = [f"{name}/{number}" for number in rows["id"]]
+        return Queries(self.tokenizer, texts, names, words, bound.words_alone)
 
     @cached_property
     def _by_id(self) -> pd.DataFrame:
         return self.train.set_index("id", drop=False)
 
-    def _drawn(self, k: int, seed: int) -> pd.DataFrame:
+    def _drawn(self, draw: str, k: int, seed: int) -> pd.DataFrame:
         if k == 0:
             return self.train.iloc[:0]
-        draw = self.shots[(k, seed)].sort_values("position")
-        missing = draw.loc[~draw["id"].isin(self._by_id.index), "id"]
+        drawn = self.shots[(draw, k, seed)].sort_values("position")
+        missing = drawn.loc[~drawn["id"].isin(self._by_id.index), "id"]
         if len(missing):
             raise UserError(f"shots of k {k}, seed {seed}: no training row {missing.iloc[0]}")
-        return self._by_id.loc[draw["id"]]
+        return self._by_id.loc[drawn["id"]]
 
 
 def check_cells(
@@ -99,8 +103,9 @@ def check_cells(
 ) -> list[dict[str, object]]:
     """Return one row (records.FIT) per cell and seed.
 
-    `cell` has protocol, task and model; each of `cells` has method, pattern, k, seeds,
-    uses_context, needs_words, virtual_tokens (those that a method learns in front of every prompt).
+    `cell` has protocol, task and model; each of `cells` has method, pattern, k, seeds, draw,
+    uses_context, needs_words, virtual_tokens (those that a method learns in front of every prompt)
+    and truncate (the tokens that it cuts prompts to, or None).
     Raises UserError for label words that its method cannot use.
     """
     needed = ((each["pattern"], each["uses_context"]) for each in cells if each["needs_words"])
@@ -110,9 +115,10 @@ def check_cells(
     for each in cells:
         name = {**cell, **{key: each[key] for key in ("method", "pattern", "k")}}
         for seed in each["seeds"]:
-            counts = checker.count(each["pattern"], each["k"], seed, each["uses_context"])
-            context, longest, row = counts
-            longest += each["virtual_tokens"]
+            context, longest, row = checker.count(
+                each["pattern"], each["draw"], each["k"], seed, each["uses_context"]
+            )
+            longest = min(longest, each["truncate"] or longest) + each["virtual_tokens"]
             status = OK if longest <= window else UNFIT
             if status == UNFIT:
                 LOG.info("%s, seed %d: %d tokens do not fit %d", name, seed, longest, window)

@@ -84,9 +84,7 @@ class Job:
             "cell": self.cell,
             "settings": self.settings,
             "model": self.model,
-            "pattern": [self.pattern.parts, self.pattern.cue, self.pattern.words],
-            "separator": self.pattern.separator,
-            "rank_by": self.pattern.rank_by,
+            "pattern": asdict(self.pattern),
             "merge": [[each.name, each.merge] for each in self.evaluation],
             "labels": self.labels,
             "batch_tokens": self.batch_tokens,
@@ -212,14 +210,16 @@ def _check_fit(smk, cell: dict, pattern: Pattern, rows: dict, draws: dict) -> di
         {pattern.name: pattern},
         rows,
         records.read_table(smk.input.train) if draws else empty,
-        {(cell["k"], seed): records.read_table(path) for seed, path in draws.items()},
+        {("own", cell["k"], seed): records.read_table(path) for seed, path in draws.items()},
     )
     own = {
         **{name: cell[name] for name in ("method", "pattern", "k")},
         "seeds": params.seeds,
+        "draw": "own",
         "uses_context": settings["family"] == "in_context",
         "needs_words": settings["head"] == "language-model",
         "virtual_tokens": settings.get("virtual_tokens", 0),
+        "truncate": settings.get("truncate"),
     }
     checked = check_cells(checker, cell, [own], params.model["window"])
     return {int(row["seed"]): str(row["status"]) for row in checked}

@@ -1,4 +1,4 @@
-"""Retries, one-line causes and progress of requests to the Hugging Face Hub."""
+"""Retries, one-line causes and progress of downloads, from the Hugging Face Hub or elsewhere."""
 
 import logging
 import os

@@ -2,7 +2,8 @@
 
 A pattern is a template over one or two text fields, an answer that follows it and a separator
 that ends a demonstration. The query is a demonstration that stops before its label word: blanks
-between the cue and the word belong to the word, as byte-level tokenizers want it (" Yes").
+between the cue and the word belong to the word, as byte-level tokenizers want it (" Yes"). Patterns
+of published code whose queries end in another way than its demonstrations say so (`query_cue`).
 """
 
 import string
@@ -23,7 +24,9 @@ class Pattern:
     `parts` alternates literal text and field names (see `parse_template`); `cue` is the text
     between template and label word, without trailing blanks; `words` holds one continuation per
     label, with its leading blank; `separator` ends every demonstration; `rank_by` is "sum" or
-    "mean", the log-probability over a word's tokens by which labels are ranked.
+    "mean", the log-probability over a word's tokens by which labels are ranked. `query_cue` stands
+    in a query for the cue, where the two differ. If `words_alone`, the words' tokens are those of
+    the words by themselves, whatever they would be as a continuation of the prompt.
     """
 
     name: str
@@ -32,21 +35,30 @@ class Pattern:
     words: tuple[str, ...]
     separator: str
     rank_by: str = "sum"
+    query_cue: str | None = None
+    words_alone: bool = False
 
     def query(self, text_a: str, text_b: str | None = None) -> str:
         """Return the prompt of one row: everything before its label word.
 
         Raises ValueError where the row lacks a text: its absence must not become a word.
         """
+        cue = self.cue if self.query_cue is None else self.query_cue
+        return self._text(text_a, text_b) + cue
+
+    def demonstration(self, label: int, text_a: str, text_b: str | None = None) -> str:
+        """Return one solved example: text, cue, label word and separator.
+
+        Raises ValueError as `query` does.
+        """
+        return self._text(text_a, text_b) + self.cue + self.words[label] + self.separator
+
+    def _text(self, text_a: str, text_b: str | None) -> str:
         texts = {"text_a": text_a, "text_b": text_b, None: ""}
         for _, field in self.parts:
             if not isinstance(texts[field], str):
                 raise ValueError(f"pattern '{self.name}': {field} is {texts[field]}, not text")
-        return "".join(literal + texts[field] for literal, field in self.parts) + self.cue
-
-    def demonstration(self, label: int, text_a: str, text_b: str | None = None) -> str:
-        """Return one solved example: query, label word and separator."""
-        return self.query(text_a, text_b) + self.words[label] + self.separator
+        return "".join(literal + texts[field] for literal, field in self.parts)
 
     def context(self, rows: Sequence[tuple[int, str, str | None]]) -> str:
         """Join demonstrations, given as (label, text_a, text_b), in their order."""
@@ -62,6 +74,8 @@ def restore_pattern(values: dict) -> Pattern:
         tuple(values["words"]),
         values["separator"],
         values["rank_by"],
+        values["query_cue"],
+        values["words_alone"],
     )
 
 
@@ -126,7 +140,10 @@ def bind_pattern(name: str, entry: dict, task: str, task_entry: dict) -> Pattern
     blank = before[len(cue) :]
     words = _label_words(entry, task, task_entry, where)
     words = tuple(blank + word for word in words)
-    return Pattern(name, parts, cue, words, entry["separator"], entry["rank_by"])
+    alone = entry["word_tokens"] == "alone"
+    return Pattern(
+        name, parts, cue, words, entry["separator"], entry["rank_by"], entry.get("query"), alone
+    )
 
 
 def _label_words(entry: dict, task: str, task_entry: dict, where: str) -> list[str]:

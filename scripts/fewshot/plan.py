@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .checks import check_study, unread_settings
+from .protocols import PROTOCOLS
 from .registry import check, load_registries
 
 CHUNK = 10
-
 
 @dataclass(frozen=True, order=True)
 class Cell:
@@ -94,12 +94,19 @@ class Study:
         """Return the tasks whose validation splits are scored: the task's own one first."""
         return [task, *(name for name, _ in self.out_of_domain(task))]
 
-    def out_of_domain(self, task: str) -> list[tuple[str, list[int]]]:
-        """Return (task, merge) of each out-of-domain set; merge maps label to label."""
+    def out_of_domain(self, task: str, protocol: str | None = None) -> list[tuple[str, list[int]]]:
+        """Return (task, merge) of each out-of-domain set; merge maps label to label.
+
+        The sets belong to the task and the protocol (the study's, if none is named), never to a
+        study: studies share their runs.
+        """
         identity = list(range(len(self.tasks[task]["labels"])))
+        items = self.tasks[task]["out_of_domain"]
+        if isinstance(items, dict):
+            items = items[protocol or self.settings["protocol"]]
         return [
             (item, identity) if isinstance(item, str) else (item["set"], item["merge"])
-            for item in self.tasks[task]["out_of_domain"]
+            for item in items
         ]
 
     def source_of(self, task: str) -> str:
@@ -110,6 +117,17 @@ class Study:
     def uses_context(self, method: str) -> bool:
         """Return whether the method shows the demonstrations instead of training on them."""
         return self.methods[method]["family"] == "in_context"
+
+    def draw_of(self, method: str) -> str:
+        """Return the kind of draw that the method's shots come from."""
+        protocol = PROTOCOLS[self.settings["protocol"]]
+        return protocol.in_context if self.uses_context(method) else protocol.trained
+
+    @property
+    def shared_draws(self) -> bool:
+        """Return whether all methods see the same shots, so that they can be compared in pairs."""
+        protocol = PROTOCOLS[self.settings["protocol"]]
+        return protocol.in_context == protocol.trained
 
     def method_settings(self, method: str, model: str) -> dict:
         """Return what changes the method's result on a model: the settings that its family and
@@ -134,7 +152,8 @@ class Study:
 
     def task_reading(self, task: str) -> dict:
         """Return how a task's raw rows are read: what changes its prepared rows, no more."""
-        keys = ("splits", "text", "label", "labels", "drop", "id", "subsets")
+        keys = ("splits", "columns", "text", "decode", "empty_text", "label", "labels", "drop", "id",
+                "subsets", "filter", "subsample", "expected")  # fmt: skip
         return {key: self.tasks[task][key] for key in keys if key in self.tasks[task]}
 
     def catalog(self) -> dict[str, dict]:
@@ -172,10 +191,12 @@ class Study:
                 name: {
                     "title": title_of(name, self.tasks),
                     "labels": list(self.tasks[name]["labels"]),
+                    "metric": self.tasks[name]["metric"],
                 }
                 for name in tasks
             },
             "main": {"k": self.main_k, "selection": self.settings["main"]["selection"]},
+            "shared_draws": self.shared_draws,
         }
 
     @property

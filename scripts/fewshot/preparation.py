@@ -26,6 +26,7 @@ from .progress import Progress
 from .sampling import generator
 from .student import Student, check_checkpointing
 from .tokens import Prompts
+from .truncation import truncate
 from .ways import Way, find_way
 from .words import label_word_ids
 from .world import World
@@ -52,7 +53,8 @@ class Setup:
     """What all seeds of a job share.
 
     `targets[label]` is the class that the loss asks for: the label word's token, or the label
-    itself with a classification head. `curve` and `whole` are what is scored, by evaluation set.
+    itself with a classification head. `curve` and `whole` are what is scored, by evaluation set,
+    `truncated` how many of its rows were longer than the method allows, if it does cut them.
     """
 
     job: Job
@@ -61,6 +63,7 @@ class Setup:
     targets: list[int]
     curve: dict[str, Scored]
     whole: dict[str, Scored]
+    truncated: dict[str, int]
 
 
 @dataclass
@@ -127,18 +130,27 @@ def set_up(job: Job, source: Callable[[], nn.Module], tokenizer) -> Setup:
         probe = job.pattern.query(row["text_a"], row["text_b"])
         targets = label_word_ids(tokenizer, job.pattern, probe)
 
-    def scored(rows: pd.DataFrame, whole: bool) -> Scored:
-        prompts = query_prompts(tokenizer, job.pattern, rows, origin.virtual_ids)
+    whole, curve, truncated = {}, {}, {}
+
+    def scored(name: str, rows: pd.DataFrame, whole: bool) -> Scored:
+        prompts, cut = _prompts(job, tokenizer, origin, rows, f"set '{name}'")
+        truncated.setdefault(name, cut)
         return Scored(prompts.with_words(targets), rows, parts_of(rows), whole)
 
-    whole, curve = {}, {}
     limit = samples.row_limit(job.settings["curve_rows"])
     for each in job.evaluation:
-        whole[each.name] = curve[each.name] = scored(each.rows, True)
+        whole[each.name] = curve[each.name] = scored(each.name, each.rows, True)
         sample = samples.curve_sample(each.rows, limit, each.name)
         if len(sample) < len(each.rows):
-            curve[each.name] = scored(each.rows.iloc[sample], False)
-    return Setup(job, origin, tokenizer, targets, curve, whole)
+            curve[each.name] = scored(each.name, each.rows.iloc[sample], False)
+    return Setup(job, origin, tokenizer, targets, curve, whole, truncated)
+
+
+def _prompts(job: Job, tokenizer, origin: Origin, rows: pd.DataFrame, where: str):
+    """Return the rows' prompts, cut where the method cuts them, and how many were."""
+    prompts = query_prompts(tokenizer, job.pattern, rows, origin.virtual_ids)
+    limit = job.settings.get("truncate")
+    return truncate(prompts, limit and limit + len(origin.virtual_ids), where)
 
 
 def begin(
@@ -183,12 +195,9 @@ def _training_rows(setup: Setup, seed: int) -> TrainingRows:
     """Return the draw as the model reads it."""
     job, origin = setup.job, setup.origin
     shots = job.shots[seed]
-    return training_rows(
-        query_prompts(setup.tokenizer, job.pattern, shots, origin.virtual_ids),
-        shots["label"].to_numpy(),
-        job.model["window"],
-        origin.tokens_ahead,
-    )
+    prompts, cut = _prompts(job, setup.tokenizer, origin, shots, f"shots of seed {seed}")
+    gold, window = shots["label"].to_numpy(), job.model["window"]
+    return replace(training_rows(prompts, gold, window, origin.tokens_ahead), truncated=cut)
 
 
 def _placement(setup: Setup, device: torch.device, longest: int, shortages: int) -> Placement:

@@ -29,7 +29,7 @@ def column(name: str, kind: pa.DataType, text: str, nullable: bool = False) -> p
 NAME = pa.dictionary(pa.int32(), pa.string())
 
 CELL = [
-    column("protocol", NAME, "sampling and scoring rules: fair"),
+    column("protocol", NAME, "sampling and scoring rules: fair or mosbach2023"),
     column("task", NAME, "training task"),
     column("model", NAME, "model, as in config/models.yaml"),
     column("method", NAME, "method, as in config/methods.yaml"),

@@ -31,7 +31,7 @@ FILES = {
 
 TABLES = {
     "results/data/{task}/{split}.parquet: prepared rows": records.ROWS,
-    "results/shots/{protocol}/{task}/k{k}/seed{seed}.parquet: a draw": records.SHOTS,
+    "results/shots/{draw}/{task}/k{k}/seed{seed}.parquet: a draw": records.SHOTS,
     "results/fit/{study}/{task}/{model}.parquet: what fits the window": records.FIT,
     "results/runs/…/predictions.parquet: row predictions": records.predictions_schema(2),
     "results/runs/…/curves.parquet: counts by epoch": records.CURVES,

@@ -1,4 +1,4 @@
-"""Fetch the raw rows of a task: from the Hub, from local files, or made by the generator."""
+"""Fetch the raw rows of a task: from the Hub or the web, local files, or made by the generator."""
 
 import logging
 from pathlib import Path
@@ -10,23 +10,26 @@ from . import hub
 from .errors import UserError
 from .records import atomic, sha256
 from .synthetic import generate
+from .web import fetch_file
 
 
 def fetch(source: dict, folder: str | Path, name: str, endpoint: str | None = None) -> dict:
     """Bring the raw files of source `name` to `folder` and return its manifest.
 
-    `source` is the entry of config/tasks.yaml, of kind hub, local or synthetic. The manifest has
+    `source` is the entry of config/tasks.yaml, of kind hub, url, local or synthetic. The manifest has
     source, kind, revision, and per raw split path, sha256 and bytes; paths are relative to
     `folder`, those of local files stay as the configuration has them. Raises UserError.
     """
     folder = Path(folder)
     if "hub" in source:
         revision, files = _fetch_hub(source, folder, name, endpoint)
+    elif "url" in source:
+        revision, files = None, _fetch_web(source["url"], folder, name)
     elif "local" in source:
         revision, files = None, _describe_local(source["local"], name)
     else:
         revision, files = None, _generate(source, folder, name)
-    kind = next(kind for kind in ("hub", "local", "synthetic") if kind in source)
+    kind = next(kind for kind in ("hub", "url", "local", "synthetic") if kind in source)
     return {"source": name, "kind": kind, "revision": revision, "files": files}
 
 
@@ -39,6 +42,15 @@ def _fetch_hub(
     fetched = hub.fetch_files(repository, source["files"].values(), folder)
     files = {split: {"path": path, **fetched[path]} for split, path in source["files"].items()}
     return repository.commit, files
+
+
+def _fetch_web(entries: dict[str, dict], folder: Path, name: str) -> dict[str, dict]:
+    files = {}
+    for split, entry in entries.items():
+        where = f"source '{name}': split '{split}'"
+        path = fetch_file(entry["address"], folder, split, entry.get("sha256"), where)
+        files[split] = {"path": path.name, "sha256": sha256(path), "bytes": path.stat().st_size}
+    return files
 
 
 def _describe_local(paths: dict[str, str], name: str) -> dict[str, dict]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import UserError, unknown
+from .protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from .plan import Study
@@ -25,11 +26,13 @@ def check_tasks(study: "Study") -> None:
             )
         _check_source(study, task, where)
         _check_labels(task, where)
+        _check_counts(task, where)
     # What follows looks at pairs of tasks, each of which must be sound by itself.
     for name in study.tasks:
         where = f"config/tasks.yaml: task '{name}'"
-        _check_out_of_domain(study, name, where)
-        _check_leaks(study, name, where)
+        for protocol in PROTOCOLS:
+            _check_out_of_domain(study, name, protocol, where)
+            _check_leaks(study, name, protocol, where)
 
 
 def _check_source(study: "Study", task: dict, where: str) -> None:
@@ -40,7 +43,8 @@ def _check_source(study: "Study", task: dict, where: str) -> None:
         if isinstance(study.tasks[source]["source"], str):
             raise UserError(f"{where}: source '{source}' itself shares another task's source")
         source = study.tasks[source]["source"]
-    splits = source.get("files") or source.get("local") or source.get("sizes")
+    kinds = ("files", "url", "local", "sizes")
+    splits = next(source[kind] for kind in kinds if kind in source)
     for split in task["splits"].values():
         if split not in splits:
             raise unknown("raw split", split, splits, f"{where}: splits")
@@ -60,9 +64,30 @@ def _check_labels(task: dict, where: str) -> None:
                 )
 
 
-def _check_out_of_domain(study: "Study", name: str, where: str) -> None:
+def _check_counts(task: dict, where: str) -> None:
+    """Check what is said of splits and counts of rows: that there are such splits and labels."""
+    for key, splits in (("subsample", task.get("subsample", {}).get("splits", ())),
+                        ("expected", task.get("expected", {}))):  # fmt: skip
+        for split in splits:
+            if split not in task["splits"]:
+                raise unknown("split", split, task["splits"], f"{where}: {key}")
+    labels = list(task["labels"])
+    for split, counts in task.get("expected", {}).items():
+        if not isinstance(counts, int) and list(counts) != labels:
+            raise UserError(
+                f"{where}: expected: {split}: labels {', '.join(counts)}; valid: all labels in "
+                f"their order, {', '.join(labels)}"
+            )
+    if task["metric"] != "accuracy" and len(labels) != 2:
+        raise UserError(
+            f"{where}: metric: '{task['metric']}' is for two labels and there are {len(labels)}; "
+            "valid: accuracy"
+        )
+
+
+def _check_out_of_domain(study: "Study", name: str, protocol: str, where: str) -> None:
     where, task, seen = f"{where}: out_of_domain", study.tasks[name], {name}
-    for evaluation, merge in study.out_of_domain(name):
+    for evaluation, merge in study.out_of_domain(name, protocol):
         if evaluation not in study.tasks:
             raise unknown("task", evaluation, study.tasks, where)
         if evaluation in seen:
@@ -95,12 +120,12 @@ def _check_merge(labels: list[str], name: str, others: list[str], merge: list[in
             )
 
 
-def _check_leaks(study: "Study", name: str, where: str) -> None:
+def _check_leaks(study: "Study", name: str, protocol: str, where: str) -> None:
     """Check that the rows which shots are drawn from are evaluated nowhere."""
     if "train" not in study.tasks[name]["splits"]:
         return
     shots = _raw_rows(study, name, "train")
-    for evaluation in study.evaluation_sets(name):
+    for evaluation in [name, *(other for other, _ in study.out_of_domain(name, protocol))]:
         if _raw_rows(study, evaluation, "validation") == shots:
             raise UserError(
                 f"{where}: splits: train and the validation split of '{evaluation}' are the same "
@@ -112,6 +137,8 @@ def _raw_rows(study: "Study", name: str, split: str) -> tuple:
     """Return what identifies the raw rows of a task's split, whatever they are called."""
     source = study.tasks[study.source_of(name)]["source"]
     raw = study.tasks[name]["splits"][split]
+    if "url" in source:
+        return (source["url"][raw]["address"],)
     if "local" in source:
         return (Path(source["local"][raw]).resolve(),)
     if "hub" in source:

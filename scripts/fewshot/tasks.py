@@ -1,89 +1,156 @@
-"""Read raw rows in any of the formats and bring them to the columns of `records.ROWS`."""
+"""Bring raw rows to the columns of `records.ROWS`, cut and counted as the configuration says."""
 
-import csv
-import io
-import json
+import ast
 import logging
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .errors import UserError, unknown
-from .records import ROWS, read_json, sha256
+from .legacy import cut_of_split
+from .readers import raw_file, read_raw
+from .records import ROWS
+from .sampling import generator
 
 
-def raw_file(manifest_path: str | Path, split: str) -> Path:
-    """Return the raw file of a split; raises UserError where it is not what was fetched."""
-    manifest = read_json(manifest_path)
-    where = f"source '{manifest['source']}'"
-    if split not in manifest["files"]:
-        raise unknown("raw split", split, manifest["files"], where)
-    entry = manifest["files"][split]
-    local = manifest["kind"] == "local"
-    path = Path(entry["path"]) if local else Path(manifest_path).parent / entry["path"]
-    if not path.is_file():
-        raise UserError(f"{where}: split '{split}': file {path} is gone; remove {manifest_path}")
-    if sha256(path) != entry["sha256"]:
-        raise UserError(
-            f"{where}: split '{split}': {path} changed since it was fetched; remove {manifest_path}"
-        )
-    return path
+def prepare_split(
+    manifest_path: str | Path, entry: dict, task: str, split: str
+) -> pd.DataFrame:
+    """Read a split ("train" or "validation") and return its rows as they are used.
 
-
-def read_raw(path: str | Path) -> pd.DataFrame:
-    """Read a table by its extension: .parquet, .jsonl, .tsv, .csv, or .txt (tab-separated).
-
-    All columns have dtype object. Text is never interpreted: "NA" and "null" are words, values
-    of tsv, csv and txt are strings, and quotes in tsv and txt are part of the text. Raises
-    UserError naming the file, the line and what is wrong.
+    `entry` is that of config/tasks.yaml. Rows are prepared (see `prepare`), cut to those of
+    `subsample`, and counted: raises UserError where they are not as many as `expected` says.
     """
-    path = Path(path)
-    readers = {
-        ".parquet": _read_parquet,
-        ".jsonl": _read_jsonl,
-        ".tsv": _read_tabs,
-        ".txt": _read_tabs,
-        ".csv": _read_csv,
-    }
-    if path.suffix not in readers:
-        raise unknown("file extension", path.suffix, readers, str(path))
-    try:
-        return readers[path.suffix](path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: file not found") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error})") from None
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    rows = _prepared(manifest_path, entry, task, split)
+    where = f"task '{task}', split '{split}'"
+    cut = entry.get("subsample")
+    if cut and split in cut["splits"]:
+        before = len(rows)
+        rows = rows.iloc[_chosen(manifest_path, entry, task, split, rows)].reset_index(drop=True)
+        logging.info("%s: cut from %d rows to %d", where, before, len(rows))
+    if split in entry.get("expected", {}):
+        check_counts(rows, list(entry["labels"]), entry["expected"][split], where)
+    return rows
+
+
+def _prepared(manifest_path: str | Path, entry: dict, task: str, split: str) -> pd.DataFrame:
+    path = raw_file(manifest_path, entry["splits"][split])
+    return prepare(read_raw(path, entry.get("columns", ())), entry, task, split)
+
+
+def _chosen(
+    manifest_path: str | Path, entry: dict, task: str, split: str, rows: pd.DataFrame
+) -> np.ndarray:
+    """Return the positions of the rows that `subsample` keeps; UserError for too few rows."""
+    cut = entry["subsample"]
+    count = cut["rows"]
+    if count > len(rows):
+        raise UserError(
+            f"task '{task}', split '{split}': subsample: {count} rows asked for, but there are "
+            f"only {len(rows)}"
+        )
+    if "legacy_seed" not in cut:
+        order = generator("subsample", task, split).permutation(np.argsort(rows["id"].to_numpy()))
+        return np.sort(order[:count])
+    # One stream for all splits: how far it is depends on the sizes of those before.
+    before = cut["splits"][: cut["splits"].index(split)]
+    sizes = [len(_prepared(manifest_path, entry, task, other)) for other in before]
+    return cut_of_split([*sizes, len(rows)], count, cut["legacy_seed"])
+
+
+def check_counts(
+    rows: pd.DataFrame, labels: list[str], expected: int | dict[str, int], where: str
+) -> None:
+    """Raise UserError where rows, or rows of each label, are not as many as `expected`."""
+    counts = np.bincount(rows["label"], minlength=len(labels))
+    found = dict(zip(labels, map(int, counts), strict=True))
+    if (len(rows) if isinstance(expected, int) else found) != expected:
+        wanted = expected if isinstance(expected, int) else _listed(expected)
+        raise UserError(
+            f"{where}: {len(rows)} rows ({_listed(found)}) where config/tasks.yaml expects "
+            f"{wanted}: the source is not the one that was meant, or 'expected' is wrong"
+        )
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def prepare(raw: pd.DataFrame, entry: dict, task: str, split: str) -> pd.DataFrame:
     """Return the rows of one split in the columns of `records.ROWS`, in the published order.
 
     `entry` is that of config/tasks.yaml. Ids are those of the raw split, before rows with a label
-    in `drop` are left out; how many is logged. Raises UserError naming task, split, row (from 0)
-    and value for anything that does not fit the entry.
+    in `drop`, or without a value in `filter`, are left out; how many is logged. Raises UserError
+    naming task, split, row (from 0) and value for anything that does not fit the entry.
     """
     where = f"task '{task}', split '{split}'"
     subsets = entry.get("subsets", {})
-    for column in (*entry["text"], entry["label"], *subsets.values(), entry.get("id")):
+    filtered = entry.get("filter", {})
+    for column in (*entry["text"], entry["label"], *subsets.values(), entry.get("id"), *filtered):
         if column is not None and column not in raw.columns:
             raise unknown("column", column, raw.columns, where)
     labels = _labels(raw[entry["label"]], entry, where)
     rows = pd.DataFrame({"id": _ids(raw, entry.get("id"), where), "label": labels})
-    kept = (labels >= 0).to_numpy()
-    _log_counts(raw[entry["label"]], labels, list(entry["labels"]), where)
-    texts = [*entry["text"], None][:2]
-    for target, column in zip(("text_a", "text_b"), texts, strict=True):
-        rows[target] = _texts(raw[column], kept, where) if column else None
+    passed = _passed(raw, filtered, where)
+    kept = (labels >= 0).to_numpy() & passed
+    _log_counts(raw[entry["label"]], labels, passed, list(entry["labels"]), where)
+    rows[["text_a", "text_b"]] = None
+    for target, column in zip(("text_a", "text_b"), entry["text"], strict=False):
+        texts = _decoded(raw[column], entry, kept, where)
+        rows[target] = _texts(texts, kept, where, entry.get("empty_text") == "keep")
     for target in ("group", "subset", "cluster"):
         column = subsets.get(target)
         rows[target] = _texts(raw[column], kept, where) if column else None
     rows = rows.loc[kept, ROWS.names].reset_index(drop=True)
     return rows.astype({"label": np.int8})
+
+
+def _passed(raw: pd.DataFrame, filtered: dict[str, list], where: str) -> np.ndarray:
+    """Return which raw rows have one of the values that `filter` asks for, bool [rows]."""
+    passed = np.ones(len(raw), dtype=bool)
+    for column, values in filtered.items():
+        keys = [_label_key(value) for value in raw[column]]
+        for value in values:
+            if _label_key(value) not in keys:
+                raise UserError(f"{where}: filter: no row has {column} {value!r}")
+        wanted = {_label_key(value) for value in values}
+        passed &= np.array([key in wanted for key in keys])
+    if filtered:
+        logging.info("%s: filter passes %d of %d rows", where, passed.sum(), len(raw))
+    return passed
+
+
+def _decoded(values: pd.Series, entry: dict, kept: np.ndarray, where: str) -> pd.Series:
+    """Return the texts of a column as `decode` reads them; rows that are not kept stay."""
+    if "decode" not in entry:
+        return values
+    decode = {"byte-literal": _from_literal, "byte-literal-stripped": _stripped}[entry["decode"]]
+    decoded = list(values)
+    for row in np.flatnonzero(kept):
+        text = decode(decoded[row]) if isinstance(decoded[row], str) else None
+        if text is None:
+            raise UserError(
+                f"{where}: row {row}: column '{values.name}': {decoded[row]!r} is no byte literal "
+                "of UTF-8 text such as b'text'"
+            )
+        decoded[row] = text
+    return pd.Series(decoded, dtype=object, name=values.name)
+
+
+def _from_literal(text: str) -> str | None:
+    """Return the text that a Python byte literal stands for, escapes resolved; None for none."""
+    try:
+        value = ast.literal_eval(text)
+        return value.decode() if isinstance(value, bytes) else None
+    except (ValueError, SyntaxError):
+        return None
+
+
+def _stripped(text: str) -> str | None:
+    """Return a byte literal without its frame, as the published code reads it: escapes stay."""
+    framed = len(text) > 2 and text[0] == "b" and text[1] in "'\"" and text[-1] == text[1]
+    return text[2:-1] if framed else None
 
 
 def _labels(values: pd.Series, entry: dict, where: str) -> pd.Series:
@@ -135,97 +202,36 @@ def _ids(raw: pd.DataFrame, column: str | None, where: str) -> np.ndarray:
     return np.array(ids, dtype=np.int64)
 
 
-def _texts(values: pd.Series, kept: np.ndarray, where: str) -> pd.Series:
+def _texts(
+    values: pd.Series, kept: np.ndarray, where: str, may_be_empty: bool = False
+) -> pd.Series:
     """Check that the kept rows of a column hold text; dropped rows may hold anything."""
+    empty = 0
     for row in np.flatnonzero(kept):
         value = values.iat[row]
-        if not isinstance(value, str) or not value.strip():
+        blank = isinstance(value, str) and not value.strip()
+        empty += blank
+        if not isinstance(value, str) or (blank and not may_be_empty):
             what = "text is empty" if isinstance(value, str) else f"{value!r} is not text"
             raise UserError(f"{where}: row {row}: column '{values.name}': {what}")
         try:
             value.encode()
         except UnicodeEncodeError as error:
             raise UserError(f"{where}: row {row}: column '{values.name}': {error}") from None
+    if empty:
+        logging.info("%s: kept %d rows with an empty '%s'", where, empty, values.name)
     return values.astype(object).reset_index(drop=True)
 
 
-def _log_counts(raw: pd.Series, labels: pd.Series, names: list[str], where: str) -> None:
+def _log_counts(
+    raw: pd.Series, labels: pd.Series, passed: np.ndarray, names: list[str], where: str
+) -> None:
     """Log rows per label and per dropped value; raises UserError for a label without rows."""
-    dropped = raw.reset_index(drop=True)[labels < 0].value_counts()
+    dropped = raw.reset_index(drop=True)[(labels < 0) & passed].value_counts()
     for value, count in dropped.items():
         logging.info("%s: left out %d rows with label %r", where, count, value)
     for number, name in enumerate(names):
-        count = int((labels == number).sum())
+        count = int((labels[passed] == number).sum())
         if not count:
             raise UserError(f"{where}: no row has label '{name}' ({len(labels)} rows read)")
         logging.info("%s: %d rows with label '%s'", where, count, name)
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    table = pq.read_table(path)
-    # Null integers would become floats and null strings NaN; Python's values keep both apart.
-    return pd.DataFrame(
-        {name: pd.Series(table[name].to_pylist(), dtype=object) for name in table.column_names}
-    )
-
-
-def _read_jsonl(path: Path) -> pd.DataFrame:
-    rows = []
-    for number, line in enumerate(_lines(path), 1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}: line {number}: not JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number}: not a JSON object")
-        rows.append(row)
-    return _frame(path, rows)
-
-
-def _read_tabs(path: Path) -> pd.DataFrame:
-    return _from_records(path, enumerate((line.split("\t") for line in _lines(path)), 1))
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    try:
-        return _from_records(path, ((reader.line_num, record) for record in reader))
-    except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num}: {error}") from None
-
-
-def _from_records(path: Path, records: object) -> pd.DataFrame:
-    """Turn (line number, fields) into rows; the first record names the columns."""
-    records = iter(records)
-    _, header = next(records, (0, []))
-    if len(set(header)) != len(header):
-        raise UserError(f"{path}: two columns have the same name")
-    rows = []
-    for number, fields in records:
-        if len(fields) != len(header):
-            raise UserError(
-                f"{path}: line {number}: {len(fields)} fields where the header has {len(header)}"
-            )
-        rows.append(dict(zip(header, fields, strict=True)))
-    return _frame(path, rows)
-
-
-def _frame(path: Path, rows: list[dict]) -> pd.DataFrame:
-    if not rows:
-        raise UserError(f"{path}: has no rows")
-    columns = dict.fromkeys(name for row in rows for name in row)
-    return pd.DataFrame(
-        {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in columns}
-    )
-
-
-def _lines(path: Path) -> list[str]:
-    """Return the lines; only LF and CRLF end one, since text may hold other separators."""
-    lines = _text(path).split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
-
-
-def _text(path: Path) -> str:
-    return path.read_bytes().decode("utf-8-sig")

@@ -66,7 +66,8 @@ class Prompts:
 class Queries:
     """The queries of one evaluation set and pattern, to be put behind several contexts.
 
-    `words` are the label words to score; none where they do not matter. A context is cut before
+    `words` are the label words to score; none where they do not matter. If `words_alone`, their
+    tokens are those of the words by themselves (see `Pattern`). A context is cut before
     its last word (a demonstration ends in a label word), so that only the few different tails are
     tokenized together with all queries; see `_cut`. In the same way label words are tokenized with
     the last word of a query.
@@ -78,6 +79,7 @@ class Queries:
         texts: Sequence[str],
         ids: Sequence[object] | None = None,
         words: Sequence[str] = (),
+        words_alone: bool = False,
     ):
         if not texts:
             raise ValueError("no queries to tokenize")
@@ -85,6 +87,7 @@ class Queries:
         self.texts = list(texts)
         self.ids = tuple(range(len(self.texts)) if ids is None else ids)
         self.words = tuple(words)
+        self.words_alone = words_alone
         self._tails: dict[str, list[tuple[int, ...]]] = {}
 
     def prompts(self, context: str) -> Prompts:
@@ -144,6 +147,9 @@ class Queries:
         Found from the row's last word alone, which is the same for many rows; None where the
         tokenizer does not cut there, so that whole texts must be asked.
         """
+        if self.words_alone:
+            alone = encode(self.tokenizer, list(self.words), special=False)
+            return [(0, tuple(alone))] * len(self.texts)
         found: dict[str, tuple[int, Words]] = {}
         endings = []
         for text in self.texts:

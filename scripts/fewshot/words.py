@@ -12,7 +12,8 @@ def label_words(tokenizer, pattern: Pattern, probe: str) -> Words:
     that another begins with or equals: it could never be the less probable.
     """
     where = _where(tokenizer, pattern)
-    (words,) = Queries(tokenizer, [probe], words=pattern.words).prompts("").words
+    queries = Queries(tokenizer, [probe], words=pattern.words, words_alone=pattern.words_alone)
+    (words,) = queries.prompts("").words
     for word, tokens in zip(pattern.words, words, strict=True):
         unknown = tokenizer.unk_token_id in tokens and tokenizer.unk_token_id is not None
         if unknown or not tokens:
@@ -36,7 +37,8 @@ def label_word_ids(tokenizer, pattern: Pattern, probe: str) -> list[int]:
     words = label_words(tokenizer, pattern, probe)
     prompt = encode(tokenizer, [probe])[0]
     for word, tokens in zip(pattern.words, words, strict=True):
-        if encode(tokenizer, [probe + word])[0][: len(prompt)] != prompt:
+        merges = encode(tokenizer, [probe + word])[0][: len(prompt)] != prompt
+        if merges and not pattern.words_alone:
             raise UserError(
                 f"{where}: label word '{word}' merges with the end of the prompt, which "
                 "fine-tuning cannot ask for"

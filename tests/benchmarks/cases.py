@@ -13,7 +13,8 @@ from fewshot.errors import UserError
 from fewshot.patterns import Pattern, bind_pattern
 from fewshot.records import read_table
 from fewshot.sampling import draw_balanced
-from fewshot.tasks import prepare, read_raw
+from fewshot.readers import read_raw
+from fewshot.tasks import prepare
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("FAIRSHOT_TEST_DATA", ROOT.parent / "shared" / "data"))

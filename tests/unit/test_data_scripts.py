@@ -52,7 +52,7 @@ def test_from_a_local_file_to_stored_shots(manifest, tmp_path):
     assert frame["label"].value_counts().to_dict() == {0: 10, 1: 10}
     sample_shots.main(
         job(
-            {"task": "mine", "k": "4", "seed": "0"},
+            {"draw": "fair", "task": "mine", "k": "4", "seed": "0"},
             input={"train": rows},
             params={"labels": 2},
             output={"shots": shots},

@@ -22,15 +22,16 @@ TRAIN = some_rows(60, "train")
 SETS = {"task": some_rows(24, "task"), "other": some_rows(11, "other")}
 
 
-def cell(method="icl", k=4, seeds=(0, 1), uses_context=True, needs_words=True, virtual=0):
+def cell(method="icl", k=4, seeds=(0, 1), uses_context=True, needs_words=True, virtual=0, **other):
     return {
         "method": method, "pattern": "minimal", "k": k, "seeds": list(seeds),
         "uses_context": uses_context, "needs_words": needs_words, "virtual_tokens": virtual,
+        "draw": "fair", "truncate": None, **other,
     }  # fmt: skip
 
 
 def checker(pattern=PATTERN, ks=(2, 4, 8)):
-    shots = {(k, s): draw_balanced(TRAIN, k, 2, "task", s) for k in ks for s in (0, 1)}
+    shots = {("fair", k, s): draw_balanced(TRAIN, k, 2, "task", s) for k in ks for s in (0, 1)}
     return Checker(tiny_tokenizer(), {"minimal": pattern}, SETS, TRAIN, shots)
 
 
@@ -48,7 +49,7 @@ def test_lengths_are_those_of_whole_prompts():
     rows = check_cells(check, NAME, [cell(k=k) for k in (2, 4, 8)], 64)
     assert len(rows) == 6 and {row["status"] for row in rows} == {"ok", "does not fit"}
     for row in rows:
-        draw = check.shots[(row["k"], row["seed"])]
+        draw = check.shots[("fair", row["k"], row["seed"])]
         context = "".join(
             f"{each.text_a} {each.text_b} ?{PATTERN.words[each.label]}\n\n"
             for each in TRAIN.set_index("id").loc[draw["id"]].itertuples()
@@ -74,11 +75,30 @@ def test_no_shots_have_no_context():
 
 def test_training_counts_the_shots_and_no_context():
     long = TRAIN.assign(text_b=" ".join(["doctor"] * 90))
-    shots = {(4, 0): draw_balanced(long, 4, 2, "task", 0)}
+    shots = {("fair", 4, 0): draw_balanced(long, 4, 2, "task", 0)}
     check = Checker(tiny_tokenizer(), {"minimal": PATTERN}, SETS, long, shots)
     row = check_cells(check, NAME, [cell("ft", seeds=[0], uses_context=False)], 90)[0]
     assert row["context_tokens"] == 0 and row["longest_row"].startswith("train/")
     assert row["longest_tokens"] > 90 and row["status"] == "does not fit"
+
+
+def test_a_prompt_that_is_cut_is_no_longer_than_that():
+    free = cell("ft", seeds=[0], uses_context=False)
+    longest = check_cells(checker(), NAME, [free], 64)[0]["longest_tokens"]
+    for limit, length in ((longest - 3, longest - 3), (longest + 3, longest)):
+        row = check_cells(checker(), NAME, [{**free, "truncate": limit, "virtual_tokens": 2}], 64)
+        assert row[0]["longest_tokens"] == length + 2
+
+
+def test_two_kinds_of_draw_are_told_apart():
+    check = checker(ks=(4,))
+    long = TRAIN.assign(text_b=" ".join(["doctor"] * 30))
+    both = pd.concat([TRAIN, long.assign(id=TRAIN["id"] + 1000)])
+    check.train = both
+    check.shots["other", 4, 0] = check.shots["fair", 4, 0].assign(id=lambda d: d["id"] + 1000)
+    own, other = check_cells(check, NAME, [cell(seeds=[0]), cell(seeds=[0], draw="other")], 64)
+    assert own["context_tokens"] < 64 < other["context_tokens"]
+    assert (own["status"], other["status"]) == ("ok", "does not fit")
 
 
 def test_learned_positions_count_towards_the_window():
@@ -107,7 +127,7 @@ def test_label_words_are_checked_where_they_are_needed():
 
 def test_a_draw_from_other_rows_is_an_error():
     check = checker()
-    check.shots[(4, 0)] = check.shots[(4, 0)].assign(id=lambda rows: rows["id"] + 1000)
+    check.shots[("fair", 4, 0)] = check.shots[("fair", 4, 0)].assign(id=lambda rows: rows["id"] + 1000)
     with pytest.raises(UserError, match="no training row"):
         check_cells(check, NAME, [cell()], 64)
 
@@ -118,7 +138,7 @@ def test_the_script_writes_a_row_per_cell_and_seed(tmp_path):
         protocol="fair", task="task", evaluation_sets=["task", "other"], window=128,
         cells=[cell(), cell("ft", uses_context=False), cell(k=0, seeds=[0])],
         patterns={"minimal": json.loads(json.dumps(asdict(PATTERN)))},
-        shots={f"4/{seed}": path for seed, path in enumerate(smk.input.shots)},
+        shots={f"fair/4/{seed}": path for seed, path in enumerate(smk.input.shots)},
     )  # fmt: skip
     smk.wildcards = SimpleNamespace(study="s", task="task", model="tiny")
     smk.output = SimpleNamespace(fit=str(tmp_path / "fit2.parquet"))
@@ -140,7 +160,7 @@ def test_rte_with_32_shots_fits_no_2048_tokens(shared_data, tmp_path, name):
         )
         for split in ("train", "validation")
     ]
-    shots = {(32, seed): draw_balanced(rows[0], 32, 2, "rte", seed) for seed in range(10)}
+    shots = {("fair", 32, seed): draw_balanced(rows[0], 32, 2, "rte", seed) for seed in range(10)}
     check = Checker(load_tokenizer(path), {"minimal": PATTERN}, {"rte": rows[1]}, rows[0], shots)
     found = check_cells(check, NAME, [cell(k=32, seeds=range(10))], 2048)
     assert {row["status"] for row in found} == {"does not fit"}

@@ -20,6 +20,7 @@ ENTRY = {
     "separator": "\n\n",
     "verbalizer": "yes-no",
     "rank_by": "sum",
+    "word_tokens": "continued",
 }
 
 

@@ -8,7 +8,7 @@ import httpx2
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from fewshot import sources, tasks
+from fewshot import readers, sources
 from fewshot.errors import UserError
 from fewshot.records import write_json
 from hub_server import Fault, Repo
@@ -291,12 +291,12 @@ def test_raw_file_is_the_one_that_was_fetched(tmp_path):
     manifest = tmp_path / "raw" / "manifest.json"
     content = sources.fetch({"local": {"train": str(path)}}, manifest.parent, "mine")
     write_json(manifest, content)
-    assert tasks.raw_file(manifest, "train") == path
+    assert readers.raw_file(manifest, "train") == path
     with pytest.raises(UserError, match=r"unknown raw split 'trian'; did you mean 'train'"):
-        tasks.raw_file(manifest, "trian")
+        readers.raw_file(manifest, "trian")
     path.write_bytes(b"abd")
     with pytest.raises(UserError, match=r"split 'train': .*rows.tsv changed since it was fetched"):
-        tasks.raw_file(manifest, "train")
+        readers.raw_file(manifest, "train")
     path.unlink()
     with pytest.raises(UserError, match=r"is gone"):
-        tasks.raw_file(manifest, "train")
+        readers.raw_file(manifest, "train")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fewshot import records, registry, tasks
+from fewshot import readers, records, registry, tasks
 from fewshot.errors import UserError
 
 ENTRY = {
@@ -56,7 +56,7 @@ def write(folder, name, text):
 
 
 def read(folder, name, text):
-    return tasks.read_raw(write(folder, name, text))
+    return readers.read_raw(write(folder, name, text))
 
 
 def prepare(rows, **changes):
@@ -73,7 +73,7 @@ def test_all_formats_give_the_same_rows(tmp_path, name, line_end, mark):
     else:
         text = TEXTS[name.replace("txt", "tsv")]
         path = write(tmp_path, name, mark + text.replace("\n", line_end))
-    rows = tasks.prepare(tasks.read_raw(path), ENTRY, "mnli", "train")
+    rows = tasks.prepare(readers.read_raw(path), ENTRY, "mnli", "train")
     assert rows[["id", "text_a", "text_b", "label"]].values.tolist() == [
         [7, 'He said "NA', "null", 0],
         [5, "Ünïcode \u2028 break", '"a" b" ', 1],
@@ -241,12 +241,12 @@ def test_a_parquet_file_damaged_in_the_middle(tmp_path):
     middle = len(body) // 3
     path.write_bytes(body[:middle] + bytes(200) + body[middle + 200 :])
     with pytest.raises(UserError, match=r"a.parquet: cannot be read"):
-        tasks.read_raw(path)
+        readers.read_raw(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none.tsv: file not found"):
-        tasks.read_raw(tmp_path / "none.tsv")
+        readers.read_raw(tmp_path / "none.tsv")
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def entries():
 
 
 def counts(path, entry):
-    rows = tasks.prepare(tasks.read_raw(path), entry, "real", "split")
+    rows = tasks.prepare(readers.read_raw(path), entry, "real", "split")
     assert rows["id"].is_unique
     return len(rows), rows["label"].value_counts().sort_index().tolist()
 
@@ -264,7 +264,7 @@ def test_real_rte(shared_data, entries):
     assert counts(shared_data / "rte_train.jsonl", entries["rte"]) == (2490, [1249, 1241])
     assert counts(shared_data / "rte_validation.jsonl", entries["rte"]) == (277, [146, 131])
     both = [
-        tasks.prepare(tasks.read_raw(shared_data / name), entries["rte"], "rte", "validation")
+        tasks.prepare(readers.read_raw(shared_data / name), entries["rte"], "rte", "validation")
         for name in ("rte_validation.jsonl", "full/rte_validation.parquet")
     ]
     pd.testing.assert_frame_equal(*both)
@@ -277,7 +277,7 @@ def test_real_mnli_binary_and_three_way(shared_data, entries):
 
 
 def test_real_hans_by_subcase(shared_data, entries):
-    raw = tasks.read_raw(shared_data / "hans_sample.jsonl")
+    raw = readers.read_raw(shared_data / "hans_sample.jsonl")
     rows = tasks.prepare(raw, entries["hans"], "hans", "validation")
     assert rows.groupby("subset").size().tolist() == [100] * 30
     assert rows.groupby("group").size().to_dict() == {

@@ -68,6 +68,9 @@ def run_study(project: Project, shared_data: Path) -> None:
                 }
             }
             content[name]["splits"] = {"train": "train", "validation": "validation"}
+        for name in ("mnli", "mnli-three-way", "hans"):
+            del content[name]["expected"]  # these are samples
+        del content["mnli-mismatched"]
         content["mnli-three-way"]["splits"] = {"train": "train", "validation": "validation"}
         content["hans"]["source"] = {
             "local": {"validation": str(shared_data / "hans_sample.jsonl")}

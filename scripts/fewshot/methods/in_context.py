@@ -37,7 +37,8 @@ def start(job: Job) -> Callable[[int], SeedResult]:
         for each in job.evaluation:
             texts = [job.pattern.query(a, b) for a, b in _texts(each.rows)]
             names = [f"{each.name}/{number}" for number in each.rows["id"]]
-            queries[each.name] = Queries(tokenizer, texts, names, job.pattern.words)
+            words, alone = job.pattern.words, job.pattern.words_alone
+            queries[each.name] = Queries(tokenizer, texts, names, words, alone)
             label_words(tokenizer, job.pattern, texts[0])
     LOG.info("%s: model loaded in %.1f s", job.name, phases.seconds["load"])
 

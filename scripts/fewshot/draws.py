@@ -1,0 +1,22 @@
+"""The kinds of draws by name: which rows of a training set are the shots."""
+
+import pandas as pd
+
+from .legacy import draw_fine_tuning, draw_in_context
+from .sampling import draw_balanced
+
+DRAWS = {
+    "fair": draw_balanced,
+    "mosbach2023-in-context": draw_in_context,
+    "mosbach2023-fine-tuning": draw_fine_tuning,
+}
+
+
+def draw_shots(
+    kind: str, rows: pd.DataFrame, k: int, labels: int, task: str, seed: int
+) -> pd.DataFrame:
+    """Draw k of `rows` (id, label, in data-set order); return position, id and label.
+
+    Raises UserError where the rows do not allow it.
+    """
+    return DRAWS[kind](rows, k, labels, task, seed)
