@@ -23,6 +23,7 @@ include: "rules/metrics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
+include: "rules/targets.smk"
 
 
 rule all:
@@ -30,16 +31,6 @@ rule all:
     input:
         f"results/{STUDY.name}/report.html",
         TABLES,
-        FIGURES,
-
-
-rule tables:
-    input:
-        TABLES,
-
-
-rule figures:
-    input:
         FIGURES,
 
 

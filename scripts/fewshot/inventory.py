@@ -52,6 +52,7 @@ def data(evidence: Evidence, catalog: dict) -> Table:
             "Trained on": set_title(catalog, row["task"]),
             "Scored on": set_title(catalog, row["evaluation_set"]),
             "Domain": row["domain"],
+            "Training rows": _rows_of(catalog, row) if row["domain"] == "in" else BLANK,
             "Rows": f"{row['rows']:,}",
             "Gold labels": row["labels"],
             "Majority": percent(row["majority"]),
@@ -59,7 +60,16 @@ def data(evidence: Evidence, catalog: dict) -> Table:
         }
         for row in numbers.to_dict("records")
     ]
-    return Table(numbers, pd.DataFrame(text))
+    shown = pd.DataFrame(text)
+    if len(shown) and (shown["Training rows"] == BLANK).all():
+        shown = shown.drop(columns="Training rows")
+    return Table(numbers, shown)
+
+
+def _rows_of(catalog: dict, row: dict) -> str:
+    """Return how many rows shots are drawn from, where the registry knows."""
+    rows = catalog["tasks"][row["task"]].get("train_rows")
+    return f"{rows:,}" if rows else BLANK
 
 
 def models(evidence: Evidence, catalog: dict) -> Table:
@@ -106,7 +116,7 @@ def hyperparameters(evidence: Evidence, catalog: dict) -> Table:
         [
             {"method": name, "setting": key, "value": _setting(value)}
             for name, entry in catalog["methods"].items()
-            for key, value in entry.get("settings", {}).items()
+            for key, value in _settings(entry).items()
         ],
         columns=["method", "setting", "value"],
     )
@@ -123,6 +133,10 @@ def hyperparameters(evidence: Evidence, catalog: dict) -> Table:
     return Table(numbers, shown[used])
 
 
+def _settings(entry: dict) -> dict:
+    return {"family": entry["family"], "head": entry["head"], **entry.get("settings", {})}
+
+
 def _setting(value: object) -> str:
     """Return a setting as text; those that differ by model family name it."""
     if isinstance(value, dict):
@@ -135,14 +149,14 @@ def _setting(value: object) -> str:
 
 
 def prompts(evidence: Evidence, catalog: dict) -> Table:
-    """Print each pattern as the models see it: query, what ends it, and the label words."""
+    """Print each pattern as the models see it: demonstration, query and label words."""
     numbers = pd.DataFrame(
         [
             {"task": task, "pattern": pattern, **bound}
             for pattern, entry in catalog["patterns"].items()
             for task, bound in entry.get("prompts", {}).items()
         ],
-        columns=["task", "pattern", "kind", "query", "words", "separator"],
+        columns=["task", "pattern", "demonstration", "query", "words"],
     )
     place = {name: i for i, name in enumerate(catalog["tasks"])}
     numbers = numbers.sort_values("task", key=lambda task: task.map(place), kind="stable")
@@ -150,16 +164,17 @@ def prompts(evidence: Evidence, catalog: dict) -> Table:
         {
             "section": f"{set_title(catalog, row['task'])} ({', '.join(_labels(row, catalog))})",
             "Pattern": titles(catalog, "patterns")[row["pattern"]],
+            "Demonstration": visible(row["demonstration"]),
             "Query": visible(row["query"]),
             "Label words": ", ".join(map(visible, row["words"])),
-            "Between examples": visible(row["separator"]),
         }
         for row in numbers.to_dict("records")
     ]
     note = (
-        f"{{text_a}} and {{text_b}} stand for a row's texts; {NEWLINE} is a line break, {SPACE} a "
-        "blank at either end. A demonstration is the query with its label word and what stands "
-        "between examples; fine-tuned models see the query alone."
+        f"{{text_a}}, {{text_b}} and {{label}} stand for a row's texts and its label word; "
+        f"{NEWLINE} is a line break, {SPACE} a blank at either end. Label words are in the order "
+        "of the labels. In context a prompt is the demonstrations, one after the other, and the "
+        "query; fine-tuned models see the query alone."
     )
     numbers = numbers.reset_index(drop=True)
     return Table(numbers, pd.DataFrame(text), note if text else "")

@@ -6,14 +6,17 @@ repeats none.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .checks import check_study, unread_settings
+from .listing import catalog_of
+from .needs import divide
 from .protocols import PROTOCOLS
 from .registry import check, load_registries
 
 CHUNK = 10
+
 
 @dataclass(frozen=True, order=True)
 class Cell:
@@ -47,7 +50,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Study:
-    """A checked study configuration with the registries it refers to."""
+    """A checked study configuration with the registries it refers to.
+
+    `unmet` tells, by kind ("figure", "table") and name, why the study cannot make an entry of
+    config/figures.yaml; `figures` and `tables` are those that it can make.
+    """
 
     settings: dict
     models: dict[str, dict]
@@ -57,6 +64,7 @@ class Study:
     figures: dict[str, dict]
     tables: dict[str, dict]
     machine: dict
+    unmet: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -158,46 +166,7 @@ class Study:
 
     def catalog(self) -> dict[str, dict]:
         """Return names, order and titles of everything in the study, for tables and figures."""
-        used = {
-            kind: {getattr(cell, kind): None for cell in self.cells}
-            for kind in ("task", "model", "method", "pattern")
-        }
-        tasks = dict.fromkeys(name for task in used["task"] for name in self.evaluation_sets(task))
-        return {
-            "models": {
-                name: {
-                    "title": title_of(name, self.models),
-                    "family": self.models[name]["family"],
-                    "parameters": self.models[name]["parameters"],
-                }
-                for name in self.models
-                if name in used["model"]
-            },
-            "methods": {
-                name: {
-                    "title": title_of(name, self.methods),
-                    "family": self.methods[name]["family"],
-                    "head": self.methods[name]["head"],
-                }
-                for name in self.methods
-                if name in used["method"]
-            },
-            "patterns": {
-                name: {"title": title_of(name, self.patterns)}
-                for name in self.patterns
-                if name in used["pattern"]
-            },
-            "tasks": {
-                name: {
-                    "title": title_of(name, self.tasks),
-                    "labels": list(self.tasks[name]["labels"]),
-                    "metric": self.tasks[name]["metric"],
-                }
-                for name in tasks
-            },
-            "main": {"k": self.main_k, "selection": self.settings["main"]["selection"]},
-            "shared_draws": self.shared_draws,
-        }
+        return catalog_of(self)
 
     @property
     def main_k(self) -> int:
@@ -227,11 +196,6 @@ def chunks(seeds: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [tuple(members) for members in grid.values()]
 
 
-def title_of(name: str, registry: dict[str, dict]) -> str:
-    """Return the name a reader sees."""
-    return registry[name].get("title", name)
-
-
 def load_study(config: dict, folder: str = "config", where: str = "config/config.yaml") -> Study:
     """Check a study against the registries in `folder` and return it.
 
@@ -247,4 +211,6 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
         machine=machine,
     )  # fmt: skip
     check_study(study, where)
-    return study
+    made = {kind: divide(kind, getattr(study, f"{kind}s"), study) for kind in ("figure", "table")}
+    unmet = {kind: reasons for kind, (_, reasons) in made.items()}
+    return replace(study, figures=made["figure"][0], tables=made["table"][0], unmet=unmet)
