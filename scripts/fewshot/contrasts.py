@@ -3,7 +3,7 @@
 Nothing is computed here but counts and marks; the tests are in `comparison` and `stats`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from .typeset import BLANK, Table, p_value, points, seeds_text
 
 ALPHA = 0.05
 """Level of every mark and verdict. That of the published matrices could not be verified."""
-SAME = "same model"
+SAME_MODEL = "same model"
 TESTS = {
     "bootstrap": "Crossed bootstrap",
     "paired": "Paired t",
@@ -24,71 +24,84 @@ TESTS = {
 ORDER = ["task", "domain", "evaluation_set", "model", "method", "pattern"]
 
 
-def main_comparisons(comparisons: pd.DataFrame, catalog: dict, family: str = SAME) -> pd.DataFrame:
-    """Return the comparisons of a family at the study's main k and selection, in order.
+def main_comparisons(
+    comparisons: pd.DataFrame, catalog: dict, families: Sequence[str] = (SAME_MODEL,)
+) -> pd.DataFrame:
+    """Return the comparisons of `families` at the study's main k and selection, in order.
 
-    `verdict` is "higher" or "lower" where the crossed bootstrap, corrected by Holm over its family,
-    is below ALPHA; "open" where it is not; "none" where there is no estimate.
+    `verdict` is "higher" or "lower" where the crossed bootstrap's p, corrected by Holm over its
+    family, is below ALPHA; "open" where it is not; "none" where there is no such p.
     """
     main = catalog["main"]
-    chosen = comparisons[comparisons["family"] == family]
+    chosen = comparisons[comparisons["family"].isin(families)]
     chosen = chosen[(chosen["k"] == main["k"]) & (chosen["selection"] == main["selection"])]
     frame = ordered(chosen.reset_index(drop=True), catalog, ORDER)
-    return frame.assign(verdict=[_verdict(row) for row in frame.to_dict("records")])
+    p = frame["holm_bootstrap"].to_numpy(dtype=float)
+    sign = np.where(frame["difference"].to_numpy(dtype=float) > 0, "higher", "lower")
+    return frame.assign(
+        verdict=np.where(np.isnan(p), "none", np.where(p < ALPHA, sign, "open")).astype(object)
+    )
 
 
-def _verdict(row: dict) -> str:
-    if pd.isna(row["difference"]):
-        return "none"
-    if not row["holm_bootstrap"] < ALPHA:
-        return "open"
-    return "higher" if row["difference"] > 0 else "lower"
+def tests_of(catalog: dict) -> list[str]:
+    """Return the tests that the study's draws allow: pairs need draws that all methods share."""
+    shared = catalog.get("shared_draws", True)
+    return [name for name in TESTS if shared or name in ("bootstrap", "welch")]
 
 
 def comparison(evidence: Evidence, catalog: dict) -> Table:
-    """Print each difference with its interval, three corrected tests and what could be detected."""
+    """Print each difference with its interval, corrected tests and what could be detected."""
     numbers = main_comparisons(evidence.comparisons, catalog)
+    shown = [name for name in tests_of(catalog) if name != "welch" or name == tests_of(catalog)[1]]
     rows = []
     for row, heads in _pairs(numbers, catalog):
-        tests = {
-            f"p, {TESTS[name].lower()}": p_value(row[f"holm_{name}"])
-            for name in ("bootstrap", "paired", "permutation")
-        }
-        better = BLANK if pd.isna(row["improvement"]) else f"{row['improvement']:.2f}"
-        detectable = BLANK if pd.isna(row["detectable"]) else f"{100 * row['detectable']:.1f}"
-        found = {"Difference": difference_text(row, "low", "high"), **tests}
-        found |= {"P(better)": better, "Detectable": detectable, "Seeds": seeds_text(row)}
-        rows.append(heads | found)
-    return Table(numbers, pd.DataFrame(rows), _comparison_note(numbers, catalog))
+        heads["Difference"] = difference_text(row)
+        heads |= {f"p, {TESTS[name].lower()}": p_value(row[f"holm_{name}"]) for name in shown}
+        better, detectable = row["improvement"], row["detectable"]
+        heads["P(better)"] = BLANK if pd.isna(better) else f"{better:.2f}"
+        heads["Detectable"] = BLANK if pd.isna(detectable) else f"{100 * detectable:.1f}"
+        rows.append(heads | {"Seeds": seeds_text(row)})
+    note = (
+        "p: two-sided, after Holm's correction for all models of a method, pattern and evaluation "
+        "set. P(better): probability that a run of the method beats a run of the reference. "
+        "Detectable: the difference in points that a t-test of so many seeds finds four times "
+        "out of five, before any correction."
+    )
+    return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, note))
 
 
 def significance(evidence: Evidence, catalog: dict) -> Table:
     """Print every test beside the others, plain and corrected, so that disagreement shows.
 
-    `agree` tells whether all four corrected tests fall on the same side of ALPHA.
+    `agree` tells whether all corrected tests fall on the same side of ALPHA.
     """
     numbers = main_comparisons(evidence.comparisons, catalog)
-    corrected = numbers[[f"holm_{name}" for name in TESTS]].astype(float)
-    below = (corrected < ALPHA).sum(axis=1)
-    given = corrected.notna().sum(axis=1)
-    agree = pd.Series(np.where((below == 0) | (below == given), "yes", "no"), numbers.index)
-    numbers = numbers.assign(agree=agree.where(given > 0, None))
+    tests = tests_of(catalog)
+    corrected = numbers[[f"holm_{name}" for name in tests]].astype(float)
+    below, given = (corrected < ALPHA).sum(axis=1), corrected.notna().sum(axis=1)
+    agree = np.where((below == 0) | (below == given), "yes", "no").astype(object)
+    numbers["agree"] = np.where(given > 0, agree, None)
     rows = []
     for row, heads in _pairs(numbers, catalog):
         heads["Difference"] = points(row["difference"])
-        for name, title in TESTS.items():
-            heads[title] = _both(row[f"p_{name}"], row[f"holm_{name}"])
+        for name in tests:
+            heads[TESTS[name]] = _both(row[f"p_{name}"], row[f"holm_{name}"])
         heads["Agree"] = row["agree"] or BLANK
         rows.append(heads | {"Seeds": seeds_text(row)})
-    note = _comparison_note(numbers, catalog, "p plain (p after Holm's correction).")
-    return Table(numbers, pd.DataFrame(rows), note)
+    note = (
+        "Two-sided p (the same after Holm's correction for all models of a method, pattern and "
+        f"evaluation set). Agree: whether all corrected tests fall on one side of {ALPHA:g}."
+    )
+    return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, note))
 
 
-def difference_text(row: dict, low: str, high: str) -> str:
-    """Return 'difference [low, high]' in points, or why there is none."""
+def difference_text(row: dict) -> str:
+    """Return 'difference [low, high]' in points, or why there is none or no interval."""
     if pd.isna(row["difference"]):
         return row["status"]
-    return f"{points(row['difference'])} [{points(row[low])}, {points(row[high])}]"
+    if pd.isna(row["low"]):
+        return f"{points(row['difference'])} ({row['status']})"
+    return f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]"
 
 
 def _pairs(numbers: pd.DataFrame, catalog: dict) -> Iterator[tuple[dict, dict]]:
@@ -124,21 +137,19 @@ def setting_text(catalog: dict) -> str:
     return f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}."
 
 
-def _comparison_note(numbers: pd.DataFrame, catalog: dict, what: str = "") -> str:
+def _note(numbers: pd.DataFrame, catalog: dict, what: str) -> str:
+    """Return the note of a table of comparisons: what is subtracted, `what`, setting and floor."""
     if numbers.empty:
         return ""
     reference = numbers[["reference_method", "reference_pattern"]].drop_duplicates()
-    single = len(reference) == 1
-    title = arm_title(catalog, *reference.iloc[0]) if single else "in-context learning"
-    what = what or (
-        "p-values after Holm's correction over each family of comparisons. P(better): probability "
-        "that a run of the method beats one of the reference. Detectable: difference in points "
-        "that a paired t-test of so many seeds finds four times out of five, not corrected."
-    )
+    title = arm_title(catalog, *reference.iloc[0]) if len(reference) == 1 else "the reference"
+    rows = "the same resampled rows on both sides, templates whole"
+    if not catalog.get("shared_draws", True):
+        rows += "; the draws are not shared, so seeds of the two sides are resampled apart"
     return (
-        f"Fine-tuned minus {title}, percentage points [95 % interval of the crossed bootstrap over "
-        f"seeds and rows]. {what} {setting_text(catalog)} {floors(numbers)}"
-    )
+        f"Difference: the method minus {title}, in percentage points [95 % interval of the crossed "
+        f"bootstrap over seeds and rows, {rows}]. {what} {setting_text(catalog)} {floors(numbers)}"
+    ).strip()
 
 
 def floors(numbers: pd.DataFrame) -> str:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from .catalog import label_title, model_order, set_title, titles
+from .catalog import is_trained, label_title, model_order, ordered, set_title, titles
 from .evidence import Evidence
 from .summary import at_level
 from .typeset import BLANK, Table, percent
@@ -10,20 +10,20 @@ from .typeset import BLANK, Table, percent
 NEWLINE, SPACE = "↵", "␣"
 """How a line break and a blank at either end of a text are printed."""
 SETTINGS = {
-    "family": "Trained",
+    "family": "What is trained",
     "head": "Head",
     "classifier": "Classifier",
     "loss": "Loss",
     "epochs": "Epochs",
-    "batch_size": "Batch",
-    "learning_rate": "Rate",
-    "schedule": "Schedule",
+    "batch_size": "Batch size",
+    "learning_rate": "Learning rate",
     "warmup": "Warm-up",
     "weight_decay": "Weight decay",
-    "gradient_clip": "Clip",
+    "gradient_clip": "Gradient clip",
 }
-"""Settings that most trained methods have; what else a method has is one column."""
+"""Settings that most trained methods have, in the order of the table; others follow."""
 HIDDEN = {"keep_weights"}
+"""Settings that change no number."""
 
 
 def data(evidence: Evidence, catalog: dict) -> Table:
@@ -38,10 +38,7 @@ def data(evidence: Evidence, catalog: dict) -> Table:
     sizes = labels.groupby([*keys, "label"])["n"].max()
     rows = overall.groupby([*keys, "domain"], as_index=False, sort=False)
     numbers = rows.agg(rows=("n", "max"), majority=("majority", "max"))
-    place = {name: i for i, name in enumerate(catalog["tasks"])}
-    order = numbers.assign(a=numbers["task"].map(place), b=numbers["evaluation_set"].map(place),
-                           c=numbers["domain"] != "in").sort_values(["a", "c", "b"]).index  # fmt: skip
-    numbers = numbers.loc[order].reset_index(drop=True)
+    numbers = ordered(numbers, catalog, ["task", "domain", "evaluation_set"])
     counts = [sizes[row.task, row.evaluation_set].to_dict() for row in numbers.itertuples()]
     numbers["labels"] = [
         "; ".join(f"{label_title(catalog, name, label)}: {n}" for label, n in sorted(found.items()))
@@ -111,41 +108,42 @@ def _count(parameters: int) -> str:
 
 
 def hyperparameters(evidence: Evidence, catalog: dict) -> Table:
-    """List the settings of the methods as the jobs got them."""
+    """List the settings of the methods that train, a column each, as the jobs got them."""
+    shown = {name: _settings(catalog, name) for name in catalog["methods"]}
+    shown = {name: settings for name, settings in shown.items() if is_trained(catalog, name)}
+    keys = dict.fromkeys([*SETTINGS, *(key for settings in shown.values() for key in settings)])
     numbers = pd.DataFrame(
         [
-            {"method": name, "setting": key, "value": _setting(value)}
-            for name, entry in catalog["methods"].items()
-            for key, value in _settings(entry).items()
+            {"setting": key, "method": name, "value": _setting(settings[key])}
+            for key in keys
+            for name, settings in shown.items()
+            if key in settings and key not in HIDDEN
         ],
-        columns=["method", "setting", "value"],
+        columns=["setting", "method", "value"],
     )
+    names = titles(catalog, "methods")
     text = []
-    for name, part in numbers.groupby("method", sort=False):
-        found = dict(zip(part["setting"], part["value"], strict=True))
-        row = {"Method": titles(catalog, "methods")[name]}
-        row |= {title: found.pop(key, BLANK) for key, title in SETTINGS.items()}
-        rest = [f"{key.replace('_', ' ')} {value}" for key, value in found.items()
-                if key not in HIDDEN]  # fmt: skip
-        text.append(row | {"Other": "; ".join(rest) or BLANK})
-    shown = pd.DataFrame(text)
-    used = [name for name in shown if name == "Method" or (shown[name] != BLANK).any()]
-    return Table(numbers, shown[used])
+    for key, part in numbers.groupby("setting", sort=False):
+        found = dict(zip(part["method"], part["value"], strict=True))
+        row = {"Setting": SETTINGS.get(key, key.replace("_", " ").capitalize())}
+        text.append(row | {names[name]: found.get(name, BLANK) for name in shown})
+    return Table(numbers, pd.DataFrame(text))
 
 
-def _settings(entry: dict) -> dict:
+def _settings(catalog: dict, name: str) -> dict:
+    entry = catalog["methods"][name]
     return {"family": entry["family"], "head": entry["head"], **entry.get("settings", {})}
 
 
 def _setting(value: object) -> str:
-    """Return a setting as text; those that differ by model family name it."""
+    """Return a setting as text; those that differ by family of models name it."""
     if isinstance(value, dict):
         return "; ".join(f"{key}: {_setting(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_setting, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ")
+    return f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
 
 
 def prompts(evidence: Evidence, catalog: dict) -> Table:
@@ -158,8 +156,7 @@ def prompts(evidence: Evidence, catalog: dict) -> Table:
         ],
         columns=["task", "pattern", "demonstration", "query", "words"],
     )
-    place = {name: i for i, name in enumerate(catalog["tasks"])}
-    numbers = numbers.sort_values("task", key=lambda task: task.map(place), kind="stable")
+    numbers = ordered(numbers, catalog, ["task", "pattern"])
     text = [
         {
             "section": f"{set_title(catalog, row['task'])} ({', '.join(_labels(row, catalog))})",
@@ -176,7 +173,6 @@ def prompts(evidence: Evidence, catalog: dict) -> Table:
         "of the labels. In context a prompt is the demonstrations, one after the other, and the "
         "query; fine-tuned models see the query alone."
     )
-    numbers = numbers.reset_index(drop=True)
     return Table(numbers, pd.DataFrame(text), note if text else "")
 
 

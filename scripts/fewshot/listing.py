@@ -55,11 +55,17 @@ def _model(study: "Study", name: str) -> dict:
 def _method(study: "Study", name: str) -> dict:
     entry = study.methods[name]
     unread = {"title", "base", "head", "family", *unread_settings(entry)}
+    settings = {key: value for key, value in entry.items() if key not in unread}
+    if "targets" in settings:  # Of the families of models that the study has.
+        present = {study.models[cell.model]["family"] for cell in study.cells}
+        settings["targets"] = {
+            key: value for key, value in settings["targets"].items() if key in present
+        }
     return {
         "title": title_of(name, study.methods),
         "family": entry["family"],
         "head": entry["head"],
-        "settings": {key: value for key, value in entry.items() if key not in unread},
+        "settings": settings,
     }
 
 

@@ -1,18 +1,18 @@
 """Differences between all sizes: fine-tuned models against models in context, as published."""
 
+from fnmatch import fnmatchcase
+
 import pandas as pd
 
 from .catalog import arm_title, ordered, titles
 from .contrasts import ALPHA, floors, main_comparisons, setting_text, where_text
 from .errors import unknown
 from .evidence import Evidence
+from .needs import check_arms, methods_called
 from .typeset import BLANK, Table, points, seeds_text
 
-MATRIX = "matrix"
-OPTIONS = {
-    "task": "tasks", "method": "methods", "pattern": "patterns", "reference_pattern": "patterns",
-}  # fmt: skip
-"""Options of `matrix` and the part of the catalog that their values are from."""
+FAMILIES = ("matrix", "matrix across patterns")
+"""Families of comparisons between all sizes: with one pattern, and with one on each side."""
 
 
 def matrix(
@@ -28,60 +28,74 @@ def matrix(
 ) -> Table:
     """Print differences between fine-tuned models (rows) and models in context (columns).
 
-    Without options: all tasks and sets, the catalog's first family of models, and the first
-    fine-tuned method and patterns that have such comparisons.
+    Without options: all tasks and sets, the catalog's first family of models, its first
+    fine-tuned method and pattern that have such comparisons, and the same pattern in context. A
+    method is called by its name or kind (see needs.py); in patterns * stands for anything.
     """
     wanted = {"task": task, "domain": domain, "family": family, "method": method}
-    wanted |= {"pattern": pattern, "reference_pattern": reference_pattern}
     _check(wanted, catalog)
-    numbers = main_comparisons(evidence.comparisons, catalog, MATRIX)
-    numbers = _narrowed(numbers, catalog, wanted)
-    numbers["published"] = numbers["p_welch"] < ALPHA
-    numbers["corrected"] = numbers["holm_bootstrap"] < ALPHA
+    numbers = main_comparisons(evidence.comparisons, catalog, FAMILIES)
+    numbers = _narrowed(numbers, catalog, wanted, (pattern, reference_pattern))
+    numbers["published"] = numbers["p_welch"].astype(float) < ALPHA
+    numbers["corrected"] = numbers["holm_bootstrap"].astype(float) < ALPHA
     shown = titles(catalog, "models")
     references = ordered_models(catalog, numbers["reference_model"])
     rows = []
-    for _, part in numbers.groupby(["task", "evaluation_set"], sort=False):
+    for _, part in numbers.groupby(["task", "domain", "evaluation_set"], sort=False):
+        section = f"{where_text(part.iloc[0], catalog)} ({_facts(part)})"
         for model in ordered_models(catalog, part["model"]):
             cells = part[part["model"] == model].set_index("reference_model")
-            row = {"section": f"{where_text(part.iloc[0], catalog)}; {_facts(part)}"}
-            row["Fine-tuned ↓ in context →"] = shown[model]
+            row = {"section": section, "Fine-tuned ↓ in context →": shown[model]}
             for name in references:
-                known = name in cells.index
-                row[shown[name]] = _mark(cells.loc[name]) if known else BLANK
+                row[shown[name]] = _mark(cells.loc[name]) if name in cells.index else BLANK
             rows.append(row)
-    return Table(numbers, pd.DataFrame(rows), _matrix_note(numbers, catalog))
+    return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog))
 
 
 def _check(wanted: dict, catalog: dict) -> None:
     """Raise UserError for an option whose value the study does not have."""
-    valid = {name: list(catalog[kind]) for name, kind in OPTIONS.items()}
-    valid |= {"family": _families(catalog), "domain": ["in", "out"]}
-    for option, value in wanted.items():
-        if value is not None and value not in valid[option]:
-            raise unknown(option, value, valid[option], "config/figures.yaml: options")
+    where = "config/figures.yaml: options"
+    valid = {"task": list(catalog["tasks"]), "domain": ["in", "out"], "family": families(catalog)}
+    for option, names in valid.items():
+        if wanted[option] is not None and wanted[option] not in names:
+            raise unknown(option, wanted[option], names, where)
+    if wanted["method"] is not None:
+        check_arms([wanted["method"]], catalog["methods"], where)
 
 
-def _families(catalog: dict) -> list[str]:
+def families(catalog: dict) -> list[str]:
+    """Return the families of the catalog's models in order."""
     return list(dict.fromkeys(entry["family"] for entry in catalog["models"].values()))
 
 
-def _narrowed(numbers: pd.DataFrame, catalog: dict, wanted: dict) -> pd.DataFrame:
+def _narrowed(
+    numbers: pd.DataFrame, catalog: dict, wanted: dict, patterns: tuple[str | None, str | None]
+) -> pd.DataFrame:
     """Return the comparisons that the options choose: where they do not, the first there are."""
-    families = {name: entry["family"] for name, entry in catalog["models"].items()}
-    numbers = numbers.assign(family_of_models=numbers["model"].map(families))
+    family_of = {name: entry["family"] for name, entry in catalog["models"].items()}
+    numbers = numbers.assign(model_family=numbers["model"].map(family_of))
     for column in ("task", "domain"):
         if wanted[column] is not None:
             numbers = numbers[numbers[column] == wanted[column]]
-    order = {"family_of_models": (wanted["family"], _families(catalog))}
-    order |= {
-        name: (wanted[name], list(catalog[kind])) for name, kind in OPTIONS.items() if name != "task"
-    }
-    for column, (value, names) in order.items():
-        present = set(numbers[column])
-        value = value or next((name for name in names if name in present), None)
-        numbers = numbers[numbers[column] == value]
-    return numbers.reset_index(drop=True)
+    own, other = patterns
+    methods = list(catalog["methods"])
+    methods = methods_called(wanted["method"], catalog["methods"]) if wanted["method"] else methods
+    numbers = _first(numbers, "model_family", families(catalog), wanted["family"])
+    numbers = _first(numbers, "method", methods)
+    numbers = _first(numbers, "pattern", list(catalog["patterns"]), own)
+    same = set(numbers["pattern"]) & set(numbers["reference_pattern"])
+    other = other or next(iter(same), None)
+    numbers = _first(numbers, "reference_pattern", list(catalog["patterns"]), other)
+    return _first(numbers, "reference_method", list(catalog["methods"])).reset_index(drop=True)
+
+
+def _first(
+    numbers: pd.DataFrame, column: str, names: list[str], glob: str | None = None
+) -> pd.DataFrame:
+    """Return the rows with the first of `names` that is there and that `glob` matches."""
+    present = set(numbers[column])
+    fits = (name for name in names if name in present and fnmatchcase(name, glob or "*"))
+    return numbers[numbers[column] == next(fits, None)]
 
 
 def ordered_models(catalog: dict, column: pd.Series) -> list[str]:
@@ -111,7 +125,7 @@ def _span(values: pd.Series) -> str:
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
-def _matrix_note(numbers: pd.DataFrame, catalog: dict) -> str:
+def _note(numbers: pd.DataFrame, catalog: dict) -> str:
     if numbers.empty:
         return ""
     first = numbers.iloc[0]

@@ -13,17 +13,17 @@ from .summary import at_level
 from .typeset import BLANK, Table
 
 WORDS = {
-    "What changes": ("weights: all of them, or a small part", "nothing; the prompt carries the task"),
-    "Who can do it": ("needs access to weights and training code", "needs a prompt; an API will do"),
+    "What changes": ("weights: all, or a small part", "nothing; the prompt carries the task"),
+    "Who can do it": ("whoever has the weights and trains", "whoever can write a prompt"),
     "Reuse": ("one model or adapter per task", "one model for all tasks, one prompt per task"),
-    "Number of examples": ("any; more examples cost training only", "as many as the window holds"),
+    "Number of examples": ("any; more cost training only", "as many as the window holds"),
     "Cost before the first answer": ("training", "encoding the examples once"),
     "Cost of each answer": ("reads the row alone", "reads the row and attends to all examples"),
-    "Small models": ("works at every size that can be trained", "needs a model that learns in context"),
-    "Variance over draws": ("of examples, and of the training's own randomness", "of examples and their order"),
-    "Prompt wording": ("matters little once weights adapt", "matters: see the patterns' spread"),
-    "How well understood": ("long studied", "mechanism still debated"),
-}  # fmt: skip
+    "Small models": ("can be trained at any size", "must have learnt to learn in context"),
+    "Variance over draws": ("examples; order and dropout too", "examples and their order"),
+    "Prompt wording": ("weights adapt to it", "has to be found"),
+    "How well understood": ("long studied", "its mechanism is still debated"),
+}
 """Criterion → what is said of fine-tuning and of in-context learning."""
 
 
@@ -33,8 +33,8 @@ def qualitative(evidence: Evidence, catalog: dict) -> Table:
     `numbers` has the measured values: criterion, side ("trained" or "context"), value and the cells
     and runs that it rests on.
     """
-    numbers = pd.DataFrame(_measured(evidence, catalog),
-                           columns=["criterion", "side", "value", "unit", "cells", "runs"])  # fmt: skip
+    columns = ["criterion", "side", "value", "unit", "cells", "runs"]
+    numbers = pd.DataFrame(_measured(evidence, catalog), columns=columns)
     rows = []
     for criterion, words in WORDS.items():
         row = {"Criterion": criterion}
@@ -108,7 +108,7 @@ def _per_cell(runs: pd.DataFrame, cell: list[str], column: str, how: str) -> pd.
     """Return `how` of a column over the seeds of each cell, and how many there were."""
     groups = runs.groupby(cell)[column]
     return pd.DataFrame({"value": groups.agg(how), "runs": groups.count()}).dropna()
-    
+
 
 def _medians(
     criterion: str, unit: str, frame: pd.DataFrame, catalog: dict, scale: float = 1
@@ -119,7 +119,11 @@ def _medians(
     found = []
     for side, part in (("trained", frame[trained]), ("context", frame[~trained])):
         if len(part):
-            row = {"criterion": criterion, "side": side, "value": scale * float(part["value"].median())}
+            row = {
+                "criterion": criterion,
+                "side": side,
+                "value": scale * float(part["value"].median()),
+            }
             row |= {"unit": unit, "cells": len(part), "runs": int(part["runs"].sum())}
             found.append(row)
     return found

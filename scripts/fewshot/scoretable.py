@@ -72,7 +72,7 @@ def _section(row: pd.Series, catalog: dict) -> str:
 
 
 def _text(row: pd.Series | dict, score: str) -> str:
-    """Return the mean with half of its t interval where seeds were drawn, marked where some lack."""
+    """Return the mean ± half of its t interval, marked where seeds lack."""
     if row["seeds"] == 0:
         return row["status"]
     scale = percent if score in SHARES else "{:.2f}".format

@@ -14,9 +14,7 @@ from .records import ROWS
 from .sampling import generator
 
 
-def prepare_split(
-    manifest_path: str | Path, entry: dict, task: str, split: str
-) -> pd.DataFrame:
+def prepare_split(manifest_path: str | Path, entry: dict, task: str, split: str) -> pd.DataFrame:
     """Read a split ("train" or "validation") and return its rows as they are used.
 
     `entry` is that of config/tasks.yaml. Rows are prepared (see `prepare`), cut to those of

@@ -22,4 +22,6 @@ def truncate(prompts: Prompts, limit: int | None, where: str) -> tuple[Prompts, 
     rows = [(prompts.prefix + suffix)[:limit] for suffix in prompts.suffixes]
     # Cut rows may begin alike to their ends; each keeps a token of its own.
     common = min(common_length(min(rows), max(rows)), min(map(len, rows)) - 1)
-    return replace(prompts, prefix=rows[0][:common], suffixes=[row[common:] for row in rows]), longer
+    return replace(
+        prompts, prefix=rows[0][:common], suffixes=[row[common:] for row in rows]
+    ), longer

@@ -10,7 +10,7 @@ TEXT_WIDTH = 452.0
 GLYPHS = {
     0.28: "ijl.,:;'!|[]·",
     0.33: "- ",
-    0.39: "frst()\"",
+    0.39: 'frst()"',
     0.5: "aeco0123456789g/–*?ckvxyz“”",
     0.56: "bdhnpquS",
     0.73: "wABCDEFGHKLNOPQRTUVXYZJ&_",
