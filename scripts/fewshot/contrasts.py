@@ -71,16 +71,9 @@ def comparison(evidence: Evidence, catalog: dict) -> Table:
 
 
 def significance(evidence: Evidence, catalog: dict) -> Table:
-    """Print every test beside the others, plain and corrected, so that disagreement shows.
-
-    `agree` tells whether all corrected tests fall on the same side of ALPHA.
-    """
-    numbers = main_comparisons(evidence.comparisons, catalog)
+    """Print every test beside the others, plain and corrected, so that disagreement shows."""
     tests = tests_of(catalog)
-    corrected = numbers[[f"holm_{name}" for name in tests]].astype(float)
-    below, given = (corrected < ALPHA).sum(axis=1), corrected.notna().sum(axis=1)
-    agree = np.where((below == 0) | (below == given), "yes", "no").astype(object)
-    numbers["agree"] = np.where(given > 0, agree, None)
+    numbers = with_agreement(main_comparisons(evidence.comparisons, catalog), catalog)
     rows = []
     for row, heads in _pairs(numbers, catalog):
         heads["Difference"] = points(row["difference"])
@@ -93,6 +86,14 @@ def significance(evidence: Evidence, catalog: dict) -> Table:
         f"evaluation set). Agree: whether all corrected tests fall on one side of {ALPHA:g}."
     )
     return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, note))
+
+
+def with_agreement(numbers: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Add `agree`: "yes" where all corrected tests fall on one side of ALPHA, else "no"."""
+    corrected = numbers[[f"holm_{name}" for name in tests_of(catalog)]].astype(float)
+    below, given = (corrected < ALPHA).sum(axis=1), corrected.notna().sum(axis=1)
+    agree = np.where((below == 0) | (below == given), "yes", "no").astype(object)
+    return numbers.assign(agree=np.where(given > 0, agree, None))
 
 
 def difference_text(row: dict) -> str:
