@@ -20,6 +20,7 @@ include: "rules/plan_memory.smk"
 include: "rules/in_context.smk"
 include: "rules/fine_tune.smk"
 include: "rules/metrics.smk"
+include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
@@ -37,6 +38,12 @@ rule all:
 rule metrics:
     input:
         METRICS,
+
+
+rule statistics:
+    input:
+        COMPARISONS,
+        VARIANCE,
 
 
 rule runs:

@@ -31,6 +31,13 @@ METHODS_TRAINED = [name for name in STUDY.methods if not STUDY.uses_context(name
 
 PAIRS = sorted({(job.cell.task, job.cell.model) for job in STUDY.jobs})
 METRICS = [f"results/metrics/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
+COMPARISONS, VARIANCE = (
+    [
+        f"results/statistics/{STUDY.name}/{task}/{kind}.parquet"
+        for task in dict.fromkeys(task for task, _ in PAIRS)
+    ]
+    for kind in ("comparisons", "variance")
+)
 FITS = [f"results/fit/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 RUN_MANIFESTS = [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs]
 MODEL_MANIFESTS = sorted({f"results/models/{model}/manifest.json" for _, model in PAIRS})
@@ -135,6 +142,28 @@ def evaluation_sets(wildcards):
     own = {"set": wildcards.task, "merge": list(labels)}
     others = STUDY.out_of_domain(wildcards.task)
     return [own, *({"set": name, "merge": merge} for name, merge in others)]
+
+
+def task_files(kind):
+    """Return the function that lists a task's files of one kind, a file for each of its models."""
+
+    def files(wildcards):
+        models = [model for task, model in PAIRS if task == wildcards.task]
+        return [f"results/{kind}/{STUDY.name}/{wildcards.task}/{model}.parquet" for model in models]
+
+    return files
+
+
+def comparison_catalog():
+    """Return what of the catalog decides which arms are compared: no title does."""
+    kinds = {
+        kind: {
+            name: {"family": entry["family"]} if "family" in entry else {}
+            for name, entry in CATALOG[kind].items()
+        }
+        for kind in ("models", "methods", "patterns")
+    }
+    return {**kinds, "shared_draws": CATALOG.get("shared_draws", True)}
 
 
 def job_seeds(wildcards):

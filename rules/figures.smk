@@ -2,6 +2,8 @@
 rule plot_figure:
     input:
         metrics=METRICS,
+        comparisons=COMPARISONS,
+        variance=VARIANCE,
     output:
         spec="results/{study}/figures/{name}.vl.json",
     log:

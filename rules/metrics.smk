@@ -6,6 +6,7 @@ rule compute_metrics:
         evaluation=evaluation_files,
     output:
         metrics="results/metrics/{study}/{task}/{model}.parquet",
+        outcomes="results/outcomes/{study}/{task}/{model}.parquet",
     log:
         "results/logs/metrics/{study}/{task}/{model}.log",
     conda:

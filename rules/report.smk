@@ -2,6 +2,8 @@
 rule write_report:
     input:
         metrics=METRICS,
+        comparisons=COMPARISONS,
+        variance=VARIANCE,
         fit=FITS,
         manifests=RUN_MANIFESTS,
         models=MODEL_MANIFESTS,

@@ -2,6 +2,8 @@
 rule make_table:
     input:
         metrics=METRICS,
+        comparisons=COMPARISONS,
+        variance=VARIANCE,
         fit=FITS,
         manifests=RUN_MANIFESTS,
     output:

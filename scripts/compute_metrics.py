@@ -15,8 +15,9 @@ def main(smk):
         for item, path in zip(p.evaluation, smk.input.evaluation, strict=True)
     ]
     cell = {"protocol": p.protocol, "task": p.task, "model": p.model}
-    frame = metrics.compute(cell, p.jobs, sets, records.read_table(smk.input.fit))
-    records.write_table(smk.output.metrics, frame, schemas.METRICS)
+    found = metrics.compute(cell, p.jobs, sets, records.read_table(smk.input.fit))
+    records.write_table(smk.output.metrics, found.metrics, schemas.METRICS)
+    records.write_table(smk.output.outcomes, found.outcomes, schemas.OUTCOMES)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 def main(smk):
     p, out = smk.params, smk.output
     stored = evidence.read_evidence(
-        metrics=smk.input.metrics, fit=smk.input.fit, manifests=smk.input.manifests
+        metrics=smk.input.metrics,
+        comparisons=smk.input.comparisons,
+        variance=smk.input.variance,
+        fit=smk.input.fit,
+        manifests=smk.input.manifests,
     )
     table = tables.make(p.function, stored, p.catalog, p.options)
     paths = {"parquet": out.table, "csv": out.csv, "tex": out.tex, "md": out.md}

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 def main(smk):
     p = smk.params
-    stored = evidence.read_evidence(metrics=smk.input.metrics)
+    stored = evidence.read_evidence(
+        metrics=smk.input.metrics,
+        comparisons=smk.input.comparisons,
+        variance=smk.input.variance,
+    )
     render.write_spec(
         smk.output.spec, charts.make(p.function, stored, p.catalog, p.options, p.title)
     )

@@ -16,7 +16,11 @@ def main(smk):
         figures=p.figures,
         tables=p.tables,
         evidence=evidence.read_evidence(
-            metrics=files.metrics, fit=files.fit, manifests=files.manifests
+            metrics=files.metrics,
+            comparisons=files.comparisons,
+            variance=files.variance,
+            fit=files.fit,
+            manifests=files.manifests,
         ),
         specs={
             name: records.read_json(path)

@@ -49,7 +49,9 @@ def study_folder(tmp_path_factory) -> Path:
 def study(study_folder) -> Evidence:
     """Return the metrics, fit table, manifests and logs of the simulated study."""
     with chdir(study_folder):
-        return partial.collect(partial.Plan({"study": "sim"}, {}, {}, {}, simulate.pairs()))
+        return partial.collect(
+            partial.Plan({"study": "sim"}, simulate.CATALOG, {}, {}, simulate.pairs())
+        )
 
 
 @pytest.fixture(scope="session")
@@ -61,4 +63,4 @@ def sampled_study(tmp_path_factory) -> Evidence:
     ]
     simulate.write_study(folder, pairs, curve_rows=60)
     with chdir(folder):
-        return partial.collect(partial.Plan({"study": "sim"}, {}, {}, {}, pairs))
+        return partial.collect(partial.Plan({"study": "sim"}, simulate.CATALOG, {}, {}, pairs))

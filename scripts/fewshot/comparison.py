@@ -1,112 +1,206 @@
-"""Fine-tuning against in-context learning on shared draws, pair by pair."""
+"""Fine-tuning against in-context learning: every pair of arms, every test, corrected by family.
 
+What is compared with what, and corrected with what, is said in `pairing`; the tests themselves are
+in `stats`. All tests of a pair rest on the same seeds: those that both arms have.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
 import pandas as pd
 
-from . import stats
-from .catalog import arm_title, is_trained, ordered, set_title, titles
-from .evidence import Evidence
-from .summary import at_level
-from .typeset import BLANK, Table
+from . import schemas, stats
+from .arms import Arms, Bootstrap, arms_of, bootstrap_of
+from .evaluation import EvaluationSet
+from .pairing import SIDE, pairs_of
+from .sampling import generator
 
-KEYS = ["task", "model", "evaluation_set", "domain"]
-COLUMNS = [
-    *KEYS,
-    "k",
-    "method",
-    "pattern",
-    "reference",
-    "reference_pattern",
-    "difference",
-    "low",
-    "high",
-    "p",
-    "seeds",
-    "verdict",
-]
+CORRECTED = ["bootstrap", "paired", "welch", "permutation"]
+PAIRED = ["p_paired", "t_low", "t_high", "p_permutation", "floor_permutation"]
 
 
-def paired_differences(metrics: pd.DataFrame, catalog: dict) -> pd.DataFrame:
-    """Return each fine-tuned arm minus in-context learning at the main k, paired by seed.
+def compare(
+    metrics: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    sets: Iterable[EvaluationSet],
+    catalog: dict,
+) -> pd.DataFrame:
+    """Return all comparisons (schemas.COMPARISONS) of one task.
 
-    The reference has the same pattern, or the study's first one where in-context learning was not
-    run with it. Pairs with fewer than two common seeds are left without an estimate. `verdict` is
-    "higher", "lower" or "open" by whether the 95 % interval excludes zero; no correction is made
-    for the number of comparisons.
+    `metrics` and `outcomes` are those of all its models, `sets` its evaluation sets. Where the
+    catalog says that draws are not shared (`shared_draws` is false), seeds of the two sides are
+    resampled apart and no paired test is made. Everything missing stays: a pair with fewer than
+    two common seeds has no estimate, and its status says why.
     """
-    main, runs = catalog["main"], at_level(metrics)
-    runs = runs[(runs["k"] == main["k"]) & (runs["selection"] == main["selection"])]
-    runs = runs[runs["status"] == "ok"]
-    rows = []
-    for key, part in runs.groupby(KEYS, sort=False):
-        arms = {arm: rows for arm, rows in part.groupby(["method", "pattern"], sort=False)}
-        context = [arm for arm in arms if not is_trained(catalog, arm[0])]
-        for arm in arms if context else []:
-            if is_trained(catalog, arm[0]):
-                same = [other for other in context if other[1] == arm[1]]
-                reference = (same or context)[0]
-                cell = dict(zip(KEYS, key, strict=True)) | {"k": main["k"]}
-                cell |= dict(zip(["method", "pattern"], arm, strict=True))
-                cell |= dict(zip(["reference", "reference_pattern"], reference, strict=True))
-                rows.append(cell | _difference(arms[arm], arms[reference]))
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    return ordered(frame, catalog, ["task", "domain", "evaluation_set", "model", "method"])
+    frames = [_compare_on(item, metrics, outcomes, catalog) for item in sets if len(metrics)]
+    frames = [frame for frame in frames if len(frame)]
+    columns = schemas.COMPARISONS.names
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def _difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict:
-    both = ours.merge(theirs, on="seed", suffixes=("", "_reference")).sort_values("seed")
-    if len(both) < 2:
-        blank = dict.fromkeys(["difference", "low", "high", "p"])
-        return {**blank, "seeds": len(both), "verdict": "open"}
-    pair = (both[name].astype(float) for name in ("accuracy", "accuracy_reference"))
-    test = stats.paired_difference(*pair)
-    estimate = test.difference
-    verdict = "higher" if estimate.low > 0 else "lower" if estimate.high < 0 else "open"
-    bounds = {"difference": estimate.mean, "low": estimate.low, "high": estimate.high}
-    return {**bounds, "p": test.p, "seeds": len(both), "verdict": verdict}
+def _compare_on(
+    item: EvaluationSet, metrics: pd.DataFrame, outcomes: pd.DataFrame, catalog: dict
+) -> pd.DataFrame:
+    arms = arms_of(metrics, outcomes, item.name)
+    pairs = pairs_of(arms.keys, catalog)
+    if pairs.empty:
+        return pd.DataFrame()
+    first = metrics.iloc[0]
+    frame = _names(pairs, arms.keys).assign(
+        protocol=first["protocol"],
+        task=first["task"],
+        evaluation_set=item.name,
+        domain="in" if item.name == first["task"] else "out",
+    )
+    a, b, common = _common(arms, pairs)
+    shared = catalog.get("shared_draws", True)
+    rng = generator("permutation", first["task"], item.name)
+    frame = frame.assign(**_counts(arms, pairs, common), **_tests(a, b, shared, rng))
+    bootstrap = bootstrap_of(first["task"], item, outcomes)
+    frame = frame.assign(**_bootstrap(arms, pairs, common, frame["difference"], bootstrap, shared))
+    sampled = frame["difference"].notna() & frame["low"].isna()
+    frame["status"] = frame["status"].where(~sampled, _also(frame["status"], "sampled rows"))
+    return _corrected(frame, pairs["group"])[schemas.COMPARISONS.names]
 
 
-def comparison(evidence: Evidence, catalog: dict) -> Table:
-    """Print the differences in percentage points, a section per task and evaluation set."""
-    numbers = paired_differences(evidence.metrics, catalog)
-    rows = []
-    for row in numbers.to_dict("records"):
-        where = "in domain" if row["domain"] == "in" else set_title(catalog, row["evaluation_set"])
-        text = BLANK
-        if not pd.isna(row["difference"]):
-            values = (100 * row[name] for name in ("difference", "low", "high"))
-            text = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*values)
-        rows.append(
-            {
-                "section": f"{set_title(catalog, row['task'])}: {where}",
-                "Model": titles(catalog, "models")[row["model"]],
-                "Method": arm_title(catalog, row["method"], row["pattern"]),
-                "Minus": arm_title(catalog, row["reference"], row["reference_pattern"]),
-                "Difference": text,
-                "p": BLANK if pd.isna(row["p"]) else _p(row["p"]),
-                "Seeds": str(row["seeds"]),
-            }
-        )
-    note = "Percentage points; paired t-test over shared draws, two-sided, not corrected."
-    return Table(numbers, pd.DataFrame(rows), note if rows else "")
+def _names(pairs: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
+    """Return family and the names of both sides of each pair."""
+    arm = keys.iloc[pairs["arm"]].reset_index(drop=True)
+    other = keys.iloc[pairs["reference"]].reset_index(drop=True)[SIDE].add_prefix("reference_")
+    return pd.concat([pairs[["family"]], arm, other], axis=1)
 
 
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _common(arms: Arms, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return both sides' accuracies [P, S], nan unless both have them, and whether they have."""
+    a, b = arms.accuracy[pairs["arm"]], arms.accuracy[pairs["reference"]]
+    common = ~np.isnan(a) & ~np.isnan(b)
+    return np.where(common, a, np.nan), np.where(common, b, np.nan), common
 
 
-def verdicts(metrics: pd.DataFrame, catalog: dict) -> list[str]:
-    """Return sentences that count how often each method beat in-context learning."""
-    frame = paired_differences(metrics, catalog)
-    sentences = []
-    arms_compared = ["method", "pattern", "domain", "reference", "reference_pattern"]
-    for (method, pattern, domain, *against), part in frame.groupby(arms_compared, sort=False):
-        count = part["verdict"].value_counts()
-        where = "In domain" if domain == "in" else "Out of domain"
-        reference = arm_title(catalog, *against)
-        sentences.append(
-            f"{where}, {arm_title(catalog, method, pattern)} was better than {reference} in "
-            f"{count.get('higher', 0)} of {len(part)} comparisons, worse in "
-            f"{count.get('lower', 0)}; in {count.get('open', 0)} the interval of the difference "
-            "includes zero."
-        )
-    return sentences
+def _counts(arms: Arms, pairs: pd.DataFrame, common: np.ndarray) -> dict[str, np.ndarray]:
+    """Return seeds, rows and status of each pair."""
+    one, two = pairs["arm"].to_numpy(), pairs["reference"].to_numpy()
+    planned = arms.planned[one] & arms.planned[two]
+    unfit = (planned & (arms.unfit[one] | arms.unfit[two])).sum(axis=1)
+    rows = np.minimum(arms.rows[one], arms.rows[two])
+    fewest = np.where(common, rows, np.iinfo(np.int64).max).min(axis=1)
+    done, wanted = common.sum(axis=1), planned.sum(axis=1)
+    status = [
+        _status(*counts)
+        for counts in zip(done.tolist(), wanted.tolist(), unfit.tolist(), strict=True)
+    ]
+    return {
+        "seeds": done,
+        "seeds_planned": wanted,
+        "rows": np.where(done > 0, fewest, 0),
+        "status": pd.Series(status),
+    }
+
+
+def _status(done: int, planned: int, unfit: int) -> str:
+    """Return 'ok', or why a comparison is not what was planned."""
+    if not done:
+        return "does not fit" if planned and unfit == planned else "missing"
+    if done < 2:
+        return f"too few seeds: {done}/{planned}"
+    return "ok" if done == planned else f"{done}/{planned} seeds"
+
+
+def _also(status: pd.Series, what: str) -> pd.Series:
+    return status.where(status != "ok", "").str.cat([what] * len(status), sep="; ").str.lstrip("; ")
+
+
+def _tests(
+    a: np.ndarray, b: np.ndarray, shared: bool, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Return the tests over seeds [P] of accuracies [P, S], nan for pairs with too few seeds."""
+    enough = (~np.isnan(a)).sum(axis=1) > 1
+    a, b = np.where(enough[:, None], a, np.nan), np.where(enough[:, None], b, np.nan)
+    paired, flips = stats.paired_tests(a, b), stats.permutation_tests(a, b, rng)
+    welch = stats.welch_tests(a, b)
+    n = (~np.isnan(a)).sum(axis=1)
+    found = {
+        "mean": _mean(a, n),
+        "reference_mean": _mean(b, n),
+        "difference": paired.difference.mean,
+        "t_low": paired.difference.low,
+        "t_high": paired.difference.high,
+        "p_paired": paired.p,
+        "p_permutation": flips.p,
+        "floor_permutation": flips.floor,
+        "welch_t": welch.t,
+        "welch_df": welch.df,
+        "p_welch": welch.p,
+        "improvement": _improvement(a, b),
+        "detectable": _detectable(a, b, n, shared),
+    }
+    if not shared:
+        found |= dict.fromkeys(PAIRED, np.full(len(a), np.nan))
+    return found
+
+
+def _mean(values: np.ndarray, n: np.ndarray) -> np.ndarray:
+    return np.nansum(values, axis=1) / np.where(n > 0, n, np.nan)
+
+
+def _improvement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the probability of improvement of each pair [P], nan without seeds."""
+    found = np.full(len(a), np.nan)
+    for i in np.flatnonzero(~np.isnan(a).all(axis=1)):
+        found[i] = stats.probability_of_improvement(a[i], b[i]).mean
+    return found
+
+
+def _detectable(a: np.ndarray, b: np.ndarray, n: np.ndarray, shared: bool) -> np.ndarray:
+    """Return the smallest difference that a t-test of these seeds would find with chance 80 %."""
+    found = np.full(len(a), np.nan)
+    for count in np.unique(n[n > 1]):
+        here = n == count
+        if shared:
+            sd = np.nanstd(a[here] - b[here], axis=1, ddof=1)
+        else:
+            spread = [np.nanvar(x[here], axis=1, ddof=1) for x in (a, b)]
+            sd = np.sqrt(np.mean(spread, axis=0))
+        found[here] = stats.detectable_difference(sd, int(count), paired=shared)
+    return found
+
+
+def _bootstrap(
+    arms: Arms,
+    pairs: pd.DataFrame,
+    common: np.ndarray,
+    difference: pd.Series,
+    bootstrap: Bootstrap,
+    shared: bool,
+) -> dict[str, np.ndarray]:
+    """Return interval and p of the crossed bootstrap, nan where a row prediction is missing."""
+    found = {name: np.full(len(pairs), np.nan) for name in ("low", "high", "p_bootstrap")}
+    runs = [arms.outcome[pairs[side]] for side in ("arm", "reference")]
+    whole = (~common | ((runs[0] >= 0) & (runs[1] >= 0))).all(axis=1)
+    made = whole & difference.notna().to_numpy()
+    sides = ("draws", "draws" if shared else "other draws")
+    for _, members in pairs[made].groupby("group", sort=False):
+        at = members.index.to_numpy()
+        lines = [
+            np.array([bootstrap.line(run[i][common[i]], side) for i in at])
+            for run, side in zip(runs, sides, strict=True)
+        ]
+        estimate = difference.to_numpy()[at]
+        test = stats.bootstrap_tests(estimate, lines[0] - lines[1], common[at].sum(axis=1))
+        found["low"][at], found["high"][at] = test.difference.low, test.difference.high
+        found["p_bootstrap"][at] = test.p
+    return found | {"clusters": np.where(made, bootstrap.clusters, 0)}
+
+
+def _corrected(frame: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
+    """Add p-values adjusted within each group, and how many comparisons a group has."""
+    numbers = frame[[f"p_{name}" for name in CORRECTED]].to_numpy(dtype=float)
+    holm, bh = np.full_like(numbers, np.nan), np.full_like(numbers, np.nan)
+    for places in group.groupby(group, sort=False).indices.values():
+        for column in range(len(CORRECTED)):
+            holm[places, column] = stats.holm(numbers[places, column])
+            bh[places, column] = stats.benjamini_hochberg(numbers[places, column])
+    adjusted = {f"holm_{name}": holm[:, i] for i, name in enumerate(CORRECTED)}
+    adjusted |= {f"bh_{name}": bh[:, i] for i, name in enumerate(CORRECTED)}
+    size = frame["difference"].notna().groupby(group).transform("sum")
+    return frame.assign(**adjusted, family_size=size)

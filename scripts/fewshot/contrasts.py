@@ -10,11 +10,11 @@ import pandas as pd
 
 from .catalog import SELECTIONS, arm_title, ordered, set_title, titles
 from .evidence import Evidence
+from .pairing import SAME_MODEL
 from .typeset import BLANK, Table, p_value, points, seeds_text
 
 ALPHA = 0.05
 """Level of every mark and verdict. That of the published matrices could not be verified."""
-SAME_MODEL = "same model"
 TESTS = {
     "bootstrap": "Crossed bootstrap",
     "paired": "Paired t",

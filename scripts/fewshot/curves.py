@@ -36,7 +36,7 @@ def check_curves(
 
     Epochs and sample are those of the run's `settings` (in context: epoch 0, all rows). A set is
     counted in one form throughout: all rows, or the sample. Of a sampled set all rows may be
-    counted besides, at any of the epochs; `predictions.check_predictions` says where they must be.
+    counted besides, at any of the epochs; `predictions.score_predictions` says where they must be.
     """
     path = Path(folder, "curves.parquet")
     unknown = set(curves["evaluation_set"]) - {item.name for item in sets}

@@ -55,6 +55,25 @@ class EvaluationSet:
         keys = pd.MultiIndex.from_frame(self.parts[["group", "subset", "label"]])
         return keys.get_indexer(pd.MultiIndex.from_frame(self._sorted_rows))
 
+    @cached_property
+    def label_count(self) -> int:
+        """Return how many labels there are: of the rows, and of what can be predicted."""
+        return int(max(*self.merge, self.labels.max(initial=0))) + 1
+
+    @cached_property
+    def clusters(self) -> np.ndarray | None:
+        """Return the cluster of each row, 0 to C - 1, in the order of `sorted_ids`, int [rows].
+
+        None where the set has no clusters; a row without one is a cluster of its own.
+        """
+        if "cluster" not in self.rows or self.rows["cluster"].isna().all():
+            return None
+        names = self.rows.sort_values("id")["cluster"].astype(object)
+        codes = pd.factorize(names, sort=True)[0]
+        alone = codes < 0
+        codes[alone] = codes.max() + 1 + np.arange(alone.sum())
+        return codes
+
     def sample(self, limit: int | None) -> "EvaluationSet":
         """Return the rows that a curve of at most `limit` rows counts, as a set of its own.
 
@@ -77,5 +96,5 @@ class EvaluationSet:
 
 def read_set(name: str, merge: Sequence[int], path: str | Path) -> EvaluationSet:
     """Read the prepared validation rows of an evaluation set."""
-    columns = ["id", "label", "group", "subset"]
+    columns = ["id", "label", "group", "subset", "cluster"]
     return EvaluationSet(name, tuple(merge), records.read_table(path, columns))

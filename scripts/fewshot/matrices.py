@@ -9,11 +9,8 @@ from .contrasts import ALPHA, floors, main_comparisons, setting_text, where_text
 from .errors import unknown
 from .evidence import Evidence
 from .needs import check_arms, methods_called
+from .pairing import ACROSS_PATTERNS, MATRIX
 from .typeset import BLANK, Table, points, seeds_text
-
-FAMILIES = ("matrix", "matrix across patterns")
-"""Families of comparisons between all sizes: with one pattern, and with one on each side."""
-
 
 def matrix(
     evidence: Evidence,
@@ -34,7 +31,7 @@ def matrix(
     """
     wanted = {"task": task, "domain": domain, "family": family, "method": method}
     _check(wanted, catalog)
-    numbers = main_comparisons(evidence.comparisons, catalog, FAMILIES)
+    numbers = main_comparisons(evidence.comparisons, catalog, (MATRIX, ACROSS_PATTERNS))
     numbers = _narrowed(numbers, catalog, wanted, (pattern, reference_pattern))
     numbers["published"] = numbers["p_welch"].astype(float) < ALPHA
     numbers["corrected"] = numbers["holm_bootstrap"].astype(float) < ALPHA

@@ -3,19 +3,21 @@
 Curves hold counts per epoch and part of an evaluation set (of a large set over a sample of its
 rows), predictions hold the rows of the kept epochs. Metrics are computed from curves; the
 predictions must tell the same counts, with exactly one prediction for every evaluation row, or the
-run counts as broken.
+run counts as broken. They are read once: which rows are right is kept as outcomes, from which
+statistics over rows are computed.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from . import records, schemas
+from . import records, rowscores, schemas
 from .curves import check_curves, read_curves
 from .errors import UserError
 from .evaluation import EvaluationSet
-from .predictions import check_predictions
+from .predictions import score_predictions
 from .selection import curve_rows, kept_epochs, selected_rows, selections
 
 CELL = ["protocol", "task", "model", "method", "pattern", "k"]
@@ -30,6 +32,14 @@ LEVELS = (
 COUNTS = ["n", "correct", "correct_vocabulary", "logprob"]
 
 
+@dataclass(frozen=True)
+class Results:
+    """What runs say: `metrics` (schemas.METRICS), and `outcomes` of all rows (schemas.OUTCOMES)."""
+
+    metrics: pd.DataFrame
+    outcomes: pd.DataFrame
+
+
 def compute(
     cell: dict,
     jobs: list[dict],
@@ -37,27 +47,33 @@ def compute(
     fit: pd.DataFrame | None = None,
     *,
     allow_missing: bool = False,
-) -> pd.DataFrame:
-    """Return the metrics (schemas.METRICS) of all jobs of one protocol × task × model.
+) -> Results:
+    """Return metrics and outcomes of all jobs of one protocol × task × model.
 
     `cell` names protocol, task and model; each job has method, pattern, k, seeds and the folder of
     its run. Raises UserError for a run that is missing (unless `allow_missing`), incomplete or
     contradicts itself. `fit` (records.FIT) tells which missing seeds never could run.
     """
-    frames = []
+    majorities = {item.name: item.majority([])["majority"].iloc[0] for item in sets}
+    frames, outcomes = [], []
     for job in jobs:
         key = {**cell, **{name: job[name] for name in ("method", "pattern", "k")}}
         statuses = _statuses(job, fit, key, allow_missing)
-        majorities = {item.name: item.majority([])["majority"].iloc[0] for item in sets}
         frames.append(_blank_rows(statuses, majorities, cell["task"]).assign(**key))
         done = [seed for seed, status in statuses.items() if status == "ok"]
         if done:
-            frames.append(_job_rows(job["folder"], done, sets, cell["task"]).assign(**key))
-    columns = schemas.METRICS.names
-    frames = [frame for frame in frames if len(frame)]
-    return (
-        pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+            rows, scored = _job_rows(job["folder"], done, sets, cell["task"])
+            frames.append(rows.assign(**key))
+            outcomes.append(scored.assign(**key))
+    return Results(
+        _together(frames, schemas.METRICS.names), _together(outcomes, schemas.OUTCOMES.names)
     )
+
+
+def _together(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    frames = [frame for frame in frames if len(frame)]
+    joined = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    return joined[columns]
 
 
 def _statuses(job: dict, fit: pd.DataFrame | None, key: dict, allow_missing: bool) -> dict:
@@ -85,10 +101,8 @@ def unfit_seeds(fit: pd.DataFrame | None, key: dict) -> set[int]:
     return set(fit.loc[mask, "seed"].tolist())
 
 
-def without_result(
-    cell: dict, job: dict, names: list[str], fit: pd.DataFrame | None
-) -> pd.DataFrame:
-    """Return the metrics of a job without usable results: 'does not fit' or 'missing' throughout.
+def without_result(cell: dict, job: dict, names: list[str], fit: pd.DataFrame | None) -> Results:
+    """Return the results of a job without usable results: 'does not fit' or 'missing' throughout.
 
     `names` are its evaluation sets, whose rows need not exist.
     """
@@ -96,7 +110,9 @@ def without_result(
     unfit = unfit_seeds(fit, key)
     statuses = {seed: "does not fit" if seed in unfit else "missing" for seed in job["seeds"]}
     rows = _blank_rows(statuses, dict.fromkeys(names, np.nan), cell["task"])
-    return rows.assign(**key)[schemas.METRICS.names]
+    return Results(
+        rows.assign(**key)[schemas.METRICS.names], pd.DataFrame(columns=schemas.OUTCOMES.names)
+    )
 
 
 def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.DataFrame:
@@ -117,28 +133,33 @@ def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.D
     )
     frame["domain"] = np.where(frame["evaluation_set"] == task, "in", "out")
     frame = frame.assign(epoch=0, n=0, correct=0, group=None, subset=None)
-    for name in ("accuracy", "vocabulary_accuracy", "mean_logprob"):
+    for name in ("accuracy", "vocabulary_accuracy", "mean_logprob", *rowscores.NAMES):
         frame[name] = np.nan
     return frame.assign(label=pd.array([pd.NA] * len(frame), dtype="Int8"))
 
 
-def _job_rows(folder: str, seeds: list[int], sets: list[EvaluationSet], task: str) -> pd.DataFrame:
-    """Return the metric rows of one run's finished seeds, without the cell's columns."""
+def _job_rows(
+    folder: str, seeds: list[int], sets: list[EvaluationSet], task: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return metrics and outcomes of one run's finished seeds, without the cell's columns."""
     curves = read_curves(folder, seeds)
     scored = curves[curves["evaluation_set"] != "train"]
     settings = records.read_json(Path(folder, "manifest.json"))["settings"]
     check_curves(folder, scored, seeds, sets, settings)
     curve = curve_rows(scored)
     kept = kept_epochs(curve[curve["evaluation_set"] == task])
-    check_predictions(folder, scored[~scored["sampled"]], kept, sets)
-    chosen = selected_rows(scored, task)
-    frames = [_level_rows(chosen, level, sets) for level in LEVELS]
-    frames.append(_level_rows(curve.assign(selection="each"), [], sets))
-    frames.append(_train_rows(curves[curves["evaluation_set"] == "train"]))
+    outcomes = score_predictions(folder, scored[~scored["sampled"]], kept, sets)
+    chosen, each = selected_rows(scored, task), curve.assign(selection="each")
+    levels = {tuple(level): _level_rows(chosen, level, sets) for level in LEVELS}
+    labels = {item.name: item.label_count for item in sets}
+    levels[()] = rowscores.add_scores(levels[()], levels["label",], outcomes, labels)
+    epochs = _level_rows(each, [], sets)
+    epochs = rowscores.add_scores(epochs, _level_rows(each, ["label"], sets), outcomes, labels)
+    frames = [*levels.values(), epochs, _train_rows(curves[curves["evaluation_set"] == "train"])]
     rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
     domain = np.where(rows["evaluation_set"] == task, "in", "out")
     rows["domain"] = np.where(rows["evaluation_set"] == "train", "train", domain)
-    return rows.assign(status="ok")
+    return rows.assign(status="ok"), outcomes.drop(columns=rowscores.NAMES)
 
 
 def _level_rows(curves: pd.DataFrame, level: list[str], sets: list[EvaluationSet]) -> pd.DataFrame:

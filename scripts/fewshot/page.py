@@ -98,8 +98,9 @@ validation rows, and out of domain, on rows made to break its shortcuts.</p>
 {% endfor %}</tbody></table></div>
 
 <h2 id="answer">What the numbers say</h2>
-{% if sentences %}<p>With {{ main_k }} shots, over shared draws (paired differences, 95 % intervals,
-not corrected for the number of comparisons):</p>
+{% if sentences %}<p>With {{ main_k }} shots, by the crossed bootstrap of seeds and evaluation rows
+at the 5 % level, after Holm's correction for all models of a method, pattern and evaluation
+set:</p>
 <ul>{% for sentence in sentences %}<li>{{ sentence }}</li>{% endfor %}</ul>
 {% else %}<p>There are no two methods with results to compare yet.</p>{% endif %}
 <p>{{ coverage_note }}</p>

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import charts, evaluation, metrics, records, render, report, schemas, tables
+from . import (
+    charts,
+    comparison,
+    evaluation,
+    metrics,
+    records,
+    render,
+    report,
+    schemas,
+    tables,
+    variation,
+)
 from .errors import UserError
 from .evidence import Evidence, join, read_frames
 
@@ -71,17 +82,35 @@ def collect(plan: Plan) -> Evidence:
         for pair in plan.pairs
     ]
     fit = read_frames([path for path in fit_paths if Path(path).exists()], records.FIT.names)
-    frames, manifests, logs = [], [], {}
+    found, manifests, logs = [], [], {}
     for pair in plan.pairs:
         sets, absent = _read_sets(pair)
         for job in pair["jobs"]:
-            frame, problem = _job_metrics(pair, job, sets, absent, fit)
-            frames.append(frame)
+            results, problem = _job_results(pair, job, sets, absent, fit)
+            found.append(results)
             if problem:
                 logs[pair["task"], pair["model"], *(job[name] for name in CELL)] = problem
             elif (manifest := Path(job["folder"], "manifest.json")).exists():
                 manifests.append(records.read_json(manifest))
-    return Evidence(join(frames, schemas.METRICS.names), fit, manifests=manifests, logs=logs)
+    frame = join([each.metrics for each in found], schemas.METRICS.names)
+    outcomes = join([each.outcomes for each in found], schemas.OUTCOMES.names)
+    tests = _statistics(plan, frame, outcomes)
+    return Evidence(frame, fit, **tests, manifests=manifests, logs=logs)
+
+
+def _statistics(plan: Plan, frame: pd.DataFrame, outcomes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return comparisons and variance of every task whose evaluation sets can be read."""
+    sets = {pair["task"]: _read_sets(pair)[0] for pair in plan.pairs}
+    of_task = [
+        (frame[frame["task"] == task], outcomes[outcomes["task"] == task], found)
+        for task, found in sets.items()
+    ]
+    compared = [comparison.compare(*each, plan.catalog) for each in of_task]
+    split = [variation.split_variance(*each) for each in of_task]
+    return {
+        "comparisons": join(compared, schemas.COMPARISONS.names),
+        "variance": join(split, schemas.VARIANCE.names),
+    }
 
 
 def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:
@@ -97,16 +126,17 @@ def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:
         return [], str(error)
 
 
-def _job_metrics(
+def _job_results(
     pair: dict, job: dict, sets: list, absent: str, fit: pd.DataFrame
-) -> tuple[pd.DataFrame, str]:
-    """Return a job's metrics and, where it has no usable results, the reason."""
+) -> tuple[metrics.Results, str]:
+    """Return a job's results and, where it has no usable ones, the reason."""
     cell = {name: pair[name] for name in ("protocol", "task", "model")}
     problem = absent
     if sets:
         try:
-            frame = metrics.compute(cell, [job], sets, fit, allow_missing=True)
-            return frame, last_line(job) if (frame["status"] == "missing").any() else ""
+            found = metrics.compute(cell, [job], sets, fit, allow_missing=True)
+            missing = (found.metrics["status"] == "missing").any()
+            return found, last_line(job) if missing else ""
         except UserError as error:
             problem = str(error)
     names = [item["set"] for item in pair["evaluation"]]

@@ -1,6 +1,7 @@
-"""Check stored row predictions against the prepared rows and against a run's curves."""
+"""Read stored row predictions once: check them against prepared rows and curves, and score them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import records
+from . import records, rowscores
 from .errors import UserError
 from .evaluation import EvaluationSet
 from .patterns import ranking
@@ -18,13 +19,34 @@ KEYS = ["seed", "epoch", "evaluation_set"]
 PART = ["group", "subset", "label"]
 
 
-def check_predictions(
-    folder: str, curves: pd.DataFrame, kept: pd.DataFrame, sets: list[EvaluationSet]
-) -> None:
-    """Raise UserError unless the predictions of a run are complete and tell what its curves tell.
+@dataclass(frozen=True)
+class Scored:
+    """One evaluation set's rows as predicted by one run (seed and epoch), in ascending id.
 
-    `kept` has, per seed, the epochs `last` and `best` whose predictions must be there; predictions
-    of further epochs are checked too. `curves` are the run's counts over all rows, without samples.
+    `predicted` and `gold` [rows] are labels of the set; `ranks` has an array [rows] per label word:
+    what the words are ranked by.
+    """
+
+    predicted: np.ndarray
+    gold: np.ndarray
+    ranks: list[np.ndarray]
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Return whether each row is right, bool [rows]."""
+        return self.predicted == self.gold
+
+
+def score_predictions(
+    folder: str, curves: pd.DataFrame, kept: pd.DataFrame, sets: list[EvaluationSet]
+) -> pd.DataFrame:
+    """Return one row per seed, epoch and evaluation set of a run's predictions.
+
+    Columns: seed, epoch, evaluation_set, n, correct (bits, see `pack`) and `rowscores.NAMES`.
+
+    Raises UserError unless the predictions are complete and tell what the run's curves tell. `kept`
+    has, per seed, the epochs `last` and `best` whose predictions must be there; predictions of
+    further epochs are checked too. `curves` are the run's counts over all rows, without samples.
     """
     path = Path(folder, "predictions.parquet")
     by_name = {item.name: item for item in sets}
@@ -35,17 +57,37 @@ def check_predictions(
         for name in by_name
     }
     known = _curve_counts(curves, by_name)
+    rows = []
     for key, block in read_blocks(path):
         if key not in known:
             raise UserError(f"{path}: {_say(key)} is not in its curves; corrupt run")
-        counts = correct_by_part(block, by_name[key[2]], f"{path}: {_say(key)}")
+        item = by_name[key[2]]
+        scored = score_rows(block, item, f"{path}: {_say(key)}")
+        counts = np.bincount(item.part_of[scored.correct], minlength=len(item.parts))
         if not np.array_equal(counts, known[key]):
             raise UserError(
                 f"{path}: {_say(key)}: correct rows differ from its curves; corrupt run"
             )
         wanted.discard(key)
+        row = dict(zip(KEYS, key, strict=True)) | rowscores.scores(scored, item)
+        rows.append(row | {"n": len(scored.gold), "correct": pack(scored.correct)})
     if wanted:
         raise UserError(f"{path}: {_say(min(wanted))} has no predictions; incomplete run")
+    return pd.DataFrame(rows, columns=[*KEYS, "n", "correct", *rowscores.NAMES])
+
+
+def pack(correct: np.ndarray) -> bytes:
+    """Return which rows are right as bits, eight rows a byte, the first row's bit the highest."""
+    return np.packbits(correct).tobytes()
+
+
+def unpack(packed: Sequence[bytes], n: int) -> np.ndarray:
+    """Return what `pack` was given for each of several sets of `n` rows, bool [sets, n]."""
+    size = (n + 7) // 8
+    if any(len(bits) != size for bits in packed):
+        raise ValueError(f"packed bits do not hold {n} rows")
+    bits = np.frombuffer(b"".join(packed), dtype=np.uint8).reshape(len(packed), size)
+    return np.unpackbits(bits, axis=1, count=n).astype(bool)
 
 
 def read_blocks(path: Path) -> Iterator[tuple[tuple[int, int, str], dict]]:
@@ -88,28 +130,28 @@ def predicted_labels(ranks: list[np.ndarray], merge: tuple[int, ...]) -> np.ndar
     return np.asarray(merge)[label]
 
 
-def correct_by_part(block: dict, item: EvaluationSet, where: str) -> np.ndarray:
-    """Return the number of correct rows in each of the set's parts, int [parts].
+def score_rows(block: dict, item: EvaluationSet, where: str) -> Scored:
+    """Return the block's predictions in the order of the set's ascending ids.
 
     Raises UserError unless the block predicts every prepared row of the set exactly once, with
     its gold label and a number for every label word.
     """
-    order = slice(None)
-    if not np.array_equal(block["id"], item.sorted_ids):
-        order = np.argsort(block["id"], kind="stable")
-        if not np.array_equal(block["id"][order], item.sorted_ids):
+    ids, gold, ranks = block["id"], block["label"], block["ranks"]
+    if not np.array_equal(ids, item.sorted_ids):
+        order = np.argsort(ids, kind="stable")
+        ids, gold, ranks = ids[order], gold[order], [values[order] for values in ranks]
+        if not np.array_equal(ids, item.sorted_ids):
             raise UserError(
-                f"{where}: {len(block['id'])} predictions do not match the "
+                f"{where}: {len(ids)} predictions do not match the "
                 f"{len(item.sorted_ids)} prepared rows one to one; incomplete or corrupt run"
             )
-    if len(block["ranks"]) != len(item.merge):
-        raise UserError(f"{where}: {len(block['ranks'])} label words, not {len(item.merge)}")
-    if not np.array_equal(block["label"][order], item.labels):
+    if len(ranks) != len(item.merge):
+        raise UserError(f"{where}: {len(ranks)} label words, not {len(item.merge)}")
+    if not np.array_equal(gold, item.labels):
         raise UserError(f"{where}: gold labels differ from the prepared rows; corrupt run")
-    if any(np.isnan(values).any() for values in block["ranks"]):
+    if any(np.isnan(values).any() for values in ranks):
         raise UserError(f"{where}: a log-probability is not a number; corrupt run")
-    correct = predicted_labels(block["ranks"], item.merge)[order] == item.labels
-    return np.bincount(item.part_of[correct], minlength=len(item.parts))
+    return Scored(predicted_labels(ranks, item.merge), item.labels, ranks)
 
 
 def _curve_counts(curves: pd.DataFrame, sets: dict[str, EvaluationSet]) -> dict:

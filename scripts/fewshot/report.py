@@ -10,7 +10,7 @@ import yaml
 
 from . import records, render, tables, typeset
 from .catalog import SELECTIONS, titles
-from .comparison import verdicts
+from .answers import verdicts
 from .evidence import Evidence
 from .page import PAGE, STYLE
 from .provenance import provenance
@@ -66,7 +66,7 @@ def page(study: Study) -> str:
         style=jinja2.filters.Markup(STYLE),
         partial=study.partial,
         asked=_asked(study),
-        sentences=verdicts(evidence.metrics, catalog),
+        sentences=verdicts(evidence.comparisons, catalog),
         main_k=catalog["main"]["k"],
         coverage_note=tables.make("coverage", evidence, catalog, {}).note or "No results yet.",
         headline=_headline(study),

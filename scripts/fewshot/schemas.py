@@ -24,7 +24,27 @@ METRICS = pa.schema(
         ),
         column("mean_logprob", pa.float64(), "mean log-prob of the gold word", nullable=True),
         column("majority", pa.float64(), "share of the set's most frequent label", nullable=True),
+        column("mcc", pa.float64(), "Matthews correlation, over all rows of the set", True),
+        column("f1", pa.float64(), "F1 of the set's second label; null for 3 labels and up", True),
+        column("macro_f1", pa.float64(), "mean of the labels' F1", True),
+        column("brier", pa.float64(), "Brier score (0 to 2) of the label words, scaled to 1", True),
+        column("ece", pa.float64(), "expected calibration error of the same, 15 bins", True),
         column("status", NAME, "'ok', 'does not fit' or 'missing'"),
+    ]
+)
+
+
+OUTCOMES = pa.schema(
+    [
+        *CELL,
+        column("epoch", pa.int32(), "epochs trained (0: no training)"),
+        column("evaluation_set", NAME, "task that was scored"),
+        column("n", pa.int32(), "rows"),
+        column(
+            "correct",
+            pa.binary(),
+            "which rows are right, in ascending id: eight a byte, the first the highest bit",
+        ),
     ]
 )
 
@@ -49,7 +69,9 @@ COSTS = pa.schema(
 
 COMPARISONS = pa.schema(
     [
-        column("family", NAME, "comparisons that are corrected together, see comparison.py"),
+        column(
+            "family", NAME, "'same model', 'matrix' or 'matrix across patterns', see pairing.py"
+        ),
         column("protocol", NAME, "sampling and scoring rules"),
         column("task", NAME, "training task"),
         column("evaluation_set", NAME, "task that was scored"),
@@ -62,16 +84,21 @@ COMPARISONS = pa.schema(
         column("reference_model", NAME, "model that learnt in context"),
         column("reference_method", NAME, "how"),
         column("reference_pattern", NAME, "with which pattern"),
-        column("seeds", pa.int32(), "seeds that both have (unpaired tests: see the next two)"),
+        column("seeds", pa.int32(), "seeds that both have, on which every test rests"),
         column("seeds_planned", pa.int32(), "seeds that both should have"),
-        column("rows", pa.int32(), "evaluation rows"),
-        column("clusters", pa.int32(), "groups of rows that are resampled whole (templates)"),
+        column("rows", pa.int32(), "evaluation rows counted, the fewest of a seed"),
+        column("clusters", pa.int32(), "rows or clusters (templates) resampled; 0: none"),
         column("mean", pa.float64(), "mean accuracy of the fine-tuned model", True),
         column("reference_mean", pa.float64(), "mean accuracy in context", True),
         column("difference", pa.float64(), "mean - reference_mean over the common seeds", True),
         column("low", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
         column("high", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
-        column("p_bootstrap", pa.float64(), "two-sided p of the crossed bootstrap", True),
+        column(
+            "p_bootstrap",
+            pa.float64(),
+            "two-sided p of the crossed bootstrap, see arms.RESAMPLES",
+            True,
+        ),
         column("t_low", pa.float64(), "95 % bound: paired t over seeds", True),
         column("t_high", pa.float64(), "95 % bound: paired t over seeds", True),
         column("p_paired", pa.float64(), "two-sided p of the paired t-test", True),
@@ -87,10 +114,10 @@ COMPARISONS = pa.schema(
         column("bh_bootstrap", pa.float64(), "p_bootstrap, Benjamini-Hochberg", True),
         column("bh_paired", pa.float64(), "p_paired, Benjamini-Hochberg", True),
         column("bh_welch", pa.float64(), "p_welch, Benjamini-Hochberg", True),
-        column("family_size", pa.int32(), "comparisons in the family"),
-        column("improvement", pa.float64(), "probability that fine-tuning is better", True),
+        column("family_size", pa.int32(), "comparisons corrected together that have an estimate"),
+        column("improvement", pa.float64(), "probability that a fine-tuned run is better", True),
         column("detectable", pa.float64(), "difference that a paired t would find (80 %)", True),
-        column("status", NAME, "'ok', 'i/n seeds', or why there is no comparison"),
+        column("status", NAME, "'ok', 'i/n seeds', 'sampled rows', or why there is no estimate"),
     ]
 )
 
@@ -105,15 +132,20 @@ VARIANCE = pa.schema(
         column("selection", NAME, "checkpoint"),
         column("evaluation_set", NAME, "task that was scored"),
         column("domain", NAME, "'in' or 'out' of the training domain"),
-        column("patterns", pa.int32(), "patterns that all seeds have"),
-        column("seeds", pa.int32(), "seeds that all patterns have"),
+        column("patterns", pa.int32(), "patterns with row predictions"),
+        column("patterns_planned", pa.int32(), "patterns that there should be"),
+        column("seeds", pa.int32(), "seeds whose row predictions all these patterns have"),
+        column("seeds_planned", pa.int32(), "seeds that there should be"),
         column("rows", pa.int32(), "evaluation rows"),
-        column("mean", pa.float64(), "mean accuracy"),
-        column("seed", pa.float64(), "variance of the mean over the draws", True),
-        column("pattern", pa.float64(), "variance of the mean over the patterns", True),
-        column("seed_pattern", pa.float64(), "variance of their interaction", True),
-        column("row", pa.float64(), "variance of a row's mean", True),
-        column("residual", pa.float64(), "variance of what is left", True),
+        column("mean", pa.float64(), "mean accuracy", True),
+        column("seed", pa.float64(), "variance of one answer (0 or 1) between draws", True),
+        column("pattern", pa.float64(), "the same between patterns", True),
+        column("seed_pattern", pa.float64(), "the same of draw and pattern together", True),
+        column("row", pa.float64(), "the same between evaluation rows", True),
+        column("seed_row", pa.float64(), "the same of draw and row together", True),
+        column("pattern_row", pa.float64(), "the same of pattern and row together", True),
+        column("residual", pa.float64(), "the same of what is left", True),
         column("spread", pa.float64(), "largest less smallest pattern, mean over seeds", True),
+        column("status", NAME, "'ok', what of the table is there, or why there is none"),
     ]
 )

@@ -8,7 +8,7 @@ from .catalog import SELECTIONS, ordered, set_title, titles
 from .evidence import Evidence
 from .sampling import generator
 from .summary import at_level
-from .typeset import BLANK, Table, percent, points, seeds_text
+from .typeset import BLANK, Table, counted, percent, seeds_text
 
 KEYS = ["task", "model", "method", "k", "evaluation_set", "domain"]
 COLUMNS = [
@@ -34,6 +34,8 @@ PARTS = {
     "pattern": "Patterns",
     "seed_pattern": "Draws × patterns",
     "row": "Rows",
+    "seed_row": "Draws × rows",
+    "pattern_row": "Patterns × rows",
     "residual": "Rest",
 }
 
@@ -139,17 +141,17 @@ def variance(evidence: Evidence, catalog: dict) -> Table:
             title: BLANK if pd.isna(row[name]) else f"{100 * np.sqrt(max(row[name], 0.0)):.1f}"
             for name, title in PARTS.items()
         }
-        spread = BLANK if pd.isna(row["spread"]) else points(row["spread"]).lstrip("+")
+        spread = BLANK if pd.isna(row["spread"]) else f"{100 * row['spread']:.1f}"
         text.append(
             {
                 "section": _section(row, catalog),
                 "Method": titles(catalog, "methods")[row["method"]],
                 "Model": titles(catalog, "models")[row["model"]],
-                "Mean": percent(row["mean"]),
+                "Mean": row["status"] if pd.isna(row["mean"]) else percent(row["mean"]),
                 **shown,
                 "Spread of patterns": spread,
-                "Patterns": str(row["patterns"]),
-                "Seeds": str(row["seeds"]),
+                "Patterns": counted(row["patterns"], row["patterns_planned"]),
+                "Seeds": seeds_text(row),
             }
         )
     return Table(numbers, pd.DataFrame(text), _variance_note(catalog) if text else "")
@@ -158,10 +160,9 @@ def variance(evidence: Evidence, catalog: dict) -> Table:
 def _variance_note(catalog: dict) -> str:
     main = catalog["main"]
     return (
-        f"Mean accuracy in percent and standard deviations in points; {main['k']} shots; "
-        f"checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}. Draws, patterns: how "
-        "much another draw or another pattern moves the accuracy; draws × patterns: how much more "
-        "both do together; rows: how much rows differ in difficulty; rest: a single prediction. "
-        "“–”: cannot be told from so few patterns or draws. Counted are the patterns and seeds "
-        "that are complete."
+        f"Mean accuracy in percent; {main['k']} shots; checkpoint of fine-tuned models: "
+        f"{SELECTIONS[main['selection']]}. The rest are standard deviations, in points, of one "
+        "answer (right is 100, wrong 0): between draws, patterns and rows, of each two together, "
+        "and what is left. “–”: cannot be told from so few. A mean over n draws moves by about "
+        "the draws' deviation divided by √n."
     )

@@ -56,8 +56,12 @@ def cell_text(row: pd.Series) -> str:
 
 def seeds_text(row: Mapping) -> str:
     """Return the number of seeds, with the number planned where some are missing: '3/5'."""
-    done, planned = int(row["seeds"]), int(row["seeds_planned"])
-    return str(done) if done == planned else f"{done}/{planned}"
+    return counted(row["seeds"], row["seeds_planned"])
+
+
+def counted(done: int, planned: int) -> str:
+    """Return a number, with the number planned where that is larger."""
+    return str(int(done)) if done == planned else f"{int(done)}/{int(planned)}"
 
 
 def sections(table: Table) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -29,7 +29,7 @@ def compute(job, names=("nli", "hans")):
         evaluation.read_set(name, (0, 1), f"results/data/{name}/validation.parquet")
         for name in names
     ]
-    return metrics.compute(CELL, [job], sets)
+    return metrics.compute(CELL, [job], sets).metrics
 
 
 def curves_of(job):

@@ -143,7 +143,7 @@ def test_words_of_several_tokens_are_ranked_alike_by_job_and_metrics(project, ra
     cell = {"protocol": "fair", "task": "task", "model": "tiny"}
     names = zip(("task", "other"), smk.input.evaluation, strict=True)
     sets = [read_set(name, (0, 1), path) for name, path in names]
-    found = metrics.compute(cell, [job], sets).query("evaluation_set == 'task' and n == 24")
+    found = metrics.compute(cell, [job], sets).metrics.query("evaluation_set == 'task' and n == 24")
     own = predictions.query("evaluation_set == 'task'")
     divisor = 3 if rank_by == "mean" else 1
     guess = own["logprob_1"].astype(float) / divisor > own["logprob_0"].astype(float)

@@ -3,7 +3,8 @@
 import pytest
 
 RUNS = "results/runs/fair/synth-mnli/opt-micro"
-ANALYSIS = {"compute_metrics", "make_table", "plot_figure", "render_figure", "write_report"}
+STATISTICS = {"compare_methods", "make_table", "plot_figure", "render_figure", "write_report"}
+ANALYSIS = STATISTICS | {"compute_metrics"}
 ADAPTATION = {"run_in_context", "fine_tune"}
 
 
@@ -54,6 +55,7 @@ def test_a_comment_runs_nothing(study, path):
         ("report", {"write_report"}),
         ("tables", {"make_table", "write_report"}),
         ("metrics", ANALYSIS),
+        ("comparison", STATISTICS),
         ("methods/lora", {"fine_tune"} | ANALYSIS),
         ("methods/full", {"fine_tune"} | ANALYSIS),
         ("methods/in_context", {"run_in_context"} | ANALYSIS),

@@ -31,6 +31,7 @@ def test_paper_grid(project):
     assert jobs["fine_tune"] == 13 * 2 * (3 * 5 + 3 * 5)
     assert jobs["sample_shots"] == 2 * 5 * 10
     assert jobs["check_fit"] == jobs["compute_metrics"] == 13 * 2
+    assert jobs["compare_methods"] == 2
     assert jobs["download_model"] == 13
     assert jobs["download_data"] == 3
     assert jobs["prepare_task"] == 5
