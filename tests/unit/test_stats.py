@@ -1,4 +1,4 @@
-"""Intervals and tests against scipy and against values worked out by hand."""
+"""Intervals and t-tests against scipy and against values worked out by hand."""
 
 import math
 
@@ -95,6 +95,42 @@ def test_tests_refuse_too_few_values():
         stats.paired_difference(A, B[:4])
     with pytest.raises(ValueError, match="two values"):
         stats.welch_test([0.5], B)
+
+
+def test_missing_seeds_are_left_out_and_counted():
+    a, b = np.array([*A, np.nan]), np.array([*B, 0.9])
+    found = stats.paired_difference(a, b)
+    assert found == stats.paired_difference(A, B)
+    assert found.difference.n == 5
+    welch = stats.welch_test(a, b[:4])
+    assert welch == stats.welch_test(A, B[:4])
+    assert welch.difference.n == 9
+
+
+def test_matrices_of_tests_agree_with_scipy_pair_by_pair():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(0.6, 0.1, (3, 10)), rng.normal(0.5, 0.2, (4, 7))
+    a[1, 2:4] = np.nan
+    matrix = stats.welch_matrix(a, b)
+    assert matrix.p.shape == (3, 4)
+    expected = reference.ttest_ind(a[1], b[2], equal_var=False, nan_policy="omit")
+    assert matrix.p[1, 2] == pytest.approx(expected.pvalue)
+    assert matrix.difference.mean[1, 2] == pytest.approx(np.nanmean(a[1]) - b[2].mean())
+    assert matrix.difference.n[1, 2] == 15
+    pairs = stats.paired_tests(a[:, None, :7], b[None])
+    one = stats.paired_difference(a[1, :7], b[3])
+    assert (pairs.p[1, 3], pairs.difference.low[1, 3]) == (one.p, one.difference.low)
+    assert (pairs.difference.n[1, 3], pairs.df[1, 3]) == (5, 4)
+
+
+def test_cells_of_a_matrix_without_two_values_are_blank():
+    alone = np.array([[0.5, np.nan, np.nan], [0.5, 0.6, 0.7], [np.nan] * 3])
+    other = np.array([0.4, 0.3, 0.5])
+    for test in (stats.paired_tests(alone, other), stats.welch_tests(alone, other)):
+        blank = np.isnan([test.p, test.t, test.df, test.difference.low])
+        assert blank.all(axis=0).tolist() == [True, False, True]
+    assert stats.paired_tests(alone, other).difference.n.tolist() == [1, 3, 0]
+    assert stats.paired_tests(alone, other).difference.mean[0] == pytest.approx(0.1)
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12))

@@ -18,7 +18,8 @@ def detectable_difference(
     noncentrality δ / se (Cohen 1988, 2.2-2.3). Paired: `sd` is that of the differences,
     se = sd / √n, n - 1 degrees of freedom. Else `sd` is that of the values within an arm of n,
     se = sd √(2/n), 2n - 2 degrees of freedom. `alpha` is divided by the number of `comparisons`
-    (Bonferroni, Holm's first step). `sd` may be an array; nan where n < 2.
+    (Bonferroni, Holm's first step). `sd` may be an array. nan where n < 2, and where the
+    distribution cannot be computed (n = 2 with thousands of comparisons).
     """
     if not alpha / comparisons < power < 1:
         raise ValueError("power must lie between alpha / comparisons and 1")
@@ -31,9 +32,12 @@ def detectable_difference(
     def shortfall(noncentrality: float) -> float:
         missed = special.nctdtr(df, noncentrality, critical)
         other = special.nctdtr(df, noncentrality, -critical)
-        return missed - other - (1 - power)
+        # A significant difference of the wrong sign: below 1e-10 where scipy has no number for it.
+        return missed - (0 if np.isnan(other) else other) - (1 - power)
 
     highest = critical
     while shortfall(highest) > 0:
-        highest *= 2
+        highest *= 1.2
+    if np.isnan(shortfall(highest)):
+        return np.full(np.shape(sd), np.nan)[()]
     return (optimize.brentq(shortfall, 0, highest, xtol=1e-10) * se)[()]

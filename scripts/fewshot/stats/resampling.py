@@ -85,7 +85,8 @@ def resampled_sums(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the sums of `values` [..., C] over resampled units with `weights` [B, C]: [..., B].
 
     Whole numbers (and booleans) are added in float32 as long as no sum can exceed 2^24, which is
-    exact and twice as fast; everything else in float64.
+    exact and twice as fast; everything else in float64. Scores that are no means follow from sums
+    too: those of a confusion matrix's counts, resampled, give its Matthews correlation.
     """
     values = np.asarray(values)
     whole = values.dtype.kind in "bui" or np.array_equal(values, np.rint(values))

@@ -1,0 +1,1 @@
+"""The golden study: simulated predictions with known effects, from which every page is made."""

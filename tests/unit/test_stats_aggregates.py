@@ -1,0 +1,143 @@
+"""Aggregates of runs against scipy and against values worked out by hand."""
+
+import numpy as np
+import pytest
+from fewshot import stats
+from fewshot.sampling import generator
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as reference
+
+SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+
+
+@given(SCORES)
+def test_interquartile_mean_agrees_with_scipy(values):
+    assert stats.interquartile_mean(values) == pytest.approx(reference.trim_mean(values, 0.25))
+
+
+def test_interquartile_mean_flattens_and_leaves_missing_runs_out():
+    values = np.array([[0.0, 0.5], [0.6, 1.0], [np.nan, 0.7], [0.4, np.nan]])
+    # of 0 0.4 0.5 0.6 0.7 1.0 one is cut at each end
+    assert stats.interquartile_mean(values) == pytest.approx((0.4 + 0.5 + 0.6 + 0.7) / 4)
+    with pytest.raises(ValueError, match="no values"):
+        stats.interquartile_mean([np.nan])
+
+
+def test_its_interval_resamples_runs_within_tasks():
+    # Constant within a task, different between tasks: nothing varies if tasks are not mixed.
+    flat = np.tile([0.1, 0.5, 0.9], (10, 1))
+    found = stats.interquartile_mean_interval(flat, generator("test", "iqm"), 200)
+    assert (found.low, found.mean, found.high, found.n) == pytest.approx((0.5, 0.5, 0.5, 30))
+    rng = generator("test", "iqm", "spread")
+    values = rng.normal([0.5, 0.6], 0.05, (40, 2))
+    values[0, 0] = np.nan
+    found = stats.interquartile_mean_interval(values, rng, 2000)
+    expected = reference.bootstrap(
+        (values[1:, 0], values[:, 1]),
+        lambda x, y, axis: reference.trim_mean(np.concatenate([x, y], axis), 0.25, axis=axis),
+        method="percentile",
+        n_resamples=4000,
+        rng=1,
+    ).confidence_interval
+    assert found.n == 79
+    assert found.low == pytest.approx(expected.low, abs=0.003)
+    assert found.high == pytest.approx(expected.high, abs=0.003)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=9), st.lists(st.integers(0, 6), min_size=1))
+def test_probability_of_improvement_is_the_mann_whitney_statistic(a, b):
+    found = stats.probability_of_improvement(a, b)
+    u = reference.mannwhitneyu(a, b).statistic
+    assert found.mean == pytest.approx(u / (len(a) * len(b)))
+    assert found.low <= found.mean <= found.high
+    assert found.n == len(a) + len(b)
+
+
+def newcombe(share, n, m, z):
+    """Return the roots in [0, 1] of (θ̂ - θ)² nm (2-θ)(1+θ) = z² θ(1-θ)(...), a quartic."""
+    theta = np.polynomial.Polynomial([0, 1])
+    extra = (n + m) / 2 - 1
+    shape = (2 - theta) * (1 + theta)
+    shape = shape + extra * (1 - theta) * (1 + theta) + extra * theta * (2 - theta)
+    left = (share - theta) ** 2 * n * m * (2 - theta) * (1 + theta)
+    roots = (left - z**2 * theta * (1 - theta) * shape).roots()
+    real = roots[np.abs(roots.imag) < 1e-9].real
+    return sorted(real[(real > -1e-9) & (real < 1 + 1e-9)])
+
+
+@pytest.mark.parametrize(("n", "m"), [(10, 10), (5, 8), (10, 3)])
+def test_its_interval_solves_newcombes_equation(n, m):
+    rng = generator("test", "newcombe", n, m)
+    found = stats.probability_of_improvement(rng.normal(0.7, 1, n), rng.normal(0, 1, m))
+    assert [found.low, found.high] == pytest.approx(
+        newcombe(found.mean, n, m, reference.norm.ppf(0.975)), abs=1e-9
+    )
+
+
+def test_an_arm_that_always_wins_is_not_certain_to():
+    found = stats.probability_of_improvement(np.ones(10), np.zeros(10))
+    assert (found.mean, found.high) == (1, 1)
+    assert found.low == pytest.approx(0.800214, abs=1e-6)
+    turned = stats.probability_of_improvement(np.zeros(10), np.ones(10))
+    assert (turned.low, turned.high) == pytest.approx((0, 1 - found.low), abs=1e-12)
+
+
+def test_its_interval_covers_the_truth():
+    rng = generator("test", "improvement", "coverage")
+    truth = reference.norm.cdf(1 / np.sqrt(2))
+    found = [
+        stats.probability_of_improvement(*pair)
+        for pair in zip(rng.normal(1, 1, (800, 10)), rng.normal(0, 1, (800, 10)), strict=True)
+    ]
+    assert 0.93 < np.mean([x.low <= truth <= x.high for x in found]) < 0.99
+
+
+def test_missing_runs_of_an_arm_are_left_out():
+    found = stats.probability_of_improvement([0.7, np.nan, 0.5], [0.5, 0.6])
+    assert (found.mean, found.n) == ((1 + 1 + 0.5 + 0) / 4, 4)
+    with pytest.raises(ValueError, match="in each arm"):
+        stats.probability_of_improvement([np.nan], [0.5])
+
+
+def test_shared_draws_won_are_counted_with_ties_as_halves():
+    found = stats.paired_improvement([0.9, 0.8, 0.5, 0.4, np.nan], [0.7, 0.7, 0.5, 0.6, 0.1])
+    assert (found.mean, found.n) == (2.5 / 4, 4)
+    low, high = stats.wilson_interval(2.5, 4)
+    assert (found.low, found.high) == (low, high)
+    with pytest.raises(ValueError, match="both arms have"):
+        stats.paired_improvement([np.nan], [0.5])
+
+
+def test_improvement_over_tasks_is_the_mean_and_its_interval_stays_within_tasks():
+    a = np.array([[0.7, 0.1], [0.9, 0.3], [0.8, np.nan]])
+    b = np.array([[0.5, 0.2], [0.6, 0.2]])
+    found = stats.average_improvement(a, b, generator("test", "tasks"), 500)
+    assert found.mean == (1 + 0.5) / 2
+    assert found.n == 9
+    assert 0.5 <= found.low < found.high <= 1
+    sure = stats.average_improvement(a[:, :1], b[:, :1], generator("test", "tasks"), 500)
+    assert (sure.low, sure.high) == (1, 1)
+    with pytest.raises(ValueError, match="every task"):
+        stats.average_improvement(a, b * [1, np.nan], generator("test", "tasks"))
+    with pytest.raises(ValueError, match="runs × tasks"):
+        stats.average_improvement(a[0], b[0], generator("test", "tasks"))
+
+
+def test_median_and_quartiles_agree_with_scipy_and_count_what_is_there():
+    values = np.array([[0.4, 0.9, 0.5, 0.7], [0.2, np.nan, 0.6, np.nan], [np.nan] * 4])
+    found = stats.median_iqr(values)
+    assert found.n.tolist() == [4, 2, 0]
+    assert found.median == pytest.approx([0.6, 0.4, np.nan], nan_ok=True)
+    assert found.iqr[0] == pytest.approx(reference.iqr(values[0]))
+    assert found.iqr[1] == pytest.approx(reference.iqr([0.2, 0.6]))
+    assert np.isnan(found.low[2]) and np.isnan(found.high[2])
+
+
+def test_t_fews_summary_is_the_median_over_patterns_and_then_over_draws():
+    patterns_by_draw = np.array([[0.5, 0.6, 0.9], [0.7, 0.2, 0.8], [0.4, 0.4, 0.1]])
+    per_draw = stats.median_iqr(patterns_by_draw).median
+    assert per_draw.tolist() == [0.6, 0.7, 0.4]
+    found = stats.median_iqr(per_draw)
+    assert (found.median, found.n) == (0.6, 3)
+    assert found.iqr == pytest.approx(0.65 - 0.5)

@@ -1,0 +1,108 @@
+"""Corrections for many comparisons against statsmodels, and false positives under a null."""
+
+import numpy as np
+import pytest
+from fewshot import stats
+from fewshot.sampling import generator
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+from statsmodels.stats.multitest import multipletests
+
+METHODS = {"holm": stats.holm, "fdr_bh": stats.benjamini_hochberg}
+CELLS, SEEDS = 49, 10
+
+
+@pytest.mark.parametrize("name", METHODS)
+@given(p=st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_adjusted_values_agree_with_statsmodels(name, p):
+    assert METHODS[name](p) == pytest.approx(multipletests(p, method=name)[1], abs=1e-12)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_was_not_tested_stays_blank_and_does_not_count(name):
+    p = np.array([[0.01, np.nan, 0.04], [0.03, 0.02, np.nan]])
+    found = METHODS[name](p)
+    assert np.isnan(found).tolist() == np.isnan(p).tolist()
+    known = multipletests(p[~np.isnan(p)], method=name)[1]
+    assert found[~np.isnan(p)] == pytest.approx(known)
+    assert np.isnan(METHODS[name]([np.nan])).all()
+    assert METHODS[name]([]).shape == (0,)
+
+
+def test_values_that_are_no_probabilities_are_refused():
+    with pytest.raises(ValueError, match=r"outside \[0, 1\]"):
+        stats.holm([0.5, 1.5])
+
+
+def test_holm_by_hand():
+    # sorted 0.01 0.02 0.03: 3·0.01, 2·0.02 and max(1·0.03, 0.04)
+    assert stats.holm([0.03, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert stats.benjamini_hochberg([0.03, 0.01, 0.04]) == pytest.approx([0.04, 0.03, 0.04])
+
+
+def at_most(count: int, trials: int, rate: float = 0.05) -> bool:
+    """Return whether so many rejections are in keeping with a rate of at most `rate`."""
+    return count <= binom.ppf(0.999, trials, rate)
+
+
+def any_rejected(p: np.ndarray, adjust) -> int:
+    """Count the families, lines of p, with a rejection at 0.05 after adjustment."""
+    return sum(bool((adjust(family) < 0.05).any()) for family in p)
+
+
+def test_false_positives_of_tests_over_seeds_stay_within_their_rate():
+    families = 1000
+    rng = generator("test", "null", "seeds")
+    draw = rng.normal(0, 1, (families, CELLS, SEEDS))  # shared by both arms
+    a, b = (0.05 * draw + 0.05 * rng.normal(0, 1, draw.shape) for _ in range(2))
+    p = {
+        "paired": stats.paired_tests(a, b).p,
+        "welch": stats.welch_tests(a, b).p,
+        "permutation": stats.permutation_tests(a, b).p,
+    }
+    for test, values in p.items():
+        assert at_most((values < 0.05).sum(), values.size), test
+        assert at_most(any_rejected(values, stats.holm), families), test
+        assert at_most(any_rejected(values, stats.benjamini_hochberg), families), test
+    assert (p["paired"] < 0.05).mean() > 0.045
+    assert (p["permutation"] < 0.05).mean() > 0.04
+    assert any_rejected(p["paired"], stats.holm) > 0.03 * families, "the test has power"
+    assert any_rejected(p["permutation"], stats.holm) == 0, "below its floor"
+    assert any_rejected(p["paired"], lambda values: values) > 0.8 * families, "uncorrected"
+
+
+@pytest.mark.parametrize(("seed_sd", "rows"), [(1.0, 50), (0.1, 50)], ids=["seeds", "rows"])
+def test_false_positives_of_the_crossed_bootstrap_stay_within_their_rate(seed_sd, rows):
+    families, cells, resamples = 300, 10, 1999
+    rng = generator("test", "null", "crossed", rows, seed_sd)
+    weights = stats.row_weights(rng, resamples, rows)
+    seeds = stats.seed_weights(rng, resamples, SEEDS)
+    p = np.empty((families, cells))
+    for family in range(families):
+        # a - b per seed and row; the rows, and so part of the noise, are those of all cells
+        scores = seed_sd * rng.normal(0, 1, (cells, SEEDS, 1))
+        scores = scores + 0.5 * rng.normal(0, 1, (cells, 1, rows))
+        scores += 0.5 * rng.normal(0, 1, (1, 1, rows))
+        scores += 0.5 * rng.normal(0, 1, (cells, SEEDS, rows))
+        means = stats.resampled_means(scores, None, weights)
+        test = stats.crossed_bootstrap(means, 0 * means, scores.mean(axis=(1, 2)), seeds)
+        p[family] = test.p
+    assert at_most((p < 0.05).sum(), p.size)
+    assert (p < 0.05).mean() > 0.02
+    assert at_most(any_rejected(p, stats.holm), families)
+    assert at_most(any_rejected(p, stats.benjamini_hochberg), families)
+
+
+def test_true_effects_among_null_cells_are_found_and_the_null_ones_left():
+    rng = generator("test", "mixed")
+    effect = np.r_[np.full(9, 0.15), np.zeros(40)]
+    a = effect[:, None] + rng.normal(0, 0.05, (500, CELLS, SEEDS))
+    p = stats.paired_tests(a, np.zeros(SEEDS)).p
+    adjusted = np.array([stats.benjamini_hochberg(family) for family in p]) < 0.05
+    false = adjusted[:, 9:].sum(axis=1) / np.maximum(adjusted.sum(axis=1), 1)
+    assert false.mean() < 0.05
+    assert adjusted[:, :9].mean() > 0.99
+    holm = np.array([stats.holm(family) for family in p]) < 0.05
+    assert at_most(holm[:, 9:].any(axis=1).sum(), 500)
+    assert holm[:, :9].mean() > 0.9

@@ -1,0 +1,259 @@
+"""The crossed bootstrap against enumeration, Owen's variance, Student's t and a known truth."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from fewshot import stats
+from fewshot.sampling import generator
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as reference
+from sklearn.metrics import matthews_corrcoef
+
+SMALL = np.array([[0.9, 0.4, 0.1], [0.8, 0.9, 0.3]])  # two seeds, three rows
+
+
+def every_count(units: int) -> np.ndarray:
+    """Return the counts of every equally likely resample of so many units."""
+    draws = product(range(units), repeat=units)
+    return np.array([np.bincount(draw, minlength=units) for draw in draws], dtype=float)
+
+
+def pigeonhole_variance(scores: np.ndarray) -> float:
+    """Return the variance of the mean under product weights: SS_a/S² + SS_b/R² + SS_e/(SR)²."""
+    (seeds, rows), mean = scores.shape, scores.mean()
+    by_seed, by_row = scores.mean(axis=1) - mean, scores.mean(axis=0) - mean
+    rest = scores - mean - by_seed[:, None] - by_row
+    parts = (by_seed**2).sum() / seeds**2, (by_row**2).sum() / rows**2
+    return sum(parts) + (rest**2).sum() / (seeds * rows) ** 2
+
+
+def test_all_resamples_of_a_small_case_have_owens_variance():
+    pairs = list(product(every_count(2), every_count(3)))
+    seeds = np.array([pair[0] for pair in pairs]) / 2
+    rows = np.array([pair[1] for pair in pairs])
+    found = stats.over_seeds(stats.resampled_means(SMALL, None, rows), seeds)
+    assert len(found) == 4 * 27
+    assert found.mean() == pytest.approx(SMALL.mean())
+    assert found.var() == pytest.approx(pigeonhole_variance(SMALL))
+
+
+def test_owens_variance_counts_the_residual_about_three_times():
+    seeds, rows, sd = 20, 400, (0.02, 0.3, 0.4)
+    rng = generator("test", "owen")
+    found = []
+    for _ in range(200):
+        parts = [rng.normal(0, s, shape) for s, shape in zip(sd, ((seeds, 1), rows), strict=False)]
+        found.append(pigeonhole_variance(parts[0] + parts[1] + rng.normal(0, sd[2], (seeds, rows))))
+    a, b, e = sd[0] ** 2 / seeds, sd[1] ** 2 / rows, sd[2] ** 2 / (seeds * rows)
+    shrunk = 1 - 1 / seeds
+    expected = shrunk * a + (1 - 1 / rows) * b + (1 + 2 * shrunk) * e
+    assert np.mean(found) == pytest.approx(expected, rel=0.03)
+    assert np.mean(found) > a + b + e
+
+
+def test_row_weights_are_counts_of_draws_with_replacement():
+    weights = stats.row_weights(generator("test", "rows"), 4000, 7)
+    assert weights.shape == (4000, 7)
+    assert weights.dtype == np.float32
+    assert (weights.sum(axis=1) == 7).all()
+    assert weights.mean(axis=0) == pytest.approx(np.ones(7), abs=0.06)
+    # multinomial: variance 1 - 1/7, covariance -1/7
+    covariance = np.cov(weights.T)
+    assert np.diag(covariance) == pytest.approx(np.full(7, 6 / 7), abs=0.1)
+    assert covariance[0, 1] == pytest.approx(-1 / 7, abs=0.06)
+    again = stats.row_weights(generator("test", "rows"), 4000, 7)
+    assert (again == weights).all()
+
+
+def test_seed_weights_sum_to_one_and_one_seed_has_all():
+    weights = stats.seed_weights(generator("test", "seeds"), 500, 10)
+    assert weights.shape == (500, 10)
+    assert weights.sum(axis=1) == pytest.approx(np.ones(500))
+    assert (stats.seed_weights(generator("test", "seeds"), 5, 1) == 1).all()
+
+
+@pytest.mark.parametrize("n", [5, 10])
+def test_without_row_effects_it_agrees_with_the_paired_t_test(n):
+    rng = generator("test", "student", n)
+    a, b = rng.normal(0.62, 0.03, n), rng.normal(0.57, 0.05, n)
+    weights = stats.seed_weights(rng, 20_000, n)
+    spread = np.broadcast_to(a[:, None], (n, 20_000)), np.broadcast_to(b[:, None], (n, 20_000))
+    found = stats.crossed_bootstrap(*spread, a.mean() - b.mean(), weights)
+    expected = stats.paired_difference(a, b)
+    assert found.difference.mean == pytest.approx(expected.difference.mean)
+    assert found.difference.n == n
+    width = expected.difference.high - expected.difference.low
+    assert found.difference.low == pytest.approx(expected.difference.low, abs=0.08 * width)
+    assert found.difference.high == pytest.approx(expected.difference.high, abs=0.08 * width)
+    assert found.p == pytest.approx(expected.p, abs=0.01)
+
+
+def test_one_seed_resamples_rows_alone_and_agrees_with_wilson():
+    correct = np.arange(500) < 330
+    rng = generator("test", "zero-shot")
+    means = stats.resampled_means(correct[None], None, stats.row_weights(rng, 4000, 500))
+    resampled = stats.over_seeds(means, stats.seed_weights(rng, 4000, 1))
+    found = stats.bootstrap_interval(0.66, resampled, 1, bounds=(0, 1))
+    low, high = stats.wilson_interval(330, 500)
+    assert (found.mean, found.n) == (0.66, 1)
+    assert (found.low, found.high) == (
+        pytest.approx(low, abs=0.004),
+        pytest.approx(high, abs=0.004),
+    )
+
+
+def test_clusters_are_resampled_whole_and_large_ones_count_for_more():
+    values = np.array([[1, 1, 0, 1, 0, 0], [1, 0, 0, 1, 1, 1]], dtype=bool)
+    clusters, sizes = np.array([0, 0, 0, 1, 1, 2]), np.array([3, 2, 1])
+    sums = stats.cluster_sums(values, clusters, 3)
+    assert sums.tolist() == [[2, 1, 0], [1, 2, 1]]
+    weights = np.array([[1, 1, 1], [2, 0, 1], [0, 3, 0]], dtype=np.float32)
+    found = stats.resampled_means(sums, sizes, weights)
+    # the second resample has 3 + 3 + 1 rows, the third 2 + 2 + 2
+    assert found == pytest.approx(np.array([[3 / 6, 4 / 7, 3 / 6], [4 / 6, 3 / 7, 6 / 6]]))
+
+
+def test_clusters_of_one_row_are_rows():
+    rng = generator("test", "singletons")
+    correct, weights = rng.random((3, 40)) < 0.7, stats.row_weights(rng, 50, 40)
+    sums = stats.cluster_sums(correct, np.arange(40), 40)
+    clustered = stats.resampled_means(sums, np.ones(40, dtype=int), weights)
+    assert clustered == pytest.approx(stats.resampled_means(correct, None, weights), abs=0)
+
+
+def test_clustering_widens_the_interval_of_rows_that_go_together():
+    rng = generator("test", "templates")
+    correct = np.repeat(rng.random(60) < 0.6, 50)[None]
+    sums = stats.cluster_sums(correct, np.repeat(np.arange(60), 50), 60)
+    rows = stats.resampled_means(correct, None, stats.row_weights(rng, 500, 3000))
+    whole = stats.resampled_means(sums, np.full(60, 50), stats.row_weights(rng, 500, 60))
+    assert whole.std() == pytest.approx(np.sqrt(50) * rows.std(), rel=0.15)
+
+
+@pytest.mark.parametrize("largest", [1, 1000, 10**6])
+def test_sums_of_whole_numbers_are_exact(largest):
+    rng = generator("test", "exact", largest)
+    values = rng.integers(0, largest, (4, 300), endpoint=True)
+    weights = stats.row_weights(rng, 20, 300)
+    expected = values @ weights.T.astype(np.int64)
+    assert (stats.resampled_sums(values, weights) == expected).all()
+    assert (stats.resampled_sums(values / 3, weights)) == pytest.approx(expected / 3, rel=1e-14)
+
+
+def test_scores_of_confusion_matrices_are_resampled_through_their_counts():
+    rng = generator("test", "confusion")
+    gold, predicted = rng.integers(0, 2, 50), rng.integers(0, 2, (3, 50))
+    cells = np.stack([(gold == i) & (predicted == j) for i in (0, 1) for j in (0, 1)], axis=1)
+    weights = stats.row_weights(rng, 20, 50)
+    sums = stats.resampled_sums(cells, weights)
+    found = stats.matthews(np.moveaxis(sums, 1, -1).reshape(3, 20, 2, 2))
+    for seed, resample in ((0, 0), (2, 19)):
+        rows = np.repeat(np.arange(50), weights[resample].astype(int))
+        expected = matthews_corrcoef(gold[rows], predicted[seed, rows])
+        assert found[seed, resample] == pytest.approx(expected)
+
+
+def test_arms_combined_one_by_one_give_the_test_of_the_pair():
+    rng = generator("test", "linear")
+    weights, seeds = stats.row_weights(rng, 300, 80), stats.seed_weights(rng, 300, 6)
+    a, b = rng.random((6, 80)) < 0.7, rng.random((6, 80)) < 0.6
+    means = [stats.resampled_means(arm, None, weights) for arm in (a, b)]
+    pair = stats.crossed_bootstrap(*means, a.mean() - b.mean(), seeds)
+    apart = [stats.over_seeds(arm, seeds) for arm in means]
+    found = stats.bootstrap_tests(a.mean() - b.mean(), apart[0] - apart[1], 6)
+    assert found.p == pair.p
+    assert found.difference.low == pytest.approx(pair.difference.low)
+    stacked = stats.crossed_bootstrap(
+        np.array([means[0]] * 2), means[1], [a.mean() - b.mean()] * 2, seeds
+    )
+    assert stacked.p.tolist() == [pair.p] * 2
+
+
+def test_an_arm_without_draws_is_compared_with_every_seed():
+    rng = generator("test", "one against many")
+    weights, seeds = stats.row_weights(rng, 300, 80), stats.seed_weights(rng, 300, 6)
+    many, one = rng.random((6, 80)) < 0.7, rng.random((1, 80)) < 0.6
+    means = [stats.resampled_means(arm, None, weights) for arm in (many, one)]
+    found = stats.crossed_bootstrap(*means, many.mean() - one.mean(), seeds)
+    repeated = stats.crossed_bootstrap(
+        means[0], np.repeat(means[1], 6, axis=0), many.mean() - one.mean(), seeds
+    )
+    assert found == repeated
+
+
+def test_missing_seeds_are_refused():
+    weights = np.full((4, 3), 1 / 3)
+    with pytest.raises(ValueError, match="do not fit 3 seeds"):
+        stats.over_seeds(np.zeros((2, 4)), weights)
+    with pytest.raises(ValueError, match="leave it out"):
+        stats.over_seeds(np.full((3, 4), np.nan), weights)
+
+
+@given(st.integers(0, 10**6), st.floats(-4, 4))
+def test_p_and_interval_tell_the_same(seed, shift):
+    resampled = np.random.default_rng(seed).normal(shift, 1, 199)
+    found = stats.bootstrap_tests(shift, resampled, 10)
+    outside = found.difference.low > 0 or found.difference.high < 0
+    assert outside == (found.p < 0.05 + 1e-9)
+    assert found.floor <= found.p <= 1
+
+
+def test_the_floor_is_that_of_the_resamples():
+    found = stats.bootstrap_tests(1.0, np.ones(999), 10)
+    assert found.p == found.floor == stats.bootstrap_floor(999) == 0.002
+    assert stats.bootstrap_tests(0.0, np.zeros(999), 10).p == 1
+
+
+def coverage(seeds, rows, sd, count=600, resamples=1999):
+    """Return how often the intervals of known crossed effects hold the truth, 0.
+
+    The second number is that of plain counts, without the stretch of `seed_weights`.
+    """
+    rng = generator("test", "coverage", seeds, rows, *sd)
+    scores = sd[0] * rng.normal(0, 1, (count, seeds, 1)) + sd[1] * rng.normal(
+        0, 1, (count, 1, rows)
+    )
+    scores = scores + sd[2] * rng.normal(0, 1, (count, seeds, rows))
+    means = stats.resampled_means(scores, None, stats.row_weights(rng, resamples, rows))
+    plain = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+    inside = []
+    for weights in (stats.seed_weights(rng, resamples, seeds), plain):
+        resampled = stats.over_seeds(means, weights)
+        found = stats.bootstrap_interval(scores.mean(axis=(1, 2)), resampled, seeds)
+        inside.append(((found.low <= 0) & (found.high >= 0)).mean())
+    return inside
+
+
+@pytest.mark.parametrize(
+    ("seeds", "sd", "least", "most"),
+    [
+        (3, (1.0, 0.2, 0.2), 0.92, 0.98),
+        (5, (1.0, 0.2, 0.2), 0.93, 0.98),
+        (10, (1.0, 0.2, 0.2), 0.93, 0.97),
+        (10, (0.1, 1.0, 0.3), 0.92, 0.97),
+        (10, (0.05, 0.05, 1.0), 0.99, 1.0),
+    ],
+    ids=["3 seeds", "5 seeds", "10 seeds", "rows", "residual"],
+)
+def test_intervals_cover_a_known_truth(seeds, sd, least, most):
+    assert least <= coverage(seeds, 60, sd)[0] <= most
+
+
+def test_plain_counts_of_few_seeds_cover_too_little():
+    stretched, plain = coverage(5, 60, (1.0, 0.2, 0.2))
+    assert plain < 0.90 < stretched
+
+
+def test_an_effect_of_three_points_is_found_on_a_large_set():
+    rng = generator("test", "effect")
+    rows, weights = 2000, stats.row_weights(rng, 999, 2000)
+    hard, draw = rng.normal(0, 0.15, rows), rng.normal(0, 0.02, (10, 1))
+    a, b = (rng.random((10, rows)) < mean + hard + draw for mean in (0.68, 0.65))
+    means = [stats.resampled_means(arm, None, weights) for arm in (a, b)]
+    seeds = stats.seed_weights(rng, 999, 10)
+    found = stats.crossed_bootstrap(*means, a.mean() - b.mean(), seeds)
+    assert found.p < 0.01
+    assert found.difference.low < 0.03 < found.difference.high
+    assert reference.ttest_rel(a.mean(axis=1), b.mean(axis=1)).pvalue < 0.05
