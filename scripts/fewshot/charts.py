@@ -3,7 +3,7 @@
 from . import theme
 from .courses import accuracy_by_k, learning_curves
 from .errors import unknown
-from .evidence import Evidence
+from .evidence import Evidence, Watched
 from .scatter import id_ood_scatter
 from .subcases import hans_by_subcase
 
@@ -22,5 +22,8 @@ def make(function: str, evidence: Evidence, catalog: dict, options: dict, title:
     """
     if function not in CHARTS:
         raise unknown("figure function", function, CHARTS, "config/figures.yaml: figures")
-    spec = CHARTS[function](evidence, catalog, **options).to_dict()
-    return {**spec, "config": theme.config(), "description": title}
+    watched = Watched(evidence)
+    spec = CHARTS[function](watched, catalog, **options).to_dict()
+    # What the figure was made from; Vega-Lite leaves `usermeta` to its users.
+    meta = {"read": watched.read}
+    return {**spec, "config": theme.config(), "description": title, "usermeta": meta}

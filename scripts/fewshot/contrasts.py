@@ -162,7 +162,7 @@ def floors(numbers: pd.DataFrame) -> str:
     seeds, size = int(full["seeds"].iloc[0]), int(full["family_size"].max())
     floor = float(full["floor_permutation"].min())
     corrected = min(1.0, floor * size)
-    never = f", which is never below {ALPHA:g}" if corrected >= ALPHA else ""
+    never = f", so that it can never be below {ALPHA:g}" if corrected >= ALPHA else ""
     return (
         f"With {seeds} seeds no sign-flip test falls below {floor:.2g}; Holm over {size} "
         f"comparisons makes that {corrected:.2g}{never}."

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .typeset import NOTHING, Table, columns, sections, sides, values
-from .widths import TEXT_WIDTH, Column, Layout, em, header_lines, lay_out
+from .widths import LOOSE, TEXT_WIDTH, Column, Layout, em, header_lines, lay_out
 
 CHARACTERS = {
     "\\": r"\textbackslash{}",
@@ -110,6 +110,7 @@ def _environment(
         r"\begin{table*}[tp]",
         *([r"\addtocounter{table}{-1}"] if continued else []),
         r"\centering",
+        r"\setlength{\belowcaptionskip}{4pt}",
         rf"\caption{{{caption}}}" + (rf"\label{{{label}}}" if label else ""),
         *content,
         *([rf"\par\smallskip\parbox{{\textwidth}}{{\footnotesize {note}}}"] if note else []),
@@ -161,13 +162,15 @@ def _tabular(lines: Sequence[Line], layout: Layout) -> list[str]:
         side if width is None else rf">{{\raggedright\arraybackslash}}p{{{width:.1f}pt}}"
         for side, width in zip(layout.sides, layout.widths, strict=True)
     )
+    # Rows of several lines stand a little apart.
+    end = rf" \\[{LOOSE:g}pt]" if any(layout.widths) else r" \\"
     body = []
     for i, line in enumerate(lines):
         if line.heading:
             body += [r"\midrule"] if i else []
             body += [_heading(line.heading, layout), r"\addlinespace[2pt]"]
         else:
-            body.append(" & ".join(map(escape, line.cells)) + r" \\")
+            body.append(" & ".join(map(escape, line.cells)) + end)
     return [
         rf"\{layout.size.name}\setlength{{\tabcolsep}}{{{layout.size.gap / 2:g}pt}}%",
         rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",

@@ -12,6 +12,7 @@ from .needs import check_arms, methods_called
 from .pairing import ACROSS_PATTERNS, MATRIX
 from .typeset import BLANK, Table, points, seeds_text
 
+
 def matrix(
     evidence: Evidence,
     catalog: dict,

@@ -54,7 +54,7 @@ def _shown(found: pd.DataFrame) -> str:
     if found.empty:
         return BLANK
     row = found.iloc[0]
-    return f"{row['value']:,.3g} {row['unit']} ({row['cells']} cells, {row['runs']} runs)"
+    return f"{row['value']:,.3g} {row['unit']}; {row['cells']} cells, {row['runs']} runs"
 
 
 def _measured(evidence: Evidence, catalog: dict) -> list[dict]:
@@ -65,7 +65,7 @@ def _measured(evidence: Evidence, catalog: dict) -> list[dict]:
     main = runs[runs["k"] == k]
     cell = ["task", "model", "method", "pattern", "evaluation_set"]
     spread = _per_cell(main, cell, "accuracy", "std")
-    found = _medians("Variance over draws", "points (standard deviation)", spread, catalog, 100)
+    found = _medians("Variance over draws", "points of standard deviation", spread, catalog, 100)
     patterns = _per_cell(main, cell, "accuracy", "mean").reset_index()
     if patterns["pattern"].nunique() > 1:
         keys = [name for name in cell if name != "pattern"]
@@ -73,7 +73,7 @@ def _measured(evidence: Evidence, catalog: dict) -> list[dict]:
         between = groups.max().sub(groups.min())[groups.count() > 1].rename("value")
         counts = patterns.groupby(keys)["runs"].sum()
         frame = pd.concat([between, counts], axis=1).dropna()
-        unit = "points (best less worst pattern)"
+        unit = "points between the best and the worst pattern"
         found += _medians("Prompt wording", unit, frame, catalog, 100)
     shots = runs[runs["k"] > 0].groupby("method")["k"].max()
     for trained, side in ((True, "trained"), (False, "context")):

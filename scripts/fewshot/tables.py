@@ -1,5 +1,6 @@
 """The tables of a study: each function turns stored evidence into numbers and printed text."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from . import records, typeset
@@ -7,7 +8,7 @@ from .accounts import costs, coverage
 from .accuracies import accuracy, hans, headline, model_selection
 from .contrasts import comparison, significance
 from .errors import unknown
-from .evidence import Evidence
+from .evidence import Evidence, Watched
 from .inventory import data, hyperparameters, models, prompts
 from .latex import to_latex
 from .matrices import matrix
@@ -21,7 +22,9 @@ def make(function: str, evidence: Evidence, catalog: dict, options: dict) -> Tab
     """Return the table of one entry of config/figures.yaml."""
     if function not in TABLES:
         raise unknown("table function", function, TABLES, "config/figures.yaml: tables")
-    return TABLES[function](evidence, catalog, **options)
+    watched = Watched(evidence)
+    table = TABLES[function](watched, catalog, **options)
+    return replace(table, read=tuple(watched.read))
 
 
 def write(

@@ -13,12 +13,13 @@ class Table:
     """A table: `numbers` in tidy form, `text` as it is printed.
 
     Rows of `text` that agree in its column "section" stand under one heading; `note` is a line
-    below the table.
+    below the table; `read` names the parts of the evidence that it was made from.
     """
 
     numbers: pd.DataFrame
     text: pd.DataFrame
     note: str = ""
+    read: tuple[str, ...] = ()
 
 
 BLANK = "–"
@@ -107,7 +108,7 @@ def _alignment(rows: pd.DataFrame) -> list[str]:
 
 def sides(rows: pd.DataFrame) -> str:
     """Return 'l' or 'r' per column: numbers stand right, whatever stands where there is none."""
-    number = re.compile(r"^[<+−-]? ?[\d.,]+([ /\[*†±].*)?$")
+    number = re.compile(r"^[<+−-]? ?[\d.,]+( [kMB]| of [\d.,]+)?([ /\[*†±][^A-Za-z]*)?$")
     found = ""
     for name in rows.columns:
         shown = [str(value) for value in rows[name] if str(value) not in WITHOUT]

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 TEXT_WIDTH = 452.0
 """Points: the 16 cm of two columns on A4 (ACL's; the narrowest of the usual two-column styles)."""
 
+NAMING = 4
+"""Among so many leading columns those that name a row end with the last one of text."""
+
 GLYPHS = {
     0.28: "ijl.,:;'!|[]·",
     0.33: "- ",
@@ -21,8 +24,10 @@ GLYPHS = {
 EM = {character: width for width, characters in GLYPHS.items() for character in characters}
 OTHER = 0.6
 BOLD = 1.15
-TIGHT = 14.0
-"""Em from which a column of text may be wrapped."""
+TIGHT, LONG = 8.0, 20.0
+"""Em from which a column of text may be wrapped, and from which that beats a smaller size."""
+LOOSE = 2.0
+"""Points between rows where cells are wrapped."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Layout:
             math.ceil(1.08 * em(cell) * self.size.em / width) if width else 1
             for cell, width in zip(cells, self.widths, strict=True)
         ]
-        return self.size.line * max([1, *lines])
+        return self.size.line * max([1, *lines]) + LOOSE * any(self.widths)
 
 
 def em(text: str) -> float:
@@ -93,17 +98,12 @@ def em(text: str) -> float:
 
 
 def header_lines(name: str, cells: float) -> list[str]:
-    """Break a column's name so that it is no wider than its cells, where its words allow."""
+    """Break a column's name in two lines at most, no wider than its cells where words allow."""
     words = name.split() or [""]
-    limit = max([cells / BOLD, *map(em, words)])
-    lines = [words[0]]
-    for word in words[1:]:
-        longer = f"{lines[-1]} {word}"
-        if em(longer) <= limit:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
+    splits = [(" ".join(words[:i]), " ".join(words[i:])) for i in range(1, len(words))]
+    if em(name) <= cells / BOLD or not splits:
+        return [name]
+    return list(min(splits, key=lambda lines: max(map(em, lines))))
 
 
 def lay_out(columns: Sequence[Column]) -> list[Layout]:
@@ -112,8 +112,8 @@ def lay_out(columns: Sequence[Column]) -> list[Layout]:
     whole = _first_fit(columns, every, SIZES)
     if whole:
         return [whole]
-    keys = tuple(i for i in every if columns[i].side == "l" and i < _first_number(columns))
-    keys = keys or every[:1]
+    texts = [i for i in every[:NAMING] if columns[i].side == "l"]
+    keys = every[: max(texts, default=0) + 1]
     groups: list[tuple[int, ...]] = []
     for i in every[len(keys) :]:
         longer = (*groups[-1], i) if groups else (*keys, i)
@@ -130,21 +130,17 @@ def lay_out(columns: Sequence[Column]) -> list[Layout]:
     return [_first_fit(columns, group, sizes) for group in groups]
 
 
-def _first_number(columns: Sequence[Column]) -> int:
-    return next((i for i, column in enumerate(columns) if column.side == "r"), len(columns))
-
-
 def _first_fit(
     columns: Sequence[Column], chosen: tuple[int, ...], sizes: Sequence[Size]
 ) -> Layout | None:
-    """Return the largest layout that fits; wrapped at a legible size before a smaller one."""
-    for size in sizes[:2]:
-        widths = [None] * len(chosen)
-        if _total(columns, chosen, size, widths) <= TEXT_WIDTH:
-            return _layout(columns, chosen, size, widths)
-    for size in sizes:
-        widths = _wrapped(columns, chosen, size)
-        if widths is not None:
+    """Return the layout that fits and reads best: see the order of attempts."""
+    attempts = [(size, False) for size in sizes[:2]]
+    if any(columns[i].side == "l" and columns[i].natural > LONG for i in chosen):
+        attempts += [(size, True) for size in sizes[:2]]
+    attempts += [(size, False) for size in sizes[2:]] + [(size, True) for size in sizes]
+    for size, wrap in attempts:
+        widths = _wrapped(columns, chosen, size) if wrap else [None] * len(chosen)
+        if widths and _total(columns, chosen, size, widths) <= TEXT_WIDTH + 0.01:
             return _layout(columns, chosen, size, widths)
     return None
 
