@@ -9,18 +9,24 @@ from . import stats
 from .arms import RESAMPLES
 from .catalog import SELECTIONS, arm_title
 from .contrasts import ALPHA, main_comparisons, with_agreement
-from .typeset import points
+from .typeset import Table, points
 
 WHERE = {"in": "In domain", "out": "Out of domain"}
+VERDICTS = {
+    "higher": "Better",
+    "lower": "Worse",
+    "open": "Not significant",
+    "none": "Not tested",
+}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Sentences: how comparisons were made (`basis`), in short, by method, and the limits."""
+    """How comparisons were made (`basis`), what they say in short and by method, the limits."""
 
     basis: str
     short: list[str]
-    methods: list[str]
+    methods: Table
     limits: list[str]
 
 
@@ -31,11 +37,6 @@ def answer(comparisons: pd.DataFrame, catalog: dict) -> Answer | None:
         return None
     short = [f"{WHERE[domain]}: {_counts(part)}." for domain, part in _by_domain(frame)]
     return Answer(_basis(frame, catalog), short, _methods(frame, catalog), _limits(frame, catalog))
-
-
-def verdicts(comparisons: pd.DataFrame, catalog: dict) -> list[str]:
-    """Return sentences that count how often each method beat in-context learning."""
-    return _methods(main_comparisons(comparisons, catalog), catalog)
 
 
 def _by_domain(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -74,26 +75,23 @@ def _counts(part: pd.DataFrame) -> str:
     )
 
 
-def _methods(frame: pd.DataFrame, catalog: dict) -> list[str]:
-    sentences = []
+def _methods(frame: pd.DataFrame, catalog: dict) -> Table:
+    """Count, for each method and reference, how often it was better, worse or neither."""
+    rows = []
     arms = ["method", "pattern", "reference_method", "reference_pattern"]
-    for domain, rows in _by_domain(frame):
-        for (method, pattern, *against), part in rows.groupby(arms, sort=False):
+    for domain, of_domain in _by_domain(frame):
+        for (method, pattern, *against), part in of_domain.groupby(arms, sort=False):
             count = part["verdict"].value_counts()
-            made = len(part) - count.get("none", 0)
-            ours = arm_title(catalog, method, pattern)
-            head = f"{WHERE[domain]}, {ours}"
-            if not made:
-                sentences.append(f"{head} could not be tested.")
-                continue
-            middle = points(part["difference"].astype(float).median())
-            rest = f"; {count['none']} could not be tested" if count.get("none", 0) else ""
-            sentences.append(
-                f"{head} was better than {arm_title(catalog, *against)} in "
-                f"{count.get('higher', 0)} of {made} comparisons, worse in "
-                f"{count.get('lower', 0)} (median difference {middle} points){rest}."
+            rows.append(
+                {
+                    "section": WHERE[domain],
+                    "Method": arm_title(catalog, method, pattern),
+                    "Reference": arm_title(catalog, *against),
+                    **{title: str(count.get(name, 0)) for name, title in VERDICTS.items()},
+                    "Median difference": points(part["difference"].astype(float).median()),
+                }
             )
-    return sentences
+    return Table(frame, pd.DataFrame(rows))
 
 
 def _limits(frame: pd.DataFrame, catalog: dict) -> list[str]:
@@ -105,7 +103,14 @@ def _limits(frame: pd.DataFrame, catalog: dict) -> list[str]:
             "Not significant does not mean equal. With these seeds a t-test finds, four times out "
             f"of five and before any correction, a difference of {detectable.median():.1f} points "
             f"(median; {detectable.min():.1f} to {detectable.max():.1f}): smaller effects would "
-            "mostly go unnoticed."
+            "mostly go unnoticed. That is for these evaluation rows."
+        )
+    half = 50 * (frame["high"] - frame["low"]).dropna().astype(float)
+    if len(half):
+        found.append(
+            "The intervals of differences, which allow for other draws and other evaluation rows, "
+            f"reach {half.median():.1f} points to either side in the median ({half.min():.1f} to "
+            f"{half.max():.1f})."
         )
     done = frame[frame["seeds"] > 1]
     if len(done) and catalog.get("shared_draws", True):

@@ -92,9 +92,11 @@ marked, and listed with the last line of its log under “Costs and coverage”.
 
 <h2 id="question">What was asked</h2>
 <p>Is it better to fine-tune a language model on k examples or to show it the same k examples in its
-context? Every method here gets the same model, the same stored draws of examples and the same
-prompt, and is scored by the same function on every evaluation row: in domain, on the task's own
-validation rows, and out of domain, on rows made to break its shortcuts.</p>
+context? {% if shared %}Every method here gets the same model, the same stored draws of examples and
+the same prompt,{% else %}Every method here gets the same model, with draws of examples of its own
+kind as they were published (so that draws are not paired),{% endif %} and is scored by the same
+function on every evaluation row: in domain, on the task's own validation rows, and out of domain, on
+rows made to break its shortcuts.</p>
 <div class="scroll"><table><tbody>
 {% for name, value in asked %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
 {% endfor %}</tbody></table></div>
@@ -103,7 +105,7 @@ validation rows, and out of domain, on rows made to break its shortcuts.</p>
 {% if answer %}
 {% for sentence in answer.short %}<p class="answer">{{ sentence }}</p>
 {% endfor %}<p>{{ answer.basis }}</p>
-<ul>{% for sentence in answer.methods %}<li>{{ sentence }}</li>{% endfor %}</ul>
+{{ table(methods) }}
 <h3 id="limits">What cannot be concluded</h3>
 <ul>{% for sentence in answer.limits %}<li>{{ sentence }}</li>{% endfor %}</ul>
 {% else %}<p>There are no two methods with results to compare yet.</p>{% endif %}
@@ -123,12 +125,12 @@ validation rows, and out of domain, on rows made to break its shortcuts.</p>
 <h3>Tests</h3>
 <ul>
 {% for text in tests.values() %}<li>{{ text }}</li>
-{% endfor %}<li>p-values are two-sided. Where many comparisons are made, some are small by chance: Holm's
-correction keeps the chance of any false finding in a family of comparisons below 5 %. A family is
-the models of one method, pattern, number of shots, checkpoint and evaluation set, or one matrix of
-sizes. The published matrices are shown as they were made, without it.</li>
-<li>A floor is the smallest p that a test can give. Where the floor times the number of comparisons
-is above 5 %, that test cannot find anything, however large the difference.</li>
+{% endfor %}<li>p-values are two-sided. Where many comparisons are made, some are small by
+chance: Holm's correction keeps the chance of any false finding in a family of comparisons below
+5 %. A family is the models of one method, pattern, number of shots, checkpoint and evaluation set,
+or one matrix of sizes. The published matrices are shown as they were made, without it.</li>
+<li>A floor is the smallest p that a test can give. Where the floor times the number of
+comparisons is above 5 %, that test cannot find anything, however large the difference.</li>
 <li>The probability of improvement, P(better), is that of a run of the method to beat a run of the
 reference: 0.5 means neither does. It says how often, not by how much.</li>
 <li>The detectable difference is what a t-test with these seeds would find four times out of five. A

@@ -10,8 +10,8 @@ import jinja2
 import yaml
 
 from . import records, render, stats, tables, typeset
-from .catalog import SELECTIONS, titles
 from .answers import answer
+from .catalog import SELECTIONS, titles
 from .evidence import Evidence
 from .page import PAGE, STYLE
 from .provenance import evidence_files, origin, provenance
@@ -65,6 +65,7 @@ def page(study: Study) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     facts = {"Evidence": evidence_files(study.files)}
     facts |= provenance(study.models, study.sources, evidence.manifests, catalog)
+    found = answer(evidence.comparisons, catalog)
     main = next(iter(_in_order(study.figures)), None)
     return environment.from_string(PAGE).render(
         title=study.title,
@@ -72,7 +73,9 @@ def page(study: Study) -> str:
         style=jinja2.filters.Markup(STYLE),
         partial=study.partial,
         asked=_asked(study),
-        answer=answer(evidence.comparisons, catalog),
+        answer=found,
+        methods=_shown(found.methods) if found else None,
+        shared=catalog.get("shared_draws", True),
         tests=stats.MEANING,
         main=_figure(study, main, study.figures[main]) if main else None,
         coverage_note=tables.make("coverage", evidence, catalog, {}).note or "No results yet.",

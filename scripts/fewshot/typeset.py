@@ -37,8 +37,8 @@ def points(difference: float) -> str:
     """Return a difference of shares in percentage points, signed."""
     if pd.isna(difference):
         return BLANK
-    rounded = round(100 * difference, 1) + 0.0  # Not "-0.0".
-    return f"{rounded:+.1f}".replace("-", "−")
+    rounded = round(100 * difference, 1)
+    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
 
 
 def p_value(p: float) -> str:
