@@ -70,6 +70,8 @@ CHARACTERS = {
 
 PAGE = 620.0
 """Points of a page that rows and rules may fill, below the caption."""
+HELD = 12
+"""Floats of one table after which the page is ended."""
 CAPTION = (12.0, 95)
 """Points of a line of the caption, and characters in it."""
 
@@ -97,6 +99,8 @@ def to_latex(table: Table, name: str, title: str, caption: str, origin: str = ""
     floats = list(_floats(table, len(text)))
     lines = []
     for i, content in enumerate(floats):
+        # LaTeX holds back so many floats at most.
+        lines += [r"\clearpage"] if i and i % HELD == 0 else []
         shown = text if i == 0 else escape(f"{title} (continued).")
         note = escape(table.note) if i == len(floats) - 1 else ""
         lines += _environment(shown, "" if i else label, content, note, continued=i > 0)

@@ -1,6 +1,5 @@
 """How wide a table's columns print, and which sizes, wraps and splits make it fit a page."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +25,8 @@ OTHER = 0.6
 BOLD = 1.15
 TIGHT, LONG = 8.0, 20.0
 """Em from which a column of text may be wrapped, and from which that beats a smaller size."""
+CAUTION = 1.05
+"""How much wider than estimated a word may be."""
 LOOSE = 2.0
 """Points between rows where cells are wrapped."""
 
@@ -84,9 +85,9 @@ class Layout:
         """Return the points that a heading or a row takes."""
         if heading:
             wide = max(self.total, TEXT_WIDTH / 2)
-            return self.size.line * math.ceil(em(heading) * self.size.em / wide) + 9.0
+            return self.size.line * line_count(heading, wide / self.size.em) + 9.0
         lines = [
-            math.ceil(1.08 * em(cell) * self.size.em / width) if width else 1
+            line_count(cell, width / self.size.em) if width else 1
             for cell, width in zip(cells, self.widths, strict=True)
         ]
         return self.size.line * max([1, *lines]) + LOOSE * any(self.widths)
@@ -95,6 +96,17 @@ class Layout:
 def em(text: str) -> float:
     """Return the width of a text in em."""
     return sum(EM.get(character, OTHER) for character in text)
+
+
+def line_count(text: str, width: float) -> int:
+    """Return how many lines a text takes when its words fill lines of `width` em."""
+    lines, used = 1, 0.0
+    for word in text.split():
+        wide = em(word) * CAUTION
+        if used and used + EM[" "] + wide > width:
+            lines, used = lines + 1, 0.0
+        used += wide + (EM[" "] if used else 0.0)
+    return lines
 
 
 def header_lines(name: str, cells: float) -> list[str]:
@@ -181,7 +193,7 @@ def _wrapped(
     # The narrowest first: what a column does not need is left for the wider ones.
     for i in sorted(flexible, key=lambda i: columns[i].natural):
         share = room / (len(flexible) - len(found))
-        natural, word = columns[i].natural * size.em, 1.05 * columns[i].word * size.em
+        natural, word = columns[i].natural * size.em, CAUTION * columns[i].word * size.em
         found[i] = None if natural <= share else max(share, word)
         room -= natural if found[i] is None else found[i]
     if room < -0.01:
