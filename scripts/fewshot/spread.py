@@ -150,7 +150,7 @@ def variance(evidence: Evidence, catalog: dict) -> Table:
                 "Mean": row["status"] if pd.isna(row["mean"]) else percent(row["mean"]),
                 **shown,
                 "Spread of patterns": spread,
-                "Patterns": counted(row["patterns"], row["patterns_planned"]),
+                "Patterns used": counted(row["patterns"], row["patterns_planned"]),
                 "Seeds": seeds_text(row),
             }
         )
