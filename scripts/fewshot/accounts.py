@@ -38,7 +38,25 @@ def coverage(evidence: Evidence, catalog: dict) -> Table:
         text = text.drop(columns="Last line of the log")
     total = len(numbers)
     note = f"{total - len(open_cells)} of {total} cells are complete."
+    note += _truncation_note(evidence.manifests)
     return Table(numbers, text, note if total else "")
+
+
+def _truncation_note(manifests: list[dict]) -> str:
+    """Return a sentence on the runs whose prompts were cut, or nothing where none was."""
+    counts = [seed.get("truncated", {}) for each in manifests for seed in each["seeds"].values()]
+    cut = [
+        (sum(n for name, n in own.items() if name != "train"), own["train"])
+        for own in counts
+        if any(own.values())
+    ]
+    if not cut:
+        return ""
+    rows, shots = (max(column) for column in zip(*cut, strict=True))
+    return (
+        f" Their methods cut prompts in {len(cut)} runs: of up to {rows} evaluation rows and "
+        f"{shots} shots each."
+    )
 
 
 def _open_cell(row: pd.Series, catalog: dict) -> dict:

@@ -1,7 +1,7 @@
 """A prepared evaluation set and its parts, as metrics count them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,12 +16,16 @@ from .samples import curve_sample
 class EvaluationSet:
     """The prepared rows of an evaluation set (records.ROWS) and how labels map onto its labels.
 
-    `merge[i]` is the label of this set that label i of the training task counts as.
+    `merge[i]` is the label of this set that label i of the training task counts as. `samples` keeps
+    the samples of curves that were drawn from it, by their limit.
     """
 
     name: str
     merge: tuple[int, ...]
     rows: pd.DataFrame
+    samples: dict[int | None, "EvaluationSet"] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @cached_property
     def sorted_ids(self) -> np.ndarray:
@@ -79,10 +83,12 @@ class EvaluationSet:
 
         That is this very set where they are all of its rows.
         """
-        chosen = curve_sample(self.rows, limit, self.name)
-        if len(chosen) == len(self.rows):
-            return self
-        return replace(self, rows=self.rows.iloc[chosen])
+        if limit not in self.samples:
+            chosen = curve_sample(self.rows, limit, self.name)
+            whole = len(chosen) == len(self.rows)
+            found = self if whole else replace(self, rows=self.rows.iloc[chosen], samples={})
+            self.samples[limit] = found
+        return self.samples[limit]
 
     def majority(self, level: Sequence[str]) -> pd.DataFrame:
         """Return the share of the most frequent gold label for each part at `level`."""

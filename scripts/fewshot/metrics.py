@@ -7,7 +7,7 @@ run counts as broken. They are read once: which rows are right is kept as outcom
 statistics over rows are computed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +17,11 @@ from . import records, rowscores, schemas
 from .curves import check_curves, read_curves
 from .errors import UserError
 from .evaluation import EvaluationSet
+from .levels import metric_rows
 from .predictions import score_predictions
 from .selection import curve_rows, kept_epochs, selected_rows, selections
 
 CELL = ["protocol", "task", "model", "method", "pattern", "k"]
-LEVELS = (
-    [],
-    ["label"],
-    ["group"],
-    ["group", "label"],
-    ["group", "subset"],
-    ["group", "subset", "label"],
-)
-COUNTS = ["n", "correct", "correct_vocabulary", "logprob"]
 
 
 @dataclass(frozen=True)
@@ -46,47 +38,63 @@ def compute(
     sets: list[EvaluationSet],
     fit: pd.DataFrame | None = None,
     *,
-    allow_missing: bool = False,
+    problems: dict[str, str] | None = None,
 ) -> Results:
     """Return metrics and outcomes of all jobs of one protocol × task × model.
 
     `cell` names protocol, task and model; each job has method, pattern, k, seeds and the folder of
-    its run. Raises UserError for a run that is missing (unless `allow_missing`), incomplete or
-    contradicts itself. `fit` (records.FIT) tells which missing seeds never could run.
+    its run. Raises UserError for a run that is missing, incomplete or contradicts itself; where
+    `problems` is given such a run counts as missing and what is wrong with it is entered there, by
+    its folder. `fit` (records.FIT) tells which missing seeds never could run: if no seed could,
+    nothing is wrong.
     """
     majorities = {item.name: item.majority([])["majority"].iloc[0] for item in sets}
-    frames, outcomes = [], []
-    for job in jobs:
-        key = {**cell, **{name: job[name] for name in ("method", "pattern", "k")}}
-        statuses = _statuses(job, fit, key, allow_missing)
-        frames.append(_blank_rows(statuses, majorities, cell["task"]).assign(**key))
-        done = [seed for seed, status in statuses.items() if status == "ok"]
-        if done:
-            rows, scored = _job_rows(job["folder"], done, sets, cell["task"])
-            frames.append(rows.assign(**key))
-            outcomes.append(scored.assign(**key))
+    keys = [{**cell, **{name: job[name] for name in CELL[3:]}} for job in jobs]
+    blank, runs = [], []
+    for number, (job, key) in enumerate(zip(jobs, keys, strict=True)):
+        try:
+            statuses = _statuses(job)
+            done = [seed for seed, status in statuses.items() if status == "ok"]
+            if done:
+                runs.append(_read_run(job["folder"], done, sets, cell["task"]).marked(number))
+        except UserError as error:
+            statuses = _without_run(job, key, fit)
+            if "missing" in statuses.values():
+                if problems is None:
+                    raise
+                problems[job["folder"]] = str(error)
+        blank.append(_blank_rows(statuses, majorities, cell["task"]).assign(job=number))
+    rows, outcomes = _of_runs(runs, sets, cell["task"])
     return Results(
-        _together(frames, schemas.METRICS.names), _together(outcomes, schemas.OUTCOMES.names)
+        _named([*blank, rows], keys, schemas.METRICS.names),
+        _named([outcomes], keys, schemas.OUTCOMES.names),
     )
 
 
-def _together(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+def _named(frames: list[pd.DataFrame], keys: list[dict], columns: list[str]) -> pd.DataFrame:
+    """Join frames in the order of their column `job`, and name the cell that it stands for."""
     frames = [frame for frame in frames if len(frame)]
-    joined = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
-    return joined[columns]
+    if not frames:
+        return pd.DataFrame(columns=columns)
+    whole = pd.concat(frames, ignore_index=True).sort_values("job", kind="stable")
+    cells = pd.DataFrame(keys).loc[whole["job"]].reset_index(drop=True)
+    return pd.concat([whole.reset_index(drop=True), cells], axis=1)[columns]
 
 
-def _statuses(job: dict, fit: pd.DataFrame | None, key: dict, allow_missing: bool) -> dict:
-    """Return seed -> 'ok', 'does not fit' or 'missing'."""
+def _statuses(job: dict) -> dict[int, str]:
+    """Return seed -> 'ok' or 'does not fit', by the run's manifest."""
     path = Path(job["folder"], "manifest.json")
-    if path.exists():
-        seeds = records.read_json(path).get("seeds", {})
-        absent = [seed for seed in job["seeds"] if str(seed) not in seeds]
-        if absent:
-            raise UserError(f"{path}: seed {absent[0]} is not in it; the run is incomplete")
-        return {seed: seeds[str(seed)]["status"] for seed in job["seeds"]}
-    if not allow_missing:
+    if not path.exists():
         raise UserError(f"{path}: file not found; the run is incomplete")
+    seeds = records.read_json(path).get("seeds", {})
+    absent = [seed for seed in job["seeds"] if str(seed) not in seeds]
+    if absent:
+        raise UserError(f"{path}: seed {absent[0]} is not in it; the run is incomplete")
+    return {seed: seeds[str(seed)]["status"] for seed in job["seeds"]}
+
+
+def _without_run(job: dict, key: dict, fit: pd.DataFrame | None) -> dict[int, str]:
+    """Return seed -> 'does not fit' or 'missing', by the fit table alone."""
     unfit = unfit_seeds(fit, key)
     return {seed: "does not fit" if seed in unfit else "missing" for seed in job["seeds"]}
 
@@ -101,17 +109,22 @@ def unfit_seeds(fit: pd.DataFrame | None, key: dict) -> set[int]:
     return set(fit.loc[mask, "seed"].tolist())
 
 
-def without_result(cell: dict, job: dict, names: list[str], fit: pd.DataFrame | None) -> Results:
-    """Return the results of a job without usable results: 'does not fit' or 'missing' throughout.
+def without_results(
+    cell: dict, jobs: list[dict], names: list[str], fit: pd.DataFrame | None
+) -> Results:
+    """Return the results of jobs without usable ones: 'does not fit' or 'missing' throughout.
 
-    `names` are its evaluation sets, whose rows need not exist.
+    `names` are their evaluation sets, whose rows need not exist.
     """
-    key = {**cell, **{name: job[name] for name in ("method", "pattern", "k")}}
-    unfit = unfit_seeds(fit, key)
-    statuses = {seed: "does not fit" if seed in unfit else "missing" for seed in job["seeds"]}
-    rows = _blank_rows(statuses, dict.fromkeys(names, np.nan), cell["task"])
+    keys = [{**cell, **{name: job[name] for name in CELL[3:]}} for job in jobs]
+    frames = [
+        _blank_rows(_without_run(job, key, fit), dict.fromkeys(names, np.nan), cell["task"]).assign(
+            job=number
+        )
+        for number, (job, key) in enumerate(zip(jobs, keys, strict=True))
+    ]
     return Results(
-        rows.assign(**key)[schemas.METRICS.names], pd.DataFrame(columns=schemas.OUTCOMES.names)
+        _named(frames, keys, schemas.METRICS.names), pd.DataFrame(columns=schemas.OUTCOMES.names)
     )
 
 
@@ -138,61 +151,45 @@ def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.D
     return frame.assign(label=pd.array([pd.NA] * len(frame), dtype="Int8"))
 
 
-def _job_rows(
-    folder: str, seeds: list[int], sets: list[EvaluationSet], task: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return metrics and outcomes of one run's finished seeds, without the cell's columns."""
+@dataclass(frozen=True)
+class _Run:
+    """What one run stores, read, checked and selected (see `levels.metric_rows`)."""
+
+    chosen: pd.DataFrame
+    curve: pd.DataFrame
+    train: pd.DataFrame
+    scored: pd.DataFrame
+
+    def marked(self, job: int) -> "_Run":
+        """Return the same with a column `job`."""
+        parts = (self.chosen, self.curve, self.train, self.scored)
+        return _Run(*(part.assign(job=job) for part in parts))
+
+
+def _read_run(folder: str, seeds: list[int], sets: list[EvaluationSet], task: str) -> _Run:
+    """Read a run's finished seeds; raises UserError where it is not what it says."""
     curves = read_curves(folder, seeds)
-    scored = curves[curves["evaluation_set"] != "train"]
+    trains = curves["evaluation_set"] == "train"
+    scored = curves[~trains]
     settings = records.read_json(Path(folder, "manifest.json"))["settings"]
     check_curves(folder, scored, seeds, sets, settings)
     curve = curve_rows(scored)
     kept = kept_epochs(curve[curve["evaluation_set"] == task])
-    outcomes = score_predictions(folder, scored[~scored["sampled"]], kept, sets)
-    chosen, each = selected_rows(scored, task), curve.assign(selection="each")
-    levels = {tuple(level): _level_rows(chosen, level, sets) for level in LEVELS}
-    labels = {item.name: item.label_count for item in sets}
-    levels[()] = rowscores.add_scores(levels[()], levels["label",], outcomes, labels)
-    epochs = _level_rows(each, [], sets)
-    epochs = rowscores.add_scores(epochs, _level_rows(each, ["label"], sets), outcomes, labels)
-    frames = [*levels.values(), epochs, _train_rows(curves[curves["evaluation_set"] == "train"])]
-    rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    found = score_predictions(folder, scored[~scored["sampled"]], kept, sets)
+    return _Run(selected_rows(scored, task), curve, curves[trains], found)
+
+
+def _of_runs(
+    runs: list[_Run], sets: list[EvaluationSet], task: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return metric rows and outcomes of runs, by their column `job`."""
+    if not runs:
+        return pd.DataFrame(), pd.DataFrame()
+    chosen, curve, train, scored = (
+        pd.concat([getattr(run, field.name) for run in runs], ignore_index=True)
+        for field in fields(_Run)
+    )
+    rows = metric_rows(chosen, curve, train, scored, sets)
     domain = np.where(rows["evaluation_set"] == task, "in", "out")
     rows["domain"] = np.where(rows["evaluation_set"] == "train", "train", domain)
-    return rows.assign(status="ok"), outcomes.drop(columns=rowscores.NAMES)
-
-
-def _level_rows(curves: pd.DataFrame, level: list[str], sets: list[EvaluationSet]) -> pd.DataFrame:
-    """Return the metric rows at one level of breakdown: parts that agree in it are added up."""
-    part = next((name for name in ("subset", "group") if name in level), None)
-    if part:  # Rows outside any part have no breakdown.
-        curves = curves[curves[part] != ""]
-    keys = ["selection", "seed", "epoch", "evaluation_set", *level]
-    rows = curves.groupby(keys, as_index=False, sort=False)[COUNTS].sum()
-    if "label" not in level:  # Within one label a majority baseline means nothing.
-        majorities = [item.majority(level).assign(evaluation_set=item.name) for item in sets]
-        rows = rows.merge(pd.concat(majorities), on=["evaluation_set", *level], how="left")
-    return _finish(rows)
-
-
-def _train_rows(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return the training loss per epoch; accuracy on the shots is not recorded."""
-    columns = ["seed", "epoch", "evaluation_set", *COUNTS]
-    rows = _finish(curves[columns].assign(selection="each"))
-    return rows.assign(accuracy=np.nan, vocabulary_accuracy=np.nan)
-
-
-def _finish(rows: pd.DataFrame) -> pd.DataFrame:
-    """Turn counts into shares and add the columns that this level does not break down by."""
-    rows = rows.assign(
-        accuracy=rows["correct"] / rows["n"],
-        vocabulary_accuracy=rows["correct_vocabulary"] / rows["n"],
-        mean_logprob=rows["logprob"] / rows["n"],
-    )
-    for name in ("group", "subset"):
-        values = rows[name].astype(object) if name in rows else pd.Series("", rows.index)
-        rows[name] = values.where(values != "", None)
-    rows["majority"] = rows.get("majority", np.nan)
-    label = rows["label"] if "label" in rows else pd.Series(pd.NA, rows.index)
-    rows["label"] = label.astype("Int8")
-    return rows.drop(columns=["correct_vocabulary", "logprob"])
+    return rows.assign(status="ok"), scored

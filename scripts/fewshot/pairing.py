@@ -24,6 +24,7 @@ MATRIX = "matrix"
 ACROSS_PATTERNS = "matrix across patterns"
 SIDE = ["model", "method", "pattern"]
 GROUP = ["method", "pattern", "k", "selection"]
+PAIRS = ["family", "arm", "reference", "group"]
 
 
 def pairs_of(keys: pd.DataFrame, catalog: dict) -> pd.DataFrame:
@@ -40,6 +41,8 @@ def pairs_of(keys: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     pairs = arms[trained].merge(
         arms[~trained], on=["k", "selection", "kin"], suffixes=("", "_reference")
     )
+    if pairs.empty:
+        return pd.DataFrame(columns=PAIRS)
     pairs = pairs.rename(columns={"arm_reference": "reference"})
     pairs["preference"] = _preference(pairs, catalog)
     same = pairs[pairs["model"] == pairs["model_reference"]]
@@ -53,7 +56,7 @@ def pairs_of(keys: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     ]
     whole = pd.concat(found, ignore_index=True)
     whole["group"] = whole.groupby(["family", "group"], sort=False).ngroup()
-    return whole[["family", "arm", "reference", "group"]]
+    return whole[PAIRS]
 
 
 def _preference(pairs: pd.DataFrame, catalog: dict) -> pd.Series:

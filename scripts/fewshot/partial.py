@@ -102,12 +102,12 @@ def collect(plan: Plan) -> Evidence:
     fit = read_frames(existing_files(plan)["fit"], records.FIT.names)
     found, manifests, logs = [], [], {}
     for pair in plan.pairs:
-        sets, absent = _read_sets(pair)
+        results, problems = _pair_results(pair, fit)
+        found.append(results)
         for job in pair["jobs"]:
-            results, problem = _job_results(pair, job, sets, absent, fit)
-            found.append(results)
-            if problem:
-                logs[pair["task"], pair["model"], *(job[name] for name in CELL)] = problem
+            if job["folder"] in problems:
+                key = (pair["task"], pair["model"], *(job[name] for name in CELL))
+                logs[key] = problems[job["folder"]]
             elif (manifest := Path(job["folder"], "manifest.json")).exists():
                 manifests.append(records.read_json(manifest))
     frame = join([each.metrics for each in found], schemas.METRICS.names)
@@ -144,24 +144,23 @@ def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:
         return [], str(error)
 
 
-def _job_results(
-    pair: dict, job: dict, sets: list, absent: str, fit: pd.DataFrame
-) -> tuple[metrics.Results, str]:
-    """Return a job's results and, where it has no usable ones, the reason."""
+def _pair_results(pair: dict, fit: pd.DataFrame) -> tuple[metrics.Results, dict[str, str]]:
+    """Return a pair's results and, by folder, why runs have no usable ones."""
     cell = {name: pair[name] for name in ("protocol", "task", "model")}
-    problem = absent
+    sets, absent = _read_sets(pair)
+    problems: dict[str, str] = {}
     if sets:
-        try:
-            found = metrics.compute(cell, [job], sets, fit, allow_missing=True)
-            missing = (found.metrics["status"] == "missing").any()
-            return found, last_line(job) if missing else ""
-        except UserError as error:
-            problem = str(error)
-    names = [item["set"] for item in pair["evaluation"]]
-    started = last_line(job)
-    return metrics.without_result(cell, job, names, fit), (
-        problem if started == NOT_STARTED or sets else started
-    )
+        results = metrics.compute(cell, pair["jobs"], sets, fit, problems=problems)
+    else:
+        names = [item["set"] for item in pair["evaluation"]]
+        results = metrics.without_results(cell, pair["jobs"], names, fit)
+        problems = {job["folder"]: absent for job in pair["jobs"]}
+    for job in pair["jobs"]:
+        if job["folder"] in problems and not Path(job["folder"], "manifest.json").exists():
+            started = last_line(job)
+            if sets or started != NOT_STARTED:
+                problems[job["folder"]] = started
+    return results, problems
 
 
 def last_line(job: dict) -> str:

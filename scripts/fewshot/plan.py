@@ -160,9 +160,8 @@ class Study:
 
     def task_reading(self, task: str) -> dict:
         """Return how a task's raw rows are read: what changes its prepared rows, no more."""
-        keys = ("splits", "columns", "text", "decode", "empty_text", "label", "labels", "drop", "id",
-                "subsets", "filter", "subsample", "expected")  # fmt: skip
-        return {key: self.tasks[task][key] for key in keys if key in self.tasks[task]}
+        unread = ("title", "source", "verbalizers", "out_of_domain", "metric")
+        return {key: each for key, each in self.tasks[task].items() if key not in unread}
 
     def catalog(self) -> dict[str, dict]:
         """Return names, order and titles of everything in the study, for tables and figures."""

@@ -75,11 +75,12 @@ def add_scores(
 ) -> pd.DataFrame:
     """Return overall metric rows with the columns NAMES.
 
-    `rows` have selection, seed, epoch, evaluation_set and n; `by_label` the same counts by label;
-    `scored` is that of `predictions.score_predictions`, whose scores count where they rest on as
-    many rows (a curve's sample has fewer); `labels` gives each set's number of labels.
+    `rows` have job, selection, seed, epoch, evaluation_set and n, `by_label` the same counts by
+    label. `scored` is that of `predictions.score_predictions` with a job; its scores count where
+    they rest on as many rows (a curve's sample has fewer). `labels` gives each set's number of
+    labels.
     """
-    keys = ["seed", "epoch", "evaluation_set"]
+    keys = ["job", "seed", "epoch", "evaluation_set"]
     rows = rows.merge(scored[[*keys, "n", *NAMES]], on=[*keys, "n"], how="left")
     two = rows["evaluation_set"].map(labels).eq(2).to_numpy()
     if two.any():
@@ -90,7 +91,7 @@ def add_scores(
 
 def _confusions(rows: pd.DataFrame, by_label: pd.DataFrame) -> np.ndarray:
     """Return the confusion matrices [rows, 2, 2] of rows with two labels, from counts by label."""
-    keys = ["selection", "seed", "epoch", "evaluation_set"]
+    keys = ["job", "selection", "seed", "epoch", "evaluation_set"]
     place = pd.MultiIndex.from_frame(rows[keys]).get_indexer(
         pd.MultiIndex.from_frame(by_label[keys])
     )

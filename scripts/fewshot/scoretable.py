@@ -31,7 +31,7 @@ def scores(evidence: Evidence, catalog: dict) -> Table:
     chosen = chosen.reindex(columns=list(dict.fromkeys([*metrics.columns, *SCORES])))
     overall, labels = at_level(chosen), at_level(chosen, "label")
     frames = [summarise(overall, value=name).assign(score=name) for name in SCORES]
-    frames.append(summarise(labels, ["label"]).assign(score="accuracy"))
+    frames.append(summarise(labels, ["label"], overall=overall).assign(score="accuracy"))
     numbers = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     numbers["label"] = numbers.get("label", pd.Series(dtype=object))
     by = ["task", "domain", "evaluation_set", "model", "method", "pattern"]

@@ -16,8 +16,8 @@ from .web import fetch_file
 def fetch(source: dict, folder: str | Path, name: str, endpoint: str | None = None) -> dict:
     """Bring the raw files of source `name` to `folder` and return its manifest.
 
-    `source` is the entry of config/tasks.yaml, of kind hub, url, local or synthetic. The manifest has
-    source, kind, revision, and per raw split path, sha256 and bytes; paths are relative to
+    `source` is the entry of config/tasks.yaml, of kind hub, url, local or synthetic. The manifest
+    has source, kind, revision, and per raw split path, sha256 and bytes; paths are relative to
     `folder`, those of local files stay as the configuration has them. Raises UserError.
     """
     folder = Path(folder)

@@ -11,9 +11,9 @@ import pandas as pd
 from fewshot import registry
 from fewshot.errors import UserError
 from fewshot.patterns import Pattern, bind_pattern
+from fewshot.readers import read_raw
 from fewshot.records import read_table
 from fewshot.sampling import draw_balanced
-from fewshot.readers import read_raw
 from fewshot.tasks import prepare
 
 ROOT = Path(__file__).parents[2]

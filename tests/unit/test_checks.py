@@ -83,6 +83,7 @@ def test_a_task_is_not_out_of_its_own_domain(folder):
 
 
 FILES = {"a": "x.jsonl", "b": "./x.jsonl"}
+WEB = {"a": {"address": "https://a/x.tsv"}, "b": {"address": "https://a/x.tsv"}}
 HUB = {"hub": "a/b", "revision": "x", "files": {"a": "x.jsonl", "b": "x.jsonl"}}
 
 
@@ -92,6 +93,7 @@ HUB = {"hub": "a/b", "revision": "x", "files": {"a": "x.jsonl", "b": "x.jsonl"}}
         (HUB, {"train": "a", "validation": "a"}),
         (HUB, {"train": "a", "validation": "b"}),
         ({"local": FILES}, {"train": "a", "validation": "b"}),
+        ({"url": WEB}, {"train": "a", "validation": "b"}),
         ({"synthetic": "rte-like", "sizes": {"a": 9}}, {"train": "a", "validation": "a"}),
     ],
 )

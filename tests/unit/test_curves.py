@@ -174,5 +174,5 @@ def test_without_sets_out_of_domain_there_is_no_oracle(job):
     frame = compute(job, names=("nli",))
     assert set(frame["selection"]) == {"last", "best-in-domain", "each"}
     Path(job["folder"], "manifest.json").unlink()
-    blank = metrics.without_result(CELL, job, ["nli"], None)
+    blank = metrics.without_results(CELL, [job], ["nli"], None).metrics
     assert set(blank["selection"]) == {"last", "best-in-domain"}

@@ -1,5 +1,7 @@
 """The published code's draws: against its logs, numpy's generators and Hugging Face's shuffle."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -48,10 +50,11 @@ def mnli_like(anchors: dict[str, dict[int, int]]) -> pd.DataFrame:
     taken = {number for own in anchors.values() for number in own.values()}
     free = np.setdiff1d(np.arange(MNLI), sorted(taken))
     frames = []
-    for label, (name, size) in enumerate((("e", ENTAILMENT), ("c", CONTRADICTION))):
+    sizes = {"entailment": ENTAILMENT, "contradiction": CONTRADICTION}
+    for label, (name, size) in enumerate(sizes.items()):
         fixed = [(-1, -1), *sorted(anchors[name].items()), (size, MNLI)]
         ids = []
-        for (left, low), (right, high) in zip(fixed, fixed[1:], strict=False):
+        for (left, low), (right, high) in pairwise(fixed):
             between = free[(free > low) & (free < high)]
             need = right - left - 1
             assert len(between) >= need, "no data set has these ids at these positions"
@@ -71,14 +74,14 @@ def anchors(shared_data) -> pd.DataFrame:
 
 
 def test_all_logged_draws_come_from_one_training_set(anchors):
-    """Ids 160 rows were logged; a set that holds them where the draws reach is drawn id by id."""
+    """160 ids were logged; a set that holds them where the draws reach is drawn id by id."""
     assert len(anchors) == 5 * 2 * 16
-    fixed: dict[str, dict[int, int]] = {"e": {}, "c": {}}
+    fixed: dict[str, dict[int, int]] = {"entailment": {}, "contradiction": {}}
     for seed in range(5):
         stream = np.random.RandomState(seed)
-        for name, size, label in (("e", ENTAILMENT, "entailment"),
-                                  ("c", CONTRADICTION, "contradiction")):  # fmt: skip
-            own = anchors.query("data_seed == @seed and label == @label")["glue_idx"]
+        for name, size in (("entailment", ENTAILMENT), ("contradiction", CONTRADICTION)):
+            of_label = (anchors["data_seed"] == seed) & (anchors["label"] == name)
+            own = anchors.loc[of_label, "glue_idx"]
             places = stream.permutation(size)[:16]
             fixed[name] |= dict(zip(places.tolist(), own.tolist(), strict=True))
     rows = mnli_like(fixed)

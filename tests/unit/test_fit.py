@@ -127,7 +127,9 @@ def test_label_words_are_checked_where_they_are_needed():
 
 def test_a_draw_from_other_rows_is_an_error():
     check = checker()
-    check.shots[("fair", 4, 0)] = check.shots[("fair", 4, 0)].assign(id=lambda rows: rows["id"] + 1000)
+    check.shots[("fair", 4, 0)] = check.shots[("fair", 4, 0)].assign(
+        id=lambda rows: rows["id"] + 1000
+    )
     with pytest.raises(UserError, match="no training row"):
         check_cells(check, NAME, [cell()], 64)
 

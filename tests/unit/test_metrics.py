@@ -10,7 +10,7 @@ import simulate
 from fewshot import evaluation, metrics, records, schemas
 from fewshot.errors import UserError
 from fewshot.evaluation import EvaluationSet
-from fewshot.predictions import pack, predicted_labels, score_rows, unpack
+from fewshot.predictions import predicted_labels, score_rows
 from fewshot.selection import SELECTIONS
 
 CELL = {"protocol": "fair", "task": "nli", "model": "opt-s"}
@@ -189,7 +189,7 @@ def test_a_missing_run_is_an_error_unless_allowed(pair, tmp_path):
     (tmp_path / folder(pair, "ft") / "manifest.json").unlink()
     with pytest.raises(UserError, match="the run is incomplete"):
         compute(pair)
-    frame = compute(pair, allow_missing=True)
+    frame = compute(pair, problems={})
     missing = frame[frame["method"] == "ft"]
     assert missing["status"].unique().tolist() == ["missing"]
     assert len(missing) == 2 * 3 * 2  # seeds, selections, evaluation sets
@@ -216,7 +216,7 @@ def test_cells_that_do_not_fit_have_no_rows_and_say_so(tmp_path, monkeypatch):
     # A run that was never made, of a cell that cannot fit, is not called missing.
     (tmp_path / pair["jobs"][0]["folder"] / "manifest.json").unlink()
     fit = pd.DataFrame([simulate.fit_row(pair, pair["jobs"][0], seed) for seed in range(5)])
-    assert set(compute(pair, fit=fit, allow_missing=True)["status"]) == {"does not fit"}
+    assert set(compute(pair, fit=fit, problems={})["status"]) == {"does not fit"}
 
 
 def test_the_script_writes_the_schema(pair, tmp_path):

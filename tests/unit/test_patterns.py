@@ -47,9 +47,22 @@ def test_golden_prompts(name, query, words):
     assert pattern.demonstration(1, "It rained.", "It was wet.") == query + words[1] + "\n\n"
 
 
+def test_golden_prompts_of_qqp_and_cola():
+    tasks, patterns = REGISTRIES["tasks"], REGISTRIES["patterns"]
+    qqp = bind_pattern("qqp", patterns["qqp-eval-harness"], "qqp", tasks["qqp"])
+    query = (
+        "Question 1: A?\nQuestion 2: B?\nQuestion: Do both questions ask the same thing? Answer:"
+    )
+    assert qqp.query("A?", "B?") == query
+    assert qqp.demonstration(1, "A?", "B?") == query + " Yes\n\n"
+    cola = bind_pattern("cola", patterns["cola-gpt-3"], "cola", tasks["cola"])
+    assert cola.demonstration(0, "A.") == "grammatical: A. Yes or No? answer: No\n\n"
+    assert bind_pattern("m", patterns["minimal"], "cola", tasks["cola"]).query("A.") == "A. ?"
+
+
 def test_a_query_is_a_demonstration_without_its_end():
     """The published code built the two apart, and they differed by a blank."""
-    for name in ("minimal", "gpt-3", "eval-harness"):
+    for name in ("minimal", "gpt-3", "eval-harness", "qqp-eval-harness"):
         pattern = bind(name)
         for label, word in enumerate(pattern.words):
             whole = pattern.demonstration(label, "A.", "B.")

@@ -71,6 +71,38 @@ def test_evaluation_sets_and_merges(folder):
     assert study.source_of("mnli-three-way") == "mnli" and study.source_of("rte") == "rte"
 
 
+def test_a_protocol_has_its_own_draws_and_evaluation_sets(folder):
+    fair, published = load(folder), load(folder, protocol="mosbach2023")
+    for method in ("in-context", "lora"):
+        assert fair.draw_of(method) == "fair"
+    assert published.draw_of("in-context") == "mosbach2023-in-context"
+    assert published.draw_of("pattern-ft") == "mosbach2023-fine-tuning"
+    assert fair.evaluation_sets("mnli") == ["mnli", "hans"]
+    assert published.evaluation_sets("mnli") == ["mnli", "hans-lexical-overlap"]
+    assert published.out_of_domain("mnli", "fair") == [("hans", [0, 1])]
+    assert published.evaluation_sets("cola") == fair.evaluation_sets("cola") == ["cola", "cola-ood"]
+    assert {cell.protocol for cell in published.cells} == {"mosbach2023"}
+    assert fair.catalog()["shared_draws"] and not published.catalog()["shared_draws"]
+
+
+def test_the_catalog_has_each_tasks_metric(folder):
+    study = load(folder, tasks=["rte", "cola", "qqp"])
+    metrics = {name: entry["metric"] for name, entry in study.catalog()["tasks"].items()}
+    assert metrics == {
+        **{"rte": "accuracy", "hans": "accuracy", "cola": "matthews", "cola-ood": "matthews"},
+        **{"qqp": "f1", "paws-qqp": "f1"},
+    }
+
+
+def test_only_balanced_draws_need_a_balanced_k(folder):
+    block = {**BLOCK, "k": [3], "methods": ["pattern-ft"]}
+    assert load(folder, protocol="mosbach2023", grid=[block]).cells[0].k == 3
+    for changes in ({"methods": ["in-context"], "protocol": "mosbach2023"}, {"protocol": "fair"}):
+        methods = changes.get("methods", block["methods"])
+        with pytest.raises(UserError, match="k = 3 cannot be balanced"):
+            load(folder, protocol=changes["protocol"], grid=[{**block, "methods": methods}])
+
+
 def test_seeds_may_be_one(folder):
     assert load(folder, seeds="7").seeds == (7,)
 
@@ -167,6 +199,41 @@ def test_a_mistake_in_the_study_is_one_line(folder, changes, message):
             "task 'rte' has no verbalizer 'yes-no'",
         ),
         (
+            "tasks",
+            lambda tasks: tasks["mnli"]["out_of_domain"].update(mosbach2023=["hans-lexical"]),
+            "task 'mnli': out_of_domain: unknown task 'hans-lexical'; did you mean 'hans-lexical-o",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["rte"]["expected"].update(train={"entailment": 3, "neutral": 4}),
+            "task 'rte': expected: train: labels entailment, neutral; valid: all labels in their o",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["hans"]["expected"].update(train=3),
+            "task 'hans': expected: unknown split 'train'; valid: validation",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["hans"].update(subsample={"rows": 3, "splits": ["train"]}),
+            "task 'hans': subsample: unknown split 'train'; valid: validation",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["mnli-three-way"].update(metric="matthews"),
+            "task 'mnli-three-way': metric: 'matthews' is for two labels and there are 3; valid: a",
+        ),
+        (
+            "tasks",
+            lambda tasks: tasks["cola-ood"]["splits"].update(validation="test"),
+            "task 'cola-ood': splits: unknown raw split 'test'; valid: dev",
+        ),
+        (
+            "methods",
+            lambda methods: methods["in-context"].update(truncate=256),
+            "method 'in-context': truncate: prompts of in-context learning are never cut; those th",
+        ),
+        (
             "methods",
             lambda methods: methods["pattern-ft"].pop("epochs"),
             "'epochs' is missing for family 'full'",
@@ -198,3 +265,32 @@ def test_a_mistake_in_a_registry_is_one_line(folder, registry, change, message):
         load(folder)
     assert message in str(error.value) and "\n" not in str(error.value)
     assert f"config/{registry}.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda tasks: tasks["paws-qqp"]["source"]["url"]["dev_and_test"].update(address="x"),
+            "paws-qqp.source.url.dev_and_test.address: 'x' does not match",
+        ),
+        (
+            lambda tasks: tasks["cola-ood"]["source"].update(ulr={}),
+            "cola-ood.source: unknown key 'ulr'; did you mean 'url'?",
+        ),
+        (
+            lambda tasks: tasks["mnli"]["out_of_domain"].pop("mosbach2023"),
+            "mnli.out_of_domain: 'mosbach2023' is missing",
+        ),
+        (
+            lambda tasks: tasks["mnli"].update(out_of_domain={"fare": []}),
+            "mnli.out_of_domain: give exactly one of: a list; fair with mosbach2023",
+        ),
+        (lambda tasks: tasks["rte"].update(metric="mcc"), "rte.metric: unknown value 'mcc'; valid"),
+    ],
+)
+def test_a_mistake_of_form_is_one_line(folder, change, message):
+    edit(folder, "tasks", change)
+    with pytest.raises(UserError) as error:
+        load(folder)
+    assert f"/tasks.yaml: {message}" in str(error.value) and "\n" not in str(error.value)

@@ -68,7 +68,8 @@ def test_a_family_does_not_reach_the_others(family):
 
 
 def test_analysis_does_not_reach_torch():
-    for module in closure({"metrics", "tables", "charts", "report", "evidence"}):
+    analysis = {"metrics", "comparison", "variation", "tables", "charts", "report", "evidence"}
+    for module in closure(analysis):
         path = codeversion._path(module)
         assert not re.search(
             r"^\s*(import|from) (torch|transformers|peft|deepspeed)", path.read_text(), re.M

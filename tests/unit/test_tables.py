@@ -109,6 +109,22 @@ def test_coverage_lists_what_is_missing_and_what_does_not_fit(study):
     assert table.text["Last line of the log"].tolist()[2].endswith("the loss is not a number")
 
 
+def test_coverage_counts_the_prompts_that_were_cut(study):
+    seeds = {"0": {"truncated": {"nli": 3, "hans": 4, "train": 1}}, "1": {"status": "missing"}}
+    whole = {"0": {"truncated": {"nli": 0, "hans": 0, "train": 0}}}
+    last = {"0": {"truncated": {"nli": 3, "hans": 4, "train": 2}}}
+    for manifests, sentence in (
+        ([{"seeds": whole}], ""),
+        (
+            [{"seeds": seeds}, {"seeds": whole}, {"seeds": last}],
+            " Their methods cut prompts in 2 runs: of up to 7 evaluation rows and 2 shots each.",
+        ),
+    ):
+        evidence = replace(study, manifests=manifests)
+        note = tables.make("coverage", evidence, CATALOG, {}).note
+        assert note == "53 of 56 cells are complete." + sentence
+
+
 def test_the_accuracy_table_says_what_has_no_number(study):
     text = tables.make("accuracy", study, CATALOG, {}).text
     cells = set(text["In domain"])

@@ -37,6 +37,35 @@ def test_paper_grid(project):
     assert jobs["prepare_task"] == 5
 
 
+def test_the_published_grid(project):
+    """On MNLI and RTE 13 models, on QQP and CoLA 7; in context 3 k, trained 5.
+
+    Patterns in context: 3, 3, 2, 2; trained: 3 and 1 (vanilla) twice, and 2 methods twice. Draws:
+    4 tasks × (3 + 5) k × 10 seeds. Sets out of domain: HANS (lexical overlap), PAWS-QQP, CoLA-OOD.
+    """
+    output = project.run("--dry-run", "--configfile", "config/mosbach2023.yaml")
+    jobs = counts(output)
+    assert jobs["run_in_context"] == 3 * (13 * 2 * 3 + 7 * 2 * 2)
+    assert jobs["fine_tune"] == 5 * (13 * 2 * (3 + 1) + 7 * 2 * 2)
+    assert jobs["sample_shots"] == 4 * (3 + 5) * 10
+    assert jobs["prepare_task"] == 4 * 2 + 3 and jobs["download_data"] == 7
+    drawn = set(re.findall(r"results/shots/([\w-]+)/([\w-]+)/", output))
+    kinds = ("mosbach2023-in-context", "mosbach2023-fine-tuning")
+    assert drawn == {
+        (kind, task) for kind in kinds for task in ("mnli", "rte", "qqp-llmft", "cola")
+    }
+    assert "results/data/hans/" not in output
+
+
+def test_the_other_two_tasks(project):
+    """7 models: in context 2 patterns × 4 k × 2 tasks; trained 4 methods × 5 k × 2 tasks."""
+    jobs = counts(project.run("--dry-run", "--configfile", "config/paper-qqp-cola.yaml"))
+    assert jobs["run_in_context"] == 7 * 2 * 4 * 2
+    assert jobs["fine_tune"] == 7 * 4 * 5 * 2
+    assert jobs["sample_shots"] == 2 * 5 * 10
+    assert jobs["prepare_task"] == 2 * 2 + 2 and jobs["download_data"] == 4
+
+
 def test_another_study_is_not_merged_with_the_demo(project):
     output = project.run("--dry-run", "--configfile", "config/paper.yaml")
     assert "synth-mnli" not in output

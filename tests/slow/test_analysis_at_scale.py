@@ -1,0 +1,43 @@
+"""A tenth of the paper's grid: rows add up, and the analysis fits a small machine's memory."""
+
+import paper_grid
+import pytest
+from benchmarks import bench_analysis
+from fewshot import records
+from fewshot.errors import UserError
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_tenth_of_the_papers_grid(tmp_path):
+    study = paper_grid.grid(0.1)
+    before = bench_analysis.peak_mib()
+    tally = bench_analysis.analyse_grid(study, tmp_path)
+    kept = paper_grid.expected_rows(study, kept=2)
+    assert tally.rows["predictions"] == kept > 90_000_000
+    # Of each of two models and two sets: in context three patterns with one seed without shots and
+    # ten with 2, 16 and 32 (which RTE does not fit); fine-tuned 30 cells, ten seeds, two epochs.
+    for task in ("mnli", "rte"):
+        outcomes = sum(
+            len(records.read_table(tmp_path / f"results/outcomes/paper/{task}/{model}.parquet"))
+            for model in study.settings["models"]
+        )
+        runs = 3 * (1 + (30 if task == "mnli" else 20)) + 30 * 10 * 2
+        assert outcomes == 2 * 2 * runs
+    assert not list(tmp_path.rglob("predictions.parquet")), "removed once they are counted"
+    assert tally.bytes["outcomes"] < 0.02 * tally.bytes["predictions"]
+    assert bench_analysis.peak_mib() - before < 2000
+
+
+def test_the_million_is_timed_beside_a_plain_computation(tmp_path):
+    table = bench_analysis.side_by_side(tmp_path, repeats=1)
+    assert "1,467,680 predictions of 2 runs" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [("--scale 2", "between 0 and 1"), ("--keep", "name a --folder"), ("--repeats 0", "at least")],
+)
+def test_mistakes_on_the_command_line_are_one_line(arguments, message):
+    with pytest.raises(UserError, match=message):
+        bench_analysis.main(arguments.split())

@@ -1,0 +1,251 @@
+"""Comparisons of arms: what is paired, tested, corrected, and said of what is missing."""
+
+from types import SimpleNamespace
+
+import compare_methods
+import numpy as np
+import pandas as pd
+import pytest
+import simulate
+from arm_frames import ROWS, SEEDS, arm, evaluation, together
+from fewshot import records, schemas, stats
+from fewshot.arms import bootstrap_of
+from fewshot.comparison import compare
+from fewshot.contrasts import comparison, main_differences, verdicts
+from fewshot.evidence import Evidence
+from fewshot.pairing import ACROSS_PATTERNS, MATRIX, SAME_MODEL, pairs_of
+from scipy import stats as reference
+from statsmodels.stats.multitest import multipletests
+
+CATALOG = {
+    **simulate.CATALOG,
+    "patterns": {"minimal": {"title": "Minimal"}, "gpt-3": {"title": "GPT-3"}},
+}
+
+
+def compared(*arms, catalog=CATALOG, item=None):
+    return compare(*together(*arms), [item or evaluation()], catalog)
+
+
+def only(frame, family=SAME_MODEL):
+    frame = frame[frame["family"] == family]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def values(one):
+    return one[0]["accuracy"].to_numpy()
+
+
+def test_every_test_of_a_pair_is_that_of_scipy():
+    ft, icl = arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)
+    a, b = values(ft), values(icl)
+    row = only(compared(ft, icl))
+    assert row["difference"] == pytest.approx((a - b).mean())
+    assert (row["mean"], row["reference_mean"]) == pytest.approx((a.mean(), b.mean()))
+    paired = reference.ttest_rel(a, b)
+    assert row["p_paired"] == pytest.approx(paired.pvalue)
+    interval = paired.confidence_interval()
+    assert (row["t_low"], row["t_high"]) == pytest.approx((interval.low, interval.high))
+    welch = reference.ttest_ind(a, b, equal_var=False)
+    found = row[["welch_t", "welch_df", "p_welch"]].tolist()
+    assert found == pytest.approx([welch.statistic, welch.df, welch.pvalue])
+    flips = reference.permutation_test(
+        (a, b), lambda x, y: (x - y).mean(), permutation_type="samples"
+    )
+    assert row["p_permutation"] == pytest.approx(flips.pvalue)
+    ranks = reference.mannwhitneyu(a, b).statistic / len(a) / len(b)
+    assert row["improvement"] == pytest.approx(ranks)
+    unit = stats.detectable_difference(1.0, SEEDS)
+    assert row["detectable"] == pytest.approx(unit * (a - b).std(ddof=1))
+    assert (row["seeds"], row["seeds_planned"], row["rows"], row["clusters"]) == (6, 6, ROWS, ROWS)
+    assert row["status"] == "ok"
+
+
+def test_the_interval_is_the_crossed_bootstrap_over_shared_rows_and_seeds():
+    ft, icl = arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)
+    row = only(compared(ft, icl))
+    _, outcomes = together(ft, icl)
+    drawn = bootstrap_of("nli", evaluation(), outcomes)
+    sides = [np.flatnonzero(outcomes["method"] == name) for name in ("ft", "icl")]
+    lines = [drawn.line(runs, "draws") for runs in sides]
+    test = stats.bootstrap_tests(row["difference"], lines[0] - lines[1], SEEDS)
+    assert (row["low"], row["high"]) == (test.difference.low, test.difference.high)
+    assert row["p_bootstrap"] == test.p
+    assert row["low"] < row["difference"] < row["high"]
+    # An arm less itself is nothing, however rows and seeds are drawn.
+    assert not (lines[0] - drawn.line(sides[0], "draws")).any()
+    assert not np.array_equal(lines[0], drawn.line(sides[0], "other draws"))
+
+
+def test_clusters_are_drawn_whole():
+    ft, icl = arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)
+    names = [f"t{i // 8}" for i in range(ROWS - 1)]
+    item = evaluation([*names, None])
+    assert item.clusters.tolist() == [i // 8 for i in range(ROWS - 1)] + [5]
+    row = only(compared(ft, icl, item=item))
+    assert row["clusters"] == 6, "five templates, and a row without one"
+    assert row["low"] != only(compared(ft, icl))["low"]
+
+
+def test_arms_in_another_order_have_the_same_numbers():
+    arms = [
+        arm(model, method, 0.6)
+        for model in ("opt-s", "opt-l", "pythia-s")
+        for method in ("ft", "icl")
+    ]
+    one, two = compared(*arms), compared(*arms[::-1])
+    keys = ["family", "model", "reference_model"]
+    pd.testing.assert_frame_equal(
+        one.sort_values(keys, ignore_index=True), two.sort_values(keys, ignore_index=True)
+    )
+
+
+def test_families_are_one_matrix_each_and_its_diagonal():
+    arms = [
+        arm(model, method, 0.6, pattern=pattern)
+        for model in simulate.MODELS
+        for method, pattern in (("ft", "minimal"), ("icl", "minimal"), ("icl", "gpt-3"))
+    ]
+    frame = compared(*arms)
+    sizes = frame.groupby("family")["family_size"].agg(["size", "first"])
+    assert sizes.loc[SAME_MODEL].tolist() == [4, 4]
+    assert sizes.loc[MATRIX].tolist() == [8, 4], "two model families of two sizes"
+    assert sizes.loc[ACROSS_PATTERNS].tolist() == [8, 4]
+    other = frame["family"] == ACROSS_PATTERNS
+    assert set(frame.loc[other, "reference_pattern"]) == {"gpt-3"}
+    assert set(frame.loc[~other, "reference_pattern"]) == {"minimal"}
+    same = frame[frame["family"] == SAME_MODEL]
+    matrix = frame[frame["family"] == MATRIX]
+    for name, method in (("holm", "holm"), ("bh", "fdr_bh")):
+        for test in ("bootstrap", "paired", "welch"):
+            expected = multipletests(same[f"p_{test}"], method=method)[1]
+            np.testing.assert_allclose(same[f"{name}_{test}"], expected)
+            for family in ("opt", "pythia"):
+                part = matrix[matrix["model"].str.startswith(family)]
+                expected = multipletests(part[f"p_{test}"], method=method)[1]
+                np.testing.assert_allclose(part[f"{name}_{test}"], expected)
+    diagonal = matrix[matrix["model"] == matrix["reference_model"]].set_index("model")
+    pd.testing.assert_series_equal(diagonal["low"], same.set_index("model")["low"])
+
+
+def test_the_reference_has_the_same_pattern_or_the_first():
+    keys = pd.DataFrame(
+        [
+            ("opt-s", "ft", "gpt-3", 16, "last"),
+            ("opt-s", "lora", "minimal", 16, "last"),
+            ("opt-s", "icl", "gpt-3", 16, "last"),
+            ("opt-s", "icl", "minimal", 32, "last"),
+            ("opt-s", "icl", "gpt-3", 0, "last"),
+            ("opt-s", "ft", "gpt-3", 64, "last"),
+        ],
+        columns=["model", "method", "pattern", "k", "selection"],
+    )
+    pairs = pairs_of(keys, CATALOG)
+    same = pairs[pairs["family"] == SAME_MODEL]
+    assert same[["arm", "reference"]].to_numpy().tolist() == [[0, 2], [1, 2]]
+    assert not (pairs["family"] == ACROSS_PATTERNS).any()
+
+
+def test_without_shots_nothing_is_compared():
+    assert compared(arm("opt-s", "ft", 0.6), arm("opt-s", "icl", 0.5, k=0, seeds=[0])).empty
+
+
+def test_a_missing_seed_leaves_the_others_and_is_told():
+    ft, icl = arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5, seeds=range(5))
+    lost = arm("opt-s", "icl", 0, seeds=[5], status="missing")
+    row = only(compared(ft, icl, lost))
+    assert (row["seeds"], row["seeds_planned"], row["status"]) == (5, 6, "5/6 seeds")
+    assert row["difference"] == pytest.approx((values(ft)[:5] - values(icl)).mean())
+    assert row["floor_permutation"] == pytest.approx(2 / 2**5)
+    assert row["low"] < row["difference"] < row["high"]
+
+
+@pytest.mark.parametrize(
+    ("status", "done", "told"),
+    [
+        ("does not fit", 0, "does not fit"),
+        ("missing", 0, "missing"),
+        ("missing", 1, "too few seeds: 1/6"),
+    ],
+)
+def test_a_pair_without_two_common_seeds_stays_and_says_why(status, done, told):
+    lost = [arm("opt-s", "icl", 0, seeds=range(done, SEEDS), status=status)]
+    lost += [arm("opt-s", "icl", 0.5, seeds=range(done))] if done else []
+    whole = [arm("opt-l", name, 0.6) for name in ("ft", "icl")]
+    frame = compared(arm("opt-s", "ft", 0.7), *lost, *whole)
+    row = frame[(frame["family"] == SAME_MODEL) & (frame["model"] == "opt-s")].iloc[0]
+    assert (row["seeds"], row["status"]) == (done, told)
+    numbers = row[["difference", "low", "p_bootstrap", "p_welch", "holm_paired", "improvement"]]
+    assert numbers.isna().all()
+    assert row["family_size"] == 1, "what has no p is not counted among the comparisons"
+    assert frame["p_paired"].notna().sum() == 3  # opt-l with itself, twice, and ft-s with icl-l
+
+
+def test_counts_of_a_sample_have_tests_over_seeds_only():
+    ft, icl = arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)
+    ft[0].loc[0, "n"] = 10
+    row = only(compared(ft, icl))
+    assert row["status"] == "sampled rows"
+    assert (row["rows"], row["clusters"]) == (10, 0)
+    assert np.isnan(row["low"]) and np.isnan(row["holm_bootstrap"])
+    assert row["p_paired"] > 0
+
+
+def test_draws_that_are_not_shared_are_not_paired():
+    ft, icl = arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)
+    unshared = {**CATALOG, "shared_draws": False}
+    row, shared = only(compared(ft, icl, catalog=unshared)), only(compared(ft, icl))
+    paired = ["p_paired", "t_low", "p_permutation", "floor_permutation", "holm_paired"]
+    assert row[paired].isna().all()
+    assert row["p_welch"] == shared["p_welch"]
+    assert (row["low"], row["high"]) != (shared["low"], shared["high"])
+    spread = np.sqrt((values(ft).var(ddof=1) + values(icl).var(ddof=1)) / 2)
+    unit = stats.detectable_difference(1.0, SEEDS, paired=False)
+    assert row["detectable"] == pytest.approx(unit * spread)
+    table = comparison(Evidence(comparisons=compared(ft, icl, catalog=unshared)), unshared)
+    assert "not shared" in table.note
+
+
+def test_verdicts_count_what_is_significant_after_correction():
+    better = [arm("opt-s", "ft", 0.95, noise=0.02), arm("opt-s", "icl", 0.3, noise=0.02)]
+    worse = [arm("opt-l", "ft", 0.3, noise=0.02), arm("opt-l", "icl", 0.95, noise=0.02)]
+    lost = [arm("pythia-s", "ft", 0, status="missing"), arm("pythia-s", "icl", 0.5)]
+    frame = compared(*better, *worse, *lost)
+    found = main_differences(frame, CATALOG).set_index("model")["verdict"]
+    assert found.to_dict() == {"opt-s": "higher", "opt-l": "lower", "pythia-s": "none"}
+    [sentence] = verdicts(frame, CATALOG)
+    assert "in 1 of 3 comparisons, worse in 1; in 0 the difference is not significant; 1 could" in (
+        sentence
+    )
+    table = comparison(Evidence(comparisons=frame), CATALOG)
+    assert table.text["Difference"].tolist()[2] == "missing"
+    assert table.text["Seeds"].tolist() == ["6", "6", "0/6"]
+
+
+def test_the_script_writes_the_schemas(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arms = [arm(model, name, 0.6) for model in ("opt-s", "opt-l") for name in ("ft", "icl")]
+    for number, pair in enumerate((arms[:2], arms[2:])):
+        metrics, outcomes = together(*pair)
+        filled = metrics.astype({"label": "Int8", "group": object, "subset": object})
+        records.write_table(f"m{number}.parquet", filled, schemas.METRICS)
+        records.write_table(f"o{number}.parquet", outcomes, schemas.OUTCOMES)
+    rows = evaluation().rows.assign(text_a="a", text_b="b", label=evaluation().rows["label"])
+    records.write_table("rows.parquet", rows.astype({"label": "int8"}), records.ROWS)
+    smk = SimpleNamespace(
+        input=SimpleNamespace(
+            metrics=["m0.parquet", "m1.parquet"],
+            outcomes=["o0.parquet", "o1.parquet"],
+            evaluation=["rows.parquet"],
+        ),
+        output=SimpleNamespace(comparisons="c.parquet", variance="v.parquet"),
+        params=SimpleNamespace(evaluation=[{"set": "nli", "merge": [0, 1]}], catalog=CATALOG),
+    )
+    compare_methods.main(smk)
+    found = records.read_table("c.parquet")
+    assert found.columns.tolist() == schemas.COMPARISONS.names
+    expected = compared(*arms)
+    numbers = expected.select_dtypes("number").columns
+    pd.testing.assert_frame_equal(found[numbers], expected[numbers], check_dtype=False)
+    assert len(records.read_table("v.parquet")) == 4
