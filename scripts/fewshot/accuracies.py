@@ -15,7 +15,7 @@ from .catalog import (
 from .errors import unknown
 from .evidence import Evidence
 from .metrics import CELL
-from .summary import at_level, summarise
+from .summary import at_level, summarise, with_absent
 from .typeset import BLANK, Table, cell_text, percent
 
 
@@ -153,11 +153,11 @@ def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
     if level not in levels:
         raise unknown("level", level, levels, "config/figures.yaml: options")
     by = levels[level]
-    overall = at_level(chosen)
-    numbers = summarise(at_level(chosen, level, "label"), [*by, "label"], overall=overall)
-    absent = _without_result(overall)
+    parts = ["group", "subset", "label"]
+    known = with_absent(at_level(chosen, level, "label"), at_level(chosen), parts)
+    numbers = summarise(known, [*by, "label"])
     numbers = ordered(numbers, catalog, ["task", "model", "evaluation_set", "label", *by, "method"])
-    shown = arms(catalog, overall)
+    shown = arms(catalog, numbers)
     keys = ["task", "model", "evaluation_set", "label", *by]
     rows = []
     for key, part in numbers.groupby(keys, sort=False, dropna=False):
@@ -169,17 +169,8 @@ def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
         row |= {
             name.capitalize(): item[name].replace("_", " ") for name in by if pd.notna(item[name])
         }
-        place = (item["task"], item["model"], item["evaluation_set"])
-        row |= {title: absent.get((*place, *arm), BLANK) for arm, title in shown.items()}
+        row |= {title: BLANK for title in shown.values()}
         for _, cell in part.iterrows():
             row[shown[cell["method"], cell["pattern"]]] = cell_text(cell)
         rows.append(row)
     return Table(numbers, pd.DataFrame(rows))
-
-
-def _without_result(overall: pd.DataFrame) -> dict[tuple, str]:
-    """Return why a cell has no result, by task, model, evaluation set, method and pattern."""
-    cells = summarise(overall)
-    cells = cells[cells["seeds"] == 0]
-    keys = ["task", "model", "evaluation_set", "method", "pattern"]
-    return dict(zip(cells[keys].itertuples(index=False, name=None), cells["status"], strict=True))

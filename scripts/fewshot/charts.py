@@ -1,29 +1,51 @@
 """The figures of a study: each function turns stored evidence into an Altair chart."""
 
+from altair.utils.schemapi import debug_mode
+
 from . import theme
+from .bysize import effect_of_k, icl_patterns_shots, methods_compared, model_selection
+from .components import prompt_sensitivity, variance
 from .courses import accuracy_by_k, learning_curves
 from .errors import unknown
 from .evidence import Evidence, Watched
+from .forest import differences
+from .matrix import welch_matrix
+from .overtraining import over_training
+from .runs import individual_runs
 from .scatter import id_ood_scatter
-from .subcases import hans_by_subcase
+from .subcases import hans_by_heuristic, hans_by_subcase
 
 CHARTS = {
     "id_ood_scatter": id_ood_scatter,
     "accuracy_by_k": accuracy_by_k,
     "learning_curves": learning_curves,
     "hans_by_subcase": hans_by_subcase,
+    "hans_by_heuristic": hans_by_heuristic,
+    "individual_runs": individual_runs,
+    "over_training": over_training,
+    "model_selection": model_selection,
+    "methods_compared": methods_compared,
+    "icl_patterns_shots": icl_patterns_shots,
+    "effect_of_k": effect_of_k,
+    "welch_matrix": welch_matrix,
+    "differences": differences,
+    "variance": variance,
+    "prompt_sensitivity": prompt_sensitivity,
 }
 
 
 def make(function: str, evidence: Evidence, catalog: dict, options: dict, title: str) -> dict:
     """Return the Vega-Lite specification of one entry of config/figures.yaml.
 
-    Without results the figure says that it is empty.
+    Without results the figure says that it is empty. The specification is not checked against
+    Vega-Lite's schema, which would take longer than all the rest; the tests do that.
     """
     if function not in CHARTS:
         raise unknown("figure function", function, CHARTS, "config/figures.yaml: figures")
     watched = Watched(evidence)
-    spec = CHARTS[function](watched, catalog, **options).to_dict()
+    with debug_mode(False):
+        spec = CHARTS[function](watched, catalog, **options).to_dict(validate=False)
+    datasets = {name: list(rows) for name, rows in spec["datasets"].items()}
     # What the figure was made from; Vega-Lite leaves `usermeta` to its users.
-    meta = {"read": watched.read}
-    return {**spec, "config": theme.config(), "description": title, "usermeta": meta}
+    own = {"datasets": datasets, "config": theme.config(), "usermeta": {"read": watched.read}}
+    return {**spec, **own, "description": title}

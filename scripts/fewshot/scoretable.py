@@ -5,7 +5,7 @@ import pandas as pd
 from .catalog import SELECTIONS, arm_title, label_title, ordered, set_title, titles
 from .evidence import Evidence
 from .metrics import CELL
-from .summary import at_level, summarise
+from .summary import at_level, summarise, with_absent
 from .typeset import BLANK, Table, percent, seeds_text
 
 SCORES = {
@@ -31,7 +31,9 @@ def scores(evidence: Evidence, catalog: dict) -> Table:
     chosen = chosen.reindex(columns=list(dict.fromkeys([*metrics.columns, *SCORES])))
     overall, labels = at_level(chosen), at_level(chosen, "label")
     frames = [summarise(overall, value=name).assign(score=name) for name in SCORES]
-    frames.append(summarise(labels, ["label"], overall=overall).assign(score="accuracy"))
+    frames.append(
+        summarise(with_absent(labels, overall, ["label"]), ["label"]).assign(score="accuracy")
+    )
     numbers = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     numbers["label"] = numbers.get("label", pd.Series(dtype=object))
     by = ["task", "domain", "evaluation_set", "model", "method", "pattern"]

@@ -50,11 +50,21 @@ def seed_counts(metrics: pd.DataFrame) -> pd.DataFrame:
     return counts.groupby(CELL, as_index=False, sort=False)[columns].sum()
 
 
+def with_absent(parts: pd.DataFrame, overall: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return rows broken down `by` parts, with a row for each part of every seed without results.
+
+    `parts` has rows of seeds that are done alone; `overall` are the same cells' rows without
+    breakdown, which tell what else was planned. Without these, a mean over fewer seeds would pass
+    for one over all.
+    """
+    absent = overall[(overall["status"] != "ok") & overall["selection"].isin(parts["selection"])]
+    known = parts[["evaluation_set", *by]].drop_duplicates()
+    blank = absent.drop(columns=list(by)).merge(known, on="evaluation_set")
+    return pd.concat([parts, blank[parts.columns]], ignore_index=True) if len(blank) else parts
+
+
 def summarise(
-    metrics: pd.DataFrame,
-    by: Sequence[str] = (),
-    value: str = "accuracy",
-    overall: pd.DataFrame | None = None,
+    metrics: pd.DataFrame, by: Sequence[str] = (), value: str = "accuracy"
 ) -> pd.DataFrame:
     """Return the mean of `value` over seeds for each cell, selection, evaluation set and `by`.
 
@@ -62,9 +72,6 @@ def summarise(
     (where no seed draws anything) Wilson's over evaluation rows. `status` is 'ok', 'i/n seeds',
     'does not fit' or 'missing'; a mean rests on the `seeds` that are done. `rows` and `rows_fewest`
     are the most and fewest rows counted for a seed: only a sample where an epoch was not kept.
-
-    A seed without result has a row of its own over the whole set only: give those rows as `overall`
-    where `metrics` are of a breakdown, so that it is counted as planned there too.
     """
     keys = [*CELL, "selection", "evaluation_set", "domain", *by]
     if metrics.empty:
@@ -82,8 +89,6 @@ def summarise(
         seeds_planned=("seed", "nunique"),
         unfit=("status", lambda status: (status == "does not fit").sum()),
     ).reset_index()
-    if overall is not None:
-        frame = _planned(frame.drop(columns=["seeds_planned", "unfit"]), overall)
     frame["rows_fewest"] = frame["rows_fewest"].fillna(0).astype(int)
     low, high = stats.t_interval(frame["mean"], frame["sd"], frame["seeds"])
     frame["interval"] = np.where(frame["seeds"] > 1, "t over seeds", "none")
@@ -95,16 +100,6 @@ def summarise(
         frame.loc[~drawn & (frame["seeds"] > 0), "interval"] = "Wilson over rows"
     frame = frame.assign(low=low, high=high, status=_status(frame))
     return frame[[*keys, *NUMBERS]]
-
-
-def _planned(frame: pd.DataFrame, overall: pd.DataFrame) -> pd.DataFrame:
-    """Add how many seeds are planned and do not fit, as the rows over whole sets tell."""
-    keys = [*CELL, "selection", "evaluation_set"]
-    unfit = overall.assign(unfit=overall["status"] == "does not fit")
-    counts = unfit.groupby(keys, sort=False).agg(
-        seeds_planned=("seed", "nunique"), unfit=("unfit", "sum")
-    )
-    return frame.merge(counts.reset_index(), on=keys, how="left")
 
 
 def _status(frame: pd.DataFrame) -> np.ndarray:
