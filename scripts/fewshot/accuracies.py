@@ -16,7 +16,7 @@ from .errors import unknown
 from .evidence import Evidence
 from .metrics import CELL
 from .summary import at_level, summarise, with_absent
-from .typeset import BLANK, Table, cell_text, percent
+from .typeset import BLANK, Table, cell_text, counted, percent
 
 
 def headline(evidence: Evidence, catalog: dict) -> Table:
@@ -96,23 +96,24 @@ def _wide(numbers: pd.DataFrame, catalog: dict, index: list[str]) -> pd.DataFram
     """Return one printed row per cell, its evaluation sets side by side, a section per task."""
     outside = numbers[numbers["domain"] == "out"]
     most = outside.groupby("task")["evaluation_set"].nunique().max() if len(outside) else 0
+    section = {task: _section(part, catalog) for task, part in numbers.groupby("task", sort=False)}
+    cells: dict[tuple, list[dict]] = {}
+    for item in numbers.to_dict("records"):
+        cells.setdefault(tuple(item[name] for name in [*CELL, "selection"]), []).append(item)
     rows = []
-    for _, part in numbers.groupby([*CELL, "selection"], sort=False):
-        first = part.iloc[0]
-        row = {"section": _section(numbers[numbers["task"] == first["task"]], catalog)}
-        row |= {title: value for title, value in _heads(first, catalog) if title in _titles(index)}
-        for _, item in part.iterrows():
-            name = (
-                "In domain" if item["domain"] == "in" else set_title(catalog, item.evaluation_set)
-            )
-            name = "Out of domain" if most == 1 and item["domain"] == "out" else name
-            row[name] = cell_text(item)
+    for part in cells.values():
+        row = {"section": section[part[0]["task"]]}
+        row |= {title: text for title, text in _heads(part[0], catalog) if title in _titles(index)}
+        for item in part:
+            inside = item["domain"] == "in"
+            name = "In domain" if inside else set_title(catalog, item["evaluation_set"])
+            row["Out of domain" if most == 1 and not inside else name] = cell_text(item)
         rows.append(row | {"Seeds": _seeds(part)})
     frame = pd.DataFrame(rows).fillna(BLANK)
     return frame[[name for name in frame if name != "Seeds"] + ["Seeds"]] if rows else frame
 
 
-def _heads(row: pd.Series, catalog: dict) -> list[tuple[str, str]]:
+def _heads(row: dict, catalog: dict) -> list[tuple[str, str]]:
     """Return the (column, value) pairs that name a cell."""
     return [
         ("Model", titles(catalog, "models")[row["model"]]),
@@ -130,9 +131,9 @@ def _titles(index: list[str]) -> list[str]:
     return [known[name] for name in index]
 
 
-def _seeds(part: pd.DataFrame) -> str:
-    done, planned = part["seeds"].min(), part["seeds_planned"].max()
-    return str(done) if done == planned else f"{done}/{planned}"
+def _seeds(part: list[dict]) -> str:
+    fewest = min(item["seeds"] for item in part)
+    return counted(fewest, max(item["seeds_planned"] for item in part))
 
 
 def _section(numbers: pd.DataFrame, catalog: dict) -> str:
@@ -170,7 +171,7 @@ def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
             name.capitalize(): item[name].replace("_", " ") for name in by if pd.notna(item[name])
         }
         row |= {title: BLANK for title in shown.values()}
-        for _, cell in part.iterrows():
+        for cell in part.to_dict("records"):
             row[shown[cell["method"], cell["pattern"]]] = cell_text(cell)
         rows.append(row)
     return Table(numbers, pd.DataFrame(rows))

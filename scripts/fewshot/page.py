@@ -95,8 +95,8 @@ marked, and listed with the last line of its log under “Costs and coverage”.
 context? {% if shared %}Every method here gets the same model, the same stored draws of examples and
 the same prompt,{% else %}Every method here gets the same model, with draws of examples of its own
 kind as they were published (so that draws are not paired),{% endif %} and is scored by the same
-function on every evaluation row: in domain, on the task's own validation rows, and out of domain, on
-rows made to break its shortcuts.</p>
+function on every evaluation row: in domain, on the task's own validation rows, and out of domain,
+on rows made to break its shortcuts.</p>
 <div class="scroll"><table><tbody>
 {% for name, value in asked %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
 {% endfor %}</tbody></table></div>

@@ -1,5 +1,7 @@
 """More than accuracy as a table: each gold label, Matthews correlation, F1 and calibration."""
 
+from operator import itemgetter
+
 import pandas as pd
 
 from .catalog import SELECTIONS, arm_title, label_title, ordered, set_title, titles
@@ -38,31 +40,33 @@ def scores(evidence: Evidence, catalog: dict) -> Table:
     numbers["label"] = numbers.get("label", pd.Series(dtype=object))
     by = ["task", "domain", "evaluation_set", "model", "method", "pattern"]
     numbers = ordered(numbers, catalog, by)
-    rows = [_row(part, catalog) for _, part in numbers.groupby([*CELL, "evaluation_set"],
-                                                               sort=False)]  # fmt: skip
+    cells: dict[tuple, list[dict]] = {}
+    for item in numbers.to_dict("records"):
+        cells.setdefault(tuple(item[name] for name in [*CELL, "evaluation_set"]), []).append(item)
+    rows = [_row(part, catalog) for part in cells.values()]
     return Table(numbers, pd.DataFrame(rows).fillna(BLANK), _note(catalog) if rows else "")
 
 
-def _row(part: pd.DataFrame, catalog: dict) -> dict:
-    first = part.iloc[0]
-    overall = part[part["label"].isna()].set_index("score")
-    labels = part[part["label"].notna()].sort_values("label")
+def _row(part: list[dict], catalog: dict) -> dict:
+    """Return the printed row of a cell on one set, from its numbers, one for each score."""
+    overall = {item["score"]: item for item in part if pd.isna(item["label"])}
+    labels = sorted((item for item in part if pd.notna(item["label"])), key=itemgetter("label"))
+    found = overall["accuracy"]
     row = {
-        "section": _section(first, catalog),
-        "Model": titles(catalog, "models")[first["model"]],
-        "Method": arm_title(catalog, first["method"], first["pattern"]),
+        "section": _section(found, catalog),
+        "Model": titles(catalog, "models")[found["model"]],
+        "Method": arm_title(catalog, found["method"], found["pattern"]),
+        "Accuracy": _text(found, "accuracy"),
     }
-    found = overall.loc["accuracy"]
-    row["Accuracy"] = _text(found, "accuracy")
-    for item in labels.to_dict("records"):
+    for item in labels:
         row[f"Label {int(item['label']) + 1}"] = _text(item, "accuracy")
     for name in list(SCORES)[1:]:
-        item = overall.loc[name]
+        item = overall[name]
         row[SCORES[name]] = BLANK if item["seeds"] == 0 else _text(item, name)
     return row | {"Seeds": seeds_text(found)}
 
 
-def _section(row: pd.Series, catalog: dict) -> str:
+def _section(row: dict, catalog: dict) -> str:
     """Return a task's heading with the rows and the labels of the set, in order."""
     name = row["evaluation_set"]
     where = "in domain" if row["domain"] == "in" else set_title(catalog, name)
@@ -73,7 +77,7 @@ def _section(row: pd.Series, catalog: dict) -> str:
     return f"{set_title(catalog, row['task'])}, {where} (labels {', '.join(labels)})"
 
 
-def _text(row: pd.Series | dict, score: str) -> str:
+def _text(row: dict, score: str) -> str:
     """Return the mean ± half of its t interval, marked where seeds lack."""
     if row["seeds"] == 0:
         return row["status"]

@@ -46,7 +46,7 @@ def p_value(p: float) -> str:
     return BLANK if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def cell_text(row: pd.Series) -> str:
+def cell_text(row: Mapping) -> str:
     """Return 'mean [low, high]' in percent, marked where seeds are missing."""
     if row["seeds"] == 0:
         return row["status"]
