@@ -21,7 +21,7 @@ TESTS = {
     "permutation": "Sign flips",
     "welch": "Welch's t",
 }
-ORDER = ["task", "domain", "evaluation_set", "model", "method", "pattern"]
+ORDER = ["task", "domain", "evaluation_set", "method", "pattern", "model"]
 
 
 def main_comparisons(
@@ -43,27 +43,31 @@ def main_comparisons(
     )
 
 
-def tests_of(catalog: dict) -> list[str]:
-    """Return the tests that the study's draws allow: pairs need draws that all methods share."""
-    shared = catalog.get("shared_draws", True)
-    return [name for name in TESTS if shared or name in ("bootstrap", "welch")]
+def tests_of(catalog: dict, *, published: bool = True) -> list[str]:
+    """Return the tests that the study's draws allow: pairs need draws that all methods share.
+
+    Welch's test is left out where a paired one stands for it, unless the `published` is wanted.
+    """
+    if not catalog.get("shared_draws", True):
+        return ["bootstrap", "welch"]
+    return [name for name in TESTS if published or name != "welch"]
 
 
 def comparison(evidence: Evidence, catalog: dict) -> Table:
     """Print each difference with its interval, corrected tests and what could be detected."""
     numbers = main_comparisons(evidence.comparisons, catalog)
-    shown = [name for name in tests_of(catalog) if name != "welch" or name == tests_of(catalog)[1]]
+    shown = tests_of(catalog, published=False)
     rows = []
     for row, heads in _pairs(numbers, catalog):
         heads["Difference"] = difference_text(row)
-        heads |= {f"p, {TESTS[name].lower()}": p_value(row[f"holm_{name}"]) for name in shown}
+        heads |= {f"p: {TESTS[name]}": p_value(row[f"holm_{name}"]) for name in shown}
         better, detectable = row["improvement"], row["detectable"]
         heads["P(better)"] = BLANK if pd.isna(better) else f"{better:.2f}"
         heads["Detectable"] = BLANK if pd.isna(detectable) else f"{100 * detectable:.1f}"
         rows.append(heads | {"Seeds": seeds_text(row)})
     note = (
-        "p: two-sided, after Holm's correction for all models of a method, pattern and evaluation "
-        "set. P(better): probability that a run of the method beats a run of the reference. "
+        "p: two-sided, after Holm's correction over the models under one heading. "
+        "P(better): probability that a run of the method beats a run of the reference. "
         "Detectable: the difference in points that a t-test of so many seeds finds four times "
         "out of five, before any correction."
     )
@@ -82,8 +86,8 @@ def significance(evidence: Evidence, catalog: dict) -> Table:
         heads["Agree"] = row["agree"] or BLANK
         rows.append(heads | {"Seeds": seeds_text(row)})
     note = (
-        "Two-sided p (the same after Holm's correction for all models of a method, pattern and "
-        f"evaluation set). Agree: whether all corrected tests fall on one side of {ALPHA:g}."
+        "Two-sided p (the same after Holm's correction over the models under one heading). "
+        f"Agree: whether all corrected tests fall on one side of {ALPHA:g}."
     )
     return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, note))
 
@@ -106,26 +110,19 @@ def difference_text(row: dict) -> str:
 
 
 def _pairs(numbers: pd.DataFrame, catalog: dict) -> Iterator[tuple[dict, dict]]:
-    """Yield each comparison with the columns that name it; one reference for all is in the note."""
-    several = numbers["reference_pattern"].nunique() > 1
-    several |= numbers["reference_method"].nunique() > 1
+    """Yield each comparison with what names it: a section for those that are corrected together."""
     for row in numbers.to_dict("records"):
-        heads = {
-            "section": where_text(row, catalog),
-            "Model": titles(catalog, "models")[row["model"]],
-            "Method": arm_title(catalog, row["method"], row["pattern"]),
-        }
-        if several:
-            reference = arm_title(catalog, row["reference_method"], row["reference_pattern"])
-            heads["Minus"] = reference
-        yield row, heads
+        ours = arm_title(catalog, row["method"], row["pattern"])
+        theirs = arm_title(catalog, row["reference_method"], row["reference_pattern"])
+        section = f"{where_text(row, catalog)}: {ours} minus {theirs}"
+        yield row, {"section": section, "Model": titles(catalog, "models")[row["model"]]}
 
 
 def where_text(row: dict, catalog: dict) -> str:
     """Return the heading of a task and one of its evaluation sets."""
     inside = row["domain"] == "in"
     where = "in domain" if inside else set_title(catalog, row["evaluation_set"])
-    return f"{set_title(catalog, row['task'])}: {where}"
+    return f"{set_title(catalog, row['task'])}, {where}"
 
 
 def _both(plain: float, corrected: float) -> str:
@@ -142,14 +139,12 @@ def _note(numbers: pd.DataFrame, catalog: dict, what: str) -> str:
     """Return the note of a table of comparisons: what is subtracted, `what`, setting and floor."""
     if numbers.empty:
         return ""
-    reference = numbers[["reference_method", "reference_pattern"]].drop_duplicates()
-    title = arm_title(catalog, *reference.iloc[0]) if len(reference) == 1 else "the reference"
     rows = "the same resampled rows on both sides, templates whole"
     if not catalog.get("shared_draws", True):
         rows += "; the draws are not shared, so seeds of the two sides are resampled apart"
     return (
-        f"Difference: the method minus {title}, in percentage points [95 % interval of the crossed "
-        f"bootstrap over seeds and rows, {rows}]. {what} {setting_text(catalog)} {floors(numbers)}"
+        f"Difference in percentage points [95 % interval of the crossed bootstrap over seeds and "
+        f"rows, {rows}]. {what} {setting_text(catalog)} {floors(numbers)}"
     ).strip()
 
 

@@ -20,6 +20,7 @@ SETTINGS = {
     "warmup": "Warm-up",
     "weight_decay": "Weight decay",
     "gradient_clip": "Gradient clip",
+    "dora": "DoRA",
 }
 """Settings that most trained methods have, in the order of the table; others follow."""
 HIDDEN = {"keep_weights"}
@@ -127,7 +128,7 @@ def hyperparameters(evidence: Evidence, catalog: dict) -> Table:
         found = dict(zip(part["method"], part["value"], strict=True))
         row = {"Setting": SETTINGS.get(key, key.replace("_", " ").capitalize())}
         text.append(row | {names[name]: found.get(name, BLANK) for name in shown})
-    return Table(numbers, pd.DataFrame(text))
+    return Table(numbers, pd.DataFrame(text), words=True)
 
 
 def _settings(catalog: dict, name: str) -> dict:

@@ -126,7 +126,7 @@ def _floats(table: Table, caption: int) -> Iterator[list[str]]:
     """Yield what stands in each float: groups of columns, each cut into pages."""
     names = columns(table)
     shown = [Column.of(name, side, [str(value) for value in table.text[name]])
-             for name, side in zip(names, sides(table.text[names]), strict=True)]  # fmt: skip
+             for name, side in zip(names, sides(table), strict=True)]  # fmt: skip
     for layout in lay_out(shown):
         room = PAGE - CAPTION[0] * math.ceil(caption / CAPTION[1])
         room -= layout.size.line * math.ceil(len(table.note) / 110)

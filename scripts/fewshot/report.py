@@ -206,7 +206,7 @@ def _shown(table: Table) -> dict:
     names = typeset.columns(table)
     return {
         "columns": names,
-        "sides": typeset.sides(table.text[names]) if names else "",
+        "sides": typeset.sides(table),
         "sections": [
             (heading, rows.astype(str).to_numpy().tolist())
             for heading, rows in typeset.sections(table)

@@ -38,7 +38,7 @@ def scores(evidence: Evidence, catalog: dict) -> Table:
     )
     numbers = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     numbers["label"] = numbers.get("label", pd.Series(dtype=object))
-    by = ["task", "domain", "evaluation_set", "model", "method", "pattern"]
+    by = ["task", "domain", "evaluation_set", "method", "pattern", "model"]
     numbers = ordered(numbers, catalog, by)
     cells: dict[tuple, list[dict]] = {}
     for item in numbers.to_dict("records"):
@@ -55,7 +55,6 @@ def _row(part: list[dict], catalog: dict) -> dict:
     row = {
         "section": _section(found, catalog),
         "Model": titles(catalog, "models")[found["model"]],
-        "Method": arm_title(catalog, found["method"], found["pattern"]),
         "Accuracy": _text(found, "accuracy"),
     }
     for item in labels:
@@ -67,14 +66,15 @@ def _row(part: list[dict], catalog: dict) -> dict:
 
 
 def _section(row: dict, catalog: dict) -> str:
-    """Return a task's heading with the rows and the labels of the set, in order."""
+    """Return the heading of a task's set, with its labels in order, and one way to use models."""
     name = row["evaluation_set"]
     where = "in domain" if row["domain"] == "in" else set_title(catalog, name)
     labels = [
         f"{i + 1}: {label_title(catalog, name, i)}"
         for i in range(len(catalog["tasks"][name]["labels"]))
     ]
-    return f"{set_title(catalog, row['task'])}, {where} (labels {', '.join(labels)})"
+    arm = arm_title(catalog, row["method"], row["pattern"])
+    return f"{set_title(catalog, row['task'])}, {where} (labels {', '.join(labels)}): {arm}"
 
 
 def _text(row: dict, score: str) -> str:

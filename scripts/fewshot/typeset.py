@@ -13,17 +13,21 @@ class Table:
     """A table: `numbers` in tidy form, `text` as it is printed.
 
     Rows of `text` that agree in its column "section" stand under one heading; `note` is a line
-    below the table; `read` names the parts of the evidence that it was made from.
+    below the table; `read` names the parts of the evidence that it was made from. All columns
+    stand left where `words` are what it holds.
     """
 
     numbers: pd.DataFrame
     text: pd.DataFrame
     note: str = ""
     read: tuple[str, ...] = ()
+    words: bool = False
 
 
 BLANK = "–"
 NOTHING = "No results yet."
+RULES = {"l": " :-- ", "r": " --: "}
+"""What aligns a column in Markdown."""
 WITHOUT = {BLANK, "", "missing", "does not fit"}
 """What is printed where there is no number."""
 
@@ -89,7 +93,7 @@ def to_markdown(table: Table, title: str, caption: str, origin: str = "") -> str
             continue
         cells = [[_plain(value) for value in row] for row in values(rows)]
         lines.append("| " + " | ".join(rows.columns) + " |")
-        lines.append("|" + "|".join(_alignment(rows)) + "|")
+        lines.append("|" + "|".join(RULES[side] for side in sides(table)) + "|")
         lines += ["| " + " | ".join(row) + " |" for row in cells]
         lines.append("")
     lines += [_plain(table.note), ""] if table.note else []
@@ -102,16 +106,14 @@ def _plain(text: str) -> str:
     return str(text).replace("|", "\\|").replace("*", "\\*")
 
 
-def _alignment(rows: pd.DataFrame) -> list[str]:
-    return [" :-- " if side == "l" else " --: " for side in sides(rows)]
-
-
-def sides(rows: pd.DataFrame) -> str:
+def sides(table: Table) -> str:
     """Return 'l' or 'r' per column: numbers stand right, whatever stands where there is none."""
+    if table.words:
+        return "l" * len(columns(table))
     number = re.compile(r"^[<+−-]? ?[\d.,]+( [kMB]| of [\d.,]+)?([ /\[*†±][^A-Za-z]*)?$")
     found = ""
-    for name in rows.columns:
-        shown = [str(value) for value in rows[name] if str(value) not in WITHOUT]
+    for name in columns(table):
+        shown = [str(value) for value in table.text[name] if str(value) not in WITHOUT]
         found += "r" if 2 * sum(bool(number.match(text)) for text in shown) > len(shown) else "l"
     return found
 
@@ -123,7 +125,7 @@ def to_text(table: Table, width: int = 100) -> str:
     """
     blocks = []
     for heading, rows in sections(table):
-        body = _aligned(rows) if len(rows) else []
+        body = _aligned(rows, sides(table)) if len(rows) else []
         if max(map(len, body), default=0) > width:
             body = [
                 line
@@ -135,10 +137,9 @@ def to_text(table: Table, width: int = 100) -> str:
     return "\n\n".join(block for block in blocks if block) or NOTHING
 
 
-def _aligned(rows: pd.DataFrame) -> list[str]:
+def _aligned(rows: pd.DataFrame, right: str) -> list[str]:
     grid = [list(rows.columns), *values(rows)]
     widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
-    right = sides(rows)
     return [
         "  ".join(
             cell.rjust(size) if side == "r" else cell.ljust(size)

@@ -50,7 +50,7 @@ def test_the_matrix_of_the_paper_sets_two_patterns_against_each_other(made):
 
 def test_a_cell_that_lacks_a_seed_is_marked(made):
     text = made["matrix"].text
-    mnli = text[text["section"].str.startswith("MNLI: HANS")].set_index(text.columns[1])
+    mnli = text[text["section"].str.startswith("MNLI, HANS")].set_index(text.columns[1])
     assert all(cell.endswith("(9/10)") for cell in mnli.loc["OPT-1.3B"].iloc[1:])
     assert not mnli.loc["OPT-125M"].str.contains("/10").any()
 

@@ -74,7 +74,7 @@ def test_a_matrix_marks_the_published_test_and_ours():
     assert list(text.columns) == ["section", "Fine-tuned ↓ in context →", "OPT-S", "OPT-L"]
     assert text["OPT-S"].tolist() == ["0.0", "+5.0*†"]
     assert text["OPT-L"].tolist() == ["−4.1*", "+1.2 (9/10)"]
-    assert set(text["section"]) == {"RTE: HANS (30,000 rows in 303 templates, 9–10 seeds)"}
+    assert set(text["section"]) == {"RTE, HANS (30,000 rows in 303 templates, 9–10 seeds)"}
 
 
 def test_the_note_of_a_matrix_computes_its_floor():
@@ -128,33 +128,37 @@ def test_comparisons_are_printed_with_their_tests():
     found = row(holm_bootstrap=0.04, holm_paired=0.0004, low=0.002)
     text = tables.make("comparison", evidence(found), CATALOG, {}).text
     assert text.iloc[0].to_dict() == {
-        "section": "RTE: HANS",
+        "section": "RTE, HANS: Fine-tuned · minimal minus In context · minimal",
         "Model": "OPT-S",
-        "Method": "Fine-tuned · minimal",
         "Difference": "+3.0 [+0.2, +7.0]",
-        "p, crossed bootstrap": "0.040",
-        "p, paired t": "< 0.001",
-        "p, sign flips": "0.600",
+        "p: Crossed bootstrap": "0.040",
+        "p: Paired t": "< 0.001",
+        "p: Sign flips": "0.600",
         "P(better)": "0.75",
         "Detectable": "2.1",
         "Seeds": "10",
     }
 
 
-def test_a_reference_is_named_once_or_in_each_row():
-    one = tables.make("comparison", evidence(row()), CATALOG, {})
-    assert "the method minus In context · minimal" in one.note
-    two = evidence(row(), row(pattern="gpt-3", reference_pattern="gpt-3"))
-    text = tables.make("comparison", two, CATALOG, {}).text
-    assert text["Minus"].tolist() == ["In context · minimal", "In context · gpt-3"]
+def test_what_is_corrected_together_stands_under_one_heading():
+    rows = [row(model="opt-l"), row(pattern="gpt-3"), row(), row(method="van")]
+    text = tables.make("comparison", evidence(*rows), CATALOG, {}).text
+    found = [heading.split(": ")[1] for heading in text["section"]]
+    assert found == [
+        "Fine-tuned · minimal minus In context · minimal",
+        "Fine-tuned · minimal minus In context · minimal",
+        "Fine-tuned · gpt-3 minus In context · minimal",
+        "Vanilla · minimal minus In context · minimal",
+    ]
+    assert text["Model"].tolist() == ["OPT-S", "OPT-L", "OPT-S", "OPT-S"]
 
 
 def test_comparisons_without_shared_draws_have_no_paired_test():
     catalog = CATALOG | {"shared_draws": False}
     table = tables.make("comparison", evidence(row()), catalog, {})
-    assert [name for name in table.text if name.startswith("p, ")] == [
-        "p, crossed bootstrap",
-        "p, welch's t",
+    assert [name for name in table.text if name.startswith("p: ")] == [
+        "p: Crossed bootstrap",
+        "p: Welch's t",
     ]
     assert "resampled apart" in table.note
 
