@@ -163,7 +163,7 @@ def comparison_catalog():
         }
         for kind in ("models", "methods", "patterns")
     }
-    return {**kinds, "shared_draws": CATALOG.get("shared_draws", True)}
+    return {**kinds, "shared_draws": CATALOG["shared_draws"]}
 
 
 def job_seeds(wildcards):
