@@ -58,10 +58,10 @@ def _row(part: list[dict], catalog: dict) -> dict:
         "Accuracy": _text(found, "accuracy"),
     }
     for item in labels:
-        row[f"Label {int(item['label']) + 1}"] = _text(item, "accuracy")
+        row[f"Label {int(item['label']) + 1}"] = _text(item, "accuracy", found)
     for name in list(SCORES)[1:]:
         item = overall[name]
-        row[SCORES[name]] = BLANK if item["seeds"] == 0 else _text(item, name)
+        row[SCORES[name]] = BLANK if item["seeds"] == 0 else _text(item, name, found)
     return row | {"Seeds": seeds_text(found)}
 
 
@@ -77,16 +77,19 @@ def _section(row: dict, catalog: dict) -> str:
     return f"{set_title(catalog, row['task'])}, {where} (labels {', '.join(labels)}): {arm}"
 
 
-def _text(row: dict, score: str) -> str:
-    """Return the mean ± half of its t interval, marked where seeds lack."""
+def _text(row: dict, score: str, beside: dict | None = None) -> str:
+    """Return the mean, of accuracies ± half of the t interval, marked where seeds lack.
+
+    A number that rests on as many seeds as that `beside` it, which is marked, is not.
+    """
     if row["seeds"] == 0:
         return row["status"]
     scale = percent if score in SHARES else "{:.2f}".format
     spread = ""
-    if row["interval"] == "t over seeds":
+    if score == "accuracy" and row["interval"] == "t over seeds":
         # A bound may be cut at 0 or 1; the other one has the whole half.
         spread = f" ±{scale(max(row['high'] - row['mean'], row['mean'] - row['low']))}"
-    done = row["seeds"] == row["seeds_planned"]
+    done = row["seeds"] == (row["seeds_planned"] if beside is None else beside["seeds"])
     return scale(row["mean"]) + spread + ("" if done else f" ({seeds_text(row)})")
 
 
@@ -98,5 +101,6 @@ def _note(catalog: dict) -> str:
         "that of label 2. MCC: Matthews correlation, 0 where one answer is always given. Brier "
         "score and expected calibration error (ECE, 15 bins) are of the label words' "
         "probabilities, normalised to one; both are better when lower, and known where row "
-        "predictions of the epoch were kept."
+        "predictions of the epoch were kept. The Parquet and CSV files have the intervals of all "
+        "scores. Seeds are those of the whole row, unless a cell says otherwise."
     )
