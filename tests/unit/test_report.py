@@ -5,10 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import make_table
+import pandas as pd
 import pytest
 import report_partial
 import simulate
-from fewshot import charts, partial, provenance, registry, report, stats
+import write_report
+from fewshot import charts, partial, provenance, records, registry, report, schemas, stats
 from fewshot.contrasts import main_comparisons
 from markupsafe import escape
 
@@ -224,3 +227,49 @@ def test_origins_name_files_folders_and_what_was_computed():
     assert text == "metrics: 2 files of a/b\nfit of the contexts: f.parquet\ncode: 12"
     text = provenance.origin(["metrics", "logs"], {"manifests": ["m.json"]}, "12")
     assert text == "metrics: computed from 1 runs\ncode: 12"
+
+
+@pytest.fixture(scope="module")
+def stored(study, tmp_path_factory):
+    """Return the inputs of the rules that make tables and the report, as stored files."""
+    folder = tmp_path_factory.mktemp("stored")
+    frames = {"metrics": schemas.METRICS, "comparisons": schemas.COMPARISONS, "fit": records.FIT}
+    for name, schema in frames.items():
+        records.write_table(folder / f"{name}.parquet", getattr(study, name), schema)
+    records.write_json(folder / "manifest.json", study.manifests[0])
+    files = {name: [str(folder / f"{name}.parquet")] for name in frames}
+    return files | {"manifests": [str(folder / "manifest.json")], "variance": [], "costs": []}
+
+
+def test_the_script_of_tables_notes_what_it_read(stored, tmp_path):
+    paths = {"table": "t.parquet", "csv": "t.csv", "tex": "t.tex", "md": "t.md"}
+    entry = ENTRIES["tables"]["comparison"]
+    smk = SimpleNamespace(
+        input=SimpleNamespace(**stored),
+        output=SimpleNamespace(**{kind: tmp_path / name for kind, name in paths.items()}),
+        params=SimpleNamespace(name="comparison", catalog=CATALOG, code="c0de", **entry),
+    )
+    make_table.main(smk)
+    line = f"comparisons: {stored['comparisons'][0]}"
+    assert f"% {line}\n% code: c0de\n" in (tmp_path / "t.tex").read_text()
+    assert f"<!-- {line} -->\n<!-- code: c0de -->\n" in (tmp_path / "t.md").read_text()
+    assert len(pd.read_parquet(tmp_path / "t.parquet")) == 32
+
+
+def test_the_script_of_the_report_answers_from_stored_files(stored, tmp_path):
+    smk = SimpleNamespace(
+        input=SimpleNamespace(**stored, models=[], sources=[], tables=[], figures=[]),
+        output=SimpleNamespace(report=tmp_path / "report.html", summary=tmp_path / "s.txt"),
+        params=SimpleNamespace(
+            study=SETTINGS,
+            catalog=CATALOG,
+            figures={},
+            tables={"headline": ENTRIES["tables"]["headline"]},
+            versions={"table": "c0de", "figure": "c0de"},
+        ),
+    )
+    write_report.main(smk)
+    text = (tmp_path / "report.html").read_text()
+    assert "fine-tuning was better in" in text
+    assert f"Made from metrics: {stored['metrics'][0]}; code: c0de." in text
+    assert "In-context learning" in (tmp_path / "s.txt").read_text()
