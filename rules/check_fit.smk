@@ -3,7 +3,7 @@
 # its inputs, a new cell or another study would change those of every job.
 rule check_fit:
     input:
-        model="results/models/{model}/manifest.json",
+        model=pair_model,
         evaluation=evaluation_files,
         train=pair_train_file,
         shots=pair_shots_files,

@@ -5,13 +5,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 
+from scripts.fewshot import architecture, flops
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.errors import UserError
+from scripts.fewshot.exchange import used_entries
 from scripts.fewshot.patterns import bind_pattern
 from scripts.fewshot.memoryplan import MemoryPlan
 from scripts.fewshot.plan import Cell, load_study
 from scripts.fewshot.protocols import DRAWS, PROTOCOLS
 from scripts.fewshot.registry import read_yaml
+
+# No setting of a study, but what `snakemake import_predictions` is told.
+ARCHIVE = str(config.pop("archive", ""))
 
 try:
     for path in workflow.configfiles:
@@ -25,12 +30,18 @@ except UserError as error:
     # A mistake of the user's: one line, and no traceback into the workflow.
     sys.exit(f"error: {error}")
 
+Pair = namedtuple("Pair", "task model")
+
 PROTOCOL = STUDY.settings["protocol"]
 METHODS_IN_CONTEXT = [name for name in STUDY.methods if STUDY.uses_context(name)]
-METHODS_TRAINED = [name for name in STUDY.methods if not STUDY.uses_context(name)]
+METHODS_IMPORTED = [name for name in STUDY.methods if STUDY.is_imported(name)]
+METHODS_TRAINED = [
+    name for name in STUDY.methods if not STUDY.uses_context(name) and not STUDY.is_imported(name)
+]
 
 PAIRS = sorted({(job.cell.task, job.cell.model) for job in STUDY.jobs})
 METRICS = [f"results/metrics/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
+COSTS = [f"results/costs/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 COMPARISONS, VARIANCE = (
     [
         f"results/statistics/{STUDY.name}/{task}/{kind}.parquet"
@@ -40,7 +51,7 @@ COMPARISONS, VARIANCE = (
 )
 FITS = [f"results/fit/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 RUN_MANIFESTS = [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs]
-MODEL_MANIFESTS = sorted({f"results/models/{model}/manifest.json" for _, model in PAIRS})
+MODEL_MANIFESTS = sorted({f"results/models/{cell.model}/manifest.json" for cell in STUDY.own_cells})
 SOURCE_MANIFESTS = sorted(
     {
         f"results/raw/{STUDY.source_of(name)}/manifest.json"
@@ -241,6 +252,20 @@ def pair_jobs(wildcards):
     ]
 
 
+def pair_size(wildcards):
+    """Return what of a model's shape decides its operations, as plain values."""
+    return asdict(flops.size_of(architecture.of_entry(STUDY.models[wildcards.model])))
+
+
+def own_jobs(wildcards):
+    """Return those of a pair's jobs that run here: what was made elsewhere needs no model."""
+    return [job for job in pair_jobs(wildcards) if not STUDY.is_imported(job["method"])]
+
+
+def pair_model(wildcards):
+    return f"results/models/{wildcards.model}/manifest.json" if own_jobs(wildcards) else []
+
+
 def pair_manifests(wildcards):
     return [f"{job['folder']}/manifest.json" for job in pair_jobs(wildcards)]
 
@@ -261,12 +286,12 @@ def pair_cells(wildcards):
             ),
             "truncate": STUDY.methods[job["method"]].get("truncate"),
         }
-        for job in pair_jobs(wildcards)
+        for job in own_jobs(wildcards)
     ]
 
 
 def pair_patterns(wildcards):
-    names = dict.fromkeys(job["pattern"] for job in pair_jobs(wildcards))
+    names = dict.fromkeys(job["pattern"] for job in own_jobs(wildcards))
     return {name: bound_pattern(wildcards.task, name) for name in names}
 
 
@@ -276,7 +301,7 @@ def pair_shots(wildcards):
         f"{draw}/{job['k']}/{seed}": (
             f"results/shots/{draw}/{wildcards.task}/k{job['k']}/seed{seed}.parquet"
         )
-        for job in pair_jobs(wildcards)
+        for job in own_jobs(wildcards)
         for draw in [STUDY.draw_of(job["method"])]
         for seed in job["seeds"]
         if job["k"]
@@ -305,3 +330,53 @@ def figure_category(wildcards):
 
 def table_category(wildcards):
     return STUDY.tables[wildcards.name]["category"]
+
+
+def import_of(wildcards):
+    """Return the entry of the study's imports that a run is read from."""
+    names = ("protocol", "task", "model", "method", "pattern")
+    cell = Cell(*(getattr(wildcards, name) for name in names), int(wildcards.k))
+    return next(each for each in STUDY.imports if each.cell == cell)
+
+
+def import_samples(wildcards):
+    """Return the logs of a run, by seed and, within one, by evaluation set."""
+    entry = import_of(wildcards)
+    return [
+        entry.file(name, seed)
+        for seed in job_seeds(wildcards)
+        for name in STUDY.evaluation_sets(wildcards.task)
+    ]
+
+
+def import_train_file(wildcards):
+    return train_file(wildcards) if import_of(wildcards).prompts == "stored" else []
+
+
+def import_shots_files(wildcards):
+    return shots_files(wildcards) if import_of(wildcards).prompts == "stored" else []
+
+
+def context_cells():
+    """Return what the study shows in context, whatever the model, as plain values."""
+    Wildcards = namedtuple("Wildcards", "protocol task model method pattern k first last")
+    found = {}
+    for job in STUDY.jobs:
+        if STUDY.uses_context(job.cell.method):
+            own = Wildcards(*asdict(job.cell).values(), job.seeds[0], job.seeds[-1])
+            draws = dict(zip(map(str, job.seeds), shots_files(own)))
+            found[own.task, own.pattern, own.k, job.seeds] = {
+                **{name: asdict(job.cell)[name] for name in ("protocol", "task", "k")},
+                "pattern": job_pattern(own),
+                "seeds": list(job.seeds),
+                "evaluation": [
+                    {**each, "path": path}
+                    for each, path in zip(evaluation_sets(own), evaluation_files(own), strict=True)
+                ],
+                "train": train_file(own) if draws else "",
+                "shots": draws,
+            }
+    return list(found.values())
+
+
+CONTEXT_CELLS = context_cells()

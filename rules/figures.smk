@@ -2,6 +2,7 @@
 rule plot_figure:
     input:
         metrics=METRICS,
+        costs=COSTS,
         comparisons=COMPARISONS,
         variance=VARIANCE,
     output:

@@ -1,4 +1,4 @@
-# Row predictions to accuracies: one job per task and model; from here on no GPU and no torch.
+# Row predictions to accuracies, manifests to costs: one job per task and model, without GPU or torch.
 rule compute_metrics:
     input:
         runs=pair_manifests,
@@ -6,6 +6,7 @@ rule compute_metrics:
         evaluation=evaluation_files,
     output:
         metrics="results/metrics/{study}/{task}/{model}.parquet",
+        costs="results/costs/{study}/{task}/{model}.parquet",
         outcomes="results/outcomes/{study}/{task}/{model}.parquet",
     log:
         "results/logs/metrics/{study}/{task}/{model}.log",
@@ -20,6 +21,7 @@ rule compute_metrics:
         model="{model}",
         evaluation=evaluation_sets,
         jobs=pair_jobs,
-        code=code_version("metrics"),
+        size=pair_size,
+        code=code_version("metrics", "ledger"),
     script:
         "../scripts/compute_metrics.py"

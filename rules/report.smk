@@ -2,6 +2,7 @@
 rule write_report:
     input:
         metrics=METRICS,
+        costs=COSTS,
         comparisons=COMPARISONS,
         variance=VARIANCE,
         fit=FITS,
@@ -53,8 +54,9 @@ rule report_partial:
                 "protocol": PROTOCOL,
                 "task": task,
                 "model": model,
-                "evaluation": evaluation_sets(namedtuple("Pair", "task model")(task, model)),
-                "jobs": pair_jobs(namedtuple("Pair", "task model")(task, model)),
+                "evaluation": evaluation_sets(Pair(task, model)),
+                "size": pair_size(Pair(task, model)),
+                "jobs": pair_jobs(Pair(task, model)),
             }
             for task, model in PAIRS
         ],

@@ -2,6 +2,7 @@
 rule make_table:
     input:
         metrics=METRICS,
+        costs=COSTS,
         comparisons=COMPARISONS,
         variance=VARIANCE,
         fit=FITS,

@@ -1,8 +1,8 @@
-"""Summarise the runs of one task and model as metrics (rule compute_metrics)."""
+"""Summarise the runs of one task and model as metrics and costs (rule compute_metrics)."""
 
 from typing import TYPE_CHECKING
 
-from fewshot import evaluation, metrics, records, schemas
+from fewshot import evaluation, ledger, metrics, records, schemas
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -18,6 +18,8 @@ def main(smk):
     found = metrics.compute(cell, p.jobs, sets, records.read_table(smk.input.fit))
     records.write_table(smk.output.metrics, found.metrics, schemas.METRICS)
     records.write_table(smk.output.outcomes, found.outcomes, schemas.OUTCOMES)
+    costs = ledger.compute(cell, p.jobs, ledger.model_of(p.size, p.evaluation))
+    records.write_table(smk.output.costs, costs, schemas.COSTS)
 
 
 if __name__ == "__main__":

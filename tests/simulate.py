@@ -23,6 +23,10 @@ MODELS = {
     "pythia-s": {"title": "Pythia small", "family": "pythia", "parameters": 160_000_000},
     "pythia-l": {"title": "Pythia large", "family": "pythia", "parameters": 1_400_000_000},
 }
+LAYERS = {"opt-s": (12, 768), "opt-l": (24, 2048), "pythia-s": (12, 768), "pythia-l": (24, 2048)}
+"""Layers and width of each model."""
+SHOT, QUERY, BATCH = 30, 24, 32
+"""Tokens of a demonstration and of a query, all alike; rows of a training step."""
 METHODS = {
     "icl": {"title": "In-context learning", "family": "in_context", "head": "language-model"},
     "ft": {"title": "Pattern-based fine-tuning", "family": "full", "head": "language-model"},
@@ -101,11 +105,25 @@ def pairs(seeds: tuple[int, ...] | list[int] = tuple(SEEDS)) -> list[dict]:
             "task": task,
             "model": model,
             "evaluation": [{"set": name, "merge": [0, 1]} for name in (task, "hans")],
+            "size": size_of(model),
             "jobs": [_job(task, model, method, k, seeds) for method in METHODS for k in KS[method]],
         }
         for task in SIZES
         for model in MODELS
     ]
+
+
+def size_of(model: str) -> dict:
+    """Return the fields of flops.Size of a model: layers of 12 width² weights."""
+    layers, width = LAYERS[model]
+    return {
+        "weights": 12 * layers * width**2,
+        "attention": layers * width,
+        "cache": 2 * layers * width,
+        "readout": 50_000 * width,
+        "width": width,
+        "known": True,
+    }
 
 
 def _job(task: str, model: str, method: str, k: int, seeds) -> dict:
@@ -288,34 +306,72 @@ def train_loss(cell: dict, steps) -> pd.DataFrame:
 
 
 def manifest(pair: dict, job: dict, epochs: int, curve_rows: int | None) -> dict:
-    """Return a run's manifest with made-up costs."""
+    """Return a run's manifest with made-up costs, as of a GPU."""
     trained = job["method"] != "icl"
-    settings = {"family": METHODS[job["method"]]["family"]}
+    settings = {name: METHODS[job["method"]][name] for name in ("family", "head")}
     if trained:
         settings |= {"epochs": epochs, "curve_epochs": "each", "curve_rows": curve_rows or "all"}
     total = MODELS[pair["model"]]["parameters"]
     seconds = {"load": 2.0, "train": 60.0 if trained else 0.0, "score": 30.0}
     share = {"icl": 0, "ft": 1, "lora": 0.002}[job["method"]]
+    peak = (512.0 + total / 1e6) * (1 + 3 * share + (0.5 if trained else 0))
+    entry = {
+        "status": "ok",
+        "seconds": seconds,
+        "peak_memory_mib": peak,
+        **work({n: len(prepared(n)) for n in (pair["task"], "hans")}, job["k"], trained, epochs),
+        "kept_bytes": int(4 * total * share) if trained else 120 * job["k"],
+    }
     return {
         **{name: pair[name] for name in ("protocol", "task", "model")},
         **{name: job[name] for name in ("method", "pattern", "k")},
         "seeds": {
-            str(seed): {"status": "ok", "seconds": seconds}
-            if fits(pair, job, seed)
-            else {"status": "does not fit"}
+            str(seed): entry if fits(pair, job, seed) else {"status": "does not fit"}
             for seed in job["seeds"]
         },
         "settings": settings,
         "code": "0123456789abcdef",
         "packages": {"torch": "2.13.0", "transformers": "5.0"},
         "python": "3.11.7",
-        "device": "cpu",
+        "device": "cuda: a GPU",
         "threads": 1,
         "world_size": 1,
         "dtype": "float32",
         "checksums": {"model": "cd" * 8, "data": {}, "shots": {}},
         "parameters": {"total": total, "trainable": int(total * share), "modules": []},
-        "peak_memory_mib": 512.0 + total / 1e6,
+        "peak_memory_mib": peak,
+        "memory": {"predicted_gpu_mib": 1.1 * peak, "measured_gpu_mib": peak},
         "seconds": {name: value * len(job["seeds"]) for name, value in seconds.items()},
         "versions": {},
+    }
+
+
+def work(sizes: dict[str, int], k: int, trained: bool, epochs: int) -> dict:
+    """Return what a manifest counts of a seed that scores sets of these `sizes`: rows of `QUERY`
+    tokens behind demonstrations of `SHOT` tokens, or behind one token."""
+    shared = 1 if trained else 1 + SHOT * k
+    scoring = {
+        name: {
+            "rows": rows,
+            "shared_tokens": shared,
+            "own_tokens": QUERY * rows,
+            "own_squares": QUERY**2 * rows,
+            "longest_tokens": shared + QUERY,
+            "tokens_read": shared + QUERY * rows,
+        }
+        for name, rows in sizes.items()
+    }
+    if not trained:
+        return {"scoring": scoring}
+    return {
+        "scoring": scoring,
+        "scored_rows": (epochs + 1) * sum(sizes.values()),
+        "steps": epochs * -(-k // BATCH),
+        "training": {
+            "epochs": epochs,
+            "rows": k,
+            "tokens": (1 + QUERY) * k,
+            "squares": (1 + QUERY) ** 2 * k,
+            "learned_keys": 0,
+        },
     }

@@ -1,25 +1,23 @@
 """Tables about the runs themselves: which are complete, and what they cost."""
 
-import numpy as np
 import pandas as pd
 
 from .catalog import arm_title, ordered, set_title, titles
 from .evidence import Evidence
 from .metrics import CELL
+from .outlay import cell_costs
 from .summary import seed_counts
-from .typeset import BLANK, Table
+from .typeset import BLANK, Table, seeds_text
 
 KEYS = ["task", "model", "method", "pattern", "k"]
-CURVE, KEPT = "seconds_curve", "seconds_score"
-"""The phases of a manifest in which evaluation rows are scored: for the curve after each epoch, and
-all rows of the epochs that are kept."""
 SHOWN = {
     "Load (s)": "seconds_load",
     "Train (s)": "seconds_train",
-    "Curve (s)": CURVE,
-    "Score (s)": KEPT,
+    "Curve (s)": "seconds_curve",
+    "Score (s)": "seconds_score",
+    "Other (s)": "seconds_other",
 }
-"""Columns of the printed table and the phases that they show."""
+"""Columns of the printed table of costs and what they show."""
 
 
 def coverage(evidence: Evidence, catalog: dict) -> Table:
@@ -65,9 +63,7 @@ def _open_cell(row: pd.Series, catalog: dict) -> dict:
     tokens = f"{row['longest_tokens']:.0f} of {row['window']:.0f}" if unfit else BLANK
     return {
         "section": set_title(catalog, row["task"]),
-        "Model": titles(catalog, "models")[row["model"]],
-        "Method": arm_title(catalog, row["method"], row["pattern"]),
-        "Shots": str(row["k"]),
+        **cell_names(row.to_dict(), catalog),
         "Done": f"{row['seeds_ok']}/{row['seeds_planned']}",
         "Does not fit": str(row["seeds_unfit"] or BLANK),
         "Missing": str(row["seeds_missing"] or BLANK),
@@ -77,69 +73,50 @@ def _open_cell(row: pd.Series, catalog: dict) -> dict:
 
 
 def costs(evidence: Evidence, catalog: dict) -> Table:
-    """Return seconds per phase and seed, peak memory and parameters of every cell.
+    """Return seconds per phase and seed, memory and parameters of every cell.
 
     Seconds are means over finished seeds; `scoring_share` is the part of them that goes into
     evaluation, `curve_share` that of the learning curve among it. A cell's peak is that of its
-    largest job.
+    largest seed; on GPUs what was planned stands beside it.
     """
-    jobs = pd.DataFrame([_job_costs(manifest) for manifest in evidence.manifests])
-    if jobs.empty or not jobs["seeds"].sum():
-        return Table(pd.DataFrame(columns=[*KEYS, "seeds"]), pd.DataFrame())
-    jobs = jobs[jobs["seeds"] > 0]
-    phases = [name for name in jobs if name.startswith("seconds_")]
-    for name in phases:  # Jobs of one cell differ in their number of seeds.
-        jobs[name] = jobs[name].fillna(0) * jobs["seeds"]
-    maxima = ["peak_memory_mib", "parameters", "trainable"]
-    how = {name: "sum" for name in ["seeds", *phases]} | {name: "max" for name in maxima}
-    numbers = jobs.groupby(KEYS, as_index=False, sort=False).agg(how)
-    numbers[phases] = numbers[phases].div(numbers["seeds"], axis=0)
-    numbers["seconds_total"] = numbers[phases].sum(axis=1)
-    for name in (CURVE, KEPT):
-        numbers[name] = numbers.get(name, 0.0)
-    numbers["curve_share"] = numbers[CURVE] / numbers["seconds_total"]
-    numbers["scoring_share"] = numbers["curve_share"] + numbers[KEPT] / numbers["seconds_total"]
-    numbers["device"] = jobs.groupby(KEYS, sort=False)["device"].first().to_numpy()
-    numbers = ordered(numbers, catalog, KEYS)
-    rows = [_cost_row(row, catalog) for row in numbers.to_dict("records")]
+    numbers = cell_costs(evidence, catalog)
+    if numbers.empty:
+        return Table(numbers, pd.DataFrame())
+    total = numbers["seconds_total"]
+    numbers["curve_share"] = numbers["seconds_curve"] / total
+    numbers["scoring_share"] = numbers["curve_share"] + numbers["seconds_score"] / total
+    planned = numbers["predicted_memory_mib"].notna().any()
+    rows = [_cost_row(row, catalog, planned) for row in numbers.to_dict("records")]
     note = f"Device: {', '.join(sorted(set(numbers['device'])))}. Seconds are means per seed."
     return Table(numbers, pd.DataFrame(rows), note)
 
 
-def _job_costs(manifest: dict) -> dict:
-    """Return the costs of one run: means over its finished seeds."""
-    done = [seed for seed in manifest["seeds"].values() if seed["status"] == "ok"]
-    phases = list(dict.fromkeys(name for seed in done for name in seed["seconds"]))
-    seconds = {
-        f"seconds_{name}": np.mean([seed["seconds"].get(name, 0.0) for seed in done])
-        for name in phases
-    }
-    parameters = manifest.get("parameters") or {}
-    return {
-        **{name: manifest[name] for name in KEYS},
-        "seeds": len(done),
-        **seconds,
-        "peak_memory_mib": manifest.get("peak_memory_mib"),
-        "parameters": parameters.get("total"),
-        "trainable": parameters.get("trainable"),
-        "device": str(manifest.get("device")),
-    }
-
-
-def _cost_row(row: dict, catalog: dict) -> dict:
-    """Return the printed row of a cell: phases of which none is long are one column."""
-    seconds = {title: row.get(name, 0.0) for title, name in SHOWN.items()}
-    seconds["Other (s)"] = row["seconds_total"] - sum(seconds.values())
+def _cost_row(row: dict, catalog: dict, planned: bool) -> dict:
+    """Return the printed row of a cell, with the planned memory where there is any."""
     share = row["trainable"] / row["parameters"] if row["parameters"] else 0
+    plan = {"Planned (MiB)": number(row["predicted_memory_mib"])} if planned else {}
     return {
         "section": set_title(catalog, row["task"]),
+        **cell_names(row, catalog),
+        **{title: f"{row[name]:,.1f}" for title, name in SHOWN.items()},
+        "Scoring (share)": f"{100 * row['scoring_share']:.0f} %",
+        "of which curve": f"{100 * row['curve_share']:.0f} %" if row["trainable"] else BLANK,
+        "Peak memory (MiB)": number(row["peak_memory_mib"]),
+        **plan,
+        "Trained parameters": f"{row['trainable']:,.0f} ({100 * share:.3g} %)",
+        "Seeds": seeds_text(row),
+    }
+
+
+def cell_names(row: dict, catalog: dict) -> dict[str, str]:
+    """Return the printed columns that name a cell."""
+    return {
         "Model": titles(catalog, "models")[row["model"]],
         "Method": arm_title(catalog, row["method"], row["pattern"]),
         "Shots": str(row["k"]),
-        **{title: f"{value:,.1f}" for title, value in seconds.items()},
-        "Scoring (share)": f"{100 * row['scoring_share']:.0f} %",
-        "of which curve": f"{100 * row['curve_share']:.0f} %" if row["trainable"] else BLANK,
-        "Peak memory (MiB)": f"{row['peak_memory_mib']:,.0f}",
-        "Trained parameters": f"{row['trainable']:,.0f} ({100 * share:.3g} %)",
-        "Seeds": str(row["seeds"]),
     }
+
+
+def number(value: float, kind: str = ",.0f") -> str:
+    """Return a number as text, or a dash for what is not known."""
+    return BLANK if pd.isna(value) else format(value, kind)

@@ -69,7 +69,12 @@ def arms(catalog: dict, frame: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 def is_trained(catalog: dict, method: str) -> bool:
     """Return whether a method changes weights, so that checkpoints differ."""
-    return catalog["methods"][method]["family"] != "in_context"
+    return catalog["methods"][method]["family"] not in ("in_context", "imported")
+
+
+def is_imported(catalog: dict, method: str) -> bool:
+    """Return whether a method's results were made elsewhere, perhaps with other draws."""
+    return catalog["methods"][method]["family"] == "imported"
 
 
 def ordered(frame: pd.DataFrame, catalog: dict, by: list[str]) -> pd.DataFrame:

@@ -6,11 +6,14 @@ from . import theme
 from .bysize import effect_of_k, icl_patterns_shots, methods_compared, model_selection
 from .components import prompt_sensitivity, variance
 from .courses import accuracy_by_k, learning_curves
+from .crossings import break_even
 from .errors import unknown
 from .evidence import Evidence, Watched
 from .forest import differences
+from .frontiers import cost_accuracy
 from .matrix import welch_matrix
 from .overtraining import over_training
+from .overview import metrics_panels
 from .runs import individual_runs
 from .scatter import id_ood_scatter
 from .subcases import hans_by_heuristic, hans_by_subcase
@@ -31,6 +34,9 @@ CHARTS = {
     "differences": differences,
     "variance": variance,
     "prompt_sensitivity": prompt_sensitivity,
+    "metrics_panels": metrics_panels,
+    "cost_accuracy": cost_accuracy,
+    "break_even": break_even,
 }
 
 

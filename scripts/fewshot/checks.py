@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .architecture import check_config
 from .errors import UserError, unknown
+from .exchange import check_imports
 from .patterns import bind_pattern
 from .protocols import UNBALANCED
 from .samples import curve_epochs
@@ -42,17 +43,22 @@ RESERVED = (
 )
 
 
-def check_study(study: "Study", where: str) -> None:
-    """Check everything; `where` is the study's file."""
+def check_study(study: "Study", where: str, *, brought: bool = False) -> None:
+    """Check everything; `where` is the study's file.
+
+    A study that `brought` its registries was made elsewhere: what its runs were made from need not
+    be here, if their manifests are.
+    """
     check_tasks(study)
     _check_methods(study)
     _check_names(study, where)
+    check_imports(study, where)
     _check_study_keys(study, where)
     for cell in study.cells:
         _check_cell(study, cell, where)
     for name, entry in study.models.items():
         check_config(name, entry)
-    _check_files(study)
+    _check_files(study, brought)
     _check_figures(study)
 
 
@@ -91,6 +97,9 @@ def _check_study_keys(study: "Study", where: str) -> None:
 def _check_cell(study: "Study", cell: "Cell", where: str) -> None:
     """Check what a cell needs: a training split, a method's settings, a balanced k, a pattern."""
     task, labels = study.tasks[cell.task], len(study.tasks[cell.task]["labels"])
+    if study.is_imported(cell.method):  # Nothing of it is drawn or run here.
+        bind_pattern(cell.pattern, study.patterns[cell.pattern], cell.task, task)
+        return
     if "train" not in task["splits"] and cell.k:
         raise UserError(f"{where}: task '{cell.task}' has no train split to draw shots from")
     if cell.k == 0 and not study.uses_context(cell.method):
@@ -117,18 +126,23 @@ def _check_model(study: "Study", cell: "Cell") -> None:
 def unread_settings(settings: dict) -> set[str]:
     """Return the settings that a method took over from its base and that change nothing for it:
     those of other families and of other heads."""
-    own = {*REQUIRED[settings["family"]], *HEADS[settings["head"]]}
+    own = {*_required(settings), *HEADS[settings["head"]]}
     special = {key for keys in (*REQUIRED.values(), *HEADS.values()) for key in keys}
     return special - set(TRAINING) - own
+
+
+def _required(settings: dict) -> tuple[str, ...]:
+    """Return the settings that a method's family needs; results made elsewhere need none."""
+    return REQUIRED.get(settings["family"], ())
 
 
 def _check_methods(study: "Study") -> None:
     for name, settings in study.methods.items():
         where = f"config/methods.yaml: method '{name}'"
-        for key in ("head", *REQUIRED[settings["family"]]):
+        for key in ("head", *_required(settings)):
             if key not in settings:
                 raise UserError(f"{where}: '{key}' is missing for family '{settings['family']}'")
-        if "epochs" in REQUIRED[settings["family"]]:
+        if "epochs" in _required(settings):
             try:
                 curve_epochs(settings["curve_epochs"], settings["epochs"])
             except UserError as error:
@@ -145,15 +159,18 @@ def _check_methods(study: "Study") -> None:
                 raise UserError(f"{where}: '{key}' is missing for head: {settings['head']}")
 
 
-def _check_files(study: "Study") -> None:
+def _check_files(study: "Study", brought: bool) -> None:
     """Check that local folders and files exist before anything runs."""
-    for model in dict.fromkeys(cell.model for cell in study.cells):
+    for model in dict.fromkeys(cell.model for cell in study.own_cells):
         folder = study.models[model].get("local")
-        if folder and not Path(folder, "config.json").is_file():
+        there = brought and Path("results/models", model, "manifest.json").exists()
+        if folder and not there and not Path(folder, "config.json").is_file():
             raise UserError(f"config/models.yaml: model '{model}': no config.json in '{folder}'")
     tasks = dict.fromkeys(cell.task for cell in study.cells)
     for name in dict.fromkeys(each for task in tasks for each in study.evaluation_sets(task)):
         source = study.tasks[study.source_of(name)]["source"]
+        if brought and Path("results/raw", study.source_of(name), "manifest.json").exists():
+            continue
         for split, path in source.get("local", {}).items():
             if not Path(path).is_file():
                 raise UserError(

@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from . import outputs, weights
+from . import effort, outputs, weights
 from .jobs import SeedResult
 from .marking import count, curve_rows, score_sets
+from .models import size_of
 from .preparation import Run, release
 from .scoring import Scores
 from .student import parameter_facts
@@ -35,21 +36,7 @@ def finish(run: Run, curve: Mapping[str, Scores] | None, folder: Path) -> SeedRe
         for epoch, scores in sorted(kept.items())
         for each in job.evaluation
     ]
-    facts = {
-        **outputs.describe(run.engine.student),
-        "parameters": parameter_facts(run.engine.student),
-        "steps": state.step,
-        "skipped_steps": state.skipped,
-        "scored_rows": state.scored,
-        "splits": state.splits,
-        "ties": {name: scores.ties for name, scores in kept[max(kept)].items()},
-        "placement": asdict(run.placement),
-        "shortages": run.shortages,
-        "resumed_after_steps": list(state.resumed),
-        "adapters": sorted(files),
-    }
-    if "truncate" in job.settings:
-        facts["truncated"] = {**run.setup.truncated, "train": run.rows.truncated}
+    facts = _facts(run, kept[max(kept)], files)
     release(run)
     return SeedResult(
         pd.concat(predictions, ignore_index=True),
@@ -58,6 +45,40 @@ def finish(run: Run, curve: Mapping[str, Scores] | None, folder: Path) -> SeedRe
         run.phases.seconds,
         files,
     )
+
+
+def _facts(run: Run, last: dict[str, Scores], files: dict[str, object]) -> dict[str, object]:
+    """Return what the manifest tells of the seed; `last` are the scores of the last epoch."""
+    setup, state = run.setup, run.progress
+    facts = {
+        **outputs.describe(run.engine.student),
+        "parameters": parameter_facts(run.engine.student),
+        "steps": state.step,
+        "skipped_steps": state.skipped,
+        "training": effort.training(
+            run.rows.lengths, setup.job.settings["epochs"], setup.origin.tokens_ahead
+        ),
+        "kept_bytes": _trained_bytes(run),
+        "scored_rows": state.scored,
+        "scoring": {
+            name: effort.reading(setup.whole[name].prompts, scores) for name, scores in last.items()
+        },
+        "splits": state.splits,
+        "ties": {name: scores.ties for name, scores in last.items()},
+        "placement": asdict(run.placement),
+        "shortages": run.shortages,
+        "resumed_after_steps": list(state.resumed),
+        "adapters": sorted(files),
+    }
+    if "truncate" in setup.job.settings:
+        facts["truncated"] = {**setup.truncated, "train": run.rows.truncated}
+    return facts
+
+
+def _trained_bytes(run: Run) -> int:
+    """Return the size of the trained parameters, whether or not they are kept."""
+    trained = (each for each in run.engine.student.parameters() if each.requires_grad)
+    return sum(size_of(each) * each.element_size() for each in trained)
 
 
 def _score_kept(run: Run, curve: Mapping[str, Scores]) -> dict[int, dict[str, Scores]]:

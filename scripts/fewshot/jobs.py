@@ -127,9 +127,9 @@ def read_job(smk) -> Job:
     seeds = tuple(int(seed) for seed in params.seeds)
     paths = dict(zip(seeds, smk.input.shots, strict=True)) if cell["k"] else {}
     sets = [each["set"] for each in params.evaluation]
-    rows = dict(zip(sets, map(records.read_table, smk.input.evaluation), strict=True))
+    rows = dict(zip(sets, map(records.read_rows, smk.input.evaluation), strict=True))
     pattern = restore_pattern(params.pattern)
-    shots = _read_shots(smk.input.train, paths) if paths else {}
+    shots = read_shots(smk.input.train, paths) if paths else {}
     return Job(
         cell=cell,
         seeds=seeds,
@@ -225,7 +225,7 @@ def _check_fit(smk, cell: dict, pattern: Pattern, rows: dict, draws: dict) -> di
     return {int(row["seed"]): str(row["status"]) for row in checked}
 
 
-def _read_shots(train: str, paths: dict[int, str]) -> dict[int, pd.DataFrame]:
+def read_shots(train: str, paths: dict[int, str]) -> dict[int, pd.DataFrame]:
     """Return the training rows of each draw, in its order."""
     rows = records.read_table(train).set_index("id", drop=False)
     shots = {}

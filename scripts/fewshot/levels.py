@@ -50,7 +50,8 @@ def _level_rows(curves: pd.DataFrame, level: list[str], sets: list[EvaluationSet
     if part:  # Rows outside any part have no breakdown.
         curves = curves[curves[part] != ""]
     keys = [*KEYS, *level]
-    rows = curves.groupby(keys, as_index=False, sort=False)[COUNTS].sum()
+    # Where one part's count is not known, neither is the sum.
+    rows = curves.groupby(keys, as_index=False, sort=False)[COUNTS].sum(skipna=False)
     if "label" not in level:  # Within one label a majority baseline means nothing.
         majorities = [item.majority(level).assign(evaluation_set=item.name) for item in sets]
         rows = rows.merge(pd.concat(majorities), on=["evaluation_set", *level], how="left")

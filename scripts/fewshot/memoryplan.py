@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from .architecture import of_entry
 from .blueprints import Architecture
+from .cells import CHUNK
 from .choice import Choice, choose
 from .costs import step_cost
 from .machine import Machine, read_machine
 from .memory import GIB, LONGEST_ROW, Demand
-from .plan import CHUNK
 from .trainable import added, trainable
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class MemoryPlan:
 
     def check(self) -> None:
         """Choose for every cell; raises UserError for one that fits nowhere on the machine."""
-        for cell in self.study.cells:
+        for cell in self.study.own_cells:
             self.choice(cell.task, cell.model, cell.method, cell.k)
 
     def choice(self, task: str, model: str, method: str, k: int) -> Choice:
@@ -131,7 +131,7 @@ class MemoryPlan:
     def table(self) -> list[dict[str, object]]:
         """Return the plan as rows (records.PLAN): one per model and method, at their most shots."""
         most: dict[tuple[str, str], Cell] = {}
-        for cell in self.study.cells:
+        for cell in self.study.own_cells:
             known = most.setdefault((cell.model, cell.method), cell)
             if self._extent(cell) > self._extent(known):
                 most[cell.model, cell.method] = cell

@@ -17,7 +17,7 @@ fine-tuning with its minimal pattern against in-context learning with that of GP
 
 import pandas as pd
 
-from .catalog import is_trained
+from .catalog import is_imported, is_trained
 
 SAME_MODEL = "same model"
 MATRIX = "matrix"
@@ -32,9 +32,10 @@ def pairs_of(keys: pd.DataFrame, catalog: dict) -> pd.DataFrame:
 
     Columns: family; arm and reference, which are rows of `keys`; group, a number shared by the
     comparisons that are corrected together. `catalog` is that of the study; names are ordered as
-    it has them.
+    it has them. Results made elsewhere are in no pair: tests over seeds ask for the same draws.
     """
-    arms = keys.assign(arm=range(len(keys)))[keys["k"] > 0]
+    made_here = ~keys["method"].map(lambda name: is_imported(catalog, name)).astype(bool)
+    arms = keys.assign(arm=range(len(keys)))[(keys["k"] > 0) & made_here]
     kin = {name: entry["family"] for name, entry in catalog["models"].items()}
     arms["kin"] = arms["model"].map(kin)
     trained = arms["method"].map(lambda name: is_trained(catalog, name)).astype(bool)

@@ -10,6 +10,7 @@ from . import (
     charts,
     comparison,
     evaluation,
+    ledger,
     metrics,
     provenance,
     records,
@@ -33,8 +34,8 @@ NOT_STARTED = "not started: no log"
 class Plan:
     """What the rules know of a study: its settings, catalog, entries and planned jobs by pair.
 
-    Each pair has protocol, task, model, `evaluation` (set and merge) and `jobs` (method, pattern,
-    k, seeds, folder).
+    Each pair has protocol, task, model, `evaluation` (set and merge), `size` (fields of flops.Size)
+    and `jobs` (method, pattern, k, seeds, folder).
     """
 
     settings: dict
@@ -100,7 +101,7 @@ def collect(plan: Plan) -> Evidence:
     wrong with it.
     """
     fit = read_frames(existing_files(plan)["fit"], records.FIT.names)
-    found, manifests, logs = [], [], {}
+    found, costs, manifests, logs = [], [], [], {}
     for pair in plan.pairs:
         results, problems = _pair_results(pair, fit)
         found.append(results)
@@ -110,10 +111,17 @@ def collect(plan: Plan) -> Evidence:
                 logs[key] = problems[job["folder"]]
             elif (manifest := Path(job["folder"], "manifest.json")).exists():
                 manifests.append(records.read_json(manifest))
+                model = ledger.model_of(pair["size"], pair["evaluation"])
+                costs.append(ledger.compute(_task(pair), [job], model))
     frame = join([each.metrics for each in found], schemas.METRICS.names)
     outcomes = join([each.outcomes for each in found], schemas.OUTCOMES.names)
     tests = _statistics(plan, frame, outcomes)
-    return Evidence(frame, fit, **tests, manifests=manifests, logs=logs)
+    priced = join(costs, schemas.COSTS.names)
+    return Evidence(frame, fit, priced, **tests, manifests=manifests, logs=logs)
+
+
+def _task(pair: dict) -> dict:
+    return {name: pair[name] for name in ("protocol", "task", "model")}
 
 
 def _statistics(plan: Plan, frame: pd.DataFrame, outcomes: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -146,7 +154,7 @@ def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:
 
 def _pair_results(pair: dict, fit: pd.DataFrame) -> tuple[metrics.Results, dict[str, str]]:
     """Return a pair's results and, by folder, why runs have no usable ones."""
-    cell = {name: pair[name] for name in ("protocol", "task", "model")}
+    cell = _task(pair)
     sets, absent = _read_sets(pair)
     problems: dict[str, str] = {}
     if sets:

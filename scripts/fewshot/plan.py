@@ -1,51 +1,16 @@
-"""From configuration to cells, jobs and paths; the cross-checks that no schema can make.
-
-A cell is protocol × task × model × method × pattern × k. A job handles the seeds of one cell that
-fall into one chunk of a fixed grid of ten, so that asking later for seeds 10-19 adds jobs and
-repeats none.
-"""
+"""From configuration to cells and jobs; the cross-checks that no schema can make."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from .cells import Cell, Job, chunks
 from .checks import check_study, unread_settings
+from .exchange import FAMILY, Import, read_imports, read_seeds
 from .listing import catalog_of
 from .needs import divide
 from .protocols import PROTOCOLS
 from .registry import check, load_registries
-
-CHUNK = 10
-
-
-@dataclass(frozen=True, order=True)
-class Cell:
-    """What one number in a table is about."""
-
-    protocol: str
-    task: str
-    model: str
-    method: str
-    pattern: str
-    k: int
-
-    @property
-    def folder(self) -> str:
-        """Return the cell's path below results/runs/, logs/ and benchmarks/."""
-        return f"{self.protocol}/{self.task}/{self.model}/{self.method}/{self.pattern}/k{self.k}"
-
-
-@dataclass(frozen=True, order=True)
-class Job:
-    """One adaptation job: a cell and a contiguous range of its data seeds."""
-
-    cell: Cell
-    seeds: tuple[int, ...]
-
-    @property
-    def folder(self) -> str:
-        """Return the job's path below results/runs/, logs/ and benchmarks/."""
-        return f"{self.cell.folder}/seeds{self.seeds[0]}-{self.seeds[-1]}"
 
 
 @dataclass(frozen=True)
@@ -73,11 +38,24 @@ class Study:
     @cached_property
     def seeds(self) -> tuple[int, ...]:
         """Return the data seeds in order."""
-        first, _, last = self.settings["seeds"].partition("-")
-        return tuple(range(int(first), int(last or first) + 1))
+        return read_seeds(self.settings["seeds"])
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
+        """Return the cells that are run here, then those whose results were made elsewhere."""
+        return (*self.own_cells, *(each.cell for each in self.imports))
+
+    @cached_property
+    def imports(self) -> tuple[Import, ...]:
+        """Return the cells whose results were made elsewhere, with their logs."""
+        return read_imports(self.settings)
+
+    def is_imported(self, method: str) -> bool:
+        """Return whether a method's results are made elsewhere."""
+        return self.methods[method]["family"] == FAMILY
+
+    @cached_property
+    def own_cells(self) -> tuple[Cell, ...]:
         """Return the union of the grid's blocks, without repetitions, in the order given."""
         return tuple(
             dict.fromkeys(cell for block in self.settings["grid"] for cell in self._block(block))
@@ -92,6 +70,8 @@ class Study:
 
     def seeds_of(self, cell: Cell) -> tuple[int, ...]:
         """Return the seeds of a cell: only 0 where nothing is drawn (k = 0)."""
+        if self.is_imported(cell.method):
+            return next(each.seeds for each in self.imports if each.cell == cell)
         return self.seeds if cell.k else (0,)
 
     def jobs_of(self, task: str, model: str) -> list[Job]:
@@ -129,7 +109,8 @@ class Study:
     def draw_of(self, method: str) -> str:
         """Return the kind of draw that the method's shots come from."""
         protocol = PROTOCOLS[self.settings["protocol"]]
-        return protocol.in_context if self.uses_context(method) else protocol.trained
+        shown = self.uses_context(method) or self.is_imported(method)
+        return protocol.in_context if shown else protocol.trained
 
     @property
     def shared_draws(self) -> bool:
@@ -173,7 +154,7 @@ class Study:
         if "k" in self.settings["main"]:
             return self.settings["main"]["k"]
         by_method: dict[str, set[int]] = {}
-        for cell in self.cells:
+        for cell in self.own_cells:
             by_method.setdefault(cell.method, set()).add(cell.k)
         shared = set.intersection(*by_method.values())
         return max(shared or set.union(*by_method.values()))
@@ -187,14 +168,6 @@ class Study:
                             yield Cell(self.settings["protocol"], task, model, method, pattern, k)
 
 
-def chunks(seeds: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Cut seeds along the fixed grid 0-9, 10-19, …"""
-    grid: dict[int, list[int]] = {}
-    for seed in seeds:
-        grid.setdefault(seed // CHUNK, []).append(seed)
-    return [tuple(members) for members in grid.values()]
-
-
 def load_study(config: dict, folder: str = "config", where: str = "config/config.yaml") -> Study:
     """Check a study against the registries in `folder` and return it.
 
@@ -203,13 +176,14 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
     settings = check(config, "study", where)
     # What jobs run on is no setting: it changes no result.
     machine = settings.pop("machine")
-    registries = load_registries(folder)
+    brought = settings.pop("registries", None)
+    registries = load_registries(brought or folder)
     figures = registries.pop("figures")
     study = Study(
         settings, **registries, figures=figures["figures"], tables=figures["tables"],
         machine=machine,
     )  # fmt: skip
-    check_study(study, where)
+    check_study(study, where, brought=brought is not None)
     made = {kind: divide(kind, getattr(study, f"{kind}s"), study) for kind in ("figure", "table")}
     unmet = {kind: reasons for kind, (_, reasons) in made.items()}
     return replace(study, figures=made["figure"][0], tables=made["table"][0], unmet=unmet)

@@ -7,7 +7,7 @@ read.
 import numpy as np
 import pandas as pd
 
-from .catalog import is_trained
+from .catalog import is_imported, is_trained
 from .evidence import Evidence
 from .summary import at_level
 from .typeset import BLANK, Table
@@ -62,6 +62,8 @@ def _measured(evidence: Evidence, catalog: dict) -> list[dict]:
     k, selection = catalog["main"]["k"], catalog["main"]["selection"]
     runs = at_level(evidence.metrics)
     runs = runs[(runs["selection"] == selection) & (runs["status"] == "ok")]
+    # How results made elsewhere came about is not known.
+    runs = runs[~runs["method"].map(lambda name: is_imported(catalog, name)).astype(bool)]
     main = runs[runs["k"] == k]
     cell = ["task", "model", "method", "pattern", "evaluation_set"]
     spread = _per_cell(main, cell, "accuracy", "std")

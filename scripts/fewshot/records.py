@@ -84,7 +84,10 @@ CURVES = pa.schema(
         column("n", pa.int32(), "rows"),
         column("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
         column(
-            "correct_vocabulary", pa.int32(), "correct rows whose top token starts a label word"
+            "correct_vocabulary",
+            pa.int32(),
+            "correct rows whose top token starts a label word; null: not known of every such row",
+            nullable=True,
         ),
         column("mean_logprob", pa.float64(), "mean log-probability of the gold label word"),
     ]
@@ -96,13 +99,17 @@ RANK_BY = "rank_by"
 
 
 def predictions_schema(labels: int) -> pa.Schema:
-    """Return the schema of row predictions over `labels` label words."""
+    """Return the schema of row predictions over `labels` label words.
+
+    Null is what results made elsewhere do not tell: tokens of words, the normaliser, and whether
+    the top token starts a label word where none of the words was the most probable text.
+    """
     words = [
         column(f"logprob_{i}", pa.float32(), f"log-probability of label word {i}, over its tokens")
         for i in range(labels)
     ]
     tokens = [
-        column(f"tokens_{i}", pa.int16(), f"tokens of label word {i} behind this prompt")
+        column(f"tokens_{i}", pa.int16(), f"tokens of label word {i} behind this prompt", True)
         for i in range(labels)
     ]
     return pa.schema(
@@ -114,8 +121,12 @@ def predictions_schema(labels: int) -> pa.Schema:
             column("label", pa.int8(), "gold label, an index into the evaluation set's labels"),
             *words,
             *tokens,
-            column("logsumexp", pa.float32(), "log of the sum of exponentials over all logits"),
-            column("argmax_is_label", pa.bool_(), "whether the top token starts a label word"),
+            column(
+                "logsumexp", pa.float32(), "log of the sum of exponentials over all logits", True
+            ),
+            column(
+                "argmax_is_label", pa.bool_(), "whether the top token starts a label word", True
+            ),
         ]
     )
 
@@ -169,6 +180,17 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pd.DataFra
     except (OSError, pa.ArrowException) as error:
         cause = " ".join(str(error).split())
         raise UserError(f"{path}: not a readable Parquet file ({cause})") from None
+
+
+def read_rows(path: str | Path) -> pd.DataFrame:
+    """Read prepared rows (ROWS); raises UserError where they were imported without texts."""
+    rows = read_table(path)
+    if "text_a" not in rows:
+        raise UserError(
+            f"{path}: it was imported, without its texts; to run models here, remove the folders "
+            "results/data, results/raw and results/models, run `snakemake data` and import again"
+        )
+    return rows
 
 
 @contextmanager

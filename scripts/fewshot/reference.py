@@ -37,6 +37,7 @@ TABLES = {
     "results/runs/…/curves.parquet: counts by epoch": records.CURVES,
     "results/{study}/plan.parquet: the memory plan": records.PLAN,
     "results/metrics/{study}/{task}/{model}.parquet: accuracies": schemas.METRICS,
+    "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": schemas.COSTS,
     "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": schemas.OUTCOMES,
     "results/statistics/{study}/{task}/comparisons.parquet: comparisons": schemas.COMPARISONS,
     "results/statistics/{study}/{task}/variance.parquet: variance": schemas.VARIANCE,

@@ -24,6 +24,8 @@ def load_registries(folder: str | Path) -> dict[str, dict]:
     registries = {}
     for name in REGISTRIES:
         path = Path(folder, f"{name}.yaml")
+        if name == "figures" and not path.exists():  # An imported study brings none.
+            path = Path("config", "figures.yaml")
         registries[name] = check(read_yaml(path), name, str(path))
     registries["methods"] = _inherit(registries["methods"], str(Path(folder, "methods.yaml")))
     return registries

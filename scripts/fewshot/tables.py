@@ -6,6 +6,7 @@ from pathlib import Path
 from . import records, typeset
 from .accounts import costs, coverage
 from .accuracies import accuracy, hans, headline, model_selection
+from .budgets import break_even, cost_accuracy
 from .contrasts import comparison, significance
 from .errors import unknown
 from .evidence import Evidence, Watched
@@ -64,4 +65,6 @@ TABLES = {
     "hyperparameters": hyperparameters,
     "prompts": prompts,
     "qualitative": qualitative,
+    "cost_accuracy": cost_accuracy,
+    "break_even": break_even,
 }

@@ -110,7 +110,8 @@ def sides(table: Table) -> str:
     """Return 'l' or 'r' per column: numbers stand right, whatever stands where there is none."""
     if table.words:
         return "l" * len(columns(table))
-    number = re.compile(r"^[<+−-]? ?[\d.,]+( [kMB]| of [\d.,]+)?([ /\[*†±][^A-Za-z]*)?$")
+    value, unit = r"(≈ |< )?[+−-]?[\d.,]+(e[+-]?\d+)?", r"( [kMB]| of [\d.,]+)?"
+    number = re.compile(rf"^{value}{unit}([ /\[*†±][^A-Za-z]*)?$")
     found = ""
     for name in columns(table):
         shown = [str(value) for value in table.text[name] if str(value) not in WITHOUT]

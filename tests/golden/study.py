@@ -4,13 +4,14 @@
 packed bits. Predictions follow from these, curves from `effects`.
 """
 
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import simulate
-from fewshot import partial, records
+from fewshot import architecture, flops, partial, records
 from fewshot.outputs import Parts, parts_of
 from fewshot.plan import Study, load_study
 from fewshot.registry import read_yaml
@@ -62,6 +63,7 @@ def pairs() -> list[dict]:
             "task": task,
             "model": model,
             "evaluation": [{"set": name, "merge": [0, 1]} for name in found.evaluation_sets(task)],
+            "size": asdict(flops.size_of(architecture.of_entry(found.models[model]))),
             "jobs": [
                 {
                     "method": job.cell.method,
@@ -209,8 +211,14 @@ def _manifest(pair: dict, job: dict, family: str) -> dict:
     if trained:
         settings |= {"epochs": effects.EPOCHS, "curve_epochs": "each", "curve_rows": "all"}
     seconds = {"load": 2.0, "train": total / 2e7 if trained else 0.0, "score": total / 1e8}
-    done = {"status": "ok", "seconds": seconds}
     share = {"in_context": 0, "full": 1}.get(family, 0.002)
+    sizes = {each["set"]: ROWS[each["set"]] for each in pair["evaluation"]}
+    done = {
+        "status": "ok",
+        "seconds": seconds,
+        "kept_bytes": int(4 * total * share) if trained else 120 * job["k"],
+        **simulate.work(sizes, job["k"], trained, effects.EPOCHS),
+    }
     return {
         **{name: pair[name] for name in ("protocol", "task", "model")},
         **{name: job[name] for name in ("method", "pattern", "k")},

@@ -147,6 +147,16 @@ def test_the_reference_has_the_same_pattern_or_the_first():
     assert not (pairs["family"] == ACROSS_PATTERNS).any()
 
 
+def test_results_made_elsewhere_are_compared_with_nothing():
+    """Their draws may be others; without them the pairs are what they were."""
+    harness = {"title": "Harness", "family": "imported", "head": "language-model"}
+    catalog = {**CATALOG, "methods": {"harness": harness, **CATALOG["methods"]}}
+    ours = [arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)]
+    more = compared(*ours, arm("opt-s", "harness", 0.4), catalog=catalog)
+    assert set(more["reference_method"]) == {"icl"} and set(more["method"]) == {"ft"}
+    pd.testing.assert_frame_equal(more, compared(*ours))
+
+
 def test_without_shots_nothing_is_compared():
     assert compared(arm("opt-s", "ft", 0.6), arm("opt-s", "icl", 0.5, k=0, seeds=[0])).empty
 

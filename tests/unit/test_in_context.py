@@ -59,6 +59,27 @@ def test_scores_are_those_of_the_whole_prompts(project, kind):
                 )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_manifest_counts_what_whole_prompts_would_have_cost(project, kind):
+    smk = write_job(project / "in", kind, k=4, seeds=(0,), family="in_context")
+    _, manifest = run(smk)
+    tokenizer, train = tiny_tokenizer(kind), some_rows(60, "train").set_index("id")
+    shots = train.loc[records.read_table(smk.input.shots[0])["id"]]
+    context = "".join(
+        f"{row.text_a} {row.text_b} ?{PATTERN.words[row.label]}\n\n" for row in shots.itertuples()
+    )
+    entry = manifest["seeds"]["0"]
+    assert entry["kept_bytes"] == len(context.encode())
+    for name, size in (("task", 24), ("other", 11)):
+        texts = [f"{context}{r.text_a} {r.text_b} ?" for r in some_rows(size, name).itertuples()]
+        lengths = np.array([len(tokenizer(text)["input_ids"]) for text in texts])
+        found = entry["scoring"][name]
+        own = lengths - found["shared_tokens"]
+        assert found["rows"] == size and found["longest_tokens"] == lengths.max()
+        assert found["own_tokens"] == own.sum() and found["own_squares"] == (own**2).sum()
+        assert found["tokens_read"] <= found["shared_tokens"] + found["own_tokens"]
+
+
 def test_no_shots_means_bare_queries(project):
     smk = write_job(project / "in", k=0, seeds=(0,), family="in_context")
     predictions, manifest = run(smk)

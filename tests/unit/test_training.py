@@ -16,6 +16,7 @@ from fewshot.methods import lora
 from fewshot.placement import Placement
 from fewshot.sampling import generator
 from fewshot.student import parameter_facts
+from job_files import PATTERN
 from safetensors.torch import load_file
 from seed_runs import K, a_job
 from tiny import KINDS, TARGETS, tiny_model, tiny_tokenizer
@@ -225,6 +226,33 @@ def test_the_training_curve_counts_the_draw():
     assert (rows["n"] == K).all() and rows["label"].isna().all()
     assert (rows["correct_vocabulary"] <= rows["correct"]).all()
     assert rows["correct_vocabulary"].iloc[-1] == K and losses[-1] < 0.1
+
+
+@pytest.mark.parametrize("family", ["full", "lora", "prompt_tuning", "prefix_tuning"])
+def test_the_manifest_counts_what_was_trained_and_read(family):
+    settings = {"targets": TARGETS["opt"], "virtual_tokens": 4, "epochs": 3}
+    job = a_job(family=family, **settings)
+    _, _, result = train("opt", job)
+    facts, tokenizer = result.facts, tiny_tokenizer("opt")
+    ahead = 4 if family == "prompt_tuning" else 0
+
+    def lengths(rows):
+        texts = [PATTERN.query(row.text_a, row.text_b) for row in rows.itertuples()]
+        return np.array([ahead + len(tokenizer(text)["input_ids"]) for text in texts])
+
+    shots = lengths(job.shots[0])
+    assert facts["training"] == {
+        "epochs": 3, "rows": K, "tokens": shots.sum(), "squares": (shots**2).sum(),
+        "learned_keys": 4 if family == "prefix_tuning" else 0,
+    }  # fmt: skip
+    kept = result.predictions["epoch"].nunique()
+    assert facts["scored_rows"] == (3 + kept - 1) * 35
+    assert facts["kept_bytes"] == 4 * facts["parameters"]["trainable"]
+    for each in job.evaluation:
+        found = facts["scoring"][each.name]
+        assert found["rows"] == len(each.rows) and found["shared_tokens"] >= 1 + ahead
+        own = lengths(each.rows) - found["shared_tokens"]
+        assert found["own_tokens"] == own.sum() and found["own_squares"] == (own**2).sum()
 
 
 def test_a_loss_that_is_not_finite_ends_the_job_with_place_and_hint():

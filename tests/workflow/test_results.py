@@ -47,6 +47,21 @@ def test_log_probabilities_are_log_probabilities(finished):
     assert (total <= 1 + 1e-5).all()
 
 
+def test_every_finished_seed_has_its_costs(finished):
+    files = sorted((finished.folder / "results/costs").rglob("*.parquet"))
+    costs = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    runs = [json.loads(p.read_text()) for p in (finished.folder / RUN).rglob("manifest.json")]
+    done = sum(seed["status"] == "ok" for run in runs for seed in run["seeds"].values())
+    assert len(costs[costs["model"] == "opt-micro"]) == done > 0
+    assert costs["shape_known"].all() and costs["processes"].eq(1).all()
+    never_null = [name for name in costs if name != "predicted_memory_mib"]
+    assert costs[never_null].notna().all(axis=None)
+    shown = costs[costs["method"] == "in-context"]
+    assert (shown["flops_train"] == 0).all()
+    assert (shown["flops_uncached"] > shown["flops_cached"]).all()
+    assert (costs.loc[costs["method"] != "in-context", "flops_train"] > 0).all()
+
+
 def test_manifests_say_what_was_run(finished):
     path = finished.folder / RUN / "quick-lora/minimal/k4/seeds8-9/manifest.json"
     manifest = json.loads(path.read_text())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 import torch
 
-from .. import outputs
+from .. import effort, outputs
 from ..jobs import Job, SeedResult
 from ..models import load_model, load_tokenizer, pick_device
 from ..scoring import score
@@ -91,16 +91,14 @@ def _run_seed(job, seed, model, queries, phases, sharded) -> SeedResult:
         curves.append(outputs.curve_frame(*of_set, each.merge))
         facts[each.name] = {
             "route": scores.route,
-            "shared_tokens": len(prompts.prefix),
-            "tokens_read": scores.tokens_read,
-            "longest_tokens": max(prompts.lengths),
+            **effort.reading(prompts, scores),
             "splits": scores.splits,
             "ties": scores.ties,
         }
     return SeedResult(
         pd.concat(predictions, ignore_index=True),
         pd.concat(curves, ignore_index=True),
-        {**outputs.describe(model), "scoring": facts},
+        {**outputs.describe(model), "scoring": facts, "kept_bytes": len(context.encode())},
         phases.seconds,
     )
 

@@ -1,0 +1,107 @@
+# What travels: all that tables and figures are made from, and results made elsewhere.
+localrules:
+    export_predictions,
+    import_predictions,
+    export_lm_eval,
+
+
+# What the archive holds besides the study's entries; texts of rows stay here.
+TRAVELLING = sorted(
+    {
+        *RUN_MANIFESTS,
+        *FITS,
+        *MODEL_MANIFESTS,
+        *SOURCE_MANIFESTS,
+        *(path for pair in PAIRS for path in pair_shots_files(Pair(*pair))),
+    }
+)
+EVALUATION = sorted({path for pair in PAIRS for path in evaluation_files(Pair(*pair))})
+
+
+rule export_predictions:
+    input:
+        files=TRAVELLING,
+        rows=EVALUATION,
+    output:
+        archive=f"results/{STUDY.name}/predictions.tar",
+    log:
+        f"results/logs/{STUDY.name}/export_predictions.log",
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        study=STUDY.settings,
+        entries=used_entries(STUDY),
+        code=code_version("archive"),
+    script:
+        "../scripts/export_predictions.py"
+
+
+# No input and no output: which files the archive holds is known once it is open.
+rule import_predictions:
+    log:
+        "results/logs/import_predictions.log",
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        archive=ARCHIVE,
+    script:
+        "../scripts/import_predictions.py"
+
+
+# A run folder like any other, from the logs of samples that lm-evaluation-harness wrote.
+rule read_lm_eval:
+    input:
+        samples=import_samples,
+        evaluation=evaluation_files,
+        train=import_train_file,
+        shots=import_shots_files,
+    output:
+        predictions="results/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}/predictions.parquet",
+        curves="results/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}/curves.parquet",
+        manifest="results/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}/manifest.json",
+    log:
+        "results/logs/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}.log",
+    wildcard_constraints:
+        method=any_of(METHODS_IMPORTED),
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        seeds=job_seeds,
+        evaluation=evaluation_sets,
+        pattern=job_pattern,
+        prompts=lambda wildcards: import_of(wildcards).prompts,
+        parameters=lambda wildcards: STUDY.models[wildcards.model]["parameters"],
+        code=code_version("lmeval_runs"),
+    script:
+        "../scripts/read_lm_eval.py"
+
+
+rule import_lm_eval:
+    input:
+        [
+            f"results/runs/{job.folder}/manifest.json"
+            for job in STUDY.jobs
+            if STUDY.is_imported(job.cell.method)
+        ],
+
+
+rule export_lm_eval:
+    input:
+        evaluation=EVALUATION,
+        train=sorted({path for pair in PAIRS for path in [pair_train_file(Pair(*pair))] if path}),
+        shots=sorted({path for cell in CONTEXT_CELLS for path in cell["shots"].values()}),
+    output:
+        folder=directory(f"results/{STUDY.name}/lm_eval"),
+    log:
+        f"results/logs/{STUDY.name}/export_lm_eval.log",
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        study=STUDY.name,
+        cells=CONTEXT_CELLS,
+        code=code_version("lmeval_tasks"),
+    script:
+        "../scripts/export_lm_eval.py"

@@ -1,0 +1,17 @@
+"""Write the study's in-context cells as tasks of lm-evaluation-harness (rule export_lm_eval)."""
+
+from typing import TYPE_CHECKING
+
+from fewshot import lmeval_tasks, records
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    names = lmeval_tasks.write_tasks(smk.output.folder, smk.params.cells)
+    print(f"{len(names)} tasks; start lm_eval with --include_path . in {smk.output.folder}")
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)

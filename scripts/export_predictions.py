@@ -1,0 +1,17 @@
+"""Write all that tables and figures are made from into one archive (rule export_predictions)."""
+
+from typing import TYPE_CHECKING
+
+from fewshot import archive, records
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    p = smk.params
+    archive.write_archive(smk.output.archive, p.study, p.entries, smk.input.files, smk.input.rows)
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)

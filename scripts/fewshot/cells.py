@@ -1,0 +1,48 @@
+"""Cells and jobs, and their paths.
+
+A cell is protocol × task × model × method × pattern × k. A job handles the seeds of one cell that
+fall into one chunk of a fixed grid of ten, so that asking later for seeds 10-19 adds jobs and
+repeats none.
+"""
+
+from dataclasses import dataclass
+
+CHUNK = 10
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """What one number in a table is about."""
+
+    protocol: str
+    task: str
+    model: str
+    method: str
+    pattern: str
+    k: int
+
+    @property
+    def folder(self) -> str:
+        """Return the cell's path below results/runs/, logs/ and benchmarks/."""
+        return f"{self.protocol}/{self.task}/{self.model}/{self.method}/{self.pattern}/k{self.k}"
+
+
+@dataclass(frozen=True, order=True)
+class Job:
+    """One adaptation job: a cell and a contiguous range of its data seeds."""
+
+    cell: Cell
+    seeds: tuple[int, ...]
+
+    @property
+    def folder(self) -> str:
+        """Return the job's path below results/runs/, logs/ and benchmarks/."""
+        return f"{self.cell.folder}/seeds{self.seeds[0]}-{self.seeds[-1]}"
+
+
+def chunks(seeds: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Cut seeds along the fixed grid 0-9, 10-19, …"""
+    grid: dict[int, list[int]] = {}
+    for seed in seeds:
+        grid.setdefault(seed // CHUNK, []).append(seed)
+    return [tuple(members) for members in grid.values()]

@@ -1,0 +1,27 @@
+"""Take over the results of an archive (rule import_predictions)."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from fewshot import records, unpacking
+from fewshot.errors import UserError
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    if not smk.params.archive:
+        raise UserError(
+            "no archive named; valid: snakemake import_predictions --config archive=<file>"
+        )
+    done = unpacking.import_archive(smk.params.archive)
+    logging.info("%s: %d files placed, %d were there", done.study, done.placed, done.kept)
+    print(
+        f"Imported study '{done.study}': {done.placed} files, {done.kept} were there already. "
+        f"Go on with: snakemake tables figures --configfile {done.configuration}"
+    )
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)

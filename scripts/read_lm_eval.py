@@ -1,0 +1,38 @@
+"""Read logs of lm-evaluation-harness as a run (rule read_lm_eval)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewshot import jobs, lmeval_runs, records
+from fewshot.patterns import restore_pattern
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    p, w, files = smk.params, smk.wildcards, smk.input
+    cell = {name: getattr(w, name) for name in ("protocol", "task", "model", "method", "pattern")}
+    cell["k"] = int(w.k)
+    rows = {
+        each["set"]: records.read_rows(path)
+        for each, path in zip(p.evaluation, files.evaluation, strict=True)
+    }
+    draws = dict(zip(p.seeds, files.shots, strict=True)) if files.shots else {}
+    shots = jobs.read_shots(files.train, draws) if draws else {}
+    seeds = lmeval_runs.expect(
+        restore_pattern(p.pattern), p.evaluation, rows, p.seeds, shots, files.samples, p.prompts
+    )
+    about = {"code": p.code, "parameters": p.parameters, "prompts": p.prompts}
+    checksums = {
+        "data": {
+            f"{name}/validation": records.sha256(path)
+            for name, path in zip(rows, files.evaluation, strict=True)
+        },
+        "shots": {str(seed): records.sha256(path) for seed, path in draws.items()},
+    }
+    lmeval_runs.write_run(Path(smk.output.manifest).parent, cell, seeds, about, checksums)
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)

@@ -1,0 +1,277 @@
+"""What an archive holds, and that nothing but an intact one is taken over."""
+
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+import simulate
+import travels
+from fewshot import archive, records, unpacking
+from fewshot.errors import UserError
+
+PAIR = {**travels.PAIRS[0], "jobs": travels.PAIRS[0]["jobs"][:2]}
+RUN = PAIR["jobs"][0]["folder"]
+ROWS = ["results/data/hans/validation.parquet", "results/data/nli/validation.parquet"]
+OTHERS = [
+    "results/raw/nli/manifest.json",
+    "results/models/opt-s/manifest.json",
+    "results/fit/sim/nli/opt-s.parquet",
+    "results/shots/fair/nli/k16/seed0.parquet",
+]
+NAME = "sim.tar"
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """Return a folder with two runs and what they were made from."""
+    folder = tmp_path / "project"
+    simulate.write_study(folder, [PAIR])
+    records.write_table(folder / OTHERS[-1], travels.shots()[OTHERS[-1]], records.SHOTS)
+    travels.date(folder)
+    return folder
+
+
+@pytest.fixture
+def exported(project) -> Path:
+    """Return the archive of that folder."""
+    return export(project)
+
+
+@pytest.fixture
+def elsewhere(tmp_path) -> Path:
+    """Return an empty project."""
+    (tmp_path / "elsewhere").mkdir()
+    return tmp_path / "elsewhere"
+
+
+def export(folder: Path) -> Path:
+    files = [*OTHERS, *(f"{job['folder']}/manifest.json" for job in PAIR["jobs"])]
+    with chdir(folder):
+        archive.write_archive(NAME, travels.study(), travels.registries(), files, ROWS)
+    return folder / NAME
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}
+
+
+def rewrite(path: Path, change) -> Path:
+    """Write the archive anew with `change` applied to its list of (TarInfo, bytes)."""
+    with tarfile.open(path) as tar:
+        content = [(member, tar.extractfile(member).read()) for member in tar]
+    change(content)
+    broken = path.with_name("broken.tar")
+    with tarfile.open(broken, "w") as tar:
+        for info, data in content:
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return broken
+
+
+def listed(content: list, change) -> None:
+    """Apply `change` to the manifest of a list of members."""
+    manifest = json.loads(content[0][1])
+    change(manifest)
+    content[0] = (content[0][0], json.dumps(manifest).encode())
+
+
+def refused(path: Path, folder: Path) -> str:
+    """Return the one-line message with which an archive is refused; nothing may be placed."""
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UserError) as error:
+        unpacking.import_archive(path, folder)
+    left = [file for file in sorted(folder.rglob("*")) if file.name != "results"]
+    assert left == [file for file in before if file.name != "results"]
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_same_study_gives_the_same_bytes(project, exported):
+    first = exported.read_bytes()
+    later = 2_000_000_000
+    for file in (project / "results").rglob("*"):
+        os.utime(file, (later, later))
+    assert export(project).read_bytes() == first
+
+
+def test_it_lists_every_file_with_its_checksum_and_no_texts(project, exported):
+    found = members(exported)
+    manifest = json.loads(found.pop("MANIFEST.json"))
+    assert manifest["study"] == "sim" and manifest["format"] == 1
+    assert {"python", "pyarrow", "pandas"} <= set(manifest["made_with"])
+    assert set(manifest["files"]) == set(found)
+    tables = [f"{job['folder']}/{name}.parquet" for job in PAIR["jobs"]
+              for name in ("predictions", "curves")]  # fmt: skip
+    assert set(found) >= {*OTHERS, *ROWS, *tables}
+    for name in (*OTHERS, *tables):
+        assert found[name] == (project / name).read_bytes()
+        assert manifest["files"][name]["sha256"] == records.sha256(project / name)
+        assert manifest["files"][name]["bytes"] == len(found[name])
+    (project / "rows.parquet").write_bytes(found[ROWS[0]])
+    rows = records.read_table(project / "rows.parquet")
+    prepared = simulate.prepared("hans")
+    assert list(rows) == ["id", "label", "group", "subset", "cluster", "texts"]
+    assert rows["id"].tolist() == prepared["id"].tolist()
+    assert rows["cluster"].astype(object).tolist() == prepared["cluster"].tolist()
+    assert set(rows["texts"]) == {records.frame_checksum([["a", "b"]])}
+
+
+def test_everything_is_placed_and_what_is_made_last_is_not_older(project, exported, elsewhere):
+    done = unpacking.import_archive(exported, elsewhere)
+    assert done.study == "sim" and done.kept == 0
+    assert done.configuration == "results/sim/imported/study.yaml"
+    files = {str(file.relative_to(elsewhere)) for file in elsewhere.rglob("*") if file.is_file()}
+    assert files == set(members(exported)) - {"MANIFEST.json"} and len(files) == done.placed
+    for name in (*OTHERS, f"{RUN}/predictions.parquet"):
+        assert (elsewhere / name).read_bytes() == (project / name).read_bytes()
+    run = (elsewhere / RUN / "manifest.json").stat().st_mtime_ns
+    assert all((elsewhere / name).stat().st_mtime_ns <= run for name in files)
+
+
+def test_rows_without_texts_say_so_to_whom_needs_them(exported, elsewhere):
+    unpacking.import_archive(exported, elsewhere)
+    with pytest.raises(UserError, match="imported, without its texts; to run models here"):
+        records.read_rows(elsewhere / ROWS[0])
+
+
+def test_what_is_there_already_is_kept(project, exported):
+    """Prepared rows with texts, and the same model elsewhere; runs are newer than both then."""
+    manifest = project / "results/models/opt-s/manifest.json"
+    content = records.read_json(manifest)
+    records.write_json(manifest, {**content, "path": "/another/place"})
+    run = project / RUN / "manifest.json"
+    os.utime(run, (1, 1))
+    done = unpacking.import_archive(exported, project)
+    assert done.kept == len(members(exported)) - 1 - done.placed and done.placed == 5
+    assert records.read_json(manifest)["path"] == "/another/place"
+    assert "text_a" in records.read_table(project / ROWS[0])
+    assert run.stat().st_mtime_ns >= (project / ROWS[0]).stat().st_mtime_ns
+    assert unpacking.import_archive(exported, project).placed == 0
+
+
+def test_rows_that_were_there_do_not_look_older_than_their_source(project, exported):
+    (project / "results/raw/nli/manifest.json").unlink()
+    unpacking.import_archive(exported, project)
+    source, rows = project / "results/raw/nli/manifest.json", project / ROWS[1]
+    assert source.stat().st_mtime_ns <= rows.stat().st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"{RUN}/predictions.parquet", ROWS[1], "results/models/opt-s/manifest.json", OTHERS[-1]],
+)
+def test_a_file_with_another_content_is_not_overwritten(project, exported, elsewhere, name):
+    other = elsewhere / name
+    if name in ROWS:
+        records.write_table(other, simulate.prepared("nli").assign(text_b="c"), records.ROWS)
+    elif name.endswith(".json"):
+        records.write_json(other, {**records.read_json(project / name), "revision": "other"})
+    elif "shots" in name:
+        frame = travels.shots()[name]
+        records.write_table(other, frame.assign(id=frame["id"] + 1), records.SHOTS)
+    else:
+        other.parent.mkdir(parents=True)
+        other.write_bytes(b"mine")
+    before = other.read_bytes()
+    message = refused(exported, elsewhere)
+    assert name in message and "differs from the one in" in message
+    assert other.read_bytes() == before
+
+
+def test_a_changed_file_is_found(exported, elsewhere):
+    def change(content):
+        place = next(
+            i for i, (info, _) in enumerate(content) if info.name.endswith("curves.parquet")
+        )
+        info, data = content[place]
+        content[place] = (info, data[:-1] + bytes([data[-1] ^ 1]))
+
+    message = refused(rewrite(exported, change), elsewhere)
+    assert re.search(r"'results/runs/.*curves.parquet' is not what MANIFEST.json says", message)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_truncated_archive_is_refused(exported, elsewhere, share):
+    data = exported.read_bytes()
+    exported.write_bytes(data[: int(len(data) * share)])
+    assert re.search("truncated|corrupt", refused(exported, elsewhere))
+
+
+def test_a_lost_member_is_named(exported, elsewhere):
+    message = refused(rewrite(exported, lambda content: content.pop()), elsewhere)
+    assert "1 of" in message and "truncated" in message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.json",
+        "/etc/evil.json",
+        "results/runs/../../evil/manifest.json",
+        "results/models/../manifest.json",
+        "config/models.yaml",
+        "results/other/imported/study.yaml",
+        "results/runs/fair/nli/opt-s/icl/minimal/k0/seeds0-0/adapters.bin",
+    ],
+)
+def test_names_that_lead_elsewhere_are_refused(exported, elsewhere, name):
+    def change(content):
+        listed(content, lambda each: each["files"].update({name: each["files"].popitem()[1]}))
+        content[-1][0].name = name
+
+    message = refused(rewrite(exported, change), elsewhere)
+    assert f"'{name}' is no file of a study's results" in message
+
+
+def test_a_study_name_cannot_lead_elsewhere(exported, elsewhere):
+    change = lambda content: listed(content, lambda each: each.update(study=".."))  # noqa: E731
+    assert "is no file of a study's results" in refused(rewrite(exported, change), elsewhere)
+
+
+def test_links_and_unlisted_files_are_refused(exported, elsewhere):
+    def link(content):
+        content[3][0].type, content[3][0].linkname = tarfile.SYMTYPE, "/etc/passwd"
+        content[3] = (content[3][0], b"")
+
+    assert "is no plain file" in refused(rewrite(exported, link), elsewhere)
+
+    def more(content):
+        content.append((tarfile.TarInfo("results/raw/hans/manifest.json"), b"{}"))
+
+    assert "is not in MANIFEST.json" in refused(rewrite(exported, more), elsewhere)
+    again = lambda content: content.append(content[-1])  # noqa: E731
+    assert "is there twice" in refused(rewrite(exported, again), elsewhere)
+
+
+def test_other_formats_and_other_archives_are_refused(exported, elsewhere, tmp_path):
+    later = rewrite(exported, lambda content: listed(content, lambda each: each.update(format=2)))
+    assert "format 2, but this version reads format 1" in refused(later, elsewhere)
+    other = rewrite(exported, lambda content: listed(content, lambda each: each.update(kind="x")))
+    assert "MANIFEST.json is not readable" in refused(other, elsewhere)
+    assert "does not begin with" in refused(rewrite(exported, lambda c: c.pop(0)), elsewhere)
+    (tmp_path / "text.tar").write_text("no archive" * 200)
+    assert "not a readable archive" in refused(tmp_path / "text.tar", elsewhere)
+    assert "file not found" in refused(tmp_path / "nothing.tar", elsewhere)
+
+
+def test_a_full_disk_is_told_before(project, exported, elsewhere, monkeypatch):
+    usage = shutil.disk_usage(project)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert "the disk has 0.00 GB" in refused(exported, elsewhere)
+    with pytest.raises(UserError, match="the archive needs"):
+        export(project)
+    assert exported.exists(), "the archive before is left"
+
+
+def test_an_incomplete_study_is_not_exported(project):
+    (project / RUN / "curves.parquet").unlink()
+    with pytest.raises(UserError, match=r"curves\.parquet: file not found; the study"):
+        export(project)
+    assert not (project / NAME).exists()

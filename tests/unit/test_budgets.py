@@ -1,0 +1,184 @@
+"""What accuracy costs: means per cell, the Pareto front, break-even points, tables and figures."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import simulate
+from fewshot import budgets, charts, decades, outlay, panels, tables
+from fewshot.evidence import Evidence
+
+CATALOG = simulate.CATALOG
+CELL = {"task": "nli", "model": "opt-l", "pattern": "minimal", "k": 16}
+
+
+def picked(frame: pd.DataFrame, **cell) -> pd.Series:
+    for name, value in cell.items():
+        frame = frame[frame[name] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_cells_are_means_over_their_own_seeds(study):
+    costs = study.costs.copy()
+    chosen = (costs["model"] == "opt-l") & (costs["task"] == "nli") & (costs["method"] == "ft")
+    chosen &= costs["k"] == 16
+    costs.loc[chosen, "seconds_train"] = [10.0, 20.0, 30.0, 40.0, 60.0]
+    costs.loc[chosen, "processes"] = 2
+    some = costs.drop(costs[chosen].index[-1:])
+    row = picked(outlay.cell_costs(replace(study, costs=some), CATALOG), method="ft", **CELL)
+    assert (row["seeds"], row["seeds_planned"]) == (4, 5)
+    assert row["seconds_train"] == 25 and row["train_device_seconds"] == 50
+    assert row["total_memory_mib"] == 2 * row["peak_memory_mib"]
+    assert row["prediction_device_seconds"] == pytest.approx(2 * 30 / (7 * 360))
+    text = budgets.seeds_text(row)
+    assert text == "4/5"
+
+
+def test_the_front_is_what_nothing_beats():
+    cost = pd.Series([3.0, 1.0, 2.0, 2.0, 5.0, np.nan, 1.0])
+    value = pd.Series([9.0, 5.0, 4.0, 7.0, 9.0, 99.0, 3.0])
+    found = outlay.efficient(cost, value)
+    by_definition = [
+        not math.isnan(c)
+        and not any(
+            (d <= c and w >= v and (d, w) != (c, v)) for d, w in zip(cost, value, strict=True)
+        )
+        for c, v in zip(cost, value, strict=True)
+    ]
+    assert found.tolist() == by_definition == [True, True, False, True, False, False, False]
+
+
+def test_break_even_solves_the_costs_of_both(study):
+    row = picked(outlay.contests(study, CATALOG, 16), method="ft", **CELL)
+    whole, cached, seconds = (row[name] for name in outlay.EVEN)
+    assert row["rival_method"] == "icl" and row["seeds"] == 5
+    assert row["flops_train"] + whole * row["flops_uncached"] == pytest.approx(
+        whole * row["rival_flops_uncached"], rel=1e-9
+    )
+    once = row["rival_flops_context"]
+    assert row["flops_train"] + row["flops_context"] + cached * row["flops_cached"] == (
+        pytest.approx(once + cached * row["rival_flops_cached"], rel=1e-9)
+    )
+    # 60 s of training; 30 s for 360 rows in context, for 7 times as many fine-tuned.
+    assert seconds == pytest.approx(60 / (30 / 360 - 30 / 2520))
+    assert whole < cached
+
+
+def test_dearer_predictions_never_break_even(study):
+    costs = study.costs.copy()
+    trained = costs["method"] != "icl"
+    costs.loc[trained, "seconds_score"] *= 100
+    costs.loc[trained & (costs["model"] == "opt-s"), "flops_cached"] = np.nan
+    table = tables.make("break_even", replace(study, costs=costs), CATALOG, {})
+    assert set(table.text["From (measured)"]) == {"never"}
+    small = table.text[table.text["Model"] == "OPT small"]
+    assert set(small["From (cached context)"]) == {"–"}
+    assert len(table.text) == 2 * 4 * 2
+
+
+def test_an_unfit_rival_leaves_nothing_to_compare(study):
+    found = outlay.contests(study, CATALOG, 32)
+    assert not len(found[(found["model"] == "pythia-s") & (found["task"] == "nli")])
+    partly = found[(found["model"] == "pythia-l") & (found["task"] == "nli")]
+    assert set(partly["seeds"]) == {4} and set(partly["seeds_planned"]) == {5}
+
+
+def test_the_cost_table_sets_costs_beside_accuracy(study):
+    table = tables.make("cost_accuracy", study, CATALOG, {})
+    row = picked(table.text, section="NLI · OPT large", Method="In-context learning", Shots="16")
+    costs = study.costs.query("task == 'nli' and model == 'opt-l' and method == 'icl' and k == 16")
+    assert float(row["FLOPs"]) == pytest.approx(costs["flops_uncached"].mean(), rel=0.05)
+    assert row["training"] == "0" and row["Disk"] == "1.9 kB"
+    accuracy = float(row["In domain (%)"].split(" ± ")[0])
+    assert accuracy / 100 == pytest.approx(
+        simulate.accuracy_of("opt-l", "icl", 16, "nli", 0), abs=0.05
+    )
+    assert set(table.text["Shots"]) == {"0", "16"}
+    assert "≈" not in table.text.to_string() + table.note
+
+
+def test_operations_without_a_shape_are_marked(study):
+    rough = replace(study, costs=study.costs.assign(shape_known=False))
+    table = tables.make("cost_accuracy", rough, CATALOG, {})
+    assert table.text["FLOPs"].str.startswith("≈ ").all()
+    assert "attention is left out" in table.note
+    assert "attention is left out" in tables.make("break_even", rough, CATALOG, {}).note
+
+
+def test_planned_memory_stands_beside_the_peak_where_there_is_a_plan(study):
+    table = tables.make("costs", study, CATALOG, {})
+    assert "Planned (MiB)" in table.text
+    unplanned = replace(study, costs=study.costs.assign(predicted_memory_mib=np.nan))
+    assert "Planned (MiB)" not in tables.make("costs", unplanned, CATALOG, {}).text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (16_000, "16 kB"), (4.2e6, "4.2 MB"), (6e10, "60 GB")],
+)
+def test_sizes_are_read_at_a_glance(size, text):
+    assert budgets.size_text(size) == text
+
+
+def test_counts_are_rounded_up():
+    assert [budgets.count_text(n) for n in (18.2, math.inf, math.nan, 1.44e12)] == [
+        "19", "never", "–", "1.4e12",
+    ]  # fmt: skip
+
+
+def rows_of(spec: dict) -> list[dict]:
+    return [row for rows in spec["datasets"].values() for row in rows]
+
+
+def test_points_of_break_even_lie_on_both_lines(study):
+    rows = rows_of(charts.make("break_even", study, CATALOG, {}, "T"))
+    marks = [row for row in rows if row.get("against")]
+    # Tasks, methods, measures; the largest models have one shape, and equal data are kept once.
+    assert len(marks) == 2 * 2 * 3
+    row = picked(outlay.contests(study, CATALOG, 16), method="ft", **CELL)
+    expected = row["flops_train"] + row["even_uncached"] * row["flops_uncached"]
+    found = [
+        each["cost"] for each in marks if each["m"] == pytest.approx(row["even_uncached"], rel=1e-4)
+    ]
+    assert found and found[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_costs_of_the_figure_are_training_and_predictions(study):
+    few, many = (
+        rows_of(charts.make("cost_accuracy", study, CATALOG, {"predictions": n}, "T"))
+        for n in (1, 10**6)
+    )
+    cell = picked(outlay.cell_costs(study, CATALOG), method="icl", **CELL)
+
+    def costs(rows):
+        key = ("In-context learning", "OPT large")
+        return [row["cost"] for row in rows if (row.get("arm"), row.get("size")) == key]
+
+    assert float(f"{cell['flops_uncached']:.5g}") in costs(few)
+    assert float(f"{1e6 * cell['flops_uncached']:.5g}") in costs(many)
+    fronts = [row for row in few if row.get("front")]
+    assert 0 < len(fronts) < len(few)
+
+
+def test_panels_have_a_row_for_each_measure(study):
+    rows = rows_of(charts.make("metrics_panels", study, CATALOG, {"tasks": ["nli"]}, "T"))
+    times = [row["mean"] for row in rows if row["mean"] in (32.0, 92.0)]
+    assert len(times) == 4 * 7 - 1  # models, methods × shots, one cell does not fit
+    both = rows_of(charts.make("metrics_panels", study, CATALOG, {}, "T"))
+    assert len(both) > 1.8 * len(rows)
+    alone = charts.make("metrics_panels", Evidence(study.metrics), CATALOG, {}, "T")
+    assert rows_of(alone)
+
+
+def test_logarithmic_axes_have_few_round_ticks():
+    assert decades.ticks([0.5, 2e3]) == [1, 100]
+    assert decades.ticks([1, 1e6], 4) == [1, 100, 1e4, 1e6]
+    assert decades.ticks([0.6, 9]) == [1, 2, 5]
+    assert decades.ticks([61, 79]) == [70]
+    assert decades.span(pd.Series([0.0, 10.0, 1000.0, np.nan])) == [7.586, 1318.0]
+    place = panels.Place(True, True, True)
+    axis = decades.channel(place, "y", "t", [1.0, 1000.0])["axis"].to_dict()
+    assert axis["values"] == [10, 100]

@@ -1,0 +1,242 @@
+"""Out to lm-evaluation-harness as a task, run there, and back from its logs: the same numbers."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import export_lm_eval
+import numpy as np
+import pytest
+import read_lm_eval
+import run_in_context
+import yaml
+from fewshot import evaluation, jobs, lmeval_tasks, metrics, records
+from fewshot.errors import UserError
+from fewshot.patterns import restore_pattern
+from job_files import CELL, PATTERN, write_job
+
+pytest.importorskip("lm_eval", reason="lm_eval is not installed")
+
+SETS = ("task", "other")
+TOLERANCE = 1e-4
+
+
+def cell_of(smk, k: int) -> dict:
+    """Return the cell of a job as rule export_lm_eval passes it."""
+    sets = zip(smk.params.evaluation, smk.input.evaluation, strict=True)
+    return {
+        "protocol": "fair",
+        "task": "task",
+        "k": k,
+        "pattern": asdict(PATTERN),
+        "seeds": smk.params.seeds,
+        "evaluation": [{**each, "path": path} for each, path in sets],
+        "train": smk.input.train,
+        "shots": dict(zip(map(str, smk.params.seeds), smk.input.shots, strict=False)),
+    }
+
+
+def harness(folder: Path, tasks: list[str], model: Path) -> None:
+    """Run the harness as a user types it, in the folder of the tasks."""
+    command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--include_path", "."]
+    command += ["--model_args", f"pretrained={model},dtype=float32", "--device", "cpu"]
+    command += ["--tasks", ",".join(tasks), "--batch_size", "8"]
+    command += ["--log_samples", "--output_path", "../logs"]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "cache")}
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **offline}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+@pytest.fixture(scope="module")
+def travelled(tmp_path_factory):
+    """Return a job that was run here, and the folder of the harness's logs of the same."""
+    folder = tmp_path_factory.mktemp("harness")
+    here = os.getcwd()
+    os.chdir(folder)
+    try:
+        smk = write_job(folder / "in", k=4, family="in_context")
+        bare = write_job(folder / "bare", k=0, seeds=(0,), family="in_context")
+        for job in (smk, bare):
+            run_in_context.main(job)
+        out = SimpleNamespace(folder=str(folder / "tasks"))
+        cells = [cell_of(smk, 4), cell_of(bare, 0)]
+        export_lm_eval.main(SimpleNamespace(output=out, params=SimpleNamespace(cells=cells)))
+        names = sorted(path.stem for path in (folder / "tasks").glob("*.yaml"))
+        assert len(names) == 2 * 2 + 2
+        harness(folder / "tasks", names, folder / "in/model")
+    finally:
+        os.chdir(here)
+    return SimpleNamespace(jobs={4: smk, 0: bare}, logs=next((folder / "logs").glob("*")))
+
+
+def logs_of(travelled, k: int, seeds: list[int]) -> list[str]:
+    names = [f"fair_task_minimal_k{k}_seed{seed}_{name}" for seed in seeds for name in SETS]
+    return [str(next(travelled.logs.glob(f"samples_{name}_*.jsonl"))) for name in names]
+
+
+def reading(travelled, k: int, folder: Path, prompts: str = "stored") -> SimpleNamespace:
+    """Return what Snakemake would give script read_lm_eval."""
+    job = travelled.jobs[k]
+    shown = prompts == "stored" and k
+    return SimpleNamespace(
+        input=SimpleNamespace(
+            samples=logs_of(travelled, k, job.params.seeds),
+            evaluation=job.input.evaluation,
+            train=job.input.train if shown else [],
+            shots=job.input.shots if shown else [],
+        ),
+        output=SimpleNamespace(manifest=str(folder / "manifest.json")),
+        wildcards=SimpleNamespace(**{**CELL, "method": "harness", "k": str(k)}),
+        params=SimpleNamespace(
+            seeds=job.params.seeds,
+            evaluation=job.params.evaluation,
+            pattern=job.params.pattern,
+            prompts=prompts,
+            parameters=23712,
+            code="code",
+        ),
+    )
+
+
+def accuracies(job, k: int, folder: str, method: str):
+    sets = [
+        evaluation.read_set(each["set"], each["merge"], path)
+        for each, path in zip(job.params.evaluation, job.input.evaluation, strict=True)
+    ]
+    cell = {name: CELL[name] for name in ("protocol", "task", "model")}
+    run = {"method": method, "pattern": "minimal", "k": k, "folder": folder}
+    return metrics.compute(cell, [{**run, "seeds": job.params.seeds}], sets).metrics
+
+
+@pytest.mark.parametrize("k", [4, 0])
+def test_round_trip(travelled, tmp_path, k):
+    job = travelled.jobs[k]
+    read_lm_eval.main(reading(travelled, k, tmp_path))
+    ours = records.read_table(job.output.predictions)
+    theirs = records.read_table(tmp_path / "predictions.parquet")
+    keys = ["seed", "evaluation_set", "id"]
+    both = ours.astype({"evaluation_set": object}).merge(
+        theirs.astype({"evaluation_set": object}), on=keys, suffixes=("", "_there"), how="outer"
+    )
+    assert len(both) == len(ours) == len(theirs)
+    for name in ("logprob_0", "logprob_1"):
+        np.testing.assert_allclose(both[name], both[f"{name}_there"], atol=TOLERANCE, rtol=0)
+    assert both["logprob_0"].std() > 100 * TOLERANCE, "rows could be confused unnoticed"
+    folders = Path(job.output.predictions).parent, tmp_path
+    first, second = (
+        accuracies(job, k, str(folder), method)
+        for folder, method in zip(folders, ("ft", "harness"), strict=True)
+    )
+    same = ["seed", "selection", "evaluation_set", "label", "n", "correct", "accuracy", "majority"]
+    assert len(first) and first[same].equals(second[same])
+    np.testing.assert_allclose(first["mean_logprob"], second["mean_logprob"], atol=TOLERANCE)
+
+
+def test_what_logs_do_not_tell_is_null(travelled, tmp_path):
+    """The harness tells whether a word was the most probable text, and no more."""
+    read_lm_eval.main(reading(travelled, 4, tmp_path))
+    found = records.read_table(tmp_path / "predictions.parquet")
+    ours = records.read_table(travelled.jobs[4].output.predictions)
+    assert found["logsumexp"].isna().all() and found["tokens_0"].isna().all()
+    # Words of one token here: what is known to start a word is what our scorer found so.
+    assert found["argmax_is_label"].notna().tolist() == ours["argmax_is_label"].tolist()
+    frame = accuracies(travelled.jobs[4], 4, str(tmp_path), "harness")
+    curves = records.read_table(tmp_path / "curves.parquet")
+    known = curves.groupby(["seed", "evaluation_set"], observed=True)["correct_vocabulary"]
+    known = known.agg(lambda counts: counts.notna().all())
+    overall = frame[frame["label"].isna() & (frame["selection"] == "last")]
+    for row in overall.itertuples():
+        told = known[row.seed, row.evaluation_set]
+        assert np.isnan(row.vocabulary_accuracy) != told
+
+
+def test_the_manifest_names_logs_versions_and_model(travelled, tmp_path):
+    read_lm_eval.main(reading(travelled, 4, tmp_path))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["source"] == "lm-evaluation-harness" and manifest["method"] == "harness"
+    assert manifest["settings"] == {"family": "imported", "prompts": "stored"}
+    assert manifest["packages"]["lm_eval"] == "0.4.13"
+    log = manifest["seeds"]["1"]["logs"]["other"]
+    assert log["harness_task"] == "fair_task_minimal_k4_seed1_other"
+    assert log["sha256"] == records.sha256(logs_of(travelled, 4, [1])[1])
+    assert log["model_name"].endswith("in/model")
+    assert set(manifest["checksums"]["shots"]) == {"0", "1"}
+
+
+def test_another_draw_is_found(travelled, tmp_path):
+    """The log of seed 1 in the place of that of seed 0, with and without what results say."""
+    smk = reading(travelled, 4, tmp_path)
+    smk.input.samples = smk.input.samples[2:] + smk.input.samples[:2]
+    with pytest.raises(UserError, match="has seed 1, not 0"):
+        read_lm_eval.main(smk)
+    alone = []
+    for place, name in enumerate(smk.input.samples):
+        copy = tmp_path / f"{place}.jsonl"
+        copy.write_bytes(Path(name).read_bytes())
+        alone.append(str(copy))
+    smk.input.samples = alone
+    with pytest.raises(UserError, match="behind the stored draw; prompts: pattern compares"):
+        read_lm_eval.main(smk)
+    other = reading(travelled, 4, tmp_path, "pattern")
+    other.input.samples = alone
+    read_lm_eval.main(other)
+    assert (tmp_path / "manifest.json").exists()
+
+
+def test_another_number_of_shots_is_found(travelled, tmp_path):
+    smk = reading(travelled, 4, tmp_path, "pattern")
+    smk.wildcards.k = "8"
+    with pytest.raises(UserError, match="was shown 4 shots, not k = 8"):
+        read_lm_eval.main(smk)
+
+
+def test_tasks_of_merged_labels_accept_each_word_that_counts(tmp_path):
+    """Three words against two labels: contradiction and neutral are both non-entailment."""
+    smk = write_job(tmp_path, k=0, seeds=(0,))
+    cell = cell_of(smk, 0)
+    cell["pattern"]["words"] = (" Yes", " Maybe", " No")
+    cell["evaluation"] = [{**cell["evaluation"][1], "merge": [0, 1, 1]}]
+    [name] = lmeval_tasks.write_tasks(tmp_path / "tasks", [cell])
+    lines = (tmp_path / "tasks/rows/task_minimal_other.jsonl").read_text().splitlines()
+    labels = records.read_table(smk.input.evaluation[1])["label"]
+    expected = [[0] if label == 0 else [1, 2] for label in labels]
+    assert [json.loads(line)["target"] for line in lines] == expected
+    assert (tmp_path / f"tasks/{name}.yaml").exists()
+
+
+def test_the_same_cells_give_the_same_bytes(tmp_path):
+    cell = cell_of(write_job(tmp_path, k=4), 4)
+    for folder in ("one", "two"):
+        lmeval_tasks.write_tasks(tmp_path / folder, [cell])
+    files = [path for path in sorted((tmp_path / "one").rglob("*")) if path.is_file()]
+    assert len(files) == 2 * 2 + 2
+    for file in files:
+        other = tmp_path / "two" / file.relative_to(tmp_path / "one")
+        assert file.read_bytes() == other.read_bytes()
+
+
+def test_demonstrations_may_read_otherwise_than_queries(tmp_path):
+    """As the published code's do; what cannot be written as query and word is an error."""
+    cell = cell_of(write_job(tmp_path, k=4, seeds=(0,)), 4)
+    cell["pattern"] |= {"cue": " So", "query_cue": " Hence", "separator": "\\n"}
+    names = lmeval_tasks.write_tasks(tmp_path / "tasks", [cell])
+    task = yaml.safe_load((tmp_path / f"tasks/{names[0]}.yaml").read_text())
+    pattern = restore_pattern(cell["pattern"])
+    draw = jobs.read_shots(cell["train"], {0: cell["shots"]["0"]})[0]
+    texts = zip(draw["label"], draw["text_a"], draw["text_b"], strict=True)
+    samples = task["fewshot_config"]["samples"]
+    assert task["num_fewshot"] == len(samples) == 4
+    shown = "".join(
+        each["query"] + task["doc_to_choice"][each["target"]] + task["fewshot_delimiter"]
+        for each in samples
+    )
+    assert shown == pattern.context([(int(label), a, b) for label, a, b in texts])
+    assert all(each["query"].endswith(" So") for each in samples)
+    row = (tmp_path / "tasks/rows/task_minimal_task.jsonl").read_text().splitlines()[0]
+    assert json.loads(row)["query"].endswith(" Hence")
