@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 def main(smk):
     p = smk.params
-    stored = evidence.read_evidence(**evidence.parts_of(smk.input))
+    part = charts.part_of(p.function)
+    stored = evidence.read_evidence(part=part, **evidence.parts_of(smk.input))
     render.write_spec(
         smk.output.spec, charts.make(p.function, stored, p.catalog, p.options, p.title)
     )

@@ -38,6 +38,13 @@ CHARTS = {
     "variance": variance,
     "prompt_sensitivity": prompt_sensitivity,
 }
+CURVES = ("learning_curves", "over_training", "metrics_panels")
+BREAKDOWN = ("hans_by_subcase", "hans_by_heuristic")
+
+
+def part_of(function: str) -> str:
+    """Return which of `evidence.PARTS` a function needs."""
+    return "curves" if function in CURVES else "breakdown" if function in BREAKDOWN else "overall"
 
 
 def make(function: str, evidence: Evidence, catalog: dict, options: dict, title: str) -> dict:

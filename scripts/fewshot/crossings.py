@@ -28,7 +28,7 @@ TRAINED = ([1, 0], [5, 5])
 
 def break_even(
     evidence: Evidence, catalog: dict, *, k: int | None = None, pattern: str | None = None
-) -> alt.TopLevelMixin:
+) -> panels.Chart:
     """Plot total cost by number of predictions: operations, and measured time.
 
     Shown are the largest models of each family, with k shots (the study's main number if left

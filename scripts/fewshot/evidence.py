@@ -1,6 +1,6 @@
 """What tables, figures and report are made from, read from stored files."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from . import records, schemas
+from .summary import at_level
 
 SCHEMAS = {
     "metrics": schemas.METRICS,
@@ -60,9 +61,37 @@ def parts_of(inputs: object) -> dict[str, list[str]]:
     return {name: list(map(str, paths)) for name, paths in found.items() if paths is not None}
 
 
-def read_evidence(manifests: Iterable[str | Path] = (), **files: Iterable[str | Path]) -> Evidence:
-    """Read stored files of a study, by the names of Evidence; what is not named stays empty."""
-    frames = {name: read_frames(paths, SCHEMAS[name].names) for name, paths in files.items()}
+def _without_curves(metrics: pd.DataFrame) -> pd.DataFrame:
+    return metrics[metrics["selection"] != "each"]
+
+
+PARTS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "all": lambda metrics: metrics,
+    "overall": lambda metrics: _without_curves(at_level(metrics)),
+    "curves": at_level,
+    "breakdown": _without_curves,
+}
+"""Parts of the metrics that can be read alone: at the paper's size most rows are curves and
+breakdowns, which few pages show."""
+
+
+def read_evidence(
+    manifests: Iterable[str | Path] = (), part: str = "all", **files: Iterable[str | Path]
+) -> Evidence:
+    """Read stored files of a study, by the names of Evidence; what is not named stays empty.
+
+    Of the metrics, only one of PARTS is read.
+    """
+    frames = {
+        name: join(
+            (
+                PARTS[part](frame) if name == "metrics" else frame
+                for frame in map(records.read_table, paths)
+            ),
+            SCHEMAS[name].names,
+        )
+        for name, paths in files.items()
+    }
     return Evidence(**frames, manifests=[records.read_json(path) for path in manifests])
 
 

@@ -32,7 +32,7 @@ def cost_accuracy(
     predictions: int = PREDICTIONS,
     k: int | None = None,
     pattern: str | None = None,
-) -> alt.TopLevelMixin:
+) -> panels.Chart:
     """Plot accuracy against the cost of training and `predictions` rows, a panel per measure.
 
     Points are cells with k shots (the study's main number if left out); a step line joins those

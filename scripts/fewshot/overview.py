@@ -29,7 +29,7 @@ def metrics_panels(
     *,
     tasks: list[str] | None = None,
     pattern: str | None = None,
-) -> alt.TopLevelMixin:
+) -> panels.Chart:
     """Plot accuracy in and out of domain, loss, run time and peak memory by number of shots.
 
     Shown are the given `tasks`, or the study's first two. `pattern` restricts the methods; with

@@ -33,11 +33,16 @@ def to_svg(spec: dict) -> str:
 
 
 def render(spec: dict, paths: dict[str, str]) -> None:
-    """Write a figure to `paths` by kind: svg, pdf, png and html (self-contained, tooltips)."""
+    """Write a figure to `paths` by kind: svg, pdf, png and html (self-contained, tooltips).
+
+    PDF and PNG are made from the SVG, with the same bytes as from the specification: laying a
+    figure out takes longest.
+    """
+    svg = to_svg(spec)
     kinds = {
-        "svg": lambda: to_svg(spec).encode(),
-        "pdf": lambda: vl_convert.vegalite_to_pdf(spec, vl_version=version()),
-        "png": lambda: to_png(spec),
+        "svg": svg.encode,
+        "pdf": lambda: vl_convert.svg_to_pdf(svg),
+        "png": lambda: vl_convert.svg_to_png(svg, ppi=DOTS_PER_INCH),
         "html": lambda: vl_convert.vegalite_to_html(
             spec, vl_version=version(), bundle=True
         ).encode(),

@@ -75,12 +75,14 @@ def draw(
                     *(column, styles, _y_scale(rows, points, height), wrapped[heading], width),
                     *(column is band.columns[0], last, join),
                 )
-                chart = panel.draw(
-                    _at(rows, column=column.key),
-                    None if points is None else _at(points, column=column.key),
-                ).properties(width=width, height=height)
-                title = panels.heading(column.title, width)
-                block.append(chart.properties(title=title) if first and column.title else chart)
+                size = {"width": width, "height": height}
+                if first and column.title:
+                    size["title"] = panels.heading(column.title, width)
+                shown = [
+                    None if frame is None else _at(frame, column=column.key)
+                    for frame in (rows, points)
+                ]
+                block.append(panel.draw(*shown, size))
             blocks.append(block)
     return panels.footnote(panels.grid(blocks, most), absence.incomplete(means, styles))
 
@@ -131,7 +133,7 @@ class _Panel:
     last: bool
     join: bool
 
-    def draw(self, rows: pd.DataFrame, points: pd.DataFrame | None) -> alt.LayerChart:
+    def draw(self, rows: pd.DataFrame, points: pd.DataFrame | None, size: dict) -> alt.LayerChart:
         """Return the panel: baseline and runs below, intervals and means above."""
         base, y = alt.Chart(), self._y()
         frames = [rows] if points is None else [rows, points.assign(state="run", majority=None)]
@@ -140,10 +142,11 @@ class _Panel:
         shared = {**self._x(), "color": theme.color("group", self.styles, legend)}
         layers = self._means(base, shared, y)
         if not rows["state"].isin(["whole", "some"]).any():
-            return alt.layer(*layers[:2], self._empty(rows), data=data)
+            return alt.layer(*layers[:2], self._empty(rows), data=data, **size)
         known = base.transform_filter("isValid(datum.majority)")
         rule = known.mark_rule(strokeDash=[3, 2], strokeWidth=0.7, color=theme.GREY)
-        return alt.layer(rule.encode(y=alt.Y("min(majority):Q", **y)), *layers, data=data)
+        rule = rule.encode(y=alt.Y("min(majority):Q", **y))
+        return alt.layer(rule, *layers, data=data, **size)
 
     def _means(self, base: alt.Chart, shared: dict, y: dict) -> list[alt.Chart]:
         """Return the layers of runs, intervals, lines, means and crosses."""
