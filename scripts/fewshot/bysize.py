@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from . import panels, scope, strips, theme
+from . import absence, panels, scope, strips, theme
 from .catalog import SELECTIONS, arm_title, arms, is_trained, ordered, titles
 from .evidence import Evidence
 from .panels import Chart
@@ -150,8 +150,8 @@ def first_arm(rows: pd.DataFrame, catalog: dict) -> pd.DataFrame:
 def _summaries(
     chosen: pd.DataFrame, catalog: dict, by: tuple[str, ...] = ()
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the means (see `strips.prepare`) and the single runs, with headings and sizes."""
-    means = strips.prepare(summarise(chosen, by))
+    """Return the means (see `absence.prepare`) and the single runs, with headings and sizes."""
+    means = absence.prepare(summarise(chosen, by))
     runs = chosen[chosen["status"] == "ok"]
     runs = runs.assign(mean=100 * runs["accuracy"].astype(float))
     return _headed(means, catalog), _headed(runs, catalog)

@@ -23,6 +23,9 @@ CHARTS = {
     "accuracy_by_k": accuracy_by_k,
     "learning_curves": learning_curves,
     "hans_by_subcase": hans_by_subcase,
+    "metrics_panels": metrics_panels,
+    "cost_accuracy": cost_accuracy,
+    "break_even": break_even,
     "hans_by_heuristic": hans_by_heuristic,
     "individual_runs": individual_runs,
     "over_training": over_training,
@@ -34,9 +37,6 @@ CHARTS = {
     "differences": differences,
     "variance": variance,
     "prompt_sensitivity": prompt_sensitivity,
-    "metrics_panels": metrics_panels,
-    "cost_accuracy": cost_accuracy,
-    "break_even": break_even,
 }
 
 

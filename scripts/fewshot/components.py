@@ -82,9 +82,10 @@ def _chosen(
     frame = frame[frame["k"] == scope.main_k(catalog, k)]
     frame = frame[frame["selection"] == scope.main_selection(catalog, selection)]
     if task is not None:
-        frame = frame[frame["task"] == task]
+        frame = frame[scope.called(frame["task"], task)]
     if evaluation_set is not None:
-        frame = frame[(frame["evaluation_set"] == evaluation_set) | (frame["domain"] == "in")]
+        wanted = scope.called(frame["evaluation_set"], evaluation_set)
+        frame = frame[wanted | (frame["domain"] == "in")]
     keys = ["task", "domain", "evaluation_set", "model", "method"]
     frame = with_sizes(ordered(frame, catalog, keys), catalog)
     if family is not None:

@@ -42,9 +42,10 @@ def differences(
     pairs = pairs[pairs["family"] == SAME_MODEL]
     pairs = pairs[(pairs["k"] == k) & (pairs["selection"] == selection)]
     if task is not None:
-        pairs = pairs[pairs["task"] == task]
+        pairs = pairs[scope.called(pairs["task"], task)]
     if evaluation_set is not None:
-        pairs = pairs[(pairs["evaluation_set"] == evaluation_set) | (pairs["domain"] == "in")]
+        wanted = scope.called(pairs["evaluation_set"], evaluation_set)
+        pairs = pairs[wanted | (pairs["domain"] == "in")]
     if family is not None:
         kin = pairs["model"].map(lambda name: catalog["models"][name]["family"])
         pairs = pairs[kin == family]

@@ -1,6 +1,5 @@
 """Matrices of fine-tuned sizes against sizes in context: who is better, and is it significant?"""
 
-import textwrap
 from dataclasses import dataclass
 
 import altair as alt
@@ -90,11 +89,11 @@ def _one_matrix(
     if family is not None:
         pairs = pairs[pairs["family_of_model"] == family]
     if task is not None:
-        pairs = pairs[pairs["task"] == task]
+        pairs = pairs[scope.called(pairs["task"], task)]
     if evaluation_set is None:
         pairs = pairs[pairs["domain"] == "out"]
     else:
-        pairs = pairs[pairs["evaluation_set"] == evaluation_set]
+        pairs = pairs[scope.called(pairs["evaluation_set"], evaluation_set)]
     if arms is None:
         pairs = pairs[pairs["family"] == MATRIX]
     else:
@@ -178,10 +177,9 @@ def _panel(cells: pd.DataFrame, title: list[str], frame: _Frame) -> alt.LayerCha
     """Return one matrix: coloured where significant, with the difference printed in each cell."""
     count = len(frame.sizes)
     side = max(CELL, min(42, 84 // count))
-    most = max(18, int(side * count / 4.3))
-    y_title = [*_lines(frame.trained, most), frame.family] if frame.left else None
+    y_title = [*panels.heading(frame.trained, side * count), frame.family] if frame.left else None
     y_axis = alt.Axis(title=y_title, labels=frame.left, grid=False, ticks=False, domain=False)
-    x_title = [*_lines(frame.context, most), frame.family]
+    x_title = [*panels.heading(frame.context, side * count), frame.family]
     x_axis = alt.Axis(title=x_title, labelAngle=0, grid=False, ticks=False, domain=False)
     shared = {
         "x": alt.X("reference_size:N", scale=_bands(frame.sizes), axis=x_axis),
@@ -210,17 +208,6 @@ def _panel(cells: pd.DataFrame, title: list[str], frame: _Frame) -> alt.LayerCha
     return alt.layer(pale, full, *texts, data=data).properties(
         width=side * count, height=side * count, title=title
     )
-
-
-def _lines(title: str, most: int) -> list[str]:
-    """Return an arm's title in lines; its pattern begins one."""
-    if len(title) <= most:
-        return [title]
-    return [
-        line
-        for part in title.split(" · ")
-        for line in textwrap.wrap(part, most, break_on_hyphens=False)
-    ]
 
 
 def _bands(names: list[str]) -> alt.Scale:

@@ -3,7 +3,7 @@
 import altair as alt
 import pandas as pd
 
-from . import panels, scope, strips, theme
+from . import absence, panels, scope, theme
 from .bysize import first_arm
 from .catalog import arms as arms_in
 from .catalog import ordered, set_title
@@ -40,19 +40,24 @@ def over_training(
         evidence.metrics, catalog, task=task, evaluation_set=evaluation_set, family=family, k=k,
         arms=arms,
     )  # fmt: skip
-    scored = (chosen["selection"] == "each") & chosen["domain"].isin(["in", "out"])
-    chosen = first_arm(chosen[scored], catalog)
-    if chosen.empty:
+    chosen = first_arm(chosen, catalog)
+    scored = chosen[(chosen["selection"] == "each") & chosen["domain"].isin(["in", "out"])]
+    if scored.empty:
         return panels.nothing(f"No learning curve with {k} shots yet.")
-    [arm] = arms_in(catalog, chosen).values()
-    means, seeds = (with_sizes(make(chosen), catalog) for make in (_means, _seeds))
-    lines = [f"{arm}, {k} shots.", *_sampled(chosen, evidence.metrics), *lacking(means)]
+    [arm] = arms_in(catalog, scored).values()
+    means, seeds = (with_sizes(make(scored), catalog) for make in (_means, _seeds))
+    last = chosen[chosen["selection"] == "last"]
+    lines = [
+        f"{arm}, {k} shots.",
+        *_sampled(scored, last, catalog),
+        *absence.lacking(last, catalog),
+    ]
     return panels.footnote(_curves(means.assign(arm=arm), seeds, catalog), lines)
 
 
 def _means(chosen: pd.DataFrame) -> pd.DataFrame:
     """Return the mean over seeds of each epoch, in percent."""
-    means = strips.prepare(summarise(chosen, ["epoch"]))
+    means = absence.prepare(summarise(chosen, ["epoch"]))
     return means.assign(part=means["domain"].map(PARTS))
 
 
@@ -62,20 +67,15 @@ def _seeds(chosen: pd.DataFrame) -> pd.DataFrame:
     return chosen.assign(mean=own, part=chosen["domain"].map(PARTS))
 
 
-def _sampled(chosen: pd.DataFrame, metrics: pd.DataFrame) -> list[str]:
+def _sampled(scored: pd.DataFrame, last: pd.DataFrame, catalog: dict) -> list[str]:
     """Return a line about sets of which the curve counts a sample of the rows."""
-    sizes = metrics.groupby("evaluation_set")["n"].max()
-    counted = chosen.groupby("evaluation_set", sort=False)["n"].max()
+    sizes = last.groupby("evaluation_set")["n"].max()
+    counted = scored.groupby("evaluation_set", sort=False)["n"].max()
     fewer = {name: n for name, n in counted.items() if n < sizes[name]}
-    text = "; ".join(f"{n:,} of {sizes[name]:,} rows of {name}" for name, n in fewer.items())
-    return [f"Curves count a sample, the same for all: {text}."] if text else []
-
-
-def lacking(means: pd.DataFrame) -> list[str]:
-    """Return a line that names the models with fewer curves than planned seeds."""
-    fewer = means[means["seeds"] < means["seeds_planned"]]
-    named = dict.fromkeys(f"{row.title}: {row.status}" for row in fewer.itertuples())
-    return [f"Not all seeds: {'; '.join(named)}."] if named else []
+    named = [
+        f"{n:,} of {sizes[name]:,} rows of {set_title(catalog, name)}" for name, n in fewer.items()
+    ]
+    return [f"Curves count a sample, the same for all: {'; '.join(named)}."] if fewer else []
 
 
 def _curves(means: pd.DataFrame, seeds: pd.DataFrame, catalog: dict) -> panels.Grid:

@@ -8,7 +8,7 @@ from .cells import Cell, Job, chunks
 from .checks import check_study, unread_settings
 from .exchange import FAMILY, Import, read_imports, read_seeds
 from .listing import catalog_of
-from .needs import divide
+from .needs import makeable
 from .protocols import PROTOCOLS
 from .registry import check, load_registries
 
@@ -17,8 +17,7 @@ from .registry import check, load_registries
 class Study:
     """A checked study configuration with the registries it refers to.
 
-    `unmet` tells, by kind ("figure", "table") and name, why the study cannot make an entry of
-    config/figures.yaml; `figures` and `tables` are those that it can make.
+    `figures` and `tables` are those it can make; `unmet` has the reasons for the others, by kind.
     """
 
     settings: dict
@@ -184,6 +183,4 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
         machine=machine,
     )  # fmt: skip
     check_study(study, where, brought=brought is not None)
-    made = {kind: divide(kind, getattr(study, f"{kind}s"), study) for kind in ("figure", "table")}
-    unmet = {kind: reasons for kind, (_, reasons) in made.items()}
-    return replace(study, figures=made["figure"][0], tables=made["table"][0], unmet=unmet)
+    return replace(study, **makeable(study))

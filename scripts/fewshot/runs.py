@@ -3,10 +3,10 @@
 import altair as alt
 import pandas as pd
 
-from . import panels, scope, theme
+from . import absence, panels, scope, theme
 from .catalog import set_title
 from .evidence import Evidence
-from .scatter import lacking, runs_of
+from .scatter import runs_of
 from .sizes import family_order, sizes_of, whole_title, with_sizes
 
 RUN = ["name", "panel", "seed", "x", "y", "majority_x", "majority_y", "n_x", "n_y", "model"]
@@ -39,7 +39,7 @@ def individual_runs(
     if runs.empty:
         return panels.nothing()
     styles = theme.arm_styles(catalog, runs)
-    return panels.footnote(_scattered(runs, catalog, styles), lacking(chosen, catalog))
+    return panels.footnote(_scattered(runs, catalog, styles), absence.lacking(chosen, catalog))
 
 
 def _scattered(runs: pd.DataFrame, catalog: dict, styles: dict) -> panels.Grid:

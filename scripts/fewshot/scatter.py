@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
-from . import panels, scope, strips, theme
+from . import panels, scope, theme
+from .absence import lacking
 from .catalog import arm_title, arms, ordered, set_title, titles
 from .errors import unknown
 from .evidence import Evidence
-from .summary import summarise
 
 COLUMNS = ["model", "panel", "seed", "x", "y", "majority_x", "majority_y", "n_x", "n_y"]
 KEYS = ["task", "model", "method", "pattern", "seed"]
@@ -76,22 +76,6 @@ def _draw(runs: pd.DataFrame, catalog: dict, styles: dict, measure: str) -> pane
             ]
         )
     return panels.grid(blocks, columns)
-
-
-def lacking(chosen: pd.DataFrame, catalog: dict) -> list[str]:
-    """Return a line that names the cells with fewer points than seeds, and why."""
-    outside = chosen[chosen["domain"] == "out"].drop_duplicates([*KEYS, "evaluation_set"])
-    cells = strips.prepare(summarise(outside))
-    cells = cells[cells["state"] != "whole"]
-    cells = cells.drop_duplicates(["task", "model", "method", "pattern"])
-    models = titles(catalog, "models")
-    named = [
-        f"{set_title(catalog, cell.task)}, {models[cell.model]}, "
-        f"{arm_title(catalog, cell.method, cell.pattern)}: {cell.status}"
-        for cell in ordered(cells, catalog, ["task", "method", "pattern", "model"]).itertuples()
-    ]
-    more = f"; {len(named) - 4} more" if len(named) > 4 else ""
-    return [f"Not all seeds: {'; '.join(named[:4])}{more}."] if named else []
 
 
 @dataclass(frozen=True)

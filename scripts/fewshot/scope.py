@@ -1,10 +1,12 @@
 """Which results a figure shows: options checked against the study, rows chosen by them."""
 
+from fnmatch import fnmatchcase
+
 import pandas as pd
 
 from .catalog import SELECTIONS
 from .errors import UserError, unknown
-from .needs import check_arms, in_arms
+from .needs import any_called, check_arms, in_arms
 from .summary import at_level
 
 WHERE = "config/figures.yaml: options"
@@ -25,17 +27,18 @@ def choose(
 ) -> pd.DataFrame:
     """Return the rows of one breakdown `level` that fit every option given, whatever their status.
 
-    With `evaluation_set` the in-domain rows of its tasks stay. `arms` is as in `needs.in_arms`.
+    In `task` and `evaluation_set` * stands for anything; with the latter, the in-domain rows of its
+    tasks stay. `arms` is as in `needs.in_arms`.
     Raises UserError for a value that the study does not know.
     """
     check(metrics, catalog, task, evaluation_set, family, k, selection, arms)
     rows = at_level(metrics, *level)
     if task is not None:
-        rows = rows[rows["task"] == task]
+        rows = rows[called(rows["task"], task)]
     if evaluation_set is not None:
-        having = rows.loc[rows["evaluation_set"] == evaluation_set, "task"].unique()
-        inside = rows["domain"].isin(["in", "train"]) & rows["task"].isin(having)
-        rows = rows[(rows["evaluation_set"] == evaluation_set) | inside]
+        wanted = called(rows["evaluation_set"], evaluation_set)
+        inside = rows["domain"].isin(["in", "train"]) & rows["task"].isin(rows.loc[wanted, "task"])
+        rows = rows[wanted | inside]
     if family is not None:
         members = [name for name, each in catalog["models"].items() if each["family"] == family]
         rows = rows[rows["model"].isin(members)]
@@ -44,6 +47,12 @@ def choose(
     if selection is not None:
         rows = rows[rows["selection"] == selection]
     return of_arms(rows, catalog, arms)
+
+
+def called(names: pd.Series, wanted: str) -> pd.Series:
+    """Return which names are `wanted`, in which * stands for anything."""
+    known = {name: fnmatchcase(name, wanted) for name in names.unique()}
+    return names.map(known).astype(bool)
 
 
 def of_arms(rows: pd.DataFrame, catalog: dict, arms: list[str] | None) -> pd.DataFrame:
@@ -88,7 +97,7 @@ def check(
         ("family", family, families),
         ("selection", selection, CHOICES),
     ):
-        if value is not None and value not in valid:
+        if value is not None and not any_called(valid, value):
             raise unknown(option.replace("_", " "), value, valid, f"{WHERE}.{option}")
     check_arms(arms or (), catalog["methods"], f"{WHERE}.arms")
     planned = sorted(int(each) for each in metrics["k"].unique())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
-from . import panels, theme
+from . import absence, panels, theme
 
 COLUMNS = [
     *("x", "group", "title", "where", "seed", "state", "mean", "low", "high", "majority"),
@@ -43,15 +43,6 @@ class Band:
     columns: list[Column]
 
 
-def prepare(means: pd.DataFrame) -> pd.DataFrame:
-    """Return a summary in percent with `state`: whole, some (seeds), unfit or missing."""
-    means = means.copy()
-    for name in ("mean", "low", "high", "majority"):
-        means[name] = 100 * means[name].astype(float)
-    state = means["status"].map({"ok": "whole", "does not fit": "unfit", "missing": "missing"})
-    return means.assign(state=state.fillna("some"))
-
-
 def draw(
     means: pd.DataFrame,
     runs: pd.DataFrame | None,
@@ -62,8 +53,8 @@ def draw(
 ) -> panels.Chart:
     """Return rows of panels, one for each band and heading, with what is missing named below.
 
-    `means` (see `prepare`) and `runs` have columns band, column, heading (tuple of lines), x and
-    group; `styles` gives the groups' looks in order. `join` connects the means of a group.
+    `means` (see `absence.prepare`) and `runs` have columns band, column, heading (tuple of lines),
+    x and group; `styles` gives the groups' looks in order. `join` connects the means of a group.
     """
     most = max(len(band.columns) for band in bands)
     found = {band.key: means[means["band"] == band.key] for band in bands}
@@ -91,7 +82,7 @@ def draw(
                 title = panels.heading(column.title, width)
                 block.append(chart.properties(title=title) if first and column.title else chart)
             blocks.append(block)
-    return panels.footnote(panels.grid(blocks, most), incomplete(means, styles))
+    return panels.footnote(panels.grid(blocks, most), absence.incomplete(means, styles))
 
 
 def wrap(heading: Sequence[str], height: int) -> list[str]:
@@ -203,9 +194,11 @@ class _Panel:
         angle = {"labelAngle": -90 if upright else 0, "labelOverlap": False}
         axis = panels.axis(place, "x", self.column.x_title, grid=False, **angle)
         scale = alt.Scale(domain=self.column.xs, type="band", paddingInner=0.15, paddingOuter=0.1)
-        # Joined points stay close to their tick.
-        outer = 1.5 * len(self.styles) if self.join else 0.6
-        aside = alt.Scale(domain=list(self.styles), paddingOuter=outer)
+        # Joined points stay close to their tick, others use the whole band.
+        band = 0.85 * self.width / (len(self.column.xs) + 0.05)
+        half = min(0.25 * band, 2.5 * len(self.styles)) if self.join else 0.45 * band
+        across = {"range": [band / 2 - half, band / 2 + half], "type": "point", "padding": 0}
+        aside = alt.Scale(domain=list(self.styles), **across)
         return {
             "x": alt.X("x:O", scale=scale, axis=axis),
             "xOffset": alt.XOffset("group:N", scale=aside),
@@ -239,22 +232,3 @@ def tooltips() -> list[alt.Tooltip]:
         alt.Tooltip("rows:Q", title="rows"),
         alt.Tooltip("status:N", title="status"),
     ]
-
-
-def incomplete(means: pd.DataFrame, styles: dict) -> list[str]:
-    """Return lines that explain hollow points and crosses, where there are any."""
-    found, lines = set(means["state"]), []
-    if "some" in found:
-        cells = means[means["state"] == "some"].groupby(["title", "status"], sort=False)["group"]
-        shown = []
-        for (title, status), groups in cells:
-            names = dict.fromkeys(groups)
-            shown.append(f"{title}{'' if len(names) == len(styles) else ', ' + ', '.join(names)}")
-            shown[-1] += f": {status}"
-        named = "; ".join(shown[:3]) + (f"; {len(shown) - 3} more" if len(shown) > 3 else "")
-        lines.append(f"Hollow: fewer seeds than planned ({named}).")
-    if "unfit" in found:
-        lines.append("×: the examples exceed the model's window (does not fit).")
-    if "missing" in found:
-        lines.append("–: no result yet (missing).")
-    return lines

@@ -3,11 +3,10 @@
 import altair as alt
 import pandas as pd
 
-from . import panels, scope, strips, theme
+from . import absence, panels, scope, theme
 from .bysize import by_size
 from .catalog import arm_title, label_title, model_order, ordered, set_title, titles
 from .evidence import Evidence
-from .scatter import lacking
 from .sizes import with_sizes
 from .summary import summarise, with_absent
 
@@ -46,7 +45,7 @@ def hans_by_subcase(
     chosen = chosen[chosen["model"].isin(_largest(chosen, catalog))]
     shown = set(zip(chosen["model"], chosen["method"], chosen["pattern"], strict=True))
     keys = zip(overall["model"], overall["method"], overall["pattern"], strict=True)
-    notes = lacking(overall[[key in shown for key in keys]], catalog)
+    notes = absence.lacking(overall[[key in shown for key in keys]], catalog)
     frame = _titled(summarise(chosen, ["group", "subset", "label"]), catalog)
     styles = theme.arm_styles(catalog, frame)
     order = list(dict.fromkeys(frame["panel"]))
@@ -99,7 +98,7 @@ def hans_by_heuristic(
     chosen = chosen if arms else panels.fewer_arms(chosen, catalog, pattern)
     if chosen.empty:
         return panels.nothing("No evaluation set with groups has results yet.")
-    means = strips.prepare(summarise(chosen, ["group", "label"]))
+    means = absence.prepare(summarise(chosen, ["group", "label"]))
     means = with_sizes(ordered(means, catalog, [*KEYS[:3], "group", *KEYS[3:]]), catalog)
     keys = list(zip(means["task"], means["evaluation_set"], means["label"], strict=True))
     headings = {key: _heading(catalog, *key) for key in dict.fromkeys(keys)}
@@ -134,7 +133,7 @@ def _largest(frame: pd.DataFrame, catalog: dict) -> list[str]:
 def _titled(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     keys = ["evaluation_set", "label", "group", "subset", "task", "model", "method", "pattern"]
     frame = ordered(frame, catalog, keys)
-    frame = strips.prepare(frame)
+    frame = absence.prepare(frame)
     pairs = zip(frame["method"], frame["pattern"], strict=True)
     frame["arm"] = [arm_title(catalog, *pair) for pair in pairs]
     models = frame["model"].map(titles(catalog, "models"))

@@ -17,13 +17,13 @@ COLUMN = 238
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 INK, GREY, LIGHT = "#222222", "#6b6b6b", "#e4e4e4"
 
-# Sizes of a family run from light to dark in one hue; purple and green, then brown and blue-grey,
+# Sizes of a family run from light to dark in one hue; purple and green, then brown and blue,
 # are told apart with any colour vision, and families differ in shape as well.
 FAMILIES = [
     (("#cfb0dc", "#40004b"), "circle"),
     (("#9fd8a4", "#00441b"), "triangle-up"),
     (("#f0b46a", "#7f3b08"), "square"),
-    (("#9db8cc", "#0b3954"), "diamond"),
+    (("#9fe8f5", "#08589e"), "diamond"),
 ]
 # Okabe and Ito's palette. Fixed by what a method does, so that a figure with fewer methods does
 # not give its colours to others.
