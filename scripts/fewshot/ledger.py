@@ -43,14 +43,16 @@ def compute(cell: dict, jobs: list[dict], model: Model) -> pd.DataFrame:
     """Return the costs (schemas.COSTS) of all finished seeds of one protocol × task × model.
 
     `cell` names these; each job has method, pattern, k, seeds and the folder of its run. Jobs
-    without a manifest have no finished seed.
+    without a manifest have no finished seed. What results made elsewhere cost is not known: they
+    have no rows.
     """
     rows = []
     for job in jobs:
         path = Path(job["folder"], "manifest.json")
-        if path.exists():
+        manifest = records.read_json(path) if path.exists() else {}
+        if manifest and manifest["settings"]["family"] != "imported":
             key = {**cell, **{name: job[name] for name in ("method", "pattern", "k")}}
-            rows += [{**key, **row} for row in _seeds(records.read_json(path), job, model)]
+            rows += [{**key, **row} for row in _seeds(manifest, job, model)]
     return pd.DataFrame(rows, columns=schemas.COSTS.names)
 
 

@@ -31,6 +31,13 @@ def costs(folder: Path, method: str, **changes) -> pd.DataFrame:
     return ledger.compute(CELL, write(folder, method, **changes), MODEL)
 
 
+def test_results_made_elsewhere_have_no_costs(tmp_path):
+    """Zero seconds would be a number that nobody measured."""
+    unknown = {"world_size": None, "peak_memory_mib": None, "seconds": {}}
+    frame = costs(tmp_path, "icl", settings={"family": "imported"}, **unknown)
+    assert frame.empty and list(frame) == schemas.COSTS.names
+
+
 def test_in_context_costs_by_hand(tmp_path):
     frame = costs(tmp_path, "icl")
     assert frame["seed"].tolist() == simulate.SEEDS
@@ -132,7 +139,11 @@ def test_the_rule_writes_costs_beside_metrics(study_folder, study, tmp_path):
             **{name: pair[name] for name in (*CELL, "evaluation", "jobs", "size")}
         ),
         input=SimpleNamespace(evaluation=sets, fit="results/fit/sim/nli/opt-l.parquet"),
-        output=SimpleNamespace(metrics=tmp_path / "m.parquet", costs=tmp_path / "c.parquet"),
+        output=SimpleNamespace(
+            metrics=tmp_path / "m.parquet",
+            outcomes=tmp_path / "o.parquet",
+            costs=tmp_path / "c.parquet",
+        ),
     )
     with chdir(study_folder):
         compute_metrics.main(smk)
