@@ -25,6 +25,7 @@ include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
+include: "rules/targets.smk"
 
 
 rule all:
@@ -32,16 +33,6 @@ rule all:
     input:
         f"results/{STUDY.name}/report.html",
         TABLES,
-        FIGURES,
-
-
-rule tables:
-    input:
-        TABLES,
-
-
-rule figures:
-    input:
         FIGURES,
 
 

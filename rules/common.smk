@@ -67,18 +67,23 @@ PREPARED = sorted(
         for split in (("train", "validation") if name == task else ("validation",))
     }
 )
-TABLES = collect(
-    "results/{study}/tables/{name}.{kind}",
-    study=STUDY.name,
-    name=STUDY.tables,
-    kind=["parquet", "csv", "tex", "md"],
-)
-FIGURES = collect(
-    "results/{study}/figures/{name}.{kind}",
-    study=STUDY.name,
-    name=STUDY.figures,
-    kind=["svg", "pdf", "png", "html"],
-)
+FIGURE_KINDS = ["svg", "pdf", "png", "html"]
+TABLE_KINDS = ["parquet", "csv", "tex", "md"]
+
+
+def files_of(folder, names, kinds):
+    """Return the files of figures or tables of the study, by name and kind."""
+    return collect(
+        "results/{study}/{folder}/{name}.{kind}",
+        study=STUDY.name,
+        folder=folder,
+        name=names,
+        kind=kinds,
+    )
+
+
+TABLES = files_of("tables", STUDY.tables, TABLE_KINDS)
+FIGURES = files_of("figures", STUDY.figures, FIGURE_KINDS)
 
 CATALOG = STUDY.catalog()
 

@@ -10,12 +10,7 @@ if TYPE_CHECKING:
 
 def main(smk):
     p = smk.params
-    stored = evidence.read_evidence(
-        metrics=smk.input.metrics,
-        costs=smk.input.costs,
-        comparisons=smk.input.comparisons,
-        variance=smk.input.variance,
-    )
+    stored = evidence.read_evidence(**evidence.parts_of(smk.input))
     render.write_spec(
         smk.output.spec, charts.make(p.function, stored, p.catalog, p.options, p.title)
     )

@@ -20,9 +20,7 @@ FEW = 4
 """Up to so many models, a panel is a model and a line a method; else the other way round."""
 
 
-def accuracy_by_k(
-    evidence: Evidence, catalog: dict, *, pattern: str | None = None
-) -> alt.TopLevelMixin:
+def accuracy_by_k(evidence: Evidence, catalog: dict, *, pattern: str | None = None) -> panels.Chart:
     """Plot mean accuracy by number of shots with its 95 % interval, a row per evaluation set.
 
     `pattern` restricts it; with more than five methods × patterns the study's first one does.
@@ -40,7 +38,7 @@ def accuracy_by_k(
 
 def learning_curves(
     evidence: Evidence, catalog: dict, *, k: int | None = None, pattern: str | None = None
-) -> alt.TopLevelMixin:
+) -> panels.Chart:
     """Plot accuracy by epoch, and the training loss: means, and each seed where models are few.
 
     `k` is the study's main one if left out; `pattern` is as in `accuracy_by_k`.
@@ -105,7 +103,7 @@ def _roles(frame: pd.DataFrame, catalog: dict) -> tuple[pd.DataFrame, dict]:
 
 def _rows(
     frame: pd.DataFrame, catalog: dict, styles: dict, layer: Callable[..., alt.LayerChart]
-) -> alt.TopLevelMixin:
+) -> panels.Chart:
     """Return a block of panels per task and evaluation set, drawn by `layer`."""
     by_model = [titles(catalog, "models")[name] for name in model_order(catalog)]
     known = [*by_model, *arms(catalog, frame).values()]

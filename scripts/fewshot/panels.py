@@ -15,6 +15,7 @@ AXIS = 54
 """Points that a block's y axis, its labels and title take."""
 GAP = 10
 MOST_ARMS = 5
+TOP_LEVEL = ("$schema", "config")
 HEIGHT = 600
 """Points that the panels of a figure may take, so that it fits on a page with its caption."""
 
@@ -23,9 +24,10 @@ def data(frame: pd.DataFrame, columns: Sequence[str]) -> alt.InlineData:
     """Return columns as inline data: five digits, null for nan; the same bytes every time."""
     frame = frame[[name for name in columns if name in frame]]
     plain = frame.astype(object).where(frame.notna(), None)
-    values = [
+    # Altair copies lists with every chart that a chart becomes part of, tuples never.
+    values = tuple(
         {name: _plain(value) for name, value in row.items()} for row in plain.to_dict("records")
-    ]
+    )
     return alt.InlineData(values=values)
 
 
@@ -81,24 +83,84 @@ def places(count: int, columns: int) -> list[Place]:
     return [Place(i % columns == 0, i + columns >= count, i < columns) for i in range(count)]
 
 
-def grid(blocks: Sequence[Sequence[alt.TopLevelMixin]], columns: int) -> alt.ConcatChart:
+@dataclass(frozen=True)
+class Grid:
+    """A finished grid of panels as a plain Vega-Lite specification.
+
+    Altair copies every part of a chart, each with all the properties that it does not have, with
+    every chart that it becomes part of: seconds for a figure of many panels.
+    """
+
+    spec: dict
+
+    def properties(self, **changes: object) -> "Grid":
+        """Return the grid with properties such as `title` set."""
+        plain = {
+            key: value.to_dict() if isinstance(value, alt.SchemaBase) else value
+            for key, value in changes.items()
+        }
+        return Grid({**self.spec, **plain})
+
+    def to_dict(self, validate: bool = True) -> dict:
+        """Return the specification, checked against Vega-Lite's schema if `validate`."""
+        if validate:
+            alt.ConcatChart.from_dict(self.spec)
+        return self.spec
+
+
+Chart = alt.TopLevelMixin | Grid
+"""What a figure's function returns."""
+
+
+def grid(blocks: Sequence[Sequence[alt.TopLevelMixin]], columns: int) -> Grid:
     """Return blocks of panels one above the other, with aligned axes and one legend.
 
     All go into one flat grid, since only there are the axes of different rows aligned; an
     unfinished row is filled up with nothing.
     """
-    cells = []
+    cells, datasets = [], {}
     for panels in blocks:
-        gap = -len(panels) % columns
-        cells += [*panels, *(blank() for _ in range(gap))]
-    chart = alt.concat(*cells, columns=columns, spacing={"row": 7, "column": GAP}, align="each")
-    return chart.resolve_scale(color="shared", shape="shared", strokeDash="shared")
+        for panel in [*panels, *(blank() for _ in range(-len(panels) % columns))]:
+            cell = panel.to_dict(validate=False)
+            datasets.update(cell.pop("datasets", {}))
+            cells.append({key: part for key, part in cell.items() if key not in TOP_LEVEL})
+    shared = dict.fromkeys(("color", "shape", "strokeDash"), "shared")
+    return Grid(
+        {
+            "$schema": alt.SCHEMA_URL,
+            "concat": cells,
+            "columns": columns,
+            "spacing": {"row": 7, "column": GAP},
+            "align": "each",
+            "resolve": {"scale": shared},
+            "datasets": datasets,
+        }
+    )
 
 
 def blank() -> alt.Chart:
     """Return a panel that shows nothing."""
     mark = alt.Chart(alt.InlineData(values=[{}])).mark_point(opacity=0)
     return mark.properties(width=1, height=1, view=alt.ViewConfig(stroke=None))
+
+
+def footnote(chart: Grid, lines: Sequence[str]) -> Grid:
+    """Return the chart with small grey lines of text below it; without lines as it is."""
+    if not lines:
+        return chart
+    wrapped = [each for line in lines for each in textwrap.wrap(line, 135)]
+    return chart.properties(
+        title=alt.TitleParams(
+            wrapped,
+            orient="bottom",
+            anchor="start",
+            align="left",
+            fontSize=7,
+            fontWeight="normal",
+            color=theme.GREY,
+            offset=6,
+        )
+    )
 
 
 def axis(place: Place, side: str, title: str | list[str] | None, **settings) -> alt.Axis:

@@ -27,10 +27,15 @@ def to_png(spec: dict, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
     return vl_convert.vegalite_to_png(spec, vl_version=version(), ppi=dots_per_inch)
 
 
+def to_svg(spec: dict) -> str:
+    """Return a figure as SVG; one of its pixels is one point in print."""
+    return vl_convert.vegalite_to_svg(spec, vl_version=version())
+
+
 def render(spec: dict, paths: dict[str, str]) -> None:
     """Write a figure to `paths` by kind: svg, pdf, png and html (self-contained, tooltips)."""
     kinds = {
-        "svg": lambda: vl_convert.vegalite_to_svg(spec, vl_version=version()).encode(),
+        "svg": lambda: to_svg(spec).encode(),
         "pdf": lambda: vl_convert.vegalite_to_pdf(spec, vl_version=version()),
         "png": lambda: to_png(spec),
         "html": lambda: vl_convert.vegalite_to_html(

@@ -5,36 +5,65 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
-from . import panels, theme
+from . import panels, scope, theme
+from .absence import lacking
 from .catalog import arm_title, arms, ordered, set_title, titles
+from .errors import unknown
 from .evidence import Evidence
-from .summary import at_level
 
-COLUMNS = ["model", "panel", "seed", "x", "y", "majority_x", "majority_y"]
+COLUMNS = ["model", "panel", "seed", "x", "y", "majority_x", "majority_y", "n_x", "n_y"]
 KEYS = ["task", "model", "method", "pattern", "seed"]
 
 
+METRICS = {"accuracy": "accuracy", "mcc": "Matthews correlation"}
+"""What can be plotted, and its name; percent on both axes."""
+
+
 def id_ood_scatter(
-    evidence: Evidence, catalog: dict, *, pattern: str | None = None
-) -> alt.TopLevelMixin:
+    evidence: Evidence,
+    catalog: dict,
+    *,
+    task: str | None = None,
+    evaluation_set: str | None = None,
+    family: str | None = None,
+    k: int | None = None,
+    selection: str | None = None,
+    arms: list[str] | None = None,
+    pattern: str | None = None,
+    metric: str = "accuracy",
+) -> panels.Chart:
     """Plot a point per run, a panel per method and task; dashed lines are majority baselines.
 
-    Shows one pattern (`pattern`, or the study's first) where there are more than five arms.
+    Shows one pattern (`pattern`, or the study's first) where there are more than five arms, unless
+    `arms` picks some. With `metric: mcc`, both axes are Matthews correlations.
     """
-    runs = _runs(panels.fewer_arms(evidence.metrics, catalog, pattern), catalog)
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS, f"{scope.WHERE}.metric")
+    k, selection = scope.main_k(catalog, k), scope.main_selection(catalog, selection)
+    chosen = scope.choose(
+        evidence.metrics, catalog, task=task, evaluation_set=evaluation_set, family=family, k=k,
+        selection=selection, arms=arms,
+    )  # fmt: skip
+    chosen = chosen if arms else panels.fewer_arms(chosen, catalog, pattern)
+    runs = runs_of(chosen, catalog, metric)
     if runs.empty:
         return panels.nothing()
     styles = theme.model_styles(catalog)
     styles = {name: styles[name] for name in styles if name in set(runs["model"])}
+    return panels.footnote(_draw(runs, catalog, styles, METRICS[metric]), lacking(chosen, catalog))
+
+
+def _draw(runs: pd.DataFrame, catalog: dict, styles: dict, measure: str) -> panels.Grid:
     groups = list(runs.groupby(["task", "evaluation_set"], sort=False))
     columns = panels.columns_for(runs["panel"].nunique())
     blocks, count = [], len(groups) * -(-runs["panel"].nunique() // columns)
+    low = 0 if measure == "accuracy" else -100
     for (task, name), rows in groups:
         frame = Frame(
-            ["In-domain accuracy", f"on {set_title(catalog, task)} (%)"],
-            ["Accuracy on", f"{set_title(catalog, name)} (%)"],
-            panels.domain(rows["x"], rows["majority_x"]),
-            panels.domain(rows["y"], rows["majority_y"]),
+            [f"In-domain {measure}", f"on {set_title(catalog, task)} (%)"],
+            [f"{measure.capitalize()} on", f"{set_title(catalog, name)} (%)"],
+            panels.domain(rows["x"], rows["majority_x"], low=low),
+            panels.domain(rows["y"], rows["majority_y"], low=low),
             panels.panel_width(columns),
             min(panels.panel_width(columns), max(50, panels.HEIGHT // count - 32)),
         )
@@ -61,23 +90,29 @@ class Frame:
     height: int
 
 
-def _runs(metrics: pd.DataFrame, catalog: dict) -> pd.DataFrame:
-    """Return one row per run and out-of-domain set: x and y in percent, titles for display."""
-    main, chosen = catalog["main"], at_level(metrics)
-    chosen = chosen[(chosen["k"] == main["k"]) & (chosen["selection"] == main["selection"])]
+def runs_of(chosen: pd.DataFrame, catalog: dict, metric: str = "accuracy") -> pd.DataFrame:
+    """Return one row per run and out-of-domain set: x and y in percent, titles for display.
+
+    The baseline of a Matthews correlation is that of any constant answer, nothing.
+    """
     chosen = chosen[chosen["status"] == "ok"]
-    inside = chosen[chosen["domain"] == "in"][[*KEYS, "accuracy", "majority"]]
+    chosen = chosen.assign(value=chosen[metric])
+    if metric != "accuracy":
+        chosen = chosen.assign(majority=0.0)
+    columns = [*KEYS, "value", "majority", "n"]
+    inside = chosen[chosen["domain"] == "in"][columns]
     runs = chosen[chosen["domain"] == "out"].merge(inside, on=KEYS, suffixes=("_y", "_x"))
     if runs.empty:
         return runs
     runs = ordered(runs, catalog, ["task", "evaluation_set", "model", "method", "pattern", "seed"])
-    shares = runs[["accuracy_x", "accuracy_y", "majority_x", "majority_y"]].astype(float) * 100
+    shares = runs[["value_x", "value_y", "majority_x", "majority_y"]].astype(float) * 100
     shares.columns = ["x", "y", "majority_x", "majority_y"]
     pairs = zip(runs["method"], runs["pattern"], strict=True)
     panel = [arm_title(catalog, *pair) for pair in pairs]
     model = runs["model"].map(titles(catalog, "models"))
-    keys = runs[["task", "evaluation_set", "method", "pattern", "seed"]]
-    return pd.concat([keys, shares], axis=1).assign(panel=panel, model=model)
+    keys = runs[["task", "evaluation_set", "method", "pattern", "seed", "n_x", "n_y"]]
+    names = {"panel": panel, "model": model, "name": runs["model"]}
+    return pd.concat([keys, shares], axis=1).assign(**names)
 
 
 def _panel(
@@ -102,7 +137,9 @@ def _panel(
             alt.Tooltip("panel:N", title="method"),
             alt.Tooltip("seed:Q", title="seed"),
             alt.Tooltip("x:Q", title="in domain (%)", format=".1f"),
+            alt.Tooltip("n_x:Q", title="rows in domain"),
             alt.Tooltip("y:Q", title="out of domain (%)", format=".1f"),
+            alt.Tooltip("n_y:Q", title="rows out of domain"),
         ],
     )
     baselines = (

@@ -3,12 +3,18 @@
 import altair as alt
 import pandas as pd
 
-from . import panels, theme
+from . import absence, panels, scope, theme
+from .bysize import by_size
 from .catalog import arm_title, label_title, model_order, ordered, set_title, titles
 from .evidence import Evidence
-from .summary import at_level, summarise
+from .sizes import with_sizes
+from .summary import summarise, with_absent
 
-COLUMNS = ["panel", "arm", "subset", "subcase", "mean", "low", "high", "seeds", "rows"]
+COLUMNS = [
+    *("panel", "arm", "subset", "subcase", "mean", "low", "high", "seeds", "seeds_planned"),
+    *("rows", "state", "status"),
+]
+KEYS = ["task", "evaluation_set", "label", "model", "method", "pattern"]
 MOST_PANELS = 4
 HEIGHT = 560
 TITLE = 66
@@ -19,18 +25,27 @@ LABELS = 130
 
 def hans_by_subcase(
     evidence: Evidence, catalog: dict, *, pattern: str | None = None
-) -> alt.TopLevelMixin:
+) -> panels.Chart:
     """Plot mean accuracy by subcase with its 95 % interval, grouped by gold label and heuristic.
 
     Shown is the largest model of each family, or the largest of all where that gives more than
     four panels in a row. `pattern` is as in `courses.accuracy_by_k`.
     """
-    main, chosen = catalog["main"], at_level(evidence.metrics, "subset", "label")
-    chosen = chosen[(chosen["k"] == main["k"]) & (chosen["selection"] == main["selection"])]
+    main = catalog["main"]
+    chosen, overall = (
+        scope.choose(
+            evidence.metrics, catalog, level=level, k=main["k"], selection=main["selection"]
+        )
+        for level in (("subset", "label"), ())
+    )
     if chosen.empty:
         return panels.nothing("No evaluation set with subsets has results yet.")
+    chosen = with_absent(chosen, overall, ["group", "subset", "label"])
     chosen = panels.fewer_arms(chosen, catalog, pattern)
     chosen = chosen[chosen["model"].isin(_largest(chosen, catalog))]
+    shown = set(zip(chosen["model"], chosen["method"], chosen["pattern"], strict=True))
+    keys = zip(overall["model"], overall["method"], overall["pattern"], strict=True)
+    notes = absence.lacking(overall[[key in shown for key in keys]], catalog)
     frame = _titled(summarise(chosen, ["group", "subset", "label"]), catalog)
     styles = theme.arm_styles(catalog, frame)
     order = list(dict.fromkeys(frame["panel"]))
@@ -52,7 +67,58 @@ def hans_by_subcase(
             chart = chart.properties(width=width)
             block.append(chart.properties(title=title.split("\n")) if i == 0 else chart)
         blocks.append(block)
-    return panels.grid(blocks, len(order))
+    return panels.footnote(panels.grid(blocks, len(order)), notes)
+
+
+def hans_by_heuristic(
+    evidence: Evidence,
+    catalog: dict,
+    *,
+    task: str | None = None,
+    evaluation_set: str | None = None,
+    family: str | None = None,
+    k: int | None = None,
+    selection: str | None = None,
+    arms: list[str] | None = None,
+    pattern: str | None = None,
+) -> panels.Chart:
+    """Plot accuracy by size on each group of an out-of-domain set (HANS: heuristic), by gold label.
+
+    A column per group, a line per method; `arms` and `pattern` as in `bysize.methods_compared`.
+    """
+    k, selection = scope.main_k(catalog, k), scope.main_selection(catalog, selection)
+    chosen, overall = (
+        scope.choose(
+            evidence.metrics, catalog, level=level, task=task, family=family, k=k,
+            evaluation_set=evaluation_set, selection=selection, arms=arms,
+        )
+        for level in (("group", "label"), ())
+    )  # fmt: skip
+    chosen = with_absent(chosen, overall, ["group", "label"])
+    chosen = chosen if arms else panels.fewer_arms(chosen, catalog, pattern)
+    if chosen.empty:
+        return panels.nothing("No evaluation set with groups has results yet.")
+    means = absence.prepare(summarise(chosen, ["group", "label"]))
+    means = with_sizes(ordered(means, catalog, [*KEYS[:3], "group", *KEYS[3:]]), catalog)
+    keys = list(zip(means["task"], means["evaluation_set"], means["label"], strict=True))
+    headings = {key: _heading(catalog, *key) for key in dict.fromkeys(keys)}
+    pairs = zip(means["method"], means["pattern"], strict=True)
+    means = means.assign(
+        heading=[headings[key] for key in keys],
+        where=[" ".join(headings[key]).replace(" (%)", "") for key in keys],
+        column=means["group"],
+        group=[arm_title(catalog, *pair) for pair in pairs],
+        majority=50.0 if means["label"].nunique() == 2 else None,
+    )
+    names = {name: name.replace("_", " ") for name in dict.fromkeys(means["column"])}
+    means = means.assign(column=means["column"].map(names))
+    styles = theme.arm_styles(catalog, chosen)
+    return by_size(means, None, catalog, styles, list(names.values()), join=True)
+
+
+def _heading(catalog: dict, task: str, evaluation_set: str, label: int) -> tuple[str, ...]:
+    gold = label_title(catalog, evaluation_set, label)
+    return (f"{set_title(catalog, task)} →", f"{set_title(catalog, evaluation_set)} (%)", gold)
 
 
 def _largest(frame: pd.DataFrame, catalog: dict) -> list[str]:
@@ -67,8 +133,7 @@ def _largest(frame: pd.DataFrame, catalog: dict) -> list[str]:
 def _titled(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     keys = ["evaluation_set", "label", "group", "subset", "task", "model", "method", "pattern"]
     frame = ordered(frame, catalog, keys)
-    for name in ("mean", "low", "high"):
-        frame[name] = 100 * frame[name].astype(float)
+    frame = absence.prepare(frame)
     pairs = zip(frame["method"], frame["pattern"], strict=True)
     frame["arm"] = [arm_title(catalog, *pair) for pair in pairs]
     models = frame["model"].map(titles(catalog, "models"))
@@ -109,7 +174,7 @@ def _panel(
     base, legend = alt.Chart(), theme.legend(styles)
     shared = {"y": y, "yOffset": aside, "color": theme.color("arm", styles, legend)}
     bars = base.mark_rule(strokeWidth=0.8).encode(**shared, x=alt.X("low:Q", **x), x2="high:Q")
-    points = base.mark_point(filled=True, size=18 if len(styles) < 4 else 13, opacity=1).encode(
+    marks = base.encode(
         **shared,
         x=alt.X("mean:Q", **x),
         shape=theme.shape("arm", styles, legend),
@@ -121,8 +186,17 @@ def _panel(
             alt.Tooltip("low:Q", title="interval from", format=".1f"),
             alt.Tooltip("high:Q", title="to", format=".1f"),
             alt.Tooltip("seeds:Q", title="seeds"),
+            alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
             alt.Tooltip("rows:Q", title="rows"),
         ],
     )
+    size = 18 if len(styles) < 4 else 13
+    whole, some = (
+        marks.transform_filter(f"datum.state === '{each}'") for each in ("whole", "some")
+    )
+    points = [
+        whole.mark_point(filled=True, size=size, opacity=1),
+        some.mark_point(filled=False, fill="white", size=size, strokeWidth=1, opacity=1),
+    ]
     data = panels.data(shown, COLUMNS)
-    return alt.layer(bars, points, data=data).properties(height=step * len(names))
+    return alt.layer(bars, *points, data=data).properties(height=step * len(names))

@@ -50,6 +50,19 @@ def seed_counts(metrics: pd.DataFrame) -> pd.DataFrame:
     return counts.groupby(CELL, as_index=False, sort=False)[columns].sum()
 
 
+def with_absent(parts: pd.DataFrame, overall: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return rows broken down `by` parts, with a row for each part of every seed without results.
+
+    `parts` has rows of seeds that are done alone; `overall` are the same cells' rows without
+    breakdown, which tell what else was planned. Without these, a mean over fewer seeds would pass
+    for one over all.
+    """
+    absent = overall[(overall["status"] != "ok") & overall["selection"].isin(parts["selection"])]
+    known = parts[["evaluation_set", *by]].drop_duplicates()
+    blank = absent.drop(columns=list(by)).merge(known, on="evaluation_set")
+    return pd.concat([parts, blank[parts.columns]], ignore_index=True) if len(blank) else parts
+
+
 def summarise(
     metrics: pd.DataFrame, by: Sequence[str] = (), value: str = "accuracy"
 ) -> pd.DataFrame:
@@ -64,7 +77,8 @@ def summarise(
     if metrics.empty:
         return pd.DataFrame(columns=[*keys, *NUMBERS])
     counted = metrics["n"].where(metrics["n"] > 0)
-    grouped = metrics.assign(counted=counted).groupby(keys, sort=False, dropna=False)
+    unfit = metrics["status"] == "does not fit"
+    grouped = metrics.assign(counted=counted, unfit=unfit).groupby(keys, sort=False, dropna=False)
     frame = grouped.agg(
         mean=(value, "mean"),
         sd=(value, "std"),
@@ -74,7 +88,7 @@ def summarise(
         correct=("correct", "max"),
         majority=("majority", "max"),
         seeds_planned=("seed", "nunique"),
-        unfit=("status", lambda status: (status == "does not fit").sum()),
+        unfit=("unfit", "sum"),
     ).reset_index()
     frame["rows_fewest"] = frame["rows_fewest"].fillna(0).astype(int)
     low, high = stats.t_interval(frame["mean"], frame["sd"], frame["seeds"])

@@ -4,9 +4,12 @@ One pixel of a chart is one point in print. `WIDTH` is the text width of a two-c
 `COLUMN` one column (3.3 in).
 """
 
+from itertools import cycle
+
 import altair as alt
 import pandas as pd
 
+from .catalog import SELECTIONS as SELECTION_TITLES
 from .catalog import arms, model_order, titles
 
 WIDTH = 504
@@ -14,13 +17,13 @@ COLUMN = 238
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 INK, GREY, LIGHT = "#222222", "#6b6b6b", "#e4e4e4"
 
-# Sizes of a family run from light to dark in one hue; purple and green, then brown and blue-grey,
+# Sizes of a family run from light to dark in one hue; purple and green, then brown and blue,
 # are told apart with any colour vision, and families differ in shape as well.
 FAMILIES = [
     (("#cfb0dc", "#40004b"), "circle"),
     (("#9fd8a4", "#00441b"), "triangle-up"),
     (("#f0b46a", "#7f3b08"), "square"),
-    (("#9db8cc", "#0b3954"), "diamond"),
+    (("#9fe8f5", "#08589e"), "diamond"),
 ]
 # Okabe and Ito's palette. Fixed by what a method does, so that a figure with fewer methods does
 # not give its colours to others.
@@ -36,6 +39,28 @@ OTHERS = [
     *(("#7570B3", "square"), ("#000000", "diamond"), ("#A6001A", "circle")),
     *(("#1B7837", "cross"), ("#C51B7D", "triangle-left"), ("#2166AC", "triangle-right")),
 ]
+# What is no model and no method has colours of its own (from Paul Tol's muted palette).
+SELECTIONS = {
+    "last": ("#222222", "circle"),
+    "best-in-domain": ("#44AA99", "square"),
+    "best-out-of-domain": ("#CC6677", "diamond"),
+}
+DOMAINS = {"in": "#332288", "out": "#CC6677"}
+PATTERNS = [
+    *(("#332288", "circle"), ("#CC6677", "square"), ("#44AA99", "diamond")),
+    *(("#DDCC77", "triangle-up"), ("#88CCEE", "triangle-down"), ("#882255", "cross")),
+]
+# Better in context or fine-tuned: tints of these methods' colours, lightest in the middle.
+DIVERGING = ["#0072B2", "#c3dcec", "#ffffff", "#f7d3bb", "#D55E00"]
+PALE = "#f3f3f3"
+COMPONENTS = {
+    "seed": "#332288",
+    "pattern": "#CC6677",
+    "seed × pattern": "#DDCC77",
+    "rows": "#88CCEE",
+}
+TONES = [("#ffffff", 0.0), ("#000000", 0.45), ("#ffffff", 0.45)]
+"""What the colour of a method is blended with for the study's first, second and third pattern."""
 DASHES = [[1, 0], [4, 2], [1, 2], [6, 2, 1, 2]]
 
 
@@ -103,22 +128,51 @@ def _channels(color: str) -> list[int]:
     return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
 
 
-def arm_styles(catalog: dict, frame: pd.DataFrame) -> dict[str, dict]:
-    """Return title -> colour, shape and dash of the arms (method × pattern) in `frame`."""
+def _looks(catalog: dict) -> dict[str, tuple[str, str]]:
+    """Return method -> colour and shape, the same in every figure of a study."""
     taken, spare, looks = set(), iter(OTHERS * len(catalog["methods"])), {}
     for name, entry in catalog["methods"].items():
         key = (entry["family"], entry["head"])
         looks[name] = METHODS[key] if key in METHODS and key not in taken else next(spare)
         taken.add(key)
-    patterns = list(catalog["patterns"])
-    return {
-        title: {
-            "color": looks[method][0],
-            "shape": looks[method][1],
-            "dash": DASHES[patterns.index(pattern) % len(DASHES)],
-        }
-        for (method, pattern), title in arms(catalog, frame).items()
-    }
+    return looks
+
+
+def method_styles(catalog: dict) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the methods, in order."""
+    names, looks = titles(catalog, "methods"), _looks(catalog)
+    return {names[name]: _style(*look) for name, look in looks.items()}
+
+
+def arm_styles(catalog: dict, frame: pd.DataFrame) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the arms (method × pattern) in `frame`.
+
+    The study's first pattern has the method's colour; the second is darker, the third lighter, and
+    each has a dash of its own.
+    """
+    looks, patterns = _looks(catalog), list(catalog["patterns"])
+    styles = {}
+    for (method, pattern), title in arms(catalog, frame).items():
+        place, (color, mark) = patterns.index(pattern), looks[method]
+        tone = blend(color, *TONES[place % len(TONES)])
+        styles[title] = _style(tone, mark, DASHES[place % len(DASHES)])
+    return styles
+
+
+def _style(color: str, mark: str, dash: list[int] | None = None) -> dict:
+    return {"color": color, "shape": mark, "dash": dash or DASHES[0]}
+
+
+def selection_styles() -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the checkpoints, in order."""
+    looks = {SELECTION_TITLES[name]: look for name, look in SELECTIONS.items()}
+    return {title: _style(*look) for title, look in looks.items()}
+
+
+def pattern_styles(catalog: dict) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the study's patterns, in order."""
+    looks = zip(titles(catalog, "patterns").values(), cycle(PATTERNS))
+    return {title: _style(*look) for title, look in looks}
 
 
 def color(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) -> alt.Color:

@@ -131,6 +131,12 @@ def test_a_job_without_a_manifest_has_no_costs(tmp_path):
     assert frame.empty and list(frame) == schemas.COSTS.names
 
 
+def test_results_made_elsewhere_have_no_known_cost(tmp_path):
+    settings = {"family": "imported", "prompts": "?"}
+    frame = costs(tmp_path, "icl", settings=settings, world_size=None, seconds={})
+    assert frame.empty and list(frame) == schemas.COSTS.names
+
+
 def test_the_rule_writes_costs_beside_metrics(study_folder, study, tmp_path):
     pair = next(p for p in simulate.pairs() if (p["task"], p["model"]) == ("nli", "opt-l"))
     sets = [f"results/data/{each['set']}/validation.parquet" for each in pair["evaluation"]]

@@ -1,0 +1,120 @@
+"""Which figures and tables a study can make, and the names that pick methods."""
+
+from pathlib import Path
+
+import pytest
+from fewshot import needs
+from fewshot.errors import UserError
+from fewshot.plan import load_study
+from fewshot.registry import read_yaml
+
+ROOT = Path(__file__).parents[2]
+LM, HEAD = "language-model", "classification"
+METHODS = {
+    "in-context": {"family": "in_context", "head": LM},
+    "tiny-ft": {"family": "full", "head": LM},
+    "tiny-vanilla": {"family": "full", "head": HEAD},
+    "lora": {"family": "lora", "head": LM},
+    "dora": {"family": "lora", "head": LM},
+    "lora-head": {"family": "lora", "head": HEAD},
+}
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return load_study(read_yaml(ROOT / "config/config.yaml"), str(ROOT / "config"))
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return load_study(read_yaml(ROOT / "config/paper.yaml"), str(ROOT / "config"))
+
+
+def test_kinds_are_the_same_in_every_study():
+    kinds = {name: needs.kind_of(entry) for name, entry in METHODS.items()}
+    assert kinds == {
+        "in-context": "in-context",
+        "tiny-ft": "pattern-ft",
+        "tiny-vanilla": "vanilla-ft",
+        "lora": "lora",
+        "dora": "lora",
+        "lora-head": "lora-classification",
+    }
+
+
+def test_a_name_is_one_method_and_a_kind_all_of_it():
+    assert needs.methods_called("lora", METHODS) == ["lora"]
+    assert needs.methods_called("pattern-ft", METHODS) == ["tiny-ft"]
+    others = {name: entry for name, entry in METHODS.items() if name != "lora"}
+    others["lora-32"] = METHODS["lora"]
+    assert needs.methods_called("lora", others) == ["dora", "lora-32"]
+    assert needs.methods_called("bitfit", METHODS) == []
+
+
+@pytest.mark.parametrize(
+    ("arm", "method", "pattern", "picked"),
+    [
+        ("in-context/*gpt-3", "in-context", "llmft-gpt-3", True),
+        ("in-context/*gpt-3", "in-context", "gpt-3", True),
+        ("in-context/gpt-3", "in-context", "llmft-gpt-3", False),
+        ("in-context/gpt-3", "tiny-ft", "gpt-3", False),
+        ("pattern-ft", "tiny-ft", "minimal", True),
+        ("lora/minimal", "dora", "minimal", False),
+    ],
+)
+def test_arms_pick_methods_and_patterns(arm, method, pattern, picked):
+    assert needs.in_arms(["bitfit", arm], METHODS, method, pattern) is picked
+
+
+def test_an_unknown_method_is_one_line_with_the_valid_ones():
+    with pytest.raises(UserError, match="here: unknown method 'patern-ft'; did you mean 'pattern"):
+        needs.check_arms(["in-context", "patern-ft/minimal"], METHODS, "here")
+
+
+def test_an_entry_that_the_study_lacks_is_left_out_with_a_reason(demo, paper):
+    assert "rte-hans-scatter" in paper.figures and "rte-hans-scatter" not in demo.figures
+    assert demo.unmet["figure"]["rte-hans-scatter"] == (
+        "figure 'rte-hans-scatter' needs task 'rte', which study 'demo' does not have"
+    )
+    assert not set(demo.figures) & set(demo.unmet["figure"])
+    assert {*demo.figures, *demo.unmet["figure"]} == {*paper.figures, *paper.unmet["figure"]}
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ({}, None),
+        ({"needs": {"tasks": ["synth-mnli", "synth-rte"]}}, None),
+        ({"options": {"task": "synth-*"}}, None),
+        ({"options": {"task": "qqp*"}}, "task 'qqp*'"),
+        ({"options": {"evaluation_set": "hans"}}, "evaluation set 'hans'"),
+        ({"needs": {"evaluation_sets": ["*hans"]}}, None),
+        ({"options": {"family": "llama"}}, "a model of family 'llama'"),
+        ({"options": {"k": 128}}, "k = 128"),
+        ({"options": {"k": 0}}, None),
+        # The demo has 4 shots on one task only.
+        ({"options": {"k": 4}}, None),
+        ({"options": {"task": "synth-rte", "k": 4}}, "k = 4"),
+        ({"needs": {"methods": ["pattern-ft", "vanilla-ft"]}}, None),
+        ({"needs": {"methods": ["ia3"]}}, "method 'ia3'"),
+        ({"options": {"task": "synth-rte"}, "needs": {"methods": ["lora"]}}, "method 'lora'"),
+        ({"needs": {"patterns": ["*gpt-3"]}}, None),
+        ({"needs": {"patterns": ["llmft-*"]}}, "pattern 'llmft-*'"),
+        ({"needs": {"at_least": {"model": 4, "method": 2}}}, None),
+        ({"needs": {"at_least": {"model": 5}}}, "at least 5 models"),
+        ({"options": {"family": "opt"}, "needs": {"at_least": {"model": 3}}}, "at least 3 models"),
+    ],
+)
+def test_needs_are_found_in_the_same_cells(demo, entry, what):
+    assert needs.missing(entry, demo) == what
+
+
+def test_options_of_shipped_figures_name_what_some_study_has():
+    """A misspelt task would leave an entry out of every study without a word."""
+    unmet = []
+    for file in ("config", "paper", "mosbach2023", "paper-qqp-cola"):
+        study = load_study(read_yaml(ROOT / f"config/{file}.yaml"), str(ROOT / "config"))
+        unmet.append(set(study.unmet["figure"]))
+    assert set.intersection(*unmet) == {
+        "mnli-mismatched-scatter"
+    }  # no shipped study scores that set

@@ -1,0 +1,82 @@
+"""Which rows a figure shows, and what is said about options that a study does not know."""
+
+import pytest
+import simulate
+from fewshot import scope, summary
+from fewshot.errors import UserError
+from fewshot.sizes import families, short_titles
+
+CATALOG = simulate.CATALOG
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "rtee"}, "options.task: unknown task 'rtee'; did you mean 'rte'"),
+        (
+            {"evaluation_set": "paws"},
+            "options.evaluation_set: unknown evaluation set 'paws'",
+        ),
+        ({"family": "llama"}, "options.family: unknown family 'llama'; valid: opt, pythia"),
+        ({"selection": "lst"}, "options.selection: unknown selection 'lst'; did you mean 'last'"),
+        ({"k": 3}, "options.k: no cell has 3 shots; valid: 0, 16, 32"),
+        ({"arms": ["icll"]}, "options.arms: unknown method 'icll'; did you mean 'icl'"),
+    ],
+)
+def test_what_the_study_does_not_know_is_one_line(study, options, message):
+    with pytest.raises(UserError) as error:
+        scope.choose(study.metrics, CATALOG, **options)
+    assert str(error.value).startswith(f"config/figures.yaml: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_options_narrow_the_rows(study):
+    rows = scope.choose(
+        study.metrics, CATALOG, task="r*", family="opt", k=32, selection="last",
+        arms=["in-context", "lora"],
+    )  # fmt: skip
+    assert set(rows["task"]) == {"rte"} and set(rows["model"]) == {"opt-s", "opt-l"}
+    assert set(rows["method"]) == {"icl", "lora"} and set(rows["k"]) == {32}
+    assert rows["label"].isna().all() and rows["group"].isna().all()
+    assert "missing" in set(rows["status"]), "what is missing stays"
+
+
+def test_an_evaluation_set_keeps_the_rows_in_domain_of_its_tasks(study):
+    rows = scope.choose(study.metrics, CATALOG, task="rte", evaluation_set="ha*", selection="last")
+    assert set(rows["evaluation_set"]) == {"rte", "hans"}
+
+
+def test_a_part_without_a_seed_is_not_a_mean_over_all(study):
+    """Breakdowns have rows of finished seeds alone; the others' cells must still count."""
+    options = {"task": "nli", "k": 32, "selection": "last", "arms": ["icl"]}
+    parts = scope.choose(study.metrics, CATALOG, level=("group", "label"), **options)
+    overall = scope.choose(study.metrics, CATALOG, **options)
+    whole = summary.with_absent(parts, overall, ["group", "label"])
+    means = summary.summarise(whole, ["group", "label"]).set_index(["model", "group", "label"])
+    means = means.sort_index()
+    partly = means.loc["pythia-l"]
+    assert set(partly["status"]) == {"4/5 seeds"} and set(partly["seeds_planned"]) == {5}
+    assert set(means.loc["pythia-s", "status"]) == {"does not fit"}
+    assert set(means.loc["opt-l", "status"]) == {"ok"}
+    assert len(partly) == 6, "three groups, two labels"
+    assert set(summary.summarise(parts, ["group", "label"])["seeds_planned"]) == {5, 4}
+
+
+def test_sizes_are_the_last_part_of_a_title():
+    models = {
+        "a": {"title": "OPT-125M", "family": "opt", "parameters": 1},
+        "b": {"title": "OPT-1.3B", "family": "opt", "parameters": 2},
+        "c": {"title": "Pythia-12B", "family": "pythia", "parameters": 1},
+        "d": {"title": "GPT-NeoX-20B", "family": "pythia", "parameters": 2},
+        "e": {"title": "Solo", "family": "solo", "parameters": 2},
+        "f": {"title": "X small", "family": "twice", "parameters": 1},
+        "g": {"title": "Y small", "family": "twice", "parameters": 2},
+    }
+    short = short_titles({"models": models})
+    assert list(short.values()) == ["125M", "1.3B", "12B", "20B", "Solo", "X small", "Y small"]
+    assert families({"models": models}) == {
+        "opt": "OPT",
+        "pythia": "Pythia / GPT-NeoX",
+        "solo": "solo",
+        "twice": "X / Y",
+    }

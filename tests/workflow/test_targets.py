@@ -1,0 +1,47 @@
+"""Every figure and table is a target by name, in every shipped study."""
+
+import pytest
+from fewshot.plan import load_study
+from fewshot.registry import read_yaml
+from project import ROOT, Project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    return Project.create(tmp_path_factory.mktemp("targets") / "project")
+
+
+def study_of(file: str):
+    return load_study(read_yaml(ROOT / f"config/{file}.yaml"), str(ROOT / "config"))
+
+
+def targets(study) -> list[str]:
+    """Return the names of the targets of all that a study can make."""
+    kinds = {"fig": study.figures, "table": study.tables}
+    return [f"{kind}_{name.replace('-', '_')}" for kind, names in kinds.items() for name in names]
+
+
+@pytest.mark.parametrize("file", ["config", "paper", "mosbach2023", "paper-qqp-cola"])
+def test_every_entry_that_a_study_can_make_is_a_target(project, file):
+    study, flag = study_of(file), ("--configfile", f"config/{file}.yaml", "--dry-run")
+    wanted = [*targets(study), "paper_figures", "figures", "tables"]
+    output = project.run(*wanted, *flag)
+    assert all(f"\n{target} " in output for target in wanted)
+    jobs = f"plot_figure {len(study.figures):>{len('count') + 10}}"
+    assert " ".join(jobs.split()) in " ".join(output.split())
+
+
+def test_what_a_study_lacks_ends_with_one_line(project):
+    done = project.snakemake("fig_rte_hans_scatter", "--dry-run")
+    assert done.code != 0
+    [line] = [each for each in done.output.splitlines() if "rte-hans-scatter" in each]
+    assert line == (
+        "error: figure 'rte-hans-scatter' needs task 'rte', which study 'demo' does not have"
+    )
+    assert "Traceback" not in done.output
+
+
+def test_all_leaves_out_what_a_study_lacks(project):
+    output = project.run("all", "--dry-run")
+    assert "figures/id-ood-scatter.svg" in output
+    assert "figures/rte-hans-scatter" not in output
