@@ -31,6 +31,13 @@ def costs(folder: Path, method: str, **changes) -> pd.DataFrame:
     return ledger.compute(CELL, write(folder, method, **changes), MODEL)
 
 
+def test_results_made_elsewhere_have_no_costs(tmp_path):
+    """Zero seconds would be a number that nobody measured."""
+    unknown = {"world_size": None, "peak_memory_mib": None, "seconds": {}}
+    frame = costs(tmp_path, "icl", settings={"family": "imported"}, **unknown)
+    assert frame.empty and list(frame) == schemas.COSTS.names
+
+
 def test_in_context_costs_by_hand(tmp_path):
     frame = costs(tmp_path, "icl")
     assert frame["seed"].tolist() == simulate.SEEDS
