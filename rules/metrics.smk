@@ -1,4 +1,4 @@
-# Row predictions to accuracies, manifests to costs: one job per task and model, without GPU or torch.
+# Row predictions to accuracies, manifests to costs: a job per task and model, without GPU or torch.
 rule compute_metrics:
     input:
         runs=pair_manifests,

@@ -26,6 +26,10 @@ rule write_report:
         catalog=CATALOG,
         figures=STUDY.figures,
         tables=STUDY.tables,
+        versions={
+            "table": code_version("tables", "provenance"),
+            "figure": code_version("charts", "evidence", "render"),
+        },
         code=code_version("report"),
     script:
         "../scripts/write_report.py"

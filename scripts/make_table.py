@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import evidence, records, tables
+from fewshot import evidence, provenance, records, tables
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -10,17 +10,12 @@ if TYPE_CHECKING:
 
 def main(smk):
     p, out = smk.params, smk.output
-    stored = evidence.read_evidence(
-        metrics=smk.input.metrics,
-        costs=smk.input.costs,
-        comparisons=smk.input.comparisons,
-        variance=smk.input.variance,
-        fit=smk.input.fit,
-        manifests=smk.input.manifests,
-    )
+    files = evidence.parts_of(smk.input)
+    stored = evidence.read_evidence(**files)
     table = tables.make(p.function, stored, p.catalog, p.options)
     paths = {"parquet": out.table, "csv": out.csv, "tex": out.tex, "md": out.md}
-    tables.write(table, paths, p.name, p.title, p.caption)
+    origin = provenance.origin(table.read, files, p.code)
+    tables.write(table, paths, p.name, p.title, p.caption, origin)
 
 
 if __name__ == "__main__":

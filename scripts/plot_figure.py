@@ -10,13 +10,8 @@ if TYPE_CHECKING:
 
 def main(smk):
     p = smk.params
-    stored = evidence.read_evidence(
-        part=charts.part_of(p.function),
-        metrics=smk.input.metrics,
-        costs=smk.input.costs,
-        comparisons=smk.input.comparisons,
-        variance=smk.input.variance,
-    )
+    part = charts.part_of(p.function)
+    stored = evidence.read_evidence(part=part, **evidence.parts_of(smk.input))
     render.write_spec(
         smk.output.spec, charts.make(p.function, stored, p.catalog, p.options, p.title)
     )

@@ -15,20 +15,15 @@ def main(smk):
         catalog=p.catalog,
         figures=p.figures,
         tables=p.tables,
-        evidence=evidence.read_evidence(
-            metrics=files.metrics,
-            costs=files.costs,
-            comparisons=files.comparisons,
-            variance=files.variance,
-            fit=files.fit,
-            manifests=files.manifests,
-        ),
+        evidence=evidence.read_evidence(**evidence.parts_of(files)),
         specs={
             name: records.read_json(path)
             for name, path in zip(p.figures, files.figures, strict=True)
         },
         models=[records.read_json(path) for path in files.models],
         sources=[records.read_json(path) for path in files.sources],
+        files=evidence.parts_of(files),
+        versions=p.versions,
     )
     report.write(study, smk.output.report, smk.output.summary)
 

@@ -7,7 +7,7 @@ from .evidence import Evidence
 from .metrics import CELL
 from .outlay import cell_costs
 from .summary import seed_counts
-from .typeset import BLANK, Table
+from .typeset import BLANK, Table, seeds_text
 
 KEYS = ["task", "model", "method", "pattern", "k"]
 SHOWN = {
@@ -115,12 +115,6 @@ def cell_names(row: dict, catalog: dict) -> dict[str, str]:
         "Method": arm_title(catalog, row["method"], row["pattern"]),
         "Shots": str(row["k"]),
     }
-
-
-def seeds_text(row: dict) -> str:
-    """Return the number of seeds that a mean rests on, of how many where some are missing."""
-    done, planned = int(row["seeds"]), int(row["seeds_planned"])
-    return str(done) if done == planned else f"{done}/{planned}"
 
 
 def number(value: float, kind: str = ",.0f") -> str:

@@ -4,13 +4,13 @@ import math
 
 import pandas as pd
 
-from .accounts import cell_names, number, seeds_text
+from .accounts import cell_names, number
 from .catalog import arm_title, ordered, set_title, titles
 from .evidence import Evidence
 from .metrics import CELL
 from .outlay import ORDER, accuracies, cell_costs, contests
 from .summary import NUMBERS
-from .typeset import BLANK, Table, percent
+from .typeset import BLANK, Table, percent, seeds_text
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 ROUGH = (

@@ -8,7 +8,7 @@ from .components import prompt_sensitivity, variance
 from .courses import accuracy_by_k, learning_curves
 from .crossings import break_even
 from .errors import unknown
-from .evidence import Evidence
+from .evidence import Evidence, Watched
 from .forest import differences
 from .frontiers import cost_accuracy
 from .matrix import welch_matrix
@@ -23,6 +23,9 @@ CHARTS = {
     "accuracy_by_k": accuracy_by_k,
     "learning_curves": learning_curves,
     "hans_by_subcase": hans_by_subcase,
+    "metrics_panels": metrics_panels,
+    "cost_accuracy": cost_accuracy,
+    "break_even": break_even,
     "hans_by_heuristic": hans_by_heuristic,
     "individual_runs": individual_runs,
     "over_training": over_training,
@@ -34,9 +37,6 @@ CHARTS = {
     "differences": differences,
     "variance": variance,
     "prompt_sensitivity": prompt_sensitivity,
-    "metrics_panels": metrics_panels,
-    "cost_accuracy": cost_accuracy,
-    "break_even": break_even,
 }
 CURVES = ("learning_curves", "over_training", "metrics_panels")
 BREAKDOWN = ("hans_by_subcase", "hans_by_heuristic")
@@ -55,7 +55,10 @@ def make(function: str, evidence: Evidence, catalog: dict, options: dict, title:
     """
     if function not in CHARTS:
         raise unknown("figure function", function, CHARTS, "config/figures.yaml: figures")
+    watched = Watched(evidence)
     with debug_mode(False):
-        spec = CHARTS[function](evidence, catalog, **options).to_dict(validate=False)
+        spec = CHARTS[function](watched, catalog, **options).to_dict(validate=False)
     datasets = {name: list(rows) for name, rows in spec["datasets"].items()}
-    return {**spec, "datasets": datasets, "config": theme.config(), "description": title}
+    # What the figure was made from; Vega-Lite leaves `usermeta` to its users.
+    own = {"datasets": datasets, "config": theme.config(), "usermeta": {"read": watched.read}}
+    return {**spec, **own, "description": title}

@@ -1,107 +1,164 @@
-"""Fine-tuning against in-context learning in words: a table and sentences of the comparisons."""
+"""Fine-tuning against in-context learning as tables: what the stored comparisons say.
+
+Nothing is computed here but counts and marks; the tests are in `comparison` and `stats`.
+"""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
-from .catalog import arm_title, ordered, set_title, titles
+from .catalog import SELECTIONS, arm_title, ordered, set_title, titles
 from .evidence import Evidence
 from .pairing import SAME_MODEL
-from .typeset import BLANK, Table
+from .typeset import BLANK, Table, p_value, points, seeds_text
 
 ALPHA = 0.05
-NOTE = (
-    "Percentage points [95 % interval], crossed bootstrap of seeds and evaluation rows. p: the "
-    "same, two-sided, after Holm's correction for all models of a method, pattern and evaluation "
-    "set; t: the paired t-test over shared draws, so corrected."
-)
-NOTE_UNSHARED = (
-    "Percentage points [95 % interval], bootstrap of evaluation rows and of each side's seeds "
-    "apart, since the draws are not shared. p: the same, two-sided, after Holm's correction for "
-    "all models of a method, pattern and evaluation set; t: Welch's t-test, so corrected."
-)
+"""Level of every mark and verdict. That of the published matrices could not be verified."""
+TESTS = {
+    "bootstrap": "Crossed bootstrap",
+    "paired": "Paired t",
+    "permutation": "Sign flips",
+    "welch": "Welch's t",
+}
+ORDER = ["task", "domain", "evaluation_set", "method", "pattern", "model"]
 
 
-def main_differences(comparisons: pd.DataFrame, catalog: dict) -> pd.DataFrame:
-    """Return the comparisons of each model with itself at the main k and selection, in order.
+def main_comparisons(
+    comparisons: pd.DataFrame, catalog: dict, families: Sequence[str] = (SAME_MODEL,)
+) -> pd.DataFrame:
+    """Return the comparisons of `families` at the study's main k and selection, in order.
 
-    `verdict` is "higher", "lower" or "open" by whether the crossed bootstrap's p, adjusted by Holm
-    (see pairing.py for the families), is below ALPHA; "none" where there is no such p.
+    `verdict` is "higher" or "lower" where the crossed bootstrap's p, corrected by Holm over its
+    family, is below ALPHA; "open" where it is not; "none" where there is no such p.
     """
     main = catalog["main"]
-    chosen = comparisons[
-        (comparisons["family"] == SAME_MODEL)
-        & (comparisons["k"] == main["k"])
-        & (comparisons["selection"] == main["selection"])
-    ]
-    p = chosen["holm_bootstrap"].to_numpy(dtype=float)
-    sign = np.where(chosen["difference"].to_numpy(dtype=float) > 0, "higher", "lower")
-    verdict = np.where(np.isnan(p), "none", np.where(p < ALPHA, sign, "open"))
-    frame = chosen.assign(verdict=verdict)
-    return ordered(
-        frame, catalog, ["task", "domain", "evaluation_set", "model", "method", "pattern"]
+    chosen = comparisons[comparisons["family"].isin(families)]
+    chosen = chosen[(chosen["k"] == main["k"]) & (chosen["selection"] == main["selection"])]
+    frame = ordered(chosen.reset_index(drop=True), catalog, ORDER)
+    p = frame["holm_bootstrap"].to_numpy(dtype=float)
+    sign = np.where(frame["difference"].to_numpy(dtype=float) > 0, "higher", "lower")
+    return frame.assign(
+        verdict=np.where(np.isnan(p), "none", np.where(p < ALPHA, sign, "open")).astype(object)
     )
 
 
+def tests_of(catalog: dict, *, published: bool = True) -> list[str]:
+    """Return the tests that the study's draws allow: pairs need draws that all methods share.
+
+    Welch's test is left out where a paired one stands for it, unless the `published` is wanted.
+    """
+    if not catalog.get("shared_draws", True):
+        return ["bootstrap", "welch"]
+    return [name for name in TESTS if published or name != "welch"]
+
+
 def comparison(evidence: Evidence, catalog: dict) -> Table:
-    """Print the differences in percentage points, a section per task and evaluation set."""
-    numbers = main_differences(evidence.comparisons, catalog)
-    shared = catalog.get("shared_draws", True)
-    rows = [
-        {
-            "section": _section(row, catalog),
-            "Model": titles(catalog, "models")[row["model"]],
-            "Method": arm_title(catalog, row["method"], row["pattern"]),
-            "Minus": arm_title(catalog, row["reference_method"], row["reference_pattern"]),
-            "Difference": _difference(row),
-            "p": _p(row["holm_bootstrap"]),
-            "t": _p(row["holm_paired" if shared else "holm_welch"]),
-            "Seeds": _seeds(row),
-        }
-        for row in numbers.to_dict("records")
-    ]
-    note = NOTE if shared else NOTE_UNSHARED
-    return Table(numbers, pd.DataFrame(rows), note if rows else "")
+    """Print each difference with its interval, corrected tests and what could be detected."""
+    numbers = main_comparisons(evidence.comparisons, catalog)
+    shown = tests_of(catalog, published=False)
+    rows = []
+    for row, heads in _pairs(numbers, catalog):
+        heads["Difference"] = difference_text(row)
+        heads |= {f"p: {TESTS[name]}": p_value(row[f"holm_{name}"]) for name in shown}
+        better, detectable = row["improvement"], row["detectable"]
+        heads["P(better)"] = BLANK if pd.isna(better) else f"{better:.2f}"
+        heads["Detectable"] = BLANK if pd.isna(detectable) else f"{100 * detectable:.1f}"
+        rows.append(heads | {"Seeds": seeds_text(row)})
+    note = (
+        "p: two-sided, after Holm's correction over the models under one heading. "
+        "P(better): probability that a run of the method beats a run of the reference. "
+        "Detectable: the difference in points that a t-test of so many seeds finds four times "
+        "out of five, before any correction."
+    )
+    return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, note))
 
 
-def _section(row: dict, catalog: dict) -> str:
-    where = "in domain" if row["domain"] == "in" else set_title(catalog, row["evaluation_set"])
-    return f"{set_title(catalog, row['task'])}: {where}"
+def significance(evidence: Evidence, catalog: dict) -> Table:
+    """Print every test beside the others, plain and corrected, so that disagreement shows."""
+    tests = tests_of(catalog)
+    numbers = with_agreement(main_comparisons(evidence.comparisons, catalog), catalog)
+    rows = []
+    for row, heads in _pairs(numbers, catalog):
+        heads["Difference"] = points(row["difference"])
+        for name in tests:
+            heads[TESTS[name]] = _both(row[f"p_{name}"], row[f"holm_{name}"])
+        heads["Agree"] = row["agree"] or BLANK
+        rows.append(heads | {"Seeds": seeds_text(row)})
+    note = (
+        "Two-sided p (the same after Holm's correction over the models under one heading). "
+        f"Agree: whether all corrected tests fall on one side of {ALPHA:g}."
+    )
+    return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, note))
 
 
-def _difference(row: dict) -> str:
+def with_agreement(numbers: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Add `agree`: "yes" where all corrected tests fall on one side of ALPHA, else "no"."""
+    corrected = numbers[[f"holm_{name}" for name in tests_of(catalog)]].astype(float)
+    below, given = (corrected < ALPHA).sum(axis=1), corrected.notna().sum(axis=1)
+    agree = np.where((below == 0) | (below == given), "yes", "no").astype(object)
+    return numbers.assign(agree=np.where(given > 0, agree, None))
+
+
+def difference_text(row: dict) -> str:
+    """Return 'difference [low, high]' in points, or why there is none or no interval."""
     if pd.isna(row["difference"]):
         return row["status"]
     if pd.isna(row["low"]):
-        return f"{100 * row['difference']:+.1f} ({row['status']})"
-    values = (100 * row[name] for name in ("difference", "low", "high"))
-    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*values)
+        return f"{points(row['difference'])} ({row['status']})"
+    return f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]"
 
 
-def _seeds(row: dict) -> str:
-    done, planned = row["seeds"], row["seeds_planned"]
-    return str(done) if done == planned else f"{done}/{planned}"
+def _pairs(numbers: pd.DataFrame, catalog: dict) -> Iterator[tuple[dict, dict]]:
+    """Yield each comparison with what names it: a section for those that are corrected together."""
+    for row in numbers.to_dict("records"):
+        ours = arm_title(catalog, row["method"], row["pattern"])
+        theirs = arm_title(catalog, row["reference_method"], row["reference_pattern"])
+        section = f"{where_text(row, catalog)}: {ours} minus {theirs}"
+        yield row, {"section": section, "Model": titles(catalog, "models")[row["model"]]}
 
 
-def _p(p: float) -> str:
-    if pd.isna(p):
-        return BLANK
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def where_text(row: dict, catalog: dict) -> str:
+    """Return the heading of a task and one of its evaluation sets."""
+    inside = row["domain"] == "in"
+    where = "in domain" if inside else set_title(catalog, row["evaluation_set"])
+    return f"{set_title(catalog, row['task'])}, {where}"
 
 
-def verdicts(comparisons: pd.DataFrame, catalog: dict) -> list[str]:
-    """Return sentences that count how often each method beat in-context learning."""
-    frame = main_differences(comparisons, catalog)
-    sentences = []
-    arms = ["method", "pattern", "domain", "reference_method", "reference_pattern"]
-    for (method, pattern, domain, *against), part in frame.groupby(arms, sort=False):
-        count = part["verdict"].value_counts()
-        where = "In domain" if domain == "in" else "Out of domain"
-        untested = count.get("none", 0)
-        sentences.append(
-            f"{where}, {arm_title(catalog, method, pattern)} was better than "
-            f"{arm_title(catalog, *against)} in {count.get('higher', 0)} of {len(part)} "
-            f"comparisons, worse in {count.get('lower', 0)}; in {count.get('open', 0)} the "
-            "difference is not significant"
-            + (f"; {untested} could not be tested." if untested else ".")
-        )
-    return sentences
+def _both(plain: float, corrected: float) -> str:
+    return BLANK if pd.isna(plain) else f"{p_value(plain)} ({p_value(corrected)})"
+
+
+def setting_text(catalog: dict) -> str:
+    """Return the main number of shots and checkpoint as a sentence."""
+    main = catalog["main"]
+    return f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}."
+
+
+def _note(numbers: pd.DataFrame, catalog: dict, what: str) -> str:
+    """Return the note of a table of comparisons: what is subtracted, `what`, setting and floor."""
+    if numbers.empty:
+        return ""
+    rows = "the same resampled rows on both sides, templates whole"
+    if not catalog.get("shared_draws", True):
+        rows += "; the draws are not shared, so seeds of the two sides are resampled apart"
+    return (
+        f"Difference in percentage points [95 % interval of the crossed bootstrap over seeds and "
+        f"rows, {rows}]. {what} {setting_text(catalog)} {floors(numbers)}"
+    ).strip()
+
+
+def floors(numbers: pd.DataFrame) -> str:
+    """Say how small a sign-flip test can get, by seeds and size of the family, as stored."""
+    known = numbers[numbers["floor_permutation"].notna()]
+    if known.empty:
+        return ""
+    full = known[known["seeds"] == known["seeds"].max()]
+    seeds, size = int(full["seeds"].iloc[0]), int(full["family_size"].max())
+    floor = float(full["floor_permutation"].min())
+    corrected = min(1.0, floor * size)
+    never = f", so that it can never be below {ALPHA:g}" if corrected >= ALPHA else ""
+    return (
+        f"With {seeds} seeds no sign-flip test falls below {floor:.2g}; Holm over {size} "
+        f"comparisons makes that {corrected:.2g}{never}."
+    )

@@ -40,6 +40,27 @@ class Evidence:
     logs: dict[tuple, str] = field(default_factory=dict)
 
 
+class Watched:
+    """Evidence that notes in `read` which of its parts were read, in that order."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.read: list[str] = []
+
+    def __getattr__(self, name: str) -> object:
+        """Return a part of the evidence; called for names that are no attribute of this object."""
+        value = getattr(self.evidence, name)
+        if name not in self.read:
+            self.read.append(name)
+        return value
+
+
+def parts_of(inputs: object) -> dict[str, list[str]]:
+    """Return the files among a rule's named inputs that hold parts of the evidence, by part."""
+    found = {name: getattr(inputs, name, None) for name in (*SCHEMAS, "manifests")}
+    return {name: list(map(str, paths)) for name, paths in found.items() if paths is not None}
+
+
 def _without_curves(metrics: pd.DataFrame) -> pd.DataFrame:
     return metrics[metrics["selection"] != "each"]
 

@@ -43,14 +43,16 @@ def compute(cell: dict, jobs: list[dict], model: Model) -> pd.DataFrame:
     """Return the costs (schemas.COSTS) of all finished seeds of one protocol × task × model.
 
     `cell` names these; each job has method, pattern, k, seeds and the folder of its run. Jobs
-    without a manifest have no finished seed.
+    without a manifest have no finished seed; results made by other software have no known cost.
     """
     rows = []
     for job in jobs:
         path = Path(job["folder"], "manifest.json")
-        if path.exists():
-            key = {**cell, **{name: job[name] for name in ("method", "pattern", "k")}}
-            rows += [{**key, **row} for row in _seeds(records.read_json(path), job, model)]
+        manifest = records.read_json(path) if path.exists() else {"seeds": {}}
+        if manifest.get("settings", {}).get("family") == "imported":
+            continue
+        key = {**cell, **{name: job[name] for name in ("method", "pattern", "k")}}
+        rows += [{**key, **row} for row in _seeds(manifest, job, model)]
     return pd.DataFrame(rows, columns=schemas.COSTS.names)
 
 
@@ -58,7 +60,7 @@ def _seeds(manifest: dict, job: dict, model: Model) -> Iterator[dict]:
     """Yield the costs of the job's finished seeds."""
     done = {
         seed: entry
-        for seed, entry in manifest.get("seeds", {}).items()
+        for seed, entry in manifest["seeds"].items()
         if entry["status"] == "ok" and int(seed) in job["seeds"]
     }
     # The first seed that is run carries the time of what all share.

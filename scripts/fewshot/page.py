@@ -11,6 +11,7 @@ h2 { font-size: 1.3rem; margin: 2.8rem 0 .8rem; padding-top: .8rem;
 h3 { font-size: 1.05rem; margin: 1.8rem 0 .3rem; }
 a { color: var(--link); }
 .lead { font-size: 1.08rem; color: var(--grey); margin: 0 0 1.5rem; }
+.answer { font-size: 1.08rem; font-weight: 600; margin: .4rem 0; }
 .warning { background: #fff4e0; border-left: 4px solid #d98a00; padding: .7rem 1rem; }
 nav { background: var(--soft); padding: .8rem 1.2rem; font-size: .92rem; }
 nav ol { margin: 0; padding-left: 1.2rem; columns: 2; }
@@ -64,6 +65,7 @@ PAGE = """<!doctype html>
 {% macro files(item) -%}
 {% if item.links %}<p class="files">Files:
 {%- for label, link in item.links %} <a href="{{ link }}">{{ label }}</a>{% endfor %}</p>{% endif %}
+<p class="files">Made from {{ item.origin }}.</p>
 {%- endmacro %}
 {% macro entry(item) -%}
 <h3 id="{{ item.id }}">{{ item.title }}</h3>
@@ -84,25 +86,31 @@ marked, and listed with the last line of its log under “Costs and coverage”.
 <li><a href="#question">What was asked</a></li>
 <li><a href="#answer">What the numbers say</a></li>
 {% for section in sections %}<li><a href="#{{ section.id }}">{{ section.title }}</a></li>
-{% endfor %}<li><a href="#reading">How to read the intervals</a></li>
+{% endfor %}<li><a href="#reading">How to read intervals and tests</a></li>
 <li><a href="#provenance">Where every number comes from</a></li>
 </ol></nav>
 
 <h2 id="question">What was asked</h2>
 <p>Is it better to fine-tune a language model on k examples or to show it the same k examples in its
-context? Every method here gets the same model, the same stored draws of examples and the same
-prompt, and is scored by the same function on every evaluation row: in domain, on the task's own
-validation rows, and out of domain, on rows made to break its shortcuts.</p>
+context? {% if shared %}Every method here gets the same model, the same stored draws of examples and
+the same prompt,{% else %}Every method here gets the same model, with draws of examples of its own
+kind as they were published (so that draws are not paired),{% endif %} and is scored by the same
+function on every evaluation row: in domain, on the task's own validation rows, and out of domain,
+on rows made to break its shortcuts.</p>
 <div class="scroll"><table><tbody>
 {% for name, value in asked %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
 {% endfor %}</tbody></table></div>
 
 <h2 id="answer">What the numbers say</h2>
-{% if sentences %}<p>With {{ main_k }} shots, by the crossed bootstrap of seeds and evaluation rows
-at the 5 % level, after Holm's correction for all models of a method, pattern and evaluation
-set:</p>
-<ul>{% for sentence in sentences %}<li>{{ sentence }}</li>{% endfor %}</ul>
+{% if answer %}
+{% for sentence in answer.short %}<p class="answer">{{ sentence }}</p>
+{% endfor %}<p>{{ answer.basis }}</p>
+{{ table(methods) }}
+<h3 id="limits">What cannot be concluded</h3>
+<ul>{% for sentence in answer.limits %}<li>{{ sentence }}</li>{% endfor %}</ul>
 {% else %}<p>There are no two methods with results to compare yet.</p>{% endif %}
+{% if main %}{{ entry(main) }}{% endif %}
+<h3 id="headline">{{ headline.title or "Accuracy in and out of domain" }}</h3>
 <p>{{ coverage_note }}</p>
 {{ table(headline) if headline.count else "" }}
 <p class="note">Accuracy in percent, mean over seeds [95 % interval]. {{ headline.note }}</p>
@@ -113,7 +121,22 @@ set:</p>
 {% for item in section.entries %}{{ entry(item) }}
 {% endfor %}{% endfor %}
 
-<h2 id="reading">How to read the intervals</h2>
+<h2 id="reading">How to read intervals and tests</h2>
+<h3>Tests</h3>
+<ul>
+{% for text in tests.values() %}<li>{{ text }}</li>
+{% endfor %}<li>p-values are two-sided. Where many comparisons are made, some are small by
+chance: Holm's correction keeps the chance of any false finding in a family of comparisons below
+5 %. A family is the models of one method, pattern, number of shots, checkpoint and evaluation set,
+or one matrix of sizes. The published matrices are shown as they were made, without it.</li>
+<li>A floor is the smallest p that a test can give. Where the floor times the number of
+comparisons is above 5 %, that test cannot find anything, however large the difference.</li>
+<li>The probability of improvement, P(better), is that of a run of the method to beat a run of the
+reference: 0.5 means neither does. It says how often, not by how much.</li>
+<li>The detectable difference is what a t-test with these seeds would find four times out of five. A
+difference that is not significant may still be as large as that.</li>
+</ul>
+<h3>Means and intervals</h3>
 <ul>
 <li>A run is one model adapted with one draw of k examples (a data seed). Means are over runs.</li>
 <li>Intervals are 95 % Student t intervals over runs, cut at 0 and 100 %. They tell how much another

@@ -12,6 +12,7 @@ from . import (
     evaluation,
     ledger,
     metrics,
+    provenance,
     records,
     render,
     report,
@@ -19,10 +20,13 @@ from . import (
     tables,
     variation,
 )
+from .codeversion import code_version
 from .errors import UserError
 from .evidence import Evidence, join, read_frames
 
 CELL = ("method", "pattern", "k")
+TABLE_CODE, FIGURE_CODE = ("tables", "provenance"), ("charts", "evidence", "render")
+"""The modules that make tables and figures, as the rules name them."""
 NOT_STARTED = "not started: no log"
 
 
@@ -44,11 +48,13 @@ class Plan:
 def write(plan: Plan, folder: str | Path) -> Path:
     """Write tables, figures, report and summary into `folder` and return the report's path."""
     folder = Path(folder)
-    stored = collect(plan)
+    stored, files = collect(plan), existing_files(plan)
+    versions = {"table": code_version(*TABLE_CODE), "figure": code_version(*FIGURE_CODE)}
     for name, entry in plan.tables.items():
         table = tables.make(entry["function"], stored, plan.catalog, entry["options"])
         paths = {kind: folder / f"tables/{name}.{kind}" for kind in report.TABLE_FILES}
-        tables.write(table, paths, name, entry["title"], entry["caption"])
+        made = provenance.origin(table.read, files, versions["table"])
+        tables.write(table, paths, name, entry["title"], entry["caption"], made)
     specs = {}
     for name, entry in plan.figures.items():
         specs[name] = charts.make(
@@ -66,10 +72,26 @@ def write(plan: Plan, folder: str | Path) -> Path:
         specs,
         models=manifests_in(f"results/models/{name}" for name in plan.catalog["models"]),
         sources=manifests_in(f"results/raw/{name}" for name in plan.catalog["tasks"]),
+        files=files,
+        versions=versions,
         partial=True,
     )
     report.write(study, folder / "report.html", folder / "summary.txt")
     return folder / "report.html"
+
+
+def existing_files(plan: Plan) -> dict[str, list[str]]:
+    """Return the fit tables and the runs' manifests that exist: what all the rest is made from."""
+    study = plan.settings["study"]
+    paths = {
+        "fit": [
+            f"results/fit/{study}/{pair['task']}/{pair['model']}.parquet" for pair in plan.pairs
+        ],
+        "manifests": [
+            f"{job['folder']}/manifest.json" for pair in plan.pairs for job in pair["jobs"]
+        ],
+    }
+    return {name: [path for path in each if Path(path).exists()] for name, each in paths.items()}
 
 
 def collect(plan: Plan) -> Evidence:
@@ -78,11 +100,7 @@ def collect(plan: Plan) -> Evidence:
     A run that is missing or broken counts as missing, with the last line of its log or what is
     wrong with it.
     """
-    fit_paths = [
-        f"results/fit/{plan.settings['study']}/{pair['task']}/{pair['model']}.parquet"
-        for pair in plan.pairs
-    ]
-    fit = read_frames([path for path in fit_paths if Path(path).exists()], records.FIT.names)
+    fit = read_frames(existing_files(plan)["fit"], records.FIT.names)
     found, costs, manifests, logs = [], [], [], {}
     for pair in plan.pairs:
         results, problems = _pair_results(pair, fit)

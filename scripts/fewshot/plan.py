@@ -7,6 +7,7 @@ from functools import cached_property
 from .cells import Cell, Job, chunks
 from .checks import check_study, unread_settings
 from .exchange import FAMILY, Import, read_imports, read_seeds
+from .listing import catalog_of
 from .needs import makeable
 from .protocols import PROTOCOLS
 from .registry import check, load_registries
@@ -144,46 +145,7 @@ class Study:
 
     def catalog(self) -> dict[str, dict]:
         """Return names, order and titles of everything in the study, for tables and figures."""
-        used = {
-            kind: {getattr(cell, kind): None for cell in self.cells}
-            for kind in ("task", "model", "method", "pattern")
-        }
-        tasks = dict.fromkeys(name for task in used["task"] for name in self.evaluation_sets(task))
-        return {
-            "models": {
-                name: {
-                    "title": title_of(name, self.models),
-                    "family": self.models[name]["family"],
-                    "parameters": self.models[name]["parameters"],
-                }
-                for name in self.models
-                if name in used["model"]
-            },
-            "methods": {
-                name: {
-                    "title": title_of(name, self.methods),
-                    "family": self.methods[name]["family"],
-                    "head": self.methods[name]["head"],
-                }
-                for name in self.methods
-                if name in used["method"]
-            },
-            "patterns": {
-                name: {"title": title_of(name, self.patterns)}
-                for name in self.patterns
-                if name in used["pattern"]
-            },
-            "tasks": {
-                name: {
-                    "title": title_of(name, self.tasks),
-                    "labels": list(self.tasks[name]["labels"]),
-                    "metric": self.tasks[name]["metric"],
-                }
-                for name in tasks
-            },
-            "main": {"k": self.main_k, "selection": self.settings["main"]["selection"]},
-            "shared_draws": self.shared_draws,
-        }
+        return catalog_of(self)
 
     @property
     def main_k(self) -> int:
@@ -205,11 +167,6 @@ class Study:
                             yield Cell(self.settings["protocol"], task, model, method, pattern, k)
 
 
-def title_of(name: str, registry: dict[str, dict]) -> str:
-    """Return the name a reader sees."""
-    return registry[name].get("title", name)
-
-
 def load_study(config: dict, folder: str = "config", where: str = "config/config.yaml") -> Study:
     """Check a study against the registries in `folder` and return it.
 
@@ -225,7 +182,5 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
         settings, **registries, figures=figures["figures"], tables=figures["tables"],
         machine=machine,
     )  # fmt: skip
-    check_study(study, where)
-    return replace(study, **makeable(study))
     check_study(study, where, brought=brought is not None)
-    return study
+    return replace(study, **makeable(study))

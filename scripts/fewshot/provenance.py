@@ -1,10 +1,22 @@
 """What the numbers of a study rest on, as tables: models, data, environment."""
 
+import os
+from collections.abc import Iterable
+
 import pandas as pd
 
 from .catalog import titles
 from .typeset import BLANK, Table
 
+PARTS = {
+    "metrics": "metrics",
+    "comparisons": "comparisons",
+    "variance": "variance components",
+    "costs": "costs",
+    "fit": "fit of the contexts",
+    "manifests": "manifests of the runs",
+}
+"""What the parts of the evidence are called."""
 SHORT = 16
 """Characters of a checksum that are shown; manifests hold them whole."""
 
@@ -19,6 +31,38 @@ def provenance(
         "Runs": _printed(_environments(manifests)),
         "Packages": _printed(_packages(manifests)),
     }
+
+
+def origin(read: Iterable[str], files: dict[str, list[str]], code: str) -> str:
+    """Return, a line for each, which files something was made from, and by which code.
+
+    `read` names the parts of the evidence (see evidence.Watched), `files` has their paths. A part
+    without files was computed on the spot from the runs, whose manifests are counted.
+    """
+    lines = [f"{PARTS[name]}: {_folder(files[name])}" for name in read if files.get(name)]
+    computed = [PARTS[name] for name in read if name in PARTS and name not in files]
+    if computed:
+        runs = len(files.get("manifests", []))
+        lines.append(f"{', '.join(computed)}: computed from {runs} runs")
+    return "\n".join([*lines, f"code: {code}"])
+
+
+def _folder(paths: list[str]) -> str:
+    """Return a file's path, or how many files there are in which folder."""
+    if len(paths) == 1:
+        return paths[0]
+    return f"{len(paths)} files of {os.path.commonpath(paths)}"
+
+
+def evidence_files(files: dict[str, list[str]]) -> Table:
+    """Return the files that tables and figures were made from, a row for each part."""
+    return _printed(
+        [
+            {"Part": PARTS[name], "Files": len(paths), "Where": os.path.commonpath(paths)}
+            for name, paths in files.items()
+            if paths
+        ]
+    )
 
 
 def _printed(rows: list[dict]) -> Table:

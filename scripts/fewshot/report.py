@@ -2,18 +2,19 @@
 
 import base64
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
 import yaml
 
-from . import records, render, tables, typeset
+from . import records, render, stats, tables, typeset
+from .answers import answer
 from .catalog import SELECTIONS, titles
-from .contrasts import verdicts
 from .evidence import Evidence
 from .page import PAGE, STYLE
-from .provenance import provenance
+from .provenance import evidence_files, origin, provenance
 from .typeset import Table
 
 TABLE_FILES = ("parquet", "csv", "tex", "md")
@@ -28,7 +29,8 @@ class Study:
 
     `settings` and `catalog` are the study's, `figures` and `tables` its entries of
     config/figures.yaml by name; `specs` gives each figure's specification, `models` and `sources`
-    the manifests of what was downloaded.
+    the manifests of what was downloaded. `files` are the paths of the evidence by its parts,
+    `versions` the code that tables and figures are made by ("table", "figure").
     """
 
     settings: dict
@@ -39,6 +41,8 @@ class Study:
     specs: dict[str, dict]
     models: list[dict] = field(default_factory=list)
     sources: list[dict] = field(default_factory=list)
+    files: dict[str, list[str]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
     partial: bool = False
 
     @property
@@ -59,18 +63,24 @@ def page(study: Study) -> str:
     """Return the report as one HTML page that needs no other file."""
     evidence, catalog = study.evidence, study.catalog
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    facts = provenance(study.models, study.sources, evidence.manifests, catalog)
+    facts = {"Evidence": evidence_files(study.files)}
+    facts |= provenance(study.models, study.sources, evidence.manifests, catalog)
+    found = answer(evidence.comparisons, catalog)
+    main = next(iter(_in_order(study.figures)), None)
     return environment.from_string(PAGE).render(
         title=study.title,
         lead=_lead(study),
         style=jinja2.filters.Markup(STYLE),
         partial=study.partial,
         asked=_asked(study),
-        sentences=verdicts(evidence.comparisons, catalog),
-        main_k=catalog["main"]["k"],
+        answer=found,
+        methods=_shown(found.methods) if found else None,
+        shared=catalog.get("shared_draws", True),
+        tests=stats.MEANING,
+        main=_figure(study, main, study.figures[main]) if main else None,
         coverage_note=tables.make("coverage", evidence, catalog, {}).note or "No results yet.",
         headline=_headline(study),
-        sections=_sections(study),
+        sections=_sections(study, main),
         provenance=[{"title": title, **_shown(table)} for title, table in facts.items()],
         settings=yaml.safe_dump(study.settings, sort_keys=False, allow_unicode=True),
     )
@@ -129,18 +139,31 @@ def _headline(study: Study) -> dict:
     for name, entry in kept.items():
         return _table(study, name, entry)
     table = tables.make("headline", study.evidence, study.catalog, {})
-    return {**_shown(table), "image": "", "links": []}
+    return {
+        **_shown(table),
+        "image": "",
+        "links": [],
+        "origin": _origin(study, "table", table.read),
+    }
 
 
-def _sections(study: Study) -> list[dict]:
-    """Return the categories in their order, each with its figures first, then its tables."""
+def _in_order(entries: dict[str, dict]) -> list[str]:
+    """Return the names of entries by category, in their order within it."""
+    return sorted(entries, key=lambda name: entries[name]["category"])
+
+
+def _sections(study: Study, main: str | None) -> list[dict]:
+    """Return the categories in their order, each with its figures first, then its tables.
+
+    The `main` figure and the headline are left out: they stand above, as the answer.
+    """
     found: dict[str, list[dict]] = {}
     for name, entry in study.figures.items():
-        found.setdefault(entry["category"], []).append(_figure(study, name, entry))
+        if name != main:
+            found.setdefault(entry["category"], []).append(_figure(study, name, entry))
     for name, entry in study.tables.items():
-        if entry["function"] == "headline":  # It stands above, as the answer.
-            continue
-        found.setdefault(entry["category"], []).append(_table(study, name, entry))
+        if entry["function"] != "headline":
+            found.setdefault(entry["category"], []).append(_table(study, name, entry))
     return [
         {
             "id": _slug(category),
@@ -153,15 +176,25 @@ def _sections(study: Study) -> list[dict]:
 
 def _figure(study: Study, name: str, entry: dict) -> dict:
     # A picture, not SVG: with another font than the figure was laid out for, labels overlap.
-    image = base64.b64encode(render.to_png(study.specs[name], SCREEN)).decode()
+    spec = study.specs[name]
+    image = base64.b64encode(render.to_png(spec, SCREEN)).decode()
     links = [(kind, f"figures/{name}.{kind}") for kind in FIGURE_FILES]
-    return {"id": f"figure-{name}", **_texts(entry), "image": image, "links": links}
+    made = _origin(study, "figure", spec["usermeta"]["read"])
+    return {"id": f"figure-{name}", **_texts(entry), "image": image, "links": links, "origin": made}
 
 
 def _table(study: Study, name: str, entry: dict) -> dict:
     table = tables.make(entry["function"], study.evidence, study.catalog, entry["options"])
     links = [(kind, f"tables/{name}.{kind}") for kind in TABLE_FILES]
-    return {"id": f"table-{name}", **_texts(entry), "image": "", **_shown(table), "links": links}
+    made = _origin(study, "table", table.read)
+    texts = _texts(entry)
+    return {"id": f"table-{name}", **texts, "image": "", **_shown(table), "links": links,
+            "origin": made}  # fmt: skip
+
+
+def _origin(study: Study, kind: str, read: Iterable[str]) -> str:
+    """Return in one line what a table or figure was made from."""
+    return origin(read, study.files, study.versions.get(kind, "not known")).replace("\n", "; ")
 
 
 def _texts(entry: dict) -> dict:
@@ -173,7 +206,7 @@ def _shown(table: Table) -> dict:
     names = typeset.columns(table)
     return {
         "columns": names,
-        "sides": typeset.sides(table.text[names]) if names else "",
+        "sides": typeset.sides(table),
         "sections": [
             (heading, rows.astype(str).to_numpy().tolist())
             for heading, rows in typeset.sections(table)

@@ -77,7 +77,8 @@ def summarise(
     if metrics.empty:
         return pd.DataFrame(columns=[*keys, *NUMBERS])
     counted = metrics["n"].where(metrics["n"] > 0)
-    grouped = metrics.assign(counted=counted).groupby(keys, sort=False, dropna=False)
+    unfit = metrics["status"] == "does not fit"
+    grouped = metrics.assign(counted=counted, unfit=unfit).groupby(keys, sort=False, dropna=False)
     frame = grouped.agg(
         mean=(value, "mean"),
         sd=(value, "std"),
@@ -87,7 +88,7 @@ def summarise(
         correct=("correct", "max"),
         majority=("majority", "max"),
         seeds_planned=("seed", "nunique"),
-        unfit=("status", lambda status: (status == "does not fit").sum()),
+        unfit=("unfit", "sum"),
     ).reset_index()
     frame["rows_fewest"] = frame["rows_fewest"].fillna(0).astype(int)
     low, high = stats.t_interval(frame["mean"], frame["sd"], frame["seeds"])

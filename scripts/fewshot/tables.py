@@ -1,213 +1,50 @@
 """The tables of a study: each function turns stored evidence into numbers and printed text."""
 
+from dataclasses import replace
 from pathlib import Path
-
-import pandas as pd
 
 from . import records, typeset
 from .accounts import costs, coverage
+from .accuracies import accuracy, hans, headline, model_selection
 from .budgets import break_even, cost_accuracy
-from .catalog import (
-    SELECTIONS,
-    arm_title,
-    arms,
-    is_trained,
-    label_title,
-    ordered,
-    set_title,
-    titles,
-)
-from .contrasts import comparison
+from .contrasts import comparison, significance
 from .errors import unknown
-from .evidence import Evidence
-from .metrics import CELL
-from .summary import at_level, summarise
-from .typeset import BLANK, Table, percent
+from .evidence import Evidence, Watched
+from .inventory import data, hyperparameters, models, prompts
+from .latex import to_latex
+from .matrices import matrix
+from .qualities import qualitative
+from .scoretable import scores
+from .spread import patterns_summary, variance
+from .typeset import Table
 
 
 def make(function: str, evidence: Evidence, catalog: dict, options: dict) -> Table:
     """Return the table of one entry of config/figures.yaml."""
     if function not in TABLES:
         raise unknown("table function", function, TABLES, "config/figures.yaml: tables")
-    return TABLES[function](evidence, catalog, **options)
+    watched = Watched(evidence)
+    table = TABLES[function](watched, catalog, **options)
+    return replace(table, read=tuple(watched.read))
 
 
-def write(table: Table, paths: dict[str, str], name: str, title: str, caption: str) -> None:
-    """Write a table to `paths`: parquet and csv hold the numbers, tex and md the text."""
+def write(
+    table: Table, paths: dict[str, str], name: str, title: str, caption: str, origin: str = ""
+) -> None:
+    """Write a table to `paths`: parquet and csv hold the numbers, tex and md the text.
+
+    `origin` says, in lines, what the table was made from; tex and md carry it as a comment.
+    """
     with records.atomic(paths["parquet"]) as partial:
         table.numbers.to_parquet(partial, compression="zstd", index=False)
     texts = {
         "csv": table.numbers.to_csv(index=False, lineterminator="\n"),
-        "tex": typeset.to_latex(table, name, title, caption),
-        "md": typeset.to_markdown(table, title, caption),
+        "tex": to_latex(table, name, title, caption, origin),
+        "md": typeset.to_markdown(table, title, caption, origin),
     }
     for kind, text in texts.items():
         with records.atomic(paths[kind]) as partial:
             Path(partial).write_text(text)
-
-
-def cell_text(row: pd.Series) -> str:
-    """Return 'mean [low, high]' in percent, marked where seeds are missing."""
-    if row["seeds"] == 0:
-        return row["status"]
-    interval = "" if pd.isna(row["low"]) else f" [{percent(row['low'])}, {percent(row['high'])}]"
-    mark = "" if row["status"] == "ok" else f" ({row['seeds']}/{row['seeds_planned']})"
-    return percent(row["mean"]) + interval + mark
-
-
-def headline(evidence: Evidence, catalog: dict) -> Table:
-    """Compare the methods at the study's main k and selection, in and out of domain."""
-    main, metrics = catalog["main"], evidence.metrics
-    chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
-    numbers = _cells(chosen, catalog)
-    text = _wide(numbers, catalog, ["model", "arm"])
-    note = f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}."
-    note += _sample_note(numbers, metrics, catalog)
-    return Table(numbers, text, note if len(numbers) else "")
-
-
-def accuracy(evidence: Evidence, catalog: dict) -> Table:
-    """List the accuracy of every cell at every checkpoint."""
-    metrics = evidence.metrics
-    once = ~_is_trained(metrics, catalog) & (metrics["selection"] != "last")
-    numbers = _cells(metrics[(metrics["selection"] != "each") & ~once], catalog)
-    text = _wide(numbers, catalog, ["model", "arm", "k", "selection"])
-    return Table(numbers, text, _sample_note(numbers, metrics, catalog).strip())
-
-
-def model_selection(evidence: Evidence, catalog: dict) -> Table:
-    """Compare the checkpoints of every fine-tuned cell at the main k, in and out of domain."""
-    metrics = at_level(evidence.metrics)
-    chosen = metrics[(metrics["k"] == catalog["main"]["k"]) & (metrics["selection"] != "each")]
-    chosen = chosen[_is_trained(chosen, catalog)]
-    numbers = _cells(chosen, catalog)
-    if numbers.empty:
-        return Table(numbers, pd.DataFrame())
-    keys = [*CELL, "selection", "evaluation_set"]
-    done = chosen[chosen["status"] == "ok"].groupby(keys, sort=False)["epoch"]
-    span = done.agg(epoch="mean", epoch_first="min", epoch_last="max").reset_index()
-    numbers = numbers.merge(span, on=keys, how="left")
-    text = _wide(numbers, catalog, ["model", "arm", "selection"])
-    cells = numbers.groupby([*CELL, "selection"], sort=False)
-    text.insert(text.columns.get_loc("Checkpoint") + 1, "Epoch", [_epochs(c) for _, c in cells])
-    note = f"{catalog['main']['k']} shots.{_sample_note(numbers, metrics, catalog)}"
-    return Table(numbers, text, note)
-
-
-def _is_trained(metrics: pd.DataFrame, catalog: dict) -> pd.Series:
-    return metrics["method"].map(lambda name: is_trained(catalog, name)).astype(bool)
-
-
-def _epochs(part: pd.DataFrame) -> str:
-    """Return the mean epoch that was chosen, and its range over seeds where it varies."""
-    first = part.iloc[0]
-    if pd.isna(first["epoch"]):
-        return BLANK
-    span = f"{first['epoch_first']:.0f}–{first['epoch_last']:.0f}"
-    same = first["epoch_first"] == first["epoch_last"]
-    return f"{first['epoch']:.0f}" if same else f"{first['epoch']:.1f} [{span}]"
-
-
-def _sample_note(numbers: pd.DataFrame, metrics: pd.DataFrame, catalog: dict) -> str:
-    """Return a sentence on the accuracies that rest on a sample of the rows, or nothing."""
-    sizes = metrics.groupby(["task", "evaluation_set"])["n"].max() if len(numbers) else {}
-    found = {}
-    for row in numbers[numbers["seeds"] > 0].to_dict("records"):
-        total = sizes[row["task"], row["evaluation_set"]]
-        if row["rows_fewest"] < total:
-            counts = f"{row['rows_fewest']:,} of {total:,} rows"
-            found[f"{set_title(catalog, row['evaluation_set'])} {counts}"] = None
-    if not found:
-        return ""
-    return f" An epoch that was not kept is counted over the curve's sample: {', '.join(found)}."
-
-
-def _cells(metrics: pd.DataFrame, catalog: dict) -> pd.DataFrame:
-    """Return the overall summary of the cells, in order."""
-    frame = summarise(at_level(metrics))
-    return ordered(frame, catalog, ["task", "model", "method", "pattern", "k", "selection"])
-
-
-def _wide(numbers: pd.DataFrame, catalog: dict, index: list[str]) -> pd.DataFrame:
-    """Return one printed row per cell, its evaluation sets side by side, a section per task."""
-    outside = numbers[numbers["domain"] == "out"]
-    most = outside.groupby("task")["evaluation_set"].nunique().max() if len(outside) else 0
-    rows = []
-    for _, part in numbers.groupby([*CELL, "selection"], sort=False):
-        first = part.iloc[0]
-        row = {"section": _section(numbers[numbers["task"] == first["task"]], catalog)}
-        row |= {title: value for title, value in _heads(first, catalog) if title in _titles(index)}
-        for _, item in part.iterrows():
-            name = (
-                "In domain" if item["domain"] == "in" else set_title(catalog, item.evaluation_set)
-            )
-            name = "Out of domain" if most == 1 and item["domain"] == "out" else name
-            row[name] = cell_text(item)
-        rows.append(row | {"Seeds": _seeds(part)})
-    frame = pd.DataFrame(rows).fillna(BLANK)
-    return frame[[name for name in frame if name != "Seeds"] + ["Seeds"]] if rows else frame
-
-
-def _heads(row: pd.Series, catalog: dict) -> list[tuple[str, str]]:
-    """Return the (column, value) pairs that name a cell."""
-    return [
-        ("Model", titles(catalog, "models")[row["model"]]),
-        ("Method", arm_title(catalog, row["method"], row["pattern"])),
-        ("Shots", str(row["k"])),
-        (
-            "Checkpoint",
-            SELECTIONS[row["selection"]] if is_trained(catalog, row["method"]) else BLANK,
-        ),
-    ]
-
-
-def _titles(index: list[str]) -> list[str]:
-    known = {"model": "Model", "arm": "Method", "k": "Shots", "selection": "Checkpoint"}
-    return [known[name] for name in index]
-
-
-def _seeds(part: pd.DataFrame) -> str:
-    done, planned = part["seeds"].min(), part["seeds_planned"].max()
-    return str(done) if done == planned else f"{done}/{planned}"
-
-
-def _section(numbers: pd.DataFrame, catalog: dict) -> str:
-    """Return a task's heading: its evaluation sets with their rows and majority baselines."""
-    sets = []
-    for name, part in numbers.groupby("evaluation_set", sort=False):
-        where = "in domain" if (part["domain"] == "in").any() else set_title(catalog, name)
-        rows = f"{part['rows'].max():,} rows, " if part["rows"].max() else ""
-        sets.append(f"{where}: {rows}majority {percent(part['majority'].max())}")
-    return f"{set_title(catalog, numbers['task'].iloc[0])} ({'; '.join(sets)})"
-
-
-def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
-    """Break the main cells down by `level` ('group' or 'subset') and gold label."""
-    main, metrics = catalog["main"], evidence.metrics
-    chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
-    levels = {"group": ["group"], "subset": ["group", "subset"]}
-    if level not in levels:
-        raise unknown("level", level, levels, "config/figures.yaml: options")
-    by = levels[level]
-    numbers = summarise(at_level(chosen, level, "label"), [*by, "label"])
-    numbers = ordered(numbers, catalog, ["task", "model", "evaluation_set", "label", *by, "method"])
-    shown = arms(catalog, numbers)
-    keys = ["task", "model", "evaluation_set", "label", *by]
-    rows = []
-    for key, part in numbers.groupby(keys, sort=False, dropna=False):
-        item = dict(zip(keys, key, strict=True))
-        names = [titles(catalog, "models")[item["model"]], set_title(catalog, item["task"])]
-        row = {"section": f"{names[0]}, trained or prompted on {names[1]}"}
-        row["Gold label"] = label_title(catalog, item["evaluation_set"], item["label"])
-        # A set may have subsets without groups: that column is left out.
-        row |= {
-            name.capitalize(): item[name].replace("_", " ") for name in by if pd.notna(item[name])
-        }
-        row |= {title: BLANK for title in shown.values()}
-        for _, cell in part.iterrows():
-            row[shown[cell["method"], cell["pattern"]]] = cell_text(cell)
-        rows.append(row)
-    return Table(numbers, pd.DataFrame(rows))
 
 
 TABLES = {
@@ -218,6 +55,16 @@ TABLES = {
     "hans": hans,
     "model_selection": model_selection,
     "comparison": comparison,
+    "significance": significance,
+    "matrix": matrix,
+    "scores": scores,
+    "patterns_summary": patterns_summary,
+    "variance": variance,
+    "data": data,
+    "models": models,
+    "hyperparameters": hyperparameters,
+    "prompts": prompts,
+    "qualitative": qualitative,
     "cost_accuracy": cost_accuracy,
     "break_even": break_even,
 }

@@ -1,8 +1,8 @@
-"""Tables as LaTeX (booktabs), Markdown and plain text."""
+"""Tables as Markdown and plain text, and how their numbers are printed."""
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,43 +13,60 @@ class Table:
     """A table: `numbers` in tidy form, `text` as it is printed.
 
     Rows of `text` that agree in its column "section" stand under one heading; `note` is a line
-    below the table.
+    below the table; `read` names the parts of the evidence that it was made from. All columns
+    stand left where `words` are what it holds.
     """
 
     numbers: pd.DataFrame
     text: pd.DataFrame
     note: str = ""
+    read: tuple[str, ...] = ()
+    words: bool = False
 
 
 BLANK = "–"
 NOTHING = "No results yet."
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "·": r"$\cdot$",
-    "–": "--",
-    "→": r"$\rightarrow$",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "…": r"\dots{}",
-    "≈": r"$\approx$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-}
-LONG = 45
+RULES = {"l": " :-- ", "r": " --: "}
+"""What aligns a column in Markdown."""
+WITHOUT = {BLANK, "", "missing", "does not fit"}
+"""What is printed where there is no number."""
 
 
 def percent(share: float) -> str:
     """Return a share in percent with one decimal."""
     return BLANK if pd.isna(share) else f"{100 * share:.1f}"
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares in percentage points, signed."""
+    if pd.isna(difference):
+        return BLANK
+    rounded = round(100 * difference, 1)
+    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value with three decimals, or a bound below a thousandth."""
+    return BLANK if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def cell_text(row: Mapping) -> str:
+    """Return 'mean [low, high]' in percent, marked where seeds are missing."""
+    if row["seeds"] == 0:
+        return row["status"]
+    interval = "" if pd.isna(row["low"]) else f" [{percent(row['low'])}, {percent(row['high'])}]"
+    mark = "" if row["seeds"] == row["seeds_planned"] else f" ({seeds_text(row)})"
+    return percent(row["mean"]) + interval + mark
+
+
+def seeds_text(row: Mapping) -> str:
+    """Return the number of seeds, with the number planned where some are missing: '3/5'."""
+    return counted(row["seeds"], row["seeds_planned"])
+
+
+def counted(done: int, planned: int) -> str:
+    """Return a number, with the number planned where that is larger."""
+    return str(int(done)) if done == planned else f"{int(done)}/{int(planned)}"
 
 
 def sections(table: Table) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -66,35 +83,40 @@ def columns(table: Table) -> list[str]:
     return [name for name in table.text.columns if name != "section"]
 
 
-def to_markdown(table: Table, title: str, caption: str) -> str:
-    """Return the table in Markdown, one block per section."""
+def to_markdown(table: Table, title: str, caption: str, origin: str = "") -> str:
+    """Return the table in Markdown, one block per section; `origin`: what it was made from."""
     lines = [f"# {title}", "", " ".join(caption.split()), ""]
     for heading, rows in sections(table):
         lines += [f"**{heading}**", ""] if heading else []
         if rows.empty:
             lines += [(table.note and "") or NOTHING]
             continue
-        cells = [[str(value).replace("|", "\\|") for value in row] for row in _values(rows)]
+        cells = [[_plain(value) for value in row] for row in values(rows)]
         lines.append("| " + " | ".join(rows.columns) + " |")
-        lines.append("|" + "|".join(_alignment(rows)) + "|")
+        lines.append("|" + "|".join(RULES[side] for side in sides(table)) + "|")
         lines += ["| " + " | ".join(row) + " |" for row in cells]
         lines.append("")
-    lines += [table.note] if table.note else []
+    lines += [_plain(table.note), ""] if table.note else []
+    lines += [f"<!-- {line} -->" for line in origin.splitlines()]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _alignment(rows: pd.DataFrame) -> list[str]:
-    return [" :-- " if side == "l" else " --: " for side in sides(rows)]
+def _plain(text: str) -> str:
+    """Return text that Markdown does not read as a column's border or as emphasis."""
+    return str(text).replace("|", "\\|").replace("*", "\\*")
 
 
-def sides(rows: pd.DataFrame) -> str:
-    """Return 'l' or 'r' per column: numbers stand right."""
-    number = re.compile(r"^(≈ )?[\d.,]+(e[+-]?\d+)?([ /\[].*)?$")
-    return "".join(
-        "r" if len(rows) and sum(bool(number.match(str(v))) for v in rows[name]) * 2 > len(rows)
-        else "l"
-        for name in rows.columns
-    )  # fmt: skip
+def sides(table: Table) -> str:
+    """Return 'l' or 'r' per column: numbers stand right, whatever stands where there is none."""
+    if table.words:
+        return "l" * len(columns(table))
+    value, unit = r"(≈ |< )?[+−-]?[\d.,]+(e[+-]?\d+)?", r"( [kMB]| of [\d.,]+)?"
+    number = re.compile(rf"^{value}{unit}([ /\[*†±][^A-Za-z]*)?$")
+    found = ""
+    for name in columns(table):
+        shown = [str(value) for value in table.text[name] if str(value) not in WITHOUT]
+        found += "r" if 2 * sum(bool(number.match(text)) for text in shown) > len(shown) else "l"
+    return found
 
 
 def to_text(table: Table, width: int = 100) -> str:
@@ -104,7 +126,7 @@ def to_text(table: Table, width: int = 100) -> str:
     """
     blocks = []
     for heading, rows in sections(table):
-        body = _aligned(rows) if len(rows) else []
+        body = _aligned(rows, sides(table)) if len(rows) else []
         if max(map(len, body), default=0) > width:
             body = [
                 line
@@ -116,10 +138,9 @@ def to_text(table: Table, width: int = 100) -> str:
     return "\n\n".join(block for block in blocks if block) or NOTHING
 
 
-def _aligned(rows: pd.DataFrame) -> list[str]:
-    grid = [list(rows.columns), *_values(rows)]
+def _aligned(rows: pd.DataFrame, right: str) -> list[str]:
+    grid = [list(rows.columns), *values(rows)]
     widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
-    right = sides(rows)
     return [
         "  ".join(
             cell.rjust(size) if side == "r" else cell.ljust(size)
@@ -133,71 +154,6 @@ def _wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width)
 
 
-def _values(rows: pd.DataFrame) -> list[list[str]]:
+def values(rows: pd.DataFrame) -> list[list[str]]:
+    """Return the printed cells, row by row."""
     return [[str(value) for value in row] for row in rows.itertuples(index=False)]
-
-
-def to_latex(table: Table, name: str, title: str, caption: str) -> str:
-    """Return a table environment (booktabs; longtable where it exceeds a page).
-
-    The preamble needs booktabs and longtable; each heading spans the columns.
-    """
-    names = columns(table)
-    body = []
-    for i, (heading, rows) in enumerate(sections(table)):
-        body += [r"\midrule"] if i else []
-        if heading:
-            span = rf"\multicolumn{{{len(names)}}}{{@{{}}l}}{{\textit{{{escape(heading)}}}}} \\"
-            body += [span, r"\addlinespace[2pt]"]
-        body += [" & ".join(map(escape, row)) + r" \\" for row in _values(rows)]
-    if table.text.empty:
-        body = [rf"\multicolumn{{{max(len(names), 1)}}}{{l}}{{{escape(table.note or NOTHING)}}} \\"]
-    head = " & ".join(rf"\textbf{{{escape(column)}}}" for column in names) + r" \\"
-    text = escape(f"{title}. {' '.join(caption.split())}")
-    right = (sides(table.text[names]) if len(table.text) else "l" * len(names)) or "l"
-    parts = (right, head, body, text, f"tab:{name}", escape(table.note) if len(table.text) else "")
-    return _longtable(*parts) if len(body) > LONG else _table(*parts)
-
-
-def _table(sides: str, head: str, body: list[str], caption: str, label: str, note: str) -> str:
-    lines = [
-        r"\begin{table*}",
-        r"\centering\small",
-        rf"\caption{{{caption}}}",
-        rf"\label{{{label}}}",
-        rf"\begin{{tabular}}{{@{{}}{sides}@{{}}}}",
-        r"\toprule",
-        *([head, r"\midrule"] if head != r" \\" else []),
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        *([rf"\par\smallskip\footnotesize {note}"] if note else []),
-        r"\end{table*}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _longtable(sides: str, head: str, body: list[str], caption: str, label: str, note: str) -> str:
-    lines = [
-        r"\begingroup\small",
-        rf"\begin{{longtable}}{{@{{}}{sides}@{{}}}}",
-        rf"\caption{{{caption}}}\label{{{label}}}\\",
-        r"\toprule",
-        head,
-        r"\midrule\endfirsthead",
-        r"\toprule",
-        head,
-        r"\midrule\endhead",
-        r"\bottomrule\endfoot",
-        *body,
-        r"\end{longtable}",
-        *([rf"\noindent\footnotesize {note}"] if note else []),
-        r"\endgroup",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def escape(text: str) -> str:
-    """Return `text` with LaTeX's special characters escaped; a leading [ is no option."""
-    escaped = "".join(LATEX.get(character, character) for character in str(text))
-    return "{}" + escaped if escaped.startswith("[") else escaped

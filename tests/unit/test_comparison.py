@@ -9,9 +9,10 @@ import pytest
 import simulate
 from arm_frames import ROWS, SEEDS, arm, evaluation, together
 from fewshot import records, schemas, stats
+from fewshot.answers import answer
 from fewshot.arms import bootstrap_of
 from fewshot.comparison import compare
-from fewshot.contrasts import comparison, main_differences, verdicts
+from fewshot.contrasts import comparison, main_comparisons
 from fewshot.evidence import Evidence
 from fewshot.pairing import ACROSS_PATTERNS, MATRIX, SAME_MODEL, pairs_of
 from scipy import stats as reference
@@ -222,12 +223,17 @@ def test_verdicts_count_what_is_significant_after_correction():
     worse = [arm("opt-l", "ft", 0.3, noise=0.02), arm("opt-l", "icl", 0.95, noise=0.02)]
     lost = [arm("pythia-s", "ft", 0, status="missing"), arm("pythia-s", "icl", 0.5)]
     frame = compared(*better, *worse, *lost)
-    found = main_differences(frame, CATALOG).set_index("model")["verdict"]
+    found = main_comparisons(frame, CATALOG).set_index("model")["verdict"]
     assert found.to_dict() == {"opt-s": "higher", "opt-l": "lower", "pythia-s": "none"}
-    [sentence] = verdicts(frame, CATALOG)
-    assert "in 1 of 3 comparisons, worse in 1; in 0 the difference is not significant; 1 could" in (
-        sentence
+    found = answer(frame, CATALOG)
+    assert found.short[0].startswith(
+        "In domain: fine-tuning was better in 1 of 2 comparisons, worse in 1, and in 0 the "
+        "difference is not significant; 1 could not be tested."
     )
+    [counts] = found.methods.text.to_dict("records")
+    assert [counts[name] for name in ("Better", "Worse", "Not significant", "Not tested")] == [
+        *("1", "1", "0", "1")
+    ]
     table = comparison(Evidence(comparisons=frame), CATALOG)
     assert table.text["Difference"].tolist()[2] == "missing"
     assert table.text["Seeds"].tolist() == ["6", "6", "0/6"]

@@ -31,6 +31,13 @@ def costs(folder: Path, method: str, **changes) -> pd.DataFrame:
     return ledger.compute(CELL, write(folder, method, **changes), MODEL)
 
 
+def test_results_made_elsewhere_have_no_costs(tmp_path):
+    """Zero seconds would be a number that nobody measured."""
+    unknown = {"world_size": None, "peak_memory_mib": None, "seconds": {}}
+    frame = costs(tmp_path, "icl", settings={"family": "imported"}, **unknown)
+    assert frame.empty and list(frame) == schemas.COSTS.names
+
+
 def test_in_context_costs_by_hand(tmp_path):
     frame = costs(tmp_path, "icl")
     assert frame["seed"].tolist() == simulate.SEEDS
@@ -124,6 +131,12 @@ def test_a_job_without_a_manifest_has_no_costs(tmp_path):
     assert frame.empty and list(frame) == schemas.COSTS.names
 
 
+def test_results_made_elsewhere_have_no_known_cost(tmp_path):
+    settings = {"family": "imported", "prompts": "?"}
+    frame = costs(tmp_path, "icl", settings=settings, world_size=None, seconds={})
+    assert frame.empty and list(frame) == schemas.COSTS.names
+
+
 def test_the_rule_writes_costs_beside_metrics(study_folder, study, tmp_path):
     pair = next(p for p in simulate.pairs() if (p["task"], p["model"]) == ("nli", "opt-l"))
     sets = [f"results/data/{each['set']}/validation.parquet" for each in pair["evaluation"]]
@@ -132,7 +145,11 @@ def test_the_rule_writes_costs_beside_metrics(study_folder, study, tmp_path):
             **{name: pair[name] for name in (*CELL, "evaluation", "jobs", "size")}
         ),
         input=SimpleNamespace(evaluation=sets, fit="results/fit/sim/nli/opt-l.parquet"),
-        output=SimpleNamespace(metrics=tmp_path / "m.parquet", costs=tmp_path / "c.parquet"),
+        output=SimpleNamespace(
+            metrics=tmp_path / "m.parquet",
+            outcomes=tmp_path / "o.parquet",
+            costs=tmp_path / "c.parquet",
+        ),
     )
     with chdir(study_folder):
         compute_metrics.main(smk)

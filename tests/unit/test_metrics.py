@@ -229,10 +229,19 @@ def test_the_script_writes_the_schema(pair, tmp_path):
             ],
             fit="fit.parquet",
         ),
-        output=SimpleNamespace(metrics="metrics.parquet", outcomes="outcomes.parquet"),
+        output=SimpleNamespace(
+            **{name: f"{name}.parquet" for name in ("metrics", "outcomes", "costs")}
+        ),
         params=SimpleNamespace(**pair),
     )
     compute_metrics.main(smk)
     frame = records.read_table("metrics.parquet")
     assert frame.columns.tolist() == schemas.METRICS.names
     assert set(frame["selection"]) == {*SELECTIONS, "each"}
+    outcomes = records.read_table("outcomes.parquet")
+    assert outcomes.columns.tolist() == schemas.OUTCOMES.names
+    # In context two seeds; fine-tuned two seeds with one or two kept epochs; two sets each.
+    kept = frame[(frame["method"] == "ft") & frame["selection"].isin(SELECTIONS[:2])]
+    epochs = len(kept.drop_duplicates(["seed", "epoch"]))
+    assert len(outcomes) == 2 * (2 + epochs)
+    assert len(records.read_table("costs.parquet")) == 4

@@ -1,20 +1,20 @@
 """Tables of the simulated study: known effects, marks for what is missing, four formats."""
 
-import shutil
-import subprocess
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 import simulate
 from fewshot import schemas, tables, typeset
-from fewshot.contrasts import main_differences
+from fewshot.contrasts import main_comparisons
 from fewshot.errors import UserError
 from fewshot.evidence import Evidence
 from fewshot.summary import at_level, summarise
 from fewshot.typeset import Table
 
 CATALOG = simulate.CATALOG
+UNMEASURED = ("models", "hyperparameters", "qualitative")
+"""Tables that have rows without any result."""
 
 
 def rows_of(accuracies, *, k=16, n=100, status="ok", **cell):
@@ -57,9 +57,9 @@ def test_missing_seeds_are_marked_and_never_averaged_in_silence():
     unfit = blank.assign(method="icl", status="does not fit")
     frame = summarise(pd.concat([good, blank, unfit]))
     assert frame["status"].tolist() == ["2/3 seeds", "does not fit"]
-    assert tables.cell_text(frame.iloc[0]).startswith("70.0 [")
-    assert tables.cell_text(frame.iloc[0]).endswith("] (2/3)")
-    assert tables.cell_text(frame.iloc[1]) == "does not fit"
+    assert typeset.cell_text(frame.iloc[0]).startswith("70.0 [")
+    assert typeset.cell_text(frame.iloc[0]).endswith("] (2/3)")
+    assert typeset.cell_text(frame.iloc[1]) == "does not fit"
 
 
 def test_levels_pick_exactly_their_rows(study):
@@ -81,7 +81,7 @@ def test_the_headline_recovers_the_simulated_effects(study):
 
 
 def test_the_comparison_finds_fine_tuning_better_in_domain(study):
-    frame = main_differences(study.comparisons, CATALOG)
+    frame = main_comparisons(study.comparisons, CATALOG)
     inside = frame[frame["domain"] == "in"]
     assert len(inside) == 2 * 4 * 2  # tasks, models, fine-tuned methods
     # The true difference is 15 points. Rows are independent of each other here, where the crossed
@@ -222,36 +222,11 @@ def test_every_table_is_written_even_when_empty(study, tmp_path, name):
         tables.write(table, paths, name, "A title", "A caption with 95 % & more.")
         latex = paths["tex"].read_text()
         assert latex.count(r"\begin{") == latex.count(r"\end{")
-        assert r"\toprule" in latex
+        assert (r"\toprule" in latex) == (len(table.text) > 0)
         assert r"95 \% \& more" in latex
         assert paths["md"].read_text().startswith("# A title\n")
         assert len(pd.read_parquet(paths["parquet"])) == len(table.numbers)
-    assert "No results yet." in paths["md"].read_text()
-
-
-def test_latex_rows_have_as_many_cells_as_columns(study):
-    table = tables.make("headline", study, CATALOG, {})
-    latex = typeset.to_latex(table, "headline", "Title", "Caption")
-    rows = [line for line in latex.splitlines() if line.startswith(("OPT", "Pythia"))]
-    assert len(rows) == 24
-    assert {row.count("&") for row in rows} == {4}
-
-
-def test_latex_escapes_what_it_would_read_as_commands():
-    assert typeset.escape("a_b & 5 % {x} #1 $") == r"a\_b \& 5 \% \{x\} \#1 \$"
-    assert typeset.escape("[1, 2]") == "{}[1, 2]"
-
-
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex")
-def test_latex_compiles(study, tmp_path):
-    bodies = [
-        typeset.to_latex(tables.make(name, study, CATALOG, {}), name, "T", "C")
-        for name in tables.TABLES
-    ]
-    preamble = "\\documentclass{article}\\usepackage{booktabs,longtable}\\begin{document}\n"
-    (tmp_path / "t.tex").write_text(preamble + "\n".join(bodies) + "\\end{document}\n")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    assert ("No results yet." in paths["md"].read_text()) == (name not in UNMEASURED)
 
 
 def test_text_stays_within_its_width(study):

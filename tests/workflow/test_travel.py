@@ -102,6 +102,8 @@ def test_results_made_elsewhere_join_the_same_tables(exporter, tmp_path):
     own = table[table["method"] == "harness"]
     assert set(own["model"]) == {"opt-l"} and (own["seeds"] == 2).all()
     assert (own["mean"] == 0.5).all(), "every row is called label 0, and half of them are"
+    costs = records.read_table(project.folder / "results/sim/tables/costs.parquet")
+    assert "harness" not in set(costs["method"]) and "icl" in set(costs["method"])
     assert "Harness" in (project.folder / "results/sim/report.html").read_text()
     assert project.planned("all", *STUDY) == []
     shutil.rmtree(project.folder / "logs")
