@@ -89,6 +89,21 @@ def test_clusters_are_drawn_whole():
     assert row["low"] != only(compared(ft, icl))["low"]
 
 
+@pytest.mark.parametrize("pure", [True, False])
+def test_templates_of_one_label_each_are_drawn_label_by_label(pure):
+    """A set that is balanced by design stays so; where templates mix labels, nothing is fixed."""
+    labels = np.arange(ROWS) % 2
+    names = [f"{i // 8}{'ab'[label] if pure else ''}" for i, label in enumerate(labels)]
+    _, outcomes = together(arm("opt-s", "ft", 0.7))
+    item = evaluation(names)
+    weights = bootstrap_of("nli", item, outcomes, resamples=50).weights
+    of_label = np.zeros(weights.shape[1])
+    of_label[item.clusters] = labels
+    drawn = weights[:, of_label == 1].sum(axis=1) if pure else weights.sum(axis=1)
+    assert (drawn == 5).all()
+    assert weights.shape[1] == (10 if pure else 5)
+
+
 def test_arms_in_another_order_have_the_same_numbers():
     arms = [
         arm(model, method, 0.6)

@@ -67,6 +67,15 @@ def test_row_weights_are_counts_of_draws_with_replacement():
     assert (again == weights).all()
 
 
+def test_strata_keep_their_size_in_every_resample():
+    strata = np.array([0, 1, 0, 1, 1])
+    weights = stats.row_weights(generator("test", "strata"), 4000, 5, strata)
+    assert (weights[:, strata == 0].sum(axis=1) == 2).all()
+    assert (weights[:, strata == 1].sum(axis=1) == 3).all()
+    # multinomial in each: variance 1 - 1/2 and 1 - 1/3
+    assert weights.var(axis=0) == pytest.approx(np.where(strata == 0, 1 / 2, 2 / 3), abs=0.06)
+
+
 def test_seed_weights_sum_to_one_and_one_seed_has_all():
     weights = stats.seed_weights(generator("test", "seeds"), 500, 10)
     assert weights.shape == (500, 10)
