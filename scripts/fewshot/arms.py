@@ -128,10 +128,20 @@ class Bootstrap:
 def bootstrap_of(
     task: str, item: EvaluationSet, outcomes: pd.DataFrame, resamples: int = RESAMPLES
 ) -> Bootstrap:
-    """Draw the resampled rows of an evaluation set; clusters (templates) are drawn whole."""
+    """Draw the resampled rows of an evaluation set; clusters (templates) are drawn whole.
+
+    A set that is made from templates, each of one gold label, is balanced by design: its clusters
+    are drawn label by label. Else the share of labels would vary between resamples, and with it the
+    difference of two methods that favour different answers.
+    """
     rng = generator("bootstrap", task, item.name)
-    clusters = item.clusters
+    clusters, strata = item.clusters, None
     sizes = None if clusters is None else np.bincount(clusters)
     units = len(item.labels) if sizes is None else len(sizes)
-    weights = stats.row_weights(rng, resamples, units)
+    if sizes is not None:
+        strata = np.zeros(units, dtype=np.int64)
+        strata[clusters] = item.labels
+        if not np.array_equal(strata[clusters], item.labels):
+            strata = None
+    weights = stats.row_weights(rng, resamples, units, strata)
     return Bootstrap(task, item, outcomes["correct"].to_numpy(dtype=object), weights, sizes)

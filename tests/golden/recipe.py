@@ -37,7 +37,7 @@ def _right_rows(key: dict, family: str) -> np.ndarray:
     name = key["evaluation_set"]
     rows = study.prepared(name)
     hard = generator("golden", name).normal(size=len(rows))
-    hard = hard + 0.7 * generator("golden", *key.values()).normal(size=len(rows))
+    hard = hard + 0.1 * generator("golden", *key.values()).normal(size=len(rows))
     counts = study.right(key, family, key["seed"], key["epoch"], name)
     correct = np.zeros(len(rows), dtype=bool)
     for label, count in counts.items():

@@ -41,15 +41,21 @@ def bootstrap_floor(resamples: int) -> float:
     return min(1.0, 2 / (resamples + 1))
 
 
-def row_weights(rng: np.random.Generator, resamples: int, units: int) -> np.ndarray:
+def row_weights(
+    rng: np.random.Generator, resamples: int, units: int, strata: np.ndarray | None = None
+) -> np.ndarray:
     """Draw how often each row, or each cluster of rows, is in each resample: float32 [B, units].
 
-    Each line is multinomial, `units` draws with replacement. All arms and seeds of an evaluation
-    set must share one draw, which is what makes their differences paired by row.
+    Each line is multinomial, `units` draws with replacement; with `strata` [units] the units of
+    each stratum are drawn among themselves, for what a set's design keeps fixed. All arms and seeds
+    of an evaluation set must share one draw, which is what makes their differences paired by row.
     """
+    strata = np.zeros(units, dtype=int) if strata is None else np.asarray(strata)
     weights = np.empty((resamples, units), dtype=np.float32)
-    for line in weights:
-        line[:] = np.bincount(rng.integers(0, units, units), minlength=units)
+    for stratum in np.unique(strata):
+        own = np.flatnonzero(strata == stratum)
+        for line in weights:
+            line[own] = np.bincount(rng.integers(0, len(own), len(own)), minlength=len(own))
     return weights
 
 
