@@ -380,3 +380,12 @@ def context_cells():
 
 
 CONTEXT_CELLS = context_cells()
+
+
+def lacking(reason):
+    """Return an input function that ends Snakemake with `reason`, once its target is asked for."""
+
+    def stop(wildcards):
+        sys.exit(f"error: {reason}")
+
+    return stop

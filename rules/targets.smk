@@ -3,15 +3,6 @@
 PAPER_FIGURES = [name for name, entry in STUDY.figures.items() if "reproduces" in entry]
 
 
-def lacking(reason):
-    """Return an input function that ends Snakemake with `reason`, once its target is asked for."""
-
-    def stop(wildcards):
-        sys.exit(f"error: {reason}")
-
-    return stop
-
-
 rule figures:
     input:
         FIGURES,
