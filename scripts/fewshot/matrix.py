@@ -59,8 +59,8 @@ def welch_matrix(
         return panels.nothing("No comparison of fine-tuning with in-context learning yet.")
     pairs, known = with_sizes(pairs, catalog), families(catalog)
     pairs["reference_size"] = pairs["reference_model"].map(short_titles(catalog))
-    limit = 100 * float(np.nanmax(np.abs(pairs["difference"].astype(float)), initial=0.01))
-    limit = max(5.0, np.ceil(limit / 5) * 5)
+    largest = pairs["difference"].astype(float).abs().max()
+    limit = 5.0 if pd.isna(largest) else max(5.0, np.ceil(20 * largest) * 5)
     blocks = []
     for name in family_order(pairs, catalog):
         rows = pairs[pairs["family"] == name]

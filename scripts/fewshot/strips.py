@@ -197,9 +197,10 @@ class _Panel:
         angle = {"labelAngle": -90 if upright else 0, "labelOverlap": False}
         axis = panels.axis(place, "x", self.column.x_title, grid=False, **angle)
         scale = alt.Scale(domain=self.column.xs, type="band", paddingInner=0.15, paddingOuter=0.1)
-        # Joined points stay close to their tick, others use the whole band.
+        # What belongs together stays closer to its tick than to the next one's.
         band = 0.85 * self.width / (len(self.column.xs) + 0.05)
-        half = min(0.25 * band, 2.5 * len(self.styles)) if self.join else 0.45 * band
+        wide = (0.25, 2.5) if self.join else (0.3, 5)
+        half = min(wide[0] * band, wide[1] * len(self.styles))
         across = {"range": [band / 2 - half, band / 2 + half], "type": "point", "padding": 0}
         aside = alt.Scale(domain=list(self.styles), **across)
         return {
