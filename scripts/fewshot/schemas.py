@@ -103,13 +103,18 @@ COMPARISONS = pa.schema(
         column("reference_model", NAME, "model that learnt in context"),
         column("reference_method", NAME, "how"),
         column("reference_pattern", NAME, "with which pattern"),
-        column("seeds", pa.int32(), "seeds that both have, on which every test rests"),
-        column("seeds_planned", pa.int32(), "seeds that both should have"),
+        column(
+            "seeds",
+            pa.int32(),
+            "seeds that both have, on which every test rests; where draws are not shared, each "
+            "side keeps its own, and this tells of the side that lacks any, or has fewer",
+        ),
+        column("seeds_planned", pa.int32(), "seeds that both (or that side) should have"),
         column("rows", pa.int32(), "evaluation rows counted, the fewest of a seed"),
         column("clusters", pa.int32(), "rows or clusters (templates) resampled; 0: none"),
         column("mean", pa.float64(), "mean accuracy of the fine-tuned model", True),
         column("reference_mean", pa.float64(), "mean accuracy in context", True),
-        column("difference", pa.float64(), "mean - reference_mean over the common seeds", True),
+        column("difference", pa.float64(), "mean - reference_mean", True),
         column("low", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
         column("high", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
         column(

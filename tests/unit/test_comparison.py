@@ -233,6 +233,23 @@ def test_draws_that_are_not_shared_are_not_paired():
     assert "not shared" in table.note
 
 
+def test_draws_that_are_not_shared_keep_each_sides_own_seeds():
+    ft, icl = arm("opt-s", "ft", 0.7, seeds=range(4)), arm("opt-s", "icl", 0.5, seeds=range(3, 6))
+    lost = arm("opt-s", "icl", 0, seeds=range(3), status="missing")
+    frame = compared(ft, icl, lost, catalog={**CATALOG, "shared_draws": False})
+    row, (a, b) = only(frame), (values(ft), values(icl))
+    welch = reference.ttest_ind(a, b, equal_var=False)
+    assert (row["welch_t"], row["p_welch"]) == pytest.approx((welch.statistic, welch.pvalue))
+    assert row["difference"] == pytest.approx(a.mean() - b.mean())
+    assert (row["mean"], row["reference_mean"]) == pytest.approx((a.mean(), b.mean()))
+    assert row["low"] < row["difference"] < row["high"]
+    assert (row["seeds"], row["seeds_planned"], row["status"]) == (3, 6, "3/6 seeds")
+    whole = [arm("opt-s", "icl", 0.5), arm("opt-s", "ft", 0.7, seeds=range(3))]
+    row = only(compared(*whole, catalog={**CATALOG, "shared_draws": False}))
+    assert (row["seeds"], row["seeds_planned"], row["status"]) == (3, 3, "ok")
+    assert only(compared(ft, icl, lost))["status"] == "too few seeds: 1/4"
+
+
 def test_verdicts_count_what_is_significant_after_correction():
     better = [arm("opt-s", "ft", 0.95, noise=0.02), arm("opt-s", "icl", 0.3, noise=0.02)]
     worse = [arm("opt-l", "ft", 0.3, noise=0.02), arm("opt-l", "icl", 0.95, noise=0.02)]
