@@ -19,6 +19,8 @@ from .sampling import generator
 SIDES = ("arm", "reference")
 CORRECTED = ["bootstrap", "paired", "welch", "permutation"]
 PAIRED = ["p_paired", "t_low", "t_high", "p_permutation", "floor_permutation"]
+IMPROVEMENT = ["improvement", "improvement_low", "improvement_high"]
+BOOTSTRAP = ["low", "high", "p_bootstrap", "detectable"]
 
 
 def compare(
@@ -143,8 +145,7 @@ def _tests(
         "welch_t": welch.t,
         "welch_df": welch.df,
         "p_welch": welch.p,
-        "improvement": _improvement(a, b),
-        "detectable": _detectable(a, b, n.min(axis=0), shared),
+        **_improvement(a, b, shared),
     }
 
 
@@ -159,26 +160,14 @@ def _mean(values: np.ndarray, n: np.ndarray) -> np.ndarray:
     return np.nansum(values, axis=1) / np.where(n > 0, n, np.nan)
 
 
-def _improvement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the probability of improvement of each pair [P], nan without seeds."""
-    found = np.full(len(a), np.nan)
+def _improvement(a: np.ndarray, b: np.ndarray, shared: bool) -> dict[str, np.ndarray]:
+    """Return how often a run of a pair [P] beats one of its reference, nan without seeds."""
+    beats = stats.paired_improvement if shared else stats.probability_of_improvement
+    found = np.full((3, len(a)), np.nan)
     for i in np.flatnonzero(~np.isnan(a).all(axis=1)):
-        found[i] = stats.probability_of_improvement(a[i], b[i]).mean
-    return found
-
-
-def _detectable(a: np.ndarray, b: np.ndarray, n: np.ndarray, shared: bool) -> np.ndarray:
-    """Return the smallest difference that a t-test of these seeds would find with chance 80 %."""
-    found = np.full(len(a), np.nan)
-    for count in np.unique(n[n > 1]):
-        here = n == count
-        if shared:
-            sd = np.nanstd(a[here] - b[here], axis=1, ddof=1)
-        else:
-            spread = [np.nanvar(x[here], axis=1, ddof=1) for x in (a, b)]
-            sd = np.sqrt(np.mean(spread, axis=0))
-        found[here] = stats.detectable_difference(sd, int(count), paired=shared)
-    return found
+        share = beats(a[i], b[i])
+        found[:, i] = share.mean, share.low, share.high
+    return dict(zip(IMPROVEMENT, found, strict=True))
 
 
 def _bootstrap(
@@ -189,8 +178,8 @@ def _bootstrap(
     bootstrap: Bootstrap,
     shared: bool,
 ) -> dict[str, np.ndarray]:
-    """Return interval and p of the crossed bootstrap, nan where a row prediction is missing."""
-    found = {name: np.full(len(pairs), np.nan) for name in ("low", "high", "p_bootstrap")}
+    """Return BOOTSTRAP of the crossed bootstrap, nan where a row prediction is missing."""
+    found = {name: np.full(len(pairs), np.nan) for name in BOOTSTRAP}
     runs = [arms.outcome[pairs[side]] for side in SIDES]
     used = [~np.isnan(values) for values in both]
     whole = [(~here | (run >= 0)).all(axis=1) for here, run in zip(used, runs, strict=True)]
@@ -203,9 +192,12 @@ def _bootstrap(
             for run, here, side in zip(runs, used, sides, strict=True)
         ]
         estimate = difference.to_numpy()[at]
-        test = stats.bootstrap_tests(estimate, lines[0] - lines[1], used[0][at].sum(axis=1))
+        test = stats.crossed_bootstrap(*lines, estimate, used[0][at].sum(axis=1))
         found["low"][at], found["high"][at] = test.difference.low, test.difference.high
         found["p_bootstrap"][at] = test.p
+        found["detectable"][at] = stats.detectable_difference(
+            lines[0] - lines[1], comparisons=len(at)
+        )
     return found | {"clusters": np.where(made, bootstrap.clusters, 0)}
 
 
@@ -219,5 +211,7 @@ def _corrected(frame: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
             bh[places, column] = stats.benjamini_hochberg(numbers[places, column])
     adjusted = {f"holm_{name}": holm[:, i] for i, name in enumerate(CORRECTED)}
     adjusted |= {f"bh_{name}": bh[:, i] for i, name in enumerate(CORRECTED)}
-    size = frame["difference"].notna().groupby(group).transform("sum")
-    return frame.assign(**adjusted, family_size=size)
+    # The verdict rests on the bootstrap: a pair without its p takes no part in that correction.
+    tested = frame["p_bootstrap"].notna().groupby(group).transform("sum")
+    estimated = frame["difference"].notna().groupby(group).transform("sum")
+    return frame.assign(**adjusted, family_size=tested.where(tested > 0, estimated))

@@ -138,9 +138,27 @@ COMPARISONS = pa.schema(
         column("bh_bootstrap", pa.float64(), "p_bootstrap, Benjamini-Hochberg", True),
         column("bh_paired", pa.float64(), "p_paired, Benjamini-Hochberg", True),
         column("bh_welch", pa.float64(), "p_welch, Benjamini-Hochberg", True),
-        column("family_size", pa.int32(), "comparisons corrected together that have an estimate"),
-        column("improvement", pa.float64(), "probability that a fine-tuned run is better", True),
-        column("detectable", pa.float64(), "difference that a paired t would find (80 %)", True),
+        column("bh_permutation", pa.float64(), "p_permutation, Benjamini-Hochberg", True),
+        column(
+            "family_size",
+            pa.int32(),
+            "comparisons corrected together: those with p_bootstrap or, if none has, an estimate",
+        ),
+        column(
+            "improvement",
+            pa.float64(),
+            "share of shared draws in which the fine-tuned run is better, a tie counting half; "
+            "where draws are not shared, the probability that one run beats another",
+            True,
+        ),
+        column("improvement_low", pa.float64(), "95 % bound: Wilson, or Newcombe", True),
+        column("improvement_high", pa.float64(), "95 % bound: Wilson, or Newcombe", True),
+        column(
+            "detectable",
+            pa.float64(),
+            "difference that the crossed bootstrap finds (80 %) at 5 % / comparisons with its p",
+            True,
+        ),
         column("status", NAME, "'ok', 'i/n seeds', 'sampled rows', or why there is no estimate"),
     ]
 )

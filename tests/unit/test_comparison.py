@@ -55,10 +55,10 @@ def test_every_test_of_a_pair_is_that_of_scipy():
         (a, b), lambda x, y: (x - y).mean(), permutation_type="samples"
     )
     assert row["p_permutation"] == pytest.approx(flips.pvalue)
-    ranks = reference.mannwhitneyu(a, b).statistic / len(a) / len(b)
-    assert row["improvement"] == pytest.approx(ranks)
-    unit = stats.detectable_difference(1.0, SEEDS)
-    assert row["detectable"] == pytest.approx(unit * (a - b).std(ddof=1))
+    wins = (a > b).sum() + (a == b).sum() / 2
+    share = reference.binomtest(int(wins), SEEDS).proportion_ci(method="wilson")
+    found = row[["improvement", "improvement_low", "improvement_high"]].tolist()
+    assert found == pytest.approx([wins / SEEDS, share.low, share.high])
     assert (row["seeds"], row["seeds_planned"], row["rows"], row["clusters"]) == (6, 6, ROWS, ROWS)
     assert row["status"] == "ok"
 
@@ -70,7 +70,8 @@ def test_the_interval_is_the_crossed_bootstrap_over_shared_rows_and_seeds():
     drawn = bootstrap_of("nli", evaluation(), outcomes)
     sides = [np.flatnonzero(outcomes["method"] == name) for name in ("ft", "icl")]
     lines = [drawn.line(runs, "draws") for runs in sides]
-    test = stats.bootstrap_tests(row["difference"], lines[0] - lines[1], SEEDS)
+    test = stats.crossed_bootstrap(*lines, row["difference"], SEEDS)
+    assert row["detectable"] == stats.detectable_difference(lines[0] - lines[1])
     assert (row["low"], row["high"]) == (test.difference.low, test.difference.high)
     assert row["p_bootstrap"] == test.p
     assert row["low"] < row["difference"] < row["high"]
@@ -134,7 +135,7 @@ def test_families_are_one_matrix_each_and_its_diagonal():
     same = frame[frame["family"] == SAME_MODEL]
     matrix = frame[frame["family"] == MATRIX]
     for name, method in (("holm", "holm"), ("bh", "fdr_bh")):
-        for test in ("bootstrap", "paired", "welch"):
+        for test in ("bootstrap", "paired", "welch", "permutation"):
             expected = multipletests(same[f"p_{test}"], method=method)[1]
             np.testing.assert_allclose(same[f"{name}_{test}"], expected)
             for family in ("opt", "pythia"):
@@ -215,7 +216,28 @@ def test_counts_of_a_sample_have_tests_over_seeds_only():
     assert row["status"] == "sampled rows"
     assert (row["rows"], row["clusters"]) == (10, 0)
     assert np.isnan(row["low"]) and np.isnan(row["holm_bootstrap"])
-    assert row["p_paired"] > 0
+    assert row["p_paired"] > 0 and np.isnan(row["detectable"])
+    assert row["family_size"] == 1
+
+
+def test_only_pairs_with_a_bootstrap_count_where_any_has_one():
+    """Holm's correction of the verdict does not grow by pairs that cannot have a verdict."""
+    arms = [arm(model, name, 0.6) for model in simulate.MODELS for name in ("ft", "icl")]
+    arms[0][0].loc[0, "n"] = 10
+    frame = compared(*arms)
+    same = frame[frame["family"] == SAME_MODEL].set_index("model")
+    assert same["p_bootstrap"].notna().sum() == 3 and same["p_paired"].notna().sum() == 4
+    assert set(same["family_size"]) == {3}
+
+
+def test_detectable_differences_are_those_of_the_corrected_test():
+    """Next to others in its family a pair needs a larger difference to be found."""
+    pair = [arm("opt-s", name, 0.6) for name in ("ft", "icl")]
+    others = [arm(model, name, 0.6) for model in ("opt-l", "pythia-s") for name in ("ft", "icl")]
+    alone, beside = only(compared(*pair)), compared(*pair, *others)
+    beside = beside[(beside["family"] == SAME_MODEL) & (beside["model"] == "opt-s")].iloc[0]
+    assert beside["family_size"] == 3 and beside["low"] == alone["low"]
+    assert beside["detectable"] > 1.1 * alone["detectable"]
 
 
 def test_draws_that_are_not_shared_are_not_paired():
@@ -226,9 +248,9 @@ def test_draws_that_are_not_shared_are_not_paired():
     assert row[paired].isna().all()
     assert row["p_welch"] == shared["p_welch"]
     assert (row["low"], row["high"]) != (shared["low"], shared["high"])
-    spread = np.sqrt((values(ft).var(ddof=1) + values(icl).var(ddof=1)) / 2)
-    unit = stats.detectable_difference(1.0, SEEDS, paired=False)
-    assert row["detectable"] == pytest.approx(unit * spread)
+    better = stats.probability_of_improvement(values(ft), values(icl))
+    found = row[["improvement", "improvement_low", "improvement_high"]].tolist()
+    assert found == [better.mean, better.low, better.high]
     table = comparison(Evidence(comparisons=compared(ft, icl, catalog=unshared)), unshared)
     assert "not shared" in table.note
 
