@@ -178,7 +178,11 @@ VARIANCE = pa.schema(
         column("patterns_planned", pa.int32(), "patterns that there should be"),
         column("seeds", pa.int32(), "seeds whose row predictions all these patterns have"),
         column("seeds_planned", pa.int32(), "seeds that there should be"),
-        column("rows", pa.int32(), "evaluation rows"),
+        column(
+            "rows",
+            pa.int32(),
+            "evaluation rows; split as independent of each other, also those of one template",
+        ),
         column("mean", pa.float64(), "mean accuracy", True),
         column("seed", pa.float64(), "variance of one answer (0 or 1) between draws", True),
         column("pattern", pa.float64(), "the same between patterns", True),
