@@ -164,14 +164,21 @@ def test_the_reference_has_the_same_pattern_or_the_first():
     assert not (pairs["family"] == ACROSS_PATTERNS).any()
 
 
-def test_results_made_elsewhere_are_compared_with_nothing():
-    """Their draws may be others; without them the pairs are what they were."""
+@pytest.mark.parametrize("stored", [False, True])
+def test_results_made_elsewhere_are_compared_if_they_have_the_same_draws(stored):
+    """With them or not, a fine-tuned model's first reference is the one that was made here."""
     harness = {"title": "Harness", "family": "imported", "head": "language-model"}
-    catalog = {**CATALOG, "methods": {"harness": harness, **CATALOG["methods"]}}
+    methods = {"harness": harness | {"stored_draws": stored}, **CATALOG["methods"]}
+    catalog = {**CATALOG, "methods": methods}
     ours = [arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)]
-    more = compared(*ours, arm("opt-s", "harness", 0.4), catalog=catalog)
-    assert set(more["reference_method"]) == {"icl"} and set(more["method"]) == {"ft"}
-    pd.testing.assert_frame_equal(more, compared(*ours))
+    theirs = arm("opt-s", "harness", 0.4, pattern="gpt-3")
+    more = compared(*ours, theirs, catalog=catalog)
+    assert set(more["method"]) == {"ft"}
+    foreign = more["reference_method"] == "harness"
+    assert more.loc[foreign, "family"].tolist() == [ACROSS_PATTERNS] * stored
+    pd.testing.assert_frame_equal(more[~foreign], compared(*ours))
+    alone = compared(ours[0], theirs, catalog=catalog)
+    assert set(alone["family"]) == ({SAME_MODEL, MATRIX} if stored else set())
 
 
 def test_without_shots_nothing_is_compared():
