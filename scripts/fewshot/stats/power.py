@@ -24,7 +24,5 @@ def detectable_difference(
     if not comparisons * bootstrap_floor(resampled.shape[-1]) < alpha:
         return np.full(resampled.shape[:-1], np.nan)[()]
     tails = np.array([alpha / comparisons / 2, 1 - power])
-    low, high = (
-        np.quantile(resampled, ends, axis=-1, method="weibull") for ends in (tails, 1 - tails)
-    )
-    return ((high - low).sum(axis=0) / 2)[()]
+    ends = np.quantile(resampled, [*(1 - tails), *tails], axis=-1, method="weibull")
+    return ((ends[:2] - ends[2:]).sum(axis=0) / 2)[()]
