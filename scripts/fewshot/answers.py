@@ -100,10 +100,10 @@ def _limits(frame: pd.DataFrame, catalog: dict) -> list[str]:
     detectable = 100 * frame["detectable"].dropna().astype(float)
     if len(detectable):
         found.append(
-            "Not significant does not mean equal. With these seeds a t-test finds, four times out "
-            f"of five and before any correction, a difference of {detectable.median():.1f} points "
-            f"(median; {detectable.min():.1f} to {detectable.max():.1f}): smaller effects would "
-            "mostly go unnoticed. That is for these evaluation rows."
+            "Not significant does not mean equal. The corrected test finds, four times out of "
+            f"five, a difference of {detectable.median():.1f} points (median; "
+            f"{detectable.min():.1f} to {detectable.max():.1f}): smaller effects would mostly go "
+            "unnoticed."
         )
     half = 50 * (frame["high"] - frame["low"]).dropna().astype(float)
     if len(half):

@@ -77,6 +77,11 @@ def is_imported(catalog: dict, method: str) -> bool:
     return catalog["methods"][method]["family"] == "imported"
 
 
+def has_our_draws(catalog: dict, method: str) -> bool:
+    """Return whether a method's runs were made here, or all checked against the stored draws."""
+    return not is_imported(catalog, method) or catalog["methods"][method]["stored_draws"]
+
+
 def ordered(frame: pd.DataFrame, catalog: dict, by: list[str]) -> pd.DataFrame:
     """Sort `frame` by columns: names in the catalog's order, other values ascending."""
     keys = pd.DataFrame(index=frame.index)

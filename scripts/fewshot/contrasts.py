@@ -67,9 +67,9 @@ def comparison(evidence: Evidence, catalog: dict) -> Table:
         rows.append(heads | {"Seeds": seeds_text(row)})
     note = (
         "p: two-sided, after Holm's correction over the models under one heading. "
-        "P(better): probability that a run of the method beats a run of the reference. "
-        "Detectable: the difference in points that a t-test of so many seeds finds four times "
-        "out of five, before any correction."
+        "P(better): how often a run of the method beats one of the reference (over shared draws, "
+        "that of the same draw). Detectable: the difference in points that the bootstrap finds "
+        "four times out of five, after the correction."
     )
     return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, note))
 

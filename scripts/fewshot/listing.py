@@ -61,12 +61,16 @@ def _method(study: "Study", name: str) -> dict:
         settings["targets"] = {
             key: value for key, value in settings["targets"].items() if key in present
         }
-    return {
+    found = {
         "title": title_of(name, study.methods),
         "family": entry["family"],
         "head": entry["head"],
         "settings": settings,
     }
+    if study.is_imported(name):
+        prompts = [each.prompts for each in study.imports if each.cell.method == name]
+        found["stored_draws"] = set(prompts) == {"stored"}
+    return found
 
 
 def _pattern(study: "Study", name: str) -> dict:

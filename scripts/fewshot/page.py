@@ -131,10 +131,12 @@ chance: Holm's correction keeps the chance of any false finding in a family of c
 or one matrix of sizes. The published matrices are shown as they were made, without it.</li>
 <li>A floor is the smallest p that a test can give. Where the floor times the number of
 comparisons is above 5 %, that test cannot find anything, however large the difference.</li>
-<li>The probability of improvement, P(better), is that of a run of the method to beat a run of the
-reference: 0.5 means neither does. It says how often, not by how much.</li>
-<li>The detectable difference is what a t-test with these seeds would find four times out of five. A
-difference that is not significant may still be as large as that.</li>
+<li>P(better) is how often a run of the method beats that of the reference with the same draw, or
+any of its runs where draws are not shared: 0.5 means neither does. It does not say by how much.
+</li>
+<li>The detectable difference is what the crossed bootstrap would find four times out of five, after
+Holm's correction at its strictest. A difference that is not significant may be as large as that.
+</li>
 </ul>
 <h3>Means and intervals</h3>
 <ul>

@@ -17,7 +17,7 @@ fine-tuning with its minimal pattern against in-context learning with that of GP
 
 import pandas as pd
 
-from .catalog import is_imported, is_trained
+from .catalog import has_our_draws, is_imported, is_trained
 
 SAME_MODEL = "same model"
 MATRIX = "matrix"
@@ -32,10 +32,11 @@ def pairs_of(keys: pd.DataFrame, catalog: dict) -> pd.DataFrame:
 
     Columns: family; arm and reference, which are rows of `keys`; group, a number shared by the
     comparisons that are corrected together. `catalog` is that of the study; names are ordered as
-    it has them. Results made elsewhere are in no pair: tests over seeds ask for the same draws.
+    it has them. Results made elsewhere are in no pair unless all their prompts were compared with
+    the stored draws: tests over seeds ask for the same ones.
     """
-    made_here = ~keys["method"].map(lambda name: is_imported(catalog, name)).astype(bool)
-    arms = keys.assign(arm=range(len(keys)))[(keys["k"] > 0) & made_here]
+    ours = keys["method"].map(lambda name: has_our_draws(catalog, name)).astype(bool)
+    arms = keys.assign(arm=range(len(keys)))[(keys["k"] > 0) & ours]
     kin = {name: entry["family"] for name, entry in catalog["models"].items()}
     arms["kin"] = arms["model"].map(kin)
     trained = arms["method"].map(lambda name: is_trained(catalog, name)).astype(bool)
@@ -61,12 +62,16 @@ def pairs_of(keys: pd.DataFrame, catalog: dict) -> pd.DataFrame:
 
 
 def _preference(pairs: pd.DataFrame, catalog: dict) -> pd.Series:
-    """Return how far down the list of references a pair's is: the same pattern is first."""
+    """Return how far down the list of references a pair's is.
+
+    Results made here come before those made elsewhere, and then the same pattern before others.
+    """
     methods, patterns = list(catalog["methods"]), list(catalog["patterns"])
     method = pairs["method_reference"].map(methods.index)
     pattern = pairs["pattern_reference"].map(patterns.index)
-    other = pairs["pattern"] != pairs["pattern_reference"]
-    return (other.astype(int) * len(methods) + method) * len(patterns) + pattern
+    elsewhere = pairs["method_reference"].map(lambda name: is_imported(catalog, name)).astype(int)
+    other = (pairs["pattern"] != pairs["pattern_reference"]).astype(int)
+    return ((2 * elsewhere + other) * len(methods) + method) * len(patterns) + pattern
 
 
 def _preferred(pairs: pd.DataFrame, by: list[str]) -> pd.Series:

@@ -103,13 +103,18 @@ COMPARISONS = pa.schema(
         column("reference_model", NAME, "model that learnt in context"),
         column("reference_method", NAME, "how"),
         column("reference_pattern", NAME, "with which pattern"),
-        column("seeds", pa.int32(), "seeds that both have, on which every test rests"),
-        column("seeds_planned", pa.int32(), "seeds that both should have"),
+        column(
+            "seeds",
+            pa.int32(),
+            "seeds that both have, on which every test rests; where draws are not shared, each "
+            "side keeps its own, and this tells of the side that lacks any, or has fewer",
+        ),
+        column("seeds_planned", pa.int32(), "seeds that both (or that side) should have"),
         column("rows", pa.int32(), "evaluation rows counted, the fewest of a seed"),
         column("clusters", pa.int32(), "rows or clusters (templates) resampled; 0: none"),
         column("mean", pa.float64(), "mean accuracy of the fine-tuned model", True),
         column("reference_mean", pa.float64(), "mean accuracy in context", True),
-        column("difference", pa.float64(), "mean - reference_mean over the common seeds", True),
+        column("difference", pa.float64(), "mean - reference_mean", True),
         column("low", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
         column("high", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
         column(
@@ -133,9 +138,27 @@ COMPARISONS = pa.schema(
         column("bh_bootstrap", pa.float64(), "p_bootstrap, Benjamini-Hochberg", True),
         column("bh_paired", pa.float64(), "p_paired, Benjamini-Hochberg", True),
         column("bh_welch", pa.float64(), "p_welch, Benjamini-Hochberg", True),
-        column("family_size", pa.int32(), "comparisons corrected together that have an estimate"),
-        column("improvement", pa.float64(), "probability that a fine-tuned run is better", True),
-        column("detectable", pa.float64(), "difference that a paired t would find (80 %)", True),
+        column("bh_permutation", pa.float64(), "p_permutation, Benjamini-Hochberg", True),
+        column(
+            "family_size",
+            pa.int32(),
+            "comparisons corrected together: those with p_bootstrap or, if none has, an estimate",
+        ),
+        column(
+            "improvement",
+            pa.float64(),
+            "share of shared draws in which the fine-tuned run is better, a tie counting half; "
+            "where draws are not shared, the probability that one run beats another",
+            True,
+        ),
+        column("improvement_low", pa.float64(), "95 % bound: Wilson, or Newcombe", True),
+        column("improvement_high", pa.float64(), "95 % bound: Wilson, or Newcombe", True),
+        column(
+            "detectable",
+            pa.float64(),
+            "difference that the crossed bootstrap finds (80 %) at 5 % / comparisons with its p",
+            True,
+        ),
         column("status", NAME, "'ok', 'i/n seeds', 'sampled rows', or why there is no estimate"),
     ]
 )
@@ -155,7 +178,11 @@ VARIANCE = pa.schema(
         column("patterns_planned", pa.int32(), "patterns that there should be"),
         column("seeds", pa.int32(), "seeds whose row predictions all these patterns have"),
         column("seeds_planned", pa.int32(), "seeds that there should be"),
-        column("rows", pa.int32(), "evaluation rows"),
+        column(
+            "rows",
+            pa.int32(),
+            "evaluation rows; split as independent of each other, also those of one template",
+        ),
         column("mean", pa.float64(), "mean accuracy", True),
         column("seed", pa.float64(), "variance of one answer (0 or 1) between draws", True),
         column("pattern", pa.float64(), "the same between patterns", True),

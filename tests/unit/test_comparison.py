@@ -55,10 +55,10 @@ def test_every_test_of_a_pair_is_that_of_scipy():
         (a, b), lambda x, y: (x - y).mean(), permutation_type="samples"
     )
     assert row["p_permutation"] == pytest.approx(flips.pvalue)
-    ranks = reference.mannwhitneyu(a, b).statistic / len(a) / len(b)
-    assert row["improvement"] == pytest.approx(ranks)
-    unit = stats.detectable_difference(1.0, SEEDS)
-    assert row["detectable"] == pytest.approx(unit * (a - b).std(ddof=1))
+    wins = (a > b).sum() + (a == b).sum() / 2
+    share = reference.binomtest(int(wins), SEEDS).proportion_ci(method="wilson")
+    found = row[["improvement", "improvement_low", "improvement_high"]].tolist()
+    assert found == pytest.approx([wins / SEEDS, share.low, share.high])
     assert (row["seeds"], row["seeds_planned"], row["rows"], row["clusters"]) == (6, 6, ROWS, ROWS)
     assert row["status"] == "ok"
 
@@ -70,7 +70,8 @@ def test_the_interval_is_the_crossed_bootstrap_over_shared_rows_and_seeds():
     drawn = bootstrap_of("nli", evaluation(), outcomes)
     sides = [np.flatnonzero(outcomes["method"] == name) for name in ("ft", "icl")]
     lines = [drawn.line(runs, "draws") for runs in sides]
-    test = stats.bootstrap_tests(row["difference"], lines[0] - lines[1], SEEDS)
+    test = stats.crossed_bootstrap(*lines, row["difference"], SEEDS)
+    assert row["detectable"] == stats.detectable_difference(lines[0] - lines[1])
     assert (row["low"], row["high"]) == (test.difference.low, test.difference.high)
     assert row["p_bootstrap"] == test.p
     assert row["low"] < row["difference"] < row["high"]
@@ -134,7 +135,7 @@ def test_families_are_one_matrix_each_and_its_diagonal():
     same = frame[frame["family"] == SAME_MODEL]
     matrix = frame[frame["family"] == MATRIX]
     for name, method in (("holm", "holm"), ("bh", "fdr_bh")):
-        for test in ("bootstrap", "paired", "welch"):
+        for test in ("bootstrap", "paired", "welch", "permutation"):
             expected = multipletests(same[f"p_{test}"], method=method)[1]
             np.testing.assert_allclose(same[f"{name}_{test}"], expected)
             for family in ("opt", "pythia"):
@@ -163,14 +164,21 @@ def test_the_reference_has_the_same_pattern_or_the_first():
     assert not (pairs["family"] == ACROSS_PATTERNS).any()
 
 
-def test_results_made_elsewhere_are_compared_with_nothing():
-    """Their draws may be others; without them the pairs are what they were."""
+@pytest.mark.parametrize("stored", [False, True])
+def test_results_made_elsewhere_are_compared_if_they_have_the_same_draws(stored):
+    """With them or not, a fine-tuned model's first reference is the one that was made here."""
     harness = {"title": "Harness", "family": "imported", "head": "language-model"}
-    catalog = {**CATALOG, "methods": {"harness": harness, **CATALOG["methods"]}}
+    methods = {"harness": harness | {"stored_draws": stored}, **CATALOG["methods"]}
+    catalog = {**CATALOG, "methods": methods}
     ours = [arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)]
-    more = compared(*ours, arm("opt-s", "harness", 0.4), catalog=catalog)
-    assert set(more["reference_method"]) == {"icl"} and set(more["method"]) == {"ft"}
-    pd.testing.assert_frame_equal(more, compared(*ours))
+    theirs = arm("opt-s", "harness", 0.4, pattern="gpt-3")
+    more = compared(*ours, theirs, catalog=catalog)
+    assert set(more["method"]) == {"ft"}
+    foreign = more["reference_method"] == "harness"
+    assert more.loc[foreign, "family"].tolist() == [ACROSS_PATTERNS] * stored
+    pd.testing.assert_frame_equal(more[~foreign], compared(*ours))
+    alone = compared(ours[0], theirs, catalog=catalog)
+    assert set(alone["family"]) == ({SAME_MODEL, MATRIX} if stored else set())
 
 
 def test_without_shots_nothing_is_compared():
@@ -215,7 +223,28 @@ def test_counts_of_a_sample_have_tests_over_seeds_only():
     assert row["status"] == "sampled rows"
     assert (row["rows"], row["clusters"]) == (10, 0)
     assert np.isnan(row["low"]) and np.isnan(row["holm_bootstrap"])
-    assert row["p_paired"] > 0
+    assert row["p_paired"] > 0 and np.isnan(row["detectable"])
+    assert row["family_size"] == 1
+
+
+def test_only_pairs_with_a_bootstrap_count_where_any_has_one():
+    """Holm's correction of the verdict does not grow by pairs that cannot have a verdict."""
+    arms = [arm(model, name, 0.6) for model in simulate.MODELS for name in ("ft", "icl")]
+    arms[0][0].loc[0, "n"] = 10
+    frame = compared(*arms)
+    same = frame[frame["family"] == SAME_MODEL].set_index("model")
+    assert same["p_bootstrap"].notna().sum() == 3 and same["p_paired"].notna().sum() == 4
+    assert set(same["family_size"]) == {3}
+
+
+def test_detectable_differences_are_those_of_the_corrected_test():
+    """Next to others in its family a pair needs a larger difference to be found."""
+    pair = [arm("opt-s", name, 0.6) for name in ("ft", "icl")]
+    others = [arm(model, name, 0.6) for model in ("opt-l", "pythia-s") for name in ("ft", "icl")]
+    alone, beside = only(compared(*pair)), compared(*pair, *others)
+    beside = beside[(beside["family"] == SAME_MODEL) & (beside["model"] == "opt-s")].iloc[0]
+    assert beside["family_size"] == 3 and beside["low"] == alone["low"]
+    assert beside["detectable"] > 1.1 * alone["detectable"]
 
 
 def test_draws_that_are_not_shared_are_not_paired():
@@ -226,11 +255,28 @@ def test_draws_that_are_not_shared_are_not_paired():
     assert row[paired].isna().all()
     assert row["p_welch"] == shared["p_welch"]
     assert (row["low"], row["high"]) != (shared["low"], shared["high"])
-    spread = np.sqrt((values(ft).var(ddof=1) + values(icl).var(ddof=1)) / 2)
-    unit = stats.detectable_difference(1.0, SEEDS, paired=False)
-    assert row["detectable"] == pytest.approx(unit * spread)
+    better = stats.probability_of_improvement(values(ft), values(icl))
+    found = row[["improvement", "improvement_low", "improvement_high"]].tolist()
+    assert found == [better.mean, better.low, better.high]
     table = comparison(Evidence(comparisons=compared(ft, icl, catalog=unshared)), unshared)
     assert "not shared" in table.note
+
+
+def test_draws_that_are_not_shared_keep_each_sides_own_seeds():
+    ft, icl = arm("opt-s", "ft", 0.7, seeds=range(4)), arm("opt-s", "icl", 0.5, seeds=range(3, 6))
+    lost = arm("opt-s", "icl", 0, seeds=range(3), status="missing")
+    frame = compared(ft, icl, lost, catalog={**CATALOG, "shared_draws": False})
+    row, (a, b) = only(frame), (values(ft), values(icl))
+    welch = reference.ttest_ind(a, b, equal_var=False)
+    assert (row["welch_t"], row["p_welch"]) == pytest.approx((welch.statistic, welch.pvalue))
+    assert row["difference"] == pytest.approx(a.mean() - b.mean())
+    assert (row["mean"], row["reference_mean"]) == pytest.approx((a.mean(), b.mean()))
+    assert row["low"] < row["difference"] < row["high"]
+    assert (row["seeds"], row["seeds_planned"], row["status"]) == (3, 6, "3/6 seeds")
+    whole = [arm("opt-s", "icl", 0.5), arm("opt-s", "ft", 0.7, seeds=range(3))]
+    row = only(compared(*whole, catalog={**CATALOG, "shared_draws": False}))
+    assert (row["seeds"], row["seeds_planned"], row["status"]) == (3, 3, "ok")
+    assert only(compared(ft, icl, lost))["status"] == "too few seeds: 1/4"
 
 
 def test_verdicts_count_what_is_significant_after_correction():

@@ -35,9 +35,19 @@ def test_imported_cells_join_those_of_the_grid(folder):
     assert [job.seeds for job in study.jobs if job.cell == cell] == [(0, 1)]
     assert study.main_k == plain.main_k, "k of what was made elsewhere is no headline's"
     assert study.catalog()["methods"]["harness"]["family"] == "imported"
+    assert not study.catalog()["methods"]["harness"]["stored_draws"]
     [each] = study.imports
     assert each.prompts == "pattern"
     assert each.file("hans", 1) == "logs/model/samples_hans_1_a.jsonl"
+
+
+def test_only_imports_that_are_all_compared_with_the_draws_have_them(folder):
+    stored = entry(prompts="stored")
+    mixed = load(folder, imports=[stored, entry(model="tiny")]).catalog()
+    assert not mixed["methods"]["harness"]["stored_draws"]
+    catalog = load(folder, imports=[stored]).catalog()
+    assert catalog["methods"]["harness"]["stored_draws"]
+    assert "stored_draws" not in catalog["methods"]["in-context"]
 
 
 def test_nothing_of_an_import_is_planned_to_run(folder):

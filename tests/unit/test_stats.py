@@ -111,7 +111,7 @@ def test_matrices_of_tests_agree_with_scipy_pair_by_pair():
     rng = np.random.default_rng(3)
     a, b = rng.normal(0.6, 0.1, (3, 10)), rng.normal(0.5, 0.2, (4, 7))
     a[1, 2:4] = np.nan
-    matrix = stats.welch_matrix(a, b)
+    matrix = stats.welch_tests(a[:, None], b[None])
     assert matrix.p.shape == (3, 4)
     expected = reference.ttest_ind(a[1], b[2], equal_var=False, nan_policy="omit")
     assert matrix.p[1, 2] == pytest.approx(expected.pvalue)

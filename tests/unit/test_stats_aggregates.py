@@ -109,21 +109,6 @@ def test_shared_draws_won_are_counted_with_ties_as_halves():
         stats.paired_improvement([np.nan], [0.5])
 
 
-def test_improvement_over_tasks_is_the_mean_and_its_interval_stays_within_tasks():
-    a = np.array([[0.7, 0.1], [0.9, 0.3], [0.8, np.nan]])
-    b = np.array([[0.5, 0.2], [0.6, 0.2]])
-    found = stats.average_improvement(a, b, generator("test", "tasks"), 500)
-    assert found.mean == (1 + 0.5) / 2
-    assert found.n == 9
-    assert 0.5 <= found.low < found.high <= 1
-    sure = stats.average_improvement(a[:, :1], b[:, :1], generator("test", "tasks"), 500)
-    assert (sure.low, sure.high) == (1, 1)
-    with pytest.raises(ValueError, match="every task"):
-        stats.average_improvement(a, b * [1, np.nan], generator("test", "tasks"))
-    with pytest.raises(ValueError, match="runs × tasks"):
-        stats.average_improvement(a[0], b[0], generator("test", "tasks"))
-
-
 def test_median_and_quartiles_agree_with_scipy_and_count_what_is_there():
     values = np.array([[0.4, 0.9, 0.5, 0.7], [0.2, np.nan, 0.6, np.nan], [np.nan] * 4])
     found = stats.median_iqr(values)

@@ -86,7 +86,8 @@ def test_false_positives_of_the_crossed_bootstrap_stay_within_their_rate(seed_sd
         scores += 0.5 * rng.normal(0, 1, (1, 1, rows))
         scores += 0.5 * rng.normal(0, 1, (cells, SEEDS, rows))
         means = stats.resampled_means(scores, None, weights)
-        test = stats.crossed_bootstrap(means, 0 * means, scores.mean(axis=(1, 2)), seeds)
+        lines = stats.over_seeds(means, seeds)
+        test = stats.crossed_bootstrap(lines, 0 * lines, scores.mean(axis=(1, 2)), SEEDS)
         p[family] = test.p
     assert at_most((p < 0.05).sum(), p.size)
     assert (p < 0.05).mean() > 0.02

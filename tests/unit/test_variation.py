@@ -1,11 +1,17 @@
 """The split of variance rests on full tables of patterns × seeds × rows."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from arm_frames import ROWS, SEEDS, arm, evaluation, together
-from fewshot import stats
+from fewshot import schemas, stats
 from fewshot.predictions import unpack
 from fewshot.variation import split_variance
+
+ROOT = Path(__file__).parents[2]
 
 
 def split(*arms):
@@ -44,6 +50,16 @@ def test_one_pattern_has_draws_and_rows():
     assert row["row"] == pytest.approx(max((of_rows - rest) / SEEDS, 0))
     assert row["residual"] == pytest.approx(rest)
     assert np.isnan([row[name] for name in ("pattern", "spread", "seed_row")]).all()
+
+
+def test_rows_of_one_template_count_as_independent_and_readers_are_told():
+    arms = [arm("opt-s", "ft", 0.6, pattern=name) for name in ("minimal", "gpt-3")]
+    templates = evaluation([f"t{i // 8}" for i in range(ROWS)])
+    pd.testing.assert_frame_equal(split_variance(*together(*arms), [templates]), split(*arms))
+    assert b"one template" in schemas.VARIANCE.field("rows").metadata[b"description"]
+    entries = yaml.safe_load((ROOT / "config" / "figures.yaml").read_text())
+    for kind in ("figures", "tables"):
+        assert "one template" in " ".join(entries[kind]["variance"]["caption"].split())
 
 
 def test_only_seeds_that_all_patterns_have_count():

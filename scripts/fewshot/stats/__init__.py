@@ -14,17 +14,17 @@ alone, for k = 0, where nothing is drawn.
 
 Many comparisons: `holm` (no false rejection in the family), `benjamini_hochberg` (few among those
 rejected). Many runs in one number: `interquartile_mean`, `median_iqr`,
-`probability_of_improvement`. Why scores differ: `variance_components`, `prompt_sensitivity`. What
-could have been found: `detectable_difference`. One run: `scores` from confusion matrices,
-`reliability`, `calibration_error` and `brier` from probabilities. `MEANING` and `floor_note` say in
-words what a test means.
+`probability_of_improvement` (unrelated draws), `paired_improvement` (shared draws). Why scores
+differ: `variance_components`, `prompt_sensitivity`. What could have been found:
+`detectable_difference`. One run: `scores` from confusion matrices, `reliability`,
+`calibration_error` and `brier` from probabilities. `MEANING` and `floor_note` say in words what a
+test means.
 
 Missing values are nan: left out where a function says so, and then counted; refused elsewhere.
 """
 
 from .aggregates import (
     Spread,
-    average_improvement,
     interquartile_mean,
     interquartile_mean_interval,
     median_iqr,
@@ -36,7 +36,6 @@ from .differences import (
     Test,
     paired_difference,
     paired_tests,
-    welch_matrix,
     welch_test,
     welch_tests,
 )
@@ -84,7 +83,6 @@ __all__ = [
     "Spread",
     "Test",
     "accuracy",
-    "average_improvement",
     "benjamini_hochberg",
     "bootstrap_floor",
     "bootstrap_interval",
@@ -120,7 +118,6 @@ __all__ = [
     "seed_weights",
     "t_interval",
     "variance_components",
-    "welch_matrix",
     "welch_test",
     "welch_tests",
     "wilson_interval",

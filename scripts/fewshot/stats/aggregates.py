@@ -107,28 +107,6 @@ def paired_improvement(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDE
     return Estimate(wins / len(difference), float(low), float(high), len(difference))
 
 
-def average_improvement(
-    a: np.ndarray,
-    b: np.ndarray,
-    rng: np.random.Generator,
-    resamples: int = 2000,
-    confidence: float = CONFIDENCE,
-) -> Estimate:
-    """Return the probability of improvement averaged over tasks, with its bootstrap interval.
-
-    `a` [n, tasks] and `b` [m, tasks]; runs are resampled within each task and arm apart, as in
-    Agarwal et al. 2021. nan is a missing run. `n` counts the runs of both arms. Raises ValueError
-    where a task has no run in an arm.
-    """
-    pairs = list(zip(_tasks(a), _tasks(b), strict=True))
-    if not all(len(x) and len(y) for x, y in pairs):
-        raise ValueError("the probability of improvement needs a value in each arm of every task")
-    mean = float(np.mean([_shares(x[None], y[None])[0] for x, y in pairs]))
-    drawn = [_shares(_resample(x, rng, resamples), _resample(y, rng, resamples)) for x, y in pairs]
-    low, high = _percentiles(np.mean(drawn, axis=0), confidence)
-    return Estimate(mean, low, high, sum(len(x) + len(y) for x, y in pairs))
-
-
 def _tasks(values: np.ndarray) -> list[np.ndarray]:
     """Return the values that are there of each task, a column of `values` [runs, tasks]."""
     values = np.asarray(values, dtype=float)

@@ -66,11 +66,6 @@ def welch_tests(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) ->
     return _test(difference, se, df, difference - half, difference + half, na + nb)
 
 
-def welch_matrix(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) -> Test:
-    """Test every row of `a` [A, S] against every row of `b` [B, T] by `welch_tests`: [A, B]."""
-    return welch_tests(np.asarray(a)[:, None], np.asarray(b)[None], confidence)
-
-
 def paired_difference(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) -> Test:
     """Test the mean of a - b of one pair of arms by `paired_tests`.
 

@@ -1,43 +1,28 @@
 """What a study of this size could have found."""
 
 import numpy as np
-from scipy import optimize, special
+
+from .resampling import bootstrap_floor
 
 
 def detectable_difference(
-    sd: np.ndarray,
-    n: int,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    paired: bool = True,
-    comparisons: int = 1,
+    resampled: np.ndarray, power: float = 0.8, alpha: float = 0.05, comparisons: int = 1
 ) -> np.ndarray:
-    """Return the smallest true difference that a two-sided t-test finds with chance `power`.
+    """Return the true difference that the crossed bootstrap finds with chance `power`, about.
 
-    The δ for which P(|T| > t_{1-α/2}) = `power`, where T has the noncentral t distribution with
-    noncentrality δ / se (Cohen 1988, 2.2-2.3). Paired: `sd` is that of the differences,
-    se = sd / √n, n - 1 degrees of freedom. Else `sd` is that of the values within an arm of n,
-    se = sd √(2/n), 2n - 2 degrees of freedom. `alpha` is divided by the number of `comparisons`
-    (Bonferroni, Holm's first step). `sd` may be an array. nan where n < 2, and where the
-    distribution cannot be computed (n = 2 with thousands of comparisons).
+    (q(1 - α/2m) - q(α/2m)) / 2 + (q(power) - q(1 - power)) / 2 with the quantiles q of the
+    `resampled` differences [..., B] and m `comparisons` (Bonferroni, Holm's first step): what lies
+    outside the interval at the level α/m, and by as much more as the estimate may fall short. For
+    resampled values from a normal distribution with standard error se this is the well-known
+    (z_{1-α/2m} + z_{power}) se (Bloom 1995); quantiles carry the wider tails of few seeds, where
+    a standard deviation may not even exist. nan where m times the smallest p that so many resamples
+    can give is not below α: there nothing could be found.
     """
     if not alpha / comparisons < power < 1:
         raise ValueError("power must lie between alpha / comparisons and 1")
-    if n < 2:
-        return np.full(np.shape(sd), np.nan)[()]
-    df = n - 1 if paired else 2 * n - 2
-    se = np.asarray(sd, dtype=float) * np.sqrt((1 if paired else 2) / n)
-    critical = special.stdtrit(df, 1 - alpha / comparisons / 2)
-
-    def shortfall(noncentrality: float) -> float:
-        missed = special.nctdtr(df, noncentrality, critical)
-        other = special.nctdtr(df, noncentrality, -critical)
-        # A significant difference of the wrong sign: below 1e-10 where scipy has no number for it.
-        return missed - (0 if np.isnan(other) else other) - (1 - power)
-
-    highest = critical
-    while shortfall(highest) > 0:
-        highest *= 1.2
-    if np.isnan(shortfall(highest)):
-        return np.full(np.shape(sd), np.nan)[()]
-    return (optimize.brentq(shortfall, 0, highest, xtol=1e-10) * se)[()]
+    resampled = np.asarray(resampled, dtype=float)
+    if not comparisons * bootstrap_floor(resampled.shape[-1]) < alpha:
+        return np.full(resampled.shape[:-1], np.nan)[()]
+    tails = np.array([alpha / comparisons / 2, 1 - power])
+    ends = np.quantile(resampled, [*(1 - tails), *tails], axis=-1, method="weibull")
+    return ((ends[:2] - ends[2:]).sum(axis=0) / 2)[()]

@@ -169,19 +169,17 @@ def bootstrap_tests(
 
 
 def crossed_bootstrap(
-    a_means: np.ndarray,
-    b_means: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
     estimate: np.ndarray,
-    weights: np.ndarray,
+    n: int | np.ndarray,
     confidence: float = CONFIDENCE,
 ) -> BootstrapTest:
-    """Test a - b over shared seeds and shared rows.
+    """Test the difference of two arms from the resampled mean of each, a and b [..., B].
 
-    `a_means` and `b_means` [..., S, B] are from `resampled_means` with the same row weights, for
-    the same seeds in the same order; an arm with k = 0 has one seed and is compared with every
-    seed of the other. `weights` [B, S] is from `seed_weights`, `estimate` [...] the difference as
-    observed. Where the draws of the two arms are unrelated, subtract `over_seeds` of each under
-    weights of its own and use `bootstrap_tests`.
+    Both are from `over_seeds` of `resampled_means` with the same row weights, which pairs them by
+    row. Over shared draws both have the same seeds, in the same order, and the same seed weights,
+    which pairs them by seed too; where the draws are unrelated, each has seed weights of its own.
+    `estimate` [...] is the difference as observed, `n` the number of seeds.
     """
-    differences = over_seeds(np.asarray(a_means) - np.asarray(b_means), weights)
-    return bootstrap_tests(estimate, differences, weights.shape[1], confidence)
+    return bootstrap_tests(estimate, np.asarray(a) - np.asarray(b), n, confidence)
