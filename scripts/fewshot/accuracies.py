@@ -12,6 +12,7 @@ from .catalog import (
     set_title,
     titles,
 )
+from .contrasts import self_chosen
 from .errors import unknown
 from .evidence import Evidence
 from .metrics import CELL
@@ -26,6 +27,12 @@ def headline(evidence: Evidence, catalog: dict) -> Table:
     numbers = _cells(chosen, catalog)
     text = _wide(numbers, catalog, ["model", "arm"])
     note = f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}."
+    instead = "the comparison uses the last epoch"
+    warnings = [
+        self_chosen("in", main["selection"], instead),
+        self_chosen("out", main["selection"]),
+    ]
+    note += "".join(f" {warning}" for warning in warnings if warning)
     note += _sample_note(numbers, metrics, catalog)
     return Table(numbers, text, note if len(numbers) else "")
 

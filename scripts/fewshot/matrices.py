@@ -134,5 +134,5 @@ def _note(numbers: pd.DataFrame, catalog: dict) -> str:
         f"fine-tuning is better. * as published: Welch's t-test, p < {ALPHA:g}, not corrected (the "
         f"published level could not be verified). † ours: crossed bootstrap over seeds and rows, "
         f"p < {ALPHA:g} after Holm's correction over the {_span(numbers['family_size'])} "
-        f"comparisons of a matrix. {setting_text(catalog)} {floors(numbers)}"
+        f"comparisons of a matrix. {setting_text(numbers, catalog)} {floors(numbers)}"
     )

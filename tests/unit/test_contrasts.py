@@ -227,3 +227,30 @@ def test_the_answer_counts_and_tells_its_limits():
 def test_there_is_no_answer_without_comparisons():
     assert answer(evidence().comparisons, CATALOG) is None
     assert tables.make("comparison", evidence(), CATALOG, {}).note == ""
+
+
+def test_in_domain_the_verdict_rests_on_the_last_epoch():
+    """A best epoch that the in-domain rows chose is better on them by chance alone."""
+    catalog = CATALOG | {"main": {"k": 16, "selection": "best-in-domain"}}
+    rows = [
+        row(domain=domain, evaluation_set=name, selection=selection, difference=difference)
+        for domain, name in (("in", "rte"), ("out", "hans"))
+        for selection, difference in (("last", 0.01), ("best-in-domain", 0.05))
+    ]
+    found = evidence(*rows)
+    frame = main_comparisons(found.comparisons, catalog).set_index("domain")
+    assert frame["difference"].to_dict() == {"in": 0.01, "out": 0.05}
+    warning = (
+        "checkpoint of fine-tuned models: last epoch; out of domain best in domain. In domain, the "
+        "best epoch was chosen by these very rows: read it as too high; the comparison uses the "
+        "last epoch."
+    )
+    assert warning in answer(found.comparisons, catalog).basis
+    for name in ("comparison", "significance"):
+        assert warning in tables.make(name, found, catalog, {}).note
+
+
+def test_a_last_epoch_needs_no_warning():
+    note = tables.make("comparison", evidence(row(), row(domain="in")), CATALOG, {}).note
+    assert "checkpoint of fine-tuned models: last epoch. With" in note
+    assert "too high" not in note
