@@ -35,3 +35,25 @@ def test_the_headline_warns_of_an_epoch_chosen_by_its_rows():
     note = made(rows_of(selection="best-in-domain"), selection="best-in-domain").note
     assert "In domain, the best epoch was chosen by these very rows: read it as too high;" in note
     assert "too high" not in made(rows_of()).note
+
+
+def test_a_task_shows_its_own_metric_beside_accuracy():
+    table = made(pd.concat([rows_of(), rows_of("rte")]))
+    by_task = table.text.set_index(table.text["section"].str.split(" ").str[0])
+    # Mean 0.3; Student's t with one degree of freedom: 12.706 × 0.1414 / √2 = 1.271, cut at ±1.
+    assert by_task["In domain, MCC × 100"].to_dict() == {"CoLA": "30.0 [-97.1, 100.0]", "RTE": "–"}
+    assert by_task["In domain"].tolist() == ["60.0 [60.0, 60.0]"] * 2
+    assert table.numbers.groupby("task")["score"].agg(list).to_dict() == {
+        "cola": ["accuracy", "mcc"],
+        "rte": ["accuracy"],
+    }
+
+
+def test_f1_is_shown_where_it_is_a_tasks_metric():
+    catalog = CATALOG | {"tasks": {"cola": CATALOG["tasks"]["cola"] | {"metric": "f1"}}}
+    text = tables.make("accuracy", Evidence(rows_of()), catalog, {}).text
+    assert text["In domain, F1 (%)"].tolist() == ["70.0 [70.0, 70.0]"]
+
+
+def test_a_score_that_was_not_stored_is_blank():
+    assert made(rows_of(mcc=(None, None))).text["In domain, MCC × 100"].tolist() == ["–"]
