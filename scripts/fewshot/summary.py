@@ -94,7 +94,7 @@ def summarise(
     ).reset_index()
     frame["rows_fewest"] = frame["rows_fewest"].fillna(0).astype(int)
     low, high = stats.t_interval(frame["mean"], frame["sd"], frame["seeds"])
-    low, high = (np.clip(bound, *BOUNDS.get(value, (None, None))) for bound in (low, high))
+    low, high = (np.clip(bound, *BOUNDS.get(value, (-np.inf, np.inf))) for bound in (low, high))
     frame["interval"] = np.where(frame["seeds"] > 1, "t over seeds", "none")
     if value == "accuracy":
         drawn = (frame["k"] > 0).to_numpy()

@@ -108,6 +108,19 @@ def test_options_choose_the_matrix():
     assert cells(method="vanilla-ft") == [0.1]
     assert cells(family="gpt") == [0.3]
     assert cells(domain="in") == []
+    assert cells(pattern="gpt-3") == [], "no results of a pattern that the study has are no mistake"
+
+
+def test_a_matrix_has_options_for_shots_and_checkpoint():
+    best, more = {"selection": "best-in-domain"}, {"k": 32}
+    rows = [row(), row(**best, difference=0.1), row(**more, difference=0.2)]
+    found = evidence(*(each | {"family": "matrix", "domain": "in"} for each in rows))
+    table = tables.make("matrix", found, CATALOG, best)
+    assert table.numbers["difference"].tolist() == [0.1]
+    assert "best in domain. In domain, the best epoch was chosen by these very rows" in table.note
+    table = tables.make("matrix", found, CATALOG, more)
+    assert table.numbers["difference"].tolist() == [0.2]
+    assert "32 shots; checkpoint of fine-tuned models: last epoch." in table.note
 
 
 @pytest.mark.parametrize(
@@ -117,6 +130,10 @@ def test_options_choose_the_matrix():
         ({"family": "bert"}, "unknown family 'bert'"),
         ({"method": "lora"}, "unknown method 'lora'"),
         ({"domain": "inside"}, "unknown domain 'inside'"),
+        ({"pattern": "minimum"}, "unknown pattern 'minimum'; did you mean 'minimal'"),
+        ({"reference_pattern": "*llmft"}, r"reference pattern '\*llmft'; valid: minimal, gpt-3"),
+        ({"selection": "each"}, "unknown selection 'each'; valid: last, best-in-domain"),
+        ({"k": 17}, "nothing is compared at k = 17; valid: 16$"),
     ],
 )
 def test_options_that_the_study_lacks_are_named(options, message):
