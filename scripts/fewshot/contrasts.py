@@ -96,12 +96,15 @@ def significance(evidence: Evidence, catalog: dict) -> Table:
     for row, heads in _pairs(numbers, catalog):
         heads["Difference"] = points(row["difference"])
         for name in tests:
-            heads[TESTS[name]] = _both(row[f"p_{name}"], row[f"holm_{name}"])
+            corrected = [row[f"{how}_{name}"] for how in ("holm", "bh") if f"{how}_{name}" in row]
+            heads[TESTS[name]] = _plain_and(corrected, row[f"p_{name}"])
         heads["Agree"] = row["agree"] or BLANK
         rows.append(heads | {"Seeds": seeds_text(row)})
     note = (
-        "Two-sided p (the same after Holm's correction over the models under one heading). "
-        f"Agree: whether all corrected tests fall on one side of {ALPHA:g}."
+        "Two-sided p (the same over the models under one heading after Holm's correction; after "
+        "Benjamini and Hochberg's, which bounds the share of false findings and is not kept for "
+        "sign flips). "
+        f"Agree: whether all tests fall on one side of {ALPHA:g} after Holm's correction."
     )
     return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, note))
 
@@ -139,15 +142,17 @@ def where_text(row: dict, catalog: dict) -> str:
     return f"{set_title(catalog, row['task'])}, {where}"
 
 
-def _both(plain: float, corrected: float) -> str:
-    return BLANK if pd.isna(plain) else f"{p_value(plain)} ({p_value(corrected)})"
+def _plain_and(corrected: list[float], plain: float) -> str:
+    return BLANK if pd.isna(plain) else f"{p_value(plain)} ({'; '.join(map(p_value, corrected))})"
 
 
 def setting_text(numbers: pd.DataFrame, catalog: dict) -> str:
     """Return shots and checkpoint of comparisons as sentences, with what they do to numbers."""
     used = dict(zip(numbers["domain"], numbers["selection"], strict=True))
     kinds = [SELECTIONS[used[domain]] for domain in CHOSEN_BY_ITSELF if domain in used]
-    checkpoint = kinds[0] if len(set(kinds)) == 1 else "{}; out of domain {}".format(*kinds)
+    checkpoint = (
+        kinds[0] if len(set(kinds)) == 1 else "{} in domain, “{}” out of domain".format(*kinds)
+    )
     sentences = [f"{numbers['k'].iloc[0]} shots; checkpoint of fine-tuned models: {checkpoint}."]
     sentences += [self_chosen(domain, selection) for domain, selection in used.items()]
     main = catalog["main"]["selection"]
@@ -167,7 +172,7 @@ def _note(numbers: pd.DataFrame, catalog: dict, what: str) -> str:
     """Return the note of a table of comparisons: what is subtracted, `what`, setting and floor."""
     if numbers.empty:
         return ""
-    rows = "the same resampled rows on both sides, templates whole"
+    rows = "the same resampled rows on both sides, templates whole, label by label"
     if not catalog.get("shared_draws", True):
         rows += "; the draws are not shared, so seeds of the two sides are resampled apart"
     return (

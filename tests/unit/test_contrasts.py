@@ -41,6 +41,7 @@ def row(**given):
     }
     p = {f"p_{name}": 0.2 for name in ("bootstrap", "paired", "permutation", "welch")}
     corrected = {f"holm_{name[2:]}": 0.6 for name in p}
+    corrected |= {f"bh_{name}": 0.3 for name in ("bootstrap", "paired", "welch")}
     return base | p | corrected | given
 
 
@@ -192,10 +193,11 @@ def test_missing_comparisons_say_why():
 
 def test_tests_that_disagree_are_marked():
     same = row(model="opt-l")
-    other = row(holm_welch=0.01)
+    other = row(holm_welch=0.01, bh_welch=0.008)
     table = tables.make("significance", evidence(same, other), CATALOG, {})
     assert table.text["Agree"].tolist() == ["no", "yes"]
-    assert table.text["Welch's t"].tolist() == ["0.200 (0.010)", "0.200 (0.600)"]
+    assert table.text["Welch's t"].tolist() == ["0.200 (0.010; 0.008)", "0.200 (0.600; 0.300)"]
+    assert table.text["Sign flips"].tolist() == ["0.200 (0.600)"] * 2
 
 
 def test_verdicts_rest_on_the_corrected_bootstrap():
@@ -258,8 +260,8 @@ def test_in_domain_the_verdict_rests_on_the_last_epoch():
     frame = main_comparisons(found.comparisons, catalog).set_index("domain")
     assert frame["difference"].to_dict() == {"in": 0.01, "out": 0.05}
     warning = (
-        "checkpoint of fine-tuned models: last epoch; out of domain best in domain. In domain, the "
-        "best epoch was chosen by these very rows: read it as too high; the comparison uses the "
+        "checkpoint of fine-tuned models: last epoch in domain, “best in domain” out of domain. "
+        "In domain, the best epoch was chosen by these very rows: read it as too high; the comparison uses the "
         "last epoch."
     )
     assert warning in answer(found.comparisons, catalog).basis
