@@ -65,10 +65,12 @@ def _counts(part: pd.DataFrame) -> str:
     if not made:
         return "no comparison could be tested"
     known = part.loc[part["difference"].notna(), "difference"].astype(float)
+    families = part.groupby(["task", "evaluation_set", "method", "pattern"]).ngroups
+    apart = " (each method, pattern and evaluation set corrected apart)" if families > 1 else ""
     untested = f"; {count['none']} could not be tested" if count.get("none", 0) else ""
     return (
-        f"fine-tuning was better in {count.get('higher', 0)} of {made} comparisons, worse in "
-        f"{count.get('lower', 0)}, and in {count.get('open', 0)} the difference is not "
+        f"fine-tuning was better in {count.get('higher', 0)} of {made} comparisons{apart}, "
+        f"worse in {count.get('lower', 0)}, and in {count.get('open', 0)} the difference is not "
         f"significant{untested}. Differences are {points(known.median())} points in the median, "
         f"from {points(known.min())} to {points(known.max())}"
     )

@@ -243,6 +243,13 @@ def test_the_answer_counts_and_tells_its_limits():
     assert (counts["Better"], counts["Worse"], counts["Not significant"]) == ("1", "0", "1")
 
 
+def test_the_answer_says_what_was_corrected_apart():
+    short = answer(evidence(row(), row(method="van")).comparisons, CATALOG).short
+    assert (
+        "0 of 2 comparisons (each method, pattern and evaluation set corrected apart)" in short[0]
+    )
+
+
 def test_there_is_no_answer_without_comparisons():
     assert answer(evidence().comparisons, CATALOG) is None
     assert tables.make("comparison", evidence(), CATALOG, {}).note == ""
@@ -261,8 +268,8 @@ def test_in_domain_the_verdict_rests_on_the_last_epoch():
     assert frame["difference"].to_dict() == {"in": 0.01, "out": 0.05}
     warning = (
         "checkpoint of fine-tuned models: last epoch in domain, “best in domain” out of domain. "
-        "In domain, the best epoch was chosen by these very rows: read it as too high; the comparison uses the "
-        "last epoch."
+        "In domain, the best epoch was chosen by these very rows: read it as too high; "
+        "the comparison uses the last epoch."
     )
     assert warning in answer(found.comparisons, catalog).basis
     for name in ("comparison", "significance"):
