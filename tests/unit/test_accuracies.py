@@ -32,9 +32,13 @@ def made(rows, name="headline", selection="last"):
 
 
 def test_the_headline_warns_of_an_epoch_chosen_by_its_rows():
-    note = made(rows_of(selection="best-in-domain"), selection="best-in-domain").note
-    assert "In domain, the best epoch was chosen by these very rows: read it as too high;" in note
-    assert "too high" not in made(rows_of()).note
+    best = "best-in-domain"
+    for name in ("headline", "scores"):
+        note = made(rows_of(selection=best), name, selection=best).note
+        assert (
+            "In domain, the best epoch was chosen by these very rows: read it as too high" in note
+        )
+        assert "too high" not in made(rows_of(), name).note
 
 
 def test_a_task_shows_its_own_metric_beside_accuracy():
