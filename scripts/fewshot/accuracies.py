@@ -12,11 +12,15 @@ from .catalog import (
     set_title,
     titles,
 )
+from .contrasts import self_chosen
 from .errors import unknown
 from .evidence import Evidence
 from .metrics import CELL
 from .summary import at_level, summarise, with_absent
 from .typeset import BLANK, Table, cell_text, counted, percent
+
+OWN = {"matthews": ("mcc", "MCC × 100"), "f1": ("f1", "F1 (%)")}
+"""Metric of a task to the column of its score and what that is called."""
 
 
 def headline(evidence: Evidence, catalog: dict) -> Table:
@@ -26,6 +30,12 @@ def headline(evidence: Evidence, catalog: dict) -> Table:
     numbers = _cells(chosen, catalog)
     text = _wide(numbers, catalog, ["model", "arm"])
     note = f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}."
+    instead = "the comparison uses the last epoch"
+    warnings = [
+        self_chosen("in", main["selection"], instead),
+        self_chosen("out", main["selection"]),
+    ]
+    note += "".join(f" {warning}" for warning in warnings if warning)
     note += _sample_note(numbers, metrics, catalog)
     return Table(numbers, text, note if len(numbers) else "")
 
@@ -87,8 +97,17 @@ def _sample_note(numbers: pd.DataFrame, metrics: pd.DataFrame, catalog: dict) ->
 
 
 def _cells(metrics: pd.DataFrame, catalog: dict) -> pd.DataFrame:
-    """Return the overall summary of the cells, in order."""
-    frame = summarise(at_level(metrics))
+    """Return the overall summary of the cells, in order, by `score`.
+
+    "accuracy" is that of all tasks; one whose own metric is another has rows of that score, too.
+    """
+    overall = at_level(metrics)
+    own = overall["task"].map(lambda name: catalog["tasks"].get(name, {}).get("metric"))
+    frames = [summarise(overall).assign(score="accuracy")]
+    for metric, (name, _) in OWN.items():
+        if (own == metric).any():
+            frames.append(summarise(overall[own == metric], value=name).assign(score=name))
+    frame = pd.concat(frames, ignore_index=True)
     return ordered(frame, catalog, ["task", "model", "method", "pattern", "k", "selection"])
 
 
@@ -107,10 +126,21 @@ def _wide(numbers: pd.DataFrame, catalog: dict, index: list[str]) -> pd.DataFram
         for item in part:
             inside = item["domain"] == "in"
             name = "In domain" if inside else set_title(catalog, item["evaluation_set"])
-            row["Out of domain" if most == 1 and not inside else name] = cell_text(item)
+            name = "Out of domain" if most == 1 and not inside else name
+            row[name + _score_title(item)] = _score_text(item)
         rows.append(row | {"Seeds": _seeds(part)})
     frame = pd.DataFrame(rows).fillna(BLANK)
     return frame[[name for name in frame if name != "Seeds"] + ["Seeds"]] if rows else frame
+
+
+def _score_title(item: dict) -> str:
+    """Return what follows the name of a set in the heading of a score: nothing for accuracy."""
+    return "".join(f", {title}" for name, title in OWN.values() if name == item["score"])
+
+
+def _score_text(item: dict) -> str:
+    """Return the printed score; why there is none stands in the column of accuracies."""
+    return BLANK if item["score"] != "accuracy" and item["seeds"] == 0 else cell_text(item)
 
 
 def _heads(row: dict, catalog: dict) -> list[tuple[str, str]]:

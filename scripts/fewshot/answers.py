@@ -7,8 +7,8 @@ import pandas as pd
 
 from . import stats
 from .arms import RESAMPLES
-from .catalog import SELECTIONS, arm_title
-from .contrasts import ALPHA, main_comparisons, with_agreement
+from .catalog import arm_title
+from .contrasts import ALPHA, main_comparisons, setting_text, with_agreement
 from .typeset import Table, points
 
 WHERE = {"in": "In domain", "out": "Out of domain"}
@@ -47,13 +47,12 @@ def _by_domain(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _basis(frame: pd.DataFrame, catalog: dict) -> str:
-    main = catalog["main"]
     shared = catalog.get("shared_draws", True)
     draws = "over the same draws" if shared else "over draws of its own (they are not shared)"
     return (
-        f"Each fine-tuned model is compared with the same model in context, at {main['k']} shots "
-        f"({SELECTIONS[main['selection']]} of fine-tuning) and {draws}: {len(frame)} comparisons, "
-        f"corrected by Holm among the models of one method, pattern and evaluation set (up to "
+        f"Each fine-tuned model is compared with the same model in context {draws}: "
+        f"{setting_text(frame, catalog)} There are {len(frame)} comparisons, corrected by Holm "
+        "among the models of one method, pattern and evaluation set (up to "
         f"{frame['family_size'].max()}). A difference counts if the crossed bootstrap of seeds and "
         f"evaluation rows gives p < {ALPHA:g} after that correction."
     )
@@ -66,10 +65,12 @@ def _counts(part: pd.DataFrame) -> str:
     if not made:
         return "no comparison could be tested"
     known = part.loc[part["difference"].notna(), "difference"].astype(float)
+    families = part.groupby(["task", "evaluation_set", "method", "pattern"]).ngroups
+    apart = " (each method, pattern and evaluation set corrected apart)" if families > 1 else ""
     untested = f"; {count['none']} could not be tested" if count.get("none", 0) else ""
     return (
-        f"fine-tuning was better in {count.get('higher', 0)} of {made} comparisons, worse in "
-        f"{count.get('lower', 0)}, and in {count.get('open', 0)} the difference is not "
+        f"fine-tuning was better in {count.get('higher', 0)} of {made} comparisons{apart}, "
+        f"worse in {count.get('lower', 0)}, and in {count.get('open', 0)} the difference is not "
         f"significant{untested}. Differences are {points(known.median())} points in the median, "
         f"from {points(known.min())} to {points(known.max())}"
     )

@@ -21,20 +21,34 @@ TESTS = {
     "permutation": "Sign flips",
     "welch": "Welch's t",
 }
+CHOSEN_BY_ITSELF = {
+    "in": ("best-in-domain", "In domain, the best epoch was chosen by these very rows"),
+    "out": ("best-out-of-domain", "Out of domain, the best epoch was chosen by these very rows"),
+}
+"""Where a selection is judged by the rows that made it, and how that is said."""
 ORDER = ["task", "domain", "evaluation_set", "method", "pattern", "model"]
 
 
 def main_comparisons(
-    comparisons: pd.DataFrame, catalog: dict, families: Sequence[str] = (SAME_MODEL,)
+    comparisons: pd.DataFrame,
+    catalog: dict,
+    families: Sequence[str] = (SAME_MODEL,),
+    k: int | None = None,
+    selection: str | None = None,
 ) -> pd.DataFrame:
-    """Return the comparisons of `families` at the study's main k and selection, in order.
+    """Return the comparisons of `families` at `k` and `selection`, in order.
 
+    Without them, those at the study's main k and selection, but in domain at the last epoch: a best
+    epoch that in-domain rows choose is better on these rows by chance alone, and a test that takes
+    it for given finds fine-tuning better where it is not.
     `verdict` is "higher" or "lower" where the crossed bootstrap's p, corrected by Holm over its
     family, is below ALPHA; "open" where it is not; "none" where there is no such p.
     """
     main = catalog["main"]
     chosen = comparisons[comparisons["family"].isin(families)]
-    chosen = chosen[(chosen["k"] == main["k"]) & (chosen["selection"] == main["selection"])]
+    chosen = chosen[chosen["k"] == (main["k"] if k is None else k)]
+    judged = {"in": selection or "last", "out": selection or main["selection"]}
+    chosen = chosen[chosen["selection"] == chosen["domain"].map(judged)]
     frame = ordered(chosen.reset_index(drop=True), catalog, ORDER)
     p = frame["holm_bootstrap"].to_numpy(dtype=float)
     sign = np.where(frame["difference"].to_numpy(dtype=float) > 0, "higher", "lower")
@@ -82,12 +96,15 @@ def significance(evidence: Evidence, catalog: dict) -> Table:
     for row, heads in _pairs(numbers, catalog):
         heads["Difference"] = points(row["difference"])
         for name in tests:
-            heads[TESTS[name]] = _both(row[f"p_{name}"], row[f"holm_{name}"])
+            corrected = [row[f"{how}_{name}"] for how in ("holm", "bh") if f"{how}_{name}" in row]
+            heads[TESTS[name]] = _plain_and(corrected, row[f"p_{name}"])
         heads["Agree"] = row["agree"] or BLANK
         rows.append(heads | {"Seeds": seeds_text(row)})
     note = (
-        "Two-sided p (the same after Holm's correction over the models under one heading). "
-        f"Agree: whether all corrected tests fall on one side of {ALPHA:g}."
+        "Two-sided p (the same over the models under one heading after Holm's correction; after "
+        "Benjamini and Hochberg's, which bounds the share of false findings and is not kept for "
+        "sign flips). "
+        f"Agree: whether all tests fall on one side of {ALPHA:g} after Holm's correction."
     )
     return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, note))
 
@@ -125,26 +142,42 @@ def where_text(row: dict, catalog: dict) -> str:
     return f"{set_title(catalog, row['task'])}, {where}"
 
 
-def _both(plain: float, corrected: float) -> str:
-    return BLANK if pd.isna(plain) else f"{p_value(plain)} ({p_value(corrected)})"
+def _plain_and(corrected: list[float], plain: float) -> str:
+    return BLANK if pd.isna(plain) else f"{p_value(plain)} ({'; '.join(map(p_value, corrected))})"
 
 
-def setting_text(catalog: dict) -> str:
-    """Return the main number of shots and checkpoint as a sentence."""
-    main = catalog["main"]
-    return f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}."
+def setting_text(numbers: pd.DataFrame, catalog: dict) -> str:
+    """Return shots and checkpoint of comparisons as sentences, with what they do to numbers."""
+    used = dict(zip(numbers["domain"], numbers["selection"], strict=True))
+    kinds = [SELECTIONS[used[domain]] for domain in CHOSEN_BY_ITSELF if domain in used]
+    checkpoint = (
+        kinds[0] if len(set(kinds)) == 1 else "{} in domain, “{}” out of domain".format(*kinds)
+    )
+    sentences = [f"{numbers['k'].iloc[0]} shots; checkpoint of fine-tuned models: {checkpoint}."]
+    sentences += [self_chosen(domain, selection) for domain, selection in used.items()]
+    main = catalog["main"]["selection"]
+    if used.get("in") == "last":
+        sentences.append(self_chosen("in", main, "the comparison uses the last epoch"))
+    return " ".join(filter(None, sentences))
+
+
+def self_chosen(domain: str, selection: str, instead: str = "") -> str:
+    """Return a warning where a selection's epoch was chosen by the rows it is judged by, or ''."""
+    biased, text = CHOSEN_BY_ITSELF[domain]
+    instead = f"; {instead}" if instead else ""
+    return f"{text}: read it as too high{instead}." if selection == biased else ""
 
 
 def _note(numbers: pd.DataFrame, catalog: dict, what: str) -> str:
     """Return the note of a table of comparisons: what is subtracted, `what`, setting and floor."""
     if numbers.empty:
         return ""
-    rows = "the same resampled rows on both sides, templates whole"
+    rows = "the same resampled rows on both sides, templates whole, label by label"
     if not catalog.get("shared_draws", True):
         rows += "; the draws are not shared, so seeds of the two sides are resampled apart"
     return (
         f"Difference in percentage points [95 % interval of the crossed bootstrap over seeds and "
-        f"rows, {rows}]. {what} {setting_text(catalog)} {floors(numbers)}"
+        f"rows, {rows}]. {what} {setting_text(numbers, catalog)} {floors(numbers)}"
     ).strip()
 
 

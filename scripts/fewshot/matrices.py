@@ -4,13 +4,15 @@ from fnmatch import fnmatchcase
 
 import pandas as pd
 
-from .catalog import arm_title, ordered, titles
+from .catalog import SELECTIONS, arm_title, ordered, titles
 from .contrasts import ALPHA, floors, main_comparisons, setting_text, where_text
-from .errors import unknown
+from .errors import UserError, unknown
 from .evidence import Evidence
-from .needs import check_arms, methods_called
+from .needs import any_called, check_arms, methods_called
 from .pairing import ACROSS_PATTERNS, MATRIX
 from .typeset import BLANK, Table, points, seeds_text
+
+WHERE = "config/figures.yaml: options"
 
 
 def matrix(
@@ -23,16 +25,22 @@ def matrix(
     method: str | None = None,
     pattern: str | None = None,
     reference_pattern: str | None = None,
+    k: int | None = None,
+    selection: str | None = None,
 ) -> Table:
     """Print differences between fine-tuned models (rows) and models in context (columns).
 
     Without options: all tasks and sets, the catalog's first family of models, its first
     fine-tuned method and pattern that have such comparisons, and the same pattern in context. A
-    method is called by its name or kind (see needs.py); in patterns * stands for anything.
+    method is called by its name or kind (see needs.py); in patterns * stands for anything. Without
+    `k` and `selection` they are the study's, in domain the last epoch (contrasts.py).
     """
     wanted = {"task": task, "domain": domain, "family": family, "method": method}
-    _check(wanted, catalog)
-    numbers = main_comparisons(evidence.comparisons, catalog, (MATRIX, ACROSS_PATTERNS))
+    patterns = {"pattern": pattern, "reference_pattern": reference_pattern}
+    _check(wanted | patterns | {"selection": selection}, catalog)
+    _check_k(k, evidence.comparisons)
+    kinds = (MATRIX, ACROSS_PATTERNS)
+    numbers = main_comparisons(evidence.comparisons, catalog, kinds, k, selection)
     numbers = _narrowed(numbers, catalog, wanted, (pattern, reference_pattern))
     numbers["published"] = numbers["p_welch"].astype(float) < ALPHA
     numbers["corrected"] = numbers["holm_bootstrap"].astype(float) < ALPHA
@@ -52,13 +60,25 @@ def matrix(
 
 def _check(wanted: dict, catalog: dict) -> None:
     """Raise UserError for an option whose value the study does not have."""
-    where = "config/figures.yaml: options"
     valid = {"task": list(catalog["tasks"]), "domain": ["in", "out"], "family": families(catalog)}
+    valid["selection"] = [name for name in SELECTIONS if name != "each"]
     for option, names in valid.items():
         if wanted[option] is not None and wanted[option] not in names:
-            raise unknown(option, wanted[option], names, where)
+            raise unknown(option, wanted[option], names, WHERE)
+    for option in ("pattern", "reference_pattern"):
+        # An entry with such a pattern names it in its needs, too: without it, it is not made.
+        if wanted[option] is not None and not any_called(catalog["patterns"], wanted[option]):
+            raise unknown(option.replace("_", " "), wanted[option], catalog["patterns"], WHERE)
     if wanted["method"] is not None:
-        check_arms([wanted["method"]], catalog["methods"], where)
+        check_arms([wanted["method"]], catalog["methods"], WHERE)
+
+
+def _check_k(k: int | None, comparisons: pd.DataFrame) -> None:
+    """Raise UserError for a number of shots at which nothing is compared."""
+    known = sorted(int(each) for each in comparisons["k"].unique())
+    if k is not None and known and k not in known:
+        valid = ", ".join(map(str, known))
+        raise UserError(f"{WHERE}: nothing is compared at k = {k}; valid: {valid}")
 
 
 def families(catalog: dict) -> list[str]:
@@ -134,5 +154,5 @@ def _note(numbers: pd.DataFrame, catalog: dict) -> str:
         f"fine-tuning is better. * as published: Welch's t-test, p < {ALPHA:g}, not corrected (the "
         f"published level could not be verified). † ours: crossed bootstrap over seeds and rows, "
         f"p < {ALPHA:g} after Holm's correction over the {_span(numbers['family_size'])} "
-        f"comparisons of a matrix. {setting_text(catalog)} {floors(numbers)}"
+        f"comparisons of a matrix. {setting_text(numbers, catalog)} {floors(numbers)}"
     )

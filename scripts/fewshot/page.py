@@ -127,7 +127,8 @@ on rows made to break its shortcuts.</p>
 {% for text in tests.values() %}<li>{{ text }}</li>
 {% endfor %}<li>p-values are two-sided. Where many comparisons are made, some are small by
 chance: Holm's correction keeps the chance of any false finding in a family of comparisons below
-5 %. A family is the models of one method, pattern, number of shots, checkpoint and evaluation set,
+5 %; Benjamini and Hochberg's, printed beside it, the expected share of findings that are false. A
+family is the models of one method, pattern, number of shots, checkpoint and evaluation set,
 or one matrix of sizes. The published matrices are shown as they were made, without it.</li>
 <li>A floor is the smallest p that a test can give. Where the floor times the number of
 comparisons is above 5 %, that test cannot find anything, however large the difference.</li>
@@ -148,7 +149,8 @@ draw of examples could change the mean; they do not cover another set of evaluat
 examples exceed the model's window (nothing is ever truncated); “missing” that there is no result
 yet.</li>
 <li>The checkpoint of a fine-tuned model is the last epoch, which no evaluation row decides; or the
-best in domain, decided by the in-domain rows; or the best out of domain, decided by the very rows
+best in domain, decided by the in-domain rows, and so too high on these, where comparisons use the
+last epoch instead; or the best out of domain, decided by the very rows
 that it is then judged by: an oracle, shown as a bound and not as a method.</li>
 <li>Learning curves of large evaluation sets are counted over a fixed sample of their rows, by which
 the best epoch is found too. The last epoch and the best in domain are scored on every row.</li>

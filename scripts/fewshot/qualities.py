@@ -54,7 +54,12 @@ def _shown(found: pd.DataFrame) -> str:
     if found.empty:
         return BLANK
     row = found.iloc[0]
-    return f"{row['value']:,.3g} {row['unit']}; {row['cells']} cells, {row['runs']} runs"
+    counts = f"{_count(row['cells'], 'cell')}, {_count(row['runs'], 'run')}"
+    return f"{row['value']:,.3g} {row['unit']}; {counts}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _measured(evidence: Evidence, catalog: dict) -> list[dict]:
@@ -115,18 +120,23 @@ def _per_cell(runs: pd.DataFrame, cell: list[str], column: str, how: str) -> pd.
 def _medians(
     criterion: str, unit: str, frame: pd.DataFrame, catalog: dict, scale: float = 1
 ) -> list[dict]:
-    """Return the medians over the cells of each side, times `scale`."""
+    """Return the medians over the cells of each side, times `scale`.
+
+    A cell has a value for each of its evaluation sets, and counts once, as do its runs.
+    """
     methods = frame.index.get_level_values("method")
     trained = np.array([is_trained(catalog, name) for name in methods], dtype=bool)
     found = []
     for side, part in (("trained", frame[trained]), ("context", frame[~trained])):
         if len(part):
+            levels = [name for name in part.index.names if name != "evaluation_set"]
+            runs = part.groupby(levels)["runs"].max()
             row = {
                 "criterion": criterion,
                 "side": side,
                 "value": scale * float(part["value"].median()),
             }
-            row |= {"unit": unit, "cells": len(part), "runs": int(part["runs"].sum())}
+            row |= {"unit": unit, "cells": len(runs), "runs": int(runs.sum())}
             found.append(row)
     return found
 
@@ -134,6 +144,7 @@ def _medians(
 def _note(catalog: dict) -> str:
     return (
         "The criteria follow the discussion in Mosbach et al. (2023); the wording is this "
-        "project's. Measured: medians over the cells of this study with "
+        "project's. Measured: medians over the cells of this study (accuracies: over "
+        "cells and their evaluation sets) with "
         f"{catalog['main']['k']} shots; “–”: not measured here."
     )

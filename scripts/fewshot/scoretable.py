@@ -5,6 +5,7 @@ from operator import itemgetter
 import pandas as pd
 
 from .catalog import SELECTIONS, arm_title, label_title, ordered, set_title, titles
+from .contrasts import self_chosen
 from .evidence import Evidence
 from .metrics import CELL
 from .summary import at_level, summarise, with_absent
@@ -44,7 +45,7 @@ def scores(evidence: Evidence, catalog: dict) -> Table:
     for item in numbers.to_dict("records"):
         cells.setdefault(tuple(item[name] for name in [*CELL, "evaluation_set"]), []).append(item)
     rows = [_row(part, catalog) for part in cells.values()]
-    return Table(numbers, pd.DataFrame(rows).fillna(BLANK), _note(catalog) if rows else "")
+    return Table(numbers, pd.DataFrame(rows).fillna(BLANK), _note(numbers, catalog) if rows else "")
 
 
 def _row(part: list[dict], catalog: dict) -> dict:
@@ -93,8 +94,9 @@ def _text(row: dict, score: str, beside: dict | None = None) -> str:
     return scale(row["mean"]) + spread + ("" if done else f" ({seeds_text(row)})")
 
 
-def _note(catalog: dict) -> str:
+def _note(numbers: pd.DataFrame, catalog: dict) -> str:
     main = catalog["main"]
+    warnings = [self_chosen(domain, main["selection"]) for domain in numbers["domain"].unique()]
     return (
         f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}. "
         "Accuracy (over all rows and of each gold label), F1, macro F1 and ECE in percent. F1 is "
@@ -103,4 +105,5 @@ def _note(catalog: dict) -> str:
         "probabilities, normalised to one; both are better when lower, and known where row "
         "predictions of the epoch were kept. The Parquet and CSV files have the intervals of all "
         "scores. Seeds are those of the whole row, unless a cell says otherwise."
+        + "".join(f" {warning}" for warning in warnings if warning)
     )

@@ -20,6 +20,8 @@ NUMBERS = [
     "majority",
     "status",
 ]
+BOUNDS = {"accuracy": (0, 1), "mcc": (-1, 1), "f1": (0, 1), "macro_f1": (0, 1)}
+"""The least and the largest value of a score, where intervals are cut."""
 
 
 def at_level(metrics: pd.DataFrame, *level: str) -> pd.DataFrame:
@@ -92,12 +94,13 @@ def summarise(
     ).reset_index()
     frame["rows_fewest"] = frame["rows_fewest"].fillna(0).astype(int)
     low, high = stats.t_interval(frame["mean"], frame["sd"], frame["seeds"])
+    low, high = (np.clip(bound, *BOUNDS.get(value, (-np.inf, np.inf))) for bound in (low, high))
     frame["interval"] = np.where(frame["seeds"] > 1, "t over seeds", "none")
     if value == "accuracy":
         drawn = (frame["k"] > 0).to_numpy()
         wilson = stats.wilson_interval(frame["correct"], frame["rows"])
-        low = np.where(drawn, np.clip(low, 0, 1), wilson[0])
-        high = np.where(drawn, np.clip(high, 0, 1), wilson[1])
+        low = np.where(drawn, low, wilson[0])
+        high = np.where(drawn, high, wilson[1])
         frame.loc[~drawn & (frame["seeds"] > 0), "interval"] = "Wilson over rows"
     frame = frame.assign(low=low, high=high, status=_status(frame))
     return frame[[*keys, *NUMBERS]]

@@ -41,6 +41,7 @@ def row(**given):
     }
     p = {f"p_{name}": 0.2 for name in ("bootstrap", "paired", "permutation", "welch")}
     corrected = {f"holm_{name[2:]}": 0.6 for name in p}
+    corrected |= {f"bh_{name}": 0.3 for name in ("bootstrap", "paired", "welch")}
     return base | p | corrected | given
 
 
@@ -108,6 +109,19 @@ def test_options_choose_the_matrix():
     assert cells(method="vanilla-ft") == [0.1]
     assert cells(family="gpt") == [0.3]
     assert cells(domain="in") == []
+    assert cells(pattern="gpt-3") == [], "no results of a pattern that the study has are no mistake"
+
+
+def test_a_matrix_has_options_for_shots_and_checkpoint():
+    best, more = {"selection": "best-in-domain"}, {"k": 32}
+    rows = [row(), row(**best, difference=0.1), row(**more, difference=0.2)]
+    found = evidence(*(each | {"family": "matrix", "domain": "in"} for each in rows))
+    table = tables.make("matrix", found, CATALOG, best)
+    assert table.numbers["difference"].tolist() == [0.1]
+    assert "best in domain. In domain, the best epoch was chosen by these very rows" in table.note
+    table = tables.make("matrix", found, CATALOG, more)
+    assert table.numbers["difference"].tolist() == [0.2]
+    assert "32 shots; checkpoint of fine-tuned models: last epoch." in table.note
 
 
 @pytest.mark.parametrize(
@@ -117,6 +131,10 @@ def test_options_choose_the_matrix():
         ({"family": "bert"}, "unknown family 'bert'"),
         ({"method": "lora"}, "unknown method 'lora'"),
         ({"domain": "inside"}, "unknown domain 'inside'"),
+        ({"pattern": "minimum"}, "unknown pattern 'minimum'; did you mean 'minimal'"),
+        ({"reference_pattern": "*llmft"}, r"reference pattern '\*llmft'; valid: minimal, gpt-3"),
+        ({"selection": "each"}, "unknown selection 'each'; valid: last, best-in-domain"),
+        ({"k": 17}, "nothing is compared at k = 17; valid: 16$"),
     ],
 )
 def test_options_that_the_study_lacks_are_named(options, message):
@@ -175,10 +193,11 @@ def test_missing_comparisons_say_why():
 
 def test_tests_that_disagree_are_marked():
     same = row(model="opt-l")
-    other = row(holm_welch=0.01)
+    other = row(holm_welch=0.01, bh_welch=0.008)
     table = tables.make("significance", evidence(same, other), CATALOG, {})
     assert table.text["Agree"].tolist() == ["no", "yes"]
-    assert table.text["Welch's t"].tolist() == ["0.200 (0.010)", "0.200 (0.600)"]
+    assert table.text["Welch's t"].tolist() == ["0.200 (0.010; 0.008)", "0.200 (0.600; 0.300)"]
+    assert table.text["Sign flips"].tolist() == ["0.200 (0.600)"] * 2
 
 
 def test_verdicts_rest_on_the_corrected_bootstrap():
@@ -224,6 +243,40 @@ def test_the_answer_counts_and_tells_its_limits():
     assert (counts["Better"], counts["Worse"], counts["Not significant"]) == ("1", "0", "1")
 
 
+def test_the_answer_says_what_was_corrected_apart():
+    short = answer(evidence(row(), row(method="van")).comparisons, CATALOG).short
+    assert (
+        "0 of 2 comparisons (each method, pattern and evaluation set corrected apart)" in short[0]
+    )
+
+
 def test_there_is_no_answer_without_comparisons():
     assert answer(evidence().comparisons, CATALOG) is None
     assert tables.make("comparison", evidence(), CATALOG, {}).note == ""
+
+
+def test_in_domain_the_verdict_rests_on_the_last_epoch():
+    """A best epoch that the in-domain rows chose is better on them by chance alone."""
+    catalog = CATALOG | {"main": {"k": 16, "selection": "best-in-domain"}}
+    rows = [
+        row(domain=domain, evaluation_set=name, selection=selection, difference=difference)
+        for domain, name in (("in", "rte"), ("out", "hans"))
+        for selection, difference in (("last", 0.01), ("best-in-domain", 0.05))
+    ]
+    found = evidence(*rows)
+    frame = main_comparisons(found.comparisons, catalog).set_index("domain")
+    assert frame["difference"].to_dict() == {"in": 0.01, "out": 0.05}
+    warning = (
+        "checkpoint of fine-tuned models: last epoch in domain, “best in domain” out of domain. "
+        "In domain, the best epoch was chosen by these very rows: read it as too high; "
+        "the comparison uses the last epoch."
+    )
+    assert warning in answer(found.comparisons, catalog).basis
+    for name in ("comparison", "significance"):
+        assert warning in tables.make(name, found, catalog, {}).note
+
+
+def test_a_last_epoch_needs_no_warning():
+    note = tables.make("comparison", evidence(row(), row(domain="in")), CATALOG, {}).note
+    assert "checkpoint of fine-tuned models: last epoch. With" in note
+    assert "too high" not in note

@@ -118,3 +118,14 @@ def test_options_of_shipped_figures_name_what_some_study_has():
     assert set.intersection(*unmet) == {
         "mnli-mismatched-scatter"
     }  # no shipped study scores that set
+
+
+def test_each_study_of_the_paper_has_its_matrices(paper):
+    config = read_yaml(ROOT / "config/paper-qqp-cola.yaml")
+    other = needs.makeable(load_study(config, str(ROOT / "config")))["tables"]
+    assert {"welch-qqp", "welch-cola"} <= set(other)
+    assert not {"welch-rte", "welch-rte-last"} & set(other)
+    first = needs.makeable(paper)["tables"]
+    assert {"welch-rte-last", "welch-mnli-last"} <= set(first)
+    assert first["welch-rte-last"]["options"]["selection"] == "last"
+    assert "welch-qqp" not in first

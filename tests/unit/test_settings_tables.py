@@ -159,6 +159,17 @@ def test_qualities_show_medians_of_what_was_measured():
     assert "this project's" in table.note
 
 
+def test_qualities_count_a_cell_of_two_evaluation_sets_once():
+    inside = runs([0.5, 0.7])
+    outside = inside.assign(evaluation_set="hans", domain="out", accuracy=[0.4, 0.4])
+    table = tables.make("qualitative", Evidence(pd.concat([inside, outside])), CATALOG, {})
+    found = table.numbers.set_index("criterion").loc["Variance over draws"]
+    assert (found["cells"], found["runs"]) == (1, 2)
+    assert found["value"] == pytest.approx(100 * np.std([0.5, 0.7], ddof=1) / 2)
+    shown = table.text.set_index("Criterion").loc["Variance over draws"]
+    assert shown["Measured, in-context learning"].endswith("; 1 cell, 2 runs")
+
+
 def test_qualities_have_costs_where_they_are_known():
     row = {"protocol": "fair", "task": "nli", "model": "opt-s", "pattern": "minimal", "k": 16}
     costs = pd.DataFrame(

@@ -1,0 +1,63 @@
+"""Headline and accuracy tables, from metric rows made by hand."""
+
+import pandas as pd
+from fewshot import schemas, tables
+from fewshot.evidence import Evidence
+
+CATALOG = {
+    "models": {"opt-s": {"title": "OPT", "family": "opt", "parameters": 1e8}},
+    "methods": {"ft": {"title": "Fine-tuned", "family": "full", "head": "language-model"}},
+    "patterns": {"minimal": {"title": "minimal"}},
+    "tasks": {
+        "cola": {"title": "CoLA", "labels": ["no", "yes"], "metric": "matthews"},
+        "rte": {"title": "RTE", "labels": ["yes", "no"], "metric": "accuracy"},
+    },
+    "main": {"k": 16, "selection": "last"},
+}
+
+
+def rows_of(task="cola", selection="last", mcc=(0.2, 0.4)):
+    """Return metric rows of a cell with two seeds."""
+    cell = {"protocol": "fair", "task": task, "model": "opt-s", "method": "ft"}
+    cell |= {"pattern": "minimal", "k": 16, "selection": selection, "evaluation_set": task}
+    cell |= {"domain": "in", "epoch": 1, "n": 100, "correct": 60, "majority": 0.5}
+    cell |= {"accuracy": 0.6, "f1": 0.7, "status": "ok"}
+    frame = pd.DataFrame([cell | {"seed": seed, "mcc": each} for seed, each in enumerate(mcc)])
+    return frame.reindex(columns=schemas.METRICS.names)
+
+
+def made(rows, name="headline", selection="last"):
+    catalog = CATALOG | {"main": {"k": 16, "selection": selection}}
+    return tables.make(name, Evidence(rows), catalog, {})
+
+
+def test_the_headline_warns_of_an_epoch_chosen_by_its_rows():
+    best = "best-in-domain"
+    for name in ("headline", "scores"):
+        note = made(rows_of(selection=best), name, selection=best).note
+        assert (
+            "In domain, the best epoch was chosen by these very rows: read it as too high" in note
+        )
+        assert "too high" not in made(rows_of(), name).note
+
+
+def test_a_task_shows_its_own_metric_beside_accuracy():
+    table = made(pd.concat([rows_of(), rows_of("rte")]))
+    by_task = table.text.set_index(table.text["section"].str.split(" ").str[0])
+    # Mean 0.3; Student's t with one degree of freedom: 12.706 × 0.1414 / √2 = 1.271, cut at ±1.
+    assert by_task["In domain, MCC × 100"].to_dict() == {"CoLA": "30.0 [-97.1, 100.0]", "RTE": "–"}
+    assert by_task["In domain"].tolist() == ["60.0 [60.0, 60.0]"] * 2
+    assert table.numbers.groupby("task")["score"].agg(list).to_dict() == {
+        "cola": ["accuracy", "mcc"],
+        "rte": ["accuracy"],
+    }
+
+
+def test_f1_is_shown_where_it_is_a_tasks_metric():
+    catalog = CATALOG | {"tasks": {"cola": CATALOG["tasks"]["cola"] | {"metric": "f1"}}}
+    text = tables.make("accuracy", Evidence(rows_of()), catalog, {}).text
+    assert text["In domain, F1 (%)"].tolist() == ["70.0 [70.0, 70.0]"]
+
+
+def test_a_score_that_was_not_stored_is_blank():
+    assert made(rows_of(mcc=(None, None))).text["In domain, MCC × 100"].tolist() == ["–"]
