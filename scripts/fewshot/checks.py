@@ -5,14 +5,17 @@ valid; all run before the first job.
 """
 
 import ast
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .architecture import check_config
 from .errors import UserError, unknown
 from .exchange import check_imports
+from .needs import check_arms
 from .patterns import bind_pattern
 from .protocols import UNBALANCED
+from .registry import read_schema
 from .samples import curve_epochs
 from .taskchecks import check_tasks
 
@@ -183,6 +186,7 @@ def _check_figures(study: "Study") -> None:
 
     The signatures are read from the source: importing the chart library costs a second.
     """
+    known = {**_every_kind(), **study.methods}
     for module, entries in (("charts", study.figures), ("tables", study.tables)):
         functions = _signatures(Path(__file__).with_name(f"{module}.py"))
         for name, entry in entries.items():
@@ -193,6 +197,15 @@ def _check_figures(study: "Study") -> None:
             for option in entry["options"]:
                 if option not in options:
                     raise unknown("option", option, options, where)
+            # Arms that this study lacks are left out (needs.py); a misspelt one would be too.
+            check_arms(entry["options"].get("arms", ()), known, f"{where}.arms")
+
+
+def _every_kind() -> dict[str, dict]:
+    """Return an entry of each family and head that a method may have."""
+    parts = read_schema("methods")["additionalProperties"]["properties"]
+    pairs = product(parts["family"]["enum"], parts["head"]["enum"])
+    return {" ".join(pair): dict(zip(("family", "head"), pair, strict=True)) for pair in pairs}
 
 
 def _signatures(path: Path) -> dict[str, list[str]]:

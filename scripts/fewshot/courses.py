@@ -7,14 +7,15 @@ from functools import partial
 import altair as alt
 import pandas as pd
 
-from . import panels, theme
+from . import absence, panels, scope, theme
 from .catalog import arm_title, arms, is_trained, model_order, ordered, set_title, titles
 from .evidence import Evidence
-from .summary import at_level, summarise
+from .metrics import CELL
+from .summary import at_level, seed_counts, summarise
 
 COLUMNS = [
     *("kind", "line", "arm", "size", "k", "epoch", "seed"),
-    *("mean", "low", "high", "majority", "seeds", "rows"),
+    *("mean", "low", "high", "majority", "seeds", "seeds_planned", "state", "rows"),
 ]
 FEW = 4
 """Up to so many models, a panel is a model and a line a method; else the other way round."""
@@ -25,15 +26,18 @@ def accuracy_by_k(evidence: Evidence, catalog: dict, *, pattern: str | None = No
 
     `pattern` restricts it; with more than five methods × patterns the study's first one does.
     """
+    scope.check(evidence.metrics, catalog, pattern=pattern)
     chosen = panels.fewer_arms(at_level(evidence.metrics), catalog, pattern)
     chosen = chosen[chosen["selection"] == catalog["main"]["selection"]]
-    means = _titled(summarise(chosen[chosen["status"] == "ok"]), catalog)
-    means = _with_sizes(means, evidence.metrics)
+    means = summarise(chosen)
+    means = _titled(means[means["seeds"] > 0], catalog)
+    means = _with_sizes(absence.with_state(means), evidence.metrics)
     if means.empty:
         return panels.nothing()
     means, styles = _roles(means, catalog)
     ks = sorted(int(k) for k in means["k"].unique())
-    return _rows(means, catalog, styles, partial(_by_k, ks))
+    chart = _rows(means, catalog, styles, partial(_by_k, ks))
+    return panels.footnote(chart, absence.hollow(means))
 
 
 def learning_curves(
@@ -43,7 +47,8 @@ def learning_curves(
 
     `k` is the study's main one if left out; `pattern` is as in `accuracy_by_k`.
     """
-    k = catalog["main"]["k"] if k is None else k
+    scope.check(evidence.metrics, catalog, k=k, pattern=pattern)
+    k = scope.main_k(catalog, k)
     chosen = at_level(evidence.metrics)
     chosen = chosen[(chosen["selection"] == "each") & (chosen["k"] == k)]
     chosen = chosen[chosen["method"].map(lambda name: is_trained(catalog, name)).astype(bool)]
@@ -51,8 +56,10 @@ def learning_curves(
     if chosen.empty:
         return panels.nothing(f"No fine-tuned run with {k} shots yet.")
     scored, train = (chosen[(chosen["domain"] == "train") == flag] for flag in (False, True))
-    means = _titled(summarise(scored, ["epoch"]), catalog)
-    loss = _titled(summarise(train, ["epoch"], "mean_logprob"), catalog)
+    planned = seed_counts(evidence.metrics)[[*CELL, "seeds_planned"]]
+    means = _titled(_by_plan(summarise(scored, ["epoch"]), planned), catalog)
+    loss = _by_plan(summarise(train, ["epoch"], "mean_logprob"), planned)
+    loss = _titled(loss, catalog)
     loss[["mean", "low", "high"]] = -loss[["mean", "high", "low"]] / 100
     frames = [means.assign(kind="mean"), loss.assign(kind="mean")]
     if chosen["model"].nunique() <= FEW:
@@ -61,7 +68,14 @@ def learning_curves(
         _with_sizes(pd.concat(frames, ignore_index=True), evidence.metrics), catalog
     )
     span = [int(joined["epoch"].min()), int(joined["epoch"].max())]
-    return _rows(joined, catalog, styles, partial(_by_epoch, span))
+    chart = _rows(joined, catalog, styles, partial(_by_epoch, span))
+    return panels.footnote(chart, absence.hollow(joined[joined["kind"] == "mean"]))
+
+
+def _by_plan(means: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
+    """Return means of epochs with the seeds planned: a seed that is missing has no epochs."""
+    means = means.drop(columns="seeds_planned").merge(planned, on=CELL, how="left")
+    return absence.with_state(means)
 
 
 def _seeds(scored: pd.DataFrame) -> pd.DataFrame:
@@ -164,6 +178,7 @@ def _tooltips(first: str, title: str) -> list[alt.Tooltip]:
         alt.Tooltip("low:Q", title="interval from", format=".2f"),
         alt.Tooltip("high:Q", title="to", format=".2f"),
         alt.Tooltip("seeds:Q", title="seeds"),
+        alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
         alt.Tooltip("rows:Q", title="rows counted"),
     ]
 
@@ -188,13 +203,15 @@ def _by_k(
         **shared, y=alt.Y("mean:Q", **y), strokeDash=theme.dash("line", styles, legend)
     )
     bars = base.mark_rule(strokeWidth=0.9).encode(**shared, y=alt.Y("low:Q", **y), y2="high:Q")
-    points = base.mark_point(filled=True, size=20, opacity=1).encode(
+    points = absence.points(
+        base,
+        20,
         **shared,
         y=alt.Y("mean:Q", **y),
         shape=theme.shape("line", styles, legend),
         tooltip=_tooltips("k:O", "shots"),
     )
-    return alt.layer(_majority(base, y), line, bars, points, data=panels.data(rows, COLUMNS))
+    return alt.layer(_majority(base, y), line, bars, *points, data=panels.data(rows, COLUMNS))
 
 
 def _by_epoch(
@@ -215,10 +232,11 @@ def _by_epoch(
         strokeDash=theme.dash("line", styles, legend),
         tooltip=_tooltips("epoch:Q", "epoch"),
     )
-    layers = [line] if len(styles) > panels.MOST_ARMS else [ribbon, line]
+    _, hollow = absence.points(means, 10, **shared, y=alt.Y("mean:Q", **y))
+    layers = [line, hollow] if len(styles) > panels.MOST_ARMS else [ribbon, line, hollow]
     if (rows["domain"] == "train").all():
         return alt.layer(*layers, data=panels.data(rows, COLUMNS))
     seeds = base.transform_filter("datum.kind == 'seed'").mark_line(strokeWidth=0.4, opacity=0.5)
     thin = seeds.encode(**shared, y=alt.Y("mean:Q", **y), detail="seed:N")
-    layers.insert(len(layers) - 1, thin)
+    layers.insert(len(layers) - 2, thin)
     return alt.layer(_majority(base, y), *layers, data=panels.data(rows, COLUMNS))

@@ -6,21 +6,18 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from . import decades, panels, theme
+from . import absence, decades, panels, scope, theme
 from .catalog import arm_title, model_order, set_title, titles
 from .evidence import Evidence
 from .outlay import contests
 
-COLUMNS = ["line", "m", "cost", "seeds", "against", "area"]
+COLUMNS = ["line", "m", "cost", "seeds", "seeds_planned", "state", "against", "area"]
 MOST = 6
 """Powers of ten up to which predictions are counted."""
+KEPT = ("task", "model", "arm", "seeds", "seeds_planned", "state")
+"""What a break-even point has of its contest."""
 STEPS = 4
 """Points of a line for each power of ten."""
-WAYS = {
-    "flops_uncached": ("whole prompts", "even_uncached"),
-    "flops_cached": ("context cached", "even_cached"),
-}
-"""Operations of a prediction → how it reads its context, and the column of break-even points."""
 DASHES = {"whole prompts": [4, 2], "context cached": [1, 0]}
 TRAINED = ([1, 0], [5, 5])
 """Dashes of trained methods in turn: of two that cost the same both colours are seen."""
@@ -36,14 +33,15 @@ def break_even(
     caches its context; points mark where they cost the same. `pattern` restricts the methods; with
     more than five methods × patterns the study's first one does.
     """
-    k = catalog["main"]["k"] if k is None else k
+    scope.check(evidence.metrics, catalog, k=k, pattern=pattern)
+    k = scope.main_k(catalog, k)
     found = contests(evidence, catalog, k)
     found = panels.fewer_arms(found, catalog, pattern) if len(found) else found
     if found.empty:
         return panels.nothing("No costs to compare yet.")
     present = [name for name in model_order(catalog) if name in set(found["model"])]
     shown = list({catalog["models"][name]["family"]: name for name in present}.values())
-    found = found[found["model"].isin(shown)]
+    found = _titled(found[found["model"].isin(shown)], catalog)
     lines, marks = _lines(found, catalog), _marks(found, catalog)
     styles = _styles(lines, found, catalog)
     groups = list(lines.groupby(["task", "measure"], sort=False))
@@ -64,7 +62,15 @@ def break_even(
             heading = panels.heading(titles(catalog, "models")[name], width)
             block.append(chart.properties(title=heading) if i == 0 else chart)
         blocks.append(block)
-    return panels.grid(blocks, len(shown))
+    words = "Means over fewer seeds than planned, with hollow points"
+    return panels.footnote(panels.grid(blocks, len(shown)), absence.hollow(found, words))
+
+
+def _titled(found: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return contests with titles, and the state of their means."""
+    pairs = zip(found["method"], found["pattern"], strict=True)
+    named = found.assign(size=found["model"].map(titles(catalog, "models")))
+    return absence.with_state(named.assign(arm=[arm_title(catalog, *pair) for pair in pairs]))
 
 
 def _measure(device: str) -> str:
@@ -72,58 +78,79 @@ def _measure(device: str) -> str:
     return "GPU seconds" if device.startswith("cuda") else "Processor seconds"
 
 
+def _ways(row: dict, catalog: dict) -> dict[tuple[str, str], tuple[float, float]]:
+    """Return (line, measure) -> what a method costs once and for each prediction: of a contest's
+    trained method, and of its rival.
+
+    A trained method whose prompts share no context reads them alike in both ways and has one line.
+    Measured time is that of cached contexts.
+    """
+    own, whole, *rivals = _titles(row, catalog)
+    seconds = _measure(row["device"])
+    train, context = row["flops_train"], row["flops_context"]
+    return {
+        (own, "FLOPs"): (train + context, row["flops_cached"]),
+        (whole, "FLOPs"): (train, row["flops_uncached"]),
+        (rivals[0], "FLOPs"): (0.0, row["rival_flops_uncached"]),
+        (rivals[1], "FLOPs"): (row["rival_flops_context"], row["rival_flops_cached"]),
+        (own, seconds): (row["train_device_seconds"], row["prediction_device_seconds"]),
+        (rivals[1], seconds): (0.0, row["rival_prediction_device_seconds"]),
+    }
+
+
+def _titles(row: dict, catalog: dict) -> tuple[str, str, str, str]:
+    """Return the lines of a contest: the trained method that encodes its context once, that reads
+    whole prompts; its rival that reads whole prompts, that encodes its context once."""
+    own = row["arm"]
+    rival = arm_title(catalog, row["rival_method"], row["rival_pattern"])
+    whole, cached = DASHES
+    return (
+        own,
+        f"{own}, {whole}" if row["flops_context"] else own,
+        *(f"{rival}, {way}" for way in (whole, cached)),
+    )
+
+
 def _lines(found: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     """Return points of every line: cost of M predictions, a trained method's or its rival's.
 
-    A rival that several methods have is drawn once. Measured time is that of cached contexts.
+    A rival that several methods have is drawn once.
     """
     made: dict[tuple, dict] = {}
     for row in found.to_dict("records"):
-        own = arm_title(catalog, row["method"], row["pattern"])
-        rival = arm_title(catalog, row["rival_method"], row["rival_pattern"])
-        seconds = _measure(row["device"])
-        fixed = (row["flops_train"] + row["flops_context"], row["train_device_seconds"])
-        ways = {
-            (own, "FLOPs"): (fixed[0], row["flops_cached"]),
-            (f"{rival}, whole prompts", "FLOPs"): (0.0, row["rival_flops_uncached"]),
-            (f"{rival}, context cached", "FLOPs"): (
-                row["rival_flops_context"],
-                row["rival_flops_cached"],
-            ),
-            (own, seconds): (fixed[1], row["prediction_device_seconds"]),
-            (f"{rival}, context cached", seconds): (0.0, row["rival_prediction_device_seconds"]),
-        }
-        for (line, measure), way in ways.items():
+        own = _titles(row, catalog)[:2]
+        for (line, measure), way in _ways(row, catalog).items():
             key = (row["task"], row["model"], measure, line)
-            seeds = row["seeds"] if line == own else row["rival_seeds"]
-            made.setdefault(key, {"way": way, "seeds": seeds})
+            seeds = row["seeds"] if line in own else row["rival_seeds"]
+            seen = {"seeds": seeds, "seeds_planned": row["seeds_planned"]}
+            made.setdefault(key, {"way": way, "seen": seen})
     counts = np.logspace(0, MOST, MOST * STEPS + 1)
     frames = [
         pd.DataFrame({"m": counts, "cost": each["way"][0] + each["way"][1] * counts}).assign(
             **dict(zip(("task", "model", "measure", "line"), key, strict=True)),
-            seeds=each["seeds"],
+            **each["seen"],
         )
         for key, each in made.items()
         if not any(map(math.isnan, each["way"]))
     ]
-    return pd.concat(frames, ignore_index=True)
+    return absence.with_state(pd.concat(frames, ignore_index=True))
 
 
 def _marks(found: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     """Return the points where a trained method and its rival cost the same, as far as shown."""
     rows = []
     for row in found.to_dict("records"):
-        own = arm_title(catalog, row["method"], row["pattern"])
-        rival = arm_title(catalog, row["rival_method"], row["rival_pattern"])
-        base = {"task": row["task"], "model": row["model"], "line": own, "seeds": row["seeds"]}
-        for name, (way, even) in WAYS.items():
-            fixed = 0.0 if name == "flops_uncached" else row["rival_flops_context"]
-            cost = fixed + row[even] * row[f"rival_{name}"]
-            point = {"measure": "FLOPs", "m": row[even], "cost": cost}
-            rows.append({**base, **point, "against": f"{rival}, {way}"})
-        cost = row["even_seconds"] * row["rival_prediction_device_seconds"]
-        point = {"measure": _measure(row["device"]), "m": row["even_seconds"], "cost": cost}
-        rows.append({**base, **point, "against": f"{rival}, context cached"})
+        own, whole, *rivals = _titles(row, catalog)
+        ways, seconds = _ways(row, catalog), _measure(row["device"])
+        for line, rival, measure, even in (
+            (whole, rivals[0], "FLOPs", "even_uncached"),
+            (own, rivals[1], "FLOPs", "even_cached"),
+            (own, rivals[1], seconds, "even_seconds"),
+        ):
+            fixed, each = ways[rival, measure]
+            point = {"m": row[even], "cost": fixed + row[even] * each, "against": rival}
+            base = {name: row[name] for name in KEPT}
+            rows.append({**base, **point, "line": line, "measure": measure})
     marks = pd.DataFrame(rows)
     return marks[marks["m"].between(1, 10**MOST)]
 
@@ -155,6 +182,7 @@ def _panel(
         alt.Tooltip("m:Q", title="predictions", format=",.0f"),
         alt.Tooltip("cost:Q", title="cost", format=".3g"),
         alt.Tooltip("seeds:Q", title="seeds"),
+        alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
     ]
     dash = theme.dash("line", styles, legend)
     layers = [
@@ -165,9 +193,10 @@ def _panel(
         if (rows["line"] == line).any()
     ]
     # Of points in one place each is smaller than those below it.
-    order = [line for line in styles if line in set(points["line"])]
-    points = points.assign(area=[60 * 0.5 ** order.index(line) for line in points["line"]])
-    marks = alt.Chart(panels.data(points, COLUMNS)).mark_point(filled=True, opacity=1)
+    order = list(points["arm"].unique())
+    points = points.assign(area=[60 * 0.5 ** order.index(arm) for arm in points["arm"]])
+    base = alt.Chart(panels.data(points, COLUMNS))
     against = alt.Tooltip("against:N", title="costs the same as")
     area = alt.Size("area:Q", scale=None, legend=None)
-    return alt.layer(*layers, marks.encode(**shared, size=area, tooltip=[*tooltip, against]))
+    marks = absence.points(base, 60, **shared, size=area, tooltip=[*tooltip, against])
+    return alt.layer(*layers, *marks)

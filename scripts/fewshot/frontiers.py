@@ -5,13 +5,16 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
-from . import decades, panels, theme
+from . import absence, decades, panels, scope, theme
 from .catalog import arm_title, ordered, set_title, titles
 from .evidence import Evidence
 from .metrics import CELL
 from .outlay import ORDER, accuracies, cell_costs, efficient, totals
 
-COLUMNS = ["size", "arm", "k", "cost", "mean", "low", "high", "seeds", "front"]
+COLUMNS = [
+    *("size", "arm", "k", "cost", "mean", "low", "high", "front"),
+    *("seeds", "seeds_planned", "state"),
+]
 MEASURES = {
     "flops_uncached": (["FLOPs,", "whole prompts"], 1),
     "flops_cached": (["FLOPs,", "context cached"], 1),
@@ -39,7 +42,8 @@ def cost_accuracy(
     that no other cell beats. `pattern` restricts them; with more than five methods × patterns the
     study's first one does.
     """
-    k = catalog["main"]["k"] if k is None else k
+    scope.check(evidence.metrics, catalog, k=k, pattern=pattern, predictions=predictions)
+    k = scope.main_k(catalog, k)
     cells = _cells(evidence, catalog, predictions, k, pattern)
     if cells.empty:
         return panels.nothing("No costs yet.")
@@ -65,7 +69,7 @@ def cost_accuracy(
             )
             block.append(chart.properties(width=width, height=height))
         blocks.append(block)
-    return panels.grid(blocks, len(shown))
+    return panels.footnote(panels.grid(blocks, len(shown)), absence.hollow(cells))
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def _cells(
     """Return a row per cell and evaluation set: cost by each measure, accuracy in percent."""
     costs = panels.fewer_arms(cell_costs(evidence, catalog, [k]), catalog, pattern)
     means = accuracies(evidence, catalog, [k])
-    means = means[means["seeds"] > 0].drop(columns="seeds_planned")
+    means = absence.with_state(means[means["seeds"] > 0])
     if costs.empty or means.empty:
         return pd.DataFrame()
     for name, values in totals(costs, predictions).items():
@@ -124,8 +128,9 @@ def _panel(
     step = alt.Chart(panels.data(pd.concat([front, end]), ["cost", "mean"])).mark_line(
         interpolate="step-after", strokeWidth=0.9, color=theme.GREY, strokeDash=[3, 2]
     )
-    points = base.mark_point(filled=True, size=26, opacity=0.9, stroke="white", strokeWidth=0.3)
-    points = points.encode(
+    points = absence.points(
+        base,
+        26,
         x=x,
         y=alt.Y("mean:Q", **y),
         color=color,
@@ -139,9 +144,10 @@ def _panel(
             alt.Tooltip("low:Q", title="interval from", format=".1f"),
             alt.Tooltip("high:Q", title="to", format=".1f"),
             alt.Tooltip("seeds:Q", title="seeds"),
+            alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
         ],
     )
-    layers = [step.encode(x=x, y=alt.Y("mean:Q", **y)), points]
+    layers = [step.encode(x=x, y=alt.Y("mean:Q", **y)), *points]
     if len(rows) <= FEW:
         bars = base.mark_rule(strokeWidth=0.6, opacity=0.6).encode(
             x=x,

@@ -99,7 +99,8 @@ def _one_matrix(
     else:
         for columns in (["method", "pattern"], ["reference_method", "reference_pattern"]):
             keys = zip(*(pairs[name] for name in columns), strict=True)
-            pairs = pairs[[in_arms(arms, catalog["methods"], *key) for key in keys]]
+            kept = [in_arms(arms, catalog["methods"], *key) for key in keys]
+            pairs = pairs[np.array(kept, dtype=bool)]  # An empty list would pick no columns.
     if pairs.empty:
         return pairs
     order = {

@@ -65,9 +65,10 @@ def in_arms(arms: Iterable[str], methods: dict[str, dict], method: str, pattern:
 def missing(entry: dict, study: "Study") -> str | None:
     """Return the first thing that an entry of config/figures.yaml needs and the study lacks.
 
-    An entry needs what its `needs` lists and the task, evaluation set, family and k that its
-    options name, in which * stands for anything. Tasks, sets, families and k narrow the cells that
-    the next need looks at, so that task "rte" and k = 128 are found in the same cells.
+    An entry needs what its `needs` lists, the task, evaluation set, family and k that its options
+    name, in which * stands for anything, and one of the arms that they name. Tasks, sets, families
+    and k narrow the cells that the next need looks at, so that task "rte" and k = 128 are found in
+    the same cells.
     """
     cells = study.cells
     needs, options = entry.get("needs", {}), entry.get("options", {})
@@ -81,7 +82,18 @@ def missing(entry: dict, study: "Study") -> str | None:
     for column, count in needs.get("at_least", {}).items():
         if len({getattr(cell, column) for cell in cells}) < count:
             return f"at least {count} {COUNTED[column]}"
+    arms = options.get("arms")
+    if arms and not present_arms(arms, study, {(cell.method, cell.pattern) for cell in cells}):
+        return f"one of the arms {', '.join(arms)}"
     return None
+
+
+def present_arms(
+    arms: Iterable[str], study: "Study", pairs: Iterable[tuple[str, str]]
+) -> list[str]:
+    """Return those of `arms` that pick one of `pairs`, methods of the study with patterns."""
+    methods = {cell.method: study.methods[cell.method] for cell in study.cells}
+    return [arm for arm in arms if any(in_arms([arm], methods, *pair) for pair in pairs)]
 
 
 PARTS: dict[str, tuple[str, str, Callable]] = {
@@ -105,13 +117,27 @@ PARTS: dict[str, tuple[str, str, Callable]] = {
 COUNTED = {"model": "models", "method": "methods", "pattern": "patterns", "k": "numbers of shots"}
 
 
+def _fitted(entry: dict, study: "Study") -> dict:
+    """Return an entry without the arms of which the study has no cell, which its function would
+    not know; the others still stand side by side."""
+    options = entry.get("options", {})
+    if not options.get("arms"):
+        return entry
+    arms = present_arms(
+        options["arms"], study, {(cell.method, cell.pattern) for cell in study.cells}
+    )
+    return {**entry, "options": {**options, "arms": arms}}
+
+
 def makeable(study: "Study") -> dict[str, dict]:
     """Return the figures and tables that a study can make and, as `unmet`, why not the others."""
     found: dict[str, dict] = {"unmet": {}}
     for kind in ("figure", "table"):
         entries = getattr(study, f"{kind}s")
         lacks = {name: missing(entry, study) for name, entry in entries.items()}
-        found[f"{kind}s"] = {name: each for name, each in entries.items() if not lacks[name]}
+        found[f"{kind}s"] = {
+            name: _fitted(each, study) for name, each in entries.items() if not lacks[name]
+        }
         found["unmet"][kind] = {
             name: f"{kind} '{name}' needs {what}, which study '{study.name}' does not have"
             for name, what in lacks.items()

@@ -5,13 +5,16 @@ from dataclasses import replace
 import altair as alt
 import pandas as pd
 
-from . import decades, panels, theme
+from . import absence, decades, panels, scope, theme
 from .catalog import arm_title, arms, model_order, ordered, set_title, titles
 from .evidence import Evidence
 from .outlay import cell_costs
 from .summary import at_level, summarise
 
-COLUMNS = ["line", "arm", "size", "k", "mean", "low", "high", "majority", "seeds", "planned"]
+COLUMNS = [
+    *("line", "arm", "size", "k", "mean", "low", "high", "majority"),
+    *("seeds", "seeds_planned", "state"),
+]
 CELL = ["task", "model", "method", "pattern", "k"]
 FEW = 4
 """Up to so many models, a panel is a model and a line a method; else the other way round."""
@@ -35,13 +38,14 @@ def metrics_panels(
     Shown are the given `tasks`, or the study's first two. `pattern` restricts the methods; with
     more than five methods × patterns the study's first one does.
     """
+    scope.check(evidence.metrics, catalog, tasks=tasks, pattern=pattern)
     present = [name for name in catalog["tasks"] if name in set(evidence.metrics["task"])]
     present = present[:MOST_TASKS] if tasks is None else [n for n in present if n in tasks]
     rows = pd.concat([_scores(evidence, catalog), _prices(evidence, catalog)], ignore_index=True)
     rows = panels.fewer_arms(rows[rows["task"].isin(present)], catalog, pattern)
     if rows.empty:
         return panels.nothing()
-    rows, styles = _roles(rows, catalog)
+    rows, styles = _roles(absence.with_state(rows), catalog)
     order = _order(rows, catalog)
     columns = panels.columns_for(len(order))
     groups = [
@@ -65,7 +69,7 @@ def metrics_panels(
             named = {"title": heading} if i == 0 or wrapped else {}
             block.append(chart.properties(**size, **named))
         blocks.append(block)
-    return panels.grid(blocks, columns)
+    return panels.footnote(panels.grid(blocks, columns), absence.hollow(rows))
 
 
 def _scores(evidence: Evidence, catalog: dict) -> pd.DataFrame:
@@ -83,14 +87,14 @@ def _scores(evidence: Evidence, catalog: dict) -> pd.DataFrame:
         ordered(loss.assign(row="loss", majority=float("nan")), catalog, order),
     ]
     frame = pd.concat([each for each in frames if len(each)] or frames[:1], ignore_index=True)
-    return frame[frame["seeds"] > 0].rename(columns={"seeds_planned": "planned"})
+    return frame[frame["seeds"] > 0]
 
 
 def _prices(evidence: Evidence, catalog: dict) -> pd.DataFrame:
     """Return run time and memory of each cell, by `row`; they have no interval."""
-    costs = cell_costs(evidence, catalog).rename(columns={"seeds_planned": "planned"})
+    costs = cell_costs(evidence, catalog)
     frames = [
-        costs[[*CELL, "seeds", "planned"]].assign(row=name, mean=costs[name] * factor)
+        costs[[*CELL, "seeds", "seeds_planned"]].assign(row=name, mean=costs[name] * factor)
         for name, (_, factor) in COSTS.items()
         if len(costs)
     ]
@@ -153,7 +157,9 @@ def _panel(
     line = base.mark_line(strokeWidth=1).encode(
         **shared, y=value, strokeDash=theme.dash("line", styles, legend)
     )
-    points = base.mark_point(filled=True, size=18, opacity=1).encode(
+    points = absence.points(
+        base,
+        18,
         **shared,
         y=value,
         shape=theme.shape("line", styles, legend),
@@ -165,10 +171,10 @@ def _panel(
             alt.Tooltip("low:Q", title="interval from", format=".4g"),
             alt.Tooltip("high:Q", title="to", format=".4g"),
             alt.Tooltip("seeds:Q", title="seeds"),
-            alt.Tooltip("planned:Q", title="of"),
+            alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
         ],
     )
-    layers = [line, points]
+    layers = [line, *points]
     if few and rows["low"].notna().any():
         bars = base.mark_rule(strokeWidth=0.8).encode(**shared, y=alt.Y("low:Q", **y), y2="high:Q")
         layers.insert(1, bars)

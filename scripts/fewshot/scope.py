@@ -88,8 +88,15 @@ def check(
     k: int | None = None,
     selection: str | None = None,
     arms: list[str] | None = None,
+    *,
+    pattern: str | None = None,
+    tasks: list[str] | None = None,
+    predictions: float | None = None,
 ) -> None:
-    """Raise UserError, one line with the valid values, for an option that the study lacks."""
+    """Raise UserError, one line with the valid values, for an option that the study lacks.
+
+    `pattern` and each of `tasks`, which are adapted to, are names, in which * is no wildcard.
+    """
     families = dict.fromkeys(entry["family"] for entry in catalog["models"].values())
     for option, value, valid in (
         ("task", task, catalog["tasks"]),
@@ -99,6 +106,14 @@ def check(
     ):
         if value is not None and not any_called(valid, value):
             raise unknown(option.replace("_", " "), value, valid, f"{WHERE}.{option}")
+    if pattern is not None and pattern not in catalog["patterns"]:
+        raise unknown("pattern", pattern, catalog["patterns"], f"{WHERE}.pattern")
+    adapted = [name for name in catalog["tasks"] if name in set(metrics["task"])]
+    for name in tasks or ():
+        if name not in (adapted or catalog["tasks"]):
+            raise unknown("task", name, adapted or catalog["tasks"], f"{WHERE}.tasks")
+    if predictions is not None and not (isinstance(predictions, int | float) and predictions > 0):
+        raise UserError(f"{WHERE}.predictions: must be a number above 0, not {predictions!r}")
     check_arms(arms or (), catalog["methods"], f"{WHERE}.arms")
     planned = sorted(int(each) for each in metrics["k"].unique())
     if k is not None and planned and k not in planned:

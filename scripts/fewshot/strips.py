@@ -164,10 +164,6 @@ class _Panel:
             layers.insert(0, line.encode(**at))
         size = 22 if len(self.styles) < 4 else 16
         tips = tooltips()
-        filled = _where(base, "whole").mark_point(filled=True, size=size, opacity=1)
-        hollow = _where(base, "some").mark_point(
-            filled=False, fill="white", size=size, strokeWidth=1, opacity=1
-        )
         cross = _where(base, "unfit", "missing").mark_text(
             fontSize=9, baseline="bottom", fontWeight="bold"
         )
@@ -175,8 +171,7 @@ class _Panel:
         text = alt.condition("datum.state == 'unfit'", alt.value("×"), alt.value("–"))
         return [
             *layers,
-            filled.encode(**at, shape=shape, tooltip=tips),
-            hollow.encode(**at, shape=shape, tooltip=tips),
+            *absence.points(base, size, **at, shape=shape, tooltip=tips),
             cross.transform_calculate(foot=str(self.scale.domain[0])).encode(
                 **shared, y=foot, text=text, tooltip=tips
             ),

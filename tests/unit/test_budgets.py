@@ -146,6 +146,24 @@ def test_points_of_break_even_lie_on_both_lines(study):
     assert found and found[0] == pytest.approx(expected, rel=1e-4)
 
 
+def test_marks_lie_on_both_lines_of_prompts_with_a_shared_start(study):
+    """Trained models read such prompts whole or in two parts too: each mark is of two like ways."""
+    trained, costs = study.costs["method"] != "icl", study.costs.copy()
+    costs.loc[trained, "flops_context"] = 0.3 * costs.loc[trained, "flops_uncached"]
+    costs.loc[trained, "flops_cached"] = 0.7 * costs.loc[trained, "flops_uncached"]
+    spec = charts.make("break_even", replace(study, costs=costs), CATALOG, {}, "T")
+    marks = [row for row in rows_of(spec) if row.get("against")]
+    assert {row["line"].partition(", ")[2] for row in marks} == {"", "whole prompts"}
+    for panel in spec["concat"]:
+        # The panel's own lines, each two points joined on logarithmic axes.
+        own = [spec["datasets"][layer["data"]["name"]] for layer in panel["layer"]]
+        lines = {rows[0]["line"]: rows for rows in own if not rows[0].get("against")}
+        for mark in (row for rows in own for row in rows if row.get("against")):
+            for name in (mark["line"], mark["against"]):
+                m, cost = ([row[key] for row in lines[name]] for key in ("m", "cost"))
+                assert np.interp(mark["m"], m, cost) == pytest.approx(mark["cost"], rel=1e-3)
+
+
 def test_costs_of_the_figure_are_training_and_predictions(study):
     few, many = (
         rows_of(charts.make("cost_accuracy", study, CATALOG, {"predictions": n}, "T"))

@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pytest
-from fewshot import needs
+from fewshot import charts, needs, tables
 from fewshot.errors import UserError
+from fewshot.evidence import Evidence
 from fewshot.plan import load_study
 from fewshot.registry import read_yaml
 
 ROOT = Path(__file__).parents[2]
+STUDIES = [
+    path.stem for path in sorted((ROOT / "config").glob("*.yaml")) if "grid" in read_yaml(path)
+]
 LM, HEAD = "language-model", "classification"
 METHODS = {
     "in-context": {"family": "in_context", "head": LM},
@@ -20,14 +24,18 @@ METHODS = {
 }
 
 
+def shipped(name):
+    return load_study(read_yaml(ROOT / f"config/{name}.yaml"), str(ROOT / "config"))
+
+
 @pytest.fixture(scope="module")
 def demo():
-    return load_study(read_yaml(ROOT / "config/config.yaml"), str(ROOT / "config"))
+    return shipped("config")
 
 
 @pytest.fixture(scope="module")
 def paper():
-    return load_study(read_yaml(ROOT / "config/paper.yaml"), str(ROOT / "config"))
+    return shipped("paper")
 
 
 def test_kinds_are_the_same_in_every_study():
@@ -100,6 +108,11 @@ def test_an_entry_that_the_study_lacks_is_left_out_with_a_reason(demo, paper):
         ({"options": {"task": "synth-rte"}, "needs": {"methods": ["lora"]}}, "method 'lora'"),
         ({"needs": {"patterns": ["*gpt-3"]}}, None),
         ({"needs": {"patterns": ["llmft-*"]}}, "pattern 'llmft-*'"),
+        ({"options": {"arms": ["ia3", "pattern-ft/minimal"]}}, None),
+        (
+            {"options": {"arms": ["ia3", "pattern-ft/llmft-*"]}},
+            "one of the arms ia3, pattern-ft/llmft-*",
+        ),
         ({"needs": {"at_least": {"model": 4, "method": 2}}}, None),
         ({"needs": {"at_least": {"model": 5}}}, "at least 5 models"),
         ({"options": {"family": "opt"}, "needs": {"at_least": {"model": 3}}}, "at least 3 models"),
@@ -112,9 +125,8 @@ def test_needs_are_found_in_the_same_cells(demo, entry, what):
 def test_options_of_shipped_figures_name_what_some_study_has():
     """A misspelt task would leave an entry out of every study without a word."""
     unmet = []
-    for file in ("config", "paper", "mosbach2023", "paper-qqp-cola"):
-        study = load_study(read_yaml(ROOT / f"config/{file}.yaml"), str(ROOT / "config"))
-        unmet.append(set(study.unmet["figure"]))
+    for name in STUDIES:
+        unmet.append(set(shipped(name).unmet["figure"]))
     assert set.intersection(*unmet) == {
         "mnli-mismatched-scatter"
     }  # no shipped study scores that set
@@ -129,3 +141,27 @@ def test_each_study_of_the_paper_has_its_matrices(paper):
     assert {"welch-rte-last", "welch-mnli-last"} <= set(first)
     assert first["welch-rte-last"]["options"]["selection"] == "last"
     assert "welch-qqp" not in first
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_entry_that_a_shipped_study_plans_passes_its_option_checks(name):
+    """Options are checked before anything is drawn, so that no result is needed for it."""
+    study = shipped(name)
+    catalog = study.catalog()
+    for entry in study.figures.values():
+        assert charts.make(entry["function"], Evidence(), catalog, entry["options"], "A title")
+    for entry in study.tables.values():
+        tables.make(entry["function"], Evidence(), catalog, entry["options"])
+
+
+def test_arms_that_a_study_lacks_are_left_out_of_its_entry():
+    arms = shipped("mosbach2023").figures["methods-compared-rte"]["options"]["arms"]
+    assert arms == ["vanilla-ft", "pattern-ft"]
+
+
+def test_an_arm_that_no_study_could_have_is_one_line(tmp_path):
+    for path in (ROOT / "config").glob("*.yaml"):
+        text = path.read_text().replace("pattern-ft, lora]", "pattern-ft, lorra]")
+        (tmp_path / path.name).write_text(text)
+    with pytest.raises(UserError, match=r"-rte'\.arms: unknown method 'lorra'; did you mean 'lora"):
+        load_study(read_yaml(ROOT / "config/config.yaml"), str(tmp_path))

@@ -2,7 +2,7 @@
 
 import pytest
 import simulate
-from fewshot import scope, summary
+from fewshot import charts, scope, summary
 from fewshot.errors import UserError
 from fewshot.sizes import families, short_titles
 
@@ -27,6 +27,33 @@ def test_what_the_study_does_not_know_is_one_line(study, options, message):
     with pytest.raises(UserError) as error:
         scope.choose(study.metrics, CATALOG, **options)
     assert str(error.value).startswith(f"config/figures.yaml: {message}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "message"),
+    [
+        (
+            "metrics_panels",
+            {"tasks": ["nli", "hans"]},
+            "tasks: unknown task 'hans'; valid: nli, rte",
+        ),
+        ("metrics_panels", {"pattern": "minimall"}, "pattern: unknown pattern 'minimall'; did you"),
+        ("cost_accuracy", {"k": 999}, "k: no cell has 999 shots; valid: 0, 16, 32"),
+        ("cost_accuracy", {"pattern": "x"}, "pattern: unknown pattern 'x'; valid: minimal"),
+        ("cost_accuracy", {"predictions": -5}, "predictions: must be a number above 0, not -5"),
+        ("cost_accuracy", {"predictions": "many"}, "predictions: must be a number above 0, not 'm"),
+        ("break_even", {"k": 999}, "k: no cell has 999 shots; valid: 0, 16, 32"),
+        ("break_even", {"pattern": "x"}, "pattern: unknown pattern 'x'; valid: minimal"),
+        ("accuracy_by_k", {"pattern": "x"}, "pattern: unknown pattern 'x'; valid: minimal"),
+        ("learning_curves", {"k": 999}, "k: no cell has 999 shots; valid: 0, 16, 32"),
+        ("learning_curves", {"pattern": "x"}, "pattern: unknown pattern 'x'; valid: minimal"),
+    ],
+)
+def test_a_figure_refuses_what_would_leave_it_empty(study, function, options, message):
+    with pytest.raises(UserError) as error:
+        charts.make(function, study, CATALOG, options, "A title")
+    assert str(error.value).startswith(f"config/figures.yaml: options.{message}")
     assert "\n" not in str(error.value)
 
 
