@@ -69,10 +69,10 @@ def _counts(part: pd.DataFrame) -> str:
     apart = " (each method, pattern and evaluation set corrected apart)" if families > 1 else ""
     untested = f"; {count['none']} could not be tested" if count.get("none", 0) else ""
     return (
-        f"fine-tuning was better in {count.get('higher', 0)} of {made} comparisons{apart}, "
-        f"worse in {count.get('lower', 0)}, and in {count.get('open', 0)} the difference is not "
-        f"significant{untested}. Differences are {points(known.median())} points in the median, "
-        f"from {points(known.min())} to {points(known.max())}"
+        f"fine-tuning was better in {count.get('higher', 0)} of {made} comparisons, worse in "
+        f"{count.get('lower', 0)}, and in {count.get('open', 0)} the difference is not "
+        f"significant{untested}{apart}. Differences are {points(known.median())} points in the "
+        f"median, from {points(known.min())} to {points(known.max())}"
     )
 
 
