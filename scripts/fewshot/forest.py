@@ -5,11 +5,11 @@ import pandas as pd
 
 from . import panels, scope, theme
 from .catalog import arm_title, ordered
+from .contrasts import ALPHA, main_comparisons
 from .evidence import Evidence
 from .pairing import SAME_MODEL
 from .sizes import families, family_order, set_heading, sizes_of, with_sizes
 
-ALPHA = 0.05
 COLUMNS = [
     *("size", "title", "arm", "against", "where", "points", "low", "high", "p", "holm", "state"),
     *("text", "seeds", "seeds_planned", "rows", "status", "detectable"),
@@ -33,14 +33,12 @@ def differences(
     """Plot fine-tuning minus in context, in points, with crossed-bootstrap 95 % intervals.
 
     A row per model, a column per task and evaluation set. Filled: p < 0.05 after Holm's correction
-    over all models of the method. `arms` picks ways of fine-tuning; without it, `pattern` is as in
-    `panels.fewer_arms`.
+    over all models of the method. Without a `selection`, checkpoints are those of
+    `contrasts.main_comparisons`: in domain the last. `arms` picks ways of fine-tuning; without it,
+    `pattern` is as in `panels.fewer_arms`.
     """
     scope.check(evidence.metrics, catalog, task, evaluation_set, family, k, selection, arms)
-    k, selection = scope.main_k(catalog, k), scope.main_selection(catalog, selection)
-    pairs = evidence.comparisons
-    pairs = pairs[pairs["family"] == SAME_MODEL]
-    pairs = pairs[(pairs["k"] == k) & (pairs["selection"] == selection)]
+    pairs = main_comparisons(evidence.comparisons, catalog, [SAME_MODEL], k, selection)
     if task is not None:
         pairs = pairs[scope.called(pairs["task"], task)]
     if evaluation_set is not None:

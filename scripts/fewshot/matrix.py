@@ -8,13 +8,13 @@ import pandas as pd
 
 from . import panels, scope, theme
 from .catalog import arm_title, set_title
+from .contrasts import ALPHA
 from .errors import unknown
 from .evidence import Evidence
 from .needs import in_arms
 from .pairing import ACROSS_PATTERNS, MATRIX
 from .sizes import families, family_order, short_titles, sizes_of, with_sizes
 
-ALPHA = 0.05
 TESTS = {
     "welch": "Welch's t",
     "paired": "Paired t",

@@ -130,6 +130,7 @@ def _asked(study: Study) -> list[tuple[str, str]]:
         ("Shots (k)", ", ".join(map(str, shots))),
         ("Data seeds", study.settings["seeds"]),
         ("Main comparison", f"{main['k']} shots, {SELECTIONS[main['selection']]} of fine-tuning"),
+        *([("In domain", "compared at the last epoch")] if main["selection"] != "last" else []),
     ]
 
 

@@ -147,6 +147,16 @@ def test_differences_are_the_known_ones(specs):
         assert (row["state"] == "clear") == (row["holm"] < 0.05)
 
 
+def test_in_domain_the_last_epoch_is_compared_whatever_the_checkpoint(golden):
+    """At the best epoch in domain odd seeds gain a point and even ones nothing: +4.5, not +4."""
+    catalog = study.study().catalog()
+    chosen = {**catalog, "main": {**catalog["main"], "selection": "best-in-domain"}}
+    spec = charts.make("differences", golden, chosen, {"task": "rte"}, "A title")
+    rows = [row for row in drawn(spec, "holm") if row["arm"].startswith("Pattern")]
+    inside = [row["points"] for row in rows if row["where"] == "RTE"]
+    assert inside and inside == pytest.approx([4] * len(inside))
+
+
 def test_what_does_not_fit_is_said_in_its_panel(specs):
     texts = [row["text"] for row in drawn(specs["icl-patterns-shots"], "text")]
     assert "does not fit" in texts
