@@ -26,10 +26,10 @@ demo: $(READY)  ## run the demo study and print its headline table
 	@cat results/demo/summary.txt
 
 test: $(READY)  ## unit and workflow tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 -m "not slow and not gpu"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu"
 
 test-slow: $(READY)  ## the long checks
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 -m "slow and not gpu"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "slow and not gpu"
 
 bench-scorer: $(READY)  ## the scorer beside transformers and lm-eval; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_scorer $(ARGS)

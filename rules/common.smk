@@ -169,7 +169,7 @@ def comparison_catalog():
     """Return what of the catalog decides which arms are compared: no title does."""
     kinds = {
         kind: {
-            name: {"family": entry["family"]} if "family" in entry else {}
+            name: {key: entry[key] for key in ("family", "stored_draws") if key in entry}
             for name, entry in CATALOG[kind].items()
         }
         for kind in ("models", "methods", "patterns")

@@ -45,8 +45,8 @@ def hollow(means: pd.DataFrame, words: str = "Hollow: fewer seeds than planned")
 
 def lacking(chosen: pd.DataFrame, catalog: dict) -> list[str]:
     """Return a line that names the cells with fewer points than seeds, and why."""
-    outside = chosen[chosen["domain"] == "out"].drop_duplicates([*RUN, "evaluation_set"])
-    cells = prepare(summarise(outside))
+    scored = chosen[chosen["domain"] != "train"].drop_duplicates([*RUN, "evaluation_set"])
+    cells = prepare(summarise(scored))
     cells = cells[cells["state"] != "whole"]
     cells = cells.drop_duplicates(["task", "model", "method", "pattern"])
     models = titles(catalog, "models")

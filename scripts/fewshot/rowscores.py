@@ -43,10 +43,11 @@ def scores(scored: "Scored", item: "EvaluationSet") -> dict[str, float]:
 
 def of_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Return `mcc`, `f1` and `macro_f1` of confusion matrices [..., gold, predicted]."""
-    two = confusion.shape[-1] == 2
+    # For one matrix a number, as the others are: an array of none would be an object in a frame.
+    none = np.full(confusion.shape[:-2], np.nan)[()]
     return {
         "mcc": stats.matthews(confusion),
-        "f1": stats.f1(confusion, POSITIVE) if two else np.full(confusion.shape[:-2], np.nan),
+        "f1": stats.f1(confusion, POSITIVE) if confusion.shape[-1] == 2 else none,
         "macro_f1": stats.macro_f1(confusion),
     }
 

@@ -7,6 +7,9 @@ from fewshot.summary import at_level, summarise
 
 from golden import effects, recipe, study
 
+# The study is made once, by one worker.
+pytestmark = pytest.mark.xdist_group("golden")
+
 HALF = 1 / 200
 
 

@@ -1,6 +1,7 @@
 """Every figure of the golden study: what it shows is what is known to be true, and is readable."""
 
 import re
+from dataclasses import replace
 
 import altair as alt
 import pytest
@@ -9,6 +10,9 @@ from fewshot.plan import load_study
 from fewshot.registry import read_yaml
 
 from golden import study
+
+# The study is made once, by one worker.
+pytestmark = pytest.mark.xdist_group("golden")
 
 SMALLEST = 7
 """Points: nothing in print is smaller."""
@@ -49,6 +53,7 @@ def test_every_figure_has_results(specs):
         assert not any(text.endswith("yet.") for text in words), name
 
 
+@pytest.mark.slow
 def test_every_figure_follows_the_schema(specs):
     """Specifications are made without this check, which is slow."""
     for spec in specs.values():
@@ -178,6 +183,13 @@ def test_courses_have_a_line_for_each_seed_and_name_the_missing_one(specs):
     assert "MNLI, OPT-1.3B, Pattern-based fine-tuning · minimal: 9/10 seeds" in " ".join(
         spec["title"]["text"]
     )
+
+
+def test_missing_seeds_are_named_where_nothing_is_out_of_domain(golden):
+    inside = replace(golden, metrics=golden.metrics[golden.metrics["domain"] != "out"])
+    options = study.study().figures["over-training"]["options"]
+    spec = charts.make("over_training", inside, study.study().catalog(), options, "A title")
+    assert "9/10 seeds" in " ".join(spec["title"]["text"])
 
 
 def test_parts_of_the_variance_add_up(specs):

@@ -8,6 +8,9 @@ from fewshot.contrasts import main_comparisons
 
 from golden import effects, study
 
+# The study is made once, by one worker.
+pytestmark = pytest.mark.xdist_group("golden")
+
 OPT = ("opt-125m", "opt-1.3b", "opt-6.7b")
 
 

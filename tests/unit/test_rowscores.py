@@ -47,6 +47,13 @@ def test_scores_are_those_of_scikit_learn(labels):
         assert np.isnan(found["f1"])
 
 
+def test_one_matrix_of_three_labels_has_numbers_for_scores():
+    """Scores of one evaluation set go into a frame: an array in it could not be stored."""
+    found = rowscores.of_confusion(np.array([[4, 1, 0], [0, 5, 2], [1, 0, 3]]))
+    assert all(np.isscalar(value) for value in found.values())
+    assert np.isnan(found["f1"]) and not np.isnan(found["macro_f1"])
+
+
 def test_probabilities_of_words_that_count_alike_are_added():
     ranks = [np.log([0.2, 0.5]), np.log([0.1, 0.25]), np.log([0.1, 0.25])]
     np.testing.assert_allclose(

@@ -3,6 +3,7 @@
 import json
 
 import pandas as pd
+import pytest
 from fewshot.legacy import draw_fine_tuning, draw_in_context
 
 RUNS = "results/runs/mosbach2023/synth-mnli/opt-micro"
@@ -10,6 +11,7 @@ CUT = 18
 """Tokens that the prompts of fine-tuning are cut to; some of the rows have more."""
 
 
+@pytest.mark.slow
 def test_methods_see_their_own_draws_and_cut_prompts_are_counted(fresh):
     fresh.edit(
         "config/methods.yaml", lambda content: content["quick-ft"].update(truncate=CUT, epochs=1)

@@ -2,11 +2,13 @@
 
 import json
 import zipfile
+from contextlib import chdir
 
 import pandas as pd
 import pyarrow.parquet as pq
 from fewshot import records
 from fewshot.plan import load_study
+from fewshot.registry import read_yaml
 
 RUN = "results/runs/fair/synth-mnli/opt-micro"
 
@@ -79,11 +81,13 @@ def test_manifests_say_what_was_run(finished):
 
 
 def test_tables_figures_and_report_exist(finished):
-    registry = finished.read("config/figures.yaml")
-    for name in registry["figures"]:
+    with chdir(finished.folder):
+        study = load_study(read_yaml("config/config.yaml"))
+    assert len(study.figures) > 10 and len(study.tables) > 10
+    for name in study.figures:
         for kind in ("vl.json", "svg", "pdf", "png", "html"):
             assert (finished.folder / f"results/demo/figures/{name}.{kind}").stat().st_size > 500
-    for name in registry["tables"]:
+    for name in study.tables:
         for kind in ("parquet", "csv", "tex", "md"):
             assert (finished.folder / f"results/demo/tables/{name}.{kind}").stat().st_size > 50
     assert "<img src=" in (finished.folder / "results/demo/report.html").read_text()

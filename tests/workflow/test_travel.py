@@ -110,6 +110,7 @@ def test_results_made_elsewhere_join_the_same_tables(exporter, tmp_path):
     assert project.planned("all", *STUDY) == [], "a run that was read needs its logs no more"
 
 
+@pytest.mark.slow
 def test_an_imported_study_can_be_extended(finished, fresh):
     """With rows and models fetched first, only what is new is run."""
     finished.run("export_predictions")
