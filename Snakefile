@@ -10,6 +10,7 @@ if not workflow.overwrite_configfiles:
 report: "rules/captions/workflow.rst"
 
 
+include: "rules/cluster.smk"
 include: "rules/common.smk"
 include: "rules/download.smk"
 include: "rules/embedded.smk"
@@ -61,6 +62,10 @@ rule data:
     input:
         MODEL_MANIFESTS,
         PREPARED,
+
+
+onstart:
+    check_cluster()
 
 
 onsuccess:

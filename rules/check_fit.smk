@@ -15,8 +15,8 @@ rule check_fit:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=scaled(8000),
+        runtime=longer(60),
     params:
         protocol=PROTOCOL,
         task="{task}",

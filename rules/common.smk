@@ -6,12 +6,13 @@ from pathlib import Path
 
 
 from scripts.fewshot import architecture, flops
+from scripts.fewshot.cells import Cell
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.exchange import used_entries
 from scripts.fewshot.patterns import bind_pattern
 from scripts.fewshot.memoryplan import MemoryPlan
-from scripts.fewshot.plan import Cell, load_study
+from scripts.fewshot.plan import load_study
 from scripts.fewshot.protocols import DRAWS, PROTOCOLS
 from scripts.fewshot.registry import read_yaml
 
@@ -23,7 +24,7 @@ try:
         # Snakemake has merged the files already; read again, a key given twice is an error.
         read_yaml(path)
     STUDY = load_study(config, where=" + ".join(map(str, workflow.configfiles)) or "--config")
-    PLAN = MemoryPlan(STUDY)
+    PLAN = MemoryPlan(STUDY, SITE.machine if SITE else {})
     if workflow.is_main_process:
         PLAN.check()
 except UserError as error:
@@ -219,23 +220,6 @@ def job_model(wildcards):
 
 def job_labels(wildcards):
     return len(STUDY.tasks[wildcards.task]["labels"])
-
-
-def planned(name):
-    """Return the function that gives a resource of an adaptation job, as the memory plan has it."""
-
-    def resource(wildcards, attempt):
-        cell = Cell(
-            wildcards.protocol,
-            wildcards.task,
-            wildcards.model,
-            wildcards.method,
-            wildcards.pattern,
-            int(wildcards.k),
-        )
-        return PLAN.resources(cell, attempt)[name]
-
-    return resource
 
 
 def pair_jobs(wildcards):

@@ -19,8 +19,8 @@ rule train_embedded_model:
         "../envs/fairshot.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=scaled(3000),
+        runtime=longer(60),
     params:
         seed=0,
         code=code_version("pretraining", "records"),

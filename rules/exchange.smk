@@ -66,8 +66,8 @@ rule read_lm_eval:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=scaled(4000),
+        runtime=longer(60),
     params:
         seeds=job_seeds,
         evaluation=evaluation_sets,

@@ -14,8 +14,8 @@ rule plot_figure:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=scaled(4000),
+        runtime=longer(4),
     params:
         function=lambda wildcards: figure_entry(wildcards)["function"],
         title=lambda wildcards: figure_entry(wildcards)["title"],
@@ -46,8 +46,8 @@ rule render_figure:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=scaled(2000),
+        runtime=longer(3),
     params:
         caption=lambda wildcards: figure_entry(wildcards)["caption"],
         code=code_version("render", "records"),

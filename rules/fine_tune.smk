@@ -22,16 +22,7 @@ rule fine_tune:
         "../envs/fairshot.yaml"
     threads: 1
     resources:
-        # How a job is run, never what it computes: none of these makes a job run again.
-        gpu=planned("gpu"),
-        nodes=planned("nodes"),
-        zero_stage=planned("zero_stage"),
-        offload=planned("offload"),
-        micro_tokens=planned("micro_tokens"),
-        checkpointing=planned("checkpointing"),
-        mem_mb=planned("mem_mb"),
-        predicted_gpu_mb=planned("predicted_gpu_mb"),
-        runtime=planned("runtime"),
+        **ADAPTATION,
     params:
         task="{task}",
         seeds=job_seeds,

@@ -9,8 +9,8 @@ rule prepare_task:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=scaled(4000),
+        runtime=longer(20),
     params:
         task=lambda wildcards: STUDY.task_reading(wildcards.task),
         code=code_version("tasks"),

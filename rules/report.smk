@@ -1,4 +1,8 @@
 # The page a reader follows from question to answer, and the same from an unfinished study.
+localrules:
+    report_partial,
+
+
 rule write_report:
     input:
         metrics=METRICS,
@@ -19,8 +23,8 @@ rule write_report:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=scaled(4000),
+        runtime=longer(30),
     params:
         study=STUDY.settings,
         catalog=CATALOG,
@@ -42,8 +46,8 @@ rule report_partial:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=scaled(4000),
+        runtime=longer(30),
     params:
         study=STUDY.settings,
         catalog=CATALOG,

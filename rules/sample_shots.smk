@@ -10,8 +10,8 @@ rule sample_shots:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=scaled(2000),
+        runtime=longer(3),
     params:
         labels=job_labels,
         code=code_version("draws", "records"),

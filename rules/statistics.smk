@@ -12,8 +12,8 @@ rule compare_methods:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=scaled(8000),
+        runtime=longer(60),
     params:
         evaluation=evaluation_sets,
         catalog=comparison_catalog(),

@@ -24,8 +24,8 @@ rule make_table:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=scaled(4000),
+        runtime=longer(4),
     params:
         name="{name}",
         function=lambda wildcards: table_entry(wildcards)["function"],

@@ -4,6 +4,7 @@ Computed while Snakemake builds its graph, from architectures, settings and the 
 Nothing of it changes a result: all of it travels as resources.
 """
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,14 @@ gives to layers as a cache, exclude computing activations again."""
 
 
 class MemoryPlan:
-    """Chooses once for all jobs that take the same memory."""
+    """Chooses once for all jobs that take the same memory.
 
-    def __init__(self, study: "Study"):
+    `site` has the machine's facts where a cluster's user wrote them down; the study's own go before.
+    """
+
+    def __init__(self, study: "Study", site: Mapping[str, float] | None = None):
         self.study = study
+        self._site = site or {}
         self._shapes: dict[str, Architecture] = {}
         self._choices: dict[tuple, Choice] = {}
         self._resources: dict[tuple, dict] = {}
@@ -39,7 +44,7 @@ class MemoryPlan:
     @cached_property
     def machine(self) -> Machine:
         """Return the machine that jobs are planned for."""
-        return read_machine(self.study.machine)
+        return read_machine({**self._site, **self.study.machine})
 
     def check(self) -> None:
         """Choose for every cell; raises UserError for one that fits nowhere on the machine."""

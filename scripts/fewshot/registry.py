@@ -78,10 +78,16 @@ def read_schema(name: str) -> dict:
 def check(content: dict, schema_name: str, where: str) -> dict:
     """Validate `content` and return it with defaults; raises UserError naming key and file."""
     schema = read_schema(schema_name)
-    errors = list(Draft202012Validator(schema).iter_errors(content))
-    if errors:
-        raise _explain(_most_telling(errors), where)
+    wrong = mistake(content, schema, where)
+    if wrong:
+        raise wrong
     return _fill(content, schema, schema)
+
+
+def mistake(content: dict, schema: dict, where: str) -> UserError | None:
+    """Return the most telling error of `content` against a JSON schema, if there is one."""
+    errors = list(Draft202012Validator(schema).iter_errors(content))
+    return _explain(_most_telling(errors), where) if errors else None
 
 
 def _explain(error: ValidationError, where: str) -> UserError:

@@ -1,0 +1,121 @@
+"""What a SLURM cluster is, as its user wrote it down, and what jobs ask of it.
+
+Changes no result. What is missing or wrong is planned with as a placeholder: a dry run says so, a
+real run stops before it submits anything (`sitecheck.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .registry import mistake, read_schema, read_yaml
+
+NONE = "none"
+"""What stands for a thing that a site does not have."""
+PLACEHOLDERS = {
+    "account": NONE,
+    "cpu_partition": "placeholder",
+    "gpu_partition": "placeholder",
+    "gpu_type": "any",
+    "gpu_memory_gb": 80,
+    "gpus_per_node": 4,
+    "nodes": 2,
+    "host_memory_gb": 480,
+    "max_hours": NONE,
+    "scratch": NONE,
+    "disk_budget_gb": NONE,
+}
+WARNING = 300
+"""Seconds before its time is up at which SLURM tells an adaptation job to end, so that it can
+write a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """The facts of a cluster (config/schema/site.yaml), each as given or a placeholder.
+
+    `problems` has a line for each entry that is missing or wrong, by its key.
+    """
+
+    account: str
+    cpu_partition: str
+    gpu_partition: str
+    gpu_type: str
+    gpu_memory_gb: float
+    gpus_per_node: int
+    nodes: int
+    host_memory_gb: float
+    max_hours: float | str
+    scratch: str
+    disk_budget_gb: float | str
+    cpus_per_gpu: int | None = None
+    constraint: str | None = None
+    qos: str | None = None
+    path: str = ""
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def machine(self) -> dict[str, float]:
+        """Return the facts that the memory plan needs, by the names that a study has for them."""
+        names = ("gpu_memory_gb", "gpus_per_node", "nodes", "host_memory_gb")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def store(self) -> dict[str, object]:
+        """Return where weights are stored and how much they may take, as resources."""
+        found = {"scratch": self.scratch, "disk_budget_gb": self.disk_budget_gb}
+        return {name: value for name, value in found.items() if value != NONE}
+
+    @property
+    def most_minutes(self) -> float:
+        """Return the longest time limit that a job may have."""
+        return float("inf") if self.max_hours == NONE else 60 * float(self.max_hours)
+
+    def request(self, gpus: int, nodes: int) -> dict[str, object]:
+        """Return what an adaptation job on `gpus` of `nodes` asks SLURM for, as resources of the
+        executor plugin; None where nothing is asked.
+
+        Over several nodes the plugin starts the job without a step of its own, and the job's script
+        starts one with a process for each GPU.
+        """
+        extra, several = [f"--signal=TERM@{WARNING}"], nodes > 1
+        typed = self.gpu_type if self.gpu_type != "any" and gpus else None
+        if several:
+            each = gpus // nodes
+            kind = f"{typed}:" if typed else ""
+            extra += [f"--ntasks-per-node={each}", f"--gpus-per-node={kind}{each}"]
+        return {
+            "slurm_partition": self.gpu_partition if gpus else self.cpu_partition,
+            "gpu_model": typed,
+            "cpus_per_gpu": self.cpus_per_gpu if gpus else None,
+            "constraint": self.constraint if gpus else None,
+            "mpi": "srun" if several else None,
+            "tasks": gpus if several else None,
+            "tasks_per_gpu": 0 if several else None,
+            "slurm_extra": " ".join(extra),
+        }
+
+
+REQUEST = tuple(Site(**PLACEHOLDERS).request(1, 1))
+"""Names of the resources that `Site.request` gives."""
+
+
+def read_site(path: str | Path) -> Site:
+    """Read the facts of a cluster; what is missing or wrong becomes a placeholder and a problem.
+
+    Raises UserError where the file is missing or is no mapping.
+    """
+    given, schema = read_yaml(path), read_schema("site")
+    loose = {**schema, "required": []}
+    known, problems = {}, {}
+    for key, value in given.items():
+        wrong = mistake({key: value}, loose, str(path)) if value is not None else None
+        if wrong:
+            problems[key] = str(wrong)
+        elif value is not None:
+            known[key] = value
+    for key in schema["required"]:
+        if given.get(key) is None:
+            meaning = schema["properties"][key]["description"]
+            problems[key] = f"{path}: '{key}' is missing. {meaning}"
+    return Site(**{**PLACEHOLDERS, **known}, path=str(path), problems=problems)

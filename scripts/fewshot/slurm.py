@@ -1,0 +1,140 @@
+"""What SLURM's own commands say: partitions, nodes, accounts, and jobs that are still there."""
+
+import getpass
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import UserError
+
+PATIENCE = 60.0
+"""Seconds that a command of SLURM may take."""
+GRACE = 330.0
+"""Seconds that jobs have to end once they are told to: the 300 that SLURM gives, and its own."""
+POLL = 2.0
+"""Seconds between two looks at the queue."""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """`count` nodes of a partition that are alike: memory in 2^20 bytes, and GPUs by type ("" where
+    SLURM states none)."""
+
+    count: int
+    memory_mib: int
+    gpus: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition: its longest time limit in minutes (infinite: none), and its nodes."""
+
+    name: str
+    minutes: float
+    nodes: tuple[Nodes, ...]
+
+
+def ask(*command: str) -> str:
+    """Return what a command of SLURM prints; raises UserError where it is missing or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except FileNotFoundError:
+        raise UserError(
+            f"{command[0]}: command not found; --profile slurm submits from a machine of a SLURM "
+            "cluster, such as its login node"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{command[0]}: no answer from SLURM in {PATIENCE:.0f} s") from None
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())
+        raise UserError(f"{' '.join(command)}: {said or f'status {done.returncode}'}")
+    return done.stdout
+
+
+def partitions() -> dict[str, Partition]:
+    """Return all partitions that this user sees, by name."""
+    limits: dict[str, float] = {}
+    nodes: dict[str, list[Nodes]] = {}
+    for line in ask("sinfo", "-h", "-e", "-o", "%R|%l|%D|%m|%G").splitlines():
+        name, limit, count, memory, gres = line.split("|")
+        limits[name] = minutes(limit)
+        found = Nodes(int(count), int(memory.rstrip("+")), gpus_in(gres))
+        nodes.setdefault(name, []).append(found)
+    return {name: Partition(name, limits[name], tuple(nodes[name])) for name in limits}
+
+
+def gpus_in(gres: str) -> dict[str, int]:
+    """Return GPUs by type of a node's generic resources, as `gpu:a100:4(S:0-1),shard:8`."""
+    found: dict[str, int] = {}
+    for kind, count in re.findall(r"\bgpu:(?:([\w.-]+):)?(\d+)", gres):
+        found[kind] = found.get(kind, 0) + int(count)
+    return found
+
+
+def minutes(limit: str) -> float:
+    """Return a time limit as sinfo prints it ([days-][hours:]minutes:seconds) in minutes."""
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit)
+    if not found:  # infinite, UNLIMITED
+        return float("inf")
+    days, hours, whole, seconds = (int(each or 0) for each in found.groups())
+    return 24 * 60 * days + 60 * hours + whole + seconds / 60
+
+
+def accounts() -> set[str]:
+    """Return the accounts that this user may charge; none where SLURM does not keep accounts."""
+    mine = f"user={getpass.getuser()}"
+    try:
+        said = ask("sacctmgr", "-n", "-P", "show", "assoc", mine, "format=account")
+    except UserError:
+        return set()
+    return set(said.split())
+
+
+def refusal(*request: str) -> str:
+    """Return why SLURM would never take a job with these options of sbatch; empty: it would."""
+    done = subprocess.run(
+        ["sbatch", "--test-only", *request, "--wrap", "true"],
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    return "" if done.returncode == 0 else " ".join(done.stderr.split())
+
+
+def jobs_here() -> dict[str, str]:
+    """Return this user's jobs that Snakemake submitted in this folder: number → state."""
+    here = Path.cwd().resolve()
+    found = {}
+    for line in ask("squeue", "--me", "-h", "-o", "%A|%T|%k|%Z").splitlines():
+        number, state, comment, folder = line.split("|", 3)
+        if comment.startswith("rule_") and Path(folder).resolve() == here:
+            found[number] = state
+    return found
+
+
+def end_jobs(numbers: Sequence[str], grace: float = GRACE) -> None:
+    """Tell jobs to end, wait until they have written their checkpoints, then cancel what is left.
+
+    Raises UserError where they are still there after that.
+    """
+    waiting = [number for number, state in jobs_here().items() if state == "PENDING"]
+    for chunk in ([n for n in numbers if n in waiting], [n for n in numbers if n not in waiting]):
+        if chunk:
+            # Only steps get a signal that is named: the jobs' own scripts.
+            signal = [] if chunk[0] in waiting else ["--signal=TERM"]
+            ask("scancel", *signal, *chunk)
+    if _gone(numbers, grace):
+        return
+    ask("scancel", *numbers)
+    if not _gone(numbers, PATIENCE):
+        raise UserError(f"SLURM jobs {', '.join(numbers)} do not end; scancel them and start again")
+
+
+def _gone(numbers: Sequence[str], patience: float) -> bool:
+    end = time.monotonic() + patience
+    while set(numbers) & set(jobs_here()):
+        if time.monotonic() > end:
+            return False
+        time.sleep(POLL)
+    return True
