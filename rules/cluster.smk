@@ -49,9 +49,9 @@ def longer(minutes):
     return resource
 
 
-def limited(minutes):
+def limited(minutes, gpus=0):
     """Return a time limit that the site allows; work beyond it goes on in the next job."""
-    return int(min(minutes, SITE.most_minutes)) if SITE else minutes
+    return int(min(minutes, SITE.most_minutes(gpus))) if SITE else minutes
 
 
 def planned(name):
@@ -72,7 +72,7 @@ def planned(name):
         found = PLAN.resources(cell, attempt)
         if name in REQUEST:
             return SITE.request(found["gpu"], found["nodes"])[name]
-        return limited(found[name]) if name == "runtime" else found[name]
+        return limited(found[name], found["gpu"]) if name == "runtime" else found[name]
 
     return resource
 
@@ -96,7 +96,12 @@ ADAPTATION = {
 
 def check_cluster():
     """End Snakemake before it submits a job that the cluster would refuse; end jobs left over."""
-    jobs = [job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)]
+    dag = workflow.dag
+    jobs = {
+        dag.get_job_group(job) or job
+        for job in dag.needrun_jobs()
+        if not workflow.is_local(job.rule)
+    }
     if SITE is None or not jobs:
         return
     try:
@@ -106,8 +111,8 @@ def check_cluster():
         left = slurm.jobs_here()
         if left:
             logger.warning(
-                f"{len(left)} jobs of an earlier run of this folder are in the queue "
-                f"({', '.join(left)}): they are told to end, and what they have computed is kept"
+                f"SLURM jobs of an earlier run of this folder ({', '.join(left)}) are told to end; "
+                "what they have computed is kept"
             )
             slurm.end_jobs(list(left))
     except UserError as error:

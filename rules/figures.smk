@@ -15,7 +15,7 @@ rule plot_figure:
         "../envs/fairshot.yaml"
     resources:
         mem_mb=scaled(4000),
-        runtime=longer(4),
+        runtime=longer(2),
     params:
         function=lambda wildcards: figure_entry(wildcards)["function"],
         title=lambda wildcards: figure_entry(wildcards)["title"],
@@ -47,7 +47,7 @@ rule render_figure:
         "../envs/fairshot.yaml"
     resources:
         mem_mb=scaled(2000),
-        runtime=longer(3),
+        runtime=longer(1),
     params:
         caption=lambda wildcards: figure_entry(wildcards)["caption"],
         code=code_version("render", "records"),

@@ -11,7 +11,7 @@ rule sample_shots:
         "../envs/fairshot.yaml"
     resources:
         mem_mb=scaled(2000),
-        runtime=longer(3),
+        runtime=longer(2),
     params:
         labels=job_labels,
         code=code_version("draws", "records"),

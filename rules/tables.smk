@@ -25,7 +25,7 @@ rule make_table:
         "../envs/fairshot.yaml"
     resources:
         mem_mb=scaled(4000),
-        runtime=longer(4),
+        runtime=longer(2),
     params:
         name="{name}",
         function=lambda wildcards: table_entry(wildcards)["function"],

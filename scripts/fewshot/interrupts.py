@@ -12,9 +12,6 @@ import torch
 
 from .world import World
 
-STATUS = 128 + signal.SIGTERM
-"""Exit status of a process that ended because it was told to."""
-
 
 class Interrupted(Exception):
     """The process was told to end, at a place where it can."""

@@ -13,12 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import records
 from .errors import UserError
-from .ranks import MARK, SHORTAGES, read_shortages
+from .ranks import MARK, SHORTAGES, TOLD, read_shortages
 from .world import read_world
 
 LOG = logging.getLogger(__name__)
@@ -37,10 +37,11 @@ STEP = ("SLURM_STEP", "SLURM_NTASKS", "SLURM_TASKS", "SLURM_CPU_BIND", "SLURM_TR
 
 @dataclass(frozen=True)
 class Wanted:
-    """The processes of a job: `count` of them on `nodes`."""
+    """The processes of a job: `count` of them on `nodes`, each with so many threads."""
 
     count: int = 1
     nodes: int = 1
+    threads: int = 1
 
 
 class Told(Exception):
@@ -53,7 +54,7 @@ def run(main: Callable[[object], None], smk: object) -> None:
 
 
 def _run(main: Callable[[object], None], smk: object) -> None:
-    found = wanted(smk.resources)
+    found = replace(wanted(smk.resources), threads=int(smk.threads))
     if found.count == 1:
         main(smk)
         return
@@ -106,7 +107,8 @@ def spread(command: Sequence[str], found: Wanted, mark: Path, shortages: int = 0
         return _wait(started, found, mark)
     except Told:
         grace = PATIENCE
-        raise SystemExit(128 + signal.SIGTERM) from None
+        LOG.info("told to end; started again, the job goes on from what its processes kept")
+        raise SystemExit(TOLD) from None
     finally:
         # srun would kill its processes: SLURM, which ends the job, has told them itself.
         _end(started, grace, tell=found.nodes == 1 or grace == GRACE)
@@ -134,15 +136,22 @@ def _by_srun(command: Sequence[str], found: Wanted, env: dict[str, str]) -> list
     per_node = found.count // found.nodes
     # Overlapping: the step that this process belongs to holds the job's processors.
     srun = ["srun", "--overlap", f"--nodes={found.nodes}", f"--ntasks={found.count}",
-            f"--ntasks-per-node={per_node}", "--kill-on-bad-exit=1"]  # fmt: skip
+            f"--ntasks-per-node={per_node}", f"--cpus-per-task={found.threads}",
+            "--kill-on-bad-exit=1"]  # fmt: skip
     return [subprocess.Popen([*srun, *command], env=clean, preexec_fn=_end_with_parent)]
 
 
 def _wait(started: list[subprocess.Popen], found: Wanted, mark: Path) -> bool:
-    """Return True when all have ended well, False when one ran out of memory."""
+    """Return True when all have ended well, False when one ran out of memory.
+
+    Raises Told where they were told to end, as SLURM tells the steps of a job that reaches its time
+    limit, but not the process that started them.
+    """
     while (codes := [process.poll() for process in started]) != [0] * len(started):
         if any(codes) and mark.exists():
             return False
+        if TOLD in codes or -signal.SIGTERM in codes:
+            raise Told
         for rank, code in enumerate(codes):
             if code:
                 name = f"the one that ends in .rank{rank}" if rank else "this one"

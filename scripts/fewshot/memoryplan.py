@@ -31,7 +31,7 @@ gives to layers as a cache, exclude computing activations again."""
 class MemoryPlan:
     """Chooses once for all jobs that take the same memory.
 
-    `site` has the machine's facts where a cluster's user wrote them down; the study's own go before.
+    `site` has the machine's facts where a cluster's user wrote them down; the study's go before.
     """
 
     def __init__(self, study: "Study", site: Mapping[str, float] | None = None):

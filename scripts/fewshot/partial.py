@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from . import (
+    causes,
     charts,
     comparison,
     evaluation,
@@ -172,12 +173,14 @@ def _pair_results(pair: dict, fit: pd.DataFrame) -> tuple[metrics.Results, dict[
 
 
 def last_line(job: dict) -> str:
-    """Return the last line of a job's log that is not blank."""
+    """Return the last line of a job's log that is not blank, and what SLURM says of its end."""
     path = Path(f"{job['folder'].replace('results/runs/', 'results/logs/runs/', 1)}.log")
     if not path.exists():
-        return NOT_STARTED
+        return causes.of_cluster(job["folder"], 0.0) or NOT_STARTED
     lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "started: its log is empty"
+    last = lines[-1].strip() if lines else "started: its log is empty"
+    said = causes.of_cluster(job["folder"], path.stat().st_mtime)
+    return f"{last} ({said})" if said else last
 
 
 def manifests_in(folders: Iterable[str | Path]) -> list[dict]:

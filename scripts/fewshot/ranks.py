@@ -1,6 +1,7 @@
 """What launchers and SLURM say to the processes that run one job together, and these to ours."""
 
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,8 @@ SHORTAGES = "FAIRSHOT_SHORTAGES"
 MARK = "FAIRSHOT_SHORTAGE_MARK"
 """Environment variable: the file by which a process tells its launcher that memory ran out. Its
 exit status may be lost among those of the processes that it takes with it."""
+TOLD = 128 + signal.SIGTERM
+"""Exit status of a process that ended because it was told to."""
 
 
 def read_ranks(env: Mapping[str, str] = os.environ) -> tuple[int, int, int]:

@@ -21,7 +21,8 @@ PLACEHOLDERS = {
     "gpus_per_node": 4,
     "nodes": 2,
     "host_memory_gb": 480,
-    "max_hours": NONE,
+    "cpu_max_hours": NONE,
+    "gpu_max_hours": NONE,
     "scratch": NONE,
     "disk_budget_gb": NONE,
 }
@@ -45,7 +46,8 @@ class Site:
     gpus_per_node: int
     nodes: int
     host_memory_gb: float
-    max_hours: float | str
+    cpu_max_hours: float | str
+    gpu_max_hours: float | str
     scratch: str
     disk_budget_gb: float | str
     cpus_per_gpu: int | None = None
@@ -66,10 +68,10 @@ class Site:
         found = {"scratch": self.scratch, "disk_budget_gb": self.disk_budget_gb}
         return {name: value for name, value in found.items() if value != NONE}
 
-    @property
-    def most_minutes(self) -> float:
-        """Return the longest time limit that a job may have."""
-        return float("inf") if self.max_hours == NONE else 60 * float(self.max_hours)
+    def most_minutes(self, gpus: int) -> float:
+        """Return the longest time limit that a job with so many GPUs may ask for."""
+        hours = self.gpu_max_hours if gpus else self.cpu_max_hours
+        return float("inf") if hours == NONE else 60 * float(hours)
 
     def request(self, gpus: int, nodes: int) -> dict[str, object]:
         """Return what an adaptation job on `gpus` of `nodes` asks SLURM for, as resources of the

@@ -18,16 +18,16 @@ def check_site(site: Site, requests: Sequence[Mapping[str, object]]) -> list[str
     if site.problems:
         return list(site.problems.values())
     known = slurm.partitions()
-    used = {"cpu_partition": site.cpu_partition}
-    if site.gpus_per_node:
-        used["gpu_partition"] = site.gpu_partition
-    for key, name in used.items():
+    used = {"cpu": site.cpu_partition} | ({"gpu": site.gpu_partition} if site.gpus_per_node else {})
+    for kind, name in used.items():
         if name not in known:
-            return [str(unknown("partition", name, known, f"{site.path}: {key}"))]
-    found = [*_account(site), *_limits(site, [known[name] for name in used.values()])]
-    found += _nodes(site, known[site.gpu_partition]) if site.gpus_per_node else []
-    found += _scratch(site)
-    return found or _refused(site, requests)
+            return [str(unknown("partition", name, known, f"{site.path}: {kind}_partition"))]
+    found = _account(site) + _scratch(site)
+    for kind, name in used.items():
+        found += _limit(site, kind, known[name])
+    if site.gpus_per_node:
+        found += _nodes(site, known[site.gpu_partition])
+    return found or _too_long(site, requests, known) or _refused(site, requests)
 
 
 def _account(site: Site) -> list[str]:
@@ -37,16 +37,31 @@ def _account(site: Site) -> list[str]:
     return [str(unknown("account", site.account, sorted(known), f"{site.path}: account"))]
 
 
-def _limits(site: Site, used: Sequence[slurm.Partition]) -> list[str]:
-    """Return whether jobs would ask for more time than a partition gives."""
+def _limit(site: Site, kind: str, partition: slurm.Partition) -> list[str]:
+    """Return whether a limit of the site is longer than what the partition gives."""
+    hours = getattr(site, f"{kind}_max_hours")
+    if hours == NONE or 60 * hours <= partition.minutes:
+        return []
+    return [
+        f"{site.path}: {kind}_max_hours is {hours}, but partition {partition.name} gives jobs "
+        f"{partition.minutes / 60:g} hours at most"
+    ]
+
+
+def _too_long(
+    site: Site, requests: Sequence[Mapping], known: Mapping[str, slurm.Partition]
+) -> list[str]:
+    """Return which jobs would wait for ever, as they ask for more time than a partition gives."""
     lines = []
-    for partition in used:
-        if site.most_minutes > partition.minutes:
+    for kind, name in (("cpu", site.cpu_partition), ("gpu", site.gpu_partition)):
+        asked = [int(r.get("runtime") or 0) for r in requests if r.get("slurm_partition") == name]
+        if name in known and max(asked, default=0) > known[name].minutes:
             lines.append(
-                f"{site.path}: max_hours is {site.max_hours}, but partition {partition.name} gives "
-                f"jobs at most {partition.minutes / 60:g} hours"
+                f"{site.path}: jobs ask for up to {max(asked)} minutes, but partition {name} gives "
+                f"{known[name].minutes:g}: set {kind}_max_hours, or fewer group-components in the "
+                "profile"
             )
-    return lines
+    return list(dict.fromkeys(lines))
 
 
 def _nodes(site: Site, partition: slurm.Partition) -> list[str]:
@@ -94,21 +109,21 @@ def _scratch(site: Site) -> list[str]:
 
 
 def _refused(site: Site, requests: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return why SLURM would refuse jobs, asked once for each shape of them."""
+    """Return why SLURM would refuse jobs: asked for each shape of them, told once each."""
     shapes = {}
     for each in requests:
         key = tuple(each.get(name) for name in ("slurm_partition", "gpu", "nodes"))
         shapes[key] = max(shapes.get(key, each), each, key=lambda r: int(r.get("mem_mb") or 0))
-    lines = []
+    lines: dict[str, str] = {}
     for each in shapes.values():
         said = slurm.refusal(*options(each))
-        if said:
-            gpus, nodes = each.get("gpu", 0), each.get("nodes", 1)
-            lines.append(
-                f"{site.path}: SLURM refuses jobs of {gpus} GPUs on {nodes} nodes with "
-                f"{each.get('mem_mb')} MB in partition {each.get('slurm_partition')}: {said}"
-            )
-    return lines
+        gpus, nodes = each.get("gpu", 0), each.get("nodes", 1)
+        lines.setdefault(
+            said,
+            f"{site.path}: SLURM refuses jobs of {gpus} GPUs on {nodes} nodes with "
+            f"{each.get('mem_mb')} MB in partition {each.get('slurm_partition')}: {said}",
+        )
+    return [line for said, line in lines.items() if said]
 
 
 def options(resources: Mapping[str, object]) -> list[str]:

@@ -12,11 +12,11 @@ from . import outputs, progress, samples, weights
 from .checkpoints import Checkpoints
 from .completion import finish
 from .epochs import train_epoch
-from .interrupts import STATUS, Interrupted, Stop
+from .interrupts import Interrupted, Stop
 from .jobs import Job, SeedResult, read_job, run_seeds
 from .marking import correct_in_domain, count, curve_rows, score_sets
 from .preparation import Run, Setup, begin, load, release
-from .ranks import mark_shortage, read_shortages
+from .ranks import TOLD, mark_shortage, read_shortages
 from .reading import out_of_memory
 from .scoring import Scores
 from .state import SeedStore
@@ -30,7 +30,7 @@ PROGRESS = 10.0
 def fine_tune(smk) -> None:
     """Train and score all seeds of one job, and write its outputs.
 
-    Told to end, it writes a checkpoint, if that is worth while, and exits with STATUS.
+    Told to end, it writes a checkpoint, if that is worth while, and exits with status TOLD.
     """
     job = read_job(smk)
     with Stop().watched() as stop:
@@ -38,7 +38,7 @@ def fine_tune(smk) -> None:
             run_seeds(job, lambda store: _start(job, stop, store))
         except Interrupted:
             LOG.warning("%s: told to end; started again, it goes on from here", job.name)
-            raise SystemExit(STATUS) from None
+            raise SystemExit(TOLD) from None
 
 
 def _start(job: Job, stop: Stop, store: SeedStore | None) -> Callable[[int], SeedResult]:

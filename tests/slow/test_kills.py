@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fewshot import interrupts, records
+from fewshot import ranks, records
 from fewshot.sampling import generator
 from job_files import write_job
 
@@ -153,7 +153,7 @@ def test_told_to_end_it_writes_a_checkpoint_and_goes_on_from_there(
     process.wait()
     assert time.monotonic() - begin < 60
     if processes == 1:
-        assert process.returncode == interrupts.STATUS
+        assert process.returncode == ranks.TOLD
     assert "told to end; started again, it goes on from here" in Path(smk.log[0]).read_text()
     assert {"seed0"} < set(states(tmp_path)) and "lock" not in states(tmp_path)
     assert start(smk, tmp_path, processes).wait() == 0

@@ -14,6 +14,7 @@ from fewshot import launch
 from fewshot.errors import UserError
 from fewshot.launch import Wanted
 from fewshot.world import World
+from srun import pretend
 
 ROOT = Path(__file__).parents[2]
 PART = """
@@ -77,34 +78,16 @@ def test_a_process_of_several_starts_none(monkeypatch):
     assert launch.wanted({"gpu": 4, "nodes": 2}) == Wanted(1)
 
 
-FAKE_SRUN = """#!{python}
-import os, subprocess, sys
-options, command = [], sys.argv[1:]
-while command[0].startswith("--"):
-    options.append(command.pop(0))
-count = int(dict(each.split("=") for each in options if "=" in each)["--ntasks"])
-open("options", "w").write(" ".join(options) + os.environ.get("SLURM_STEP_NUM_TASKS", ""))
-parts = []
-for rank in range(count):
-    own = dict(SLURM_PROCID=rank, SLURM_STEP_NUM_TASKS=count, SLURM_LOCALID=rank % 2)
-    env = dict(os.environ, **{{name: str(value) for name, value in own.items()}})
-    parts.append(subprocess.Popen(command, env=env))
-sys.exit(max(part.wait() for part in parts))
-"""
-
-
 def test_srun_starts_the_processes_of_several_nodes(tmp_path, monkeypatch):
     """A stand-in for srun starts them as SLURM would; the step at hand is not passed on."""
-    (tmp_path / "srun").write_text(FAKE_SRUN.format(python=sys.executable))
-    (tmp_path / "srun").chmod(0o755)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{pretend(tmp_path)}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     monkeypatch.setattr("socket.gethostname", lambda: "localhost")
     command = [sys.executable, "-c", PART, str(ROOT / "scripts")]
     assert launch.spread(command, Wanted(4, 2), tmp_path / "mark")
     assert (tmp_path / "options").read_text() == (
-        "--overlap --nodes=2 --ntasks=4 --ntasks-per-node=2 --kill-on-bad-exit=1"
+        "--overlap --nodes=2 --ntasks=4 --ntasks-per-node=2 --cpus-per-task=1 --kill-on-bad-exit=1"
     )
     found = [(tmp_path / f"part{rank}").read_text() for rank in range(4)]
     assert found == ["4 10 0", "4 10 1", "4 10 0", "4 10 1"]
@@ -133,7 +116,7 @@ def test_processes_that_run_out_of_memory_start_again_and_ask_for_less(tmp_path,
     monkeypatch.setattr(launch, "wanted", lambda _: Wanted(2))
     launch._run(
         lambda _: pytest.fail("run in this process"),
-        SimpleNamespace(resources={}, log=["scarce.log"]),
+        SimpleNamespace(resources={}, log=["scarce.log"], threads=1),
     )
     assert [(tmp_path / f"try{rank}").read_text() for rank in (0, 1)] == ["012", "012"]
     assert not (tmp_path / "scarce.log.short").exists()

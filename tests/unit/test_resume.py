@@ -6,7 +6,7 @@ import signal
 
 import pandas as pd
 import pytest
-from fewshot import checkpoints, interrupts, preparation, training
+from fewshot import checkpoints, preparation, ranks, training
 from fewshot.errors import UserError
 from fewshot.interrupts import Interrupted, Stop
 from fewshot.placement import Placement
@@ -126,7 +126,7 @@ def test_being_told_to_end_is_noted():
     with stop.watched():
         stop.check(World())
         os.kill(os.getpid(), signal.SIGTERM)
-    assert stop.requested and interrupts.STATUS == 143
+    assert stop.requested and ranks.TOLD == 143
     with pytest.raises(Interrupted):
         stop.check(World())
 

@@ -1,0 +1,194 @@
+"""Projects on the cluster: a small study, its site, and what Snakemake and SLURM say of a run."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from project import Project
+from testbed import ACCOUNT, GPU, output, until
+
+QUICK = Path(__file__).parent / "quick"
+PATIENCE = 400.0
+"""Seconds that a study on the cluster may take."""
+SITE = {
+    "account": ACCOUNT,
+    "cpu_partition": "cpu",
+    "gpu_partition": "gpu",
+    "gpu_type": GPU,
+    "gpus_per_node": 1,
+    "nodes": 2,
+    "cpu_max_hours": 1,
+    "gpu_max_hours": 24,
+    "scratch": "none",
+    "disk_budget_gb": "none",
+}
+TIGHT = {"gpu_memory_gb": 1.021, "host_memory_gb": 5.006}
+"""In 2^30 bytes: with these the memory plan puts the training of all weights of opt-mini on two
+nodes, and everything else on one (a test asserts that it does)."""
+ROOMY = {"gpu_memory_gb": 80, "host_memory_gb": 60}
+
+
+def place(project: Project, facts: dict) -> None:
+    """Write the project's site."""
+    path = project.folder / "profiles/slurm/site.yaml"
+    path.write_text(yaml.safe_dump({**SITE, **facts}))
+
+
+def shrink(project: Project, methods: dict[str, dict], **study) -> None:
+    """Make the paper's study one of seconds, so that `snakemake --profile slurm` runs it."""
+
+    def edit(content):
+        content.clear()
+        content.update(
+            study="paper",
+            models=["opt-mini"],
+            tasks=["synth-mnli"],
+            seeds="8-9",
+            grid=[
+                {"methods": ["in-context"], "patterns": ["minimal"], "k": [0, 4]},
+                {"methods": list(methods), "patterns": ["minimal"], "k": [4]},
+            ],
+            batch_tokens={"cpu": 512, "gpu": 512},
+            main={"k": 4},
+        )
+        content.update(study)
+
+    def sizes(content):
+        content["synth-mnli"]["source"]["sizes"] = {"train": 120, "validation": 60}
+        content["synth-hans"]["source"]["sizes"] = {"validation": 60}
+
+    def few(content):
+        for kind, names in (
+            ("tables", ("headline", "coverage")),
+            ("figures", ("id-ood-scatter", "accuracy-by-k")),
+        ):
+            content[kind] = {name: content[kind][name] for name in names}
+
+    project.edit("config/paper.yaml", edit)
+    project.edit("config/tasks.yaml", sizes)
+    project.edit("config/figures.yaml", few)
+    project.edit("config/methods.yaml", lambda content: content.update(methods))
+
+
+def environment() -> dict[str, str]:
+    """Return what a user has after `source .venv/bin/activate`, and questions asked more often."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(QUICK), "OMP_NUM_THREADS": "1"}
+
+
+@dataclass
+class Run:
+    """A call of Snakemake in a project; what it prints is in `log`."""
+
+    process: subprocess.Popen
+    log: Path
+
+    @property
+    def printed(self) -> str:
+        return self.log.read_text()
+
+    def wait(self) -> int:
+        """Return the exit status."""
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """End Snakemake without a chance to tidy up."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def started(project: Project, *arguments: str) -> Iterator[Run]:
+    """Start `snakemake` with these arguments, as typed in the project's root."""
+    log = project.folder / "snakemake.out"
+    with open(log, "w") as out:
+        process = subprocess.Popen(
+            ["snakemake", *arguments], cwd=project.folder, env=environment(), stdout=out,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    run = Run(process, log)
+    try:
+        yield run
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                run.kill()
+
+
+def snakemake(project: Project, *arguments: str) -> Run:
+    """Run `snakemake` to its end."""
+    with started(project, *arguments) as run:
+        run.wait()
+    return run
+
+
+def job_of(rule: str, *words: str) -> str:
+    """Return the number of the one job in the queue of a rule with these words in its name."""
+    jobs = [line.split("|") for line in output("squeue", "-h", "-o", "%A|%k").splitlines()]
+    jobs = [(number, name) for number, name in jobs if name.startswith(f"rule_{rule}")]
+    found = [number for number, name in jobs if all(f"_{word}_" in name for word in words)]
+    assert len(found) <= 1, jobs
+    return found[0] if found else ""
+
+
+def in_training(project: Project, method: str) -> Callable[[], bool]:
+    """Return the condition that a method's job has finished one seed and trains the next."""
+    pattern = f"results/logs/runs/**/{method}/**/seeds*.log"
+
+    def holds() -> bool:
+        for log in project.folder.glob(pattern):
+            text = log.read_text()
+            if re.search(r"seed 8 done", text) and re.search(r"seed 9: (epoch|ZeRO)", text):
+                return True
+        return False
+
+    return holds
+
+
+@dataclass(frozen=True)
+class Record:
+    """What SLURM's accounting has of a job: its name is the rule with its wildcards."""
+
+    number: str
+    name: str
+    state: str
+    asked: dict[str, str]
+    minutes: int
+    partition: str
+    nodes: str
+
+
+def records(since: float) -> list[Record]:
+    """Return all jobs submitted since then (seconds of the epoch), each of its starts by itself."""
+    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
+    names = "JobIDRaw,Comment,State,ReqTRES,TimelimitRaw,Partition,NodeList"
+    lines = output("sacct", "-X", "-D", "-n", "-P", f"--starttime={start}", f"--format={names}")
+    found = []
+    for line in lines.splitlines():
+        number, name, state, asked, minutes, partition, nodes = line.split("|")
+        if name.startswith("rule_"):
+            tres = dict(each.split("=") for each in asked.split(","))
+            found.append(Record(number, name.removeprefix("rule_"), state.split()[0], tres,
+                                int(minutes), partition, nodes))  # fmt: skip
+    return found
+
+
+def wait_for(condition: Callable[[], object], run: Run, what: str) -> None:
+    """Wait until a condition holds while Snakemake runs; fails with its output if it ends."""
+
+    def holds() -> bool:
+        assert run.process.poll() is None, run.printed
+        return bool(condition())
+
+    until(holds, what, PATIENCE / 2)

@@ -1,0 +1,235 @@
+"""A cluster's facts: what is missing, what SLURM contradicts, and what jobs ask for."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from fewshot import site, sitecheck, slurm
+from fewshot.errors import UserError
+from fewshot.registry import read_schema
+
+ROOT = Path(__file__).parents[2]
+FACTS = {
+    "account": "lab",
+    "cpu_partition": "cpu",
+    "gpu_partition": "gpu",
+    "gpu_type": "a100",
+    "gpu_memory_gb": 80,
+    "gpus_per_node": 4,
+    "nodes": 2,
+    "host_memory_gb": 60,
+    "cpu_max_hours": 1,
+    "gpu_max_hours": "none",
+    "scratch": "none",
+    "disk_budget_gb": "none",
+}
+PARTITIONS = """\
+cpu|1:00:00|1|64000|(null)
+gpu|1-00:00:00|2|64000|gpu:a100:4(S:0-1),nvme:2
+gpu|1-00:00:00|3|128000|gpu:v100:8
+"""
+JOB = {"slurm_partition": "gpu", "gpu": 4, "nodes": 1, "mem_mb": 5000, "runtime": 60}
+
+
+def write(folder: Path, **changes) -> Path:
+    path = folder / "site.yaml"
+    facts = {key: value for key, value in {**FACTS, **changes}.items() if value != "left out"}
+    path.write_text(yaml.safe_dump(facts))
+    return path
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """Put stand-ins for SLURM's commands on PATH; return the folder of what each prints."""
+    answers = {"sinfo": PARTITIONS, "sacctmgr": "lab\nother\n", "sbatch": "", "squeue": ""}
+    for name, text in answers.items():
+        (tmp_path / f"{name}.out").write_text(text)
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(
+            f"#!{sys.executable}\nimport json, sys\n"
+            f"open('{tmp_path}/calls', 'a').write(json.dumps([{name!r}, *sys.argv[1:]]) + '\\n')\n"
+            f"text = open('{tmp_path}/{name}.out').read()\n"
+            "sys.exit(text[6:]) if text.startswith('error:') else print(text, end='')\n"
+        )
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path
+
+
+def calls(cluster: Path, name: str) -> list[list[str]]:
+    lines = (cluster / "calls").read_text().splitlines()
+    return [call[1:] for call in map(json.loads, lines) if call[0] == name]
+
+
+def problems(cluster: Path, requests=(JOB,), **changes) -> list[str]:
+    return sitecheck.check_site(site.read_site(write(cluster, **changes)), requests)
+
+
+def test_the_shipped_file_names_every_required_entry_and_fills_none():
+    found = site.read_site(ROOT / "profiles/slurm/site.yaml")
+    assert list(found.problems) == read_schema("site")["required"]
+    assert found.machine == {
+        "gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb": 480,
+    }  # fmt: skip
+
+
+def test_placeholders_are_what_the_schema_asks_for(tmp_path):
+    assert list(site.PLACEHOLDERS) == read_schema("site")["required"]
+    path = tmp_path / "site.yaml"
+    path.write_text(yaml.safe_dump(site.PLACEHOLDERS))
+    assert not site.read_site(path).problems
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"account": None}, "'account' is missing. What jobs are charged to"),
+        ({"nodes": "left out"}, "'nodes' is missing. Nodes that one job may take"),
+        ({"acount": "lab"}, "unknown key 'acount'; did you mean 'account'?"),
+        ({"gpus_per_node": "four"}, "gpus_per_node: 'four' is not of type 'integer'"),
+        ({"gpu_memory_gb": 0}, "gpu_memory_gb: 0 is less than or equal to the minimum of 0"),
+        ({"cpu_max_hours": "a day"}, "cpu_max_hours: give exactly one of: a number of hours; none"),
+        ({"scratch": " "}, "scratch: ' ' is blank"),
+    ],
+)
+def test_a_wrong_entry_is_one_line_and_a_placeholder(tmp_path, changes, expected):
+    path = write(tmp_path, **changes)
+    found = site.read_site(path)
+    (line,) = found.problems.values()
+    assert line.startswith(f"{path}: ") and expected in line and "\n" not in line
+    (key,) = changes
+    if key in site.PLACEHOLDERS:
+        assert getattr(found, key) == site.PLACEHOLDERS[key]
+
+
+def test_a_file_that_is_no_mapping_is_an_error(tmp_path):
+    (tmp_path / "site.yaml").write_text("- account\n")
+    with pytest.raises(UserError, match="must hold a mapping"):
+        site.read_site(tmp_path / "site.yaml")
+
+
+def test_missing_entries_come_before_any_question_to_slurm(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ["is missing" in line for line in problems(tmp_path, account=None, nodes=None)] == [
+        True, True,
+    ]  # fmt: skip
+
+
+def test_right_facts_are_no_problem(cluster):
+    assert problems(cluster) == []
+    (request,) = calls(cluster, "sbatch")
+    assert request[0] == "--test-only"
+    assert {"--partition=gpu", "--gpus=4", "--mem=5000", "--time=60", "--nodes=1"} <= set(request)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"account": "labs"}, "account: unknown account 'labs'; did you mean 'lab'?"),
+        ({"cpu_partition": "cpus"}, "cpu_partition: unknown partition 'cpus'; did you mean 'cpu'?"),
+        ({"gpu_partition": "x"}, "gpu_partition: unknown partition 'x'; valid: cpu, gpu"),
+        ({"gpu_partition": "cpu"}, "gpu_partition: no node of partition cpu has a GPU"),
+        ({"gpu_type": "a1000"}, "unknown type of GPU 'a1000'; did you mean 'a100'?"),
+        ({"gpus_per_node": 5}, "gpus_per_node is 5, but nodes of partition gpu have 4 at most"),
+        ({"nodes": 3}, "nodes is 3, but partition gpu has 2 with 4 such GPUs"),
+        ({"host_memory_gb": 64}, "host_memory_gb is 64, but nodes of partition gpu have 62.5"),
+        ({"cpu_max_hours": 2}, "cpu_max_hours is 2, but partition cpu gives jobs 1 hours at most"),
+        ({"gpu_max_hours": 25}, "gpu_max_hours is 25, but partition gpu gives jobs 24 hours"),
+        ({"scratch": "somewhere"}, "scratch: 'somewhere' must be an absolute path, or none"),
+        ({"scratch": "/no/such"}, "scratch: /no/such is no folder on this machine"),
+    ],
+)
+def test_what_slurm_contradicts_is_named_before_a_job_is_tried(cluster, changes, expected):
+    (line,) = problems(cluster, **changes)
+    assert line.startswith(f"{cluster / 'site.yaml'}: ") and expected in line
+    assert not calls(cluster, "sbatch")
+
+
+def test_any_type_of_gpu_will_do_where_none_is_asked_for(cluster):
+    assert problems(cluster, gpu_type="any", gpus_per_node=8, nodes=3, host_memory_gb=120) == []
+
+
+def test_a_cluster_without_gpus_needs_no_partition_of_theirs(cluster):
+    facts = {"gpus_per_node": 0, "gpu_partition": "none", "gpu_type": "any"}
+    assert problems(cluster, requests=[{"slurm_partition": "cpu"}], **facts) == []
+
+
+def test_a_job_longer_than_its_partition_allows_would_wait_for_ever(cluster):
+    long = {"slurm_partition": "cpu", "runtime": 90}
+    (line,) = problems(cluster, requests=[JOB, long])
+    assert "jobs ask for up to 90 minutes, but partition cpu gives 60: set cpu_max_hours" in line
+
+
+def test_what_sbatch_refuses_is_told_once_for_each_shape_of_job(cluster):
+    (cluster / "sbatch.out").write_text("error:allocation failure: Invalid qos specification")
+    more = {**JOB, "mem_mb": 9000}
+    (line,) = problems(cluster, requests=[JOB, more, JOB], qos="fast")
+    assert "refuses jobs of 4 GPUs on 1 nodes with 9000 MB in partition gpu" in line
+    assert line.endswith("Invalid qos specification") and len(calls(cluster, "sbatch")) == 1
+
+
+def test_accounts_that_slurm_does_not_keep_are_not_checked(cluster):
+    (cluster / "sacctmgr.out").write_text("error:no database")
+    assert problems(cluster, account="anything") == []
+
+
+def test_a_machine_without_slurm_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="sinfo: command not found; --profile slurm submits from"):
+        problems(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [("1-00:00:00", 1440), ("1:30:00", 90), ("5:00", 5), ("0:30", 0.5), ("infinite", float("inf"))],
+)
+def test_time_limits_are_read(limit, minutes):
+    assert slurm.minutes(limit) == minutes
+
+
+def test_gpus_are_read():
+    assert slurm.gpus_in("gpu:a100:4(S:0-1),gpu:v100:2,shard:8") == {"a100": 4, "v100": 2}
+    assert slurm.gpus_in("gpu:8") == {"": 8} and slurm.gpus_in("(null)") == {}
+
+
+def test_a_job_on_one_node_names_type_and_number_of_gpus(tmp_path):
+    found = site.read_site(write(tmp_path, cpus_per_gpu=8, constraint="fast")).request(2, 1)
+    assert {key: value for key, value in found.items() if value is not None} == {
+        "slurm_partition": "gpu",
+        "gpu_model": "a100",
+        "cpus_per_gpu": 8,
+        "constraint": "fast",
+        "slurm_extra": "--signal=TERM@300",
+    }
+
+
+def test_a_job_over_nodes_is_started_by_its_own_srun(tmp_path):
+    found = site.read_site(write(tmp_path)).request(8, 2)
+    assert (found["mpi"], found["tasks"], found["tasks_per_gpu"]) == ("srun", 8, 0)
+    assert found["slurm_extra"] == ("--signal=TERM@300 --ntasks-per-node=4 --gpus-per-node=a100:4")
+    untyped = site.read_site(write(tmp_path, gpu_type="any")).request(8, 2)
+    assert untyped["gpu_model"] is None and "--gpus-per-node=4" in untyped["slurm_extra"]
+
+
+def test_a_job_without_gpu_goes_to_the_other_partition(tmp_path):
+    found = site.read_site(write(tmp_path, cpus_per_gpu=8)).request(0, 1)
+    assert found["slurm_partition"] == "cpu"
+    assert found["gpu_model"] is None and found["cpus_per_gpu"] is None
+
+
+def test_time_limits_of_the_site(tmp_path):
+    found = site.read_site(write(tmp_path))
+    assert found.most_minutes(0) == 60 and found.most_minutes(1) == float("inf")
+
+
+def test_only_jobs_of_this_folder_are_left_over(cluster, monkeypatch):
+    monkeypatch.chdir(cluster)
+    here, elsewhere = cluster.resolve(), cluster / "bin"
+    (cluster / "squeue.out").write_text(
+        f"1|RUNNING|rule_fine_tune_wildcards_a|{here}\n2|RUNNING|rule_x|{elsewhere}\n"
+        f"3|PENDING|rule_prepare_task|{here}\n4|RUNNING|(null)|{here}\n"
+    )
+    assert slurm.jobs_here() == {"1": "RUNNING", "3": "PENDING"}
