@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import records
+from . import records, slurm
 from .errors import UserError
 from .ranks import MARK, SHORTAGES, TOLD, read_shortages
 from .world import read_world
@@ -49,11 +49,35 @@ class Told(Exception):
 
 
 def run(main: Callable[[object], None], smk: object) -> None:
-    """Run a script's `main`, as `records.run` does; with several GPUs, in a process for each."""
-    records.run(lambda smk: _run(main, smk), smk)
+    """Run a script's `main`, as `records.run` does; with several GPUs, in a process for each.
+
+    Told to end it exits with status TOLD; preempted by SLURM it waits to be put into the queue
+    again, which a job that ends by itself is not.
+    """
+    try:
+        records.run(lambda smk: _run(main, smk), smk)
+    except SystemExit as end:
+        if end.code == TOLD and slurm.preempted():
+            LOG.info("preempted: SLURM starts this job again later")
+            time.sleep(PATIENCE)
+        raise
 
 
 def _run(main: Callable[[object], None], smk: object) -> None:
+    if read_world().size > 1:
+        main(smk)
+        return
+    before = signal.signal(signal.SIGTERM, _told)
+    try:
+        _in_processes(main, smk)
+    except Told:
+        LOG.info("told to end; started again, the job goes on from what is finished")
+        raise SystemExit(TOLD) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _in_processes(main: Callable[[object], None], smk: object) -> None:
     found = replace(wanted(smk.resources), threads=int(smk.threads))
     if found.count == 1:
         main(smk)
@@ -72,7 +96,7 @@ def wanted(resources: Mapping[str, object], env: Mapping[str, str] = os.environ)
     On a node without GPUs it is one. Raises UserError for several nodes outside of SLURM.
     """
     asked, nodes = int(resources.get("gpu", 0)), int(resources.get("nodes", 1))
-    if (asked < 2 and nodes < 2) or read_world(env).size > 1:
+    if asked < 2 and nodes < 2:
         return Wanted()
     if nodes > 1 and "SLURM_JOB_ID" not in env:
         raise UserError(
@@ -90,7 +114,7 @@ def spread(command: Sequence[str], found: Wanted, mark: Path, shortages: int = 0
 
     Return whether all ended well, or else one ran out of memory, which it tells by the file `mark`.
     Raises UserError where one fails otherwise; the others are ended, since they would wait for it
-    forever. Told to end, it tells them, waits for their checkpoints and exits.
+    forever. Raises Told, having told them and waited for their checkpoints, when told to end.
     """
     mark.unlink(missing_ok=True)
     told = {SHORTAGES: str(shortages), MARK: str(mark.resolve())}
@@ -107,8 +131,7 @@ def spread(command: Sequence[str], found: Wanted, mark: Path, shortages: int = 0
         return _wait(started, found, mark)
     except Told:
         grace = PATIENCE
-        LOG.info("told to end; started again, the job goes on from what its processes kept")
-        raise SystemExit(TOLD) from None
+        raise
     finally:
         # srun would kill its processes: SLURM, which ends the job, has told them itself.
         _end(started, grace, tell=found.nodes == 1 or grace == GRACE)

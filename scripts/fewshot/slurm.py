@@ -1,10 +1,11 @@
 """What SLURM's own commands say: partitions, nodes, accounts, and jobs that are still there."""
 
 import getpass
+import os
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +101,17 @@ def refusal(*request: str) -> str:
         capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     return "" if done.returncode == 0 else " ".join(done.stderr.split())
+
+
+def preempted(env: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this process is of a job that SLURM is about to put into its queue again."""
+    if "SLURM_JOB_ID" not in env:
+        return False
+    try:
+        said = ask("scontrol", "show", "job", env["SLURM_JOB_ID"])
+    except UserError:
+        return False
+    return bool(re.search(r"\bPreemptTime=\d", said))
 
 
 def jobs_here() -> dict[str, str]:

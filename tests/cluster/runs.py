@@ -1,7 +1,6 @@
 """Projects on the cluster: a small study, its site, and what Snakemake and SLURM say of a run."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -142,15 +141,20 @@ def job_of(rule: str, *words: str) -> str:
     return found[0] if found else ""
 
 
-def in_training(project: Project, method: str) -> Callable[[], bool]:
-    """Return the condition that a method's job has finished one seed and trains the next."""
-    pattern = f"results/logs/runs/**/{method}/**/seeds*.log"
+def waiting(number: str) -> bool:
+    """Return whether a job is in the queue, again."""
+    return output("squeue", "-h", "-j", number, "-o", "%T").strip() == "PENDING"
+
+
+def in_training(project: Project, method: str, *words: str) -> Callable[[], bool]:
+    """Return the condition that a method's job trains its second seed and has logged `words`."""
 
     def holds() -> bool:
-        for log in project.folder.glob(pattern):
+        for log in project.folder.glob(f"results/logs/runs/**/{method}/**/seeds*.log"):
             text = log.read_text()
-            if re.search(r"seed 8 done", text) and re.search(r"seed 9: (epoch|ZeRO)", text):
-                return True
+            first = "seed 8 done" in text or "1 of 2 seeds to do" in text
+            if first and all(word in text for word in ("seed 9: ZeRO", *words)):
+                return "seed 9 done" not in text
         return False
 
     return holds

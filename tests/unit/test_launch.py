@@ -74,8 +74,11 @@ def test_several_nodes_take_slurm():
 
 def test_a_process_of_several_starts_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(launch, "read_world", lambda _: World(1, 4))
-    assert launch.wanted({"gpu": 4, "nodes": 2}) == Wanted(1)
+    monkeypatch.setattr(launch, "read_world", lambda: World(1, 4))
+    monkeypatch.setattr(launch, "spread", lambda *_: pytest.fail("it starts processes"))
+    done = []
+    launch._run(done.append, SimpleNamespace(resources={"gpu": 4, "nodes": 2}))
+    assert len(done) == 1
 
 
 def test_srun_starts_the_processes_of_several_nodes(tmp_path, monkeypatch):
@@ -137,7 +140,10 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from fewshot import launch
-launch.spread([sys.executable, "-c", sys.argv[2]], launch.Wanted(2), Path("mark"))
+try:
+    launch.spread([sys.executable, "-c", sys.argv[2]], launch.Wanted(2), Path("mark"))
+except launch.Told:
+    sys.exit(143)
 """
 
 
@@ -150,6 +156,47 @@ def test_processes_that_are_told_to_end_have_the_time_to(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 143
     assert kept.read_text() == "xx" and launch.PATIENCE > 20 * launch.GRACE
+
+
+WORKING = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+sys.path.insert(0, sys.argv[1])
+from fewshot import launch
+def work(smk):
+    Path("ready").touch()
+    time.sleep(600)
+launch.run(work, SimpleNamespace(log=["job.log"], resources={}, threads=1))
+"""
+SCONTROL = """#!{python}
+import sys
+assert sys.argv[1:] == ["show", "job", "7"]
+print("JobId=7 JobState=RUNNING PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime={time}")
+"""
+
+
+@pytest.mark.parametrize("time_", ["None", "2026-01-01T00:00:00"])
+def test_told_to_end_it_ends_but_where_slurm_will_start_it_again(tmp_path, time_):
+    """A preempted job that ends by itself would count as failed, and not come back."""
+    (tmp_path / "scontrol").write_text(SCONTROL.format(python=sys.executable, time=time_))
+    (tmp_path / "scontrol").chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKING, str(ROOT / "scripts")],
+        cwd=tmp_path, env={**os.environ, "PATH": path, "SLURM_JOB_ID": "7"},
+    )  # fmt: skip
+    assert comes_true((tmp_path / "ready").exists)
+    process.send_signal(signal.SIGTERM)
+    log = tmp_path / "job.log"
+    if time_ == "None":
+        assert process.wait(60) == 143
+        assert "preempted" not in log.read_text()
+    else:
+        assert comes_true(lambda: "preempted: SLURM starts this job again" in log.read_text())
+        assert process.poll() is None
+        process.kill()
+    assert "told to end" in log.read_text() and "Traceback" not in log.read_text()
 
 
 PARENT = """
