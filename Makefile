@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # One thread per process: two jobs side by side are faster than one job with two threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow bench-scorer bench-training bench-memory bench-analysis lint format docs setup help
+.PHONY: demo test test-slow test-slurm bench-scorer bench-training bench-memory bench-analysis lint format docs setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -26,10 +26,13 @@ demo: $(READY)  ## run the demo study and print its headline table
 	@cat results/demo/summary.txt
 
 test: $(READY)  ## unit and workflow tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not slurm"
 
 test-slow: $(READY)  ## the long checks
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "slow and not gpu"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "slow and not gpu and not slurm"
+
+test-slurm: $(READY)  ## the study on a SLURM that it starts on this machine
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -m slurm tests/cluster
 
 bench-scorer: $(READY)  ## the scorer beside transformers and lm-eval; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_scorer $(ARGS)

@@ -15,6 +15,8 @@ PATIENCE = 60.0
 """Seconds that a command of SLURM may take."""
 GRACE = 330.0
 """Seconds that jobs have to end once they are told to: the 300 that SLURM gives, and its own."""
+UNAVAILABLE = "node configuration is not available"
+"""What sbatch says of jobs that no node can take, now or ever."""
 POLL = 2.0
 """Seconds between two looks at the queue."""
 
@@ -95,12 +97,16 @@ def accounts() -> set[str]:
 
 
 def refusal(*request: str) -> str:
-    """Return why SLURM would never take a job with these options of sbatch; empty: it would."""
+    """Return why SLURM would never take a job with these options of sbatch; empty: it would.
+
+    While nodes are down or drained, it would say so of jobs that have to wait for them as well.
+    """
     done = subprocess.run(
         ["sbatch", "--test-only", *request, "--wrap", "true"],
         capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
-    return "" if done.returncode == 0 else " ".join(done.stderr.split())
+    said = "" if done.returncode == 0 else " ".join(done.stderr.split())
+    return "" if UNAVAILABLE in said and ask("sinfo", "-h", "-R") else said
 
 
 def preempted(env: Mapping[str, str] = os.environ) -> bool:

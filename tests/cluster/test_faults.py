@@ -23,7 +23,7 @@ from runs import (
     waiting,
 )
 from srun import pretend
-from testbed import output, until
+from testbed import output, tried, until
 
 METHODS = {
     "long-ft": {"base": "tiny-pattern-ft", "title": "Fine-tuning", "epochs": 250},
@@ -170,14 +170,17 @@ def test_snakemake_killed_and_started_again_takes_over_what_it_left(project, und
     try:
         with started(project, *targets, "--profile", "slurm") as run:
             wait_for(in_training(project, "long-lora"), run, "training")
-            assert output("squeue", "-h", "-t", "PENDING", "-o", "%k").count("_long-ft_") == 1
+            queued = job_of("fine_tune", "long-ft")
+            assert waiting(queued)
             run.kill()
+        assert "--unlock" in snakemake(project, *targets, "--profile", "slurm").printed
+        assert snakemake(project, "--unlock").process.returncode == 0
+        with started(project, *targets, "--profile", "slurm") as run:
+            wait_for(lambda: starts(start, "long-ft") == ["CANCELLED"], run, "the old job's end")
+            output("scontrol", "update", "nodename=gpu2", "state=resume")
+            assert run.wait() == 0, run.printed
     finally:
-        output("scontrol", "update", "nodename=gpu2", "state=resume")
-    assert "--unlock" in snakemake(project, *targets, "--profile", "slurm").printed
-    assert snakemake(project, "--unlock").process.returncode == 0
-    run = snakemake(project, *targets, "--profile", "slurm")
-    assert run.process.returncode == 0, run.printed
+        tried("scontrol", "update", "nodename=gpu2", "state=resume")
     assert "jobs of an earlier run of this folder" in run.printed
     assert starts(start, "long-lora") == ["FAILED", "COMPLETED"]
     assert starts(start, "long-ft") == ["CANCELLED", "COMPLETED"]

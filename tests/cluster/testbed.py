@@ -296,3 +296,7 @@ def until(condition: Callable[[], object], what: str, patience: float = PATIENCE
         if time.monotonic() > end:
             raise TimeoutError(f"waited {patience:.0f} s for {what}")
         time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    print(*dict.fromkeys(PACKAGES.values()))
