@@ -12,8 +12,18 @@ from pathlib import Path
 
 import yaml
 from project import Project
+from srun import pretend
 from testbed import ACCOUNT, GPU, output, until
 
+METHODS = {
+    "ft": {"base": "tiny-pattern-ft", "title": "Fine-tuning", "epochs": 250},
+    "lora": {"base": "tiny-lora", "title": "LoRA", "epochs": 400},
+    "broken": {"base": "tiny-lora", "title": "Broken", "epochs": 9, "learning_rate": 1.0e30},
+}
+RUNS = "results/runs/fair/synth-mnli/opt-mini"
+ONE_NODE, TWO_NODES, BROKEN = (
+    f"{RUNS}/{method}/minimal/k4/seeds8-9" for method in ("lora", "ft", "broken")
+)
 QUICK = Path(__file__).parent / "quick"
 PATIENCE = 400.0
 """Seconds that a study on the cluster may take."""
@@ -32,7 +42,6 @@ SITE = {
 TIGHT = {"gpu_memory_gb": 1.021, "host_memory_gb": 5.006}
 """In 2^30 bytes: with these the memory plan puts the training of all weights of opt-mini on two
 nodes, and everything else on one (a test asserts that it does)."""
-ROOMY = {"gpu_memory_gb": 80, "host_memory_gb": 60}
 
 
 def place(project: Project, facts: dict) -> None:
@@ -41,8 +50,11 @@ def place(project: Project, facts: dict) -> None:
     path.write_text(yaml.safe_dump({**SITE, **facts}))
 
 
-def shrink(project: Project, methods: dict[str, dict], **study) -> None:
-    """Make the paper's study one of seconds, so that `snakemake --profile slurm` runs it."""
+def shrink(project: Project, *others: str) -> None:
+    """Make the paper's study one of seconds, so that `snakemake --profile slurm` runs it.
+
+    `others` are methods besides "ft" and "lora".
+    """
 
     def edit(content):
         content.clear()
@@ -53,12 +65,11 @@ def shrink(project: Project, methods: dict[str, dict], **study) -> None:
             seeds="8-9",
             grid=[
                 {"methods": ["in-context"], "patterns": ["minimal"], "k": [0, 4]},
-                {"methods": list(methods), "patterns": ["minimal"], "k": [4]},
+                {"methods": ["ft", "lora", *others], "patterns": ["minimal"], "k": [4]},
             ],
             batch_tokens={"cpu": 512, "gpu": 512},
             main={"k": 4},
         )
-        content.update(study)
 
     def sizes(content):
         content["synth-mnli"]["source"]["sizes"] = {"train": 120, "validation": 60}
@@ -74,7 +85,22 @@ def shrink(project: Project, methods: dict[str, dict], **study) -> None:
     project.edit("config/paper.yaml", edit)
     project.edit("config/tasks.yaml", sizes)
     project.edit("config/figures.yaml", few)
-    project.edit("config/methods.yaml", lambda content: content.update(methods))
+    project.edit("config/methods.yaml", lambda content: content.update(METHODS))
+
+
+def run_here(project: Project) -> None:
+    """Run the study on this machine, with the placements that the cluster's site leads to."""
+    machine = {**TIGHT, **{name: SITE[name] for name in ("gpus_per_node", "nodes")}}
+    project.edit("config/paper.yaml", lambda content: content.update(machine=machine))
+    env = environment()
+    path = f"{pretend(project.folder / 'bin')}{os.pathsep}{env['PATH']}"
+    done = subprocess.run(
+        ["snakemake", "--cores", "2", "--configfile", "config/paper.yaml"],
+        cwd=project.folder, env={**env, "PATH": path, "SLURM_JOB_ID": "0"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    project.edit("config/paper.yaml", lambda content: content.pop("machine"))
 
 
 def environment() -> dict[str, str]:

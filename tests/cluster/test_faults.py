@@ -1,8 +1,6 @@
 """Jobs that are cancelled, preempted, cut off or out of time go on where they were."""
 
-import os
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -10,8 +8,11 @@ import pytest
 from fewshot.records import read_json
 from project import Project
 from runs import (
+    BROKEN,
+    ONE_NODE,
+    RUNS,
     TIGHT,
-    environment,
+    TWO_NODES,
     in_training,
     job_of,
     place,
@@ -22,57 +23,30 @@ from runs import (
     wait_for,
     waiting,
 )
-from srun import pretend
 from testbed import output, tried, until
 
-METHODS = {
-    "long-ft": {"base": "tiny-pattern-ft", "title": "Fine-tuning", "epochs": 250},
-    "long-lora": {"base": "tiny-lora", "title": "LoRA", "epochs": 400},
-    "broken": {"base": "tiny-lora", "title": "Broken", "epochs": 9, "learning_rate": 1.0e30},
-}
-RUNS = "results/runs/fair/synth-mnli/opt-mini"
-ONE_NODE, TWO_NODES, BROKEN = (
-    f"{RUNS}/{name}/minimal/k4/seeds8-9" for name in ("long-lora", "long-ft", "broken")
-)
 LOGS = {run: f"{run.replace('results/', 'results/logs/', 1)}.log" for run in (ONE_NODE, TWO_NODES)}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Project:
-    """Return the study with its rows drawn, and both methods run on this machine."""
-    project = Project.create(tmp_path_factory.mktemp("here") / "project")
-    shrink(project, METHODS, machine={**TIGHT, "gpus_per_node": 1, "nodes": 2})
-    path = f"{pretend(project.folder / 'bin')}{os.pathsep}{environment()['PATH']}"
-    targets = ("data", *(f"{run}/manifest.json" for run in (ONE_NODE, TWO_NODES)))
-    done = subprocess.run(
-        ["snakemake", *targets, "--cores", "2", "--configfile", "config/paper.yaml"],
-        cwd=project.folder, env={**environment(), "PATH": path, "SLURM_JOB_ID": "0"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return project
-
-
 @pytest.fixture
-def project(cluster, undisturbed, tmp_path) -> Project:
+def project(cluster, local, tmp_path) -> Project:
     """Return a copy in which nothing was run yet."""
     folder = tmp_path / "project"
-    shutil.copytree(undisturbed.folder, folder, symlinks=True)
+    shutil.copytree(local.folder, folder, symlinks=True)
     for part in ("runs", "logs/runs", "benchmarks", "state"):
         shutil.rmtree(folder / "results" / part)
     shutil.rmtree(folder / ".snakemake")
     copy = Project(folder)
-    copy.edit("config/paper.yaml", lambda content: content.pop("machine"))
     place(copy, TIGHT)
     return copy
 
 
-def same(project: Project, undisturbed: Project, run: str) -> bool:
-    """Return whether a run has the bytes of the undisturbed one, timings aside."""
-    files = [path for path in (undisturbed.folder / run).rglob("*") if path.is_file()]
+def same(project: Project, local: Project, run: str) -> bool:
+    """Return whether a run has the bytes of the local one, timings aside."""
+    files = [path for path in (local.folder / run).rglob("*") if path.is_file()]
     assert len(files) >= 4
     return all(
-        (project.folder / path.relative_to(undisturbed.folder)).read_bytes() == path.read_bytes()
+        (project.folder / path.relative_to(local.folder)).read_bytes() == path.read_bytes()
         for path in files
         if path.name != "manifest.json"
     )
@@ -87,10 +61,11 @@ def starts(since: float, method: str) -> list[str]:
     return [job.state for job in records(since) if f"_{method}_" in job.name]
 
 
-def test_cancelled_jobs_go_on_and_a_failing_cell_stops_nobody(project, undisturbed):
+def test_cancelled_jobs_go_on_and_a_failing_cell_stops_nobody(project, local):
     """On one node and on two: the processes on both write their checkpoint."""
     start = time.time()
-    left = {"long-lora", "long-ft"}
+    shrink(project, "broken")
+    left = {"lora", "ft"}
 
     def cancel_those_in_training():
         for method in [each for each in left if in_training(project, each)()]:
@@ -101,11 +76,11 @@ def test_cancelled_jobs_go_on_and_a_failing_cell_stops_nobody(project, undisturb
     with started(project, "runs", "--profile", "slurm") as run:
         wait_for(cancel_those_in_training, run, "both methods in training")
         assert run.wait() == 1
-    for path, method in ((ONE_NODE, "long-lora"), (TWO_NODES, "long-ft")):
+    for path, method in ((ONE_NODE, "lora"), (TWO_NODES, "ft")):
         assert starts(start, method) == ["CANCELLED", "COMPLETED"]
         log = (project.folder / LOGS[path]).read_text()
         assert "1 of 2 seeds to do" in log and "seed 9: goes on after epoch" in log
-        assert same(project, undisturbed, path)
+        assert same(project, local, path)
         manifest = read_json(project.folder / path / "manifest.json")
         assert len(manifest["seeds"]["9"]["resumed_after_steps"]) == 1
     assert starts(start, "broken") == ["FAILED", "FAILED"]
@@ -119,12 +94,12 @@ def test_cancelled_jobs_go_on_and_a_failing_cell_stops_nobody(project, undisturb
     assert "Broken" in report and "loss" in report and "not finite" in report
 
 
-def test_preempted_and_then_without_power_a_job_comes_back_by_itself(cluster, project, undisturbed):
+def test_preempted_and_then_without_power_a_job_comes_back_by_itself(cluster, project, local):
     """Snakemake only waits: SLURM puts the job into the queue again, under the same number."""
     start, log = time.time(), project.folder / LOGS[ONE_NODE]
     with started(project, f"{ONE_NODE}/manifest.json", "--profile", "slurm") as run:
-        wait_for(in_training(project, "long-lora"), run, "training")
-        number = job_of("fine_tune", "long-lora")
+        wait_for(in_training(project, "lora"), run, "training")
+        number = job_of("fine_tune", "lora")
         node = output("squeue", "-h", "-j", number, "-o", "%N").strip()
         urgent = output("sbatch", "--parsable", "-A", "lab", "-p", "urgent", "-w", node,
                         "--exclusive", "-t", "10", "--wrap", "sleep 600").strip()  # fmt: skip
@@ -132,7 +107,7 @@ def test_preempted_and_then_without_power_a_job_comes_back_by_itself(cluster, pr
         assert "preempted: SLURM starts this job again" in log.read_text()
         # Else SLURM lets two minutes pass before a job may start again.
         output("scontrol", "update", f"job={number}", "StartTime=now")
-        wait_for(in_training(project, "long-lora", "goes on after epoch"), run, "the second start")
+        wait_for(in_training(project, "lora", "goes on after epoch"), run, "the second start")
         other = output("squeue", "-h", "-j", number, "-o", "%N").strip()
         assert {node, other} == {"gpu1", "gpu2"}
         cluster.cut_power(other)
@@ -144,11 +119,11 @@ def test_preempted_and_then_without_power_a_job_comes_back_by_itself(cluster, pr
         finally:
             cluster.start_node(other)
             until(lambda: cluster.states()[other] in ("idle", "mixed"), other)
-    assert starts(start, "long-lora") == ["PREEMPTED", "NODE_FAIL", "COMPLETED"]
-    assert same(project, undisturbed, ONE_NODE) and states(project) == []
+    assert starts(start, "lora") == ["PREEMPTED", "NODE_FAIL", "COMPLETED"]
+    assert same(project, local, ONE_NODE) and states(project) == []
 
 
-def test_a_job_that_reaches_its_time_limit_goes_on_with_more_time(project, undisturbed):
+def test_a_job_that_reaches_its_time_limit_goes_on_with_more_time(project, local):
     """SLURM warns it before its minute is over; the next attempt has two."""
     start = time.time()
     run = snakemake(
@@ -156,34 +131,34 @@ def test_a_job_that_reaches_its_time_limit_goes_on_with_more_time(project, undis
         "fine_tune:runtime=attempt", "fine_tune:slurm_extra=--signal=TERM@38",
     )  # fmt: skip
     assert run.process.returncode == 0, run.printed
-    found = [job for job in records(start) if "_long-lora_" in job.name]
+    found = [job for job in records(start) if "_lora_" in job.name]
     assert [(job.state, job.minutes) for job in found] == [("FAILED", 1), ("COMPLETED", 2)]
     assert "goes on after epoch" in (project.folder / LOGS[ONE_NODE]).read_text()
-    assert same(project, undisturbed, ONE_NODE) and states(project) == []
+    assert same(project, local, ONE_NODE) and states(project) == []
 
 
-def test_snakemake_killed_and_started_again_takes_over_what_it_left(project, undisturbed):
+def test_snakemake_killed_and_started_again_takes_over_what_it_left(project, local):
     """Jobs that still run are told to end, those that wait are cancelled; all go on afterwards."""
     start = time.time()
     targets = [f"{run}/manifest.json" for run in (ONE_NODE, TWO_NODES)]
     output("scontrol", "update", "nodename=gpu2", "state=drain", "reason=test")
     try:
         with started(project, *targets, "--profile", "slurm") as run:
-            wait_for(in_training(project, "long-lora"), run, "training")
-            queued = job_of("fine_tune", "long-ft")
+            wait_for(in_training(project, "lora"), run, "training")
+            queued = job_of("fine_tune", "ft")
             assert waiting(queued)
             run.kill()
         assert "--unlock" in snakemake(project, *targets, "--profile", "slurm").printed
         assert snakemake(project, "--unlock").process.returncode == 0
         with started(project, *targets, "--profile", "slurm") as run:
-            wait_for(lambda: starts(start, "long-ft") == ["CANCELLED"], run, "the old job's end")
+            wait_for(lambda: starts(start, "ft") == ["CANCELLED"], run, "the old job's end")
             output("scontrol", "update", "nodename=gpu2", "state=resume")
             assert run.wait() == 0, run.printed
     finally:
         tried("scontrol", "update", "nodename=gpu2", "state=resume")
     assert "jobs of an earlier run of this folder" in run.printed
-    assert starts(start, "long-lora") == ["FAILED", "COMPLETED"]
-    assert starts(start, "long-ft") == ["CANCELLED", "COMPLETED"]
+    assert starts(start, "lora") == ["FAILED", "COMPLETED"]
+    assert starts(start, "ft") == ["CANCELLED", "COMPLETED"]
     assert "goes on after epoch" in (project.folder / LOGS[ONE_NODE]).read_text()
-    assert all(same(project, undisturbed, path) for path in (ONE_NODE, TWO_NODES))
+    assert all(same(project, local, path) for path in (ONE_NODE, TWO_NODES))
     assert states(project) == []

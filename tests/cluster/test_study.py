@@ -1,8 +1,6 @@
 """`snakemake --profile slurm`, typed exactly so: what SLURM was asked for, and what came out."""
 
-import os
 import re
-import subprocess
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -15,15 +13,8 @@ from fewshot.records import read_json
 from fewshot.registry import read_yaml
 from fewshot.site import read_site
 from project import ROOT, Project
-from runs import TIGHT, Record, environment, place, records, shrink, snakemake
-from srun import pretend
+from runs import TIGHT, TWO_NODES, Record, place, records, shrink, snakemake
 from testbed import output
-
-METHODS = {
-    "quick-ft": {"base": "tiny-pattern-ft", "title": "Fine-tuning", "epochs": 3},
-    "quick-lora": {"base": "tiny-lora", "title": "LoRA", "epochs": 3},
-}
-TWO_NODES = "results/runs/fair/synth-mnli/opt-mini/quick-ft/minimal/k4/seeds8-9"
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,7 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished(cluster, tmp_path_factory) -> Finished:
     project = Project.create(tmp_path_factory.mktemp("on-slurm") / "project")
-    shrink(project, METHODS)
+    shrink(project)
     place(project, TIGHT)
     planned = snakemake(project, "--profile", "slurm", "-n").printed
     start = time.time()
@@ -48,21 +39,6 @@ def finished(cluster, tmp_path_factory) -> Finished:
     for record in records(start):
         jobs.setdefault(record.name, []).append(record)
     return Finished(project, jobs, planned)
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory) -> Project:
-    """Return the same study run on this machine, the job for two nodes in two processes here."""
-    project = Project.create(tmp_path_factory.mktemp("here") / "project")
-    shrink(project, METHODS, machine={**TIGHT, "gpus_per_node": 1, "nodes": 2})
-    path = f"{pretend(project.folder / 'bin')}{os.pathsep}{environment()['PATH']}"
-    done = subprocess.run(
-        ["snakemake", "--cores", "2", "--configfile", "config/paper.yaml"],
-        cwd=project.folder, env={**environment(), "PATH": path, "SLURM_JOB_ID": "0"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return project
 
 
 def expected(printed: str) -> dict[str, dict[str, str]]:
@@ -139,7 +115,7 @@ def test_adaptation_jobs_are_where_the_memory_plan_puts_them(finished, monkeypat
 
 def test_one_world_trained_on_both_nodes(finished):
     """One step of srun with a process on each node, which DeepSpeed's engine joined."""
-    (job,) = [jobs[0] for name, jobs in finished.jobs.items() if "quick-ft" in name]
+    (job,) = [jobs[0] for name, jobs in finished.jobs.items() if "_ft_" in name]
     assert job.nodes == "gpu[1-2]"
     steps = output("sacct", "-n", "-P", "-j", job.number, "--format=JobID,NNodes,NTasks,NodeList")
     found = [line.split("|") for line in steps.splitlines()]
@@ -190,7 +166,7 @@ def test_started_again_it_does_nothing(finished):
 )
 def test_a_wrong_site_submits_nothing(cluster, tmp_path, changes, expected):
     project = Project.create(tmp_path / "project")
-    shrink(project, METHODS)
+    shrink(project)
     place(project, {**TIGHT, **changes})
     start = time.time()
     run = snakemake(project, "--profile", "slurm")
@@ -201,7 +177,7 @@ def test_a_wrong_site_submits_nothing(cluster, tmp_path, changes, expected):
 
 def test_the_shipped_site_is_refused_with_a_line_for_each_entry(cluster, tmp_path):
     project = Project.create(tmp_path / "project")
-    shrink(project, METHODS)
+    shrink(project)
     assert (project.folder / "profiles/slurm/site.yaml").read_bytes() == (
         ROOT / "profiles/slurm/site.yaml"
     ).read_bytes()
