@@ -25,6 +25,7 @@ include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
+include: "rules/clean.smk"
 include: "rules/targets.smk"
 
 
@@ -61,6 +62,13 @@ rule data:
     input:
         MODEL_MANIFESTS,
         PREPARED,
+
+
+rule download:
+    input:
+        MODEL_MANIFESTS,
+        wanted_weights(),
+        SOURCE_MANIFESTS,
 
 
 onsuccess:

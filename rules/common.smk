@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 
-from scripts.fewshot import architecture, flops
+from scripts.fewshot import architecture, flops, presence, revisions
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.exchange import used_entries
@@ -15,8 +15,9 @@ from scripts.fewshot.plan import Cell, load_study
 from scripts.fewshot.protocols import DRAWS, PROTOCOLS
 from scripts.fewshot.registry import read_yaml
 
-# No setting of a study, but what `snakemake import_predictions` is told.
+# No settings of a study, but what `snakemake import_predictions` and `snakemake clean` are told.
 ARCHIVE = str(config.pop("archive", ""))
+DELETE = str(config.pop("delete", "no"))
 
 try:
     for path in workflow.configfiles:
@@ -26,6 +27,8 @@ try:
     PLAN = MemoryPlan(STUDY)
     if workflow.is_main_process:
         PLAN.check()
+        revisions.check_manifests("models", STUDY.hub_models, "results/models")
+        revisions.check_manifests("sources", STUDY.hub_sources, "results/raw")
 except UserError as error:
     # A mistake of the user's: one line, and no traceback into the workflow.
     sys.exit(f"error: {error}")
@@ -67,6 +70,23 @@ PREPARED = sorted(
         for split in (("train", "validation") if name == task else ("validation",))
     }
 )
+HUB_RUNS = {
+    model: [
+        f"results/runs/{job.folder}/manifest.json"
+        for job in STUDY.jobs
+        if job.cell.model == model and not STUDY.is_imported(job.cell.method)
+    ]
+    for model in STUDY.hub_models
+}
+# By which an adaptation job of a model from the Hub claims its weights.
+CLAIM = "results/models/{model}/claims/{protocol}_{task}_{method}_{pattern}_k{k}_{first}-{last}"
+# Models whose weights are not there and that have finished runs.
+if workflow.is_main_process:
+    FREED, LOST = presence.settle(HUB_RUNS)
+    if LOST:
+        print(f"warning: {LOST}", file=sys.stderr)
+else:
+    FREED = presence.freed_models(HUB_RUNS)
 FIGURE_KINDS = ["svg", "pdf", "png", "html"]
 TABLE_KINDS = ["parquet", "csv", "tex", "md"]
 
@@ -107,12 +127,16 @@ def any_of(names):
     return "|".join(sorted(names)) or "none"
 
 
+def models_regex(names):
+    return any_of(name.replace(".", r"\.") for name in names)
+
+
 wildcard_constraints:
     study=STUDY.name,
     protocol=any_of(PROTOCOLS),
     draw=any_of(DRAWS),
     task=any_of(STUDY.tasks),
-    model=any_of(name.replace(".", r"\.") for name in STUDY.models),
+    model=models_regex(STUDY.models),
     pattern=any_of(STUDY.patterns),
     split="train|validation",
     k=r"\d+",
@@ -175,6 +199,27 @@ def comparison_catalog():
         for kind in ("models", "methods", "patterns")
     }
     return {**kinds, "shared_draws": CATALOG["shared_draws"]}
+
+
+def job_weights(wildcards):
+    """Return a job's claim on its model's weights; those of a local model lie where they are."""
+    if wildcards.model not in HUB_RUNS:
+        return []
+    return ancient(CLAIM.format(**dict(wildcards.items())))
+
+
+def wanted_weights():
+    """Return what fetches the weights of the models that have unfinished runs."""
+    wanted = {}
+    for job in STUDY.jobs:
+        model = job.cell.model
+        manifest = f"results/runs/{job.folder}/manifest.json"
+        if model in wanted or manifest not in HUB_RUNS.get(model, ()) or Path(manifest).exists():
+            continue
+        own = {**asdict(job.cell), "first": job.seeds[0], "last": job.seeds[-1]}
+        marker = f"results/models/{model}/weights.json"
+        wanted[model] = CLAIM.format(**own) if model in FREED else marker
+    return list(wanted.values())
 
 
 def job_seeds(wildcards):
