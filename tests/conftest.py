@@ -11,11 +11,9 @@ import pytest
 import simulate
 from fewshot import partial
 from fewshot.evidence import Evidence
-from hub_server import HubServer
+from hub_server import LOOPBACK, HubServer
 from huggingface_hub.utils import close_session
 from hypothesis import settings
-
-LOOPBACK = "127.0.0.1,localhost"
 
 # A busy machine must not fail a test for being slow.
 settings.register_profile("steady", deadline=None)

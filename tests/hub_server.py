@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+LOOPBACK = "127.0.0.1,localhost"
+"""What NO_PROXY says, so that a proxy is not asked for it."""
 SIGNATURE = "signed-for-one-hour"
 
 
