@@ -67,7 +67,7 @@ rule data:
 rule download:
     input:
         MODEL_MANIFESTS,
-        wanted_weights(),
+        wanted_weights,
         SOURCE_MANIFESTS,
 
 

@@ -70,14 +70,11 @@ PREPARED = sorted(
         for split in (("train", "validation") if name == task else ("validation",))
     }
 )
-HUB_RUNS = {
-    model: [
-        f"results/runs/{job.folder}/manifest.json"
-        for job in STUDY.jobs
-        if job.cell.model == model and not STUDY.is_imported(job.cell.method)
-    ]
-    for model in STUDY.hub_models
-}
+# The runs of models from the Hub, whose weights they need.
+HUB_RUNS = {model: [] for model in STUDY.hub_models}
+for _job in STUDY.jobs:
+    if _job.cell.model in HUB_RUNS and not STUDY.is_imported(_job.cell.method):
+        HUB_RUNS[_job.cell.model].append(f"results/runs/{_job.folder}/manifest.json")
 # By which an adaptation job of a model from the Hub claims its weights.
 CLAIM = "results/models/{model}/claims/{protocol}_{task}_{method}_{pattern}_k{k}_{first}-{last}"
 # Models whose weights are not there and that have finished runs.
@@ -208,17 +205,16 @@ def job_weights(wildcards):
     return ancient(CLAIM.format(**dict(wildcards.items())))
 
 
-def wanted_weights():
-    """Return what fetches the weights of the models that have unfinished runs."""
+def wanted_weights(wildcards):
+    """Return what fetches the weights of the models from the Hub that have unfinished runs."""
     wanted = {}
     for job in STUDY.jobs:
-        model = job.cell.model
-        manifest = f"results/runs/{job.folder}/manifest.json"
-        if model in wanted or manifest not in HUB_RUNS.get(model, ()) or Path(manifest).exists():
+        cell, run = job.cell, f"results/runs/{job.folder}/manifest.json"
+        if cell.model in wanted or run not in HUB_RUNS.get(cell.model, ()) or Path(run).exists():
             continue
-        own = {**asdict(job.cell), "first": job.seeds[0], "last": job.seeds[-1]}
-        marker = f"results/models/{model}/weights.json"
-        wanted[model] = CLAIM.format(**own) if model in FREED else marker
+        claim = CLAIM.format(**asdict(cell), first=job.seeds[0], last=job.seeds[-1])
+        marker = f"results/models/{cell.model}/weights.json"
+        wanted[cell.model] = claim if cell.model in FREED else marker
     return list(wanted.values())
 
 

@@ -114,7 +114,7 @@ def _judge_model(runs: Runs, running: set[str | None], folder: Path) -> tuple[bo
     if waiting:
         return False, f"needed by {len(waiting)} of {len(all_runs)} runs"
     if all_runs:
-        return True, f"all {len(all_runs)} runs of study '{runs.study}' are finished"
+        return True, f"all runs of study '{runs.study}' are finished ({len(all_runs)})"
     return True, f"no cell of study '{runs.study}' needs it"
 
 

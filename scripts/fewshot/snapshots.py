@@ -68,7 +68,7 @@ def fetch_weights(
             if is_whole(marker, manifest):
                 logging.info("%s: all weights are there", marker)
                 return read_json(marker)
-            _bring(manifest, names, scratch, Budget(root, budget_gb), endpoint)
+            _bring(manifest, names, scratch, Budget(root, float(budget_gb)), endpoint)
     content = {
         "model": manifest["model"],
         "revision": manifest["revision"],

@@ -73,8 +73,12 @@ def users(place: Path) -> list[Path]:
 
     One of a project that cannot be seen from here counts as well: it may be seen elsewhere.
     """
-    # folder: {project}/results/models/{model}/{revision}
-    return [each for each in noted(place) if leads_to(each, place) or not each.parents[3].is_dir()]
+    return [each for each in noted(place) if leads_to(each, place) or not _project(each).is_dir()]
+
+
+def _project(folder: Path) -> Path:
+    """Return the project that has a folder {project}/results/models/{model}/{revision}."""
+    return Path(*folder.parts[:-4])
 
 
 def leads_to(folder: Path, place: Path) -> bool:

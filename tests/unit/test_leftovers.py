@@ -82,7 +82,7 @@ def test_weights_go_once_all_runs_are_finished(project):
     assert look(runs) == {what: (False, "needed by 1 of 2 runs")}
     assert look(runs, delete=True) and (folder / "model.safetensors").exists()
     runs |= run("b")
-    why = "all 2 runs of study 'demo' are finished"
+    why = "all runs of study 'demo' are finished (2)"
     before = files()
     assert look(runs) == {what: (True, why)}
     assert files() == before, "shown, not deleted"
@@ -315,7 +315,7 @@ def test_the_script_prints_sizes_reasons_and_sums(capsys):
     size = f"{(1500 + owner) / 1000:.2f} kB"
     lines = [
         f"{(2500 + owner) / 1000:.2f} kB:",
-        f"     1.00 kB  weights of m ({folder}): all 1 runs of study 'demo' are finished",
+        f"     1.00 kB  weights of m ({folder}): all runs of study 'demo' are finished (1)",
         f"  {size:>10}  state results/state/s: results/runs/a is finished",
         "Kept, 1.00 kB:",
         f"     1.00 kB  weights of n ({kept}): needed by 1 of 1 runs",

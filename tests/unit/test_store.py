@@ -71,6 +71,8 @@ def test_a_project_that_is_gone_or_links_elsewhere_is_no_user(server, tmp_path):
     for path in (FOLDER / COMMIT).glob("*.safetensors"):
         path.unlink()
     assert store.users(place(tmp_path)) == [] and len(store.noted(place(tmp_path))) == 1
+    shutil.rmtree("results")
+    assert store.users(place(tmp_path)) == []
     store.register(place(tmp_path), Path("/not/seen/from/here/results/models/m") / COMMIT)
     assert len(store.users(place(tmp_path))) == 1, "it may be seen from elsewhere"
 
