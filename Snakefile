@@ -58,17 +58,17 @@ rule fit:
         FITS,
 
 
-rule data:
-    input:
-        MODEL_MANIFESTS,
-        PREPARED,
-
-
 rule download:
     input:
         MODEL_MANIFESTS,
         wanted_weights,
         SOURCE_MANIFESTS,
+
+
+rule data:
+    input:
+        MODEL_MANIFESTS,
+        PREPARED,
 
 
 onsuccess:

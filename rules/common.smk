@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 
-from scripts.fewshot import architecture, flops, presence, revisions
+from scripts.fewshot import architecture, flops
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.exchange import used_entries
@@ -14,6 +14,7 @@ from scripts.fewshot.memoryplan import MemoryPlan
 from scripts.fewshot.plan import Cell, load_study
 from scripts.fewshot.protocols import DRAWS, PROTOCOLS
 from scripts.fewshot.registry import read_yaml
+from scripts.fewshot import presence, revisions
 
 # No settings of a study, but what `snakemake import_predictions` and `snakemake clean` are told.
 ARCHIVE = str(config.pop("archive", ""))
