@@ -73,6 +73,8 @@ rule claim_weights:
         "results/logs/models/{model}-claims/{protocol}_{task}_{method}_{pattern}_k{k}_{first}-{last}.log",
     wildcard_constraints:
         method=any_of(STUDY.methods),
+    # Before further downloads: they wait for each other, and would keep jobs from starting.
+    priority: 60
     conda:
         "../envs/fairshot.yaml"
     script:

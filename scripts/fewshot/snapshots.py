@@ -61,33 +61,31 @@ def fetch_weights(
     UserError as `hub.fetch_files` does.
     """
     manifest = read_json(manifest_path)
-    folder, names = Path(manifest["path"]), weight_names(manifest)
-    if manifest["kind"] == "hub":
-        root = store.root_of(scratch)
-        with exclusive(root):
-            if is_whole(marker, manifest):
-                logging.info("%s: all weights are there", marker)
-                return read_json(marker)
-            _bring(manifest, names, scratch, Budget(root, float(budget_gb)), endpoint)
-    content = {
-        "model": manifest["model"],
-        "revision": manifest["revision"],
-        "folder": str(folder),
-        "files": {
-            name: {
-                "path": str((folder / name).resolve()),
-                "bytes": manifest["files"][name]["bytes"],
-            }
-            for name in names
-        },
+    if manifest["kind"] == "local":
+        return _mark(manifest, marker)
+    root = store.root_of(scratch)
+    with exclusive(root):
+        if is_whole(marker, manifest):
+            logging.info("%s: all weights are there", marker)
+            return read_json(marker)
+        _bring(manifest, scratch, Budget(root, float(budget_gb)), endpoint)
+        return _mark(manifest, marker)
+
+
+def _mark(manifest: dict, marker: str | Path) -> dict:
+    """Write and return the marker of weights that are there."""
+    folder = Path(manifest["path"])
+    files = {
+        name: {"path": str((folder / name).resolve()), "bytes": manifest["files"][name]["bytes"]}
+        for name in weight_names(manifest)
     }
+    facts = {key: manifest[key] for key in ("model", "revision")}
+    content = {**facts, "folder": str(folder), "files": files}
     write_json(marker, content)
     return content
 
 
-def _bring(
-    manifest: dict, names: list[str], scratch: str, budget: Budget, endpoint: str | None
-) -> None:
+def _bring(manifest: dict, scratch: str, budget: Budget, endpoint: str | None) -> None:
     """Fetch weights that are not intact in the model's folder; those on scratch are linked."""
     where, folder = f"model '{manifest['model']}'", Path(manifest["path"])
     if "hub" not in manifest:
@@ -99,6 +97,8 @@ def _bring(
     repository = hub.Repository(
         manifest["hub"], "model", manifest["revision"], files, endpoint, where
     )
+    logging.info("%s: looking which weights are there and whole", where)
+    names = weight_names(manifest)
     lacking = [name for name in names if not hub.intact(folder / name, files[name])]
     place = store.place_of(scratch, manifest)
     if place == folder:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import filelock
 import pytest
 from fewshot import disk, exclusion, records, snapshots, store
 from fewshot.errors import UserError
-from hub_server import Repo
+from hub_server import Fault, Repo
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 COMMIT = "27dcfa74d334bc871f3234de431e71c6eeba5dd6"
@@ -118,6 +119,28 @@ def test_a_budget_that_would_be_exceeded_stops_before_the_first_byte(server, tmp
         fetch(server, tmp_path, budget_gb=8e-6)
     assert not any(server.gets(name) for name in SHARDS)
     fetch(server, tmp_path, budget_gb=8.3e-6)
+
+
+def test_two_downloads_at_once_do_not_count_on_the_same_room(server, tmp_path):
+    server.faults = [Fault("model-2-of-2.safetensors", times=2, delay=0.5)]
+    paths = []
+    for name, commit in (("m", COMMIT), ("n", "b" * 40)):
+        server.repos[f"models/any/{name}"] = Repo(commit, FILES, lfs=tuple(SHARDS))
+        entry = {"hub": f"any/{name}", "revision": commit}
+        manifest = snapshots.fetch(entry, f"results/models/{name}", name, endpoint=server.url)
+        records.write_json(f"results/models/{name}/manifest.json", manifest)
+        paths.append([f"results/models/{name}/{file}.json" for file in ("manifest", "weights")])
+
+    def fetch_one(pair):
+        try:
+            snapshots.fetch_weights(*pair, str(tmp_path / "scratch"), 9e-6, server.url)
+            return "fetched"
+        except UserError as error:
+            return str(error).partition("; ")[0].partition("which ")[2]
+
+    with ThreadPoolExecutor(2) as threads:
+        first, second = sorted(threads.map(fetch_one, paths))
+    assert first == "fetched" and second.startswith("holds 5."), (first, second)
 
 
 def test_what_is_there_already_is_not_counted_twice(server, tmp_path):
