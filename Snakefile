@@ -26,6 +26,7 @@ include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
+include: "rules/clean.smk"
 include: "rules/targets.smk"
 
 
@@ -56,6 +57,13 @@ rule runs:
 rule fit:
     input:
         FITS,
+
+
+rule download:
+    input:
+        MODEL_MANIFESTS,
+        wanted_weights,
+        SOURCE_MANIFESTS,
 
 
 rule data:

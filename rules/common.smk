@@ -15,9 +15,11 @@ from scripts.fewshot.memoryplan import MemoryPlan
 from scripts.fewshot.plan import load_study
 from scripts.fewshot.protocols import DRAWS, PROTOCOLS
 from scripts.fewshot.registry import read_yaml
+from scripts.fewshot import presence, revisions
 
-# No setting of a study, but what `snakemake import_predictions` is told.
+# No settings of a study, but what `snakemake import_predictions` and `snakemake clean` are told.
 ARCHIVE = str(config.pop("archive", ""))
+DELETE = str(config.pop("delete", "no"))
 
 try:
     for path in workflow.configfiles:
@@ -27,6 +29,8 @@ try:
     PLAN = MemoryPlan(STUDY, SITE.machine if SITE else {})
     if workflow.is_main_process:
         PLAN.check()
+        revisions.check_manifests("models", STUDY.hub_models, "results/models")
+        revisions.check_manifests("sources", STUDY.hub_sources, "results/raw")
 except UserError as error:
     # A mistake of the user's: one line, and no traceback into the workflow.
     sys.exit(f"error: {error}")
@@ -68,6 +72,20 @@ PREPARED = sorted(
         for split in (("train", "validation") if name == task else ("validation",))
     }
 )
+# The runs of models from the Hub, whose weights they need.
+HUB_RUNS = {model: [] for model in STUDY.hub_models}
+for _job in STUDY.jobs:
+    if _job.cell.model in HUB_RUNS and not STUDY.is_imported(_job.cell.method):
+        HUB_RUNS[_job.cell.model].append(f"results/runs/{_job.folder}/manifest.json")
+# By which an adaptation job of a model from the Hub claims its weights.
+CLAIM = "results/models/{model}/claims/{protocol}_{task}_{method}_{pattern}_k{k}_{first}-{last}"
+# Models whose weights are not there and that have finished runs.
+if workflow.is_main_process:
+    FREED, LOST = presence.settle(HUB_RUNS)
+    if LOST:
+        print(f"warning: {LOST}", file=sys.stderr)
+else:
+    FREED = presence.freed_models(HUB_RUNS)
 FIGURE_KINDS = ["svg", "pdf", "png", "html"]
 TABLE_KINDS = ["parquet", "csv", "tex", "md"]
 
@@ -108,12 +126,16 @@ def any_of(names):
     return "|".join(sorted(names)) or "none"
 
 
+def models_regex(names):
+    return any_of(name.replace(".", r"\.") for name in names)
+
+
 wildcard_constraints:
     study=STUDY.name,
     protocol=any_of(PROTOCOLS),
     draw=any_of(DRAWS),
     task=any_of(STUDY.tasks),
-    model=any_of(name.replace(".", r"\.") for name in STUDY.models),
+    model=models_regex(STUDY.models),
     pattern=any_of(STUDY.patterns),
     split="train|validation",
     k=r"\d+",
@@ -176,6 +198,26 @@ def comparison_catalog():
         for kind in ("models", "methods", "patterns")
     }
     return {**kinds, "shared_draws": CATALOG["shared_draws"]}
+
+
+def job_weights(wildcards):
+    """Return a job's claim on its model's weights; those of a local model lie where they are."""
+    if wildcards.model not in HUB_RUNS:
+        return []
+    return ancient(CLAIM.format(**dict(wildcards.items())))
+
+
+def wanted_weights(wildcards):
+    """Return what fetches the weights of the models from the Hub that have unfinished runs."""
+    wanted = {}
+    for job in STUDY.jobs:
+        cell, run = job.cell, f"results/runs/{job.folder}/manifest.json"
+        if cell.model in wanted or run not in HUB_RUNS.get(cell.model, ()) or Path(run).exists():
+            continue
+        claim = CLAIM.format(**asdict(cell), first=job.seeds[0], last=job.seeds[-1])
+        marker = f"results/models/{cell.model}/weights.json"
+        wanted[cell.model] = claim if cell.model in FREED else marker
+    return list(wanted.values())
 
 
 def job_seeds(wildcards):

@@ -2,6 +2,7 @@
 rule run_in_context:
     input:
         model="results/models/{model}/manifest.json",
+        weights=job_weights,
         evaluation=evaluation_files,
         train=train_file,
         shots=shots_files,

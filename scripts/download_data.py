@@ -16,4 +16,4 @@ def main(smk) -> None:
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    records.run(main, snakemake, online=True)

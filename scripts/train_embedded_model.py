@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from fewshot import embedded, pretraining, records
+from fewshot import records
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 
 def main(smk) -> None:
+    # Here, so that what these imports say goes to the log.
+    import torch
+    from fewshot import embedded, pretraining
+
     torch.set_num_threads(smk.threads)
     recipe = embedded.RECIPES[smk.wildcards.model]
     model, tokenizer = pretraining.train(recipe, smk.params.seed)

@@ -4,11 +4,15 @@ import os
 from contextlib import chdir
 from pathlib import Path
 
+# Jobs are kept off the network by their scripts; tests that load models have none.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import pytest
 import simulate
 from fewshot import partial
 from fewshot.evidence import Evidence
-from hub_server import HubServer
+from hub_server import LOOPBACK, HubServer
+from huggingface_hub.utils import close_session
 from hypothesis import settings
 
 # A busy machine must not fail a test for being slow.
@@ -27,14 +31,21 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
-def hub_server(monkeypatch):
-    """Return a loopback Hub without repositories; its clients do not wait between attempts."""
+def hub_server(monkeypatch, tmp_path_factory):
+    """Return a loopback Hub without repositories; its clients do not wait between attempts.
+
+    A proxy of the environment is not asked for it, and what is locked is locked for one test.
+    """
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    # Modules that load models turn the network off for the whole process, if imported first.
+    monkeypatch.setenv("NO_PROXY", LOOPBACK)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    locked = tmp_path_factory.mktemp("config") / "revisions.yaml"
+    monkeypatch.setattr("fewshot.revisions.FILE", locked)
+    close_session()  # The client looks for proxies when it is made.
     with HubServer() as server:
         monkeypatch.setattr("time.sleep", server.waits.append)
         yield server
+    close_session()
 
 
 @pytest.fixture(scope="session")

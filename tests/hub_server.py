@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+LOOPBACK = "127.0.0.1,localhost"
+"""What NO_PROXY says, so that a proxy is not asked for it."""
+SIGNATURE = "signed-for-one-hour"
+
 
 @dataclass
 class Repo:
@@ -30,28 +34,38 @@ class Repo:
 class Fault:
     """What goes wrong with the next `times` answers about `name` ("info": repository lookups).
 
-    One of: `status` instead of the answer; `cut` the body after so many bytes; `flip` its first
-    byte; `body` in its place.
+    One of: `status` with `headers` instead of the answer; `cut` the body after so many bytes;
+    `stall` after so many, silently; `flip` its first byte; `body` in its place; answer after
+    `delay` seconds.
     """
 
     name: str
     times: int = 1
     status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
     cut: int = 0
+    stall: int = 0
     flip: bool = False
     body: bytes = b""
+    delay: float = 0.0
 
 
 @dataclass
 class HubServer:
-    """Start with `with HubServer() as server`; `server.url` is the endpoint."""
+    """Start with `with HubServer() as server`; `server.url` is the endpoint.
+
+    With `elsewhere`, another server that has the same repositories, large files are redirected
+    there, to an address that is signed. Stalled and late answers end with the server.
+    """
 
     repos: dict[str, Repo] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     token: str | None = None
+    elsewhere: "HubServer | None" = None
     ranges: bool = True
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> "HubServer":
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -64,6 +78,7 @@ class HubServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.ended.set()
         self.httpd.shutdown()
         self.httpd.server_close()
         self.thread.join()
@@ -103,7 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        self.hub.requests.append((self.command, path, dict(self.headers)))
+        # Clients write names of headers as they like.
+        headers = {name.title(): value for name, value in self.headers.items()}
+        self.hub.requests.append((self.command, path, headers))
         if self.hub.token and self.headers["Authorization"] != f"Bearer {self.hub.token}":
             return self._send(401, b"", {"X-Error-Message": "Invalid username or password."})
         for key, repo in self.hub.repos.items():
@@ -117,8 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _info(self, repo: Repo, revision: str) -> None:
         fault = self.hub.fault("info")
-        if fault:
-            return self._send(fault.status or 200, fault.body, {})
+        if fault and (fault.status or fault.body):
+            return self._send(fault.status or 200, fault.body, fault.headers)
+        self.hub.ended.wait(fault.delay if fault else 0)
         if not repo.has(revision):
             return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
         siblings = []
@@ -136,26 +154,39 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
         body = repo.files[name]
         headers = {"ETag": f'"{git_blob(body)}"', "X-Repo-Commit": repo.commit}
-        fault = self.hub.fault(name) if self.command == "GET" else None
-        if fault and fault.status:
-            return self._send(fault.status, b"", {})
-        if fault and fault.flip:
+        if self.hub.elsewhere and name in repo.lfs:
+            address = f"{self.hub.elsewhere.url}{self.path}?Signature={SIGNATURE}"
+            return self._send(302, b"", {"Location": address})
+        fault = (self.hub.fault(name) if self.command == "GET" else None) or Fault(name)
+        if fault.status:
+            return self._send(fault.status, b"", fault.headers)
+        self.hub.ended.wait(fault.delay)
+        if fault.flip:
             body = bytes([body[0] ^ 1]) + body[1:]
         status, first = 200, 0
         if self.headers["Range"] and self.hub.ranges:
             first = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
             headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
             status = 206
-        return self._send(status, body[first:], headers, fault.cut if fault else 0)
+        return self._send(status, body[first:], headers, fault.cut or fault.stall, fault.stall > 0)
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str], cut: int = 0) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body[:cut] if cut else body)
-        if cut:
+    def _send(
+        self, status: int, body: bytes, headers: dict[str, str], end: int = 0, stall: bool = False
+    ) -> None:
+        """Answer; `end` is after how many bytes the body breaks off, at once or to `stall`."""
+        try:
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body[:end] if end else body)
+            if stall:
+                self.wfile.flush()
+                self.hub.ended.wait()
+        except ConnectionError:
+            self.close_connection = True  # The client has given up waiting.
+        if end:
             self.close_connection = True
 
 

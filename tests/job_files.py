@@ -9,7 +9,7 @@ import pandas as pd
 from fewshot import records
 from fewshot.patterns import Pattern
 from fewshot.sampling import draw_balanced, generator
-from tiny import TARGETS, WORDS, save_tiny
+from tiny import TARGETS, WORDS, save_tiny, write_manifest
 
 LONG = 999
 """A training row beyond the window, drawn for the seeds that are not to fit."""
@@ -121,9 +121,4 @@ def _parameters(kind: str) -> int:
 
 
 def _write_model(folder: Path, kind: str) -> str:
-    model = save_tiny(folder / "model", kind)
-    files = {path.name: {"sha256": records.sha256(path)} for path in sorted(model.iterdir())}
-    path = folder / "model.json"
-    content = {"model": "tiny", "kind": "local", "revision": None, "path": str(model)}
-    records.write_json(path, {**content, "files": files})
-    return str(path)
+    return write_manifest(folder / "model.json", save_tiny(folder / "model", kind))

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -26,9 +26,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the project's sources in `folder`."""
+    """A copy of the project's sources in `folder`; `variables` are added to the environment."""
 
     folder: Path
+    variables: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def create(cls, folder: Path) -> "Project":
@@ -45,7 +46,8 @@ class Project:
 
     def environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        fixed = {"PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        return {**os.environ, **fixed, **self.variables}
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]

@@ -77,6 +77,20 @@ def tiny_model(kind: str = "opt", dropout: float = 0.0, seed: int = 0, width: in
     return AutoModelForCausalLM.from_config(config).eval()
 
 
+def write_manifest(path: str | Path, folder: str | Path) -> str:
+    """Write the manifest of the model in `folder`, as rule download_model does; return its path."""
+    from fewshot import records
+
+    files = {
+        each.name: {"sha256": records.sha256(each), "bytes": each.stat().st_size}
+        for each in sorted(Path(folder).iterdir())
+        if each.is_file()
+    }
+    facts = {"model": "tiny", "kind": "local", "hub": None, "revision": None, "path": str(folder)}
+    records.write_json(path, {**facts, "files": files})
+    return str(path)
+
+
 def save_tiny(folder: str | Path, kind: str = "opt", seed: int = 0) -> Path:
     """Write model and tokenizer to `folder` and return it."""
     tiny_model(kind, seed=seed).save_pretrained(folder)

@@ -11,9 +11,7 @@ cannot resume a file of a killed process.
 import hashlib
 import logging
 import os
-import re
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,9 +19,16 @@ from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
+from .disk import PARTIAL, Budget, check_budget, check_room
 from .errors import UserError, unknown
 from .network import Progress, retrying, token
 from .records import sha256
+from .revisions import KINDS, commit_of, is_commit
+
+PATIENCE = 30.0
+"""Seconds to wait for what the Hub states about a repository."""
+TYPES = {"models": "model", "sources": "dataset"}
+"""What the Hub calls the entries of models.yaml and the sources of tasks.yaml."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,21 @@ class Repository:
         return f"{self.where}: {self.repo_type} {self.repo_id} at revision {self.commit}"
 
 
+def open_locked(kind: str, name: str, entry: Mapping, endpoint: str | None = None) -> Repository:
+    """Look up the repository of an entry with hub and revision, at the commit that is locked.
+
+    `kind` is models or sources. The first download of a branch or tag locks its commit (see
+    `revisions`). Raises UserError as `open_repository` and `revisions.commit_of` do.
+    """
+    where = f"{KINDS[kind]} '{name}'"
+
+    def opened(revision: str) -> Repository:
+        return open_repository(entry["hub"], TYPES[kind], revision, where, endpoint)
+
+    commit = commit_of(kind, name, entry, lambda: opened(entry["revision"]).commit)
+    return opened(commit)
+
+
 def open_repository(
     repo_id: str, repo_type: str, revision: str, where: str, endpoint: str | None = None
 ) -> Repository:
@@ -58,15 +78,12 @@ def open_repository(
     A branch or tag is resolved to its commit with a warning. Raises UserError for whatever the
     network or the Hub answers instead.
     """
-    # At level INFO the HTTP client logs addresses, and those of large files carry signatures.
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
     text = f"{where}: {repo_type} {repo_id} at revision {revision}"
     api = HfApi(endpoint=endpoint, token=token() or False)
-    pinned = re.fullmatch("[0-9a-f]{40}", revision) is not None
 
     def ask() -> Repository:
         info = api.repo_info(
-            repo_id, repo_type=repo_type, revision=revision, files_metadata=True, timeout=30
+            repo_id, repo_type=repo_type, revision=revision, files_metadata=True, timeout=PATIENCE
         )
         files = {
             file.rfilename: RemoteFile(file.size, file.lfs and file.lfs.sha256, file.blob_id)
@@ -78,75 +95,85 @@ def open_repository(
         repository = retrying(ask, text)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{text}: the answer is not the Hub's ({error!r})") from None
-    if not repository.commit or (pinned and repository.commit != revision):
+    if not repository.commit or (is_commit(revision) and repository.commit != revision):
         raise UserError(f"{text}: the Hub answered with commit {repository.commit}")
-    if not pinned:
+    if not is_commit(revision):
         logging.warning("%s is not a commit; using %s", text, repository.commit)
     return repository
 
 
 def fetch_files(
-    repository: Repository, names: Iterable[str], folder: str | Path
+    repository: Repository, names: Iterable[str], folder: str | Path, budget: Budget | None = None
 ) -> dict[str, dict[str, str | int]]:
     """Download files into `folder` under their names and return {name: sha256, bytes}.
 
-    Files already there and intact are kept. Raises UserError for a name that the repository does
-    not have, too little disk space, and a download that fails or arrives damaged twice.
+    Files already there and intact are kept, also where a later one fails. Raises UserError for a
+    name that the repository does not have, before the first byte for too little disk space or a
+    `budget` that would be exceeded, and for a download that fails or arrives damaged twice. Two
+    processes must not fetch into one folder at once.
     """
     names, folder = list(dict.fromkeys(names)), Path(folder)
     for name in names:
-        if name not in repository.files:
-            raise unknown("file", name, repository.files, str(repository))
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
-            raise UserError(f"{repository}: file '{name}' would lie outside its folder")
-        remote = repository.files[name]
-        if not remote.sha256 and not remote.blob_id:
-            raise UserError(f"{repository}: the Hub states no checksum for '{name}'")
+        _check_name(repository, name)
     folder.mkdir(parents=True, exist_ok=True)
-    _check_space(repository, names, folder)
-    for name in names:
-        _fetch(repository, name, folder)
-    return {
-        name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size}
-        for name in names
-    }
+    need = sum(_lacking(repository.files[name], name, folder) for name in names)
+    if budget:
+        check_budget(need, budget, str(repository))
+    check_room(need, folder, str(repository))
+    return {name: _fetch(repository, name, folder) for name in names}
 
 
-def _check_space(repository: Repository, names: list[str], folder: Path) -> None:
-    sizes = [repository.files[name].size or 0 for name in names if not (folder / name).is_file()]
-    partial = sum(path.stat().st_size for path in folder.glob(".partial/*"))
-    need, free = sum(sizes) - partial, shutil.disk_usage(folder).free
-    if need > free:
-        raise UserError(
-            f"{repository}: needs {need / 1e9:.2f} GB in {folder}, "
-            f"where {free / 1e9:.2f} GB are free"
-        )
+def _check_name(repository: Repository, name: str) -> None:
+    if name not in repository.files:
+        raise unknown("file", name, repository.files, str(repository))
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{repository}: file '{name}' would lie outside its folder")
+    remote = repository.files[name]
+    if not remote.sha256 and not remote.blob_id:
+        raise UserError(f"{repository}: the Hub states no checksum for '{name}'")
 
 
-def _fetch(repository: Repository, name: str, folder: Path) -> None:
+def _lacking(remote: RemoteFile, name: str, folder: Path) -> int:
+    """Return the bytes that are still to come of a file (0 where the Hub does not say)."""
+    size = remote.size or 0
+    if _size(folder / name) == size:
+        return 0
+    return max(0, size - _size(_partial(remote, folder)))
+
+
+def _partial(remote: RemoteFile, folder: Path) -> Path:
+    """Return where a file lies until it is whole, named by its content."""
+    return folder / PARTIAL / (remote.sha256 or remote.blob_id)
+
+
+def _fetch(repository: Repository, name: str, folder: Path) -> dict[str, str | int]:
     """Bring one file to `folder`, verified; a damaged one is downloaded a second time."""
     remote, target = repository.files[name], folder / name
-    if target.is_file() and _intact(target, remote):
-        logging.info("%s: %s is already there", repository, name)
-        return
-    partial = folder / ".partial" / (remote.sha256 or remote.blob_id)
+    text = f"{repository}: file '{name}'"
+    if intact(target, remote):
+        logging.info("%s is already there", text)
+        return _described(target, remote)
+    partial = _partial(remote, folder)
     partial.parent.mkdir(parents=True, exist_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    text = f"{repository}: file '{name}'"
     for _ in range(2):
         retrying(lambda: _get(repository, name, partial), text, lambda: _size(partial))
-        if _intact(partial, remote):
+        if intact(partial, remote):
             os.replace(partial, target)
             _remove_if_empty(partial.parent)
             logging.info("%s: %d bytes, checksum verified", text, target.stat().st_size)
-            return
+            return _described(target, remote)
         logging.warning("%s: checksum is not what the Hub states; downloading again", text)
         partial.unlink()
     raise UserError(
         f"{text} arrived damaged twice: its checksum is not the one that the Hub states "
         f"({remote.sha256 or remote.blob_id})"
     )
+
+
+def _described(path: Path, remote: RemoteFile) -> dict[str, str | int]:
+    return {"sha256": remote.sha256 or sha256(path), "bytes": path.stat().st_size}
 
 
 def _get(repository: Repository, name: str, partial: Path) -> None:
@@ -185,8 +212,10 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _intact(path: Path, remote: RemoteFile) -> bool:
-    """Return whether a file has the size and the sha256 (or git blob id) that the Hub states."""
+def intact(path: Path, remote: RemoteFile) -> bool:
+    """Return whether a file is there with the size and sha256 (or git blob id) that are stated."""
+    if not path.is_file():
+        return False
     size = path.stat().st_size
     if remote.size is not None and size != remote.size:
         return False

@@ -19,14 +19,11 @@ from .errors import UserError
 from .fit import Checker, check_cells
 from .patterns import Pattern, restore_pattern
 from .placement import Placement, read_placement
-from .state import Seed, SeedStore, fingerprint
+from .state import STATE, Seed, SeedStore, fingerprint
 from .tokens import load_tokenizer
 from .world import World, read_world
 
 LOG = logging.getLogger(__name__)
-
-STATE = Path("results/state")
-"""Where the finished seeds of running jobs are kept, relative to the project's folder."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +162,8 @@ def run_seeds(job: Job, start: Callable[[SeedStore | None], Callable[[int], Seed
     fitting = [seed for seed in job.seeds if job.status[seed] == "ok"]
     first = job.world.rank == 0
     job.world.meet()
-    with SeedStore.open(STATE, job.fingerprint) if first else nullcontext() as store:
+    owner = {"run": str(Path(job.output.manifest).parent), "model": job.cell["model"]}
+    with SeedStore.open(STATE, job.fingerprint, owner) if first else nullcontext() as store:
         todo = job.world.share([seed for seed in fitting if not store.has(seed)] if first else [])
         LOG.info("%s: %d of %d seeds to do, %d do not fit", job.name, len(todo), len(job.seeds),
                  len(job.seeds) - len(fitting))  # fmt: skip

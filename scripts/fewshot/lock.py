@@ -112,6 +112,22 @@ class Lock:
         aside.unlink()
 
 
+def holder(path: Path, silence: float = 3600.0) -> str | None:
+    """Return who holds the lock file at `path` and may be alive, or None where nobody is.
+
+    Nothing is waited for, unlike in `Lock`: a holder on another machine counts as alive until its
+    heartbeat is `silence` seconds old, more than clocks differ by.
+    """
+    owner = _read(path)
+    if owner is None:
+        return None
+    if owner.get("machine") == _machine():
+        alive = _started(owner["pid"]) == owner["started"]
+    else:
+        alive = time.time() - owner["heartbeat"] < silence
+    return f"process {owner.get('pid')} on {owner.get('host')}" if alive else None
+
+
 def _read(path: Path) -> dict | None:
     """Return the holder's entry with inode and heartbeat; None where the file is gone.
 

@@ -4,18 +4,19 @@ The backbone turns tokens into hidden states, the readout turns one hidden state
 the vocabulary. Scoring needs the readout at one position per row only.
 """
 
-import os
+import pickle
+import re
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from .errors import UserError
-from .tokens import load_tokenizer, model_folder
+from .folders import whole_folder
+from .tokens import load_tokenizer
 
 __all__ = [
     "backbone",
@@ -44,11 +45,12 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
     """Load a causal language model on the CPU, in evaluation mode and the entry's dtype.
 
     `entry` is the model's entry in config/models.yaml (dtype, parameters, window and, where it is
-    given, config). Raises UserError where the folder is not what the entry says: weights missing or
-    left over, another window, another number of parameters, another shape.
+    given, config). Raises UserError where a file of the manifest is gone, where pickled weights
+    name code, and where the folder is not what the entry says: weights missing or left over,
+    another window, another number of parameters, another shape.
     """
     transformers_logging.disable_progress_bar()
-    folder = model_folder(manifest_path)
+    folder = whole_folder(manifest_path)
     safe = any(folder.glob("*.safetensors"))
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -57,9 +59,12 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
             local_files_only=True,
             use_safetensors=safe,
             weights_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except pickle.UnpicklingError as error:
+        raise _refusal(folder, error) from None
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[kind]:
@@ -67,6 +72,22 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
             raise UserError(f"{folder}: weights do not match the architecture: {kind}: {found}")
     _check_entry(model, entry, name or folder.name)
     return model.eval()
+
+
+def _refusal(folder: Path, error: pickle.UnpicklingError) -> UserError:
+    """Return the error for pickled weights that PyTorch did not read, naming the file.
+
+    PyTorch itself advises to read them without `weights_only`, which would run their author's code.
+    """
+    for path in sorted(folder.glob("*.bin")):
+        try:
+            torch.load(path, map_location="meta", weights_only=True)
+        except pickle.UnpicklingError as found:
+            folder, error = path, found
+            break
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    what = f"it names {named[1]}, which is no part of weights" if named else "no pickle of weights"
+    return UserError(f"{folder}: refused: {what}; take a revision that has safetensors")
 
 
 def _check_entry(model: nn.Module, entry: dict, name: str) -> None:

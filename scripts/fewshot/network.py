@@ -9,10 +9,13 @@ from typing import TypeVar
 
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.utils import parse_ratelimit_headers
 
 from .errors import UserError
 
 ATTEMPTS = 6
+LONGEST = 300
+"""Seconds that a server may ask to wait, at most: the Hub counts requests over five minutes."""
 TRANSIENT = {408, 429, 500, 502, 503, 504}
 T = TypeVar("T")
 NETWORK_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError)
@@ -21,8 +24,10 @@ NETWORK_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError)
 def retrying(action: Callable[[], T], text: str, done: Callable[[], int] = lambda: 0) -> T:
     """Return what `action` returns, trying again, ever later, after errors that may pass.
 
-    The count starts anew whenever `done()` (bytes) has grown. Raises UserError naming the cause.
+    A server that says when to come back is asked then. The count starts anew whenever `done()`
+    (bytes) has grown. Raises UserError naming the cause.
     """
+    _log_client()
     failures, before = 0, done()
     while True:
         try:
@@ -33,7 +38,7 @@ def retrying(action: Callable[[], T], text: str, done: Callable[[], int] = lambd
             tries = f" ({failures} attempts)" if _transient(error) else ""
             if not _transient(error) or failures >= ATTEMPTS:
                 raise UserError(f"{text}: {cause(error)}{tries}") from None
-            wait = 2 ** (failures - 1)
+            wait = max(2 ** (failures - 1), _asked(error))
             logging.warning("%s: %s; next attempt in %d s", text, cause(error), wait)
             time.sleep(wait)
 
@@ -46,6 +51,24 @@ def _transient(error: Exception) -> bool:
     # The client reports a wrong length as an OSError without a number; a full disk has one.
     short = type(error) is OSError and error.errno is None
     return short or isinstance(error, httpx2.TransportError)
+
+
+def _asked(error: Exception) -> int:
+    """Return the seconds that a server asks to wait, by Retry-After or the Hub's rate limit."""
+    if not isinstance(error, HfHubHTTPError):
+        return 0
+    headers = error.response.headers
+    limit, after = parse_ratelimit_headers(headers), headers.get("Retry-After", "").strip()
+    asked = limit.reset_in_seconds if limit and not limit.remaining else 0
+    return min(max(asked, int(after) if after.isdecimal() else 0), LONGEST)
+
+
+def _log_client() -> None:
+    """Send what the client says to the log, but no addresses: those of large files are signed."""
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    client = logging.getLogger("huggingface_hub")
+    client.handlers.clear()
+    client.propagate = True
 
 
 def cause(error: Exception) -> str:

@@ -138,6 +138,20 @@ class Study:
             if key in ("hub", "revision", "local")
         }
 
+    @cached_property
+    def hub_models(self) -> dict[str, dict]:
+        """Return the entries of models that are run here and come from the Hub."""
+        names = dict.fromkeys(cell.model for cell in self.own_cells)
+        return {name: self.models[name] for name in names if "hub" in self.models[name]}
+
+    @cached_property
+    def hub_sources(self) -> dict[str, dict]:
+        """Return the sources of the study's tasks that come from the Hub."""
+        tasks = dict.fromkeys(cell.task for cell in self.cells)
+        names = {self.source_of(name) for task in tasks for name in self.evaluation_sets(task)}
+        found = {name: self.tasks[name]["source"] for name in sorted(names)}
+        return {name: source for name, source in found.items() if "hub" in source}
+
     def task_reading(self, task: str) -> dict:
         """Return how a task's raw rows are read: what changes its prepared rows, no more."""
         unread = ("title", "source", "verbalizers", "out_of_domain", "metric")

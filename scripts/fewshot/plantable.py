@@ -56,7 +56,9 @@ def count_parameters(entry: Mapping, name: str) -> tuple[int, int] | None:
     entry has no configuration or transformers does not know its type.
     """
     if "local" in entry:
-        config = AutoConfig.from_pretrained(entry["local"], local_files_only=True)
+        config = AutoConfig.from_pretrained(
+            entry["local"], local_files_only=True, trust_remote_code=False
+        )
     elif "config" in entry:
         # The padding token, which has to be in the vocabulary, adds nothing.
         given = {

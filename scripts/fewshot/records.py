@@ -262,8 +262,18 @@ def log_to(path: str | Path) -> None:
     warnings.simplefilter("default")
 
 
-def run(main: Callable[[object], None], smk: object) -> None:
-    """Run a script's `main` with its log; a UserError ends it with one line and status 1."""
+OFFLINE = {"HF_HUB_OFFLINE": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
+"""Without the second, weights without safetensors make transformers look for a conversion."""
+
+
+def run(main: Callable[[object], None], smk: object, online: bool = False) -> None:
+    """Run a script's `main` with its log; a UserError ends it with one line and status 1.
+
+    Unless it is `online`, Hugging Face's libraries are kept off the network, whatever the user's
+    environment says. They look when they are imported, so a script imports them in `main`.
+    """
+    if not online:
+        os.environ.update(OFFLINE)
     log_to(smk.log[0])
     try:
         main(smk)

@@ -23,6 +23,7 @@ other file is used with `snakemake --configfile my-study.yaml`, alone and not me
 FILES = {
     "study": "The study (`config/config.yaml`, `config/paper.yaml`, yours)",
     "models": "`config/models.yaml`",
+    "revisions": "`config/revisions.yaml`",
     "tasks": "`config/tasks.yaml`",
     "patterns": "`config/patterns.yaml`",
     "methods": "`config/methods.yaml`",
@@ -81,9 +82,9 @@ def _alternatives(part: dict) -> str:
 
 def _properties(schema: dict, root: dict, prefix: str = ""):
     """Yield (dotted key, schema, required) of a mapping and of the mappings inside it."""
+    schema = _followed(schema, root)
     for key, part in schema.get("properties", {}).items():
-        if "$ref" in part:
-            part = root["$defs"][part["$ref"].rsplit("/", 1)[1]]
+        part = _followed(part, root)
         yield f"{prefix}{key}", part, key in schema.get("required", [])
         inner = part.get("items", part)
         for option in [inner, *inner.get("oneOf", [])]:
@@ -91,6 +92,11 @@ def _properties(schema: dict, root: dict, prefix: str = ""):
         entry = part.get("additionalProperties")
         if isinstance(entry, dict):
             yield from _properties(entry, root, f"{prefix}{key}.*.")
+
+
+def _followed(schema: dict, root: dict) -> dict:
+    """Return what a reference within the schema leads to, or the schema itself."""
+    return root["$defs"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
 
 
 def _plain(value: object) -> str:

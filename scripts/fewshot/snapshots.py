@@ -1,86 +1,139 @@
-"""Snapshots of models: configuration, tokenizer and one format of weights, nothing else."""
+"""Snapshots of models: configuration, tokenizer and one format of weights, nothing else.
+
+Facts and weights are two steps. What a model's files are, weights included, is known from the Hub's
+metadata; configuration, tokenizer and the index of sharded weights are fetched with that, so that
+contexts can be checked before hundreds of gigabytes are on their way.
+"""
 
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import hub
+from . import hub, store
+from .disk import Budget
 from .errors import UserError
-from .records import sha256
-
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
-# One of these sets is enough to build a tokenizer.
-VOCABULARIES = (
-    {"tokenizer.json"},
-    {"vocab.json", "merges.txt"},
-    {"vocab.txt"},
-    {"tokenizer.model"},
-    {"spiece.model"},
-    {"sentencepiece.bpe.model"},
-)
-# In order of preference: safetensors before pickled weights, and never both.
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+from .exclusion import exclusive
+from .modelfiles import INDEX, WEIGHTS, needed_files, weight_names
+from .presence import is_whole
+from .records import read_json, sha256, write_json
 
 
 def fetch(entry: dict, folder: str | Path, name: str, endpoint: str | None = None) -> dict:
-    """Download or find model `name` and return its manifest.
+    """Download or find model `name`, but for its weights, and return its manifest.
 
     `entry` is that of config/models.yaml, with hub and revision or local. The manifest has model,
-    kind, revision, the path of the folder to load from, and sha256 and bytes per file. Each
-    revision has a folder of its own, so that files of two revisions never mix. Raises UserError.
+    kind, hub (the repository), revision, the path of the folder to load from, and sha256 and bytes
+    of every file, weights included: it is the same whether or not these were fetched, and where
+    to. Each revision has a folder of its own, so that files of two revisions never mix. Raises
+    UserError.
     """
     where = f"model '{name}'"
     if "local" in entry:
-        kind, revision, path = "local", None, Path(entry["local"])
-        files = _describe_local(path, where)
-    else:
-        repository = hub.open_repository(entry["hub"], "model", entry["revision"], where, endpoint)
-        kind, revision, path = "hub", repository.commit, Path(folder, repository.commit)
+        files = _describe_local(Path(entry["local"]), where)
+        return _manifest(name, "local", None, None, Path(entry["local"]), files)
+    with exclusive(Path(folder)):
+        repository = hub.open_locked("models", name, entry, endpoint)
+        path = Path(folder, repository.commit)
         names = needed_files(repository.files, str(repository))
-        files = hub.fetch_files(repository, names, path)
-        shards = _shards(path, names, repository.files, str(repository))
-        files |= hub.fetch_files(repository, shards, path)
+        index = [name for name in names if name.endswith(INDEX)]
+        small = [name for name in names if name not in WEIGHTS or name in index]
+        files = hub.fetch_files(repository, small, path)
         _check_json(path / "config.json", str(repository))
-    return {"model": name, "kind": kind, "revision": revision, "path": str(path), "files": files}
+        weights = _shards(path, names, repository.files, str(repository)) if index else names[-1:]
+        files |= _describe_remote(repository, weights, path)
+    return _manifest(name, "hub", entry["hub"], repository.commit, path, files)
 
 
-def needed_files(available: Iterable[str], where: str) -> list[str]:
-    """Return which of the available files a model needs (of sharded weights, the index).
+def fetch_weights(
+    manifest_path: str | Path,
+    marker: str | Path,
+    scratch: str = "",
+    budget_gb: float = 0,
+    endpoint: str | None = None,
+) -> dict:
+    """Download the weights that a model's manifest names, or find them, and write `marker`.
 
-    Raises UserError where configuration, tokenizer or weights are missing.
+    With `scratch`, a folder, they are stored below it and linked from the model's folder; files
+    that are in place already stay where they are. All weights of the store (see `store`) may take
+    `budget_gb` together, in 10^9 bytes (0: no bound). Two processes never fetch at once: the one
+    that waited finds the marker, and returns it. A local model's files stay where they are. Raises
+    UserError as `hub.fetch_files` does.
     """
-    available = set(available)
-    if "config.json" not in available:
-        raise UserError(f"{where}: 'config.json' is missing")
-    if not any(files <= available for files in VOCABULARIES):
-        valid = "; ".join(" + ".join(sorted(files)) for files in VOCABULARIES)
-        raise UserError(f"{where}: no tokenizer; valid: {valid}")
-    weights = [name for name in WEIGHTS if name in available]
-    if not weights:
-        raise UserError(f"{where}: no weights; valid: {', '.join(WEIGHTS)}")
-    tokenizer = [name for name in TOKENIZER if name in available]
-    return ["config.json", *tokenizer, weights[0]]
+    manifest = read_json(manifest_path)
+    if manifest["kind"] == "local":
+        return _mark(manifest, marker)
+    root = store.root_of(scratch)
+    with exclusive(root):
+        if is_whole(marker, manifest):
+            logging.info("%s: all weights are there", marker)
+            return read_json(marker)
+        _bring(manifest, scratch, Budget(root, float(budget_gb)), endpoint)
+        return _mark(manifest, marker)
+
+
+def _mark(manifest: dict, marker: str | Path) -> dict:
+    """Write and return the marker of weights that are there."""
+    folder = Path(manifest["path"])
+    files = {
+        name: {"path": str((folder / name).resolve()), "bytes": manifest["files"][name]["bytes"]}
+        for name in weight_names(manifest)
+    }
+    facts = {key: manifest[key] for key in ("model", "revision")}
+    content = {**facts, "folder": str(folder), "files": files}
+    write_json(marker, content)
+    return content
+
+
+def _bring(manifest: dict, scratch: str, budget: Budget, endpoint: str | None) -> None:
+    """Fetch weights that are not intact in the model's folder; those on scratch are linked."""
+    where, folder = f"model '{manifest['model']}'", Path(manifest["path"])
+    if "hub" not in manifest:
+        raise UserError(f"{where}: its manifest.json is of an older version; remove it")
+    files = {
+        name: hub.RemoteFile(entry["bytes"], entry["sha256"], None)
+        for name, entry in manifest["files"].items()
+    }
+    repository = hub.Repository(
+        manifest["hub"], "model", manifest["revision"], files, endpoint, where
+    )
+    logging.info("%s: looking which weights are there and whole", where)
+    names = weight_names(manifest)
+    lacking = [name for name in names if not hub.intact(folder / name, files[name])]
+    place = store.place_of(scratch, manifest)
+    if place == folder:
+        hub.fetch_files(repository, lacking, place, budget)
+    elif lacking:
+        store.register(place, folder)
+        hub.fetch_files(repository, lacking, place, budget)
+        store.link(place, lacking, folder)
+
+
+def _manifest(
+    name: str, kind: str, repo_id: str | None, revision: str | None, path: Path, files: dict
+) -> dict:
+    facts = {"model": name, "kind": kind, "hub": repo_id, "revision": revision, "path": str(path)}
+    return {**facts, "files": files}
+
+
+def _describe_remote(repository: hub.Repository, names: list[str], folder: Path) -> dict[str, dict]:
+    """Return sha256 and bytes of weights as the Hub states them.
+
+    Those that it does not keep as large files have no sha256 there: they are small, and fetched.
+    """
+    stated = {name: repository.files[name] for name in names}
+    small = [name for name, remote in stated.items() if not remote.sha256 or remote.size is None]
+    large = {
+        name: {"sha256": remote.sha256, "bytes": remote.size}
+        for name, remote in stated.items()
+        if name not in small
+    }
+    return large | hub.fetch_files(repository, small, folder)
 
 
 def _shards(folder: Path, names: list[str], available: Iterable[str], where: str) -> list[str]:
     """Return the shards that the index among `names` lists, if there is one."""
-    if not names[-1].endswith(".index.json"):
+    if not names[-1].endswith(INDEX):
         return []
     index = _check_json(folder / names[-1], where)
     weight_map = index.get("weight_map")

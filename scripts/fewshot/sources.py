@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from . import hub
 from .errors import UserError
+from .exclusion import exclusive
 from .records import atomic, sha256
 from .synthetic import generate
 from .web import fetch_file
@@ -22,7 +23,9 @@ def fetch(source: dict, folder: str | Path, name: str, endpoint: str | None = No
     """
     folder = Path(folder)
     if "hub" in source:
-        revision, files = _fetch_hub(source, folder, name, endpoint)
+        # One source at a time: each looks first whether the disk has room for it.
+        with exclusive(folder.parent):
+            revision, files = _fetch_hub(source, folder, name, endpoint)
     elif "url" in source:
         revision, files = None, _fetch_web(source["url"], folder, name)
     elif "local" in source:
@@ -36,9 +39,7 @@ def fetch(source: dict, folder: str | Path, name: str, endpoint: str | None = No
 def _fetch_hub(
     source: dict, folder: Path, name: str, endpoint: str | None
 ) -> tuple[str, dict[str, dict]]:
-    repository = hub.open_repository(
-        source["hub"], "dataset", source["revision"], f"source '{name}'", endpoint
-    )
+    repository = hub.open_locked("sources", name, source, endpoint)
     fetched = hub.fetch_files(repository, source["files"].values(), folder)
     files = {split: {"path": path, **fetched[path]} for split, path in source["files"].items()}
     return repository.commit, files

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,12 @@ import pandas as pd
 from .lock import Lock
 
 LOG = logging.getLogger(__name__)
+
+STATE = Path("results/state")
+"""Where the finished seeds of running jobs are kept, relative to the project's folder."""
+LOCK = "lock"
+OWNER = "owner.json"
+"""What a state says about the run that it belongs to; nothing of it is resumed."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +56,27 @@ class SeedStore:
 
     @classmethod
     @contextmanager
-    def open(cls, root: str | Path, name: str) -> Iterator["SeedStore"]:
+    def open(
+        cls, root: str | Path, name: str, owner: Mapping | None = None
+    ) -> Iterator["SeedStore"]:
         """Open the state `name` (a fingerprint) under `root` for this process alone.
 
+        `owner` says whose it is; `read_owner` returns it while there is anything in the state.
         Raises UserError where another live process holds it.
         """
         folder = Path(root, name)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with Lock(folder / "lock") as lock:
+            with Lock(folder / LOCK) as lock:
                 for rest in folder.glob("*.partial"):
                     LOG.info("removing %s, left by an interrupted write", rest)
                     shutil.rmtree(rest)
-                yield cls(folder, lock)
+                _write_owner(folder, owner or {})
+                try:
+                    yield cls(folder, lock)
+                finally:
+                    if not any(folder.glob("seed*")):
+                        (folder / OWNER).unlink(missing_ok=True)
         finally:
             with suppress(OSError):
                 folder.rmdir()  # where nothing is left in it
@@ -116,6 +130,20 @@ class SeedStore:
 
     def _path(self, seed: int) -> Path:
         return self.folder / f"seed{seed}"
+
+
+def read_owner(folder: Path) -> dict:
+    """Return what was said of a state's owner; nothing where an older version made the state."""
+    try:
+        return json.loads((folder / OWNER).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _write_owner(folder: Path, owner: Mapping) -> None:
+    partial = folder / f"{OWNER}.new"
+    partial.write_text(json.dumps(owner, sort_keys=True))
+    partial.replace(folder / OWNER)
 
 
 def remove(path: Path) -> None:

@@ -5,8 +5,6 @@ same: the GPT-2 family splits "\\n\\n" before a word into two newlines, but read
 the end of a text. So whole prompts are tokenized, and what they share is found in the tokens.
 """
 
-import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .errors import UserError
+from .folders import model_folder
 
 CHUNK = 1024
 """Whole prompts tokenized at once, which bounds memory."""
@@ -206,12 +205,13 @@ def load_tokenizer(manifest_path: str | Path):
 
     Raises UserError where the folder holds no tokenizer that transformers can read.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from transformers import AutoTokenizer
 
     folder = model_folder(manifest_path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder}: no tokenizer that can be loaded ({reason})") from None
@@ -222,11 +222,6 @@ def load_tokenizer(manifest_path: str | Path):
             "follow a prompt; set add_eos_token: false in its tokenizer_config.json"
         )
     return tokenizer
-
-
-def model_folder(manifest_path: str | Path) -> Path:
-    """Return the folder that a model's manifest names."""
-    return Path(json.loads(Path(manifest_path).read_text())["path"])
 
 
 def encode(tokenizer, texts: list[str], special: bool = True) -> list[tuple[int, ...]]:

@@ -207,7 +207,8 @@ def _fetched(manifest: Path) -> object:
     """Return what was fetched, but not where it lies."""
     content = records.read_json(manifest)
     files = {name: entry.get("sha256") for name, entry in content.get("files", {}).items()}
-    return {**content, "path": None, "files": files}
+    # Older versions did not note the repository.
+    return {**content, "path": None, "hub": None, "files": files}
 
 
 def _place(staged: dict[str, Path], kept: set[str], root: Path) -> None:

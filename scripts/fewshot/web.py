@@ -18,8 +18,6 @@ def fetch_file(address: str, folder: str | Path, name: str, digest: str | None, 
     arrives without it is refused. `where` names the file's user in messages. Raises UserError for
     whatever the network or the server answers instead.
     """
-    # At level INFO the HTTP client logs addresses, which may carry signatures.
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
     path = Path(folder, name + PurePosixPath(urlsplit(address).path).suffix)
     text = f"{where}: {address}"
     if digest and path.is_file() and sha256(path) == digest:

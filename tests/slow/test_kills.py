@@ -14,6 +14,7 @@ import pytest
 from fewshot import ranks, records
 from fewshot.sampling import generator
 from job_files import write_job
+from tiny import write_manifest
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (0, 1, 2)
@@ -48,6 +49,7 @@ def job(folder: Path, stage: int = 0, **settings):
     smk = write_job(folder, kind="opt", seeds=SEEDS, k=10, **(SETTINGS | settings))
     path = folder / "model" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "dropout": 0.1}))
+    write_manifest(smk.input.model, path.parent)
     smk.resources["zero_stage"] = stage
     return smk
 

@@ -137,6 +137,9 @@ def test_an_interrupted_job_repeats_no_finished_seed_and_ends_in_the_same_bytes(
     with pytest.raises(RuntimeError):
         run(broken, fail_at=1)
     assert not Path(broken.output.predictions).exists()
+    [state] = Path("results/state").iterdir()
+    owner = {"run": str(tmp_path / "broken/out"), "model": "tiny"}
+    assert records.read_json(state / "owner.json") == owner
     assert run(broken) == [1, 2]
     assert output_bytes(whole) == output_bytes(broken)
     assert len(output_bytes(whole)) == 5

@@ -1,13 +1,15 @@
 """Loading models and checking them against their entries."""
 
 import json
+import os
 
 import pytest
 import torch
+from fewshot import records
 from fewshot.errors import UserError
 from fewshot.models import backbone, load_model, readout
 from safetensors.torch import load_file, save_file
-from tiny import KINDS, save_tiny, tiny_model
+from tiny import KINDS, save_tiny, tiny_model, write_manifest
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 
@@ -17,8 +19,7 @@ def stored(tmp_path):
 
     def store(kind="opt"):
         folder = save_tiny(tmp_path / kind, kind)
-        path = tmp_path / f"{kind}.json"
-        path.write_text(json.dumps({"path": str(folder)}))
+        path = write_manifest(tmp_path / f"{kind}.json", folder)
         parameters = sum(parameter.numel() for parameter in tiny_model(kind).parameters())
         return path, {"dtype": "float32", "parameters": parameters, "window": 128}
 
@@ -68,23 +69,112 @@ def test_weights_must_match_the_architecture(stored, tmp_path, change, kind):
     else:
         weights["model.decoder.surplus.weight"] = torch.zeros(2)
     save_file(weights, file, metadata={"format": "pt"})
+    write_manifest(path, tmp_path / "opt")
     with pytest.raises(UserError, match=kind):
         load_model(path, entry)
 
 
+def pickled(folder, weights, name="pytorch_model.bin"):
+    """Put a pickle in the place of a folder's safetensors."""
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / name)
+
+
 def test_pickled_weights_are_read_where_there_are_no_others(stored, tmp_path):
     path, entry = stored()
-    file = tmp_path / "opt" / "model.safetensors"
-    torch.save(load_file(file), tmp_path / "opt" / "pytorch_model.bin")
-    file.unlink()
+    pickled(tmp_path / "opt", load_file(tmp_path / "opt/model.safetensors"))
+    write_manifest(path, tmp_path / "opt")
     ids = torch.tensor([[2, 5, 6]])
     torch.testing.assert_close(load_model(path, entry)(ids).logits, tiny_model()(ids).logits)
+
+
+class Malice:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_pickle_that_runs_code_is_refused_by_name(stored, tmp_path, sharded):
+    path, entry = stored()
+    folder, proof = tmp_path / "opt", tmp_path / "it ran"
+    weights = load_file(folder / "model.safetensors")
+    malice = {**weights, "surplus": Malice(f"touch '{proof}'")}
+    if sharded:
+        torch.save(weights, folder / "part-1.bin")
+        pickled(folder, malice, "part-2.bin")
+        places = {key: "part-1.bin" for key in weights} | {"surplus": "part-2.bin"}
+        index = {"metadata": {}, "weight_map": places}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    else:
+        pickled(folder, malice)
+    write_manifest(path, folder)
+    with pytest.raises(UserError) as error:
+        load_model(path, entry)
+    name = "part-2.bin" if sharded else "pytorch_model.bin"
+    assert str(error.value) == (
+        f"{folder / name}: refused: it names posix.system, which is no part of weights; take a "
+        "revision that has safetensors"
+    )
+    assert not proof.exists()
+    torch.load(folder / name, weights_only=False)
+    assert proof.exists(), "the pickle would have run it"
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+def test_weights_that_are_none_end_in_one_line(stored, tmp_path, name):
+    path, entry = stored()
+    (tmp_path / "opt/model.safetensors").unlink()
+    (tmp_path / "opt" / name).write_bytes(b"\x80\x02no weights")
+    write_manifest(path, tmp_path / "opt")
+    with pytest.raises(UserError, match=r"^[^\n]*opt[^\n]*(no pickle of weights|cannot be loaded)"):
+        load_model(path, entry)
+
+
+def test_code_of_a_repository_is_never_run(stored, tmp_path):
+    path, entry = stored()
+    folder, proof = tmp_path / "opt", tmp_path / "it ran"
+    config = records.read_json(folder / "config.json")
+    own = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
+    records.write_json(folder / "config.json", {**config, "model_type": "mine", "auto_map": own})
+    (folder / "mine.py").write_text(f"import os\nos.system('touch \"{proof}\"')\n")
+    write_manifest(path, folder)
+    with pytest.raises(UserError, match="custom code"):
+        load_model(path, entry)
+    assert not proof.exists()
 
 
 def test_a_folder_without_weights_is_an_error(stored, tmp_path):
     path, entry = stored()
     (tmp_path / "opt" / "model.safetensors").unlink()
+    write_manifest(path, tmp_path / "opt")
     with pytest.raises(UserError, match="cannot be loaded"):
+        load_model(path, entry)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "remedy"),
+    [
+        ("hub", "model.safetensors", "start Snakemake again, which fetches it"),
+        ("hub", "config.json", r"remove \S+opt.json and start Snakemake again, which fetches both"),
+        ("local", "model.safetensors", "put it back, or start Snakemake again, which reads the"),
+    ],
+)
+def test_a_file_that_is_lost_is_named_with_what_to_do(stored, tmp_path, kind, name, remedy):
+    path, entry = stored()
+    records.write_json(path, {**records.read_json(path), "kind": kind})
+    file = tmp_path / "opt" / name
+    size = file.stat().st_size
+    file.write_bytes(b"cut")
+    match = rf"^model 'tiny': {file} has 3 bytes instead of {size}; {remedy}"
+    with pytest.raises(UserError, match=match):
+        load_model(path, entry)
+    file.unlink()
+    with pytest.raises(UserError, match=rf"^model 'tiny': {file} is gone; {remedy}"):
         load_model(path, entry)
 
 

@@ -9,8 +9,9 @@ from fewshot import codeversion
 from fewshot.checks import REQUIRED
 
 ROOT = Path(__file__).parents[2]
-# What is downloaded depends on its pinned revision alone; the other two always run.
-UNDECLARED = {"download_data", "download_model", "report_partial", "import_predictions"}
+# What is downloaded depends on its pinned revision alone; the others always run.
+DOWNLOADS = {"download_data", "download_model", "download_weights", "claim_weights"}
+UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean"}
 # How many processes do a job changes none of its bytes.
 HARMLESS = {"launch"}
 FAMILIES = tuple(name for name in REQUIRED if name != "in_context")

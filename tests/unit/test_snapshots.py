@@ -1,13 +1,13 @@
-"""Model snapshots: only what is needed, one format of weights, nothing missing."""
+"""Model snapshots: only what is needed, facts before weights, one format, nothing missing."""
 
 import hashlib
 import json
 from pathlib import Path
 
 import pytest
-from fewshot import snapshots
+from fewshot import records, snapshots
 from fewshot.errors import UserError
-from hub_server import Repo, git_blob
+from hub_server import Fault, Repo, git_blob
 
 COMMIT = "27dcfa74d334bc871f3234de431e71c6eeba5dd6"
 BASE = {
@@ -29,13 +29,31 @@ SHARDS = {
 ENTRY = {"hub": "facebook/opt-125m", "revision": COMMIT}
 
 
-def serve(server, files):
-    weights = tuple(name for name in files if name.endswith((".bin", ".safetensors")))
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    """Keep what is downloaded under the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def serve(server, files, lfs=(".bin", ".safetensors")):
+    weights = tuple(name for name in files if name.endswith(lfs))
     server.repos["models/facebook/opt-125m"] = Repo(COMMIT, files, lfs=weights)
 
 
-def fetch(server, folder, entry=ENTRY):
-    return snapshots.fetch(entry, folder, "opt-125m", endpoint=server.url)
+def fetch(server, folder="results/models/opt-125m", entry=ENTRY):
+    """Fetch facts, write the manifest and return it."""
+    manifest = snapshots.fetch(entry, folder, "opt-125m", endpoint=server.url)
+    records.write_json(Path(folder, "manifest.json"), manifest)
+    return manifest
+
+
+def fetch_weights(server, folder="results/models/opt-125m", **how):
+    paths = (f"{folder}/manifest.json", f"{folder}/weights.json")
+    return snapshots.fetch_weights(*paths, endpoint=server.url, **how)
+
+
+def visible(folder):
+    return sorted(path.name for path in Path(folder).iterdir() if path.name[0] != ".")
 
 
 def local_model(folder, files):
@@ -64,35 +82,107 @@ def local_model(folder, files):
         ),
     ],
 )
-def test_only_the_needed_files_of_one_format_are_fetched(hub_server, tmp_path, weights, chosen):
+def test_facts_and_weights_are_two_steps(hub_server, weights, chosen):
     serve(hub_server, {**BASE, **weights})
-    manifest = fetch(hub_server, tmp_path)
-    folder = tmp_path / COMMIT
-    assert (manifest["kind"], manifest["revision"]) == ("hub", COMMIT)
-    assert manifest["path"] == str(folder)
+    manifest = fetch(hub_server)
+    folder = f"results/models/opt-125m/{COMMIT}"
+    assert (manifest["kind"], manifest["hub"]) == ("hub", "facebook/opt-125m")
+    assert (manifest["revision"], manifest["path"]) == (COMMIT, folder)
     assert sorted(manifest["files"]) == sorted([*TOKENIZER, *chosen])
-    assert sorted(path.name for path in folder.iterdir()) == sorted(manifest["files"])
+    small = [name for name in manifest["files"] if not name.endswith((".bin", ".safetensors"))]
+    assert visible(folder) == sorted(small), "no weights, and nothing else"
+    assert not [name for name in chosen if name not in small and hub_server.gets(name)]
+
+    marker = fetch_weights(hub_server)
+    assert visible(folder) == sorted(manifest["files"])
     for name, entry in manifest["files"].items():
-        body = (folder / name).read_bytes()
+        body = Path(folder, name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body)}
+    assert marker == records.read_json("results/models/opt-125m/weights.json")
+    assert sorted(marker["files"]) == [name for name in sorted(chosen) if name not in small]
+    for name, entry in marker["files"].items():
+        path = Path(folder, name)
+        assert entry == {"path": str(path.resolve()), "bytes": path.stat().st_size}
 
 
-def test_a_second_fetch_downloads_nothing(hub_server, tmp_path):
+def test_the_manifest_does_not_tell_whether_weights_were_fetched_or_where(hub_server, tmp_path):
     serve(hub_server, {**BASE, **SHARDS})
-    first = fetch(hub_server, tmp_path)
+    first = fetch(hub_server)
+    (tmp_path / "scratch").mkdir()
+    fetch_weights(hub_server, scratch=str(tmp_path / "scratch"))
+    assert fetch(hub_server) == first
+
+
+def test_small_weights_without_a_stated_sha256_have_one_in_the_manifest(hub_server):
+    serve(hub_server, {**BASE, "model.safetensors": b"safe"}, lfs=("none",))
+    manifest = fetch(hub_server)
+    assert manifest["files"]["model.safetensors"] == {
+        "sha256": hashlib.sha256(b"safe").hexdigest(),
+        "bytes": 4,
+    }
+    fetch_weights(hub_server)
+    assert len(hub_server.gets("model.safetensors")) == 1
+
+
+def test_a_second_fetch_downloads_nothing(hub_server):
+    serve(hub_server, {**BASE, **SHARDS})
+    first = fetch(hub_server), fetch_weights(hub_server)
     hub_server.requests.clear()
-    assert fetch(hub_server, tmp_path) == first
+    assert (fetch(hub_server), fetch_weights(hub_server)) == first
+    Path("results/models/opt-125m/weights.json").unlink()
+    assert fetch_weights(hub_server) == first[1]
     assert not [path for _, path, _ in hub_server.requests if "/resolve/" in path]
 
 
-def test_two_revisions_do_not_mix(hub_server, tmp_path):
+def test_two_revisions_do_not_mix(hub_server):
     serve(hub_server, {**BASE, "model.safetensors": b"safe"})
-    first = fetch(hub_server, tmp_path)
+    first = fetch(hub_server)
+    fetch_weights(hub_server)
     other = "a" * 40
     hub_server.repos["models/facebook/opt-125m"] = Repo(other, {**BASE, "pytorch_model.bin": b"x"})
-    second = fetch(hub_server, tmp_path, {**ENTRY, "revision": other})
+    second = fetch(hub_server, entry={**ENTRY, "revision": other})
     assert first["path"] != second["path"]
     assert "model.safetensors" not in second["files"]
+    assert fetch_weights(hub_server)["revision"] == other, "the marker was of the first"
+
+
+def test_the_last_shard_fails_and_what_arrived_stays(hub_server):
+    serve(hub_server, {**BASE, **SHARDS})
+    fetch(hub_server)
+    hub_server.faults = [Fault("model-2-of-2.safetensors", times=99, status=503)]
+    with pytest.raises(UserError, match=r"file 'model-2-of-2.safetensors': HTTP 503 \(6 attempts"):
+        fetch_weights(hub_server)
+    assert not Path("results/models/opt-125m/weights.json").exists()
+    hub_server.faults = []
+    fetch_weights(hub_server)
+    assert len(hub_server.gets("model-1-of-2.safetensors")) == 1
+
+
+def test_a_lost_shard_alone_is_fetched_again(hub_server):
+    serve(hub_server, {**BASE, **SHARDS})
+    folder = Path(fetch(hub_server)["path"])
+    marker = fetch_weights(hub_server)
+    (folder / "model-1-of-2.safetensors").write_bytes(b"fi")
+    assert fetch_weights(hub_server) == marker
+    gets = [len(hub_server.gets(f"model-{i}-of-2.safetensors")) for i in (1, 2)]
+    assert gets == [2, 1] and (folder / "model-1-of-2.safetensors").read_bytes() == b"first"
+
+
+def test_weights_of_another_content_than_the_manifests_are_refused(hub_server):
+    serve(hub_server, {**BASE, "model.safetensors": b"safe"})
+    fetch(hub_server)
+    serve(hub_server, {**BASE, "model.safetensors": b"evil"})
+    with pytest.raises(UserError, match="arrived damaged twice"):
+        fetch_weights(hub_server)
+
+
+def test_a_manifest_of_an_older_version_is_named(hub_server):
+    serve(hub_server, {**BASE, "model.safetensors": b"safe"})
+    manifest = fetch(hub_server)
+    del manifest["hub"]
+    records.write_json("results/models/opt-125m/manifest.json", manifest)
+    with pytest.raises(UserError, match=r"manifest.json is of an older version; remove it$"):
+        fetch_weights(hub_server)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +214,15 @@ def test_what_is_missing_or_broken_is_named(hub_server, tmp_path, kind, files, m
 
 def test_a_local_model_is_referenced_and_not_copied(hub_server, tmp_path):
     folder = local_model(tmp_path / "mine", {**BASE, **SHARDS})
-    manifest = fetch(hub_server, tmp_path / "results", {"local": str(folder)})
+    manifest = fetch(hub_server, entry={"local": str(folder)})
     assert manifest["path"] == str(folder) and manifest["revision"] is None
     assert sorted(manifest["files"]) == sorted([*TOKENIZER, *SHARDS])
-    assert not (tmp_path / "results").exists()
+    marker = fetch_weights(hub_server, scratch="nowhere")
+    assert marker["folder"] == str(folder)
+    assert {name: entry["path"] for name, entry in marker["files"].items()} == {
+        name: str(folder / name) for name in SHARDS if name.endswith(".safetensors")
+    }
+    assert visible("results/models/opt-125m") == ["manifest.json", "weights.json"]
     with pytest.raises(UserError, match=r"folder .*nowhere does not exist"):
         fetch(hub_server, tmp_path, {"local": str(tmp_path / "nowhere")})
 

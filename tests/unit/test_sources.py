@@ -208,7 +208,8 @@ def test_connection_reset_while_reading_is_retried(server, tmp_path, monkeypatch
 def test_a_full_disk_is_found_before_the_download(server, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=10000)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(UserError, match=r"needs 0.00 GB in .*, where 0.00 GB are free"):
+    match = r"needs 10.25 kB in .*, where 10.00 kB are free; `snakemake clean` shows what can be f"
+    with pytest.raises(UserError, match=match):
         fetch(server, tmp_path)
     assert not server.gets("rte/train.parquet")
 

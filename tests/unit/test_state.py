@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from fewshot.errors import UserError
 from fewshot.lock import Lock
-from fewshot.state import SeedStore, fingerprint
+from fewshot.state import SeedStore, fingerprint, read_owner
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -88,6 +88,19 @@ def test_a_job_that_fails_before_its_first_seed_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), SeedStore.open(tmp_path, "job"):
         raise RuntimeError("no model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_says_whose_it_is_while_there_is_anything_in_it(tmp_path):
+    owner = {"run": "results/runs/a", "model": "m"}
+    with SeedStore.open(tmp_path, "job", owner) as store:
+        assert read_owner(store.folder) == owner
+        store.save(0, {"curves": FRAME}, {})
+    assert read_owner(tmp_path / "job") == owner
+    with SeedStore.open(tmp_path, "job", owner) as store:
+        assert store.has(0)
+        store.discard()
+    assert list(tmp_path.iterdir()) == []
+    assert read_owner(tmp_path / "job") == {}, "nothing, and no error, for what says nothing"
 
 
 def test_an_interrupted_save_leaves_no_seed(tmp_path):

@@ -32,9 +32,21 @@ def test_paper_grid(project):
     assert jobs["sample_shots"] == 2 * 5 * 10
     assert jobs["check_fit"] == jobs["compute_metrics"] == 13 * 2
     assert jobs["compare_methods"] == 2
-    assert jobs["download_model"] == 13
+    assert jobs["download_model"] == jobs["download_weights"] == 13
+    assert jobs["claim_weights"] == jobs["run_in_context"] + jobs["fine_tune"]
     assert jobs["download_data"] == 3
     assert jobs["prepare_task"] == 5
+
+
+def test_only_local_rules_fetch_what_a_study_needs(project):
+    jobs = counts(project.run("download", "--dry-run", "--configfile", "config/paper.yaml"))
+    fetched = {"download_data": 3, "download_model": 13, "download_weights": 13}
+    assert jobs == {**fetched, "download": 1, "total": 30}
+    planned = project.run("fit", "--dry-run", "--configfile", "config/paper.yaml")
+    assert counts(planned)["check_fit"] == 26 and "download_weights" not in planned
+    assert counts(project.run("download", "--dry-run")) == {
+        **{"download_data": 3, "download_model": 4, "download": 1, "total": 8}
+    }
 
 
 def test_the_published_grid(project):

@@ -1,0 +1,23 @@
+"""Show what of the disk can be freed, and free it if asked (rule clean)."""
+
+from typing import TYPE_CHECKING
+
+from fewshot import freeing, leftovers, records
+from fewshot.errors import UserError
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk) -> None:
+    params = smk.params
+    if params.delete not in ("yes", "no"):
+        raise UserError(f"--config delete={params.delete}; valid: yes, no")
+    runs = leftovers.Runs(params.study, params.runs)
+    delete = params.delete == "yes"
+    found = freeing.clean(runs, smk.resources.get("scratch", ""), delete)
+    print(freeing.describe(found, delete))
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)

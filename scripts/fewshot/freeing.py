@@ -1,0 +1,72 @@
+"""Show what of a project's disk can be freed, and free it if asked."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from filelock import Timeout
+
+from . import disk, store
+from .exclusion import exclusive
+from .leftovers import RAW, Leftover, Runs, survey
+from .lock import holder
+from .state import LOCK, STATE, remove
+
+LOG = logging.getLogger(__name__)
+
+
+def clean(runs: Runs, scratch: str = "", delete: bool = False) -> list[Leftover]:
+    """Return what takes disk (see `leftovers`); with `delete`, remove what can be freed.
+
+    Stores that another process holds the lock of are left alone. Raises UserError where `scratch`
+    is no folder.
+    """
+    linked = {place.parents[1] for place in store.linked_places()}
+    roots = {*linked, store.root_of(scratch)} - {store.HOME}
+    with ExitStack() as held:
+        locks = [root for root in (store.HOME, RAW, *sorted(roots)) if root.is_dir()]
+        busy = [root for root in locks if not _locked(held, root)]
+        found = survey(runs, sorted(roots), busy)
+        for each in found if delete else ():
+            if each.free:
+                _free(each)
+    return found
+
+
+def describe(found: Sequence[Leftover], deleted: bool) -> str:
+    """Return the table of what was freed, or could be, and of what is kept, with sizes in sum."""
+    free, kept = ([each for each in found if each.free == wanted] for wanted in (True, False))
+    title = "Freed" if deleted else "Could be freed (deleted with --config delete=yes)"
+    lines = _listed(title, free) or ["Nothing can be freed."]
+    return "\n".join([*lines, *_listed("Kept", kept)])
+
+
+def _listed(title: str, found: Sequence[Leftover]) -> list[str]:
+    if not found:
+        return []
+    total = disk.size_text(sum(each.size for each in found))
+    rows = [f"  {disk.size_text(each.size):>10}  {each.what}: {each.why}" for each in found]
+    return [f"{title}, {total}:", *rows]
+
+
+def _locked(held: ExitStack, root: Path) -> bool:
+    try:
+        held.enter_context(exclusive(root, wait=False))
+    except Timeout:
+        return False
+    return True
+
+
+def _free(each: Leftover) -> None:
+    """Remove what a leftover is made of: first the marker, then files, then what they link to."""
+    for path in each.paths:
+        if path.parent == STATE:
+            if holder(path / LOCK) is None:  # since it was looked at
+                remove(path)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    LOG.info("freed %s: %s", disk.size_text(each.size), each.what)
