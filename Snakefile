@@ -63,6 +63,10 @@ rule data:
         PREPARED,
 
 
+onstart:
+    check_gpus()
+
+
 onsuccess:
     if Path(f"results/{STUDY.name}/report.html").exists():
         print(SUMMARY_HINT)

@@ -5,10 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 
-from scripts.fewshot import architecture, flops
+from scripts.fewshot import architecture, flops, gpus
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.exchange import used_entries
+from scripts.fewshot.machine import gpu_memories
 from scripts.fewshot.patterns import bind_pattern
 from scripts.fewshot.memoryplan import MemoryPlan
 from scripts.fewshot.plan import Cell, load_study
@@ -29,6 +30,47 @@ try:
 except UserError as error:
     # A mistake of the user's: one line, and no traceback into the workflow.
     sys.exit(f"error: {error}")
+
+
+def shares_gpus():
+    """Return whether jobs of this run will share the GPUs of this machine, one job each.
+
+    Which executor runs the jobs is not known yet, but one for clusters has a number of `jobs`.
+    Whoever gives a number of GPUs (`--resources gpu=1`) means it.
+    """
+    return (
+        workflow.is_main_process
+        and workflow.resource_settings.nodes is None
+        and "gpu" not in workflow.global_resources
+    )
+
+
+if workflow.is_main_process:
+    gpus.share_allocation()
+# A dry run starts nothing, and would show jobs that were planned for a larger machine cut down.
+if shares_gpus() and not workflow.output_settings.dryrun and gpu_memories():
+    workflow.register_resource("gpu", len(gpu_memories()))
+
+
+def check_gpus():
+    """End with one line where a job that would run asks for more GPUs than Snakemake may give.
+
+    Snakemake would give it fewer, and the rest of its plan as it is.
+    """
+    limit = workflow.global_resources.get("gpu").value
+    if limit is None or workflow.touch:
+        return
+    for job in workflow.dag.needrun_jobs():
+        wanted = job.rule.resources.get("gpu")
+        given = {"input": job.input, "threads": job.threads, "rulename": job.rule.name}
+        count = wanted.evaluate(job.wildcards, attempt=job.attempt, **given).value or 0
+        if count > limit:
+            sys.exit(
+                f"error: {job.output[0]}: gpu = {count}; valid: up to {limit} (what nvidia-smi finds, "
+                "or --resources); ask for less by --set-resources or the study's key machine, or run "
+                "it elsewhere"
+            )
+
 
 Pair = namedtuple("Pair", "task model")
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import records
+from . import gpus, records
 from .errors import UserError
 from .ranks import MARK, SHORTAGES, read_shortages
 from .world import read_world
@@ -53,6 +53,12 @@ def run(main: Callable[[object], None], smk: object) -> None:
 
 
 def _run(main: Callable[[object], None], smk: object) -> None:
+    # Before torch is imported, which looks for GPUs once.
+    with gpus.claimed(smk.resources):
+        _in_processes(main, smk)
+
+
+def _in_processes(main: Callable[[object], None], smk: object) -> None:
     found = wanted(smk.resources)
     if found.count == 1:
         main(smk)
