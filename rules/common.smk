@@ -12,6 +12,7 @@ from scripts.fewshot.exchange import used_entries
 from scripts.fewshot.machine import gpu_memories
 from scripts.fewshot.patterns import bind_pattern
 from scripts.fewshot.memoryplan import MemoryPlan
+from scripts.fewshot.needs import WITH_MANIFESTS
 from scripts.fewshot.plan import Cell, load_study
 from scripts.fewshot.protocols import DRAWS, PROTOCOLS
 from scripts.fewshot.registry import read_yaml
@@ -360,6 +361,10 @@ def pair_train_file(wildcards):
 
 def table_entry(wildcards):
     return STUDY.tables[wildcards.name]
+
+
+def table_manifests(wildcards):
+    return RUN_MANIFESTS if table_entry(wildcards)["function"] in WITH_MANIFESTS else []
 
 
 def figure_entry(wildcards):
