@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # One thread per process: two jobs side by side are faster than one job with two threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow bench-scorer bench-training bench-memory bench-analysis bench-planning lint format docs setup help
+.PHONY: demo test test-slow bench-scorer bench-training bench-memory bench-analysis bench-planning lint format docs envs setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -56,3 +56,6 @@ format: $(READY)  ## format Python and Snakemake files
 
 docs: $(READY)  ## write config/README.md from the schemas
 	@PYTHONPATH=scripts $(BIN)/python -m fewshot.reference > config/README.md.new && mv config/README.md.new config/README.md
+
+envs: $(READY)  ## write envs/fairshot.yaml from the pins of pip
+	@PYTHONPATH=scripts $(BIN)/python -m fewshot.environments > envs/fairshot.yaml.new && mv envs/fairshot.yaml.new envs/fairshot.yaml
