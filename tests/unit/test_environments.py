@@ -1,5 +1,6 @@
 """One list of pins: for pip, for conda, and as what is installed."""
 
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from packaging.version import Version
 
 BUILD = ("nvidia-", "cuda-", "triton")
 """What torch's CUDA builds bring, in the versions that they name themselves."""
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the pins are those of Linux")
 
 
 @pytest.fixture
@@ -52,6 +54,7 @@ def test_what_is_no_pin_is_one_line(folder, file, text, message):
         environments.render(folder)
 
 
+@LINUX
 def test_the_pins_are_what_is_installed():
     """A local part of a version names a build: 2.13.0+cpu."""
     pins = read_pins(ENVS / "constraints.txt")
@@ -59,6 +62,7 @@ def test_the_pins_are_what_is_installed():
     assert found == pins
 
 
+@LINUX
 def test_all_that_the_requirements_need_is_pinned_and_nothing_else():
     needed: set[str] = set()
     todo = [(name, frozenset()) for name in read_pins(ENVS / "requirements.txt")]
