@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # One thread per process: two jobs side by side are faster than one job with two threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-slurm bench-scorer bench-training bench-memory bench-analysis lint format docs setup help
+.PHONY: demo test test-slow test-slurm bench-scorer bench-training bench-memory bench-analysis bench-planning lint format docs envs setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -46,6 +46,9 @@ bench-memory: $(READY)  ## memory of training, predicted and measured; ARGS="--h
 bench-analysis: $(READY)  ## metrics and statistics at the paper's size; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_analysis $(ARGS)
 
+bench-planning: $(READY)  ## dry run and empty run of the paper's study; ARGS="--help" lists options
+	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_planning $(ARGS)
+
 lint: $(READY)  ## formatters, linters, dry runs of every target
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lint
 
@@ -56,3 +59,6 @@ format: $(READY)  ## format Python and Snakemake files
 
 docs: $(READY)  ## write config/README.md from the schemas
 	@PYTHONPATH=scripts $(BIN)/python -m fewshot.reference > config/README.md.new && mv config/README.md.new config/README.md
+
+envs: $(READY)  ## write envs/fairshot.yaml from the pins of pip
+	@PYTHONPATH=scripts $(BIN)/python -m fewshot.environments > envs/fairshot.yaml.new && mv envs/fairshot.yaml.new envs/fairshot.yaml

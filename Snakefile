@@ -59,13 +59,6 @@ rule fit:
         FITS,
 
 
-rule download:
-    input:
-        MODEL_MANIFESTS,
-        wanted_weights,
-        SOURCE_MANIFESTS,
-
-
 rule data:
     input:
         MODEL_MANIFESTS,
@@ -73,6 +66,8 @@ rule data:
 
 
 onstart:
+    check_gpus()
+    check_weights()
     check_cluster()
 
 

@@ -8,6 +8,8 @@ rule clean:
         f"results/logs/{STUDY.name}/clean.log",
     conda:
         "../envs/fairshot.yaml"
+    resources:
+        **STORE,
     params:
         study=STUDY.name,
         runs={

@@ -2,9 +2,10 @@
 # On a cluster the profile names the file with the site's facts (default resource `site`).
 import sys
 
-from scripts.fewshot import sitecheck, slurm
+from scripts.fewshot import gpus, sitecheck, slurm
 from scripts.fewshot.cells import Cell
 from scripts.fewshot.errors import UserError
+from scripts.fewshot.machine import gpu_memories
 from scripts.fewshot.site import REQUEST, read_site
 
 
@@ -21,7 +22,7 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 if SITE and workflow.is_main_process:
-    if SITE.problems:
+    if SITE.problems and workflow.output_settings.dryrun:
         logger.warning(
             f"{SITE.path}: missing or wrong: {', '.join(SITE.problems)}; a dry run plans with "
             "placeholders, a real one will not start"
@@ -29,6 +30,31 @@ if SITE and workflow.is_main_process:
     # A group's jobs then run one after another: its submission is as wide as one of them, and the
     # time limits add up.
     workflow.register_resource("_cores", 1)
+
+
+ADAPTING = ("run_in_context", "fine_tune")
+# Where weights are stored, and how much they may take.
+STORE = SITE.store if SITE else {}
+
+
+def shares_gpus():
+    """Return whether jobs of this run will share the GPUs of this machine, one job each.
+
+    Which executor runs the jobs is not known yet, but one for clusters has a number of `jobs`.
+    Whoever gives a number of GPUs (`--resources gpu=1`) means it.
+    """
+    return (
+        workflow.is_main_process
+        and workflow.resource_settings.nodes is None
+        and "gpu" not in workflow.global_resources
+    )
+
+
+if workflow.is_main_process:
+    gpus.share_allocation()
+# A dry run starts nothing, and would show jobs that were planned for a larger machine cut down.
+if shares_gpus() and not workflow.output_settings.dryrun and gpu_memories():
+    workflow.register_resource("gpu", len(gpu_memories()))
 
 
 def scaled(megabytes):
@@ -94,6 +120,23 @@ ADAPTATION = {
 }
 
 
+def check_weights():
+    """Fetch weights that were freed, for the jobs that will run: only now is it known which."""
+    jobs = list(workflow.dag.needrun_jobs())
+    fetched = {job.wildcards.model for job in jobs if job.rule.name == "download_weights"}
+    needed = {job.wildcards.model for job in jobs if job.rule.name in ADAPTING} - fetched
+    freed = sorted(model for model in needed & set(HUB_RUNS) if not presence.is_there(model))
+    if not freed:
+        return
+    logger.warning(f"weights that were freed are fetched again: {', '.join(freed)}")
+    from scripts.fewshot.snapshots import fetch_freed
+
+    try:
+        fetch_freed(freed, STORE.get("scratch", ""), STORE.get("disk_budget_gb", 0))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
 def check_cluster():
     """End Snakemake before it submits a job that the cluster would refuse; end jobs left over."""
     dag = workflow.dag
@@ -117,3 +160,23 @@ def check_cluster():
             slurm.end_jobs(list(left))
     except UserError as error:
         sys.exit(f"error: {error}")
+
+
+def check_gpus():
+    """End with one line where a job that would run asks for more GPUs than Snakemake may give.
+
+    Snakemake would give it fewer, and the rest of its plan as it is.
+    """
+    limit = workflow.global_resources.get("gpu").value
+    if limit is None or workflow.touch:
+        return
+    for job in workflow.dag.needrun_jobs():
+        wanted = job.rule.resources.get("gpu")
+        given = {"input": job.input, "threads": job.threads, "rulename": job.rule.name}
+        count = wanted.evaluate(job.wildcards, attempt=job.attempt, **given).value or 0
+        if count > limit:
+            sys.exit(
+                f"error: {job.output[0]}: gpu = {count}; valid: up to {limit} (what nvidia-smi finds, "
+                "or --resources); ask for less by --set-resources or the study's key machine, or run "
+                "it elsewhere"
+            )

@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 from scripts.fewshot import architecture, flops
-from scripts.fewshot.cells import Cell
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.exchange import used_entries
 from scripts.fewshot.patterns import bind_pattern
 from scripts.fewshot.memoryplan import MemoryPlan
+from scripts.fewshot.needs import WITH_MANIFESTS
 from scripts.fewshot.plan import load_study
 from scripts.fewshot.protocols import DRAWS, PROTOCOLS
 from scripts.fewshot.registry import read_yaml
@@ -34,6 +34,7 @@ try:
 except UserError as error:
     # A mistake of the user's: one line, and no traceback into the workflow.
     sys.exit(f"error: {error}")
+
 
 Pair = namedtuple("Pair", "task model")
 
@@ -77,15 +78,14 @@ HUB_RUNS = {model: [] for model in STUDY.hub_models}
 for _job in STUDY.jobs:
     if _job.cell.model in HUB_RUNS and not STUDY.is_imported(_job.cell.method):
         HUB_RUNS[_job.cell.model].append(f"results/runs/{_job.folder}/manifest.json")
-# By which an adaptation job of a model from the Hub claims its weights.
-CLAIM = "results/models/{model}/claims/{protocol}_{task}_{method}_{pattern}_k{k}_{first}-{last}"
-# Models whose weights are not there and that have finished runs.
+# Models from the Hub that have unfinished runs.
+UNFINISHED = [
+    model for model, runs in HUB_RUNS.items() if not all(Path(run).is_file() for run in runs)
+]
 if workflow.is_main_process:
-    FREED, LOST = presence.settle(HUB_RUNS)
+    LOST = presence.settle(HUB_RUNS)
     if LOST:
-        print(f"warning: {LOST}", file=sys.stderr)
-else:
-    FREED = presence.freed_models(HUB_RUNS)
+        logger.warning(LOST)
 FIGURE_KINDS = ["svg", "pdf", "png", "html"]
 TABLE_KINDS = ["parquet", "csv", "tex", "md"]
 
@@ -201,23 +201,12 @@ def comparison_catalog():
 
 
 def job_weights(wildcards):
-    """Return a job's claim on its model's weights; those of a local model lie where they are."""
-    if wildcards.model not in HUB_RUNS:
-        return []
-    return ancient(CLAIM.format(**dict(wildcards.items())))
+    """Return the marker of a model's weights; those of a local model lie where they are."""
+    return ancient(marker_of(wildcards.model)) if wildcards.model in HUB_RUNS else []
 
 
-def wanted_weights(wildcards):
-    """Return what fetches the weights of the models from the Hub that have unfinished runs."""
-    wanted = {}
-    for job in STUDY.jobs:
-        cell, run = job.cell, f"results/runs/{job.folder}/manifest.json"
-        if cell.model in wanted or run not in HUB_RUNS.get(cell.model, ()) or Path(run).exists():
-            continue
-        claim = CLAIM.format(**asdict(cell), first=job.seeds[0], last=job.seeds[-1])
-        marker = f"results/models/{cell.model}/weights.json"
-        wanted[cell.model] = claim if cell.model in FREED else marker
-    return list(wanted.values())
+def marker_of(model):
+    return f"results/models/{model}/weights.json"
 
 
 def job_seeds(wildcards):
@@ -344,6 +333,10 @@ def pair_train_file(wildcards):
 
 def table_entry(wildcards):
     return STUDY.tables[wildcards.name]
+
+
+def table_manifests(wildcards):
+    return RUN_MANIFESTS if table_entry(wildcards)["function"] in WITH_MANIFESTS else []
 
 
 def figure_entry(wildcards):

@@ -3,7 +3,7 @@ localrules:
     download_data,
     download_model,
     download_weights,
-    claim_weights,
+    download,
 
 
 rule download_data:
@@ -42,8 +42,8 @@ rule download_model:
         "../scripts/download_model.py"
 
 
-# The marker says that weights are there and where. Not for models whose weights were freed (see
-# scripts/fewshot/presence.py): there is a marker without files, and it is no reason to fetch them.
+# The marker says that weights are there, and where. Where they were freed after a run of the model
+# had finished it stays, without files, so that nothing runs for want of it: see check_weights.
 rule download_weights:
     input:
         manifest="results/models/{model}/manifest.json",
@@ -51,31 +51,27 @@ rule download_weights:
         marker="results/models/{model}/weights.json",
     log:
         "results/logs/models/{model}-weights.log",
-    wildcard_constraints:
-        model=models_regex(name for name in STUDY.models if name not in FREED),
     conda:
         "../envs/fairshot.yaml"
+    resources:
+        **STORE,
     script:
         "../scripts/download_weights.py"
 
 
-# A file of each adaptation job's own, made shortly before the job and removed after it. Where the
-# weights are no longer there it fetches them: Snakemake asks for a missing file only where the job
-# must run, and by a file that all jobs of a model share it would run them all. No params: what
-# changes the marker runs no adaptation job again, only the manifest does.
-rule claim_weights:
+# All that a study needs of the network. No output: what is there is looked at each time.
+rule download:
     input:
-        manifest="results/models/{model}/manifest.json",
-        marker=ancient("results/models/{model}/weights.json"),
-    output:
-        claim=temp(CLAIM),
+        MODEL_MANIFESTS,
+        SOURCE_MANIFESTS,
+        [marker_of(model) for model in UNFINISHED],
     log:
-        "results/logs/models/{model}-claims/{protocol}_{task}_{method}_{pattern}_k{k}_{first}-{last}.log",
-    wildcard_constraints:
-        method=any_of(STUDY.methods),
-    # Before further downloads: they wait for each other, and would keep jobs from starting.
-    priority: 60
+        f"results/logs/{STUDY.name}/download.log",
     conda:
         "../envs/fairshot.yaml"
+    resources:
+        **STORE,
+    params:
+        models=UNFINISHED,
     script:
-        "../scripts/claim_weights.py"
+        "../scripts/fetch_freed.py"

@@ -6,7 +6,7 @@ rule make_table:
         comparisons=COMPARISONS,
         variance=VARIANCE,
         fit=FITS,
-        manifests=RUN_MANIFESTS,
+        manifests=table_manifests,
     output:
         table="results/{study}/tables/{name}.parquet",
         csv="results/{study}/tables/{name}.csv",

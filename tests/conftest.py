@@ -11,6 +11,7 @@ import pytest
 import simulate
 from fewshot import partial
 from fewshot.evidence import Evidence
+from fewshot.machine import installed_gpus
 from hub_server import LOOPBACK, HubServer
 from huggingface_hub.utils import close_session
 from hypothesis import settings
@@ -46,6 +47,32 @@ def hub_server(monkeypatch, tmp_path_factory):
         monkeypatch.setattr("time.sleep", server.waits.append)
         yield server
     close_session()
+
+
+@pytest.fixture
+def smi(tmp_path, monkeypatch):
+    """Return a function that puts an nvidia-smi first on PATH which finds the given GPUs.
+
+    Each is a line "number, identifier, MiB". Locks of GPUs lie in a folder of the test's own.
+    """
+
+    def install(*lines: str, status: int = 0) -> None:
+        path = tmp_path / "smi" / "nvidia-smi"
+        path.parent.mkdir(exist_ok=True)
+        answer = "\n".join(["cat << END", *lines, "END"])
+        path.write_text(f"#!/bin/sh\n{answer}\nexit {status}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+        installed_gpus.cache_clear()
+
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "locks"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    installed_gpus.cache_clear()
+    yield install
+    installed_gpus.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -108,12 +108,28 @@ def run_once(factory, name: str, build: Callable[[Project], None]) -> Project:
     return project
 
 
-def parse_jobs(output: str) -> list[tuple[str, str]]:
-    """Parse a dry run's text: one (rule, output folder or file) per job, targets left out."""
+@dataclass(frozen=True)
+class Planned:
+    """A job that a dry run would start, with its files; a target has no output."""
+
+    rule: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    log: bool
+    benchmark: bool
+
+
+def parse_plan(output: str) -> list[Planned]:
+    """Parse a dry run's text: one entry per job, in its order."""
     jobs = []
     for block in re.split(r"\n(?=(?:local)?rule )", "\n" + output):
-        head = re.match(r"\s*(?:local)?rule (\w+):", block)
-        made = re.search(r"^    output: (\S+?),?(?: |$)", block, re.M)
-        if head and made:
-            jobs.append((head.group(1), made.group(1).rstrip(",")))
-    return sorted(jobs)
+        if head := re.match(r"\s*(?:local)?rule (\w+):", block):
+            said = dict(re.findall(r"^    (\w+): (.*)$", block, re.M))
+            files = [tuple(filter(None, said.get(n, "").split(", "))) for n in ("input", "output")]
+            jobs.append(Planned(head[1], *files, "log" in said, "benchmark" in said))
+    return jobs
+
+
+def parse_jobs(output: str) -> list[tuple[str, str]]:
+    """Parse a dry run's text: one (rule, first output) per job, targets left out."""
+    return sorted((job.rule, job.outputs[0]) for job in parse_plan(output) if job.outputs)

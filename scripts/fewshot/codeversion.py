@@ -7,6 +7,7 @@ comments and formatting change nothing.
 
 import ast
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -24,16 +25,34 @@ def code_version(*modules: str) -> str:
         _collect(module, closure)
     digest = hashlib.sha256()
     for module in sorted(closure):
-        digest.update(f"{module}\x1f{_normalised(_path(module))}\x1f".encode())
+        digest.update(f"{module}\x1f{_read(module, _path(module)).normalised}\x1f".encode())
     return digest.hexdigest()[:16]
 
 
 def imports(module: str) -> list[str]:
     """Return the package modules that `module` imports relatively, wherever in the file."""
-    path = _path(module)
+    return _read(module, _path(module)).imports
+
+
+@dataclass(frozen=True)
+class Source:
+    """What counts of a module: the modules it imports, and its code without docstrings."""
+
+    imports: list[str]
+    normalised: str
+
+
+@cache
+def _read(module: str, path: Path) -> Source:
+    """Read a module's file, once for all that import it: there are rules for most modules."""
+    tree = ast.parse(path.read_text())
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    return Source(_imports(tree, package), _normalised(tree))
+
+
+def _imports(tree: ast.Module, package: list[str]) -> list[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             target = base + (node.module.split(".") if node.module else [])
@@ -64,9 +83,8 @@ def _exists(module: str) -> bool:
     return _path(module).is_file()
 
 
-@cache
-def _normalised(path: Path) -> str:
-    tree = ast.parse(path.read_text())
+def _normalised(tree: ast.Module) -> str:
+    """Return the code of a tree, from which docstrings are taken."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         holds_docstring = isinstance(

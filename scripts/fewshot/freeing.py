@@ -12,6 +12,7 @@ from . import disk, store
 from .exclusion import exclusive
 from .leftovers import RAW, Leftover, Runs, survey
 from .lock import holder
+from .presence import forget
 from .state import LOCK, STATE, remove
 
 LOG = logging.getLogger(__name__)
@@ -60,7 +61,9 @@ def _locked(held: ExitStack, root: Path) -> bool:
 
 
 def _free(each: Leftover) -> None:
-    """Remove what a leftover is made of: first the marker, then files, then what they link to."""
+    """Remove what a leftover is made of: files, then what they link to; before, from the marker."""
+    if each.model:
+        forget(each.model)
     for path in each.paths:
         if path.parent == STATE:
             if holder(path / LOCK) is None:  # since it was looked at

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import records, slurm
+from . import gpus, records, slurm
 from .errors import UserError
 from .ranks import MARK, SHORTAGES, TOLD, read_shortages
 from .world import read_world
@@ -69,7 +69,9 @@ def _run(main: Callable[[object], None], smk: object) -> None:
         return
     before = signal.signal(signal.SIGTERM, _told)
     try:
-        _in_processes(main, smk)
+        # Before torch is imported, which looks for GPUs once.
+        with gpus.claimed(smk.resources):
+            _in_processes(main, smk)
     except Told:
         LOG.info("told to end; started again, the job goes on from what is finished")
         raise SystemExit(TOLD) from None

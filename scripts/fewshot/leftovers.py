@@ -13,7 +13,6 @@ from . import disk, store
 from .disk import PARTIAL
 from .lock import holder
 from .modelfiles import weight_names
-from .presence import marker_of
 from .records import read_json
 from .revisions import is_commit
 from .state import LOCK, STATE, read_owner
@@ -24,13 +23,14 @@ RAW = Path("results/raw")
 @dataclass(frozen=True)
 class Leftover:
     """One thing that takes disk: what it is, the files and folders that go if it goes, its bytes,
-    whether it can be freed, and why or why not."""
+    whether it can be freed, and why or why not. `model` is the one whose marker names the files."""
 
     what: str
     paths: tuple[Path, ...]
     size: int
     free: bool
     why: str
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,9 @@ def _judge_model(runs: Runs, running: set[str | None], folder: Path) -> tuple[bo
 def _weights_of(
     folder: Path, files: list[Path], free: bool, why: str, going: set[Path]
 ) -> Leftover:
-    model, paths = folder.parent.name, list(files)
-    if _manifest(folder.parent).get("revision") == folder.name:
-        paths.insert(0, marker_of(model))
-    else:
-        paths = [folder]
+    model = folder.parent.name
+    marked = _manifest(folder.parent).get("revision") == folder.name
+    paths = list(files) if marked else [folder]
     owned = [path for path in files if not path.is_symlink()]
     for place in sorted({place for path in files if (place := store.place_in(path))}):
         others = [user for user in store.users(place) if user not in going]
@@ -136,7 +134,8 @@ def _weights_of(
         paths.append(place)
         owned += [path for path in place.glob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in owned)
-    return Leftover(f"weights of {model} ({folder})", tuple(paths), size, free, why)
+    what = f"weights of {model} ({folder})"
+    return Leftover(what, tuple(paths), size, free, why, model if marked else None)
 
 
 def _orphans(roots: Sequence[Path]) -> Iterator[Leftover]:

@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from functools import cache
 
 GIB = 2**30
-QUERY = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
 PATIENCE = 30.0
 """Seconds that nvidia-smi may take, as it does where drivers are loaded only then."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU: its name in CUDA_VISIBLE_DEVICES (its number), its identifier, its bytes of memory."""
+
+    name: str
+    uuid: str
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -54,21 +63,52 @@ def read_machine(settings: Mapping) -> Machine:
     return Machine(round(memory * GIB), count, settings.get("nodes", 1), round(host * GIB), binding)
 
 
-@cache
 def gpu_memories() -> tuple[int, ...]:
     """Return the bytes of each GPU that this process sees; none where nvidia-smi finds none."""
+    return tuple(gpu.memory for gpu in visible_gpus())
+
+
+def visible_gpus() -> tuple[Gpu, ...]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES lets this process see: all, where it is not set.
+
+    Numbers are nvidia-smi's. What follows a name that no GPU has is not seen, as in CUDA.
+    """
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if names is None:
+        return installed_gpus()
+    seen: list[Gpu] = []
+    for name in map(str.strip, names.split(",")):
+        gpu = _named(name)
+        if gpu is None:
+            break
+        seen.append(gpu)
+    return tuple(dict.fromkeys(seen))
+
+
+def _named(name: str) -> Gpu | None:
+    """Return the GPU of a number or of an identifier, which may be cut short."""
+    found = installed_gpus()
+    if found and name.startswith("MIG-"):
+        # A part of a GPU, whose own size nvidia-smi's query does not tell.
+        return Gpu(name, name, min(gpu.memory for gpu in found))
+    by_uuid = name.startswith("GPU-")
+    same = (gpu for gpu in found if (gpu.uuid.startswith(name) if by_uuid else gpu.name == name))
+    return next(same, None)
+
+
+@cache
+def installed_gpus() -> tuple[Gpu, ...]:
+    """Return all GPUs of this machine; none where nvidia-smi finds none or tells no size."""
     try:
         done = subprocess.run(QUERY, capture_output=True, text=True, timeout=PATIENCE, check=True)
     except (OSError, subprocess.SubprocessError):
         return ()
-    sizes = [int(line) * 2**20 for line in done.stdout.split() if line.isdigit()]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        names = [each.strip() for each in visible.split(",") if each.strip() not in ("", "-1")]
-        numbers = [int(each) for each in names if each.isdigit() and int(each) < len(sizes)]
-        # Named by an identifier, GPUs are taken to be the first ones: only sizes matter here.
-        sizes = [sizes[i] for i in numbers] if all(map(str.isdigit, names)) else sizes[: len(names)]
-    return tuple(sizes)
+    lines = [[each.strip() for each in line.split(",")] for line in done.stdout.splitlines()]
+    return tuple(
+        Gpu(line[0], line[1], int(line[2]) * 2**20)
+        for line in lines
+        if len(line) == 3 and line[0].isdigit() and line[2].isdigit()
+    )
 
 
 @cache

@@ -14,6 +14,10 @@ from .errors import unknown
 if TYPE_CHECKING:
     from .plan import Study
 
+WITH_MANIFESTS = ("coverage",)
+"""Functions of tables that read the manifests of all runs. In the paper's study these are a
+thousand files: half of all edges of its graph, if they were inputs of the other tables too."""
+
 KINDS = {
     ("in_context", "language-model"): "in-context",
     ("full", "language-model"): "pattern-ft",

@@ -75,7 +75,14 @@ class Study:
 
     def jobs_of(self, task: str, model: str) -> list[Job]:
         """Return the jobs that one metrics file summarises."""
-        return [job for job in self.jobs if (job.cell.task, job.cell.model) == (task, model)]
+        return self._jobs_by_pair.get((task, model), [])
+
+    @cached_property
+    def _jobs_by_pair(self) -> dict[tuple[str, str], list[Job]]:
+        found: dict[tuple[str, str], list[Job]] = {}
+        for job in self.jobs:
+            found.setdefault((job.cell.task, job.cell.model), []).append(job)
+        return found
 
     def evaluation_sets(self, task: str) -> list[str]:
         """Return the tasks whose validation splits are scored: the task's own one first."""

@@ -5,9 +5,9 @@ sees the marker, never the weights: where these were freed, or removed by a file
 what was not read for a while, the marker must not go on saying that they are there.
 
 Once a run of the model is finished, a marker without files takes the place of one that is
-forgotten. Snakemake runs every job that lists a missing file as soon as that file is made, also if
-it is `ancient`: without it, one more cell of a model whose weights were freed would repeat all its
-finished runs.
+forgotten: Snakemake would run every job that lists a missing file as soon as that file is made,
+also if it is `ancient`. Who needs weights after that fetches them when it is known which jobs run
+(rules/cluster.smk).
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,9 +18,6 @@ from .folders import size_of_file
 from .modelfiles import weight_names
 from .records import read_json, write_json
 from .store import HOME
-
-CLAIMS = "claims"
-"""The folder, beside a marker, of what says that a job found its model's weights."""
 
 
 def marker_of(model: str) -> Path:
@@ -36,14 +33,19 @@ def is_whole(path: str | Path, manifest: Mapping) -> bool:
     return known and not _lost(marker)
 
 
-def settle(runs: Mapping[str, Iterable[str]]) -> tuple[tuple[str, ...], str]:
+def is_there(model: str) -> bool:
+    """Return whether a model's marker names files, and all of them are there; a stat each."""
+    marker = _read(marker_of(model))
+    return bool(marker["files"]) and not _lost(marker)
+
+
+def settle(runs: Mapping[str, Iterable[str]]) -> str:
     """Make the markers of models true; for the process that plans, before it does.
 
-    `runs` has the manifests of a study's runs, there or not, by model. Return the models whose
-    weights are not there and that have finished runs, and one line on what was forgotten, if
-    anything was. The claims of jobs go with a marker. Costs a stat for each file of weights.
+    `runs` has the manifests of a study's runs, there or not, by model. Return one line on what was
+    forgotten, empty if nothing was. Costs a stat for each file of weights.
     """
-    freed, lost = [], {}
+    lost = {}
     for model, manifests in runs.items():
         path = marker_of(model)
         marker = _read(path)
@@ -52,25 +54,18 @@ def settle(runs: Mapping[str, Iterable[str]]) -> tuple[tuple[str, ...], str]:
             continue
         if gone:
             lost[model] = gone[0]
-        for claim in path.parent.glob(f"{CLAIMS}/*"):
-            claim.unlink(missing_ok=True)
         if not any(Path(each).is_file() for each in manifests):
             path.unlink(missing_ok=True)
-            continue
-        freed.append(model)
-        if gone or not path.is_file():
-            write_json(path, {"model": model, "files": {}})
+        elif gone or not path.is_file():
+            forget(model)
     found = ", ".join(f"{model} ({file})" for model, file in lost.items())
     line = f"weights are gone or incomplete: {found}; jobs that need them fetch them again"
-    return tuple(freed), line if lost else ""
+    return line if lost else ""
 
 
-def freed_models(models: Iterable[str]) -> tuple[str, ...]:
-    """Return what `settle` found: the models whose marker names no files."""
-    paths = {model: marker_of(model) for model in models}
-    return tuple(
-        model for model, path in paths.items() if path.is_file() and not _read(path)["files"]
-    )
+def forget(model: str) -> None:
+    """Let a model's marker say that no weights are there."""
+    write_json(marker_of(model), {"model": model, "files": {}})
 
 
 def _read(path: str | Path) -> dict:

@@ -49,7 +49,7 @@ class Site:
     cpu_max_hours: float | str
     gpu_max_hours: float | str
     scratch: str
-    disk_budget_gb: float | str
+    disk_budget_gb: int | str
     cpus_per_gpu: int | None = None
     constraint: str | None = None
     qos: str | None = None
@@ -64,9 +64,10 @@ class Site:
 
     @property
     def store(self) -> dict[str, object]:
-        """Return where weights are stored and how much they may take, as resources."""
-        found = {"scratch": self.scratch, "disk_budget_gb": self.disk_budget_gb}
-        return {name: value for name, value in found.items() if value != NONE}
+        """Return where weights are stored ("": under results/) and the GB that they may take (0: as
+        many as are free), as resources."""
+        found = {"scratch": (self.scratch, ""), "disk_budget_gb": (self.disk_budget_gb, 0)}
+        return {name: rest if value == NONE else value for name, (value, rest) in found.items()}
 
     def most_minutes(self, gpus: int) -> float:
         """Return the longest time limit that a job with so many GPUs may ask for."""

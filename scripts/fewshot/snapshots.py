@@ -15,7 +15,7 @@ from .disk import Budget
 from .errors import UserError
 from .exclusion import exclusive
 from .modelfiles import INDEX, WEIGHTS, needed_files, weight_names
-from .presence import is_whole
+from .presence import is_there, is_whole, marker_of
 from .records import read_json, sha256, write_json
 
 
@@ -70,6 +70,17 @@ def fetch_weights(
             return read_json(marker)
         _bring(manifest, scratch, Budget(root, float(budget_gb)), endpoint)
         return _mark(manifest, marker)
+
+
+def fetch_freed(models: Iterable[str], scratch: str = "", budget_gb: float = 0) -> None:
+    """Download the weights of models whose marker says that they are not there (see `presence`).
+
+    Raises UserError as `fetch_weights` does.
+    """
+    for model in models:
+        if not is_there(model):
+            marker = marker_of(model)
+            fetch_weights(marker.with_name("manifest.json"), marker, scratch, budget_gb)
 
 
 def _mark(manifest: dict, marker: str | Path) -> dict:

@@ -102,7 +102,7 @@ def test_preempted_and_then_without_power_a_job_comes_back_by_itself(cluster, pr
         number = job_of("fine_tune", "lora")
         node = output("squeue", "-h", "-j", number, "-o", "%N").strip()
         urgent = output("sbatch", "--parsable", "-A", "lab", "-p", "urgent", "-w", node,
-                        "--exclusive", "-t", "10", "--wrap", "sleep 600").strip()  # fmt: skip
+                        "--exclusive", "-t", "10", "-o", "/dev/null", "--wrap", "sleep 600").strip()  # fmt: skip
         wait_for(lambda: waiting(number), run, "preemption")
         assert "preempted: SLURM starts this job again" in log.read_text()
         # Else SLURM lets two minutes pass before a job may start again.

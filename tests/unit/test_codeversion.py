@@ -31,9 +31,10 @@ def package(tmp_path, monkeypatch):
     return tmp_path
 
 
-def version(*modules):
-    codeversion.code_version.cache_clear()
-    codeversion._normalised.cache_clear()
+def version(*modules, fresh=True):
+    if fresh:
+        codeversion.code_version.cache_clear()
+        codeversion._read.cache_clear()
     return codeversion.code_version(*modules)
 
 
@@ -104,6 +105,18 @@ def test_modules_that_import_each_other_end(package):
     assert version("a", "b") == version("b", "a")
 
 
+def test_a_file_is_read_once_for_all_versions(package, monkeypatch):
+    """Rules name dozens of modules, whose imports are the same, in every process of Snakemake."""
+    texts = []
+    parse = codeversion.ast.parse
+    with monkeypatch.context() as patch:
+        patch.setattr(codeversion.ast, "parse", lambda text: texts.append(text) or parse(text))
+        for modules in (["a"], ["c"], ["b", "late"], ["methods.lora"]):
+            version(*modules, fresh=False)
+    read = ("a", "b", "c", "late", "other", "methods/__init__", "methods/lora")
+    assert len(texts) == len((*read, "deep/__init__", "deep/er"))
+
+
 def test_an_unknown_module_is_an_error(package):
     with pytest.raises(FileNotFoundError, match=r"nothing\.py"):
         version("nothing")
@@ -119,7 +132,7 @@ def test_the_package_imports_itself_relatively_only():
 
 def test_the_training_loop_does_not_depend_on_one_family():
     codeversion.code_version.cache_clear()
-    codeversion._normalised.cache_clear()
+    codeversion._read.cache_clear()
     closure = set()
     codeversion._collect("training", closure)
     assert not {name for name in closure if name.startswith("methods.")}

@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import claim_weights
 import download_data
 import download_model
 import download_weights
@@ -89,25 +88,3 @@ def test_a_local_model_gets_a_manifest(tmp_path):
     download_weights.main(found)
     files = {"model.safetensors": {"path": str(model / "model.safetensors"), "bytes": 2}}
     assert records.read_json(marker)["files"] == files
-
-
-def test_a_claim_is_made_where_weights_are_there_and_fetched_otherwise(tmp_path, monkeypatch):
-    folder, manifest, marker = (
-        tmp_path / "abc",
-        tmp_path / "manifest.json",
-        tmp_path / "weights.json",
-    )
-    claim, asked = tmp_path / "claims/one", []
-    files = {"model.safetensors": {"bytes": 4, "path": ""}}
-    facts = {"model": "m", "revision": "abc"}
-    records.write_json(manifest, {**facts, "path": str(folder), "files": files})
-    records.write_json(marker, {**facts, "folder": str(folder), "files": files})
-    monkeypatch.setattr("fewshot.snapshots.fetch_weights", lambda *how: asked.append(how))
-    found = job(input={"manifest": manifest, "marker": marker}, output={"claim": claim})
-    found.resources = {"scratch": "/scratch", "disk_budget_gb": 7}
-    claim_weights.main(found)
-    assert asked == [(manifest, marker, "/scratch", 7)] and claim.exists()
-    folder.mkdir()
-    (folder / "model.safetensors").write_bytes(b"1234")
-    claim_weights.main(found)
-    assert len(asked) == 1

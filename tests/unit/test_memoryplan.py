@@ -8,7 +8,7 @@ import pytest
 from fewshot import machine, plantable, records
 from fewshot.costs import step_cost
 from fewshot.errors import UserError
-from fewshot.machine import GIB, Machine, gpu_memories, host_memory, read_machine
+from fewshot.machine import GIB, Machine, gpu_memories, host_memory, read_machine, visible_gpus
 from fewshot.memoryplan import MemoryPlan
 from fewshot.placement import read_placement
 from fewshot.plan import Cell
@@ -24,23 +24,6 @@ GRID = [
 @pytest.fixture
 def folder(tmp_path):
     return copy_registries(tmp_path)
-
-
-@pytest.fixture
-def smi(tmp_path, monkeypatch):
-    """Return a function that puts an nvidia-smi of given output first on PATH."""
-
-    def install(script: str) -> None:
-        path = tmp_path / "bin" / "nvidia-smi"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{path.parent}:/usr/bin:/bin")
-        gpu_memories.cache_clear()
-
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    yield install
-    gpu_memories.cache_clear()
 
 
 def plan(folder, **changes) -> MemoryPlan:
@@ -59,35 +42,51 @@ def test_a_named_machine_is_taken_as_it_is(monkeypatch):
     assert found.name == "2 nodes of 4 × 80 GB GPUs and 480 GB of host memory"
 
 
-def test_what_is_left_out_is_looked_up(smi, monkeypatch):
-    smi("printf '81559\\n40960\\n'")
+def test_what_is_left_out_is_looked_up(smi):
+    smi("0, GPU-12ab, 81559", "1, GPU-34cd, 40960")
     found = read_machine({})
     assert (found.gpus_per_node, found.gpu_memory, found.nodes) == (2, 40960 * 2**20, 1)
     assert found.binding and found.host_memory == host_memory() > GIB
     assert read_machine({"gpus_per_node": 1}).gpus_per_node == 1
     assert read_machine({"gpu_memory_gb": 24}).gpu_memory == 24 * GIB
     assert not read_machine({"gpus_per_node": 0}).has_gpu
-    for visible, sizes in (("1", [40960]), ("0,1", [81559, 40960]), ("", []), ("-1", []),
-                           ("GPU-12ab", [81559])):  # fmt: skip
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        gpu_memories.cache_clear()
-        assert gpu_memories() == tuple(size * 2**20 for size in sizes)
 
 
-@pytest.mark.parametrize("script", ["exit 9", "echo 'No devices were found'", "echo '[N/A]'"])
-def test_a_machine_without_gpus_refuses_nothing(smi, script):
-    smi(script)
+@pytest.mark.parametrize(
+    ("visible", "sizes"),
+    [
+        ("1", [40960]),
+        ("1,0", [40960, 81559]),
+        ("", []),
+        ("-1", []),
+        ("0,7,1", [81559]),
+        ("GPU-34", [40960]),
+        ("GPU-34cd, 0", [40960, 81559]),
+        ("GPU-56", []),
+        ("MIG-GPU-1/2/0", [40960]),
+        ("1,1", [40960]),
+    ],
+)
+def test_only_what_cuda_would_show_is_seen(smi, monkeypatch, visible, sizes):
+    smi("0, GPU-12ab, 81559", "1, GPU-34cd, 40960")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpu_memories() == tuple(size * 2**20 for size in sizes)
+
+
+@pytest.mark.parametrize("lines", [(), ("No devices were found",), ("0, GPU-12ab, [N/A]",)])
+def test_a_machine_without_gpus_refuses_nothing(smi, monkeypatch, lines):
+    smi(*lines, status=0 if lines else 9)
     found = read_machine({})
     assert not found.has_gpu and not found.binding
     assert read_machine({"host_memory_gb": 8}).binding, "what was named counts"
     assert read_machine({"gpu_memory_gb": 80}).gpus_per_node == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-1/2/0")
+    assert visible_gpus() == ()
 
 
-def test_a_missing_nvidia_smi_is_no_gpu(monkeypatch, tmp_path):
+def test_a_missing_nvidia_smi_is_no_gpu(smi, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    gpu_memories.cache_clear()
     assert gpu_memories() == ()
-    gpu_memories.cache_clear()
 
 
 def test_resources_of_a_job(folder):

@@ -6,7 +6,6 @@ import pytest
 from fewshot import presence, records
 
 MARKER = Path("results/models/m/weights.json")
-CLAIM = Path("results/models/m/claims/fair_task_in-context_minimal_k4_0-1")
 RUN = "results/runs/a/manifest.json"
 MANIFEST = {
     "model": "m",
@@ -21,17 +20,15 @@ MANIFEST = {
 
 @pytest.fixture(autouse=True)
 def fetched(tmp_path, monkeypatch):
-    """Lay down a model whose weights are there, and a claim on them."""
+    """Lay down a model whose weights are there."""
     monkeypatch.chdir(tmp_path)
     folder = Path(MANIFEST["path"])
     folder.mkdir(parents=True)
     for name in ("a.bin", "b.bin"):
         (folder / name).write_bytes(b"1234")
     files = {name: {"path": str(folder / name), "bytes": 4} for name in ("a.bin", "b.bin")}
-    marker = {"model": "m", "revision": "abc", "folder": str(folder), "files": files}
-    records.write_json(MARKER, marker)
-    CLAIM.parent.mkdir()
-    CLAIM.touch()
+    facts = {"model": "m", "revision": "abc", "folder": str(folder)}
+    records.write_json(MARKER, {**facts, "files": files})
 
 
 def finish():
@@ -56,52 +53,50 @@ def test_what_is_there_is_left_alone(done):
     if done:
         finish()
     before = MARKER.read_bytes()
-    assert presence.is_whole(MARKER, MANIFEST)
-    assert presence.settle({"m": [RUN]}) == ((), "")
-    assert MARKER.read_bytes() == before and CLAIM.exists()
-    assert presence.freed_models(["m"]) == ()
+    assert presence.is_whole(MARKER, MANIFEST) and presence.is_there("m")
+    assert presence.settle({"m": [RUN]}) == ""
+    assert MARKER.read_bytes() == before
 
 
 @pytest.mark.parametrize("loss", [lose, cut, unlink])
 def test_a_marker_of_lost_files_is_forgotten_with_one_line(loss):
     loss()
     name = "b.bin" if loss is cut else "a.bin"
-    assert not presence.is_whole(MARKER, MANIFEST)
+    assert not presence.is_whole(MARKER, MANIFEST) and not presence.is_there("m")
     assert presence.settle({"m": [RUN]}) == (
-        (),
         f"weights are gone or incomplete: m (results/models/m/abc/{name}); jobs that need them "
-        "fetch them again",
+        "fetch them again"
     )
-    assert not MARKER.exists() and not CLAIM.exists()
-    assert presence.settle({"m": [RUN]}) == ((), ""), "said once"
+    assert not MARKER.exists()
+    assert presence.settle({"m": [RUN]}) == "", "said once"
 
 
 def test_where_a_run_is_finished_a_marker_without_files_takes_its_place():
     finish()
     lose()
-    freed, line = presence.settle({"m": ["results/runs/b/manifest.json", RUN]})
-    assert freed == ("m",) and "m (results/models/m/abc/a.bin)" in line
-    assert records.read_json(MARKER) == {"model": "m", "files": {}} and not CLAIM.exists()
-    assert presence.freed_models(["m", "other"]) == ("m",)
+    assert "m (results/models/m/abc/a.bin)" in presence.settle({"m": ["other", RUN]})
+    assert records.read_json(MARKER) == {"model": "m", "files": {}}
+    assert not presence.is_there("m")
     before = MARKER.stat().st_mtime_ns
-    assert presence.settle({"m": [RUN]}) == (("m",), "")
+    assert presence.settle({"m": [RUN]}) == ""
     assert MARKER.stat().st_mtime_ns == before, "not written again"
     Path(RUN).unlink()
-    assert presence.settle({"m": [RUN]}) == ((), "") and not MARKER.exists()
+    assert presence.settle({"m": [RUN]}) == "" and not MARKER.exists()
 
 
 def test_runs_of_weights_that_were_never_fetched_are_those_of_an_archive():
     finish()
     MARKER.unlink()
-    assert presence.settle({"m": [RUN], "never": []}) == (("m",), "")
-    assert presence.freed_models(["m", "never"]) == ("m",)
+    assert presence.settle({"m": [RUN], "never": []}) == ""
+    assert records.read_json(MARKER)["files"] == {}
+    assert not presence.marker_of("never").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"files": 3}'])
 def test_a_broken_marker_counts_as_none(text):
     MARKER.write_text(text)
     assert not presence.is_whole(MARKER, MANIFEST)
-    assert presence.settle({"m": []}) == ((), "") and not MARKER.exists()
+    assert presence.settle({"m": []}) == "" and not MARKER.exists()
 
 
 @pytest.mark.parametrize("change", [{"revision": "def"}, {"files": {"c.bin": {"bytes": 4}}}])

@@ -13,27 +13,8 @@ ROOT = Path(__file__).parents[2]
 SCHEMAS = sorted((ROOT / "config/schema").glob("*.yaml"))
 
 
-def pins(text: str) -> dict[str, str]:
-    lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
-    return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
-
-
 def test_config_readme_is_in_step():
     assert (ROOT / "config/README.md").read_text() == reference.render(), "run `make docs`"
-
-
-def test_conda_environment_equals_requirements():
-    requirements = pins((ROOT / "envs/requirements.txt").read_text())
-    assert pins((ROOT / "envs/fairshot.yaml").read_text()) == requirements
-
-
-def test_constraints_pin_every_requirement_alike():
-    constraints = {
-        name.lower().replace("_", "-"): version
-        for name, version in pins((ROOT / "envs/constraints.txt").read_text()).items()
-    }
-    for name, version in pins((ROOT / "envs/requirements.txt").read_text()).items():
-        assert constraints[name.lower().replace("_", "-")] == version
 
 
 def test_pins_name_no_address():

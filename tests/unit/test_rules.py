@@ -10,7 +10,7 @@ from fewshot.checks import REQUIRED
 
 ROOT = Path(__file__).parents[2]
 # What is downloaded depends on its pinned revision alone; the others always run.
-DOWNLOADS = {"download_data", "download_model", "download_weights", "claim_weights"}
+DOWNLOADS = {"download_data", "download_model", "download_weights", "fetch_freed"}
 UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean"}
 # How many processes do a job changes none of its bytes.
 HARMLESS = {"launch"}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import simulate
-from fewshot import schemas, tables, typeset
+from fewshot import needs, schemas, tables, typeset
 from fewshot.contrasts import main_comparisons
 from fewshot.errors import UserError
 from fewshot.evidence import Evidence
@@ -227,6 +227,12 @@ def test_every_table_is_written_even_when_empty(study, tmp_path, name):
         assert paths["md"].read_text().startswith("# A title\n")
         assert len(pd.read_parquet(paths["parquet"])) == len(table.numbers)
     assert ("No results yet." in paths["md"].read_text()) == (name not in UNMEASURED)
+
+
+@pytest.mark.parametrize("name", list(tables.TABLES))
+def test_the_rules_know_which_tables_read_manifests(study, name):
+    read = tables.make(name, study, CATALOG, {}).read
+    assert ("manifests" in read) == (name in needs.WITH_MANIFESTS)
 
 
 def test_text_stays_within_its_width(study):

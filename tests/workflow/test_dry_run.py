@@ -33,7 +33,6 @@ def test_paper_grid(project):
     assert jobs["check_fit"] == jobs["compute_metrics"] == 13 * 2
     assert jobs["compare_methods"] == 2
     assert jobs["download_model"] == jobs["download_weights"] == 13
-    assert jobs["claim_weights"] == jobs["run_in_context"] + jobs["fine_tune"]
     assert jobs["download_data"] == 3
     assert jobs["prepare_task"] == 5
 

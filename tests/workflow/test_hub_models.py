@@ -118,7 +118,6 @@ def test_from_download_to_tables(hub, done):
     assert done.read("config/revisions.yaml")["models"] == {
         "tiny": {"hub": "any/tiny", "revision": "main", "commit": COMMIT}
     }
-    assert not list((done.folder / MODEL).glob("claims/*")), "claims go with their jobs"
     written = [path for path in done.folder.rglob("*") if path.is_file()]
     assert not [path for path in written if TOKEN.encode() in path.read_bytes()]
     assert done.planned("tables") == []
@@ -131,13 +130,11 @@ def test_freed_weights_run_nothing_and_come_back_for_a_new_cell_alone(hub, study
     assert (study.folder / WEIGHTS).exists(), "neither deletes anything"
     assert "Freed" in free(study) and not (study.folder / WEIGHTS).exists()
     assert study.planned("tables") == []
-    assert study.planned("download") == [], "no unfinished run needs them"
 
     before, gets = dates(study), len(hub.gets("model.safetensors"))
     add_cell(study)
     assert adaptations(study.planned("tables")) == ["minimal/k2"]
-    assert rules(study.planned("download")) == ["claim_weights"]
-    study.run("runs")
+    assert "weights that were freed are fetched again: tiny" in study.run("runs")
     assert dates(study) == before and len(hub.gets("model.safetensors")) == gets + 1
     assert len(hub.gets("config.json")) == 1
     assert len(list((study.folder / RUNS).glob("*/k2/*/manifest.json"))) == 1
@@ -152,8 +149,8 @@ def test_a_finished_run_that_must_run_again_fetches_freed_weights_for_itself(stu
         lambda content: content["gpt-3"].update(template="{text_a} so {text_b}"),
     )
     jobs = study.planned("runs")
-    assert adaptations(jobs) == ["gpt-3/k0"] and rules(jobs) == ["claim_weights", "run_in_context"]
-    study.run("runs")
+    assert adaptations(jobs) == ["gpt-3/k0"] and rules(jobs) == ["run_in_context"]
+    assert "weights that were freed are fetched again: tiny" in study.run("runs")
     changed = {path for path, date in dates(study).items() if date != before[path]}
     assert changed and all("/gpt-3/" in path for path in changed)
     assert study.planned("runs") == []
@@ -161,12 +158,22 @@ def test_a_finished_run_that_must_run_again_fetches_freed_weights_for_itself(stu
 
 def test_lost_weights_are_told_once_and_run_nothing(study):
     (study.folder / WEIGHTS).write_bytes(b"cut")
-    line = f"warning: weights are gone or incomplete: tiny ({WEIGHTS}); jobs that need them fetch"
+    line = f"weights are gone or incomplete: tiny ({WEIGHTS}); jobs that need them fetch"
     output = study.run("tables", "--dry-run")
     assert line in output and "Nothing to be done" in output
-    assert "warning: weights" not in study.run("tables", "--dry-run")
+    assert "weights are gone" not in study.run("tables", "--dry-run")
+
+
+def test_freed_weights_are_fetched_before_a_submission_where_a_run_needs_them(hub, study):
+    free(study)
+    gets = len(hub.gets("model.safetensors"))
+    study.run("download")
+    assert len(hub.gets("model.safetensors")) == gets, "all runs are finished"
     add_cell(study)
-    assert "claim_weights" in rules(study.planned("runs"))
+    study.run("download")
+    assert len(hub.gets("model.safetensors")) == gets + 1
+    assert "fetched again" not in Project(study.folder, offline()).run("runs")
+    assert adaptations(study.planned("runs")) == []
 
 
 def test_a_lock_that_gains_an_entry_runs_nothing(study):
@@ -212,16 +219,28 @@ def test_all_is_fetched_before_a_submission_and_jobs_need_no_network(hub, tmp_pa
     assert "Freed" in free(alone) and not list((tmp_path / "scratch").rglob("*.safetensors"))
 
 
+def test_weights_that_cannot_be_fetched_again_stop_before_a_job_is_started(study):
+    free(study)
+    study.edit(
+        "config/patterns.yaml",
+        lambda content: content["gpt-3"].update(template="{text_a} so {text_b}"),
+    )
+    result = Project(study.folder, offline()).snakemake("runs")
+    [line] = [each for each in result.output.splitlines() if each.startswith("error:")]
+    assert result.code != 0 and "HF_HUB_OFFLINE forbids downloads" in line
+    assert "Traceback" not in result.output and "rule run_in_context" not in result.output
+
+
 @pytest.mark.slow
-def test_a_job_whose_weights_vanish_after_its_claim_says_what_to_do(study):
+def test_a_job_whose_weights_vanish_while_it_waits_says_what_to_do(study):
     free(study)
     add_cell(study)
-    look = "not presence.is_whole(smk.input.marker, manifest)"
-    study.replace("scripts/claim_weights.py", look, "False")
+    fetch = "if not is_there(model):"
+    study.replace("scripts/fewshot/snapshots.py", fetch, "if False:")
     output = study.snakemake("runs").output
     lines = {line for line in output.splitlines() if line.startswith("error: model")}
     remedy = "start Snakemake again, which fetches it"
     assert lines == {f"error: model 'tiny': {WEIGHTS} is gone; {remedy}"}
-    study.replace("scripts/claim_weights.py", "if False:", f"if {look}:")
+    study.replace("scripts/fewshot/snapshots.py", "if False:", fetch)
     study.run("runs")
     assert study.planned("runs") == []

@@ -1,0 +1,17 @@
+"""Fetch again what was freed of the models that unfinished runs need (rule download)."""
+
+from typing import TYPE_CHECKING
+
+from fewshot import records, snapshots
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk) -> None:
+    scratch, budget = smk.resources.get("scratch", ""), smk.resources.get("disk_budget_gb", 0)
+    snapshots.fetch_freed(smk.params.models, scratch, budget)
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake, online=True)

@@ -1,0 +1,47 @@
+"""`--sdm conda`, with a stand-in for conda: Snakemake hands it one environment for all rules."""
+
+import os
+
+from project import ROOT
+
+CONDA = """#!/bin/sh
+folder=$(dirname "$0")
+echo "$@" >> "$folder/calls"
+case "$1 $2" in
+"--version ") echo "conda 25.1.0" ;;
+"info --json") echo '{"conda_prefix": "'"$(dirname "$folder")"'", "platform": "linux-64"}' ;;
+"config --get") echo '{"get": {"channel_priority": "strict"}}' ;;
+"env create")
+    for argument; do
+        if [ "$before" = --prefix ]; then mkdir "$argument"; fi
+        before=$argument
+    done ;;
+esac
+"""
+ACTIVATE = """
+echo "activate $1" >> "$(dirname "$BASH_SOURCE")/calls"
+"""
+
+
+def test_all_rules_share_one_environment_and_run_in_it(fresh, tmp_path, monkeypatch):
+    programs = tmp_path / "conda/bin"
+    programs.mkdir(parents=True)
+    for name, text in (("conda", CONDA), ("activate", ACTIVATE)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    fresh.run("results/shots/fair/synth-mnli/k4/seed8.parquet", "--sdm", "conda")
+    calls = (programs / "calls").read_text().splitlines()
+    [created] = [call for call in calls if call.startswith("env create")]
+    [given] = (fresh.folder / ".snakemake/conda").glob("*.yaml")
+    assert str(given) in created
+    assert given.read_bytes() == (ROOT / "envs/fairshot.yaml").read_bytes()
+    jobs = [call for call in calls if call.startswith("activate")]
+    assert jobs == 3 * [f"activate {given.with_suffix('')}"], "fetch, prepare, draw"
+
+
+def test_every_script_has_the_environment():
+    own = '    conda:\n        "../envs/fairshot.yaml"\n'
+    for path in (ROOT / "rules").glob("*.smk"):
+        text = path.read_text()
+        assert text.count("    script:\n") == text.count(own), path.name
