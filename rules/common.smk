@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 
-from scripts.fewshot import architecture, flops
+from scripts.fewshot import architecture, calibration, flops
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.exchange import used_entries
@@ -23,12 +23,15 @@ try:
         # Snakemake has merged the files already; read again, a key given twice is an error.
         read_yaml(path)
     STUDY = load_study(config, where=" + ".join(map(str, workflow.configfiles)) or "--config")
-    PLAN = MemoryPlan(STUDY)
+    PLAN = MemoryPlan(STUDY, calibration.read_if_valid())
     if workflow.is_main_process:
         PLAN.check()
 except UserError as error:
     # A mistake of the user's: one line, and no traceback into the workflow.
     sys.exit(f"error: {error}")
+
+if PLAN.calibration.problem and workflow.is_main_process:
+    print(f"warning: times are not calibrated: {PLAN.calibration.problem}", file=sys.stderr)
 
 Pair = namedtuple("Pair", "task model")
 
@@ -233,7 +236,7 @@ def planned(name):
             wildcards.pattern,
             int(wildcards.k),
         )
-        return PLAN.resources(cell, attempt)[name]
+        return PLAN.resources(cell, attempt, len(job_seeds(wildcards)))[name]
 
     return resource
 
