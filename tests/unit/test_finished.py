@@ -27,13 +27,12 @@ CLUSTER = {"gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb"
 FACTORS = dict(zip(PHASES, (2.0, 1.5, 3.0, 0.5, 4.0, 1.0), strict=True))
 
 
-@pytest.fixture
-def plan(tmp_path):
-    config = tmp_path / "config"
-    config.mkdir()
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    config = tmp_path_factory.mktemp("config")
     study = load(copy_registries(config), models=["opt-125m", "opt-1.3b"], tasks=["rte", "mnli"],
                  grid=GRID, machine=MACHINE)  # fmt: skip
-    return MemoryPlan(study, splits=Splits(study.tasks, tmp_path / "no rows"))
+    return MemoryPlan(study, splits=Splits(study.tasks, config / "no rows"))
 
 
 def manifest(plan: MemoryPlan, job: Job, factors=FACTORS, **changes) -> tuple[dict, float]:
@@ -73,13 +72,13 @@ def totals(seeds: dict) -> dict[str, float]:
 
 def write(folder: Path, job: Job, content: dict, wall: float) -> None:
     records.write_json(folder / "runs" / job.folder / "manifest.json", content)
-    path = folder / "benchmarks" / f"{job.folder}.jsonl"
+    path = folder / "benchmarks" / "runs" / f"{job.folder}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"s": wall, "h:m:s": "0:00:01"}) + "\n")
 
 
 def gather(plan: MemoryPlan, folder: Path):
-    return finished.gather(plan, folder / "benchmarks", folder / "runs")
+    return finished.gather(plan, folder / "benchmarks" / "runs", folder / "runs")
 
 
 def fill(plan: MemoryPlan, folder: Path) -> list[Job]:
@@ -197,7 +196,7 @@ def test_nothing_to_learn_from_is_one_line(plan, tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"s": "long"}', '{"s": null}', "[1]"])
 def test_a_broken_benchmark_file_is_one_line(plan, tmp_path, text):
     jobs = fill(plan, tmp_path)
-    path = tmp_path / "benchmarks" / f"{jobs[0].folder}.jsonl"
+    path = tmp_path / "benchmarks" / "runs" / f"{jobs[0].folder}.jsonl"
     path.write_text(text)
     with pytest.raises(UserError) as error:
         gather(plan, tmp_path)
