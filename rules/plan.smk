@@ -15,30 +15,28 @@ DRAWS_USED = sorted(
         ),
     }
 )
-TASKS_DRAWN_FROM = sorted({Path(path).parts[3] for path in DRAWS_USED})
-
-
-def run_manifests(methods):
-    return [
-        f"results/runs/{job.folder}/manifest.json"
-        for job in STUDY.jobs
-        if job.cell.method in methods
-    ]
-
-
+ADAPTING = {
+    "run_in_context": METHODS_IN_CONTEXT,
+    "fine_tune": METHODS_TRAINED,
+    "read_lm_eval": METHODS_IMPORTED,
+}
 # A file of each job that `all` asks for, by rule.
 JOB_FILES = {
     "download_data": SOURCE_MANIFESTS,
     "download_model": MODEL_MANIFESTS,
-    "prepare_task": [
-        *EVALUATION,
-        *(f"results/data/{task}/train.parquet" for task in TASKS_DRAWN_FROM),
-    ],
+    "prepare_task": sorted(
+        {*EVALUATION, *(f"results/data/{Path(path).parts[3]}/train.parquet" for path in DRAWS_USED)}
+    ),
     "sample_shots": DRAWS_USED,
     "check_fit": FITS,
-    "run_in_context": run_manifests(METHODS_IN_CONTEXT),
-    "fine_tune": run_manifests(METHODS_TRAINED),
-    "read_lm_eval": run_manifests(METHODS_IMPORTED),
+    **{
+        name: [
+            f"results/runs/{job.folder}/manifest.json"
+            for job in STUDY.jobs
+            if job.cell.method in methods
+        ]
+        for name, methods in ADAPTING.items()
+    },
     "compute_metrics": METRICS,
     "compare_methods": COMPARISONS,
     "make_table": files_of("tables", STUDY.tables, ["parquet"]),
