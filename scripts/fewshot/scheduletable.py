@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import records, schemas
+from . import chain, records, schemas
 from .calibration import LEAST_JOBS, UNKNOWN
 from .cells import Job
 from .schedule import Planned, Schedule
@@ -82,10 +82,11 @@ def tables(schedule: Schedule) -> Iterator[tuple[str, Table]]:
     yield "Jobs by rule", _table(_counts(schedule))
     device = device_name(schedule)
     yield f"{device}-hours of adaptation jobs", _table(_hours(schedule))
-    chain = schedule.chain()
-    if chain:
-        yield "Longest chain, without queues", _table(_chain(schedule))
-        yield f"Least wall-clock hours by number of {device}s", _table(_least(schedule))
+    links = chain.longest(schedule)
+    if links:
+        yield "Longest chain, without queues", _table(_chain(links))
+        least = _least(schedule, chain.seconds_of(links) / 3600)
+        yield f"Least wall-clock hours by number of {device}s", _table(least)
 
 
 def device_name(schedule: Schedule) -> str:
@@ -135,25 +136,24 @@ def hours_text(hours: float) -> str:
     return f"{hours:.1f}" if hours >= 0.95 else f"{hours:.2g}"
 
 
-def _chain(schedule: Schedule) -> list[dict[str, str]]:
-    chain = schedule.chain()
-    rows = [
+def _chain(links: list[chain.Link]) -> list[dict[str, str]]:
+    found = [*links, chain.Link("total", "", chain.seconds_of(links))]
+    return [
         {"rule": each.rule, "of": each.of, "hours": hours_text(each.seconds / 3600)}
-        for each in chain
+        for each in found
     ]
-    total = sum(each.seconds for each in chain) / 3600
-    return [*rows, {"rule": "total", "of": "", "hours": hours_text(total)}]
 
 
-def _least(schedule: Schedule) -> list[dict[str, str]]:
-    """Return the time below which no schedule comes: the longest chain, or all hours shared."""
-    chain = sum(each.seconds for each in schedule.chain()) / 3600
+def _least(schedule: Schedule, longest: float) -> list[dict[str, str]]:
+    """Return the time below which no schedule comes: the `longest` chain, or all hours shared."""
     hours = sum(each.device_hours for each in schedule.todo)
     return [
         {
             f"{device_name(schedule)}s": str(count),
-            "hours": hours_text(max(chain, hours / count)),
-            "bound by": "the longest chain" if chain >= hours / count else "the hours of all jobs",
+            "hours": hours_text(max(longest, hours / count)),
+            "bound by": "the longest chain"
+            if longest >= hours / count
+            else "the hours of all jobs",
         }
         for count in SIZES
     ]
