@@ -392,3 +392,41 @@ def lacking(reason):
         sys.exit(f"error: {reason}")
 
     return stop
+
+
+def job_files():
+    """Return a file of each job that `all` asks for, by rule: what `snakemake plan` counts."""
+    methods = {
+        "run_in_context": METHODS_IN_CONTEXT,
+        "fine_tune": METHODS_TRAINED,
+        "read_lm_eval": METHODS_IMPORTED,
+    }
+    draws = {path for pair in PAIRS for path in pair_shots_files(Pair(*pair))}
+    draws |= {
+        f"results/shots/{STUDY.draw_of(each.cell.method)}/{each.cell.task}/k{each.cell.k}/seed{seed}.parquet"
+        for each in STUDY.imports
+        if each.prompts == "stored" and each.cell.k
+        for seed in each.seeds
+    }
+    drawn = {f"results/data/{Path(path).parts[3]}/train.parquet" for path in draws}
+    return {
+        "download_data": SOURCE_MANIFESTS,
+        "download_model": MODEL_MANIFESTS,
+        "prepare_task": sorted({*EVALUATION, *drawn}),
+        "sample_shots": sorted(draws),
+        "check_fit": FITS,
+        **{
+            name: [
+                f"results/runs/{job.folder}/manifest.json"
+                for job in STUDY.jobs
+                if job.cell.method in chosen
+            ]
+            for name, chosen in methods.items()
+        },
+        "compute_metrics": METRICS,
+        "compare_methods": COMPARISONS,
+        "make_table": files_of("tables", STUDY.tables, ["parquet"]),
+        "plot_figure": files_of("figures", STUDY.figures, ["vl.json"]),
+        "render_figure": files_of("figures", STUDY.figures, ["svg"]),
+        "write_report": [f"results/{STUDY.name}/report.html"],
+    }

@@ -33,22 +33,17 @@ def imports(module: str) -> list[str]:
     path = _path(module)
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     found = set()
-    for level, name, aliases in _relative(path):
-        base = package[: len(package) - level + 1]
-        target = base + (name.split(".") if name else [])
-        candidates = [target, *([*target, alias] for alias in aliases)]
-        found |= {".".join(each) for each in candidates if each and _exists(".".join(each))}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            target = base + (node.module.split(".") if node.module else [])
+            if target and _exists(".".join(target)):
+                found.add(".".join(target))
+            for alias in node.names:
+                name = ".".join([*target, alias.name])
+                if _exists(name):
+                    found.add(name)
     return sorted(found)
-
-
-@cache
-def _relative(path: Path) -> list[tuple[int, str | None, list[str]]]:
-    """Return level, module and names of a file's relative imports: many modules share these."""
-    return [
-        (node.level, node.module, [alias.name for alias in node.names])
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.level
-    ]
 
 
 def _collect(module: str, closure: set[str]) -> None:

@@ -50,6 +50,7 @@ class MemoryPlan:
         self.splits = splits or Splits(study.tasks)
         self._shapes: dict[str, Architecture] = {}
         self._choices: dict[tuple, Choice] = {}
+        self._models: dict[tuple, timing.Model] = {}
         self._resources: dict[tuple, dict] = {}
 
     @cached_property
@@ -64,10 +65,7 @@ class MemoryPlan:
 
     def choice(self, task: str, model: str, method: str, k: int) -> Choice:
         """Return the cheapest configuration of a cell's jobs."""
-        settings = self.study.methods[method]
-        labels = len(self.study.tasks[task]["labels"])
-        rows = min(settings.get("batch_size", 0), k) or k
-        key = (model, method, labels, rows)
+        settings, key = self.study.methods[method], self._key(task, model, method, k)
         if key not in self._choices:
             self._choices[key] = choose(
                 self.demand(task, model, method, k),
@@ -77,6 +75,11 @@ class MemoryPlan:
                 f"config/models.yaml: model '{model}' with method '{method}' and k = {k}",
             )
         return self._choices[key]
+
+    def _key(self, task: str, model: str, method: str, k: int) -> tuple:
+        """Return what of a cell decides where its jobs run."""
+        rows = min(self.study.methods[method].get("batch_size", 0), k) or k
+        return model, method, len(self.study.tasks[task]["labels"]), rows
 
     def demand(self, task: str, model: str, method: str, k: int) -> Demand:
         """Return what a cell's jobs compute."""
@@ -157,11 +160,17 @@ class MemoryPlan:
         return self.study.method_settings(cell.method, cell.model)
 
     def _model(self, cell: "Cell", kind: str) -> timing.Model:
-        demand = self.demand(cell.task, cell.model, cell.method, cell.k)
-        demand = replace(demand, batch_tokens=self.study.settings["batch_tokens"][kind])
-        size, settings = flops.size_of(demand.shape), self._settings(cell)
-        labels = len(self.study.tasks[cell.task]["labels"])
-        return timing.Model(size, demand, settings, flops.head(size, settings, labels))
+        """Return what is run of a cell on a kind of device."""
+        own = (cell.task, cell.model, cell.method, cell.k)
+        key = (*self._key(*own), kind)
+        if key not in self._models:
+            tokens = self.study.settings["batch_tokens"][kind]
+            demand = replace(self.demand(*own), batch_tokens=tokens)
+            size, settings = flops.size_of(demand.shape), self._settings(cell)
+            labels = len(self.study.tasks[cell.task]["labels"])
+            answer = flops.head(size, settings, labels)
+            self._models[key] = timing.Model(size, demand, settings, answer)
+        return self._models[key]
 
     def table(self) -> list[dict[str, object]]:
         """Return the plan as rows (records.PLAN): one per model and method, at their most shots."""

@@ -1,5 +1,6 @@
 """A schedule as a page to read and a table of its adaptation jobs."""
 
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +67,7 @@ def page(schedule: Schedule, markdown: bool) -> str:
     parts = [f"# {title}" if markdown else title]
     for heading, table in tables(schedule):
         if markdown:
-            parts.append("#" + to_markdown(table, heading, "").replace("\n\n\n", "\n\n"))
+            parts.append(re.sub(r"\n{3,}", "\n\n", "#" + to_markdown(table, heading, "")))
         else:
             parts.append(f"{heading}\n\n{to_text(table, WIDTH)}")
     lines = list(remarks(schedule))

@@ -8,6 +8,7 @@ were so on a CPU, where this project could be. The phases are those of a run's m
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from . import flops
 from .costs import BUS, CPU, GPU, Rates, moving, sweeps
@@ -71,7 +72,7 @@ class Site:
         """Return the processes, of which each has a GPU, if there is any."""
         return max(1, self.per_node) * self.nodes
 
-    @property
+    @cached_property
     def rates(self) -> Rates:
         """Return what each process's processor does."""
         if self.per_node:
@@ -88,6 +89,11 @@ class Model:
     demand: Demand
     settings: Mapping
     answer: int
+
+    @cached_property
+    def still(self) -> Demand:
+        """Return what there is to move while rows are read: weights alone, if anything."""
+        return replace(self.demand, rows=0, trainable=0)
 
 
 def phases(work: Work, model: Model, site: Site) -> dict[str, float]:
@@ -160,9 +166,7 @@ def _reading(reading: Reading, work: Work, model: Model, site: Site) -> float:
     seconds = rates.arithmetic(demand.element, operations, batch)
     if work.context:
         seconds += rates.arithmetic(demand.element, flops.context(size, counts), work.context)
-    # Nothing is trained while rows are read: of the states only weights move, if anything does.
-    still = replace(demand, rows=0, trainable=0)
-    seconds += moving(still, site.placement, site.per_node, site.nodes, rounds)
+    seconds += moving(model.still, site.placement, site.per_node, site.nodes, rounds)
     seconds += (rounds + bool(work.context)) * rates.launch * demand.shape.layers
     answers = ROW + _answer(model, site) / site.processes
     return reading.times * (seconds + reading.rows * answers)

@@ -34,7 +34,6 @@ def package(tmp_path, monkeypatch):
 def version(*modules):
     codeversion.code_version.cache_clear()
     codeversion._normalised.cache_clear()
-    codeversion._relative.cache_clear()
     return codeversion.code_version(*modules)
 
 
@@ -121,7 +120,6 @@ def test_the_package_imports_itself_relatively_only():
 def test_the_training_loop_does_not_depend_on_one_family():
     codeversion.code_version.cache_clear()
     codeversion._normalised.cache_clear()
-    codeversion._relative.cache_clear()
     closure = set()
     codeversion._collect("training", closure)
     assert not {name for name in closure if name.startswith("methods.")}

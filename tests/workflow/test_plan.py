@@ -23,17 +23,39 @@ def told(output: str, heading: str = "Jobs by rule") -> dict[str, list[str]]:
     return {first: rest for first, *rest in map(str.split, lines)}
 
 
-@pytest.mark.parametrize("file", ["config", "paper", "mosbach2023", "paper-qqp-cola"])
-def test_jobs_are_those_that_a_dry_run_counts(project, file):
-    study = ("--configfile", f"config/{file}.yaml", SITE)
+def check_counts(project: Project, *study: str) -> None:
+    """Compare the jobs of a plan with those of a dry run, whose target is a job as well."""
     jobs = told(project.run("plan", *study))
-    expected = counts(project.run("--dry-run", *study))
+    expected = counts(project.run("all", "--dry-run", *study))
     assert expected.pop("all") == 1
     total = expected.pop("total") - 1
     found = {rule: int(number.replace(",", "")) for rule, (number, *_) in jobs.items()}
     assert found.pop("total") == total
     assert found == expected
     assert {finished for _, finished, _ in jobs.values()} == {"0"}
+
+
+@pytest.mark.parametrize("file", ["config", "paper", "mosbach2023", "paper-qqp-cola"])
+def test_jobs_are_those_that_a_dry_run_counts(project, file):
+    check_counts(project, "--configfile", f"config/{file}.yaml", SITE)
+
+
+def test_results_made_elsewhere_are_counted_as_read(fresh):
+    """Without shots nothing is drawn from training rows, but for prompts that were stored."""
+    fresh.edit("config/methods.yaml", lambda c: c.update(
+        harness={"family": "imported", "head": "language-model", "title": "Harness"}))  # fmt: skip
+    logs = {name: f"{name}{{seed}}.jsonl" for name in ("synth-rte", "synth-hans")}
+    entry = {"method": "harness", "model": "pythia-micro", "task": "synth-rte",
+             "pattern": "minimal", "k": 4, "seeds": "0-1", "prompts": "stored",
+             "samples": logs}  # fmt: skip
+    bare = {"methods": ["in-context"], "patterns": ["minimal"], "k": [0], "tasks": ["synth-mnli"]}
+    tasks = ["synth-mnli", "synth-rte"]
+    fresh.edit("config/config.yaml", lambda c: c.update(
+        tasks=tasks, grid=[bare], imports=[entry], main={"k": 0}))  # fmt: skip
+    for seed in (0, 1):
+        for name in logs:
+            (fresh.folder / f"{name}{seed}.jsonl").touch()
+    check_counts(fresh)
 
 
 def test_the_papers_plan_is_printed_and_written(project):
