@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BENCHMARKS = Path("results/benchmarks/runs")
 RUNS = Path("results/runs")
 NAMES = ("protocol", "task", "model", "method", "pattern", "k")
+NEEDED = {*NAMES, *("seeds", "settings", "placement", "device", "threads", "world_size", "seconds")}
+SEED = {"seconds", "scoring"}
+"""What a manifest must tell, and what of each finished seed."""
 
 
 class Unusable(Exception):
@@ -49,8 +52,6 @@ def gather(
             found.append(measure(plan, records.read_json(manifest), wall_seconds(path)))
         except Unusable as reason:
             left[str(reason)] += 1
-        except KeyError:
-            left["described by the manifest of another version"] += 1
     if not found:
         why = "; ".join(f"{count:,} {reason}" for reason, count in sorted(left.items()))
         raise UserError(
@@ -74,8 +75,10 @@ def wall_seconds(path: Path) -> float:
 
 def measure(plan: "MemoryPlan", manifest: Mapping, wall: float) -> Measured:
     """Return what a job took and what is predicted of it; raises Unusable with a reason."""
+    done = [each for each in manifest.get("seeds", {}).values() if each["status"] == "ok"]
+    if not manifest.keys() >= NEEDED or not all(each.keys() >= SEED for each in done):
+        raise Unusable("described by the manifest of another version")
     study, cell = plan.study, Cell(*(manifest[name] for name in NAMES))
-    done = [each for each in manifest["seeds"].values() if each["status"] == "ok"]
     _check_config(study, cell, manifest)
     if not done:
         raise Unusable("no seed fits the window")
@@ -85,7 +88,8 @@ def measure(plan: "MemoryPlan", manifest: Mapping, wall: float) -> Measured:
         raise Unusable("scored on other sets than config/tasks.yaml now names")
     measured = dict.fromkeys(PHASES, 0.0) | {"start": wall - sum(manifest["seconds"].values())}
     for phase, seconds in manifest["seconds"].items():
-        measured[MEASURED.get(phase, phase)] += seconds
+        known = MEASURED.get(phase, phase)
+        measured[known if known in PHASES else "start"] += seconds
     site = site_of(manifest, plan.machine.gpus_per_node)
     return Measured(
         kind=site.kind,

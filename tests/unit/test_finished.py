@@ -126,6 +126,8 @@ def unfit(content: dict) -> None:
         (lambda c: c.update(model="gone"), "of a cell that config/ no longer has"),
         (lambda c: c["seeds"]["0"]["scoring"].update(more={}), "scored on other sets than"),
         (lambda c: c.pop("threads"), "described by the manifest of another version"),
+        (lambda c: c.pop("seeds"), "described by the manifest of another version"),
+        (lambda c: c["seeds"]["0"].pop("scoring"), "described by the manifest of another version"),
     ],
 )
 def test_what_would_distort_is_left_out(plan, tmp_path, change, reason):
@@ -164,6 +166,16 @@ def test_only_seeds_that_fit_count(plan, tmp_path):
     content["seconds"] = totals(content["seeds"])
     fewer = finished.measure(plan, content, wall)
     assert fewer.predicted == plan.seconds(job.cell, 2) != whole.predicted
+
+
+def test_time_that_has_no_name_here_counts_as_start(plan):
+    job = plan.study.jobs[0]
+    content, wall = manifest(plan, job)
+    before = finished.measure(plan, content, wall).measured
+    content["seconds"]["nap"] = 7.0
+    after = finished.measure(plan, content, wall + 7).measured
+    assert after["start"] == pytest.approx(before["start"] + 7)
+    assert sum(after.values()) == pytest.approx(wall + 7)
 
 
 def test_predictions_are_for_the_place_where_a_job_ran(plan):
