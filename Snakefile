@@ -27,6 +27,7 @@ include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
 include: "rules/clean.smk"
+include: "rules/plan.smk"
 include: "rules/targets.smk"
 
 

@@ -95,7 +95,7 @@ def planned(name):
             wildcards.pattern,
             int(wildcards.k),
         )
-        found = PLAN.resources(cell, attempt)
+        found = PLAN.resources(cell, attempt, len(job_seeds(wildcards)))
         if name in REQUEST:
             return SITE.request(found["gpu"], found["nodes"])[name]
         return limited(found[name], found["gpu"]) if name == "runtime" else found[name]

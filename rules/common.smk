@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 
-from scripts.fewshot import architecture, flops
+from scripts.fewshot import architecture, calibration, flops
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.exchange import used_entries
@@ -26,7 +26,7 @@ try:
         # Snakemake has merged the files already; read again, a key given twice is an error.
         read_yaml(path)
     STUDY = load_study(config, where=" + ".join(map(str, workflow.configfiles)) or "--config")
-    PLAN = MemoryPlan(STUDY, SITE.machine if SITE else {})
+    PLAN = MemoryPlan(STUDY, calibration.read_if_valid(), site=SITE.machine if SITE else {})
     if workflow.is_main_process:
         PLAN.check()
         revisions.check_manifests("models", STUDY.hub_models, "results/models")
@@ -35,6 +35,8 @@ except UserError as error:
     # A mistake of the user's: one line, and no traceback into the workflow.
     sys.exit(f"error: {error}")
 
+if PLAN.calibration.problem and workflow.is_main_process:
+    logger.warning(f"times are not calibrated: {PLAN.calibration.problem}")
 
 Pair = namedtuple("Pair", "task model")
 
@@ -408,3 +410,41 @@ def lacking(reason):
         sys.exit(f"error: {reason}")
 
     return stop
+
+
+def job_files():
+    """Return a file of each job that `all` asks for, by rule: what `snakemake plan` counts."""
+    methods = {
+        "run_in_context": METHODS_IN_CONTEXT,
+        "fine_tune": METHODS_TRAINED,
+        "read_lm_eval": METHODS_IMPORTED,
+    }
+    draws = {path for pair in PAIRS for path in pair_shots_files(Pair(*pair))}
+    draws |= {
+        f"results/shots/{STUDY.draw_of(each.cell.method)}/{each.cell.task}/k{each.cell.k}/seed{seed}.parquet"
+        for each in STUDY.imports
+        if each.prompts == "stored" and each.cell.k
+        for seed in each.seeds
+    }
+    drawn = {f"results/data/{Path(path).parts[3]}/train.parquet" for path in draws}
+    return {
+        "download_data": SOURCE_MANIFESTS,
+        "download_model": MODEL_MANIFESTS,
+        "prepare_task": sorted({*EVALUATION, *drawn}),
+        "sample_shots": sorted(draws),
+        "check_fit": FITS,
+        **{
+            name: [
+                f"results/runs/{job.folder}/manifest.json"
+                for job in STUDY.jobs
+                if job.cell.method in chosen
+            ]
+            for name, chosen in methods.items()
+        },
+        "compute_metrics": METRICS,
+        "compare_methods": COMPARISONS,
+        "make_table": files_of("tables", STUDY.tables, ["parquet"]),
+        "plot_figure": files_of("figures", STUDY.figures, ["vl.json"]),
+        "render_figure": files_of("figures", STUDY.figures, ["svg"]),
+        "write_report": [f"results/{STUDY.name}/report.html"],
+    }

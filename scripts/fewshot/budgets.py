@@ -10,9 +10,8 @@ from .evidence import Evidence
 from .metrics import CELL
 from .outlay import ORDER, accuracies, cell_costs, contests
 from .summary import NUMBERS
-from .typeset import BLANK, Table, percent, seeds_text
+from .typeset import BLANK, Table, percent, seeds_text, size_text
 
-UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 ROUGH = (
     " ≈ counts two operations for each parameter and token alone, since the model's shape is not "
     "known: attention is left out."
@@ -85,17 +84,6 @@ def operations_text(value: float, known: bool) -> str:
 def _rough(numbers: pd.DataFrame) -> str:
     """Return a sentence on operations that leave attention out, where some do."""
     return "" if numbers["shape_known"].astype(bool).all() else ROUGH
-
-
-def size_text(size: float) -> str:
-    """Return bytes with two digits or more in a unit of 1,000, as 4.2 MB."""
-    if pd.isna(size):
-        return BLANK
-    if size < 1000:
-        return f"{size:.0f} B"
-    power = min(int(math.log10(size) / 3), len(UNITS) - 1)
-    value = size / 1000**power
-    return f"{value:.1f} {UNITS[power]}" if value < 9.95 else f"{value:,.0f} {UNITS[power]}"
 
 
 def break_even(evidence: Evidence, catalog: dict, *, k: int | None = None) -> Table:

@@ -1,21 +1,26 @@
-"""The memory plan of a study: for each adaptation job where it runs and what that takes.
+"""The plan of a study's adaptation jobs: where each runs, the memory that takes, and the time.
 
-Computed while Snakemake builds its graph, from architectures, settings and the machine alone.
-Nothing of it changes a result: all of it travels as resources.
+Computed while Snakemake builds its graph, from architectures, settings, the machine, and the sizes
+of prepared rows where there are any. Nothing of it changes a result: it travels as resources.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from . import flops, timing
 from .architecture import of_entry
 from .blueprints import Architecture
+from .calibration import Calibration
 from .cells import CHUNK
 from .choice import Choice, choose
-from .costs import step_cost
+from .limits import minutes
 from .machine import Machine, read_machine
 from .memory import GIB, LONGEST_ROW, Demand
+from .timing import Site
 from .trainable import added, trainable
+from .workload import Splits, Work, work_of
 
 if TYPE_CHECKING:
     from .plan import Cell, Study
@@ -31,14 +36,24 @@ gives to layers as a cache, exclude computing activations again."""
 class MemoryPlan:
     """Chooses once for all jobs that take the same memory.
 
-    `site` has the machine's facts where a cluster's user wrote them down; the study's go before.
+    Times are predicted as `calibration` says; `splits` are the sizes of the study's data. `site` has
+    the machine's facts where a cluster's user wrote them down; the study's own go before.
     """
 
-    def __init__(self, study: "Study", site: Mapping[str, float] | None = None):
+    def __init__(
+        self,
+        study: "Study",
+        calibration: Calibration | None = None,
+        splits: Splits | None = None,
+        site: Mapping[str, float] | None = None,
+    ):
         self.study = study
+        self.calibration = calibration or Calibration()
+        self.splits = splits or Splits(study.tasks)
         self._site = site or {}
         self._shapes: dict[str, Architecture] = {}
         self._choices: dict[tuple, Choice] = {}
+        self._models: dict[tuple, timing.Model] = {}
         self._resources: dict[tuple, dict] = {}
 
     @cached_property
@@ -53,10 +68,7 @@ class MemoryPlan:
 
     def choice(self, task: str, model: str, method: str, k: int) -> Choice:
         """Return the cheapest configuration of a cell's jobs."""
-        settings = self.study.methods[method]
-        labels = len(self.study.tasks[task]["labels"])
-        rows = min(settings.get("batch_size", 0), k) or k
-        key = (model, method, labels, rows)
+        settings, key = self.study.methods[method], self._key(task, model, method, k)
         if key not in self._choices:
             self._choices[key] = choose(
                 self.demand(task, model, method, k),
@@ -66,6 +78,11 @@ class MemoryPlan:
                 f"config/models.yaml: model '{model}' with method '{method}' and k = {k}",
             )
         return self._choices[key]
+
+    def _key(self, task: str, model: str, method: str, k: int) -> tuple:
+        """Return what of a cell decides where its jobs run."""
+        rows = min(self.study.methods[method].get("batch_size", 0), k) or k
+        return model, method, len(self.study.tasks[task]["labels"]), rows
 
     def demand(self, task: str, model: str, method: str, k: int) -> Demand:
         """Return what a cell's jobs compute."""
@@ -93,16 +110,16 @@ class MemoryPlan:
             self._shapes[model] = of_entry(self.study.models[model])
         return self._shapes[model]
 
-    def resources(self, cell: "Cell", attempt: int) -> dict[str, object]:
-        """Return the resources of a cell's jobs at an attempt (from 1), by name.
+    def resources(self, cell: "Cell", attempt: int, seeds: int = CHUNK) -> dict[str, object]:
+        """Return the resources of a cell's job of so many seeds at an attempt (from 1), by name.
 
         `mem_mb` and `predicted_gpu_mb` are in 10^6 bytes, of a node and of a GPU; the latter is
         what PyTorch allocates. Each attempt asks for more host memory and time, in the same place:
         elsewhere, what the attempt before has finished could not be continued.
         """
-        key = (cell.task, cell.model, cell.method, cell.k, attempt)
+        key = (cell, seeds, attempt)
         if key not in self._resources:
-            choice = self.choice(*key[:-1])
+            choice = self.choice(cell.task, cell.model, cell.method, cell.k)
             place, memory = choice.placement, attempt * choice.expected.host
             if self.machine.binding:
                 memory = min(memory, max(self.machine.host_memory, choice.expected.host))
@@ -115,23 +132,48 @@ class MemoryPlan:
                 "checkpointing": int(place.checkpointing),
                 "mem_mb": -(-memory // MB),
                 "predicted_gpu_mb": -(-choice.expected.allocated // MB),
-                "runtime": attempt * self._minutes(cell, choice),
+                "runtime": attempt * self.minutes(cell, seeds),
             }
         return self._resources[key]
 
-    def _minutes(self, cell: "Cell", choice: Choice) -> int:
-        """Return the time limit of a cell's jobs: the bound, and what the plan's steps take.
+    def minutes(self, cell: "Cell", seeds: int) -> int:
+        """Return the time limit of a job's first attempt."""
+        kind = self.site(cell).kind
+        seconds = self.calibration.applied(kind, self.seconds(cell, seeds))
+        return minutes(sum(seconds.values()), self.calibration.margin(kind))
 
-        These count where states lie in host memory, and steps take minutes.
+    def site(self, cell: "Cell") -> Site:
+        """Return where a cell's jobs run."""
+        choice = self.choice(cell.task, cell.model, cell.method, cell.k)
+        return Site(choice.placement, choice.per_node, choice.nodes)
+
+    def work(self, cell: "Cell", seeds: int) -> Work:
+        """Return what a cell's job of so many seeds does."""
+        return work_of(self.study, self.splits, cell, seeds, self._settings(cell))
+
+    def seconds(self, cell: "Cell", seeds: int, site: Site | None = None) -> dict[str, float]:
+        """Return the predicted seconds of a cell's job by phase, uncalibrated.
+
+        `site` is where it runs, if not where this plan would have it.
         """
-        settings = self.study.methods[cell.method]
-        minutes = runtime_minutes(self.study.models[cell.model])
-        if not choice.gpus or self.study.uses_context(cell.method):
-            return minutes
-        demand = self.demand(cell.task, cell.model, cell.method, cell.k)
-        seconds = step_cost(demand, choice.placement, choice.per_node, choice.nodes) / choice.gpus
-        steps = settings["epochs"] * -(-cell.k // settings["batch_size"])
-        return minutes + round(CHUNK * steps * seconds / 60)
+        site = site or self.site(cell)
+        return timing.phases(self.work(cell, seeds), self._model(cell, site.kind), site)
+
+    def _settings(self, cell: "Cell") -> Mapping:
+        return self.study.method_settings(cell.method, cell.model)
+
+    def _model(self, cell: "Cell", kind: str) -> timing.Model:
+        """Return what is run of a cell on a kind of device."""
+        own = (cell.task, cell.model, cell.method, cell.k)
+        key = (*self._key(*own), kind)
+        if key not in self._models:
+            tokens = self.study.settings["batch_tokens"][kind]
+            demand = replace(self.demand(*own), batch_tokens=tokens)
+            size, settings = flops.size_of(demand.shape), self._settings(cell)
+            labels = len(self.study.tasks[cell.task]["labels"])
+            answer = flops.head(size, settings, labels)
+            self._models[key] = timing.Model(size, demand, settings, answer)
+        return self._models[key]
 
     def table(self) -> list[dict[str, object]]:
         """Return the plan as rows (records.PLAN): one per model and method, at their most shots."""
@@ -167,12 +209,3 @@ class MemoryPlan:
             "largest_layer": demand.shape.largest_layer,
             "shape_known": demand.shape.exact,
         }
-
-
-def runtime_minutes(entry: dict) -> int:
-    """Return the time limit, in minutes, that an adaptation job asks for at its first attempt.
-
-    Four hours, and a day more for each ten billion parameters: a bound to queue with, not a cost
-    model.
-    """
-    return 240 + 24 * 60 * entry["parameters"] // 10_000_000_000

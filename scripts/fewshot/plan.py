@@ -161,7 +161,7 @@ class Study:
 
     def task_reading(self, task: str) -> dict:
         """Return how a task's raw rows are read: what changes its prepared rows, no more."""
-        unread = ("title", "source", "verbalizers", "out_of_domain", "metric")
+        unread = ("title", "source", "verbalizers", "out_of_domain", "metric", "row_tokens")
         return {key: each for key, each in self.tasks[task].items() if key not in unread}
 
     def catalog(self) -> dict[str, dict]:

@@ -37,6 +37,7 @@ TABLES = {
     "results/runs/…/predictions.parquet: row predictions": records.predictions_schema(2),
     "results/runs/…/curves.parquet: counts by epoch": records.CURVES,
     "results/{study}/plan.parquet: the memory plan": records.PLAN,
+    "results/{study}/schedule.parquet: predicted times of adaptation jobs": schemas.SCHEDULE,
     "results/metrics/{study}/{task}/{model}.parquet: accuracies": schemas.METRICS,
     "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": schemas.COSTS,
     "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": schemas.OUTCOMES,

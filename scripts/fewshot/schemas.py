@@ -86,6 +86,29 @@ COSTS = pa.schema(
 )
 
 
+SCHEDULE = pa.schema(
+    [
+        *[each for each in CELL if each.name != "seed"],
+        column("first_seed", pa.int32(), "first data seed of the job"),
+        column("last_seed", pa.int32(), "its last one"),
+        column("gpus", pa.int32(), "GPUs, over all nodes (0: one process on a CPU)"),
+        column("nodes", pa.int32(), "nodes"),
+        column("seconds_start", pa.float64(), "imports, checks, storing predictions"),
+        column("seconds_load", pa.float64(), "reading weights and rows, each seed's model"),
+        column("seconds_train", pa.float64(), "passes over the shots and their updates"),
+        column("seconds_curve", pa.float64(), "scoring for the learning curve"),
+        column("seconds_score", pa.float64(), "scoring all rows of the kept epochs"),
+        column("seconds_write", pa.float64(), "keeping the best weights, writing adapters"),
+        column("seconds", pa.float64(), "all of these: from the job's start to its end"),
+        column("device_hours", pa.float64(), "the same in hours × GPUs (threads of a CPU)"),
+        column("limit_minutes", pa.int32(), "time limit of the first attempt"),
+        column("fits", pa.bool_(), "whether its context is expected to fit the window"),
+        column("finished", pa.bool_(), "whether its results are there"),
+        column("calibrated", pa.bool_(), "whether seconds rest on finished jobs on such devices"),
+    ]
+)
+
+
 COMPARISONS = pa.schema(
     [
         column(

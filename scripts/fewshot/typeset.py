@@ -1,5 +1,6 @@
 """Tables as Markdown and plain text, and how their numbers are printed."""
 
+import math
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,8 @@ BLANK = "–"
 NOTHING = "No results yet."
 RULES = {"l": " :-- ", "r": " --: "}
 """What aligns a column in Markdown."""
+UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+"""Of bytes, in steps of 1,000."""
 WITHOUT = {BLANK, "", "missing", "does not fit"}
 """What is printed where there is no number."""
 
@@ -67,6 +70,17 @@ def seeds_text(row: Mapping) -> str:
 def counted(done: int, planned: int) -> str:
     """Return a number, with the number planned where that is larger."""
     return str(int(done)) if done == planned else f"{int(done)}/{int(planned)}"
+
+
+def size_text(size: float) -> str:
+    """Return bytes with two digits or more in a unit of 1,000, as 4.2 MB."""
+    if pd.isna(size):
+        return BLANK
+    if size < 1000:
+        return f"{size:.0f} B"
+    power = min(int(math.log10(size) / 3), len(UNITS) - 1)
+    value = size / 1000**power
+    return f"{value:.1f} {UNITS[power]}" if value < 9.95 else f"{value:,.0f} {UNITS[power]}"
 
 
 def sections(table: Table) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from fewshot import budgets, charts, decades, outlay, panels, tables
+from fewshot import budgets, charts, decades, outlay, panels, tables, typeset
 from fewshot.evidence import Evidence
 
 CATALOG = simulate.CATALOG
@@ -120,7 +120,7 @@ def test_planned_memory_stands_beside_the_peak_where_there_is_a_plan(study):
     [(0, "0 B"), (999, "999 B"), (16_000, "16 kB"), (4.2e6, "4.2 MB"), (6e10, "60 GB")],
 )
 def test_sizes_are_read_at_a_glance(size, text):
-    assert budgets.size_text(size) == text
+    assert typeset.size_text(size) == text
 
 
 def test_counts_are_rounded_up():

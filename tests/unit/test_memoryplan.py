@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from fewshot import machine, plantable, records
-from fewshot.costs import step_cost
+from fewshot import limits, machine, plantable, records
+from fewshot.calibration import UNKNOWN, Calibration, Factors
 from fewshot.errors import UserError
 from fewshot.machine import GIB, Machine, gpu_memories, host_memory, read_machine, visible_gpus
 from fewshot.memoryplan import MemoryPlan
-from fewshot.placement import read_placement
+from fewshot.placement import Placement, read_placement
 from fewshot.plan import Cell
+from fewshot.timing import PHASES, Site
 from registries import BLOCK, copy_registries, edit, load
 
 CLUSTER = {"gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb": 480}
@@ -97,12 +98,8 @@ def test_resources_of_a_job(folder):
     assert found["mem_mb"] * 10**6 >= choice.expected.host > (found["mem_mb"] - 1) * 10**6
     allocated = choice.expected.allocated
     assert found["predicted_gpu_mb"] * 10**6 >= allocated > (found["predicted_gpu_mb"] - 1) * 10**6
-    seconds = step_cost(plan(folder).demand("rte", "opt-13b", "pattern-ft", 128),
-                        choice.placement, choice.per_node, choice.nodes) / choice.gpus  # fmt: skip
-    steps = 10 * 40 * 4
-    assert found["runtime"] == 240 + 24 * 60 * 12_853_473_280 // 10**10 + round(
-        steps * seconds / 60
-    )
+    seconds = sum(plan(folder).seconds(cell(), 10).values())
+    assert found["runtime"] == limits.minutes(seconds, UNKNOWN)
     assert all(isinstance(value, int | str) for value in found.values())
 
 
@@ -112,6 +109,28 @@ def test_a_retry_asks_for_more(folder):
     assert read_placement(second) == read_placement(first), "what is finished can be continued"
     assert second["mem_mb"] > first["mem_mb"] and second["runtime"] == 2 * first["runtime"]
     assert tenth["mem_mb"] * 10**6 <= 480 * GIB + 10**6, "no more than a node has"
+
+
+def test_a_time_limit_follows_the_work_and_the_calibration(folder):
+    known = plan(folder)
+    ten, five = (known.resources(cell(), 1, seeds)["runtime"] for seeds in (10, 5))
+    assert five < ten, "half the seeds"
+    assert known.resources(cell(k=2), 1)["runtime"] < ten
+    assert known.resources(cell("opt-125m", "in-context", 0), 1, 1)["runtime"] == limits.LEAST
+    half = Factors(dict.fromkeys(PHASES, 0.5), 0.9, 1.1, {"cuda: A": 20}, 1)
+    learnt = MemoryPlan(known.study, Calibration({"gpu": half}))
+    seconds = sum(known.seconds(cell(), 10).values())
+    assert learnt.resources(cell(), 1)["runtime"] == limits.minutes(0.5 * seconds, 1.5)
+
+
+def test_where_a_job_runs_changes_its_time_and_no_kind_of_batch(folder):
+    """On a processor a batch is as the study has it there, whatever machine is planned for."""
+    known = plan(folder)
+    there = Site(Placement(), 0, threads=2)
+    assert known.seconds(cell("opt-125m"), 1, there) == plan(
+        folder, machine={"gpus_per_node": 0}
+    ).seconds(cell("opt-125m"), 1, there)
+    assert known.site(cell()).processes == known.choice("rte", "opt-13b", "pattern-ft", 128).gpus
 
 
 def test_jobs_that_take_the_same_share_a_choice(folder):

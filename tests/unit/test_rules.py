@@ -11,7 +11,7 @@ from fewshot.checks import REQUIRED
 ROOT = Path(__file__).parents[2]
 # What is downloaded depends on its pinned revision alone; the others always run.
 DOWNLOADS = {"download_data", "download_model", "download_weights", "fetch_freed"}
-UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean"}
+UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean", "plan", "calibrate"}
 # How many processes do a job changes none of its bytes.
 HARMLESS = {"launch"}
 FAMILIES = tuple(name for name in REQUIRED if name != "in_context")
@@ -68,9 +68,10 @@ def test_a_family_does_not_reach_the_others(family):
     assert {"scoring", "tokens", "patterns", "engine", "jobs"} <= reached
 
 
-def test_analysis_does_not_reach_torch():
+def test_analysis_and_plans_do_not_reach_torch():
     analysis = {"metrics", "comparison", "variation", "tables", "charts", "report", "evidence"}
-    for module in closure(analysis):
+    plans = {"memoryplan", "schedule", "scheduletable", "calibration", "finished"}
+    for module in closure(analysis | plans):
         path = codeversion._path(module)
         assert not re.search(
             r"^\s*(import|from) (torch|transformers|peft|deepspeed)", path.read_text(), re.M

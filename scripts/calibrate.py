@@ -1,0 +1,21 @@
+"""Learn from finished jobs how long the next ones take (rule calibrate)."""
+
+from typing import TYPE_CHECKING
+
+from fewshot import calibration, finished, records
+from fewshot.memoryplan import MemoryPlan
+from fewshot.plan import Study
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    jobs, left_out = finished.gather(MemoryPlan(Study(**smk.params.study)))
+    found = calibration.fit(jobs)
+    calibration.write(found)
+    print(finished.report(found, jobs, left_out))
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)

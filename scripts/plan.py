@@ -1,0 +1,25 @@
+"""Tell what the study will cost, before anything is submitted (rule plan)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewshot import calibration, records, scheduletable
+from fewshot.memoryplan import MemoryPlan
+from fewshot.plan import Study
+from fewshot.schedule import Schedule
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    study = Study(**smk.params.study)
+    plan = MemoryPlan(study, calibration.read_if_valid())
+    schedule = Schedule(plan, smk.params.files)
+    folder = Path("results", study.name)
+    print(scheduletable.write(schedule, folder))
+    print(f"Plan: {folder}/schedule.md (each job: schedule.csv, schedule.parquet)")
+
+
+if __name__ == "__main__":
+    records.run(main, snakemake)

@@ -1,0 +1,145 @@
+"""Rows and tokens of jobs: as prepared, as tasks tell, or as is typical."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from fewshot import records, workload
+from fewshot.plan import Cell
+from fewshot.workload import BYTES_PER_TOKEN, Reading, Split, Splits, told_rows, work_of
+from registries import copy_registries, edit, load
+
+GRID = [
+    {"methods": ["in-context"], "patterns": ["minimal", "eval-harness"], "k": [0, 16, 32]},
+    {
+        "methods": ["pattern-ft", "prompt-tuning", "prefix-tuning"],
+        "patterns": ["minimal"],
+        "k": [16],
+    },
+]
+
+
+def write_rows(path, texts: list[tuple[str, str | None]]) -> None:
+    a, b = zip(*texts, strict=True)
+    blank = [None] * len(texts)
+    frame = pd.DataFrame({"id": range(len(texts)), "text_a": a, "text_b": b, "label": 0,
+                          "group": blank, "subset": blank, "cluster": blank})  # fmt: skip
+    records.write_table(path, frame, records.ROWS)
+
+
+@pytest.fixture
+def study(tmp_path):
+    return load(copy_registries(tmp_path), models=["opt-125m"], tasks=["rte"], grid=GRID)
+
+
+def work(study, method="in-context", pattern="minimal", k=16, seeds=3, folder="nowhere", **changes):
+    cell = Cell("fair", "rte", "opt-125m", method, pattern, k)
+    settings = {**study.method_settings(method, "opt-125m"), **changes}
+    return work_of(study, Splits(study.tasks, folder=workload.Path(folder)), cell, seeds, settings)
+
+
+def test_what_a_task_tells_of_its_rows(study):
+    tasks = study.tasks
+    assert told_rows(tasks["mnli"], tasks, "validation") == 3479 + 3213
+    assert told_rows(tasks["mnli-three-way"], tasks, "train") == 392_702
+    assert told_rows(tasks["synth-mnli"], tasks, "validation") == 120, "180 less the third label"
+    assert told_rows(tasks["synth-hans"], tasks, "validation") == 180
+    unknown = {key: each for key, each in tasks["qqp"].items() if key != "expected"}
+    assert told_rows(unknown, tasks, "validation") == 1000, "what it is cut to"
+    assert told_rows(unknown, tasks, "train") == workload.TYPICAL_ROWS
+    shared = {key: each for key, each in tasks["mnli-mismatched"].items() if key != "expected"}
+    assert told_rows(shared, tasks, "validation") == workload.TYPICAL_ROWS
+
+
+def test_prepared_rows_count_and_measure_themselves(study, tmp_path):
+    """A premise that stands twice is stored once, and read once."""
+    premise = "word " * 40
+    write_rows(
+        tmp_path / "qqp" / "train.parquet", [(f"{i} {premise}", "b" * 50) for i in range(200)]
+    )
+    write_rows(
+        tmp_path / "qqp" / "validation.parquet", [(premise, f"{i:050d}") for i in range(200)]
+    )
+    splits = Splits(study.tasks, tmp_path)
+    train, twice = splits.of("qqp", "train"), splits.of("qqp", "validation")
+    assert train.rows == twice.rows == 200, "whatever `expected` says"
+    assert train.tokens == pytest.approx((203 + 4) / BYTES_PER_TOKEN, rel=0.1)
+    assert twice.tokens == pytest.approx((50 + 4) / BYTES_PER_TOKEN, rel=0.15)
+    assert Splits(study.tasks, tmp_path / "none").of("qqp", "train").tokens == 40
+
+
+def test_row_tokens_of_the_task_count_before_what_is_measured(study, tmp_path):
+    write_rows(tmp_path / "rte" / "train.parquet", [("a", "b")] * 5)
+    assert Splits(study.tasks, tmp_path).of("rte", "train") == Split(5, 66)
+
+
+def test_rows_without_texts_and_broken_files_do_not_disturb(study, tmp_path):
+    path = tmp_path / "qqp" / "validation.parquet"
+    path.parent.mkdir()
+    pd.DataFrame({"id": range(7), "label": 0}).to_parquet(path)
+    assert Splits(study.tasks, tmp_path).of("qqp", "validation") == Split(7, 40)
+    path.write_bytes(b"PAR1 this is no Parquet")
+    assert Splits(study.tasks, tmp_path).of("qqp", "validation") == Split(1000, 40)
+
+
+def test_work_in_context_by_hand(study):
+    """RTE has 277 rows of 65 tokens, HANS 30,000 of 11; the template adds 4 characters."""
+    found, around = work(study), 1 + 4 / BYTES_PER_TOKEN
+    assert found.score == (Reading(277, 65 + around), Reading(30_000, 11 + around))
+    assert found.context == pytest.approx(16 * (66 + around + 2)) and found.fits
+    assert (found.curve, found.epochs, found.predictions) == ((), 0, 30_277)
+    bare = work(study, k=0, seeds=1)
+    assert (bare.context, bare.seeds, bare.fits) == (0, 1, True)
+    longer = work(study, pattern="eval-harness")
+    assert longer.context > found.context and longer.score[0].tokens > found.score[0].tokens
+
+
+def test_a_context_beyond_the_window_is_cut_to_it(study):
+    found = work(study, k=32)
+    assert not found.fits and found.context == 2048 - found.score[0].tokens
+
+
+def test_work_of_training_by_hand(study):
+    """40 points of the curve: RTE whole, HANS 512 rows; then both at the best, HANS at the last."""
+    found, around = work(study, "pattern-ft"), 1 + 4 / BYTES_PER_TOKEN
+    assert (found.rows, found.row, found.epochs) == (16, 66 + around, 40)
+    assert [(each.rows, each.times) for each in found.curve] == [(277, 40), (512, 40)]
+    assert [(each.rows, each.times) for each in found.score] == [(277, 1), (30_000, 2)]
+    assert found.predictions == 2 * 30_277 and found.evaluated == 30_277
+    once = work(study, "pattern-ft", curve_epochs="last")
+    assert [(each.rows, each.times) for each in once.curve] == [(277, 1), (512, 1)]
+    assert [each.times for each in once.score] == [0, 1] and once.predictions == 30_277
+    whole = work(study, "pattern-ft", curve_rows="all")
+    assert [(each.rows, each.times) for each in whole.curve] == [(277, 40), (30_000, 40)]
+    assert [each.times for each in whole.score] == [1, 1]
+    assert work(study, "pattern-ft", truncate=50).row == 50
+
+
+def test_virtual_tokens_are_read_and_learned_keys_attended_to(study):
+    plain = work(study, "pattern-ft")
+    prompt, prefix = work(study, "prompt-tuning"), work(study, "prefix-tuning")
+    assert (prompt.row, prompt.context, prompt.learned) == (plain.row + 20, 20, 0)
+    assert (prefix.row, prefix.context, prefix.learned) == (plain.row, 0, 20)
+
+
+def test_the_protocol_decides_what_is_scored(study):
+    cell = Cell("mosbach2023", "rte", "opt-125m", "in-context", "minimal", 2)
+    settings = study.method_settings("in-context", "opt-125m")
+    found = work_of(study, Splits(study.tasks), cell, 1, settings)
+    assert found.score[1].rows == 10_000
+
+
+def test_tasks_with_one_text_have_their_own_template(tmp_path):
+    folder = copy_registries(tmp_path)
+    edit(folder, "patterns", lambda c: c["minimal"].update(template_one_text="{text_a}" + "x" * 50))
+    study = load(
+        folder,
+        models=["opt-125m"],
+        tasks=["cola"],
+        grid=[GRID[0] | {"k": [2], "patterns": ["minimal"]}],
+    )
+    cell = Cell("fair", "cola", "opt-125m", "in-context", "minimal", 2)
+    assert workload.template_tokens(study, cell) == pytest.approx(1 + 51 / BYTES_PER_TOKEN)
+    assert replace(cell, task="rte") != cell and workload.template_tokens(
+        study, replace(cell, task="rte")
+    ) == pytest.approx(1 + 4 / BYTES_PER_TOKEN)

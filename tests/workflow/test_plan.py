@@ -1,0 +1,172 @@
+"""What a study will cost, as a target, and what finished jobs tell of that."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from project import Project
+from test_dry_run import counts, resources_of
+
+SITE = "profiles/slurm/site.yaml"
+RUN = "results/runs/fair/synth-mnli/opt-micro/quick-ft/minimal/k4/seeds8-9/manifest.json"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    return Project.create(tmp_path_factory.mktemp("plans") / "project")
+
+
+def told(output: str, heading: str = "Jobs by rule") -> dict[str, list[str]]:
+    """Return the printed cells below a heading, by the first one of each row."""
+    _, *lines = output[output.index(heading) :].split("\n\n")[1].splitlines()
+    return {first: rest for first, *rest in map(str.split, lines)}
+
+
+def check_counts(project: Project, *study: str) -> None:
+    """Compare the jobs of a plan with those of a dry run, whose target is a job as well."""
+    jobs = told(project.run("plan", *study))
+    expected = counts(project.run("all", "--dry-run", *study))
+    assert expected.pop("all") == 1
+    total = expected.pop("total") - 1
+    found = {rule: int(number.replace(",", "")) for rule, (number, *_) in jobs.items()}
+    assert found.pop("total") == total
+    assert found == expected
+    assert {finished for _, finished, _ in jobs.values()} == {"0"}
+
+
+@pytest.mark.parametrize("file", ["config", "paper", "mosbach2023", "paper-qqp-cola"])
+def test_jobs_are_those_that_a_dry_run_counts(project, file):
+    check_counts(project, "--configfile", f"config/{file}.yaml", SITE)
+
+
+def test_results_made_elsewhere_are_counted_as_read(fresh):
+    """Without shots nothing is drawn from training rows, but for prompts that were stored."""
+    fresh.edit("config/methods.yaml", lambda c: c.update(
+        harness={"family": "imported", "head": "language-model", "title": "Harness"}))  # fmt: skip
+    logs = {name: f"{name}{{seed}}.jsonl" for name in ("synth-rte", "synth-hans")}
+    entry = {"method": "harness", "model": "pythia-micro", "task": "synth-rte",
+             "pattern": "minimal", "k": 4, "seeds": "0-1", "prompts": "stored",
+             "samples": logs}  # fmt: skip
+    bare = {"methods": ["in-context"], "patterns": ["minimal"], "k": [0], "tasks": ["synth-mnli"]}
+    tasks = ["synth-mnli", "synth-rte"]
+    fresh.edit("config/config.yaml", lambda c: c.update(
+        tasks=tasks, grid=[bare], imports=[entry], main={"k": 0}))  # fmt: skip
+    for seed in (0, 1):
+        for name in logs:
+            (fresh.folder / f"{name}{seed}.jsonl").touch()
+    check_counts(fresh)
+
+
+def test_the_papers_plan_is_printed_and_written(project):
+    study = ("--configfile", "config/paper.yaml", SITE)
+    output = project.run("plan", *study)
+    page = output[output.index("Plan of study") : output.index("Plan: results/paper/schedule.md")]
+    assert page.startswith("Plan of study 'paper' for 2 nodes of 4 × 80 GB GPUs")
+    assert max(map(len, page.splitlines())) <= 100
+    hours = told(page, "GPU-hours of adaptation jobs")
+    assert len(hours) == 13 + 1 and hours["opt-125m"] != hours["opt-30b"]
+    assert list(told(page, "Longest chain")) == [
+        *("download_model", "fine_tune", "compute_metrics", "compare_methods"),
+        *("plot_figure", "render_figure", "write_report", "total"),
+    ]
+    assert "the hours of all jobs" in page and "are not calibrated" in page
+    folder = project.folder / "results/paper"
+    stored = pd.read_parquet(folder / "schedule.parquet")
+    assert len(stored) == len(pd.read_csv(folder / "schedule.csv")) == 1092
+    assert not stored["finished"].any() and stored["device_hours"].sum() > 100
+    assert (stored["seconds"] > 0).all() and (stored["limit_minutes"] >= 30).all()
+    assert stored.loc[~stored["fits"], "task"].eq("rte").all()
+    cell = ["task", "model", "method", "pattern"]
+    by_shots = stored[stored["fits"]].sort_values("k").groupby(cell, observed=True)
+    assert by_shots["device_hours"].apply(lambda hours: hours.is_monotonic_increasing).all()
+    text = (folder / "schedule.md").read_text()
+    assert "| fine_tune | 780 | 0 | 780 |" in text
+    assert "opt-30b" in text and "snakemake plan_memory" in text
+
+
+def test_a_finished_study_has_nothing_left_and_teaches(study):
+    """What is learnt changes the plan and the limits, and makes no job run again."""
+    output = study.run("plan")
+    assert "Nothing is left to do." in output and "Longest chain" not in output
+    jobs = told(output)
+    assert jobs["fine_tune"] == ["2", "2", "0"] and jobs["total"][2] == "0"
+    assert study.planned() == []
+    learnt = study.run("calibrate")
+    assert "CPU: 4 jobs (4 on cpu" in learnt
+    assert re.search(r"After: predictions are off by \d+% for the median job", learnt)
+    stored = json.loads((study.folder / "results/calibration.json").read_text())
+    assert stored["kinds"]["cpu"]["jobs"] == 4
+    again = study.run("plan")
+    assert "are calibrated by 4 finished jobs" in again and "not calibrated" not in again
+    assert study.planned() == [], "times change no result"
+
+
+def test_the_file_of_another_clone_is_used(fresh):
+    """Ten times slower than predicted: the plan and, with its margin, the limit follow."""
+
+    def seconds() -> float:
+        fresh.run("plan")
+        stored = pd.read_parquet(fresh.folder / "results/demo/schedule.parquet")
+        return stored.loc[stored["method"] == "quick-ft", "seconds"].sum()
+
+    def limit() -> int:
+        output = fresh.run(RUN, "--dry-run")
+        return int(resources_of(output, "fine_tune")["runtime"])
+
+    plain = seconds(), limit()
+    phases = ("start", "load", "train", "curve", "score", "write")
+    known = {"factors": dict.fromkeys(phases, 1000.0), "low": 0.9, "high": 1.1, "parameters": 1,
+             "devices": {"cpu: other": 99}}  # fmt: skip
+    path = fresh.folder / "results/calibration.json"
+    path.write_text(json.dumps({"version": version(fresh), "kinds": {"cpu": known}}))
+    assert seconds() == pytest.approx(1000 * plain[0])
+    assert plain[1] == 30 and limit() > 1.5 * 1000 * plain[0] / 60
+
+
+def version(project: Project) -> str:
+    """Return the version of the cost model in a copy of the project."""
+    import subprocess
+    import sys
+
+    code = "from fewshot import calibration; print(calibration.version())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project.folder / "scripts", text=True,
+        capture_output=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [('{"version": ', "no calibration that can be read"), ("{}", "no calibration that can be read"),
+     ('{"version": "x", "kinds": {}}', "made by another version of the cost model")],
+)  # fmt: skip
+def test_a_file_that_cannot_be_used_is_one_line_and_stops_nothing(fresh, content, cause):
+    path = fresh.folder / "results/calibration.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    output = fresh.run("plan")
+    [line] = [each for each in output.splitlines() if each.startswith("warning: ")]
+    assert "results/calibration.json" in line and cause in line and "snakemake calibrate" in line
+    assert "Traceback" not in output
+    told_in_plan = " ".join(output[output.index("Times are not calibrated") :].split())
+    assert cause in told_in_plan
+    assert path.read_text() == content
+
+
+def test_nothing_to_learn_from_is_one_line_and_writes_nothing(fresh):
+    done = fresh.snakemake("calibrate")
+    assert done.code != 0 and "Traceback" not in done.output
+    lines = {each for each in done.output.splitlines() if "no finished job to learn from" in each}
+    assert any(line.startswith("error: results/benchmarks/runs") for line in lines)
+    assert not (fresh.folder / "results/calibration.json").exists()
+
+
+def test_what_is_there_counts_as_finished(fresh):
+    fresh.run("data")
+    output = fresh.run("plan")
+    jobs = told(output)
+    assert jobs["download_model"] == ["1", "1", "0"] and jobs["prepare_task"] == ["3", "3", "0"]
+    assert jobs["fine_tune"] == ["2", "0", "2"]
+    assert "No GPU is named or found" in output
