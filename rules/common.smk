@@ -1,7 +1,7 @@
 # Read and check the configuration, constrain wildcards, and say what a job needs.
 import sys
 from collections import namedtuple
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 
@@ -26,7 +26,9 @@ try:
         # Snakemake has merged the files already; read again, a key given twice is an error.
         read_yaml(path)
     STUDY = load_study(config, where=" + ".join(map(str, workflow.configfiles)) or "--config")
-    PLAN = MemoryPlan(STUDY, calibration.read_if_valid(), site=SITE.machine if SITE else {})
+    if SITE:
+        STUDY = replace(STUDY, machine={**SITE.machine, **STUDY.machine})
+    PLAN = MemoryPlan(STUDY, calibration.read_if_valid())
     if workflow.is_main_process:
         PLAN.check()
         revisions.check_manifests("models", STUDY.hub_models, "results/models")
@@ -430,6 +432,7 @@ def job_files():
     return {
         "download_data": SOURCE_MANIFESTS,
         "download_model": MODEL_MANIFESTS,
+        "download_weights": [marker_of(model) for model, runs in HUB_RUNS.items() if runs],
         "prepare_task": sorted({*EVALUATION, *drawn}),
         "sample_shots": sorted(draws),
         "check_fit": FITS,

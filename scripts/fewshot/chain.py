@@ -66,10 +66,12 @@ def _before(schedule: Schedule, planned: Planned) -> list[Link]:
     """Return what a job waits for: its model, or its rows and draws."""
     cell, study = planned.job.cell, schedule.plan.study
     task, source = cell.task, study.source_of(cell.task)
-    model = _link(
-        schedule, "download_model", f"results/models/{cell.model}/manifest.json", cell.model,
-        schedule.model_bytes(cell.model) / NETWORK,
-    )  # fmt: skip
+    folder = f"results/models/{cell.model}"
+    model = [
+        _link(schedule, "download_model", f"{folder}/manifest.json", cell.model),
+        _link(schedule, "download_weights", f"{folder}/weights.json", cell.model,
+              schedule.model_bytes(cell.model) / NETWORK),
+    ]  # fmt: skip
     split = "train" if cell.k else "validation"
     size = schedule.plan.splits.of(task, split)
     rows = [
@@ -81,7 +83,7 @@ def _before(schedule: Schedule, planned: Planned) -> list[Link]:
     if cell.k:
         draw = f"{study.draw_of(cell.method)}/{task}/k{cell.k}/seed{planned.job.seeds[-1]}"
         rows.append(_link(schedule, "sample_shots", f"results/shots/{draw}.parquet", draw))
-    return max([[model], rows], key=seconds_of)
+    return max([model, rows], key=seconds_of)
 
 
 def _after(schedule: Schedule, job: Job) -> list[Link]:

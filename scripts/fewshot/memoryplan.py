@@ -36,8 +36,7 @@ gives to layers as a cache, exclude computing activations again."""
 class MemoryPlan:
     """Chooses once for all jobs that take the same memory.
 
-    Times are predicted as `calibration` says; `splits` are the sizes of the study's data. `site` has
-    the machine's facts where a cluster's user wrote them down; the study's own go before.
+    Times are predicted as `calibration` says; `splits` are the sizes of the study's data.
     """
 
     def __init__(
@@ -45,12 +44,10 @@ class MemoryPlan:
         study: "Study",
         calibration: Calibration | None = None,
         splits: Splits | None = None,
-        site: Mapping[str, float] | None = None,
     ):
         self.study = study
         self.calibration = calibration or Calibration()
         self.splits = splits or Splits(study.tasks)
-        self._site = site or {}
         self._shapes: dict[str, Architecture] = {}
         self._choices: dict[tuple, Choice] = {}
         self._models: dict[tuple, timing.Model] = {}
@@ -59,7 +56,7 @@ class MemoryPlan:
     @cached_property
     def machine(self) -> Machine:
         """Return the machine that jobs are planned for."""
-        return read_machine({**self._site, **self.study.machine})
+        return read_machine(self.study.machine)
 
     def check(self) -> None:
         """Choose for every cell; raises UserError for one that fits nowhere on the machine."""

@@ -137,8 +137,9 @@ class Schedule:
     def download_bytes(self) -> float:
         """Return the bytes of models and data that are still to be fetched."""
         study = self.plan.study
-        models = {name: f"results/models/{name}/manifest.json" for name in study.models}
-        found = sum(self.model_bytes(name) for name, path in models.items() if path in self.missing)
+        markers = {name: f"results/models/{name}/weights.json" for name in study.models}
+        lacking = [name for name, path in markers.items() if path in self.missing]
+        found = sum(map(self.model_bytes, lacking))
         for path in self.files.get("prepare_task", ()):
             task, split = Path(path).parts[-2:]
             source = study.source_of(task)

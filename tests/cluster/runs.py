@@ -16,13 +16,13 @@ from srun import pretend
 from testbed import ACCOUNT, GPU, output, until
 
 METHODS = {
-    "ft": {"base": "tiny-pattern-ft", "title": "Fine-tuning", "epochs": 250},
-    "lora": {"base": "tiny-lora", "title": "LoRA", "epochs": 400},
+    "long-ft": {"base": "tiny-pattern-ft", "title": "Fine-tuning", "epochs": 250},
+    "long-lora": {"base": "tiny-lora", "title": "LoRA", "epochs": 400},
     "broken": {"base": "tiny-lora", "title": "Broken", "epochs": 9, "learning_rate": 1.0e30},
 }
 RUNS = "results/runs/fair/synth-mnli/opt-mini"
 ONE_NODE, TWO_NODES, BROKEN = (
-    f"{RUNS}/{method}/minimal/k4/seeds8-9" for method in ("lora", "ft", "broken")
+    f"{RUNS}/{method}/minimal/k4/seeds8-9" for method in ("long-lora", "long-ft", "broken")
 )
 QUICK = Path(__file__).parent / "quick"
 PATIENCE = 400.0
@@ -53,7 +53,7 @@ def place(project: Project, facts: dict) -> None:
 def shrink(project: Project, *others: str) -> None:
     """Make the paper's study one of seconds, so that `snakemake --profile slurm` runs it.
 
-    `others` are methods besides "ft" and "lora".
+    `others` are methods besides "long-ft" and "long-lora".
     """
 
     def edit(content):
@@ -65,7 +65,7 @@ def shrink(project: Project, *others: str) -> None:
             seeds="8-9",
             grid=[
                 {"methods": ["in-context"], "patterns": ["minimal"], "k": [0, 4]},
-                {"methods": ["ft", "lora", *others], "patterns": ["minimal"], "k": [4]},
+                {"methods": ["long-ft", "long-lora", *others], "patterns": ["minimal"], "k": [4]},
             ],
             batch_tokens={"cpu": 512, "gpu": 512},
             main={"k": 4},

@@ -65,7 +65,7 @@ def test_cancelled_jobs_go_on_and_a_failing_cell_stops_nobody(project, local):
     """On one node and on two: the processes on both write their checkpoint."""
     start = time.time()
     shrink(project, "broken")
-    left = {"lora", "ft"}
+    left = {"long-lora", "long-ft"}
 
     def cancel_those_in_training():
         for method in [each for each in left if in_training(project, each)()]:
@@ -76,7 +76,7 @@ def test_cancelled_jobs_go_on_and_a_failing_cell_stops_nobody(project, local):
     with started(project, "runs", "--profile", "slurm") as run:
         wait_for(cancel_those_in_training, run, "both methods in training")
         assert run.wait() == 1
-    for path, method in ((ONE_NODE, "lora"), (TWO_NODES, "ft")):
+    for path, method in ((ONE_NODE, "long-lora"), (TWO_NODES, "long-ft")):
         assert starts(start, method) == ["CANCELLED", "COMPLETED"]
         log = (project.folder / LOGS[path]).read_text()
         assert "1 of 2 seeds to do" in log and "seed 9: goes on after epoch" in log
@@ -98,16 +98,16 @@ def test_preempted_and_then_without_power_a_job_comes_back_by_itself(cluster, pr
     """Snakemake only waits: SLURM puts the job into the queue again, under the same number."""
     start, log = time.time(), project.folder / LOGS[ONE_NODE]
     with started(project, f"{ONE_NODE}/manifest.json", "--profile", "slurm") as run:
-        wait_for(in_training(project, "lora"), run, "training")
-        number = job_of("fine_tune", "lora")
+        wait_for(in_training(project, "long-lora"), run, "training")
+        number = job_of("fine_tune", "long-lora")
         node = output("squeue", "-h", "-j", number, "-o", "%N").strip()
-        urgent = output("sbatch", "--parsable", "-A", "lab", "-p", "urgent", "-w", node,
-                        "--exclusive", "-t", "10", "-o", "/dev/null", "--wrap", "sleep 600").strip()  # fmt: skip
+        options = f"--parsable -A lab -p urgent -w {node} --exclusive -t 10 -o /dev/null"
+        urgent = output("sbatch", *options.split(), "--wrap", "sleep 600").strip()
         wait_for(lambda: waiting(number), run, "preemption")
         assert "preempted: SLURM starts this job again" in log.read_text()
         # Else SLURM lets two minutes pass before a job may start again.
         output("scontrol", "update", f"job={number}", "StartTime=now")
-        wait_for(in_training(project, "lora", "goes on after epoch"), run, "the second start")
+        wait_for(in_training(project, "long-lora", "goes on after epoch"), run, "the second start")
         other = output("squeue", "-h", "-j", number, "-o", "%N").strip()
         assert {node, other} == {"gpu1", "gpu2"}
         cluster.cut_power(other)
@@ -119,7 +119,7 @@ def test_preempted_and_then_without_power_a_job_comes_back_by_itself(cluster, pr
         finally:
             cluster.start_node(other)
             until(lambda: cluster.states()[other] in ("idle", "mixed"), other)
-    assert starts(start, "lora") == ["PREEMPTED", "NODE_FAIL", "COMPLETED"]
+    assert starts(start, "long-lora") == ["PREEMPTED", "NODE_FAIL", "COMPLETED"]
     assert same(project, local, ONE_NODE) and states(project) == []
 
 
@@ -144,21 +144,21 @@ def test_snakemake_killed_and_started_again_takes_over_what_it_left(project, loc
     output("scontrol", "update", "nodename=gpu2", "state=drain", "reason=test")
     try:
         with started(project, *targets, "--profile", "slurm") as run:
-            wait_for(in_training(project, "lora"), run, "training")
-            queued = job_of("fine_tune", "ft")
+            wait_for(in_training(project, "long-lora"), run, "training")
+            queued = job_of("fine_tune", "long-ft")
             assert waiting(queued)
             run.kill()
         assert "--unlock" in snakemake(project, *targets, "--profile", "slurm").printed
         assert snakemake(project, "--unlock").process.returncode == 0
         with started(project, *targets, "--profile", "slurm") as run:
-            wait_for(lambda: starts(start, "ft") == ["CANCELLED"], run, "the old job's end")
+            wait_for(lambda: starts(start, "long-ft") == ["CANCELLED"], run, "the old job's end")
             output("scontrol", "update", "nodename=gpu2", "state=resume")
             assert run.wait() == 0, run.printed
     finally:
         tried("scontrol", "update", "nodename=gpu2", "state=resume")
     assert "jobs of an earlier run of this folder" in run.printed
-    assert starts(start, "lora") == ["FAILED", "COMPLETED"]
-    assert starts(start, "ft") == ["CANCELLED", "COMPLETED"]
+    assert starts(start, "long-lora") == ["FAILED", "COMPLETED"]
+    assert starts(start, "long-ft") == ["CANCELLED", "COMPLETED"]
     assert "goes on after epoch" in (project.folder / LOGS[ONE_NODE]).read_text()
     assert all(same(project, local, path) for path in (ONE_NODE, TWO_NODES))
     assert states(project) == []

@@ -115,7 +115,7 @@ def test_adaptation_jobs_are_where_the_memory_plan_puts_them(finished, monkeypat
 
 def test_one_world_trained_on_both_nodes(finished):
     """One step of srun with a process on each node, which DeepSpeed's engine joined."""
-    (job,) = [jobs[0] for name, jobs in finished.jobs.items() if "_ft_" in name]
+    (job,) = [jobs[0] for name, jobs in finished.jobs.items() if "_long-ft_" in name]
     assert job.nodes == "gpu[1-2]"
     steps = output("sacct", "-n", "-P", "-j", job.number, "--format=JobID,NNodes,NTasks,NodeList")
     found = [line.split("|") for line in steps.splitlines()]
