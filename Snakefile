@@ -67,15 +67,18 @@ rule data:
 
 
 onstart:
+    freeing.free_finished()
     check_gpus()
     check_weights()
     check_cluster()
 
 
 onsuccess:
+    freeing.free_finished()
     if Path(f"results/{STUDY.name}/report.html").exists():
         print(SUMMARY_HINT)
 
 
 onerror:
+    freeing.free_finished()
     print(PARTIAL_HINT, file=sys.stderr)

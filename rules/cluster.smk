@@ -2,7 +2,7 @@
 # On a cluster the profile names the file with the site's facts (default resource `site`).
 import sys
 
-from scripts.fewshot import gpus, sitecheck, slurm
+from scripts.fewshot import freeing, gpus, sitecheck, slurm
 from scripts.fewshot.cells import Cell
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.machine import gpu_memories
@@ -80,6 +80,33 @@ def limited(minutes, gpus=0):
     return int(min(minutes, SITE.most_minutes(gpus))) if SITE else minutes
 
 
+def cell_of(wildcards):
+    """Return the cell of an adaptation job."""
+    names = ("protocol", "task", "model", "method", "pattern")
+    return Cell(*(getattr(wildcards, name) for name in names), int(wildcards.k))
+
+
+def together(wildcards):
+    """Return the group of an adaptation job that is too short for a submission of its own.
+
+    None: it has one. A group's jobs run in Snakemakes of their own, which are not told to keep
+    going when one of them fails; this is the last moment to tell them.
+    """
+    if not workflow.is_main_process:
+        workflow.execution_settings.keep_going = True
+    if SITE is None:
+        return None
+    cell, seeds = cell_of(wildcards), len(job_seeds(wildcards))
+    found = PLAN.resources(cell, 1, seeds)
+    alike = found["gpu"] <= 1 and found["offload"] == "none"
+    if not alike or PLAN.wall(cell, seeds) >= 60 * SITE.short_minutes:
+        return None
+    name = f"short_{cell.task}_{cell.model}"
+    # By this group-components finds them, as for groups that are named with wildcards.
+    workflow.parent_groupids[name] = "short"
+    return name
+
+
 def planned(name):
     """Return the function that gives a resource of an adaptation job, as the memory plan has it.
 
@@ -87,17 +114,11 @@ def planned(name):
     """
 
     def resource(wildcards, attempt):
-        cell = Cell(
-            wildcards.protocol,
-            wildcards.task,
-            wildcards.model,
-            wildcards.method,
-            wildcards.pattern,
-            int(wildcards.k),
-        )
-        found = PLAN.resources(cell, attempt, len(job_seeds(wildcards)))
+        found = PLAN.resources(cell_of(wildcards), attempt, len(job_seeds(wildcards)))
         if name in REQUEST:
             return SITE.request(found["gpu"], found["nodes"])[name]
+        if name == "grouped":
+            return 1 if together(wildcards) else None
         return limited(found[name], found["gpu"]) if name == "runtime" else found[name]
 
     return resource
@@ -115,7 +136,7 @@ ADAPTATION = {
         "mem_mb",
         "predicted_gpu_mb",
         "runtime",
-        *(REQUEST if SITE else ()),
+        *(("grouped", *REQUEST) if SITE else ()),
     )
 }
 

@@ -19,6 +19,8 @@ rule fine_tune:
         "results/benchmarks/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}.jsonl"
     wildcard_constraints:
         method=any_of(METHODS_TRAINED),
+    group:
+        together
     conda:
         "../envs/fairshot.yaml"
     threads: 1

@@ -16,6 +16,8 @@ rule run_in_context:
         "results/benchmarks/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}.jsonl"
     wildcard_constraints:
         method=any_of(METHODS_IN_CONTEXT),
+    group:
+        together
     conda:
         "../envs/fairshot.yaml"
     threads: 1

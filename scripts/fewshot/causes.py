@@ -17,6 +17,8 @@ def of_cluster(folder: str, since: float) -> str:
     *names, k, seeds = Path(folder).parts[2:]
     wildcards = [*names, k.removeprefix("k"), *seeds.removeprefix("seeds").split("-")]
     found = list(LOGS.glob(f"rule_*/{'_'.join(wildcards)}/*.log"))
+    shared = LOGS.glob("group_*/*.log")
+    found += [path for path in shared if f"{folder}/" in path.read_text(errors="replace")]
     newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None or newest.stat().st_mtime < since - SLACK:
         return ""

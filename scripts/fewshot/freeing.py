@@ -10,10 +10,10 @@ from filelock import Timeout
 
 from . import disk, store
 from .exclusion import exclusive
-from .leftovers import RAW, Leftover, Runs, survey
+from .leftovers import RAW, Leftover, Runs, is_finished, survey
 from .lock import holder
 from .presence import forget
-from .state import LOCK, STATE, remove
+from .state import LOCK, STATE, read_owner, remove
 
 LOG = logging.getLogger(__name__)
 
@@ -34,6 +34,17 @@ def clean(runs: Runs, scratch: str = "", delete: bool = False) -> list[Leftover]
             if each.free:
                 _free(each)
     return found
+
+
+def free_finished() -> None:
+    """Remove the states of runs that are finished; for the process that starts jobs.
+
+    Jobs that share a submission keep them, since another one's failure may start all again.
+    """
+    for folder in STATE.glob("*"):
+        run = read_owner(folder).get("run")
+        if run and is_finished(run) and holder(folder / LOCK) is None:
+            remove(folder)
 
 
 def describe(found: Sequence[Leftover], deleted: bool) -> str:

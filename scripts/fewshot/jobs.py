@@ -43,7 +43,8 @@ class Job:
     columns of the draw, in the order of the context (no entries for k = 0). `status[seed]` is "ok"
     or "does not fit". The first evaluation set is the in-domain one. `batch_tokens` says how many
     padded tokens are scored at once on a "cpu" and on a "gpu". `predicted_gpu_mb` is what the
-    memory plan expects on each GPU, in 10^6 bytes (0: no GPU planned).
+    memory plan expects on each GPU, in 10^6 bytes (0: no GPU planned). `keeps_state` tells whether
+    finished seeds stay once the outputs are there (see `freeing.free_finished`).
     """
 
     cell: dict[str, object]
@@ -64,6 +65,7 @@ class Job:
     code: str
     output: object
     predicted_gpu_mb: int = 0
+    keeps_state: bool = False
 
     @property
     def name(self) -> str:
@@ -149,6 +151,7 @@ def read_job(smk) -> Job:
         code=params.code,
         output=smk.output,
         predicted_gpu_mb=int(smk.resources.get("predicted_gpu_mb", 0)),
+        keeps_state=bool(smk.resources.get("grouped", 0)),
     )
 
 
@@ -177,7 +180,8 @@ def run_seeds(job: Job, start: Callable[[SeedStore | None], Callable[[int], Seed
                      time.perf_counter() - begin)  # fmt: skip
         if first:
             _assemble(job, {seed: store.load(seed) for seed in fitting})
-            store.discard()
+            if not job.keeps_state:
+                store.discard()
     job.world.part()
 
 

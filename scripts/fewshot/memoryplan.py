@@ -135,9 +135,13 @@ class MemoryPlan:
 
     def minutes(self, cell: "Cell", seeds: int) -> int:
         """Return the time limit of a job's first attempt."""
-        kind = self.site(cell).kind
-        seconds = self.calibration.applied(kind, self.seconds(cell, seeds))
-        return minutes(sum(seconds.values()), self.calibration.margin(kind))
+        margin = self.calibration.margin(self.site(cell).kind)
+        return minutes(self.wall(cell, seeds), margin)
+
+    def wall(self, cell: "Cell", seeds: int) -> float:
+        """Return the predicted seconds of a cell's job from start to end, calibrated."""
+        seconds = self.seconds(cell, seeds)
+        return sum(self.calibration.applied(self.site(cell).kind, seconds).values())
 
     def site(self, cell: "Cell") -> Site:
         """Return where a cell's jobs run."""

@@ -51,6 +51,7 @@ class Site:
     scratch: str
     disk_budget_gb: int | str
     cpus_per_gpu: int | None = None
+    short_minutes: int = 10
     constraint: str | None = None
     qos: str | None = None
     path: str = ""

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from fewshot.cells import Cell
 from fewshot.memoryplan import MemoryPlan
 from fewshot.plan import load_study
 from fewshot.records import read_json
@@ -95,22 +94,23 @@ def test_every_job_asked_for_what_the_plan_says(finished):
 
 
 def test_adaptation_jobs_are_where_the_memory_plan_puts_them(finished, monkeypatch):
+    """Training of all weights on two nodes; the others, which are short, in one submission."""
     monkeypatch.chdir(finished.project.folder)
-    study = load_study(read_yaml("config/paper.yaml"))
-    plan = MemoryPlan(study, read_site("profiles/slurm/site.yaml").machine)
-    nodes = Counter()
-    for job in study.jobs:
-        cell: Cell = job.cell
-        values = (*vars(cell).values(), job.seeds[0], job.seeds[-1])
-        rule = "run_in_context" if study.uses_context(cell.method) else "fine_tune"
-        (found,) = finished.jobs[f"{rule}_wildcards_{'_'.join(map(str, values))}"]
-        planned = plan.resources(cell, 1)
-        assert found.asked["node"] == str(planned["nodes"])
-        assert found.asked["gres/gpu"] == str(planned["gpu"])
-        assert megabytes(found.asked["mem"]) == planned["nodes"] * planned["mem_mb"]
-        assert found.minutes == planned["runtime"] and found.partition == "gpu"
-        nodes[planned["nodes"]] += 1
-    assert nodes == {1: 3, 2: 1}
+    facts = read_site("profiles/slurm/site.yaml")
+    study = load_study({**read_yaml("config/paper.yaml"), "machine": facts.machine})
+    plan = MemoryPlan(study)
+    planned = [(job, plan.resources(job.cell, 1, len(job.seeds))) for job in study.jobs]
+    wide = [(job, found) for job, found in planned if found["nodes"] == 2]
+    narrow = [found for _, found in planned if found["nodes"] == 1]
+    ((job, found),) = wide
+    values = (*vars(job.cell).values(), job.seeds[0], job.seeds[-1])
+    (own,) = finished.jobs[f"fine_tune_wildcards_{'_'.join(map(str, values))}"]
+    assert (own.asked["node"], own.asked["gres/gpu"], own.partition) == ("2", "2", "gpu")
+    assert megabytes(own.asked["mem"]) == 2 * found["mem_mb"] and own.minutes == found["runtime"]
+    (shared,) = finished.jobs["short_synth-mnli_opt-mini_fine_tune_run_in_context"]
+    assert (shared.asked["node"], shared.asked["gres/gpu"], shared.partition) == ("1", "1", "gpu")
+    assert megabytes(shared.asked["mem"]) == max(each["mem_mb"] for each in narrow)
+    assert shared.minutes == sum(each["runtime"] for each in narrow) and len(narrow) == 3
 
 
 def test_one_world_trained_on_both_nodes(finished):
