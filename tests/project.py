@@ -85,6 +85,12 @@ class Project:
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         (self.folder / path).write_text(text)
 
+    def machine(self, **facts: float) -> str:
+        """Write a configuration file that names a machine, and return its path."""
+        known = {"gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb": 480}
+        (self.folder / "machine.yaml").write_text(yaml.safe_dump({"machine": {**known, **facts}}))
+        return "machine.yaml"
+
     def replace(self, path: str, old: str, new: str) -> None:
         """Replace a text that occurs exactly once in a file."""
         text = (self.folder / path).read_text()

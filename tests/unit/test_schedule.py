@@ -39,6 +39,7 @@ def files_of(study) -> dict[str, list[str]]:
     return {
         "download_data": [f"results/raw/{name}/manifest.json" for name in ("rte", "hans")],
         "download_model": [f"results/models/{name}/manifest.json" for name in models],
+        "download_weights": [f"results/models/{name}/weights.json" for name in models],
         "prepare_task": [f"results/data/{name}.parquet"
                          for name in ("rte/train", "rte/validation", "hans/validation")],
         "sample_shots": [f"results/shots/{draw}.parquet" for draw in draws],
@@ -124,7 +125,8 @@ def test_the_longest_chain_by_hand(study, tmp_path):
     }
     assert longest.job.cell.model == "opt-13b"
     assert [(link.rule, link.seconds) for link in chain.longest(found)] == [
-        ("download_model", SMALL + 2 * 12_853_473_280 / NETWORK),
+        ("download_model", SMALL),
+        ("download_weights", SMALL + 2 * 12_853_473_280 / NETWORK),
         ("fine_tune", longest.wall),
         ("compute_metrics", pytest.approx(SMALL + COUNT * predictions["opt-13b"])),
         ("compare_methods", pytest.approx(SMALL + COMPARE * sum(predictions.values()))),
@@ -135,7 +137,7 @@ def test_the_longest_chain_by_hand(study, tmp_path):
 
 
 def test_rows_and_draws_come_before_a_job_whose_model_is_there(study, tmp_path):
-    found = schedule(study, tmp_path, done=["download_model"])
+    found = schedule(study, tmp_path, done=["download_model", "download_weights"])
     first = chain.longest(found)[:3]
     assert [(link.rule, link.of) for link in first] == [
         ("download_data", "rte"),
@@ -148,8 +150,9 @@ def test_rows_and_draws_come_before_a_job_whose_model_is_there(study, tmp_path):
 
 
 def test_what_is_finished_is_in_no_chain(study, tmp_path):
-    runs = ["download_data", "download_model", "prepare_task", "sample_shots", "run_in_context"]
-    rest = schedule(study, tmp_path, done=[*runs, "fine_tune"])
+    downloads = ["download_data", "download_model", "download_weights"]
+    runs = ["prepare_task", "sample_shots", "run_in_context", "fine_tune"]
+    rest = schedule(study, tmp_path, done=[*downloads, *runs])
     assert [link.rule for link in chain.longest(rest)] == [
         *("compute_metrics", "compare_methods", "plot_figure", "render_figure", "write_report")
     ]
@@ -164,7 +167,7 @@ def test_bytes_by_hand(study, tmp_path):
     models = 2 * (125_239_296 + 12_853_473_280)
     rows = (2490 * 66 + 277 * 65 + 30_000 * 11) * BYTES_PER_TOKEN
     assert found.download_bytes() == pytest.approx(models + rows)
-    done = schedule(study, tmp_path, done=["download_model", "download_data"])
+    done = schedule(study, tmp_path, done=["download_weights", "download_data"])
     assert done.download_bytes() == 0
     lora = {"opt-125m": (4, 12 * 2 * 8 * 2 * 768), "opt-13b": (2, 40 * 2 * 8 * 2 * 5120)}
     kept = sum(24 * size * count for size, count in lora.values())
@@ -196,7 +199,7 @@ def test_the_page_fits_a_terminal_and_adds_up(study, tmp_path):
     assert max(map(len, page.splitlines())) <= 100
     jobs = rows(page, "Jobs by rule")
     assert jobs["run_in_context"] == ["10", "10", "0"] and jobs["fine_tune"] == ["16", "0", "16"]
-    assert jobs["total"] == ["76", "10", "66"]
+    assert jobs["total"] == ["78", "10", "68"]
     hours = rows(page, "GPU-hours of adaptation jobs")
     whole, todo = (sum(each.device_hours for each in jobs) for jobs in (found.jobs, found.todo))
     assert hours["model"] == ["in-context", "pattern-ft", "lora", "all", "to", "do"]

@@ -4,12 +4,13 @@ import pandas as pd
 from project import Project
 
 TARGET = "plan_memory"
-SITE = ("--configfile", "config/paper.yaml", "profiles/slurm/site.yaml")
+STUDY = ("--configfile", "config/paper.yaml")
 
 
 def test_the_papers_plan_is_written_and_follows_the_machine(tmp_path):
     project = Project.create(tmp_path / "project")
-    project.run(TARGET, *SITE)
+    study = (*STUDY, project.machine())
+    project.run(TARGET, *study)
     folder = project.folder / "results/paper"
     plan = pd.read_parquet(folder / "plan.parquet")
     assert len(plan) == 13 * 5 and plan["shape_known"].all()
@@ -19,15 +20,15 @@ def test_the_papers_plan_is_written_and_follows_the_machine(tmp_path):
     assert "2 nodes of 4 × 80 GB GPUs" in (folder / "plan.md").read_text()
     log = (project.folder / "results/logs/paper/plan.log").read_text()
     assert "opt-30b: 29974540288 parameters, 360349696 in the largest layer" in log
-    assert project.planned(TARGET, *SITE) == [], "nothing changed"
-    project.replace("profiles/slurm/site.yaml", "gpu_memory_gb: 80", "gpu_memory_gb: 141")
-    assert [rule for rule, _ in project.planned(TARGET, *SITE)] == [TARGET]
+    assert project.planned(TARGET, *study) == [], "nothing changed"
+    project.machine(gpu_memory_gb=141)
+    assert [rule for rule, _ in project.planned(TARGET, *study)] == [TARGET]
 
 
 def test_a_wrong_shape_is_refused_before_anything_runs(tmp_path):
     project = Project.create(tmp_path / "project")
     project.edit("config/models.yaml", lambda models: models["opt-13b"]["config"].update(ffn_dim=1))
-    output = project.snakemake("--dry-run", *SITE)
+    output = project.snakemake("--dry-run", *STUDY, project.machine())
     assert output.code == 1
     assert "model 'opt-13b': parameters is 12853473280, but a model of its config has" in (
         output.output
