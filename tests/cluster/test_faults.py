@@ -151,7 +151,7 @@ def test_a_job_that_reaches_its_time_limit_goes_on_with_more_time(project, local
         "fine_tune:runtime=attempt", "fine_tune:slurm_extra=--signal=TERM@38",
     )  # fmt: skip
     assert run.process.returncode == 0, run.printed
-    found = [job for job in records(start) if "_lora_" in job.name]
+    found = [job for job in records(start) if "_long-lora_" in job.name]
     assert [(job.state, job.minutes) for job in found] == [("FAILED", 1), ("COMPLETED", 2)]
     assert "goes on after epoch" in (project.folder / LOGS[ONE_NODE]).read_text()
     assert same(project, local, ONE_NODE) and states(project) == []
