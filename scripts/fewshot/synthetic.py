@@ -1,13 +1,15 @@
 """Make the synthetic inference corpora of the embedded default.
 
 Three kinds of sentence pairs over about a hundred words. `mnli-like` and `rte-like` are training
-tasks in which lexical overlap goes with entailment: entailed hypotheses only drop material, others
-deny the event (the give-away word "never") or name other people and actions. `hans-like` breaks
-that heuristic as HANS does (McCoy et al. 2019): every hypothesis word is in the premise and half
-of the hypotheses do not follow.
+tasks: entailed hypotheses repeat one event of the premise, contradictions change it in one of three
+ways (CONSTRUCTIONS), so that the hypothesis alone says nothing about the label. Most contradictions
+name something that the premise does not say, so lexical overlap goes with entailment. `hans-like`
+breaks that heuristic as HANS does (McCoy et al. 2019): every hypothesis word is in the premise and
+half of the hypotheses do not follow.
 """
 
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,13 @@ FUNCTION_WORDS = tuple(
     "thought Clearly Probably".split()
 )
 NEGATION = "never"
+
+# How contradictions are made, and the share of each: words that the premise does not have, roles
+# exchanged (all words are in the premise), "never" added or dropped.
+CONSTRUCTIONS = {"replaced": 0.425, "swapped": 0.15, "negated": 0.425}
+# Shares of hypotheses about an intransitive event, which has no roles to exchange: set so that as
+# many entailed hypotheses have one as contradictions.
+_INTRANSITIVE_SHARE = {"replaced": 0.25, "swapped": 0.0, "negated": 0.25, "entailed": 0.21}
 
 LABELS = {
     "mnli-like": ("entailment", "neutral", "contradiction"),
@@ -66,10 +75,20 @@ HANS_TEMPLATES = {
 HEURISTICS = {"l": "lexical_overlap", "s": "subsequence", "c": "constituent"}
 
 
+class Event(NamedTuple):
+    """What a sentence says: somebody (never) did something, to somebody or to nobody ("")."""
+
+    subject: str
+    verb: str
+    object: str
+    denied: bool
+
+
 def generate(kind: str, split: str, size: int, seed: int) -> pd.DataFrame:
     """Return `size` pairs of one corpus with columns idx, premise, hypothesis and label.
 
-    Labels index `LABELS[kind]` and are balanced to within one row. `hans-like` adds heuristic,
+    Labels index `LABELS[kind]` and are balanced to within one row. The training tasks add
+    construction ("entailed", "neutral" or a key of CONSTRUCTIONS), `hans-like` adds heuristic,
     subcase and template. No pair appears twice; splits share no premise, whatever the seeds.
     """
     if kind not in LABELS:
@@ -120,83 +139,120 @@ def _pick(rng: np.random.Generator, words: tuple[str, ...], count: int = 1, not_
     return chosen[:count]
 
 
-def _scene(rng: np.random.Generator) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return the clauses of one sentence and its events, each (person, verb[, person])."""
-    a, b, c = _pick(rng, NOUNS, 3)
-    v, w = _pick(rng, TRANSITIVE, 2)
-    i = _pick(rng, INTRANSITIVE)[0]
-    shape = rng.integers(5)
-    if shape == 0:
-        return [f"{{{a}}} {i}", _where(rng)], [(a, i)]
-    if shape == 1:
-        return [f"{{{a}}} {v} {{{b}}}", _where(rng)], [(a, v, b)]
-    if shape == 2:
-        return [f"{{{a}}} {v} {{{b}}}", f" and {w} {{{c}}}"], [(a, v, b), (a, w, c)]
-    link = _pick(rng, ("while", "because", "and"))[0]
-    if shape == 3:
-        return [f"{{{a}}} {v} {{{b}}}", f" {link} {{{c}}} {i}"], [(a, v, b), (c, i)]
-    return [f"{{{a}}} {v} {{{b}}}", ""], [(a, v, b)]
+def _scenes(rng: np.random.Generator, count: int) -> list[list[Event]]:
+    """Return the events of `count` sentences, one or two in each; no word is in two events.
+
+    Only the subject of two verbs joined by "and" repeats.
+    """
+    people, does = iter(_pick(rng, NOUNS, 3 * count)), iter(_pick(rng, TRANSITIVE, 2 * count))
+    moves = iter(_pick(rng, INTRANSITIVE, count))
+    scenes = []
+    for _ in range(count):
+        a, b, c = next(people), next(people), next(people)
+        v, w, i = next(does), next(does), next(moves)
+        shapes = (
+            [(a, i, "")],
+            [(a, v, b)],
+            [(a, v, b), (a, w, c)],
+            [(a, v, b), (c, i, "")],
+        )
+        said = shapes[rng.integers(len(shapes))]
+        scenes.append([Event(*words, bool(rng.random() < 0.5)) for words in said])
+    return scenes
+
+
+def _sentence(events: list[Event], rng: np.random.Generator) -> str:
+    """Write a scene out, with a place if it has one event; a fifth of the people get an adjective.
+
+    Two events of the same person are joined by "and" without naming the person again.
+    """
+    first, *others = events
+    text = f"{_person(first.subject, rng)} {_predicate(first, rng)}"
+    for event in others:
+        if event.subject == first.subject:
+            text += f" and {_predicate(event, rng)}"
+        else:
+            link = _pick(rng, ("while", "because", "and"))[0]
+            text += f" {link} {_person(event.subject, rng)} {_predicate(event, rng)}"
+    if not others and rng.random() < 0.6:
+        text += _where(rng)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _where(rng: np.random.Generator) -> str:
     return f" {_pick(rng, PREPOSITIONS)[0]} the {_pick(rng, PLACES)[0]}"
 
 
-def _sentence(clauses: list[str], rng: np.random.Generator) -> str:
-    """Write a scene out; about a third of the people get an adjective."""
-    text = "".join(clauses)
-    for noun in NOUNS:
-        if f"{{{noun}}}" in text:
-            adjective = f"{_pick(rng, ADJECTIVES)[0]} " if rng.random() < 0.3 else ""
-            text = text.replace(f"{{{noun}}}", f"the {adjective}{noun}")
-    return f"{text[0].upper()}{text[1:]}."
+def _person(noun: str, rng: np.random.Generator) -> str:
+    return f"the {_pick(rng, ADJECTIVES)[0]} {noun}" if rng.random() < 0.2 else f"the {noun}"
 
 
-def _say(event: tuple[str, ...], deny: bool = False, extra: str = "") -> str:
-    subject, verb, *rest = event
-    middle = f"{NEGATION} {verb}" if deny else verb
-    return f"The {subject} {middle}{f' the {rest[0]}' if rest else ''}{extra}."
+def _predicate(event: Event, rng: np.random.Generator) -> str:
+    verb = f"{NEGATION} {event.verb}" if event.denied else event.verb
+    return f"{verb} {_person(event.object, rng)}" if event.object else verb
 
 
-def _replace(event: tuple[str, ...], count: int, premise: str, rng) -> tuple[str, ...]:
-    """Swap `count` content words of an event for words that the premise does not have."""
-    said, changed = set(_words(premise)), list(event)
-    for place in rng.permutation(len(event))[:count]:
-        verbs = TRANSITIVE if len(event) == 3 else INTRANSITIVE
-        pool = verbs if place == 1 else NOUNS
-        changed[place] = _pick(rng, pool, 1, not_in=said | set(changed))[0]
-    return tuple(changed)
+def _say(event: Event, extra: str = "") -> str:
+    verb = f"{NEGATION} {event.verb}" if event.denied else event.verb
+    rest = f" the {event.object}" if event.object else ""
+    return f"The {event.subject} {verb}{rest}{extra}."
+
+
+def _contradict(event: Event, others: list[Event], construction: str, premise: str, rng) -> Event:
+    """Change an event of the premise by one of CONSTRUCTIONS."""
+    if construction == "negated":
+        return event._replace(denied=not event.denied)
+    if construction == "swapped":
+        objects = [other.object for other in others if other.object]
+        if objects and rng.random() < 0.5:
+            return event._replace(object=objects[rng.integers(len(objects))])
+        return event._replace(subject=event.object, object=event.subject)
+    pools = {"subject": NOUNS, "verb": TRANSITIVE, "object": NOUNS}
+    if not event.object:
+        pools = {"subject": NOUNS, "verb": INTRANSITIVE}
+    names, said = list(pools), set(_words(premise))
+    for name in rng.permutation(names)[: rng.integers(1, len(names) + 1)]:
+        word = _pick(rng, pools[name], 1, not_in=said | set(event[:3]))[0]
+        event = event._replace(**{str(name): word})
+    return event
+
+
+def _pair(label: str, sentences: int, rng: np.random.Generator) -> dict:
+    """Return a premise of some sentences and a hypothesis that is entailed, neutral or denied."""
+    construction = label
+    if label == "contradiction":
+        construction = str(rng.choice(list(CONSTRUCTIONS), p=list(CONSTRUCTIONS.values())))
+    intransitive = rng.random() < _INTRANSITIVE_SHARE.get(construction, 0.2)
+    while True:
+        scenes = _scenes(rng, sentences)
+        events = [event for scene in scenes for event in scene]
+        fitting = [place for place, event in enumerate(events) if intransitive != bool(event.object)]
+        if fitting:
+            break
+    premise = " ".join(_sentence(scene, rng) for scene in scenes)
+    event = events.pop(fitting[rng.integers(len(fitting))])
+    extra = _new_place(premise, rng) if label == "neutral" else ""
+    if label == "contradiction":
+        event = _contradict(event, events, construction, premise, rng)
+    return {
+        "premise": premise,
+        "hypothesis": _say(event, extra),
+        "construction": construction,
+    }
+
+
+def _new_place(premise: str, rng: np.random.Generator) -> str:
+    """Return a place that the premise does not have."""
+    place = _pick(rng, PLACES, 1, not_in=_words(premise))[0]
+    return f" {_pick(rng, PREPOSITIONS)[0]} the {place}"
 
 
 def _mnli_pair(label: int, position: int, rng: np.random.Generator) -> dict:
-    clauses, events = _scene(rng)
-    premise = _sentence(clauses, rng)
-    event = events[rng.integers(len(events))]
-    if label == 0:
-        hypothesis = _say(event)
-    elif label == 1:
-        hypothesis = _say(event, extra=_where(rng))
-        if overlap(premise, hypothesis) == 1.0:
-            return _mnli_pair(label, position, rng)
-    elif rng.random() < 0.5:
-        hypothesis = _say(event, deny=True)
-    else:
-        hypothesis = _say(_replace(event, int(rng.integers(2, 4)), premise, rng))
-    return {"premise": premise, "hypothesis": hypothesis}
+    return _pair(("entailed", "neutral", "contradiction")[label], 1, rng)
 
 
 def _rte_pair(label: int, position: int, rng: np.random.Generator) -> dict:
-    (first, first_events), (second, second_events) = _scene(rng), _scene(rng)
-    premise = f"{_sentence(first, rng)} {_sentence(second, rng)}"
-    events = first_events + second_events
-    event = events[rng.integers(len(events))]
-    if label == 0:
-        hypothesis = _say(event)
-    elif rng.random() < 0.4:
-        hypothesis = _say(event, deny=True)
-    else:
-        hypothesis = _say(_replace(event, int(rng.integers(2, 4)), premise, rng))
-    return {"premise": premise, "hypothesis": hypothesis}
+    return _pair(("entailed", "contradiction")[label], 2, rng)
 
 
 def _hans_pair(label: int, position: int, rng: np.random.Generator) -> dict:

@@ -1,14 +1,20 @@
 """The synthetic corpora: balance, determinism, disjoint splits, overlap, subcases."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from fewshot.errors import UserError
 from fewshot.synthetic import (
+    CONSTRUCTIONS,
     HANS_TEMPLATES,
     HEURISTICS,
+    INTRANSITIVE,
     LABELS,
     NEGATION,
+    NOUNS,
+    TRANSITIVE,
     generate,
     overlap,
     split_of,
@@ -36,7 +42,7 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others(kind):
 def test_a_known_row_stays_the_same():
     row = generate("mnli-like", "train", 3, 0).iloc[0]
     assert split_of(row["premise"]) == "train"
-    assert row["premise"] == "The lawyer warned the baker."
+    assert row["premise"] == "The actor admired the banker and the student never slept."
     assert row["hypothesis"] == "The lawyer warned the baker."
 
 
@@ -60,10 +66,55 @@ def test_no_pair_appears_twice(kind):
 def test_overlap_goes_with_entailment_in_the_training_corpora(kind):
     frame = generate(kind, "train", 1000, 0)
     shared = pd.Series(map(overlap, frame["premise"], frame["hypothesis"]))
-    entailed = frame["label"] == 0
-    assert shared[entailed].min() == 1.0
-    assert shared[~entailed].max() < 1.0
-    assert np.corrcoef(shared, entailed)[0, 1] > 0.5
+    by = frame["construction"]
+    assert shared[by == "entailed"].min() == shared[by == "swapped"].min() == 1.0
+    assert shared[by == "replaced"].max() < 1.0
+    # All but the words "never" of a changed denial are in the premise, and it may hold another.
+    assert 0.0 < (shared[by == "negated"] < 1.0).mean() < 0.5
+    assert np.corrcoef(shared, frame["label"] == 0)[0, 1] > 0.3
+
+
+def events(text: str) -> set[tuple]:
+    """Read (subject, verb, object or None, denied) off a sentence, or several."""
+    found, subject, words = set(), None, NOUNS + TRANSITIVE + INTRANSITIVE + (NEGATION,)
+    for clause in re.split(r"\.|\band\b|\bwhile\b|\bbecause\b", text):
+        said = [word for word in clause.split() if word in words]
+        if said:
+            subject = said.pop(0) if said[0] in NOUNS else subject
+            verb, *rest = [word for word in said if word != NEGATION]
+            found.add((subject, verb, *(rest or [None]), NEGATION in said))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["mnli-like", "rte-like"])
+def test_constructions_name_how_a_hypothesis_was_made(kind):
+    frame = generate(kind, "train", 2000, 1)
+    for row in frame.itertuples():
+        ((*said, denied),), told = events(row.hypothesis), events(row.premise)
+        if (*said, denied) in told:
+            made = {"entailed", "neutral"}
+        elif (*said, not denied) in told:
+            made = {"negated"}
+        else:
+            known = {word for event in told for word in event}
+            made = {"swapped" if set(said) <= known | {None} else "replaced"}
+        assert row.construction in made, row
+        assert (row.construction in CONSTRUCTIONS) == (row.label == len(LABELS[kind]) - 1)
+    shares = frame.loc[frame["construction"].isin(CONSTRUCTIONS), "construction"].value_counts(True)
+    assert all(abs(shares[name] - share) < 0.06 for name, share in CONSTRUCTIONS.items())
+
+
+@pytest.mark.parametrize("kind", ["mnli-like", "rte-like"])
+def test_the_hypothesis_alone_says_nothing_about_the_label(kind):
+    """As many of each label deny, name an intransitive event, or name any one word."""
+    frame = generate(kind, "train", 6000, 0)
+    frame = frame[frame["construction"] != "neutral"]
+    denied = frame["hypothesis"].str.contains(NEGATION)
+    short = frame["hypothesis"].str.replace(f" {NEGATION}", "").str.split().str.len() < 4
+    for said in (denied, short):
+        shares = said.groupby(frame["label"]).mean()
+        assert shares.max() - shares.min() < 0.04
+    assert denied.groupby(frame["construction"]).mean().between(0.42, 0.58).all()
 
 
 def test_overlap_says_nothing_in_the_hans_like_corpus():
