@@ -140,41 +140,51 @@ def _pick(rng: np.random.Generator, words: tuple[str, ...], count: int = 1, not_
 
 
 def _scenes(rng: np.random.Generator, count: int) -> list[list[Event]]:
-    """Return the events of `count` sentences, one or two in each; no word is in two events.
+    """Return the events of `count` sentences, one or two in each; sentences share no word.
 
-    Only the subject of two verbs joined by "and" repeats.
+    Two events of a sentence share the person, verb and object, or nothing.
     """
     people, does = iter(_pick(rng, NOUNS, 3 * count)), iter(_pick(rng, TRANSITIVE, 2 * count))
-    moves = iter(_pick(rng, INTRANSITIVE, count))
-    scenes = []
+    moves, scenes = iter(_pick(rng, INTRANSITIVE, count)), []
     for _ in range(count):
         a, b, c = next(people), next(people), next(people)
         v, w, i = next(does), next(does), next(moves)
         shapes = (
             [(a, i, "")],
             [(a, v, b)],
+            [(a, v, b), (c, v, b)],
             [(a, v, b), (a, w, c)],
             [(a, v, b), (c, i, "")],
         )
         said = shapes[rng.integers(len(shapes))]
-        scenes.append([Event(*words, bool(rng.random() < 0.5)) for words in said])
+        denied = rng.random(2) < 0.5
+        if len(said) == 2 and said[0][1] == said[1][1]:
+            denied[1] = denied[0]
+        scenes.append([Event(*words, bool(no)) for words, no in zip(said, denied, strict=False)])
     return scenes
 
 
 def _sentence(events: list[Event], rng: np.random.Generator) -> str:
-    """Write a scene out, with a place if it has one event; a fifth of the people get an adjective.
+    """Write a scene out, adding places, bystanders and adjectives.
 
-    Two events of the same person are joined by "and" without naming the person again.
+    What two events have in common, their person or their verb and object, is said once.
     """
     first, *others = events
-    text = f"{_person(first.subject, rng)} {_predicate(first, rng)}"
+    subject, said = _person(first.subject, rng), {event.subject for event in events}
+    for event in others:
+        if event.verb == first.verb:
+            subject += f" and {_person(event.subject, rng)}"
+    if not others and rng.random() < 0.3:
+        bystander = _pick(rng, NOUNS, 1, not_in=said | {first.object})[0]
+        subject += f" {_pick(rng, PREPOSITIONS, 1, not_in=('in',))[0]} the {bystander}"
+    text = f"{subject} {_predicate(first, rng)}"
     for event in others:
         if event.subject == first.subject:
             text += f" and {_predicate(event, rng)}"
-        else:
+        elif event.verb != first.verb:
             link = _pick(rng, ("while", "because", "and"))[0]
             text += f" {link} {_person(event.subject, rng)} {_predicate(event, rng)}"
-    if not others and rng.random() < 0.6:
+    if not others and rng.random() < 0.4:
         text += _where(rng)
     return f"{text[0].upper()}{text[1:]}."
 
@@ -203,7 +213,7 @@ def _contradict(event: Event, others: list[Event], construction: str, premise: s
     if construction == "negated":
         return event._replace(denied=not event.denied)
     if construction == "swapped":
-        objects = [other.object for other in others if other.object]
+        objects = [each.object for each in others if each.object not in ("", event.object)]
         if objects and rng.random() < 0.5:
             return event._replace(object=objects[rng.integers(len(objects))])
         return event._replace(subject=event.object, object=event.subject)
@@ -226,7 +236,9 @@ def _pair(label: str, sentences: int, rng: np.random.Generator) -> dict:
     while True:
         scenes = _scenes(rng, sentences)
         events = [event for scene in scenes for event in scene]
-        fitting = [place for place, event in enumerate(events) if intransitive != bool(event.object)]
+        fitting = [
+            place for place, event in enumerate(events) if intransitive != bool(event.object)
+        ]
         if fitting:
             break
     premise = " ".join(_sentence(scene, rng) for scene in scenes)

@@ -43,7 +43,8 @@ def test_a_known_row_stays_the_same():
     row = generate("mnli-like", "train", 3, 0).iloc[0]
     assert split_of(row["premise"]) == "train"
     assert row["premise"] == "The actor admired the banker and the student never slept."
-    assert row["hypothesis"] == "The lawyer warned the baker."
+    assert row["hypothesis"] == "The actor admired the banker."
+    assert row["construction"] == "entailed"
 
 
 @pytest.mark.parametrize("kind", LABELS)
@@ -76,13 +77,18 @@ def test_overlap_goes_with_entailment_in_the_training_corpora(kind):
 
 def events(text: str) -> set[tuple]:
     """Read (subject, verb, object or None, denied) off a sentence, or several."""
-    found, subject, words = set(), None, NOUNS + TRANSITIVE + INTRANSITIVE + (NEGATION,)
-    for clause in re.split(r"\.|\band\b|\bwhile\b|\bbecause\b", text):
-        said = [word for word in clause.split() if word in words]
-        if said:
-            subject = said.pop(0) if said[0] in NOUNS else subject
-            verb, *rest = [word for word in said if word != NEGATION]
-            found.add((subject, verb, *(rest or [None]), NEGATION in said))
+    found, subjects, joined, verbs = set(), [], [], TRANSITIVE + INTRANSITIVE
+    for clause in re.split(r"\.|\band\b|\bwhile\b|\bbecause\b", text.replace("The ", "the ")):
+        words = [word for word in clause.split() if word in (*NOUNS, *verbs, NEGATION)]
+        place = next((i for i, word in enumerate(words) if word in verbs), None)
+        # A person next to another, "near the judge", has no part in the event.
+        people = words[:1] if words and words[0] in NOUNS else []
+        if place is None:
+            joined = people
+            continue
+        subjects, joined = [*joined, *people] or subjects, []
+        objects = [word for word in words[place:] if word in NOUNS] or [None]
+        found |= {(who, words[place], objects[0], NEGATION in words) for who in subjects}
     return found
 
 
