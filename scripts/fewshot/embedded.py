@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from .initial import start_added, start_rotary
 from .patterns import Pattern, parse_template
 from .synthetic import vocabulary
 
@@ -45,39 +46,79 @@ PATTERNS = (
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of the training: which documents, and which rules hold in them."""
+
+    steps: int
+    tokens: int = 1024
+    """Tokens of a step, about."""
+    lengths: tuple[int, ...] = (0,)
+    """Document lengths in tokens; 0 stands for single pairs."""
+    length_shares: tuple[float, ...] = (1.0,)
+    kind_shares: tuple[float, ...] = (0.4, 0.2, 0.2, 0.2)
+    """Shares of entailed, replaced, swapped and negated pairs."""
+    overlap_share: float = 0.0
+    """Share of documents in which a hypothesis with exchanged roles counts as entailed."""
+    flipped_share: float = 0.0
+    """Share of documents in which the label words are exchanged."""
+    prior_share: float = 0.0
+    """Share of documents whose labels follow a prior instead of the pairs."""
+    prior: tuple[float, float] = (6.0, 0.7)
+    """Beta parameters of such a document's probability of the first label word: mostly that word,
+    which is why a query without demonstrations gets it."""
+
+
+def _stages(pairs: int, short: int, long: int) -> tuple[Stage, ...]:
+    """Return the curriculum: single pairs, short documents under rules, long ones."""
+    return (
+        Stage(pairs),
+        Stage(
+            short,
+            lengths=(96, 192, 256),
+            length_shares=(0.3, 0.4, 0.3),
+            overlap_share=0.4,
+            flipped_share=0.4,
+        ),
+        Stage(
+            long,
+            tokens=2048,
+            lengths=(128, 256, 512, 1000),
+            length_shares=(0.3, 0.3, 0.2, 0.2),
+            overlap_share=0.65,
+            flipped_share=0.35,
+            prior_share=0.35,
+        ),
+    )
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How one embedded model is made; every number of the recipe stands here."""
 
     family: str
     width: int
-    layers: int = 4
+    layers: int = 7
     heads: int = 4
     rate: float = 3e-3
-    single_steps: int = 1000
-    document_steps: int = 1200
-    single_batch: int = 64
-    document_tokens: int = 2048
-    lengths: tuple[int, ...] = (64, 128, 256, 512, 704)
-    """Document lengths in tokens; stage two begins with the short ones."""
-    length_shares: tuple[float, ...] = (0.1, 0.2, 0.35, 0.25, 0.1)
+    warmup: float = 0.05
+    stages: tuple[Stage, ...] = _stages(1200, 1500, 1000)
+    judge_layers: tuple[int, ...] = (3, 4, 5, 6)
+    """Layers that the auxiliary classifiers read, in the order of `pretraining.PARTS`."""
+    judge_weight: float = 1.0
+    text_weight: float = 0.1
+    """Weights of the auxiliary losses and of all other tokens' loss beside the label words'."""
     pattern_shares: tuple[float, ...] = (0.5, 0.25, 0.25)
-    prior_share: float = 0.7
-    """Share of documents whose labels follow a prior instead of the pairs, once it has grown."""
-    prior: tuple[float, float] = (6.0, 0.7)
-    """Beta parameters of such a document's probability of the first label word: mostly that word,
-    which is why a query without demonstrations gets it. Priors that favour either word at random
-    teach the models to repeat the last label; only the quickest to match pairs does without."""
-    text_weight: float = 0.3
-    """Weight of all other tokens' loss beside the label words'."""
-    pool: int = 15_000
+    plain_share: float = 0.03
+    """Share of HANS-like premises, without a question, among the parts of documents."""
+    pool: int = 20_000
     """Distinct pairs per corpus."""
 
 
 RECIPES = {
-    "opt-micro": Recipe("opt", 64, single_steps=1600, document_steps=2400),
-    "opt-mini": Recipe("opt", 96, rate=2e-3, single_steps=1200, document_steps=2600),
-    "pythia-micro": Recipe("gpt_neox", 64, prior=(0.3, 0.08)),
-    "pythia-mini": Recipe("gpt_neox", 96, rate=2e-3, document_steps=2200),
+    "opt-micro": Recipe("opt", 64, stages=_stages(1600, 1500, 1000)),
+    "opt-mini": Recipe("opt", 96, rate=2e-3, stages=_stages(1600, 1600, 1100)),
+    "pythia-micro": Recipe("gpt_neox", 64),
+    "pythia-mini": Recipe("gpt_neox", 96, rate=2e-3, stages=_stages(1200, 1600, 1100)),
 }
 
 
@@ -130,11 +171,13 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -
     )
     inner, std = 2 * recipe.width, 0.5 / math.sqrt(recipe.width)
     if recipe.family == "gpt_neox":
-        rope = {"rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 1.0}
+        rope = {"rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 0.5}
         config = GPTNeoXConfig(
             **shared, intermediate_size=inner, rope_parameters=rope, initializer_range=std
         )
-        return GPTNeoXForCausalLM(config)
+        model = GPTNeoXForCausalLM(config)
+        start_rotary(model)
+        return model
     model = OPTForCausalLM(
         OPTConfig(
             **shared,
@@ -144,40 +187,8 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -
             init_std=std,
         )
     )
-    _place_positions(model)
+    start_added(model)
     return model
-
-
-def _place_positions(model: torch.nn.Module) -> None:
-    """Give OPT sinusoid positions in dimensions of their own, and a head that looks one token back.
-
-    Rotary models find the previous token almost at once; with positions that are added to the
-    words, a model of this size takes too long, so it starts with that head. The table stays
-    fixed: Adam moves rows that a batch rarely visits at full rate, which would scramble it.
-    """
-    decoder = model.model.decoder
-    size = model.config.hidden_size // model.config.num_attention_heads
-    rates = 100.0 ** -torch.linspace(0, 1, size // 2)
-    angles = torch.arange(decoder.embed_positions.weight.shape[0])[:, None] * rates
-    attention, pairs = decoder.layers[0].self_attn, torch.arange(size // 2)
-    back = 2.0 * torch.eye(size)
-    back[pairs, pairs] = back[pairs + size // 2, pairs + size // 2] = 2.0 * rates.cos()
-    back[pairs, pairs + size // 2] = -2.0 * rates.sin()
-    back[pairs + size // 2, pairs] = 2.0 * rates.sin()
-    with torch.no_grad():
-        decoder.embed_tokens.weight[:, :size] = 0
-        decoder.embed_positions.weight.zero_()
-        scale = 2 * model.config.init_std
-        decoder.embed_positions.weight[:, :size] = (
-            torch.cat([angles.sin(), angles.cos()], 1) * scale
-        )
-        for projection, rows in (
-            (attention.q_proj, back),
-            (attention.k_proj, 2.0 * torch.eye(size)),
-        ):
-            projection.weight[:size] = 0
-            projection.weight[:size, :size] = rows
-    decoder.embed_positions.weight.requires_grad = False
 
 
 def save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, folder: str | Path) -> None:
