@@ -31,3 +31,44 @@ rule train_embedded_model:
 rule rebuild_embedded:
     input:
         collect("results/embedded/{model}/model.safetensors", model=EMBEDDED_MODELS),
+
+
+# What the committed models do, on data seeds that no setting was chosen on: `snakemake behaviour`.
+rule measure_behaviour:
+    input:
+        "config/embedded/{model}/model.safetensors",
+    output:
+        counts="results/behaviour/{model}.parquet",
+    log:
+        "results/logs/behaviour/{model}.log",
+    benchmark:
+        "results/benchmarks/behaviour/{model}.jsonl"
+    wildcard_constraints:
+        model=any_of(EMBEDDED_MODELS),
+    conda:
+        "../envs/fairshot.yaml"
+    threads: 1
+    resources:
+        mem_mb=scaled(3000),
+        runtime=longer(60),
+    params:
+        seeds=list(range(20, 26)),
+        rows=200,
+        code=code_version("behaviour", "records"),
+    script:
+        "../scripts/measure_behaviour.py"
+
+
+rule behaviour:
+    input:
+        collect("results/behaviour/{model}.parquet", model=EMBEDDED_MODELS),
+    output:
+        table="results/behaviour/tables.md",
+    log:
+        "results/logs/behaviour/tables.log",
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        code=code_version("behaviourtable", "records"),
+    script:
+        "../scripts/behaviour.py"

@@ -3,63 +3,72 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
-from behaviour import PATTERN, TASKS, accuracy, context_of, draw, fine_tune, interval, load, rows
+from fewshot import behaviourtable
+from fewshot.behaviour import TASKS, Cell, cells, hypothesis_only, measure
 from fewshot.embedded import RECIPES
 
 FOLDER = Path(__file__).parents[2] / "config" / "embedded"
 SEEDS = range(20, 26)
-RATE = {"opt": 1e-3, "gpt_neox": 1e-3}
-ROWS = 100
+ROWS = 200
+LARGER = [name for name in RECIPES if name.endswith("mini")]
+CONTRADICTIONS = ["replaced", "swapped", "negated"]
 
 pytestmark = pytest.mark.slow
 
 
-def in_context(folder, task: str, pattern: str, k: int = 16) -> list[float]:
-    """Return the in-domain accuracy of each seed with k demonstrations."""
-    model, tokenizer = load(folder)
-    frame = rows(TASKS[task], "validation", ROWS)
-    contexts = [context_of(PATTERN[pattern], draw(task, k, seed)) for seed in SEEDS]
-    return [accuracy(model, tokenizer, PATTERN[pattern], frame, text) for text in contexts]
-
-
-def fine_tuned(folder, task: str, pattern: str, rate: float, k: int = 16) -> list[float]:
-    """Return the in-domain accuracy of each seed after training on k examples."""
-    frame, found = rows(TASKS[task], "validation", ROWS), []
-    for seed in SEEDS:
-        model, tokenizer = load(folder)
-        fine_tune(model, tokenizer, PATTERN[pattern], draw(task, k, seed), seed, rate)
-        found.append(accuracy(model, tokenizer, PATTERN[pattern], frame))
-    return found
-
-
-@pytest.mark.parametrize("pattern", PATTERN)
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("model", RECIPES)
-def test_in_context_learning_is_above_chance(model, task, pattern):
-    _, low, _ = interval(in_context(FOLDER / model, task, pattern))
-    assert low > 0.5
+@pytest.fixture(scope="module")
+def counts() -> pd.DataFrame:
+    """Measure all models in all cells."""
+    found = [
+        measure(FOLDER / model, cell, SEEDS, ROWS).assign(model=model)
+        for model in RECIPES
+        for cell in cells()
+    ]
+    return pd.concat(found, ignore_index=True)
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("model", RECIPES)
-def test_fine_tuning_is_above_chance(model, task):
-    found = fine_tuned(FOLDER / model, task, "minimal", RATE[RECIPES[model].family])
-    _, low, _ = interval(found)
-    assert low > 0.5
+def test_the_hypothesis_alone_gives_nothing_away(task):
+    assert hypothesis_only(task, 1000).between(0.35, 0.65).all()
+
+
+@pytest.mark.parametrize("model", LARGER)
+def test_the_larger_models_see_through_every_kind_of_contradiction(counts, model):
+    tuned = behaviourtable.constructions(counts).loc[model, "fine-tuned", 128]
+    assert (tuned[CONTRADICTIONS] > 0.75).all() and tuned["entailed"] > 0.75
 
 
 @pytest.mark.parametrize("model", RECIPES)
-def test_the_overlap_heuristic_fails_out_of_domain(model):
-    """With demonstrations, entailed HANS-like pairs are labelled far better than the others."""
-    loaded, tokenizer = load(FOLDER / model)
-    frame = rows("hans-like", "validation", 2 * ROWS)
-    context = context_of(PATTERN["minimal"], draw("synth-mnli", 16, SEEDS[0]))
-    entailed, other = (
-        accuracy(loaded, tokenizer, PATTERN["minimal"], frame[frame["label"] == label], context)
-        for label in (0, 1)
-    )
-    assert entailed > other + 0.3
+def test_few_demonstrations_leave_the_heuristic_and_more_weaken_it(counts, model):
+    """Overlapping words are taken for entailment, less so the more exchanged roles were shown."""
+    table = behaviourtable.heuristic(counts).loc[model, "in-context"]
+    entailed, other = table["overlap entailment"], table["overlap non-entailment"]
+    assert entailed[4] > 0.8 and other[4] < 0.4
+    assert table["all entailment"][4] > 0.8
+    assert entailed[4] - other[4] > entailed[32] - other[32] + 0.1
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("model", RECIPES)
+def test_demonstrations_are_used_and_flipped_words_followed(counts, model, task):
+    table = behaviourtable.shots(counts).loc[model, task]
+    straight = table.loc[False]
+    assert straight[0] < 0.6 and straight[16] > straight[0] + 0.2
+    assert straight[32] > straight[16] - 0.1, "no collapse of long contexts"
+    if task == "synth-mnli":
+        assert table.loc[True, 16] > 0.6, "by the flipped words"
+
+
+@pytest.mark.parametrize("model", RECIPES)
+def test_all_patterns_work(counts, model):
+    assert (behaviourtable.patterns(counts).loc[model] > 0.65).all(axis=None)
+
+
+def test_the_larger_model_is_not_worse_beyond_its_interval(counts):
+    gains = behaviourtable.sizes(counts)
+    assert (gains["high"] > 0).all(), gains[gains["high"] <= 0]
 
 
 def test_a_rebuilt_model_behaves_like_the_committed_one(tmp_path):
@@ -75,11 +84,10 @@ def test_a_rebuilt_model_behaves_like_the_committed_one(tmp_path):
     )
     train_embedded_model.main(smk)
     for task in TASKS:
-        new = interval(in_context(folder, task, "minimal"))
-        old = interval(in_context(FOLDER / "pythia-micro", task, "minimal"))
-        assert new[1] > 0.5
-        assert abs(new[0] - old[0]) < 0.15
-        new = interval(fine_tuned(folder, task, "minimal", RATE["gpt_neox"]))
-        old = interval(fine_tuned(FOLDER / "pythia-micro", task, "minimal", RATE["gpt_neox"]))
-        assert new[1] > 0.5
-        assert abs(new[0] - old[0]) < 0.15
+        cell = Cell(task, "minimal", 16, sets=(task,))
+        new, old = (
+            behaviourtable.by_seed(measure(where, cell, SEEDS, ROWS), ["set"]).mean(axis=None)
+            for where in (folder, FOLDER / "pythia-micro")
+        )
+        assert new > 0.7
+        assert abs(new - old) < 0.15
