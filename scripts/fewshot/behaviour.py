@@ -138,7 +138,7 @@ def fine_tune(
     prompts = [pattern.query(*each) for each in _texts(shots, "text_a", "text_b")]
     encoded = tokenizer(prompts, padding=True, return_tensors="pt")
     words = tokenizer(list(pattern.words), add_special_tokens=False)["input_ids"]
-    answers = torch.tensor(words)[shots["label"].to_numpy(), 0]
+    answers = torch.tensor([words[label][0] for label in shots["label"]])
     rng = generator("behaviour", seed)
     weights = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)

@@ -115,8 +115,8 @@ class Recipe:
 
 
 RECIPES = {
-    "opt-micro": Recipe("opt", 64, stages=_stages(1600, 1500, 1000)),
-    "opt-mini": Recipe("opt", 96, rate=2e-3, stages=_stages(1600, 1600, 1100)),
+    "opt-micro": Recipe("opt", 64, stages=_stages(1300, 2400, 900)),
+    "opt-mini": Recipe("opt", 96, rate=2e-3, stages=_stages(1300, 2000, 900)),
     "pythia-micro": Recipe("gpt_neox", 64),
     "pythia-mini": Recipe("gpt_neox", 96, rate=2e-3, stages=_stages(1200, 1600, 1100)),
 }

@@ -12,6 +12,7 @@ import math
 import time
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
@@ -111,7 +112,6 @@ def _report(step: int, steps: int, seen: list[np.ndarray], seconds: float) -> No
     """Log how often label words were right, by kind of pair, in the later half of documents."""
     kinds, right, place = np.concatenate(seen, axis=1)
     late = place > place.max() // 2
-    shares = " ".join(
-        f"{name} {right[late & (kinds == number)].mean():.2f}" for number, name in enumerate(KINDS)
-    )
+    shares = pd.Series(right[late]).groupby(kinds[late]).mean()
+    shares = " ".join(f"{KINDS[kind]} {share:.2f}" for kind, share in shares.items())
     log.info("step %d of %d, %.0f CPU seconds; label words right: %s", step, steps, seconds, shares)
