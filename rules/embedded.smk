@@ -52,8 +52,8 @@ rule measure_behaviour:
         mem_mb=scaled(3000),
         runtime=longer(60),
     params:
-        seeds=list(range(20, 26)),
-        rows=200,
+        seeds=list(range(20, 25)),
+        rows=120,
         code=code_version("behaviour", "records"),
     script:
         "../scripts/measure_behaviour.py"

@@ -99,6 +99,8 @@ class Recipe:
     width: int
     layers: int = 7
     heads: int = 4
+    inner: int = 2
+    """Width of the layers' networks, in widths of the model."""
     rate: float = 3e-3
     warmup: float = 0.05
     stages: tuple[Stage, ...] = _stages(1200, 1500, 1000)
@@ -116,7 +118,7 @@ class Recipe:
 
 RECIPES = {
     "opt-micro": Recipe("opt", 64, stages=_stages(1300, 2400, 900)),
-    "opt-mini": Recipe("opt", 96, rate=2e-3, stages=_stages(1300, 2000, 900)),
+    "opt-mini": Recipe("opt", 64, inner=4, stages=_stages(1300, 1900, 700)),
     "pythia-micro": Recipe("gpt_neox", 64),
     "pythia-mini": Recipe("gpt_neox", 96, rate=2e-3, stages=_stages(1200, 1600, 1100)),
 }
@@ -169,7 +171,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
     )
-    inner, std = 2 * recipe.width, 0.5 / math.sqrt(recipe.width)
+    inner, std = recipe.inner * recipe.width, 0.5 / math.sqrt(recipe.width)
     if recipe.family == "gpt_neox":
         rope = {"rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 0.5}
         config = GPTNeoXConfig(
