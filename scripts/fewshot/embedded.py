@@ -118,7 +118,7 @@ class Recipe:
 
 RECIPES = {
     "opt-micro": Recipe("opt", 64, stages=_stages(1300, 2400, 900)),
-    "opt-mini": Recipe("opt", 64, inner=4, stages=_stages(1300, 1900, 700)),
+    "opt-mini": Recipe("opt", 64, inner=4, stages=_stages(2000, 1600, 700)),
     "pythia-micro": Recipe("gpt_neox", 64),
     "pythia-mini": Recipe("gpt_neox", 96, rate=2e-3, stages=_stages(1200, 1600, 1100)),
 }
