@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from .embedded import PATTERNS
 from .patterns import Pattern
@@ -83,6 +84,7 @@ def rows(name: str, split: str, size: int) -> pd.DataFrame:
 
 def load(folder: str | Path):
     """Return (model, tokenizer) in float32."""
+    transformers_logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     return model.eval(), AutoTokenizer.from_pretrained(folder)
 
