@@ -6,7 +6,8 @@ import scipy.stats
 
 from .behaviour import HANS, TASKS, hypothesis_only
 from .embedded import RECIPES
-from .synthetic import CONSTRUCTIONS, HANS_TEMPLATES
+from .hanslike import HANS_TEMPLATES
+from .synthetic import CONSTRUCTIONS
 
 ORDER = ["entailed", *CONSTRUCTIONS]
 MAIN = "minimal"

@@ -13,9 +13,10 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from .embedded import PATTERNS, Recipe, Stage
+from .language import NEGATION
 from .patterns import Pattern
 from .sampling import generator
-from .synthetic import CONSTRUCTIONS, NEGATION, generate
+from .synthetic import CONSTRUCTIONS, generate
 
 KINDS = ("entailed", *CONSTRUCTIONS)
 RULES = 5

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from .initial import start_added, start_rotary
+from .language import vocabulary
 from .patterns import Pattern, parse_template
-from .synthetic import vocabulary
 
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
 WINDOW = 1024

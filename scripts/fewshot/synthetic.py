@@ -15,24 +15,18 @@ import numpy as np
 import pandas as pd
 
 from .errors import unknown
+from .hanslike import hans_pair
+from .language import (
+    ADJECTIVES,
+    INTRANSITIVE,
+    NEGATION,
+    NOUNS,
+    PLACES,
+    PREPOSITIONS,
+    TRANSITIVE,
+    pick,
+)
 from .sampling import generator
-
-NOUNS = tuple(
-    "doctor lawyer teacher artist student manager actor judge banker author senator scientist "
-    "tourist secretary athlete president professor baker farmer pilot".split()
-)
-TRANSITIVE = tuple(
-    "saw helped called thanked admired avoided praised followed visited paid advised warned".split()
-)
-INTRANSITIVE = tuple("slept danced ran laughed waited shouted cried sang worked arrived".split())
-ADJECTIVES = tuple("old young tall happy tired famous quiet clever".split())
-PLACES = tuple("garden office river market library station kitchen park".split())
-PREPOSITIONS = tuple("near behind in by".split())
-FUNCTION_WORDS = tuple(
-    "the The and or who that never was while because if If since Since said hoped knew "
-    "thought Clearly Probably".split()
-)
-NEGATION = "never"
 
 # How contradictions are made, and the share of each: words that the premise does not have, roles
 # exchanged (all words are in the premise), "never" added or dropped.
@@ -48,31 +42,6 @@ LABELS = {
 }
 # Each premise belongs to exactly one split, by its checksum, so that splits cannot share a pair.
 SPLITS = ("train", "validation", "test", "pretrain")
-
-# HANS-like pairs: subcase -> (premise, hypothesis). Slots: a, b, c people; v, w transitive and
-# i, j intransitive verbs; d an adjective; p a place; r a preposition. The prefix is HANS's:
-# heuristic (l, s, c), then e (entailment) or n (non-entailment).
-HANS_TEMPLATES = {
-    "le_conjunction": ("The {a} and the {b} {v} the {c}.", "The {b} {v} the {c}."),
-    "le_relative_clause": ("The {a} who the {b} {v} {w} the {c}.", "The {b} {v} the {a}."),
-    "le_around_prepositional_phrase": ("The {a} {r} the {b} {v} the {c}.", "The {a} {v} the {c}."),
-    "ln_subject_object_swap": ("The {a} {v} the {b}.", "The {b} {v} the {a}."),
-    "ln_preposition": ("The {a} {r} the {b} {v} the {c}.", "The {b} {v} the {a}."),
-    "ln_conjunction": ("The {a} and the {b} {v} the {c}.", "The {a} {v} the {b}."),
-    "se_conjunction": ("The {b} {i} and the {a} {v} the {c}.", "The {a} {v} the {c}."),
-    "se_adjective": ("The {d} {a} {v} the {b}.", "The {a} {v} the {b}."),
-    "se_PP_on_obj": ("The {a} {v} the {b} {r} the {p}.", "The {a} {v} the {b}."),
-    "sn_NP_S": ("The {a} knew the {b} {i}.", "The {a} knew the {b}."),
-    "sn_PP_on_subject": ("The {a} {r} the {b} {i}.", "The {b} {i}."),
-    "sn_relative_clause_on_subject": ("The {a} who {v} the {b} {i}.", "The {b} {i}."),
-    "ce_embedded_under_since": ("Since the {a} {i}, the {b} {j}.", "The {a} {i}."),
-    "ce_embedded_under_verb": ("The {b} knew that the {a} {i}.", "The {a} {i}."),
-    "ce_adverb": ("Clearly the {a} {v} the {b}.", "The {a} {v} the {b}."),
-    "cn_embedded_under_if": ("If the {a} {i}, the {b} {j}.", "The {a} {i}."),
-    "cn_embedded_under_verb": ("The {b} hoped that the {a} {i}.", "The {a} {i}."),
-    "cn_adverb": ("Probably the {a} {v} the {b}.", "The {a} {v} the {b}."),
-}
-HEURISTICS = {"l": "lexical_overlap", "s": "subsequence", "c": "constituent"}
 
 
 class Event(NamedTuple):
@@ -96,7 +65,7 @@ def generate(kind: str, split: str, size: int, seed: int) -> pd.DataFrame:
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, f"synthetic data '{kind}'")
     rng = generator("synthetic", kind, split, seed)
-    make = {"mnli-like": _mnli_pair, "rte-like": _rte_pair, "hans-like": _hans_pair}[kind]
+    make = {"mnli-like": _mnli_pair, "rte-like": _rte_pair, "hans-like": hans_pair}[kind]
     labels = rng.permutation(np.arange(size) % len(LABELS[kind]))
     rows, seen = [], set()
     for position, label in enumerate(labels):
@@ -122,21 +91,8 @@ def overlap(premise: str, hypothesis: str) -> float:
     return sum(word in words for word in said) / len(said)
 
 
-def vocabulary() -> list[str]:
-    """Return every word of the corpora, without marks."""
-    groups = (NOUNS, TRANSITIVE, INTRANSITIVE, ADJECTIVES, PLACES, PREPOSITIONS, FUNCTION_WORDS)
-    return sorted({word for group in groups for word in group})
-
-
 def _words(text: str) -> list[str]:
     return text.lower().replace(".", " ").replace(",", " ").split()
-
-
-def _pick(rng: np.random.Generator, words: tuple[str, ...], count: int = 1, not_in=()) -> list[str]:
-    """Draw distinct words, none of them in `not_in`."""
-    order = (words[i] for i in rng.permutation(len(words)))
-    chosen = [word for word in order if word not in not_in]
-    return chosen[:count]
 
 
 def _scenes(rng: np.random.Generator, count: int) -> list[list[Event]]:
@@ -144,8 +100,8 @@ def _scenes(rng: np.random.Generator, count: int) -> list[list[Event]]:
 
     Two events of a sentence share the person, verb and object, or nothing.
     """
-    people, does = iter(_pick(rng, NOUNS, 3 * count)), iter(_pick(rng, TRANSITIVE, 2 * count))
-    moves, scenes = iter(_pick(rng, INTRANSITIVE, count)), []
+    people, does = iter(pick(rng, NOUNS, 3 * count)), iter(pick(rng, TRANSITIVE, 2 * count))
+    moves, scenes = iter(pick(rng, INTRANSITIVE, count)), []
     for _ in range(count):
         a, b, c = next(people), next(people), next(people)
         v, w, i = next(does), next(does), next(moves)
@@ -175,14 +131,14 @@ def _sentence(events: list[Event], rng: np.random.Generator) -> str:
         if event.verb == first.verb:
             subject += f" and {_person(event.subject, rng)}"
     if not others and rng.random() < 0.3:
-        bystander = _pick(rng, NOUNS, 1, not_in=said | {first.object})[0]
-        subject += f" {_pick(rng, PREPOSITIONS, 1, not_in=('in',))[0]} the {bystander}"
+        bystander = pick(rng, NOUNS, 1, not_in=said | {first.object})[0]
+        subject += f" {pick(rng, PREPOSITIONS, 1, not_in=('in',))[0]} the {bystander}"
     text = f"{subject} {_predicate(first, rng)}"
     for event in others:
         if event.subject == first.subject:
             text += f" and {_predicate(event, rng)}"
         elif event.verb != first.verb:
-            link = _pick(rng, ("while", "because", "and"))[0]
+            link = pick(rng, ("while", "because", "and"))[0]
             text += f" {link} {_person(event.subject, rng)} {_predicate(event, rng)}"
     if not others and rng.random() < 0.4:
         text += _where(rng)
@@ -190,11 +146,11 @@ def _sentence(events: list[Event], rng: np.random.Generator) -> str:
 
 
 def _where(rng: np.random.Generator) -> str:
-    return f" {_pick(rng, PREPOSITIONS)[0]} the {_pick(rng, PLACES)[0]}"
+    return f" {pick(rng, PREPOSITIONS)[0]} the {pick(rng, PLACES)[0]}"
 
 
 def _person(noun: str, rng: np.random.Generator) -> str:
-    return f"the {_pick(rng, ADJECTIVES)[0]} {noun}" if rng.random() < 0.2 else f"the {noun}"
+    return f"the {pick(rng, ADJECTIVES)[0]} {noun}" if rng.random() < 0.2 else f"the {noun}"
 
 
 def _predicate(event: Event, rng: np.random.Generator) -> str:
@@ -222,7 +178,7 @@ def _contradict(event: Event, others: list[Event], construction: str, premise: s
         pools = {"subject": NOUNS, "verb": INTRANSITIVE}
     names, said = list(pools), set(_words(premise))
     for name in rng.permutation(names)[: rng.integers(1, len(names) + 1)]:
-        word = _pick(rng, pools[name], 1, not_in=said | set(event[:3]))[0]
+        word = pick(rng, pools[name], 1, not_in=said | set(event[:3]))[0]
         event = event._replace(**{str(name): word})
     return event
 
@@ -255,8 +211,8 @@ def _pair(label: str, sentences: int, rng: np.random.Generator) -> dict:
 
 def _new_place(premise: str, rng: np.random.Generator) -> str:
     """Return a place that the premise does not have."""
-    place = _pick(rng, PLACES, 1, not_in=_words(premise))[0]
-    return f" {_pick(rng, PREPOSITIONS)[0]} the {place}"
+    place = pick(rng, PLACES, 1, not_in=_words(premise))[0]
+    return f" {pick(rng, PREPOSITIONS)[0]} the {place}"
 
 
 def _mnli_pair(label: int, position: int, rng: np.random.Generator) -> dict:
@@ -265,22 +221,3 @@ def _mnli_pair(label: int, position: int, rng: np.random.Generator) -> dict:
 
 def _rte_pair(label: int, position: int, rng: np.random.Generator) -> dict:
     return _pair(("entailed", "contradiction")[label], 2, rng)
-
-
-def _hans_pair(label: int, position: int, rng: np.random.Generator) -> dict:
-    names = [name for name in HANS_TEMPLATES if name[1] == "en"[label]]
-    subcase = names[position // 2 % len(names)]
-    a, b, c = _pick(rng, NOUNS, 3)
-    v, w = _pick(rng, TRANSITIVE, 2)
-    i, j = _pick(rng, INTRANSITIVE, 2)
-    d, p = _pick(rng, ADJECTIVES)[0], _pick(rng, PLACES)[0]
-    r = _pick(rng, PREPOSITIONS, not_in=("in",))[0]
-    slots = dict(a=a, b=b, c=c, v=v, w=w, i=i, j=j, d=d, p=p, r=r)
-    premise, hypothesis = (text.format(**slots) for text in HANS_TEMPLATES[subcase])
-    return {
-        "premise": premise,
-        "hypothesis": hypothesis,
-        "heuristic": HEURISTICS[subcase[0]],
-        "subcase": subcase,
-        "template": f"temp{list(HANS_TEMPLATES).index(subcase) + 1}",
-    }

@@ -6,19 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from fewshot.errors import UserError
+from fewshot.hanslike import HANS_TEMPLATES, HEURISTICS
+from fewshot.language import INTRANSITIVE, NEGATION, NOUNS, TRANSITIVE, vocabulary
 from fewshot.synthetic import (
     CONSTRUCTIONS,
-    HANS_TEMPLATES,
-    HEURISTICS,
-    INTRANSITIVE,
     LABELS,
-    NEGATION,
-    NOUNS,
-    TRANSITIVE,
     generate,
     overlap,
     split_of,
-    vocabulary,
 )
 
 
