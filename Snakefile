@@ -69,8 +69,8 @@ rule data:
 onstart:
     freeing.free_finished()
     check_gpus()
-    check_weights()
     check_cluster()
+    check_weights()
 
 
 onsuccess:

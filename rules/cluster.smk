@@ -22,10 +22,10 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 if SITE and workflow.is_main_process:
-    if SITE.problems and workflow.output_settings.dryrun:
+    if SITE.problems:
         logger.warning(
-            f"{SITE.path}: missing or wrong: {', '.join(SITE.problems)}; a dry run plans with "
-            "placeholders, a real one will not start"
+            f"{SITE.path}: missing or wrong: {', '.join(SITE.problems)}; planned with placeholders, "
+            "with which no job is submitted"
         )
     # A group's jobs then run one after another: its submission is as wide as one of them, and the
     # time limits add up.
@@ -33,6 +33,9 @@ if SITE and workflow.is_main_process:
 
 
 ADAPTING = ("run_in_context", "fine_tune")
+STORING = ("download_model", "download_weights", "download")
+# The group of adaptation jobs that share a submission.
+SHORT = "short"
 # Where weights are stored, and how much they may take.
 STORE = SITE.store if SITE else {}
 
@@ -69,15 +72,22 @@ def scaled(megabytes):
 def longer(minutes):
     """Return the function that gives a time limit which grows with every attempt."""
 
-    def resource(wildcards, attempt):
-        return limited(attempt * minutes)
+    def resource(wildcards, attempt, rulename):
+        group = workflow.group_settings.overwrite_groups.get(rulename)
+        return limited(attempt * minutes, group=group)
 
     return resource
 
 
-def limited(minutes, gpus=0):
-    """Return a time limit that the site allows; work beyond it goes on in the next job."""
-    return int(min(minutes, SITE.most_minutes(gpus))) if SITE else minutes
+def limited(minutes, gpus=0, group=None):
+    """Return a time limit that the site allows; work beyond it goes on in the next attempt.
+
+    Those of a group's jobs add up.
+    """
+    if SITE is None:
+        return minutes
+    share = SITE.most_minutes(gpus) / workflow.group_settings.group_components.get(group, 1)
+    return max(1, int(min(minutes, share)))
 
 
 def cell_of(wildcards):
@@ -101,9 +111,9 @@ def together(wildcards):
     alike = found["gpu"] <= 1 and found["offload"] == "none"
     if not alike or PLAN.wall(cell, seeds) >= 60 * SITE.short_minutes:
         return None
-    name = f"short_{cell.task}_{cell.model}"
+    name = f"{SHORT}_{cell.protocol}_{cell.task}_{cell.model}"
     # By this group-components finds them, as for groups that are named with wildcards.
-    workflow.parent_groupids[name] = "short"
+    workflow.parent_groupids[name] = SHORT
     return name
 
 
@@ -119,7 +129,12 @@ def planned(name):
             return SITE.request(found["gpu"], found["nodes"])[name]
         if name == "grouped":
             return 1 if together(wildcards) else None
-        return limited(found[name], found["gpu"]) if name == "runtime" else found[name]
+        if name == "mem_mb" and SITE and found["gpu"]:
+            # SLURM counts in 2^20 bytes: what is asked for may be no more than a node has.
+            return min(found[name], SITE.most_mib)
+        if name == "runtime":
+            return limited(found[name], found["gpu"], SHORT if together(wildcards) else None)
+        return found[name]
 
     return resource
 
@@ -160,27 +175,85 @@ def check_weights():
 
 def check_cluster():
     """End Snakemake before it submits a job that the cluster would refuse; end jobs left over."""
-    dag = workflow.dag
-    jobs = {
-        dag.get_job_group(job) or job
-        for job in dag.needrun_jobs()
-        if not workflow.is_local(job.rule)
-    }
-    if SITE is None or not jobs:
-        return
-    try:
-        problems = sitecheck.check_site(SITE, [dict(job.resources.items()) for job in jobs])
-        if problems:
-            sys.exit("\n".join(f"error: {line}" for line in problems))
-        left = slurm.jobs_here()
-        if left:
-            logger.warning(
-                f"SLURM jobs of an earlier run of this folder ({', '.join(left)}) are told to end; "
-                "what they have computed is kept"
+    if SITE is None:
+        if workflow.executor_plugin.name == "slurm":
+            sys.exit(
+                "error: --default-resources replaces the profile's, of which `site` names the facts "
+                "of the cluster; add site=profiles/slurm/site.yaml to them, or use --set-resources"
             )
-            slurm.end_jobs(list(left))
+        return
+    needed = [job for job in workflow.dag.needrun_jobs() if not workflow.touch]
+    submitted = [job for job in needed if not workflow.is_local(job.rule)]
+    try:
+        if submitted:
+            check_submissions(submitted)
+        elif any(job.rule.name in STORING for job in needed):
+            end_with(sitecheck.check_entries(SITE))
     except UserError as error:
-        sys.exit(f"error: {error}")
+        end_with([error])
+
+
+def check_submissions(jobs):
+    """Compare jobs with what the cluster takes, and end those that an earlier run has left there."""
+    attempts = workflow.execution_settings.retries + 1
+    end_with(filter(None, map(misplaced, jobs)))
+    sent = {workflow.dag.get_job_group(job) or job for job in jobs}
+    requests = [dict(job.resources.items()) for job in sent]
+    problems, doubts = sitecheck.check_site(SITE, requests, attempts)
+    end_with(problems)
+    if doubts:
+        doubts.append(
+            "nodes are down or drained, which may be why: these jobs are submitted, and wait"
+        )
+    for line in doubts + sitecheck.check_work(SITE, longest(jobs), attempts):
+        logger.warning(line)
+    left = slurm.jobs_here({comment(job) for job in sent})
+    if left:
+        logger.warning(
+            f"SLURM jobs of an earlier run of this folder ({', '.join(left)}) are told to end; "
+            "what they have computed is kept"
+        )
+        slurm.end_jobs(left)
+
+
+def end_with(problems):
+    """End Snakemake with a line for each problem, if there are any."""
+    lines = [f"error: {line}" for line in problems]
+    if lines:
+        sys.exit("\n".join(lines))
+
+
+def misplaced(job):
+    """Return what is wrong where a job's GPUs or nodes are not those that its request is for."""
+    if job.rule.name not in ADAPTING:
+        return ""
+    plan = PLAN.resources(cell_of(job.wildcards), 1, len(job_seeds(job.wildcards)))
+    given = {name: job.resources.get(name, 0) for name in ("gpu", "nodes")}
+    if all(plan[name] == value for name, value in given.items()):
+        return ""
+    return (
+        f"{job.output[0]}: gpu = {given['gpu']} and nodes = {given['nodes']}, but the memory plan has "
+        f"{plan['gpu']} and {plan['nodes']}; on a cluster it decides, from the facts in {SITE.path}"
+    )
+
+
+def longest(jobs):
+    """Return the predicted seconds of the longest adaptation job with GPUs, and of that without."""
+    found = {}
+    for job in jobs:
+        if job.rule.name in ADAPTING:
+            wall = PLAN.wall(cell_of(job.wildcards), len(job_seeds(job.wildcards)))
+            gpus = bool(job.resources.get("gpu"))
+            found[gpus] = max(found.get(gpus, 0), wall)
+    return found
+
+
+def comment(job):
+    """Return what SLURM is told of a job or group of jobs, by which it is known again later."""
+    from snakemake_executor_plugin_slurm.utils import get_job_wildcards
+
+    wildcards = get_job_wildcards(job)
+    return f"rule_{job.name}_wildcards_{wildcards}" if wildcards else f"rule_{job.name}"
 
 
 def check_gpus():

@@ -8,7 +8,7 @@ limit covers what nine jobs in ten should take, not all, and the retry has twice
 import math
 
 NOTICE = 300
-"""Seconds before its limit at which a job is told to end (profiles/slurm), for a checkpoint."""
+"""Seconds before its limit at which a job is told to end, for a checkpoint (`Site.request`)."""
 LEAST = 30
 """Minutes that are always asked for: no queue rewards less, and start-up varies most."""
 STEPS = ((4 * 60, 30), (24 * 60, 60), (math.inf, 6 * 60))
