@@ -1,6 +1,7 @@
 """Jobs that are cancelled, preempted, cut off or out of time go on where they were."""
 
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -166,6 +167,32 @@ def test_a_job_that_reaches_its_time_limit_goes_on_with_more_time_and_memory(pro
     assert [(job.state, job.minutes) for job in found] == [("FAILED", 2), ("COMPLETED", 40)]
     first, second = (megabytes(job.asked["mem"]) for job in found)
     assert second == 2 * first
+    assert "goes on after epoch" in (project.folder / LOGS[ONE_NODE]).read_text()
+    assert same(project, local, ONE_NODE) and states(project) == []
+
+
+def test_a_job_that_slurm_ends_for_its_memory_starts_again_with_more(project, local):
+    start, cell = time.time(), f"{RUNS}/in-context/minimal/k0/seeds0-0"
+    memory = ("--set-resources", "run_in_context:mem_mb=250 if attempt == 1 else 4000")
+    run = snakemake(project, f"{cell}/manifest.json", "--profile", "slurm", *memory)
+    assert run.process.returncode == 0, run.printed
+    jobs = records(start)
+    found = [(job.state, megabytes(job.asked["mem"])) for job in jobs]
+    assert found == [("FAILED", 250), ("COMPLETED", 4000)]
+    (log,) = project.folder.glob(f".snakemake/slurm_logs/**/{jobs[0].number}.log")
+    assert "exceeded memory limit" in log.read_text()
+    assert same(project, local, cell)
+
+
+def test_ctrl_c_cancels_all_jobs_and_a_later_start_goes_on(project, local):
+    start, target = time.time(), (f"{ONE_NODE}/manifest.json", "--profile", "slurm")
+    with started(project, *target) as run:
+        wait_for(in_training(project, "long-lora"), run, "training")
+        run.process.send_signal(signal.SIGINT)
+        assert run.wait() != 0
+    assert starts(start, "long-lora") == ["CANCELLED"]
+    again = snakemake(project, *target)
+    assert again.process.returncode == 0, again.printed
     assert "goes on after epoch" in (project.folder / LOGS[ONE_NODE]).read_text()
     assert same(project, local, ONE_NODE) and states(project) == []
 
