@@ -5,8 +5,8 @@ from pathlib import Path
 from .errors import UserError
 from .records import read_json
 
-WEIGHTS = (".safetensors", ".bin")
-"""What the names of files end in that can be fetched by themselves."""
+SUFFIXES = (".safetensors", ".bin")
+"""What the names of weights end in, which can be fetched by themselves."""
 
 
 def model_folder(manifest_path: str | Path) -> Path:
@@ -30,7 +30,7 @@ def whole_folder(manifest_path: str | Path) -> Path:
         remedy = "start Snakemake again, which fetches it"
         if manifest["kind"] == "local":
             remedy = "put it back, or start Snakemake again, which reads the folder anew"
-        elif not name.endswith(WEIGHTS):
+        elif not name.endswith(SUFFIXES):
             remedy = f"remove {manifest_path} and start Snakemake again, which fetches both"
         raise UserError(f"model '{manifest['model']}': {folder / name} {what}; {remedy}")
     return folder
