@@ -92,7 +92,17 @@ def test_runs_of_weights_that_were_never_fetched_are_those_of_an_archive():
     assert not presence.marker_of("never").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"files": 3}'])
+FILES = '{"folder": "f", "files": {"a": %s}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "null", '{"files": 3}'),
+        *(FILES % "{}", FILES % "3", FILES.replace('"f"', "3") % '{"bytes": 4}'),
+        '{"files": {"a": {"bytes": 4}}}',
+    ],
+)
 def test_a_broken_marker_counts_as_none(text):
     MARKER.write_text(text)
     assert not presence.is_whole(MARKER, MANIFEST)
