@@ -102,7 +102,7 @@ def is_hidden(folder: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         # Unlike Path.is_dir, this raises nothing where a folder above may not be looked into.
         return not os.path.isdir(Path(*folder.parts[:-4]))
-    except PermissionError:
+    except OSError:
         return True
     return not os.access(folder, os.R_OK | os.X_OK)
 

@@ -109,6 +109,16 @@ def test_a_broken_marker_counts_as_none(text):
     assert presence.settle({"m": []}) == "" and not MARKER.exists()
 
 
+def test_two_processes_may_forget_at_once(monkeypatch):
+    """Each removes what the other has not renamed yet; the later one's is there."""
+
+    def late(path, content):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(presence, "write_json", late)
+    presence.forget("m")
+
+
 @pytest.mark.parametrize("change", [{"revision": "def"}, {"files": {"c.bin": {"bytes": 4}}}])
 def test_a_marker_of_another_revision_is_not_whole(change):
     assert not presence.is_whole(MARKER, {**MANIFEST, **change})
