@@ -1,5 +1,6 @@
 """The folder that a model is loaded from, and whether all of its files are there."""
 
+import os
 from pathlib import Path
 
 from .errors import UserError
@@ -38,4 +39,5 @@ def whole_folder(manifest_path: str | Path) -> Path:
 
 def size_of_file(path: Path) -> int | None:
     """Return the bytes of a file, links followed, or None where there is none."""
-    return path.stat().st_size if path.is_file() else None
+    # Unlike Path.is_file, this raises nothing where a link leads to what may not be looked into.
+    return path.stat().st_size if os.path.isfile(path) else None

@@ -26,7 +26,7 @@ def root_of(scratch: str) -> Path:
     """Return the folder of all weights; raises UserError where `scratch` is no folder."""
     if not scratch:
         return HOME
-    if not Path(scratch).is_dir():
+    if not os.path.isdir(scratch):
         raise UserError(f"scratch: {scratch} is not a folder")
     return Path(scratch).resolve() / BELOW
 
