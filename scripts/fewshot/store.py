@@ -54,15 +54,16 @@ def register(place: Path, folder: Path) -> None:
 
 
 def register_models(models: Iterable[str]) -> None:
-    """Note again that the links of models lead to scratch; raises UserError where that fails.
+    """Note again that the links of models lead to scratch, where the notes are gone.
 
-    A file system that clears what was not written for a while clears notes as well.
+    A file system that clears what was not written for a while clears notes as well. Raises
+    UserError where it refuses new ones.
     """
     for model in models:
         links = (path for path in (HOME / model).glob("*/*") if path.is_symlink())
         with naming(f"model '{model}'"):
             for place, folder in {(place_in(path), path.parent) for path in links}:
-                if place and place.is_dir():
+                if place and place.is_dir() and not is_registered(place, folder):
                     register(place, folder)
 
 
