@@ -67,18 +67,18 @@ rule data:
 
 
 onstart:
-    freeing.free_finished()
+    freeing.free_finished(idle_runs())
     check_gpus()
     check_cluster()
     check_weights()
 
 
 onsuccess:
-    freeing.free_finished()
+    freeing.free_finished(idle_runs())
     if Path(f"results/{STUDY.name}/report.html").exists():
         print(SUMMARY_HINT)
 
 
 onerror:
-    freeing.free_finished()
+    freeing.free_finished(idle_runs())
     print(PARTIAL_HINT, file=sys.stderr)

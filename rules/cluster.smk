@@ -2,10 +2,11 @@
 # On a cluster the profile names the file with the site's facts (default resource `site`).
 import sys
 
-from scripts.fewshot import freeing, gpus, sitecheck, slurm
+from scripts.fewshot import freeing, gpus, sitecheck, slurm, store
 from scripts.fewshot.cells import Cell
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.machine import gpu_memories
+from scripts.fewshot.relay import relayed
 from scripts.fewshot.site import REQUEST, read_site
 
 
@@ -36,8 +37,24 @@ ADAPTING = ("run_in_context", "fine_tune")
 STORING = ("download_model", "download_weights", "download")
 # The group of adaptation jobs that share a submission.
 SHORT = "short"
-# Where weights are stored, and how much they may take.
-STORE = SITE.store if SITE else {}
+
+
+def weights_store():
+    """Return where weights are stored and how much they may take: as told, or else by the site.
+
+    What `--set-resources` says of download_weights counts for all that fetches or frees weights.
+    """
+    told = workflow.resource_settings.overwrite_resources.get("download_weights", {})
+    job = {"input": (), "attempt": 1, "threads": 1, "rulename": "download_weights"}
+    values = {
+        name: told[name].evaluate(None, async_run=workflow.async_run, **job).value
+        for name in ("scratch", "disk_budget_gb")
+        if name in told
+    }
+    return {**(SITE.store if SITE else {}), **values}
+
+
+STORE = weights_store()
 
 
 def shares_gpus():
@@ -158,17 +175,22 @@ ADAPTATION = {
 
 def check_weights():
     """Fetch weights that were freed, for the jobs that will run: only now is it known which."""
+    if workflow.touch:
+        return
     jobs = list(workflow.dag.needrun_jobs())
     fetched = {job.wildcards.model for job in jobs if job.rule.name == "download_weights"}
     needed = {job.wildcards.model for job in jobs if job.rule.name in ADAPTING} - fetched
-    freed = sorted(model for model in needed & set(HUB_RUNS) if not presence.is_there(model))
-    if not freed:
-        return
-    logger.warning(f"weights that were freed are fetched again: {', '.join(freed)}")
-    from scripts.fewshot.snapshots import fetch_freed
-
+    needed &= set(HUB_RUNS)
+    freed = sorted(model for model in needed if not presence.is_there(model))
     try:
-        fetch_freed(freed, STORE.get("scratch", ""), STORE.get("disk_budget_gb", 0))
+        store.register_models(needed)
+        if not freed:
+            return
+        logger.warning(f"weights that were freed are fetched again: {', '.join(freed)}")
+        from scripts.fewshot.snapshots import fetch_freed
+
+        with relayed(logger):
+            fetch_freed(freed, STORE.get("scratch", ""), STORE.get("disk_budget_gb", 0))
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -126,6 +126,16 @@ PARTIAL_HINT = (
 )
 
 
+def idle_runs():
+    """Return the folders of runs in this Snakemake's plan that it has not to make, or has made."""
+    waiting = set(workflow.dag.needrun_jobs())
+    return {
+        str(Path(job.output.manifest).parent)
+        for job in workflow.dag.jobs
+        if job.rule.name in ADAPTING and job not in waiting
+    }
+
+
 def any_of(names):
     return "|".join(sorted(names)) or "none"
 
