@@ -18,7 +18,7 @@ from .calibration import FILE, Calibration, Measured, held_out
 from .cells import Cell
 from .errors import UserError
 from .placement import Placement
-from .timing import MEASURED, PHASES, Site
+from .timing import MEASURED, PHASES, Place
 
 if TYPE_CHECKING:
     from .memoryplan import MemoryPlan
@@ -122,14 +122,14 @@ def _check_course(done: list[Mapping], seconds: Mapping[str, float], wall: float
         raise Unusable("ran out of memory on the way")
 
 
-def site_of(manifest: Mapping, per_node: int) -> Site:
+def site_of(manifest: Mapping, per_node: int) -> Place:
     """Return where a run's job ran; of several GPUs a node has `per_node`, or all if that is 0."""
     placement = Placement(**manifest["placement"])
     size = manifest["world_size"]
     if not str(manifest["device"]).startswith("cuda"):
-        return Site(placement, 0, size, manifest["threads"])
+        return Place(placement, 0, size, manifest["threads"])
     there = min(size, per_node or size)
-    return Site(placement, there, -(-size // there))
+    return Place(placement, there, -(-size // there))
 
 
 def report(found: Calibration, jobs: Sequence[Measured], left_out: Mapping[str, int]) -> str:

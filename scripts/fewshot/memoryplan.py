@@ -18,7 +18,7 @@ from .choice import Choice, choose
 from .limits import minutes
 from .machine import Machine, read_machine
 from .memory import GIB, LONGEST_ROW, Demand
-from .timing import Site
+from .timing import Place
 from .trainable import added, trainable
 from .workload import Splits, Work, work_of
 
@@ -143,16 +143,16 @@ class MemoryPlan:
         seconds = self.seconds(cell, seeds)
         return sum(self.calibration.applied(self.site(cell).kind, seconds).values())
 
-    def site(self, cell: "Cell") -> Site:
+    def site(self, cell: "Cell") -> Place:
         """Return where a cell's jobs run."""
         choice = self.choice(cell.task, cell.model, cell.method, cell.k)
-        return Site(choice.placement, choice.per_node, choice.nodes)
+        return Place(choice.placement, choice.per_node, choice.nodes)
 
     def work(self, cell: "Cell", seeds: int) -> Work:
         """Return what a cell's job of so many seeds does."""
         return work_of(self.study, self.splits, cell, seeds, self._settings(cell))
 
-    def seconds(self, cell: "Cell", seeds: int, site: Site | None = None) -> dict[str, float]:
+    def seconds(self, cell: "Cell", seeds: int, site: Place | None = None) -> dict[str, float]:
         """Return the predicted seconds of a cell's job by phase, uncalibrated.
 
         `site` is where it runs, if not where this plan would have it.

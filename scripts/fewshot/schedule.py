@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cells import Job
-from .timing import Site
+from .timing import Place
 from .workload import BYTES_PER_TOKEN
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Planned:
     context is expected to fit the window (else it ends when that is known)."""
 
     job: Job
-    site: Site
+    site: Place
     seconds: Mapping[str, float]
     minutes: int
     predictions: int

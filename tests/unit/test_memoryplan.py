@@ -12,7 +12,7 @@ from fewshot.machine import GIB, Machine, gpu_memories, host_memory, read_machin
 from fewshot.memoryplan import MemoryPlan
 from fewshot.placement import Placement, read_placement
 from fewshot.plan import Cell
-from fewshot.timing import PHASES, Site
+from fewshot.timing import PHASES, Place
 from registries import BLOCK, copy_registries, edit, load
 
 CLUSTER = {"gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb": 480}
@@ -126,7 +126,7 @@ def test_a_time_limit_follows_the_work_and_the_calibration(folder):
 def test_where_a_job_runs_changes_its_time_and_no_kind_of_batch(folder):
     """On a processor a batch is as the study has it there, whatever machine is planned for."""
     known = plan(folder)
-    there = Site(Placement(), 0, threads=2)
+    there = Place(Placement(), 0, threads=2)
     assert known.seconds(cell("opt-125m"), 1, there) == plan(
         folder, machine={"gpus_per_node": 0}
     ).seconds(cell("opt-125m"), 1, there)
