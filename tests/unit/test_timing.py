@@ -107,7 +107,7 @@ def test_sharded_weights_are_gathered_for_each_batch():
     whole = phases(work, half, Place(Placement(), 4))["score"]
     assert shared - whole == pytest.approx(gathered) and whole < alone
     far = phases(work, half, Place(Placement(3), 2, 2))["score"]
-    assert far - whole == pytest.approx(gathered * costs.LINK / costs.NETWORK)
+    assert far - whole == pytest.approx(gathered * costs.LINK / (2 * costs.NETWORK))
 
 
 @pytest.mark.parametrize("site", [CPU, GPU, Place(Placement(2, "optimizer", 1024, True), 4, 2)])
