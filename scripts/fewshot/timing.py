@@ -143,9 +143,9 @@ def _epoch(work: Work, model: Model, site: Place) -> float:
     operations = flops.training(size, counts, 1, model.settings, model.answer, demand.trainable)
     if place.checkpointing:
         operations += flops.forward(size, counts.own, counts.squares, work.learned)
-    arithmetic = site.rates.arithmetic(
-        demand.element, operations / site.processes, min(tokens, most)
-    )
+    # Of a step with fewer rows than processes, the others have none to share.
+    working = min(site.processes, demand.rows)
+    arithmetic = site.rates.arithmetic(demand.element, operations / working, min(tokens, most))
     launches = cut * site.rates.launch * demand.shape.layers * sweeps(demand, place)
     states = moving(demand, place, site.per_node, site.nodes, cut)
     return arithmetic + steps * (launches + states + rows * _answer(model, site) + STEP)
@@ -166,8 +166,9 @@ def _reading(reading: Reading, work: Work, model: Model, site: Place) -> float:
     seconds = rates.arithmetic(demand.element, operations, batch)
     if work.context:
         seconds += rates.arithmetic(demand.element, flops.context(size, counts), work.context)
-    seconds += moving(model.still, site.placement, site.per_node, site.nodes, rounds)
-    seconds += (rounds + bool(work.context)) * rates.launch * demand.shape.layers
+    passes = rounds + bool(work.context)
+    seconds += moving(model.still, site.placement, site.per_node, site.nodes, passes)
+    seconds += passes * rates.launch * demand.shape.layers
     answers = ROW + _answer(model, site) / site.processes
     return reading.times * (seconds + reading.rows * answers)
 

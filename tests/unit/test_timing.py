@@ -104,10 +104,30 @@ def test_sharded_weights_are_gathered_for_each_batch():
     alone, shared = phases(work, half, GPU)["score"], phases(work, half, shards)["score"]
     rounds = 1.1 * 20_000 / 1024 / 4
     gathered = rounds * 2 * SHAPE.parameters * 0.75 / costs.LINK
-    whole = phases(work, half, Place(Placement(), 4))["score"]
+    place = Place(Placement(), 4)
+    whole = phases(work, half, place)["score"]
     assert shared - whole == pytest.approx(gathered) and whole < alone
     far = phases(work, half, Place(Placement(3), 2, 2))["score"]
     assert far - whole == pytest.approx(gathered * costs.LINK / (2 * costs.NETWORK))
+    shown = replace(work, context=300.0)
+    extra = phases(shown, half, shards)["score"] - phases(shown, half, place)["score"]
+    assert extra == pytest.approx(gathered * (rounds + 1) / rounds), "and for the context's pass"
+
+
+def test_processes_without_rows_share_no_arithmetic():
+    """A step of two rows takes eight GPUs as long as two."""
+    few = model(FULL, rows=2)
+    two, eight = (
+        phases(trained(rows=2, epochs=1000), few, Place(Placement(), count))["train"]
+        - moved(few, count)
+        for count in (2, 8)
+    )
+    assert eight == pytest.approx(two)
+
+
+def moved(found: Model, count: int) -> float:
+    """Return the seconds in which states move in two seeds' thousand steps."""
+    return 2 * 1000 * costs.moving(found.demand, Placement(), count, 1, 1)
 
 
 @pytest.mark.parametrize("site", [CPU, GPU, Place(Placement(2, "optimizer", 1024, True), 4, 2)])
