@@ -70,9 +70,9 @@ def everything(study) -> list[str]:
 
 
 def calibrated(factor=1.0, jobs=20, kind="gpu") -> Calibration:
-    devices = {"cuda: A": jobs - 1, "cuda: B": 1}
+    devices, seen = {"cuda: A": jobs - 1, "cuda: B": 1}, dict.fromkeys(PHASES, jobs)
     return Calibration(
-        {kind: Factors(dict.fromkeys(PHASES, factor), 0.8, 1.3, devices, 125_000_000)}
+        {kind: Factors(dict.fromkeys(PHASES, factor), seen, 0.8, 1.3, devices, 125_000_000)}
     )
 
 
