@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fewshot import calibration, records, scheduletable
 from fewshot.memoryplan import MemoryPlan
 from fewshot.plan import Study
-from fewshot.schedule import Schedule
+from fewshot.schedule import Queue, Schedule
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def main(smk):
     study = Study(**smk.params.study)
     plan = MemoryPlan(study, calibration.read_if_valid())
-    schedule = Schedule(plan, smk.params.files)
+    queue = Queue(**smk.params.queue) if smk.params.queue else None
+    schedule = Schedule(plan, smk.params.files, queue=queue)
     folder = Path("results", study.name)
     print(scheduletable.write(schedule, folder))
     print(f"Plan: {folder}/schedule.md (each job: schedule.csv, schedule.parquet)")
