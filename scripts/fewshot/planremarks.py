@@ -52,7 +52,7 @@ def _short(schedule: Schedule) -> Iterator[str]:
     """Yield what becomes of the jobs that are short beside a queue."""
     todo, queue = schedule.todo, schedule.queue
     if queue and queue.short_minutes and queue.together > 1:
-        shared = [each for each in todo if shares(each, 60 * queue.short_minutes)]
+        shared = [each for each in todo if each.shares]
         if shared:
             yield (
                 f"{len(shared):,} of {len(todo):,} adaptation jobs to do are predicted to take "
@@ -67,12 +67,6 @@ def _short(schedule: Schedule) -> Iterator[str]:
             f"{len(short):,} of {len(todo):,} adaptation jobs to do are predicted to take less "
             f"than ten minutes, little beside the time in a queue: {_models(short)}."
         )
-
-
-def shares(each: Planned, seconds: float) -> bool:
-    """Return whether a job of less than so many seconds shares a submission (rules/cluster.smk)."""
-    place = each.site
-    return place.processes == 1 and place.placement.offload == "none" and each.wall < seconds
 
 
 def submissions(shared: list[Planned], together: int) -> int:

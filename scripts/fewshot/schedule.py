@@ -5,7 +5,6 @@ is on disk, unless it is made from what is not: whether a change makes Snakemake
 not looked at.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,11 +38,21 @@ class Queue:
     short_minutes: float
     together: int
 
+    def shares(self, place: Place, seconds: float) -> bool:
+        """Return whether a job that takes so long there shares a submission (rules/cluster.smk)."""
+        alike = place.processes == 1 and place.placement.offload == "none"
+        return self.together > 1 and alike and seconds < 60 * self.short_minutes
+
+    def limited(self, minutes: int, shares: bool) -> int:
+        """Return a job's time limit as the site allows it; those of one submission add up."""
+        return max(1, int(min(minutes, self.most_minutes / (self.together if shares else 1))))
+
 
 @dataclass(frozen=True)
 class Planned:
-    """An adaptation job as it is planned: where it runs, its `seconds` by phase, and whether its
-    context is expected to fit the window (else it ends when that is known)."""
+    """An adaptation job as it is planned: where it runs, its `seconds` by phase, its time limit in
+    `minutes`, whether its context is expected to fit the window (else it ends when that is known),
+    and whether it shares a submission."""
 
     job: Job
     site: Place
@@ -53,6 +62,7 @@ class Planned:
     kept_bytes: int
     fits: bool
     finished: bool
+    shares: bool = False
 
     @property
     def wall(self) -> float:
@@ -120,14 +130,15 @@ class Schedule:
     def _planned(self, job: Job) -> Planned:
         cell, seeds = job.cell, len(job.seeds)
         work, site = self.plan.work(cell, seeds), self.plan.site(cell)
-        most = self.queue.most_minutes if self.queue else math.inf
+        seconds, minutes = self.plan.expected(cell, seeds), self.plan.minutes(cell, seeds)
+        shares = bool(self.queue) and self.queue.shares(site, sum(seconds.values()))
         return Planned(
-            job, site, self.plan.expected(cell, seeds),
-            minutes=int(min(self.plan.minutes(cell, seeds), most)),
+            job, site, seconds, self.queue.limited(minutes, shares) if self.queue else minutes,
             predictions=work.fits * seeds * work.predictions,
             kept_bytes=self._kept_bytes(job),
             fits=work.fits,
             finished=f"results/runs/{job.folder}/manifest.json" not in self.to_make,
+            shares=shares,
         )  # fmt: skip
 
     def _kept_bytes(self, job: Job) -> int:
