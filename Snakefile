@@ -81,4 +81,5 @@ onsuccess:
 
 onerror:
     freeing.free_finished(idle_runs())
-    print(PARTIAL_HINT, file=sys.stderr)
+    if any(job.rule.name in REPORTED for job in workflow.dag.needrun_jobs()):
+        print(PARTIAL_HINT, file=sys.stderr)

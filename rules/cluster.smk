@@ -8,6 +8,7 @@ from scripts.fewshot.errors import UserError
 from scripts.fewshot.machine import gpu_memories
 from scripts.fewshot.relay import relayed
 from scripts.fewshot.site import REQUEST, read_site
+from scripts.fewshot.submission import Queue
 
 
 def site_path():
@@ -91,20 +92,16 @@ def longer(minutes):
 
     def resource(wildcards, attempt, rulename):
         group = workflow.group_settings.overwrite_groups.get(rulename)
-        return limited(attempt * minutes, group=group)
+        return queue_for(0, group).limited(attempt * minutes, group) if SITE else attempt * minutes
 
     return resource
 
 
-def limited(minutes, gpus=0, group=None):
-    """Return a time limit that the site allows; work beyond it goes on in the next attempt.
-
-    Those of a group's jobs add up.
-    """
-    if SITE is None:
-        return minutes
-    share = SITE.most_minutes(gpus) / workflow.group_settings.group_components.get(group, 1)
-    return max(1, int(min(minutes, share)))
+def queue_for(gpus, group=SHORT):
+    """Return how the cluster takes jobs of a group with or without GPUs."""
+    together = workflow.group_settings.group_components.get(group, 1)
+    attempts = 1 + workflow.execution_settings.retries
+    return Queue(SITE.most_minutes(gpus), attempts, SITE.short_minutes, together)
 
 
 def cell_of(wildcards):
@@ -124,9 +121,7 @@ def together(wildcards):
     if SITE is None:
         return None
     cell, seeds = cell_of(wildcards), len(job_seeds(wildcards))
-    found = PLAN.resources(cell, 1, seeds)
-    alike = found["gpu"] <= 1 and found["offload"] == "none"
-    if not alike or PLAN.wall(cell, seeds) >= 60 * SITE.short_minutes:
+    if not queue_for(PLAN.machine.has_gpu).shares(PLAN.site(cell), PLAN.wall(cell, seeds)):
         return None
     name = f"{SHORT}_{cell.protocol}_{cell.task}_{cell.model}"
     # By this group-components finds them, as for groups that are named with wildcards.
@@ -149,8 +144,8 @@ def planned(name):
         if name == "mem_mb" and SITE and found["gpu"]:
             # SLURM counts in 2^20 bytes: what is asked for may be no more than a node has.
             return min(found[name], SITE.most_mib)
-        if name == "runtime":
-            return limited(found[name], found["gpu"], SHORT if together(wildcards) else None)
+        if name == "runtime" and SITE:
+            return queue_for(found["gpu"]).limited(found[name], together(wildcards))
         return found[name]
 
     return resource
@@ -217,17 +212,25 @@ def check_cluster():
 
 def check_submissions(jobs):
     """Compare jobs with what the cluster takes, and end those that an earlier run has left there."""
-    attempts = workflow.execution_settings.retries + 1
     end_with(filter(None, map(misplaced, jobs)))
+    queue = queue_for(PLAN.machine.has_gpu)
     sent = {workflow.dag.get_job_group(job) or job for job in jobs}
     requests = [dict(job.resources.items()) for job in sent]
-    problems, doubts = sitecheck.check_site(SITE, requests, attempts)
+    problems, doubts = sitecheck.check_site(SITE, requests, queue.attempts)
     end_with(problems)
     if doubts:
         doubts.append(
             "nodes are down or drained, which may be why: these jobs are submitted, and wait"
         )
-    for line in doubts + sitecheck.check_work(SITE, longest(jobs), attempts):
+    longest = max(
+        (
+            PLAN.wall(cell_of(job.wildcards), len(job_seeds(job.wildcards)))
+            for job in jobs
+            if job.rule.name in ADAPTING
+        ),
+        default=0.0,
+    )
+    for line in doubts + sitecheck.check_work(SITE, queue, longest):
         logger.warning(line)
     left = slurm.jobs_here({comment(job) for job in sent})
     if left:
@@ -257,17 +260,6 @@ def misplaced(job):
         f"{job.output[0]}: gpu = {given['gpu']} and nodes = {given['nodes']}, but the memory plan has "
         f"{plan['gpu']} and {plan['nodes']}; on a cluster it decides, from the facts in {SITE.path}"
     )
-
-
-def longest(jobs):
-    """Return the predicted seconds of the longest adaptation job with GPUs, and of that without."""
-    found = {}
-    for job in jobs:
-        if job.rule.name in ADAPTING:
-            wall = PLAN.wall(cell_of(job.wildcards), len(job_seeds(job.wildcards)))
-            gpus = bool(job.resources.get("gpu"))
-            found[gpus] = max(found.get(gpus, 0), wall)
-    return found
 
 
 def comment(job):

@@ -124,6 +124,19 @@ PARTIAL_HINT = (
     f"Some jobs failed. `{partial_command()}` makes tables, figures and a report from what "
     f"exists, under results/{STUDY.name}/partial/, and shows what is missing and why."
 )
+# Rules whose unfinished jobs a partial report does without.
+REPORTED = (
+    "check_fit",
+    "run_in_context",
+    "fine_tune",
+    "read_lm_eval",
+    "compute_metrics",
+    "compare_methods",
+    "make_table",
+    "plot_figure",
+    "render_figure",
+    "write_report",
+)
 
 
 def idle_runs():

@@ -9,6 +9,7 @@ from pathlib import Path
 from . import slurm
 from .errors import unknown
 from .site import NONE, UNTYPED, Site
+from .submission import Queue
 
 TYPE = re.compile(r"[\w.]+", re.ASCII)
 """Types of GPUs that the executor plugin can ask for."""
@@ -45,21 +46,17 @@ def check_site(
     return (found, []) if found else _refused(site, requests)
 
 
-def check_work(site: Site, longest: Mapping[bool, float], attempts: int) -> list[str]:
-    """Return whether jobs are predicted to take more time than all their attempts may.
-
-    `longest` has the seconds of the longest job without (False) and with GPUs (True).
-    """
-    lines = []
-    for kind, gpus in (("cpu", False), ("gpu", True)):
-        hours, most = longest.get(gpus, 0.0) / 3600, site.most_minutes(gpus) / 60
-        if hours > attempts * most:
-            lines.append(
-                f"{site.path}: {kind}_max_hours is {most:g}, but jobs are predicted to take up to "
-                f"{hours:.1f} hours, more than {attempts} attempts; --retries "
-                f"{math.ceil(hours / most)} lets them end, or start Snakemake again afterwards"
-            )
-    return lines
+def check_work(site: Site, queue: Queue, seconds: float) -> list[str]:
+    """Return whether the longest job is predicted to take more seconds than its attempts may."""
+    if queue.suffices(seconds):
+        return []
+    hours, most = seconds / 3600, queue.most_minutes / 60
+    kind = "gpu" if site.gpus_per_node else "cpu"
+    return [
+        f"{site.path}: {kind}_max_hours is {most:g}, but jobs are predicted to take up to "
+        f"{hours:.1f} hours, more than {queue.attempts} attempts; --retries "
+        f"{math.ceil(hours / most) - 1} lets them end, or start Snakemake again afterwards"
+    ]
 
 
 def _type(site: Site) -> list[str]:

@@ -1,5 +1,6 @@
 """A cluster's facts: what is missing, what SLURM contradicts, and what jobs ask for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 from fewshot import site, sitecheck, slurm
 from fewshot.errors import UserError
 from fewshot.registry import read_schema
+from fewshot.submission import Queue
 from slurm_commands import calls, stand_in
 
 ROOT = Path(__file__).parents[2]
@@ -170,13 +172,15 @@ def test_so_would_a_later_attempt_which_asks_for_more(cluster):
     assert problems(cluster, requests=[job], attempts=3, cpu_max_hours=1) == []
 
 
-def test_work_that_no_number_of_attempts_ends_is_told_of(tmp_path):
+def test_work_that_its_attempts_do_not_end_is_told_of(tmp_path):
     found = site.read_site(write(tmp_path, gpu_max_hours=4))
-    assert sitecheck.check_work(found, {True: 12 * 3600, False: 3600}, 3) == []
-    (line,) = sitecheck.check_work(found, {True: 12 * 3600, False: 3600}, 2)
-    assert "gpu_max_hours is 4, but jobs are predicted to take up to 12.0 hours" in line
-    assert "--retries 3" in line
-    assert sitecheck.check_work(site.read_site(write(tmp_path)), {True: 1e9}, 1) == []
+    queue = Queue(found.most_minutes(1), 2, found.short_minutes, 6)
+    assert sitecheck.check_work(found, queue, 8 * 3600) == []
+    (line,) = sitecheck.check_work(found, queue, 8.5 * 3600)
+    assert "gpu_max_hours is 4, but jobs are predicted to take up to 8.5 hours" in line
+    assert "more than 2 attempts; --retries 2 lets them end" in line
+    endless = replace(queue, most_minutes=site.read_site(write(tmp_path)).most_minutes(1))
+    assert sitecheck.check_work(found, endless, 1e9) == []
 
 
 def test_what_sbatch_refuses_is_told_once_for_each_shape_of_job(cluster):
