@@ -39,7 +39,10 @@ def check_counts(project: Project, *study: str) -> dict[str, tuple[int, int]]:
     return {rule: (whole, done) for rule, (whole, done, _) in jobs.items()}
 
 
-@pytest.mark.parametrize("file", ["config", "paper", "mosbach2023", "paper-qqp-cola"])
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("mosbach2023", "paper-qqp-cola")]
+
+
+@pytest.mark.parametrize("file", ["config", "paper", *LONG])
 def test_jobs_are_those_that_a_dry_run_counts(project, file):
     jobs = check_counts(project, "--configfile", f"config/{file}.yaml", project.machine())
     assert {done for _, done in jobs.values()} == {0}
