@@ -139,9 +139,8 @@ REPORTED = (
 )
 
 
-def idle_runs():
-    """Return the folders of runs in this Snakemake's plan that it has not to make, or has made."""
-    waiting = set(workflow.dag.needrun_jobs())
+def planned_runs(waiting=()):
+    """Return the folders of runs in this Snakemake's plan, but for those of jobs that wait."""
     return {
         str(Path(job.output.manifest).parent)
         for job in workflow.dag.jobs

@@ -42,7 +42,7 @@ def free_finished(runs: Container[str]) -> None:
 
     Jobs that share a submission keep them, since another one's failure may start all again. So
     `runs` are folders of runs that no Snakemake is about to make: of its own plan, whose files are
-    locked against others, but for those that it will start or has not ended.
+    locked against others, and before it starts jobs but for those.
     """
     for folder in STATE.glob("*"):
         run = read_owner(folder).get("run")

@@ -110,7 +110,7 @@ def refusal(*request: str) -> str:
 def may_pass(said: str, partition: str) -> bool:
     """Return whether a refusal may be for now only: while nodes of the partition are down or
     drained, SLURM says of jobs that have to wait for them what it says of impossible ones."""
-    return UNAVAILABLE in said and bool(ask("sinfo", "-a", "-h", "-R", "-p", partition).strip())
+    return UNAVAILABLE in said and bool(ask("sinfo", "-h", "-R", "-p", partition).strip())
 
 
 def preempted(env: Mapping[str, str] = os.environ) -> bool:

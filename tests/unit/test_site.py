@@ -198,7 +198,7 @@ def test_while_nodes_are_down_what_none_can_take_now_is_only_told_of(cluster):
     for reasons, count in (("", (1, 0)), ("a fan 2026-11-26 gpu1", (0, 1))):
         (cluster / "reasons.out").write_text(reasons)
         assert tuple(map(len, sitecheck.check_site(found, [JOB]))) == count
-    assert ["-a", "-h", "-R", "-p", "gpu"] in calls(cluster, "sinfo")
+    assert ["-h", "-R", "-p", "gpu"] in calls(cluster, "sinfo")
 
 
 def test_no_answer_from_sbatch_is_one_line(cluster, monkeypatch):
