@@ -67,18 +67,19 @@ rule data:
 
 
 onstart:
-    freeing.free_finished()
+    freeing.free_finished(planned_runs(waiting=set(workflow.dag.needrun_jobs())))
     check_gpus()
-    check_weights()
     check_cluster()
+    check_weights()
 
 
 onsuccess:
-    freeing.free_finished()
+    freeing.free_finished(planned_runs())
     if Path(f"results/{STUDY.name}/report.html").exists():
         print(SUMMARY_HINT)
 
 
 onerror:
-    freeing.free_finished()
-    print(PARTIAL_HINT, file=sys.stderr)
+    freeing.free_finished(planned_runs())
+    if any(job.rule.name in REPORTED for job in workflow.dag.needrun_jobs()):
+        print(PARTIAL_HINT, file=sys.stderr)

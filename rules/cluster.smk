@@ -2,11 +2,13 @@
 # On a cluster the profile names the file with the site's facts (default resource `site`).
 import sys
 
-from scripts.fewshot import freeing, gpus, sitecheck, slurm
+from scripts.fewshot import freeing, gpus, sitecheck, slurm, store
 from scripts.fewshot.cells import Cell
 from scripts.fewshot.errors import UserError
 from scripts.fewshot.machine import gpu_memories
+from scripts.fewshot.relay import relayed
 from scripts.fewshot.site import REQUEST, read_site
+from scripts.fewshot.submission import Queue
 
 
 def site_path():
@@ -22,10 +24,10 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 if SITE and workflow.is_main_process:
-    if SITE.problems and workflow.output_settings.dryrun:
+    if SITE.problems:
         logger.warning(
-            f"{SITE.path}: missing or wrong: {', '.join(SITE.problems)}; a dry run plans with "
-            "placeholders, a real one will not start"
+            f"{SITE.path}: missing or wrong: {', '.join(SITE.problems)}; planned with placeholders, "
+            "with which no job is submitted"
         )
     # A group's jobs then run one after another: its submission is as wide as one of them, and the
     # time limits add up.
@@ -33,8 +35,27 @@ if SITE and workflow.is_main_process:
 
 
 ADAPTING = ("run_in_context", "fine_tune")
-# Where weights are stored, and how much they may take.
-STORE = SITE.store if SITE else {}
+STORING = ("download_model", "download_weights", "download")
+# The group of adaptation jobs that share a submission.
+SHORT = "short"
+
+
+def weights_store():
+    """Return where weights are stored and how much they may take: as told, or else by the site.
+
+    What `--set-resources` says of download_weights counts for all that fetches or frees weights.
+    """
+    told = workflow.resource_settings.overwrite_resources.get("download_weights", {})
+    job = {"input": (), "attempt": 1, "threads": 1, "rulename": "download_weights"}
+    values = {
+        name: told[name].evaluate(None, async_run=workflow.async_run, **job).value
+        for name in ("scratch", "disk_budget_gb")
+        if name in told
+    }
+    return {**(SITE.store if SITE else {}), **values}
+
+
+STORE = weights_store()
 
 
 def shares_gpus():
@@ -69,15 +90,18 @@ def scaled(megabytes):
 def longer(minutes):
     """Return the function that gives a time limit which grows with every attempt."""
 
-    def resource(wildcards, attempt):
-        return limited(attempt * minutes)
+    def resource(wildcards, attempt, rulename):
+        group = workflow.group_settings.overwrite_groups.get(rulename)
+        return queue_for(0, group).limited(attempt * minutes, group) if SITE else attempt * minutes
 
     return resource
 
 
-def limited(minutes, gpus=0):
-    """Return a time limit that the site allows; work beyond it goes on in the next job."""
-    return int(min(minutes, SITE.most_minutes(gpus))) if SITE else minutes
+def queue_for(gpus, group=SHORT):
+    """Return how the cluster takes jobs of a group with or without GPUs."""
+    together = workflow.group_settings.group_components.get(group, 1)
+    attempts = 1 + workflow.execution_settings.retries
+    return Queue(SITE.most_minutes(gpus), attempts, SITE.short_minutes, together)
 
 
 def cell_of(wildcards):
@@ -97,13 +121,11 @@ def together(wildcards):
     if SITE is None:
         return None
     cell, seeds = cell_of(wildcards), len(job_seeds(wildcards))
-    found = PLAN.resources(cell, 1, seeds)
-    alike = found["gpu"] <= 1 and found["offload"] == "none"
-    if not alike or PLAN.wall(cell, seeds) >= 60 * SITE.short_minutes:
+    if not queue_for(PLAN.machine.has_gpu).shares(PLAN.site(cell), PLAN.wall(cell, seeds)):
         return None
-    name = f"short_{cell.task}_{cell.model}"
+    name = f"{SHORT}_{cell.protocol}_{cell.task}_{cell.model}"
     # By this group-components finds them, as for groups that are named with wildcards.
-    workflow.parent_groupids[name] = "short"
+    workflow.parent_groupids[name] = SHORT
     return name
 
 
@@ -119,7 +141,12 @@ def planned(name):
             return SITE.request(found["gpu"], found["nodes"])[name]
         if name == "grouped":
             return 1 if together(wildcards) else None
-        return limited(found[name], found["gpu"]) if name == "runtime" else found[name]
+        if name == "mem_mb" and SITE and found["gpu"]:
+            # SLURM counts in 2^20 bytes: what is asked for may be no more than a node has.
+            return min(found[name], SITE.most_mib)
+        if name == "runtime" and SITE:
+            return queue_for(found["gpu"]).limited(found[name], together(wildcards))
+        return found[name]
 
     return resource
 
@@ -143,44 +170,104 @@ ADAPTATION = {
 
 def check_weights():
     """Fetch weights that were freed, for the jobs that will run: only now is it known which."""
+    if workflow.touch:
+        return
     jobs = list(workflow.dag.needrun_jobs())
     fetched = {job.wildcards.model for job in jobs if job.rule.name == "download_weights"}
     needed = {job.wildcards.model for job in jobs if job.rule.name in ADAPTING} - fetched
-    freed = sorted(model for model in needed & set(HUB_RUNS) if not presence.is_there(model))
-    if not freed:
-        return
-    logger.warning(f"weights that were freed are fetched again: {', '.join(freed)}")
-    from scripts.fewshot.snapshots import fetch_freed
-
+    needed &= set(HUB_RUNS)
+    freed = sorted(model for model in needed if not presence.is_there(model))
     try:
-        fetch_freed(freed, STORE.get("scratch", ""), STORE.get("disk_budget_gb", 0))
+        store.register_models(needed)
+        if not freed:
+            return
+        logger.warning(f"weights that were freed are fetched again: {', '.join(freed)}")
+        from scripts.fewshot.snapshots import fetch_freed
+
+        with relayed(logger):
+            fetch_freed(freed, STORE.get("scratch", ""), STORE.get("disk_budget_gb", 0))
     except UserError as error:
         sys.exit(f"error: {error}")
 
 
 def check_cluster():
     """End Snakemake before it submits a job that the cluster would refuse; end jobs left over."""
-    dag = workflow.dag
-    jobs = {
-        dag.get_job_group(job) or job
-        for job in dag.needrun_jobs()
-        if not workflow.is_local(job.rule)
-    }
-    if SITE is None or not jobs:
-        return
-    try:
-        problems = sitecheck.check_site(SITE, [dict(job.resources.items()) for job in jobs])
-        if problems:
-            sys.exit("\n".join(f"error: {line}" for line in problems))
-        left = slurm.jobs_here()
-        if left:
-            logger.warning(
-                f"SLURM jobs of an earlier run of this folder ({', '.join(left)}) are told to end; "
-                "what they have computed is kept"
+    if SITE is None:
+        if workflow.executor_plugin.name == "slurm":
+            sys.exit(
+                "error: --default-resources replaces the profile's, of which `site` names the facts "
+                "of the cluster; add site=profiles/slurm/site.yaml to them, or use --set-resources"
             )
-            slurm.end_jobs(list(left))
+        return
+    needed = [job for job in workflow.dag.needrun_jobs() if not workflow.touch]
+    submitted = [job for job in needed if not workflow.is_local(job.rule)]
+    try:
+        if submitted:
+            check_submissions(submitted)
+        elif any(job.rule.name in STORING for job in needed):
+            end_with(sitecheck.check_entries(SITE))
     except UserError as error:
-        sys.exit(f"error: {error}")
+        end_with([error])
+
+
+def check_submissions(jobs):
+    """Compare jobs with what the cluster takes, and end those that an earlier run has left there."""
+    end_with(filter(None, map(misplaced, jobs)))
+    queue = queue_for(PLAN.machine.has_gpu)
+    sent = {workflow.dag.get_job_group(job) or job for job in jobs}
+    requests = [dict(job.resources.items()) for job in sent]
+    problems, doubts = sitecheck.check_site(SITE, requests, queue.attempts)
+    end_with(problems)
+    if doubts:
+        doubts.append(
+            "nodes are down or drained, which may be why: these jobs are submitted, and wait"
+        )
+    longest = max(
+        (
+            PLAN.wall(cell_of(job.wildcards), len(job_seeds(job.wildcards)))
+            for job in jobs
+            if job.rule.name in ADAPTING
+        ),
+        default=0.0,
+    )
+    for line in doubts + sitecheck.check_work(SITE, queue, longest):
+        logger.warning(line)
+    left = slurm.jobs_here({comment(job) for job in sent})
+    if left:
+        logger.warning(
+            f"SLURM jobs of an earlier run of this folder ({', '.join(left)}) are told to end; "
+            "what they have computed is kept"
+        )
+        slurm.end_jobs(left)
+
+
+def end_with(problems):
+    """End Snakemake with a line for each problem, if there are any."""
+    lines = [f"error: {line}" for line in problems]
+    if lines:
+        sys.exit("\n".join(lines))
+
+
+def misplaced(job):
+    """Return what is wrong where a job's GPUs or nodes are not those that its request is for."""
+    if job.rule.name not in ADAPTING:
+        return ""
+    plan = PLAN.resources(cell_of(job.wildcards), 1, len(job_seeds(job.wildcards)))
+    given = {name: job.resources.get(name, 0) for name in ("gpu", "nodes")}
+    if all(plan[name] == value for name, value in given.items()):
+        return ""
+    return (
+        f"{job.output[0]}: gpu = {given['gpu']} and nodes = {given['nodes']}, but the memory plan has "
+        f"{plan['gpu']} and {plan['nodes']}; on a cluster it decides, from the facts in {SITE.path}"
+    )
+
+
+def comment(job):
+    """Return what SLURM is told of a job or group of jobs, by which it is known again later."""
+    from snakemake_executor_plugin_slurm.utils import get_job_wildcards
+
+    wildcards = get_job_wildcards(job)
+    return f"rule_{job.name}_wildcards_{wildcards}" if wildcards else f"rule_{job.name}"
 
 
 def check_gpus():

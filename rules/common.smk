@@ -124,6 +124,28 @@ PARTIAL_HINT = (
     f"Some jobs failed. `{partial_command()}` makes tables, figures and a report from what "
     f"exists, under results/{STUDY.name}/partial/, and shows what is missing and why."
 )
+# Rules whose unfinished jobs a partial report does without.
+REPORTED = (
+    "check_fit",
+    "run_in_context",
+    "fine_tune",
+    "read_lm_eval",
+    "compute_metrics",
+    "compare_methods",
+    "make_table",
+    "plot_figure",
+    "render_figure",
+    "write_report",
+)
+
+
+def planned_runs(waiting=()):
+    """Return the folders of runs in this Snakemake's plan, but for those of jobs that wait."""
+    return {
+        str(Path(job.output.manifest).parent)
+        for job in workflow.dag.jobs
+        if job.rule.name in ADAPTING and job not in waiting
+    }
 
 
 def any_of(names):

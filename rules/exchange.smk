@@ -74,7 +74,7 @@ rule read_lm_eval:
         pattern=job_pattern,
         prompts=lambda wildcards: import_of(wildcards).prompts,
         parameters=lambda wildcards: STUDY.models[wildcards.model]["parameters"],
-        code=code_version("lmeval_runs"),
+        code=code_version("lmeval_runs", "jobs"),
     script:
         "../scripts/read_lm_eval.py"
 

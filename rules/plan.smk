@@ -13,6 +13,7 @@ rule plan:
     params:
         study=lambda wildcards: asdict(STUDY),
         files=lambda wildcards: job_files(),
+        queue=lambda wildcards: asdict(queue_for(PLAN.machine.has_gpu)) if SITE else {},
     script:
         "../scripts/plan.py"
 

@@ -17,6 +17,9 @@ def main(smk) -> None:
     delete = params.delete == "yes"
     found = freeing.clean(runs, smk.resources.get("scratch", ""), delete)
     print(freeing.describe(found, delete))
+    failed = [each.what for each in found if each.failed]
+    if failed:
+        raise UserError(f"clean: {len(failed)} of what was to go could not be removed: {failed[0]}")
 
 
 if __name__ == "__main__":

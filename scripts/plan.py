@@ -7,6 +7,7 @@ from fewshot import calibration, records, scheduletable
 from fewshot.memoryplan import MemoryPlan
 from fewshot.plan import Study
 from fewshot.schedule import Schedule
+from fewshot.submission import Queue
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 def main(smk):
     study = Study(**smk.params.study)
     plan = MemoryPlan(study, calibration.read_if_valid())
-    schedule = Schedule(plan, smk.params.files)
+    queue = Queue(**smk.params.queue) if smk.params.queue else None
+    schedule = Schedule(plan, smk.params.files, queue=queue)
     folder = Path("results", study.name)
     print(scheduletable.write(schedule, folder))
     print(f"Plan: {folder}/schedule.md (each job: schedule.csv, schedule.parquet)")

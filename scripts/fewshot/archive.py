@@ -10,7 +10,6 @@ import io
 import json
 import logging
 import platform
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterable
@@ -22,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-from . import records
+from . import disk, records
 from .errors import UserError
 
 LOG = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ def write_archive(
         made = _write_made(Path(scratch), settings, entries, rows)
         places = {**{name: Path(name) for name in names}, **made}
         members = [_member(name, places[name]) for name in sorted(places)]
-        _check_room(path.parent, sum(each.bytes for each in members))
+        disk.check_room(sum(each.bytes for each in members), path.parent, str(path))
         with records.atomic(path) as partial:
             _write_tar(partial, members, settings["study"])
     LOG.info("%d files, %d bytes in %s", len(members), path.stat().st_size, path)
@@ -119,14 +118,6 @@ def _member(name: str, path: Path) -> Member:
     if not path.is_file():
         raise UserError(f"{path}: file not found; the study is incomplete")
     return Member(name, path, records.sha256(path), path.stat().st_size)
-
-
-def _check_room(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise UserError(
-            f"{folder}: the archive needs {size / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB"
-        )
 
 
 def describe(members: Iterable[Member], study: str) -> dict:

@@ -19,13 +19,22 @@ from .timing import PHASES
 
 FILE = Path("results/calibration.json")
 """Relative to the project's folder."""
+PREDICTING = ("timing", "demands", "architecture")
+"""The modules that predictions come from, with their imports."""
 LEAST_SECONDS = 0.1
-"""Mean seconds of a phase below which its factor stays 1: a clock's noise would be one."""
+"""Mean seconds of a phase, predicted and measured, below which its factor stays 1: a clock's noise
+would be one."""
+HEAVIEST = 3.0
+"""Median jobs that one job weighs at most: where a single large one decides, it may be the one that
+was disturbed."""
 LEAST_JOBS = 8
 """Jobs from which on the spread of what they took, over what was predicted, counts."""
 UNKNOWN = 3.0
 """Factor, up and down, within which a prediction for machines that no job ran on is taken to lie;
 time limits are that much longer. Guessed: no job was measured on a GPU."""
+COVERED = 0.8
+"""Part of a job's predicted seconds that measured phases must make up for its limit to rest on
+them: were the rest longer by UNKNOWN, the job would take 1.4 times as long."""
 CALIBRATED = 1.5
 """What time limits have at least for what the next job does that the finished ones did not."""
 SPARE = 1.25
@@ -55,12 +64,13 @@ class Measured:
 class Factors:
     """What the jobs on one kind of device tell.
 
-    `factors` has what a phase took over what was predicted; `low` and `high` are the tenth and
-    ninetieth percentile over jobs of the same for whole jobs, after calibration. `devices` counts
-    jobs by name, `parameters` are those of the largest model among them.
+    `factors` has what a phase took over what was predicted, `seen` the jobs that tell; `low` and
+    `high` are the tenth and ninetieth percentile over jobs of the same for whole jobs, after
+    calibration. `devices` counts jobs by name, `parameters` are those of the largest model.
     """
 
     factors: Mapping[str, float]
+    seen: Mapping[str, int]
     low: float
     high: float
     devices: Mapping[str, int]
@@ -70,6 +80,10 @@ class Factors:
     def jobs(self) -> int:
         """Return the number of jobs."""
         return sum(self.devices.values())
+
+    def unseen(self, seconds: Mapping[str, float]) -> dict[str, float]:
+        """Return those of a prediction's seconds whose phases too few jobs tell anything of."""
+        return {phase: n for phase, n in seconds.items() if self.seen[phase] < LEAST_JOBS}
 
 
 @dataclass(frozen=True)
@@ -94,17 +108,21 @@ class Calibration:
             return 1 / UNKNOWN, UNKNOWN
         return known.low, known.high
 
-    def margin(self, kind: str) -> float:
-        """Return how much longer than predicted a job's time limit is."""
-        high = self.bounds(kind)[1]
-        return min(UNKNOWN, max(CALIBRATED, SPARE * high))
+    def margin(self, kind: str, seconds: Mapping[str, float]) -> float:
+        """Return how much longer than predicted, which is so many `seconds` by phase, a job's time
+        limit is: UNKNOWN where it consists of what no finished job did, such as training."""
+        known, whole = self.kinds.get(kind), sum(seconds.values())
+        if known is None or sum(known.unseen(seconds).values()) > (1 - COVERED) * whole:
+            return UNKNOWN
+        return min(UNKNOWN, max(CALIBRATED, SPARE * self.bounds(kind)[1]))
 
 
 def fit(jobs: Sequence[Measured]) -> Calibration:
     """Return the calibration by finished jobs.
 
-    A phase's factor makes the sum of |measured - factor × predicted| over jobs least: the median of
-    measured / predicted, weighted by predicted. A few jobs that were disturbed do not move it.
+    A phase's factor makes the weighted sum of |measured / predicted - factor| over jobs least: it
+    is their weighted median. Jobs weigh what is predicted of them, as if whole seconds counted, but
+    none more than HEAVIEST median ones: a few that were disturbed do not move it, large or small.
     """
     kinds = {}
     for kind in sorted({job.kind for job in jobs}):
@@ -112,24 +130,34 @@ def fit(jobs: Sequence[Measured]) -> Calibration:
         ratios = [job.seconds / seconds for job, seconds in zip(own, held_out(own), strict=True)]
         low, high = np.quantile(ratios, [0.1, 0.9]).tolist()
         devices = dict(sorted(Counter(job.device for job in own).items()))
-        kinds[kind] = Factors(factors(own), low, high, devices, max(job.parameters for job in own))
+        seen = {phase: len(_ratios(own, phase)[0]) for phase in PHASES}
+        largest = max(job.parameters for job in own)
+        kinds[kind] = Factors(factors(own), seen, low, high, devices, largest)
     return Calibration(kinds)
 
 
 def factors(jobs: Sequence[Measured]) -> dict[str, float]:
-    """Return the factor of each phase over jobs on one kind of device."""
-    found = {}
+    """Return the factor of each phase over jobs on one kind of device; 1 where none tells it."""
+    found = dict.fromkeys(PHASES, 1.0)
     for phase in PHASES:
-        predicted, measured = (
-            np.array([getattr(job, name).get(phase, 0.0) for job in jobs])
-            for name in ("predicted", "measured")
-        )
-        # What took no time at all says nothing of how long it takes.
-        there = (predicted > 0) & (measured > 0)
-        enough = there.any() and measured[there].mean() >= LEAST_SECONDS
-        ratio = measured[there] / predicted[there]
-        found[phase] = weighted_median(ratio, predicted[there]) if enough else 1.0
+        ratio, predicted = _ratios(jobs, phase)
+        if len(ratio):
+            weights = np.minimum(predicted, HEAVIEST * np.median(predicted))
+            found[phase] = weighted_median(ratio, weights)
     return found
+
+
+def _ratios(jobs: Sequence[Measured], phase: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return measured / predicted and predicted seconds of a phase, of jobs that tell something."""
+    predicted, measured = (
+        np.array([getattr(job, name).get(phase, 0.0) for job in jobs])
+        for name in ("predicted", "measured")
+    )
+    # What took no time at all says nothing of how long it takes.
+    there = (predicted > 0) & (measured > 0)
+    predicted, measured = predicted[there], measured[there]
+    enough = there.any() and max(predicted.mean(), measured.mean()) >= LEAST_SECONDS
+    return (measured / predicted, predicted) if enough else (np.array([]), np.array([]))
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
@@ -154,7 +182,7 @@ def held_out(jobs: Sequence[Measured]) -> list[float]:
 
 def version() -> str:
     """Return a hash of the code whose predictions the factors multiply."""
-    return code_version("timing")
+    return code_version(*PREDICTING)
 
 
 def write(calibration: Calibration, path: Path = FILE) -> None:
@@ -179,7 +207,7 @@ def read(path: Path = FILE) -> Calibration:
         content = json.loads(path.read_text())
         found, kinds = content["version"], content["kinds"]
         known = {kind: _factors(entry) for kind, entry in kinds.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         cause = f"{type(error).__name__}: {error}"
         raise UserError(f"{path}: no calibration that can be read ({cause}); {remedy}") from None
     if found != version():
@@ -201,9 +229,10 @@ def read_if_valid(path: Path = FILE) -> Calibration:
 def _factors(entry: Mapping) -> Factors:
     """Return what a file tells of one kind; raises ValueError for what is no positive number."""
     numbers = {phase: float(entry["factors"][phase]) for phase in PHASES}
+    seen = {phase: int(entry["seen"][phase]) for phase in PHASES}
     low, high = float(entry["low"]), float(entry["high"])
     devices = {str(name): int(count) for name, count in entry["devices"].items()}
     for name, value in {**numbers, "low": low, "high": high, "jobs": sum(devices.values())}.items():
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} is {value}, not a positive number")
-    return Factors(numbers, low, high, devices, int(entry["parameters"]))
+    return Factors(numbers, seen, low, high, devices, int(entry["parameters"]))

@@ -1,5 +1,6 @@
 """Why a cluster ended a job: what SLURM wrote into the log that Snakemake keeps of it."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -7,6 +8,12 @@ LOGS = Path(".snakemake/slurm_logs")
 """Where the executor keeps the logs of jobs that failed, relative to the project's folder."""
 SLACK = 60.0
 """Seconds by which SLURM's last word may come before that of the job's own log."""
+
+
+@functools.cache
+def _shared() -> list[tuple[Path, str]]:
+    """Return the logs of submissions that jobs shared: read once, not for each run that lacks."""
+    return [(path, path.read_text(errors="replace")) for path in LOGS.glob("group_*/*.log")]
 
 
 def of_cluster(folder: str, since: float) -> str:
@@ -17,8 +24,7 @@ def of_cluster(folder: str, since: float) -> str:
     *names, k, seeds = Path(folder).parts[2:]
     wildcards = [*names, k.removeprefix("k"), *seeds.removeprefix("seeds").split("-")]
     found = list(LOGS.glob(f"rule_*/{'_'.join(wildcards)}/*.log"))
-    shared = LOGS.glob("group_*/*.log")
-    found += [path for path in shared if f"{folder}/" in path.read_text(errors="replace")]
+    found += [path for path, text in _shared() if f"{folder}/" in text]
     newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None or newest.stat().st_mtime < since - SLACK:
         return ""

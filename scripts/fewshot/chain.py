@@ -52,8 +52,8 @@ def seconds_of(links: Iterable[Link]) -> float:
 
 
 def _link(schedule: Schedule, rule: str, path: str, of: str, seconds: float = 0.0) -> Link:
-    """Return a step that takes SMALL and so many seconds, or none if its output is there."""
-    return Link(rule, of, SMALL + seconds if path in schedule.missing else 0.0)
+    """Return a step that takes SMALL and so many seconds, or none if it is not to do."""
+    return Link(rule, of, SMALL + seconds if path in schedule.to_make else 0.0)
 
 
 def _own(schedule: Schedule, planned: Planned) -> Link:
@@ -102,6 +102,6 @@ def _report(schedule: Schedule) -> list[Link]:
     """Return the last steps: figures, which take longer than tables, and the report."""
     found = []
     for rule in ("plot_figure", "render_figure", "write_report"):
-        todo = [path for path in schedule.files.get(rule, ()) if path in schedule.missing]
+        todo = [path for path in schedule.files.get(rule, ()) if path in schedule.to_make]
         found += [_link(schedule, rule, path, Path(path).name) for path in todo[:1]]
     return found

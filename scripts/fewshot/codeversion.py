@@ -1,12 +1,13 @@
 """A hash of the code that a result depends on, for `params` of rules.
 
 Snakemake notices an edited script but not the modules it imports. The hash covers a module and,
-recursively, its relative imports; it is taken from the syntax tree without docstrings, so that
-comments and formatting change nothing.
+recursively, its relative imports, but for those under `if TYPE_CHECKING:`, which never run; it is
+taken from the syntax tree without docstrings, so that comments and formatting change nothing.
 """
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,7 +31,8 @@ def code_version(*modules: str) -> str:
 
 
 def imports(module: str) -> list[str]:
-    """Return the package modules that `module` imports relatively, wherever in the file."""
+    """Return the package modules that `module` imports relatively when it runs, wherever in the
+    file."""
     return _read(module, _path(module)).imports
 
 
@@ -52,7 +54,7 @@ def _read(module: str, path: Path) -> Source:
 
 def _imports(tree: ast.Module, package: list[str]) -> list[str]:
     found = set()
-    for node in ast.walk(tree):
+    for node in _running(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             target = base + (node.module.split(".") if node.module else [])
@@ -63,6 +65,14 @@ def _imports(tree: ast.Module, package: list[str]) -> list[str]:
                 if _exists(name):
                     found.add(name)
     return sorted(found)
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a node and all below it, but for what only a type checker reads."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from _running(child)
 
 
 def _collect(module: str, closure: set[str]) -> None:

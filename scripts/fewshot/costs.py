@@ -41,7 +41,7 @@ the demo's layers take."""
 LINK = 100e9
 """Bytes per second between the GPUs of a node."""
 NETWORK = 10e9
-"""Bytes per second and GPU between nodes."""
+"""Bytes per second between nodes, for each GPU of a node."""
 BUS = 20e9
 """Bytes per second between a GPU and host memory."""
 HOST_STEP = 1.3e-8
@@ -71,12 +71,18 @@ def moving(demand: Demand, placement: Placement, per_node: int, nodes: int, pass
     processes = max(per_node, 1) * nodes
     seconds = _update(demand, placement, processes, GPU if per_node else CPU)
     if processes > 1:
-        bandwidth = NETWORK if nodes > 1 else LINK
-        seconds += _traffic(demand, placement, passes) * (1 - 1 / processes) / bandwidth
+        sent = _traffic(demand, placement, passes) * (1 - 1 / processes)
+        seconds += sent / _bandwidth(per_node, nodes)
     if placement.offload == "parameters":
         moved = demand.element * demand.parameters / processes
         seconds += sweeps(demand, placement) * passes * moved / BUS
     return seconds
+
+
+def _bandwidth(per_node: int, nodes: int) -> float:
+    """Return the bytes per second at which a process sends: what leaves a node leaves it once, by
+    the network of all its GPUs."""
+    return LINK if nodes == 1 else min(LINK, NETWORK * max(per_node, 1))
 
 
 def _work(demand: Demand, placement: Placement, processes: int) -> tuple[float, int]:

@@ -2,7 +2,8 @@
 
 import shutil
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,15 @@ def check_budget(need: int, budget: Budget, where: str) -> None:
             f"{where}: needs {size_text(need)} in {budget.root}, which holds {size_text(there)} "
             f"of at most {budget.gigabytes:g} GB (disk_budget_gb); {HINT}"
         )
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Raise what a file system refuses meanwhile as UserError that begins with `where`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def size_text(size: int) -> str:

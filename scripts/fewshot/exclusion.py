@@ -24,7 +24,8 @@ def exclusive(root: Path, wait: bool = True) -> Iterator[None]:
     The log says now and then that another process is waited for. Raises filelock.Timeout where
     one is and must not be waited for, and UserError where the file system cannot lock.
     """
-    lock = FileLock(root / ".lock")
+    # What a file system that cannot lock would get instead outlives a killed process.
+    lock = FileLock(root / ".lock", fallback_to_soft=False)
     try:
         root.mkdir(parents=True, exist_ok=True)
         _acquire(lock, wait)

@@ -5,9 +5,11 @@ they were run. So only jobs count that ran from their start to their end at once
 """
 
 import json
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,21 +20,46 @@ from .calibration import FILE, Calibration, Measured, held_out
 from .cells import Cell
 from .errors import UserError
 from .placement import Placement
-from .timing import MEASURED, PHASES, Site
+from .protocols import PROTOCOLS
+from .timing import MEASURED, PHASES, Place
 
 if TYPE_CHECKING:
     from .memoryplan import MemoryPlan
+    from .plan import Study
 
 BENCHMARKS = Path("results/benchmarks/runs")
 RUNS = Path("results/runs")
 NAMES = ("protocol", "task", "model", "method", "pattern", "k")
-NEEDED = {*NAMES, *("seeds", "settings", "placement", "device", "threads", "world_size", "seconds")}
-SEED = {"seconds", "scoring"}
-"""What a manifest must tell, and what of each finished seed."""
+UNREADABLE = "described by the manifest of another version"
+WAITED, LATE = 600.0, 20.0
+"""Seconds, and times what is predicted, beyond both of which a job waited before it began: for a
+GPU of its machine, or for a file system."""
 
 
 class Unusable(Exception):
     """Why a finished job does not count."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the manifest of a finished job tells that predictions need.
+
+    `seconds` are those of all seeds by the manifest's phases; `starts` how many of its finished
+    seeds loaded the model, `sets` the evaluation sets of each. `resumed` and `short` tell whether
+    one went on from a checkpoint, or ran out of memory.
+    """
+
+    cell: Cell
+    settings: Mapping
+    placement: Placement
+    device: str
+    threads: int
+    processes: int
+    seconds: Mapping[str, float]
+    starts: int
+    sets: tuple[tuple[str, ...], ...]
+    resumed: bool
+    short: bool
 
 
 def gather(
@@ -66,70 +93,108 @@ def wall_seconds(path: Path) -> float:
     Only the last line counts, should it have several.
     """
     try:
-        return float(json.loads(path.read_text().splitlines()[-1])["s"])
+        found = float(json.loads(path.read_text().splitlines()[-1])["s"])
+        if math.isfinite(found):
+            return found
     except (OSError, ValueError, KeyError, IndexError, TypeError):
-        raise UserError(
-            f"{path}: no benchmark file of Snakemake's; remove it, or run its job again"
-        ) from None
+        pass
+    raise UserError(f"{path}: no benchmark file of Snakemake's; remove it, or run its job again")
+
+
+def read(manifest: Mapping) -> Run:
+    """Return what a manifest tells; raises Unusable for one of another shape."""
+    try:
+        done = [each for each in manifest["seeds"].values() if each["status"] == "ok"]
+        found = Run(
+            cell=Cell(*(manifest[name] for name in NAMES)),
+            settings=manifest["settings"],
+            placement=Placement(**manifest["placement"]),
+            device=str(manifest["device"]),
+            threads=int(manifest["threads"]),
+            processes=int(manifest["world_size"]),
+            seconds={phase: float(each) for phase, each in manifest["seconds"].items()},
+            starts=sum("load" in each["seconds"] for each in done),
+            sets=tuple(tuple(each["scoring"]) for each in done),
+            resumed=any(each.get("resumed_after_steps") for each in done),
+            short=any(each.get("shortages") for each in done),
+        )
+        family = found.settings["family"]
+    except (KeyError, TypeError, ValueError, AttributeError, UserError):
+        raise Unusable(UNREADABLE) from None
+    texts = (*vars(found.cell).values(), family)
+    kinds = [int if name == "k" else str for name in (*NAMES, "family")]
+    told = all(isinstance(each, kind) for each, kind in zip(texts, kinds, strict=True))
+    numbers = (found.threads, found.processes, *(1 + each for each in found.seconds.values()))
+    if not told or not all(1 <= each < math.inf for each in numbers):
+        raise Unusable(UNREADABLE)
+    return found
 
 
 def measure(plan: "MemoryPlan", manifest: Mapping, wall: float) -> Measured:
     """Return what a job took and what is predicted of it; raises Unusable with a reason."""
-    done = [each for each in manifest.get("seeds", {}).values() if each["status"] == "ok"]
-    if not manifest.keys() >= NEEDED or not all(each.keys() >= SEED for each in done):
-        raise Unusable("described by the manifest of another version")
-    study, cell = plan.study, Cell(*(manifest[name] for name in NAMES))
-    _check_config(study, cell, manifest)
-    if not done:
+    run = read(manifest)
+    _check_config(plan.study, run)
+    if not run.sets:
         raise Unusable("no seed fits the window")
-    _check_course(done, manifest["seconds"], wall)
-    sets = {name for each in done for name in each["scoring"]}
-    if sets != {cell.task, *(name for name, _ in study.out_of_domain(cell.task, cell.protocol))}:
-        raise Unusable("scored on other sets than config/tasks.yaml now names")
-    measured = dict.fromkeys(PHASES, 0.0) | {"start": wall - sum(manifest["seconds"].values())}
-    for phase, seconds in manifest["seconds"].items():
-        known = MEASURED.get(phase, phase)
-        measured[known if known in PHASES else "start"] += seconds
-    site = site_of(manifest, plan.machine.gpus_per_node)
+    _check_course(run, wall)
+    place = place_of(run, plan.machine.gpus_per_node)
+    predicted = plan.seconds(run.cell, len(run.sets), place)
+    measured = by_phase(run.seconds, wall)
+    if measured["start"] > max(WAITED, LATE * predicted["start"]):
+        raise Unusable("waited for something before they began, such as a GPU")
     return Measured(
-        kind=site.kind,
-        device=manifest["device"],
-        parameters=study.models[cell.model]["parameters"],
-        predicted=plan.seconds(cell, len(done), site),
+        kind=place.kind,
+        device=run.device,
+        parameters=plan.study.models[run.cell.model]["parameters"],
+        predicted=predicted,
         measured=measured,
     )
 
 
-def _check_config(study, cell: Cell, manifest: Mapping) -> None:
-    """Raise Unusable for results made elsewhere, or by settings that are no longer configured."""
-    if manifest["settings"].get("family") == "imported":
+def by_phase(seconds: Mapping[str, float], wall: float) -> dict[str, float]:
+    """Return a manifest's seconds by PHASES; what has no phase there, or no name, is `start`."""
+    found = dict.fromkeys(PHASES, 0.0) | {"start": wall - sum(seconds.values())}
+    for phase, each in seconds.items():
+        known = MEASURED.get(phase, phase)
+        found[known if known in PHASES else "start"] += each
+    return found
+
+
+def _check_config(study: "Study", run: Run) -> None:
+    """Raise Unusable for results made elsewhere, or by what is configured otherwise by now."""
+    cell = run.cell
+    if run.settings["family"] == "imported":
         raise Unusable("made by other software")
-    known = {"task": study.tasks, "model": study.models, "method": study.methods,
-             "pattern": study.patterns}  # fmt: skip
+    known = {"protocol": PROTOCOLS, "task": study.tasks, "model": study.models,
+             "method": study.methods, "pattern": study.patterns}  # fmt: skip
     if any(getattr(cell, name) not in entries for name, entries in known.items()):
         raise Unusable("of a cell that config/ no longer has")
-    if study.method_settings(cell.method, cell.model) != manifest["settings"]:
+    if study.method_settings(cell.method, cell.model) != run.settings:
         raise Unusable("made with other settings than config/methods.yaml now has")
+    outside = (name for name, _ in study.out_of_domain(cell.task, cell.protocol))
+    if run.sets and {name for each in run.sets for name in each} != {cell.task, *outside}:
+        raise Unusable("scored on other sets than config/tasks.yaml now names")
 
 
-def _check_course(done: list[Mapping], seconds: Mapping[str, float], wall: float) -> None:
+def _check_course(run: Run, wall: float) -> None:
     """Raise Unusable for a job that was interrupted and went on, or whose memory ran out."""
-    starts = sum("load" in each["seconds"] for each in done)
-    resumed = any(each.get("resumed_after_steps") for each in done)
-    if starts != 1 or resumed or wall <= sum(seconds.values()):
+    if run.starts != 1 or run.resumed or wall <= sum(run.seconds.values()):
         raise Unusable("interrupted and resumed")
-    if "lost" in seconds or any(each.get("shortages") for each in done):
+    if "lost" in run.seconds or run.short:
         raise Unusable("ran out of memory on the way")
 
 
-def site_of(manifest: Mapping, per_node: int) -> Site:
-    """Return where a run's job ran; of several GPUs a node has `per_node`, or all if that is 0."""
-    placement = Placement(**manifest["placement"])
-    size = manifest["world_size"]
-    if not str(manifest["device"]).startswith("cuda"):
-        return Site(placement, 0, size, manifest["threads"])
-    there = min(size, per_node or size)
-    return Site(placement, there, -(-size // there))
+def place_of(run: Run, per_node: int) -> Place:
+    """Return where a job ran, whose GPUs were `per_node` on each node.
+
+    Raises Unusable for several GPUs where that is not known (0): a manifest does not tell it.
+    """
+    if not run.device.startswith("cuda"):
+        return Place(run.placement, 0, run.processes, run.threads)
+    if run.processes > 1 and not per_node:
+        raise Unusable("of which it is not known how many nodes they ran on")
+    there = min(run.processes, per_node or 1)
+    return Place(run.placement, there, -(-run.processes // there))
 
 
 def report(found: Calibration, jobs: Sequence[Measured], left_out: Mapping[str, int]) -> str:

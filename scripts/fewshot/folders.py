@@ -1,12 +1,13 @@
 """The folder that a model is loaded from, and whether all of its files are there."""
 
+import os
 from pathlib import Path
 
 from .errors import UserError
 from .records import read_json
 
-WEIGHTS = (".safetensors", ".bin")
-"""What the names of files end in that can be fetched by themselves."""
+SUFFIXES = (".safetensors", ".bin")
+"""What the names of weights end in, which can be fetched by themselves."""
 
 
 def model_folder(manifest_path: str | Path) -> Path:
@@ -30,7 +31,7 @@ def whole_folder(manifest_path: str | Path) -> Path:
         remedy = "start Snakemake again, which fetches it"
         if manifest["kind"] == "local":
             remedy = "put it back, or start Snakemake again, which reads the folder anew"
-        elif not name.endswith(WEIGHTS):
+        elif not name.endswith(SUFFIXES):
             remedy = f"remove {manifest_path} and start Snakemake again, which fetches both"
         raise UserError(f"model '{manifest['model']}': {folder / name} {what}; {remedy}")
     return folder
@@ -38,4 +39,5 @@ def whole_folder(manifest_path: str | Path) -> Path:
 
 def size_of_file(path: Path) -> int | None:
     """Return the bytes of a file, links followed, or None where there is none."""
-    return path.stat().st_size if path.is_file() else None
+    # Unlike Path.is_file, this raises nothing where a link leads to what may not be looked into.
+    return path.stat().st_size if os.path.isfile(path) else None

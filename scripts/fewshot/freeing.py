@@ -2,8 +2,9 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import Timeout
@@ -21,29 +22,31 @@ LOG = logging.getLogger(__name__)
 def clean(runs: Runs, scratch: str = "", delete: bool = False) -> list[Leftover]:
     """Return what takes disk (see `leftovers`); with `delete`, remove what can be freed.
 
-    Stores that another process holds the lock of are left alone. Raises UserError where `scratch`
-    is no folder.
+    Stores that another process holds the lock of are left alone; so is what cannot be removed,
+    which is returned as kept and failed. Raises UserError where `scratch` is no folder, and where
+    something cannot be read.
     """
     linked = {place.parents[1] for place in store.linked_places()}
     roots = {*linked, store.root_of(scratch)} - {store.HOME}
-    with ExitStack() as held:
-        locks = [root for root in (store.HOME, RAW, *sorted(roots)) if root.is_dir()]
+    # A model's facts are fetched under a lock of its own (see `snapshots.fetch`).
+    models = [path for path in sorted(store.HOME.glob("*")) if not path.is_symlink()]
+    with disk.naming("clean"), ExitStack() as held:
+        locks = [root for root in (store.HOME, *models, RAW, *sorted(roots)) if root.is_dir()]
         busy = [root for root in locks if not _locked(held, root)]
         found = survey(runs, sorted(roots), busy)
-        for each in found if delete else ():
-            if each.free:
-                _free(each)
-    return found
+        return [_freed(each) if delete and each.free else each for each in found]
 
 
-def free_finished() -> None:
-    """Remove the states of runs that are finished; for the process that starts jobs.
+def free_finished(runs: Container[str]) -> None:
+    """Remove the states of those of `runs` that are finished; for the process that starts jobs.
 
-    Jobs that share a submission keep them, since another one's failure may start all again.
+    Jobs that share a submission keep them, since another one's failure may start all again. So
+    `runs` are folders of runs that no Snakemake is about to make: of its own plan, whose files are
+    locked against others, and before it starts jobs but for those.
     """
     for folder in STATE.glob("*"):
         run = read_owner(folder).get("run")
-        if run and is_finished(run) and holder(folder / LOCK) is None:
+        if run in runs and is_finished(run) and holder(folder / LOCK) is None:
             remove(folder)
 
 
@@ -69,6 +72,15 @@ def _locked(held: ExitStack, root: Path) -> bool:
     except Timeout:
         return False
     return True
+
+
+def _freed(each: Leftover) -> Leftover:
+    """Return a leftover that was removed, or as kept where the file system refuses."""
+    try:
+        _free(each)
+    except OSError as error:
+        return replace(each, free=False, why=f"cannot be removed ({error})", failed=True)
+    return each
 
 
 def _free(each: Leftover) -> None:

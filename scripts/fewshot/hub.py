@@ -21,9 +21,12 @@ from huggingface_hub.utils import build_hf_headers
 
 from .disk import PARTIAL, Budget, check_budget, check_room
 from .errors import UserError, unknown
+from .folders import size_of_file
 from .network import Progress, retrying, token
 from .records import sha256
 from .revisions import KINDS, commit_of, is_commit
+
+LOG = logging.getLogger(__name__)
 
 PATIENCE = 30.0
 """Seconds to wait for what the Hub states about a repository."""
@@ -98,7 +101,7 @@ def open_repository(
     if not repository.commit or (is_commit(revision) and repository.commit != revision):
         raise UserError(f"{text}: the Hub answered with commit {repository.commit}")
     if not is_commit(revision):
-        logging.warning("%s is not a commit; using %s", text, repository.commit)
+        LOG.warning("%s is not a commit; using %s", text, repository.commit)
     return repository
 
 
@@ -137,9 +140,9 @@ def _check_name(repository: Repository, name: str) -> None:
 def _lacking(remote: RemoteFile, name: str, folder: Path) -> int:
     """Return the bytes that are still to come of a file (0 where the Hub does not say)."""
     size = remote.size or 0
-    if _size(folder / name) == size:
+    if _bytes(folder / name) == size:
         return 0
-    return max(0, size - _size(_partial(remote, folder)))
+    return max(0, size - _bytes(_partial(remote, folder)))
 
 
 def _partial(remote: RemoteFile, folder: Path) -> Path:
@@ -152,19 +155,19 @@ def _fetch(repository: Repository, name: str, folder: Path) -> dict[str, str | i
     remote, target = repository.files[name], folder / name
     text = f"{repository}: file '{name}'"
     if intact(target, remote):
-        logging.info("%s is already there", text)
+        LOG.info("%s is already there", text)
         return _described(target, remote)
     partial = _partial(remote, folder)
     partial.parent.mkdir(parents=True, exist_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(2):
-        retrying(lambda: _get(repository, name, partial), text, lambda: _size(partial))
+        retrying(lambda: _get(repository, name, partial), text, lambda: _bytes(partial))
         if intact(partial, remote):
             os.replace(partial, target)
             _remove_if_empty(partial.parent)
-            logging.info("%s: %d bytes, checksum verified", text, target.stat().st_size)
+            LOG.info("%s: %d bytes, checksum verified", text, target.stat().st_size)
             return _described(target, remote)
-        logging.warning("%s: checksum is not what the Hub states; downloading again", text)
+        LOG.warning("%s: checksum is not what the Hub states; downloading again", text)
         partial.unlink()
     raise UserError(
         f"{text} arrived damaged twice: its checksum is not the one that the Hub states "
@@ -178,7 +181,7 @@ def _described(path: Path, remote: RemoteFile) -> dict[str, str | int]:
 
 def _get(repository: Repository, name: str, partial: Path) -> None:
     """Append what is missing to the partial file."""
-    remote, done = repository.files[name], _size(partial)
+    remote, done = repository.files[name], _bytes(partial)
     if done and (remote.size is None or done > remote.size):
         partial.unlink()
         done = 0
@@ -208,8 +211,8 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _bytes(path: Path) -> int:
+    return size_of_file(path) or 0
 
 
 def intact(path: Path, remote: RemoteFile) -> bool:

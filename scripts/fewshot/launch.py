@@ -44,8 +44,8 @@ class Wanted:
     threads: int = 1
 
 
-class Told(Exception):
-    """This process was told to end (SIGTERM)."""
+class Told(BaseException):
+    """This process was told to end (SIGTERM): no error, which a library might catch."""
 
 
 def run(main: Callable[[object], None], smk: object) -> None:

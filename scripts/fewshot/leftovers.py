@@ -14,7 +14,6 @@ from .disk import PARTIAL
 from .lock import holder
 from .modelfiles import weight_names
 from .records import read_json
-from .revisions import is_commit
 from .state import LOCK, STATE, read_owner
 
 RAW = Path("results/raw")
@@ -23,7 +22,8 @@ RAW = Path("results/raw")
 @dataclass(frozen=True)
 class Leftover:
     """One thing that takes disk: what it is, the files and folders that go if it goes, its bytes,
-    whether it can be freed, and why or why not. `model` is the one whose marker names the files."""
+    whether it can be freed, and why or why not. `model` is the one whose marker names the files;
+    `failed` tells that it was to be freed, and the file system refused."""
 
     what: str
     paths: tuple[Path, ...]
@@ -31,6 +31,7 @@ class Leftover:
     free: bool
     why: str
     model: str | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ def survey(runs: Runs, roots: Sequence[Path], busy: Sequence[Path]) -> list[Left
     `roots` are the stores of weights (see `store`); of those that are `busy` another process holds
     the lock, so that nothing of theirs can be freed.
     """
-    found = [*_weights(runs), *_orphans(roots), *_states(runs), *_partials(roots)]
+    found = [
+        *_weights(runs), *_linked_folders(), *_orphans(roots), *_states(runs), *_partials(roots),
+    ]  # fmt: skip
     return [_kept_if_busy(each, busy) for each in found]
 
 
@@ -74,7 +77,7 @@ def _weights(runs: Runs) -> list[Leftover]:
     """Return the weights of models from the Hub, by model and revision."""
     running = _running_models()
     found = {}
-    for folder in sorted(path for path in store.HOME.glob("*/*") if is_commit(path.name)):
+    for folder in store.revisions(store.HOME):
         files = _weight_files(folder)
         if files:
             free, why = _judge_model(runs, running, folder)
@@ -129,7 +132,7 @@ def _weights_of(
         others = [user for user in store.users(place) if user not in going]
         if free and others:
             free, why = False, f"{others[0]} uses it too"
-        elif free and not store.is_registered(place, folder):
+        elif free and place.is_dir() and not store.is_registered(place, folder):
             free, why = False, f"{place} has lost its notes on who uses it; remove it by hand"
         paths.append(place)
         owned += [path for path in place.glob("*") if path.is_file()]
@@ -138,14 +141,23 @@ def _weights_of(
     return Leftover(what, tuple(paths), size, free, why, model if marked else None)
 
 
+def _linked_folders() -> Iterator[Leftover]:
+    """Yield what a user has put elsewhere, so that it does not look forgotten."""
+    for path in store.linked_folders(store.HOME):
+        yield Leftover(f"link {path}", (), 0, False, f"{path.resolve()} is not looked into")
+
+
 def _orphans(roots: Sequence[Path]) -> Iterator[Leftover]:
-    """Yield what lies on scratch and no project links to any more."""
+    """Yield what lies on scratch and no project that can be seen from here links to any more."""
     linked = store.linked_places()
     for place in (place for root in roots for place in store.places(root)):
-        if place in linked or store.users(place):
+        users = store.users(place)
+        if place in linked or not all(map(store.is_hidden, users)):
             continue
-        free = bool(store.noted(place))
+        free = not users and bool(store.noted(place))
         why = "no project links to them any more" if free else "not noted who uses them"
+        if users:
+            why = f"{users[0]} cannot be seen from here; if it is gone, remove them by hand"
         yield Leftover(f"weights in {place}", (place,), disk.used(place), free, why)
 
 
@@ -156,20 +168,28 @@ def _running_models() -> set[str | None]:
 
 
 def _states(runs: Runs) -> Iterator[Leftover]:
+    running = _running_models()
     for folder in sorted(path for path in STATE.glob("*") if path.is_dir()):
-        free, why = _judge_state(runs, folder)
+        free, why = _judge_state(runs, running, folder)
         yield Leftover(f"state {folder}", (folder,), disk.used(folder), free, why)
 
 
-def _judge_state(runs: Runs, folder: Path) -> tuple[bool, str]:
-    """Return whether a job's state can be freed, and why or why not."""
-    who, run = holder(folder / LOCK), read_owner(folder).get("run")
+def _judge_state(runs: Runs, running: set[str | None], folder: Path) -> tuple[bool, str]:
+    """Return whether a job's state can be freed, and why or why not.
+
+    A finished job's state is left where it shares a submission with others of its model: if one of
+    them fails, all start again. While none of them has begun to run it looks like any other.
+    """
+    owner, who = read_owner(folder), holder(folder / LOCK)
+    run = owner.get("run")
     if who:
         return False, f"locked by {who}"
     if run is None:
         done = bool(runs.models) and not runs.unfinished
         rest = f"all runs of study '{runs.study}' are finished" if done else "it may be needed"
         return done, f"of an older version, which did not note whose it is; {rest}"
+    if is_finished(run) and running & {owner.get("model"), None}:
+        return False, f"{run} is finished, but may share the submission of a job that is running"
     if is_finished(run):
         return True, f"{run} is finished"
     if run in runs.models:
@@ -179,8 +199,11 @@ def _judge_state(runs: Runs, folder: Path) -> tuple[bool, str]:
 
 def _partials(roots: Sequence[Path]) -> Iterator[Leftover]:
     """Yield what interrupted downloads left."""
-    folders = [path for root in {store.HOME, *roots} for path in root.glob(f"*/*/{PARTIAL}")]
-    for path in sorted([*folders, *RAW.glob(f"*/{PARTIAL}"), *RAW.glob("*/.*.partial")]):
+    sources = [path for path in RAW.glob("*") if not path.is_symlink()]
+    folders = [*sources, *(path for root in {store.HOME, *roots} for path in store.revisions(root))]
+    partials = [folder / PARTIAL for folder in folders if (folder / PARTIAL).is_dir()]
+    files = [path for folder in sources for path in folder.glob(".*.partial") if path.is_file()]
+    for path in sorted([*partials, *files]):
         size = disk.used(path) if path.is_dir() else path.stat().st_size
         if path.is_file():
             why = "interrupted, and cannot be gone on from"

@@ -5,29 +5,26 @@ of prepared rows where there are any. Nothing of it changes a result: it travels
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from . import flops, timing
+from . import timing
 from .architecture import of_entry
 from .blueprints import Architecture
 from .calibration import Calibration
 from .cells import CHUNK
 from .choice import Choice, choose
+from .demands import demand_of, model_of
 from .limits import minutes
 from .machine import Machine, read_machine
-from .memory import GIB, LONGEST_ROW, Demand
-from .timing import Site
-from .trainable import added, trainable
+from .memory import GIB, Demand
+from .timing import Place
 from .workload import Splits, Work, work_of
 
 if TYPE_CHECKING:
     from .plan import Cell, Study
 
 MB = 10**6
-ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a number."""
 WITHOUT_CHECKPOINTS = ("in_context", "head_only", "prefix_tuning")
 """Families that keep no activations of layers, or whose learned keys and values, which transformers
 gives to layers as a cache, exclude computing activations again."""
@@ -83,23 +80,8 @@ class MemoryPlan:
 
     def demand(self, task: str, model: str, method: str, k: int) -> Demand:
         """Return what a cell's jobs compute."""
-        entry, settings = self.study.models[model], self.study.method_settings(method, model)
-        labels = len(self.study.tasks[task]["labels"])
-        shape, window = self.shape(model), entry["window"]
-        family, virtual = settings["family"], settings.get("virtual_tokens", 0)
-        tokens = self.study.settings["batch_tokens"]
-        shown = self.study.uses_context(method)
-        return Demand(
-            shape=shape,
-            element=ELEMENT[entry["dtype"]],
-            trainable=trainable(shape, settings, labels),
-            added=added(shape, settings, labels),
-            rows=0 if shown else min(settings["batch_size"], k),
-            row=min(window, LONGEST_ROW + virtual),
-            context=min(window, k * LONGEST_ROW) if shown else virtual,
-            batch_tokens=tokens["gpu" if self.machine.has_gpu else "cpu"],
-            backward=family != "head_only",
-        )
+        kind = "gpu" if self.machine.has_gpu else "cpu"
+        return demand_of(self.study, self.shape(model), task, model, method, k, kind)
 
     def shape(self, model: str) -> Architecture:
         """Return a model's architecture."""
@@ -134,25 +116,39 @@ class MemoryPlan:
         return self._resources[key]
 
     def minutes(self, cell: "Cell", seeds: int) -> int:
-        """Return the time limit of a job's first attempt."""
-        margin = self.calibration.margin(self.site(cell).kind)
-        return minutes(self.wall(cell, seeds), margin)
+        """Return the time limit of a job's first attempt.
+
+        Whether a context fits is told by mean lengths: one that is not expected to may well do, and
+        has the time for that.
+        """
+        seconds = self._calibrated(cell, seeds)
+        margin = self.calibration.margin(self.site(cell).kind, seconds)
+        return minutes(sum(seconds.values()), margin)
+
+    def expected(self, cell: "Cell", seeds: int) -> dict[str, float]:
+        """Return the predicted seconds of a cell's job by phase, calibrated; of one that is not
+        expected to fit its window those of its start, after which it ends."""
+        ends = not self.work(cell, seeds).fits
+        seconds = self._calibrated(cell, seeds)
+        return {phase: 0.0 if ends and phase != "start" else n for phase, n in seconds.items()}
 
     def wall(self, cell: "Cell", seeds: int) -> float:
-        """Return the predicted seconds of a cell's job from start to end, calibrated."""
-        seconds = self.seconds(cell, seeds)
-        return sum(self.calibration.applied(self.site(cell).kind, seconds).values())
+        """Return the predicted seconds of a cell's job from start to end, as `expected`."""
+        return sum(self.expected(cell, seeds).values())
 
-    def site(self, cell: "Cell") -> Site:
+    def _calibrated(self, cell: "Cell", seeds: int) -> dict[str, float]:
+        return self.calibration.applied(self.site(cell).kind, self.seconds(cell, seeds))
+
+    def site(self, cell: "Cell") -> Place:
         """Return where a cell's jobs run."""
         choice = self.choice(cell.task, cell.model, cell.method, cell.k)
-        return Site(choice.placement, choice.per_node, choice.nodes)
+        return Place(choice.placement, choice.per_node, choice.nodes)
 
     def work(self, cell: "Cell", seeds: int) -> Work:
         """Return what a cell's job of so many seeds does."""
         return work_of(self.study, self.splits, cell, seeds, self._settings(cell))
 
-    def seconds(self, cell: "Cell", seeds: int, site: Site | None = None) -> dict[str, float]:
+    def seconds(self, cell: "Cell", seeds: int, site: Place | None = None) -> dict[str, float]:
         """Return the predicted seconds of a cell's job by phase, uncalibrated.
 
         `site` is where it runs, if not where this plan would have it.
@@ -165,15 +161,9 @@ class MemoryPlan:
 
     def _model(self, cell: "Cell", kind: str) -> timing.Model:
         """Return what is run of a cell on a kind of device."""
-        own = (cell.task, cell.model, cell.method, cell.k)
-        key = (*self._key(*own), kind)
+        key = (*self._key(cell.task, cell.model, cell.method, cell.k), kind)
         if key not in self._models:
-            tokens = self.study.settings["batch_tokens"][kind]
-            demand = replace(self.demand(*own), batch_tokens=tokens)
-            size, settings = flops.size_of(demand.shape), self._settings(cell)
-            labels = len(self.study.tasks[cell.task]["labels"])
-            answer = flops.head(size, settings, labels)
-            self._models[key] = timing.Model(size, demand, settings, answer)
+            self._models[key] = model_of(self.study, self.shape(cell.model), cell, kind)
         return self._models[key]
 
     def table(self) -> list[dict[str, object]]:

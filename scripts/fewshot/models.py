@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, DynamicCache
@@ -16,7 +17,14 @@ from transformers.utils import logging as transformers_logging
 
 from .errors import UserError
 from .folders import whole_folder
+from .records import read_json
 from .tokens import load_tokenizer
+
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, RuntimeError, TypeError, KeyError),
+    *(SafetensorError, StrictDataclassError),
+)
+"""What the libraries raise for configurations and weights that are none."""
 
 __all__ = [
     "backbone",
@@ -51,7 +59,9 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
     """
     transformers_logging.disable_progress_bar()
     folder = whole_folder(manifest_path)
-    safe = any(folder.glob("*.safetensors"))
+    # Files that the manifest does not name may lie there, of which nobody knows the content.
+    names = sorted(read_json(manifest_path)["files"])
+    safe = any(name.endswith(".safetensors") for name in names)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -60,12 +70,16 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
             use_safetensors=safe,
             weights_only=True,
             trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # to name them below
             output_loading_info=True,
         )
     except pickle.UnpicklingError as error:
-        raise _refusal(folder, error) from None
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
+        raise _refusal([folder / name for name in names], folder, error) from None
+    except torch.OutOfMemoryError:
+        raise
+    except UNREADABLE as error:
+        text = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:2]])
+        raise UserError(f"{folder}: cannot be loaded ({text})") from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[kind]:
             found = ", ".join(map(str, sorted(report[kind])[:3]))
@@ -74,17 +88,19 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
     return model.eval()
 
 
-def _refusal(folder: Path, error: pickle.UnpicklingError) -> UserError:
+def _refusal(paths: list[Path], folder: Path, error: pickle.UnpicklingError) -> UserError:
     """Return the error for pickled weights that PyTorch did not read, naming the file.
 
     PyTorch itself advises to read them without `weights_only`, which would run their author's code.
     """
-    for path in sorted(folder.glob("*.bin")):
+    for path in (path for path in paths if path.suffix == ".bin"):
         try:
             torch.load(path, map_location="meta", weights_only=True)
         except pickle.UnpicklingError as found:
             folder, error = path, found
             break
+        except UNREADABLE:
+            continue
     named = re.search(r"GLOBAL (\S+)", str(error))
     what = f"it names {named[1]}, which is no part of weights" if named else "no pickle of weights"
     return UserError(f"{folder}: refused: {what}; take a revision that has safetensors")

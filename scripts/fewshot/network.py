@@ -13,33 +13,37 @@ from huggingface_hub.utils import parse_ratelimit_headers
 
 from .errors import UserError
 
+LOG = logging.getLogger(__name__)
+
 ATTEMPTS = 6
 LONGEST = 300
 """Seconds that a server may ask to wait, at most: the Hub counts requests over five minutes."""
 TRANSIENT = {408, 429, 500, 502, 503, 504}
 T = TypeVar("T")
-NETWORK_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError)
+NETWORK_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RecursionError)
+"""What the client raises; it calls itself after every break, so many exhaust Python's stack."""
 
 
 def retrying(action: Callable[[], T], text: str, done: Callable[[], int] = lambda: 0) -> T:
     """Return what `action` returns, trying again, ever later, after errors that may pass.
 
     A server that says when to come back is asked then. The count starts anew whenever `done()`
-    (bytes) has grown. Raises UserError naming the cause.
+    (bytes) has grown beyond what it ever was. Raises UserError naming the cause.
     """
     _log_client()
-    failures, before = 0, done()
+    failures, most = 0, done()
     while True:
         try:
             return action()
         except NETWORK_ERRORS as error:
-            failures = 1 if done() > before else failures + 1
-            before = done()
+            now = done()
+            failures = 1 if now > most else failures + 1
+            most = max(most, now)
             tries = f" ({failures} attempts)" if _transient(error) else ""
             if not _transient(error) or failures >= ATTEMPTS:
                 raise UserError(f"{text}: {cause(error)}{tries}") from None
             wait = max(2 ** (failures - 1), _asked(error))
-            logging.warning("%s: %s; next attempt in %d s", text, cause(error), wait)
+            LOG.warning("%s: %s; next attempt in %d s", text, cause(error), wait)
             time.sleep(wait)
 
 
@@ -50,7 +54,7 @@ def _transient(error: Exception) -> bool:
         return False
     # The client reports a wrong length as an OSError without a number; a full disk has one.
     short = type(error) is OSError and error.errno is None
-    return short or isinstance(error, httpx2.TransportError)
+    return short or isinstance(error, httpx2.TransportError | RecursionError)
 
 
 def _asked(error: Exception) -> int:
@@ -64,9 +68,13 @@ def _asked(error: Exception) -> int:
 
 
 def _log_client() -> None:
-    """Send what the client says to the log, but no addresses: those of large files are signed."""
+    """Send what the client says to the log, but no addresses: those of large files are signed.
+
+    So nothing at its level DEBUG either, which users set by HF_DEBUG or HF_HUB_VERBOSITY.
+    """
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     client = logging.getLogger("huggingface_hub")
+    client.setLevel(max(client.level, logging.INFO))
     client.handlers.clear()
     client.propagate = True
 
@@ -75,6 +83,8 @@ def cause(error: Exception) -> str:
     """Return the reason in one line, and what to do where that is known."""
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE forbids downloads"
+    if isinstance(error, RecursionError):
+        return "the connection broke too often"
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         name = type(error).__name__.removesuffix("Error")
@@ -113,4 +123,4 @@ class Progress:
             self.last = now
             rate = (self.done - self.first) / (now - self.start) / 1e6
             of = f" of {self.total / 1e6:.0f}" if self.total else ""
-            logging.info("%s: %.0f%s MB, %.1f MB/s", self.name, self.done / 1e6, of, rate)
+            LOG.info("%s: %.0f%s MB, %.1f MB/s", self.name, self.done / 1e6, of, rate)

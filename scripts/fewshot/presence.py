@@ -11,6 +11,7 @@ also if it is `ancient`. Who needs weights after that fetches them when it is kn
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import UserError
@@ -65,7 +66,9 @@ def settle(runs: Mapping[str, Iterable[str]]) -> str:
 
 def forget(model: str) -> None:
     """Let a model's marker say that no weights are there."""
-    write_json(marker_of(model), {"model": model, "files": {}})
+    # Another process that does the same may have removed what this one was about to rename.
+    with suppress(FileNotFoundError):
+        write_json(marker_of(model), {"model": model, "files": {}})
 
 
 def _read(path: str | Path) -> dict:
@@ -74,8 +77,16 @@ def _read(path: str | Path) -> dict:
         marker = read_json(path)
     except UserError:
         return {"files": {}}
-    whole = isinstance(marker, dict) and isinstance(marker.get("files"), dict)
-    return marker if whole else {"files": {}}
+    return marker if _is_marker(marker) else {"files": {}}
+
+
+def _is_marker(content: object) -> bool:
+    """Return whether a file holds what a marker does; a user may have edited it."""
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+        return False
+    files = content["files"].values()
+    named = not files or isinstance(content.get("folder"), str)
+    return named and all(isinstance(each, dict) and "bytes" in each for each in files)
 
 
 def _lost(marker: Mapping) -> list[str]:

@@ -28,6 +28,7 @@ FILES = {
     "patterns": "`config/patterns.yaml`",
     "methods": "`config/methods.yaml`",
     "figures": "`config/figures.yaml`",
+    "site": "`profiles/slurm/site.yaml`",
 }
 
 TABLES = {

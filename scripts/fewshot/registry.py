@@ -31,10 +31,11 @@ def load_registries(folder: str | Path) -> dict[str, dict]:
     return registries
 
 
-def read_yaml(path: str | Path) -> dict:
+def read_yaml(path: str | Path, empty: bool = False) -> dict:
     """Read a YAML mapping; raises UserError with the line where it is broken.
 
-    A key given twice is an error: the later one would silently replace the earlier.
+    A key given twice is an error: the later one would silently replace the earlier. So is a file
+    with nothing in it, unless it may be `empty`.
     """
     try:
         content = yaml.load(Path(path).read_text("utf-8"), Loader=_UniqueKeys)
@@ -45,6 +46,8 @@ def read_yaml(path: str | Path) -> dict:
         raise UserError(f"{path}: line {line}: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+    if content is None and empty:
+        return {}
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold a mapping")
     return content

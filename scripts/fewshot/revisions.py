@@ -30,13 +30,15 @@ def is_commit(revision: str) -> bool:
 
 
 def read(path: Path | None = None) -> dict[str, dict]:
-    """Return the entries by kind and name; none where there is no file.
+    """Return the entries by kind and name; none where there is no file, or nothing in it.
 
     Raises UserError where the file is not as `config/schema/revisions.yaml` has it.
     """
     path = path or FILE
-    content = read_yaml(path) if path.is_file() else {}
-    return check(content, "revisions", str(path))
+    content = read_yaml(path, empty=True) if path.is_file() else {}
+    # Who removes the last entry of a kind leaves its key without a value.
+    given = {key: entries for key, entries in content.items() if entries is not None}
+    return check(given, "revisions", str(path))
 
 
 def commit_of(kind: str, name: str, entry: Mapping, resolve: Callable[[], str]) -> str:

@@ -1,7 +1,8 @@
 """What a study will cost before it is run: jobs, device hours, bytes.
 
 Every number is a prediction of `timing.py`, calibrated if there is a calibration. Finished is what
-is on disk, whether or not a change makes Snakemake run it again.
+is on disk, unless it is made from what is not: whether a change makes Snakemake run a job again is
+not looked at.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,8 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import downstream
 from .cells import Job
-from .timing import Site
+from .submission import Queue
+from .timing import Place
 from .workload import BYTES_PER_TOKEN
 
 if TYPE_CHECKING:
@@ -21,23 +24,23 @@ PREDICTION = 16
 """Bytes of a prediction in Parquet: 8.7 GB for 592 million, and curves."""
 PUBLISHED = 2
 """Bytes of a parameter in published weights."""
-READERS = ("check_fit", "run_in_context", "fine_tune", "read_lm_eval")
-"""Rules that read training rows and draws; the fourth part of their outputs' paths is the task."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """An adaptation job as it is planned: where it runs, its `seconds` by phase, and whether its
-    context is expected to fit the window (else it ends when that is known)."""
+    """An adaptation job as it is planned: where it runs, its `seconds` by phase, its time limit in
+    `minutes`, whether its context is expected to fit the window (else it ends when that is known),
+    and whether it shares a submission."""
 
     job: Job
-    site: Site
+    site: Place
     seconds: Mapping[str, float]
     minutes: int
     predictions: int
     kept_bytes: int
     fits: bool
     finished: bool
+    shares: bool = False
 
     @property
     def wall(self) -> float:
@@ -54,30 +57,24 @@ class Planned:
 class Schedule:
     """The jobs of a study, by what is known before they run.
 
-    `files` names one output of each job that `all` asks for, by rule; `folder` is the project's.
+    `files` names one output of each job that `all` asks for, by rule; `folder` is the project's,
+    `queue` that of the cluster, if there is one. `to_make` are the files of jobs to do.
     """
 
     def __init__(
-        self, plan: "MemoryPlan", files: Mapping[str, Iterable[str]], folder: Path = Path()
+        self,
+        plan: "MemoryPlan",
+        files: Mapping[str, Iterable[str]],
+        folder: Path = Path(),
+        queue: Queue | None = None,
     ):
-        self.plan = plan
+        self.plan, self.queue = plan, queue
         self.files = {rule: list(paths) for rule, paths in files.items()}
-        self.missing = {
+        missing = {
             path for paths in self.files.values() for path in paths if not (folder / path).exists()
         }
-        self.missing -= self._unneeded()
-
-    def _unneeded(self) -> set[str]:
-        """Return the training rows and draws that no job to do reads, as after an import."""
-        readers = (path for rule in READERS for path in self.files.get(rule, ()))
-        tasks = {Path(path).parts[3] for path in readers if path in self.missing}
-        draws = [(path, Path(path).parts[3]) for path in self.files.get("sample_shots", ())]
-        rows = [
-            (path, Path(path).parts[2])
-            for path in self.files.get("prepare_task", ())
-            if Path(path).stem == "train"
-        ]
-        return {path for path, task in (*draws, *rows) if task not in tasks}
+        self.to_make = downstream.with_what_follows(self.files, missing)
+        self.to_make -= downstream.unread(self.files, self.to_make)
 
     @cached_property
     def jobs(self) -> list[Planned]:
@@ -95,10 +92,15 @@ class Schedule:
         """Return the kind of device that jobs are planned for, "gpu" or "cpu"."""
         return "gpu" if self.plan.machine.has_gpu else "cpu"
 
+    @property
+    def device(self) -> str:
+        """Return what jobs are planned for, "GPU" or "CPU"."""
+        return self.kind.upper()
+
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return by rule how many jobs there are and how many of these are not finished."""
         return {
-            rule: (len(paths), sum(path in self.missing for path in paths))
+            rule: (len(paths), sum(path in self.to_make for path in paths))
             for rule, paths in self.files.items()
             if paths
         }
@@ -106,15 +108,15 @@ class Schedule:
     def _planned(self, job: Job) -> Planned:
         cell, seeds = job.cell, len(job.seeds)
         work, site = self.plan.work(cell, seeds), self.plan.site(cell)
-        seconds = self.plan.calibration.applied(site.kind, self.plan.seconds(cell, seeds))
-        if not work.fits:
-            seconds = {phase: each * (phase == "start") for phase, each in seconds.items()}
+        seconds, minutes = self.plan.expected(cell, seeds), self.plan.minutes(cell, seeds)
+        shares = bool(self.queue) and self.queue.shares(site, sum(seconds.values()))
         return Planned(
-            job, site, seconds, self.plan.minutes(cell, seeds),
+            job, site, seconds, self.queue.limited(minutes, shares) if self.queue else minutes,
             predictions=work.fits * seeds * work.predictions,
             kept_bytes=self._kept_bytes(job),
             fits=work.fits,
-            finished=f"results/runs/{job.folder}/manifest.json" not in self.missing,
+            finished=f"results/runs/{job.folder}/manifest.json" not in self.to_make,
+            shares=shares,
         )  # fmt: skip
 
     def _kept_bytes(self, job: Job) -> int:
@@ -138,13 +140,13 @@ class Schedule:
         """Return the bytes of models and data that are still to be fetched."""
         study = self.plan.study
         markers = {name: f"results/models/{name}/weights.json" for name in study.models}
-        lacking = [name for name, path in markers.items() if path in self.missing]
+        lacking = [name for name, path in markers.items() if path in self.to_make]
         found = sum(map(self.model_bytes, lacking))
         for path in self.files.get("prepare_task", ()):
             task, split = Path(path).parts[-2:]
             source = study.source_of(task)
             remote = {"hub", "url"} & set(study.tasks[source]["source"])
-            if remote and f"results/raw/{source}/manifest.json" in self.missing:
+            if remote and f"results/raw/{source}/manifest.json" in self.to_make:
                 size = self.plan.splits.of(task, Path(split).stem)
                 found += size.rows * size.tokens * BYTES_PER_TOKEN
         return found

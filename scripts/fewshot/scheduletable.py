@@ -8,21 +8,15 @@ from pathlib import Path
 import pandas as pd
 
 from . import chain, records, schemas
-from .calibration import LEAST_JOBS, UNKNOWN
 from .cells import Job
+from .planremarks import remarks
 from .schedule import Planned, Schedule
 from .timing import PHASES
-from .typeset import BLANK, Table, size_text, to_markdown, to_text
+from .typeset import BLANK, Table, to_markdown, to_text
 
-SHORT = 600.0
-"""Seconds below which a job is short beside the time that it waits in a queue."""
 SIZES = (8, 32, 128)
 """GPUs, or cores, that the least wall-clock time is told for."""
 WIDTH = 100
-DIFFERENCE = (
-    "`snakemake plan_memory` tells where each model and method runs, and the memory that takes; "
-    "this tells how many jobs there are, and how long they take."
-)
 
 
 def frame(schedule: Schedule) -> pd.DataFrame:
@@ -81,18 +75,13 @@ def page(schedule: Schedule, markdown: bool) -> str:
 def tables(schedule: Schedule) -> Iterator[tuple[str, Table]]:
     """Yield heading and table of each part."""
     yield "Jobs by rule", _table(_counts(schedule))
-    device = device_name(schedule)
+    device = schedule.device
     yield f"{device}-hours of adaptation jobs", _table(_hours(schedule))
     links = chain.longest(schedule)
     if links:
         yield "Longest chain, without queues", _table(_chain(links))
         least = _least(schedule, chain.seconds_of(links) / 3600)
         yield f"Least wall-clock hours by number of {device}s", _table(least)
-
-
-def device_name(schedule: Schedule) -> str:
-    """Return "GPU" or "CPU"."""
-    return schedule.kind.upper()
 
 
 def _table(rows: list[dict[str, str]]) -> Table:
@@ -150,7 +139,7 @@ def _least(schedule: Schedule, longest: float) -> list[dict[str, str]]:
     hours = sum(each.device_hours for each in schedule.todo)
     return [
         {
-            f"{device_name(schedule)}s": str(count),
+            f"{schedule.device}s": str(count),
             "hours": hours_text(max(longest, hours / count)),
             "bound by": "the longest chain"
             if longest >= hours / count
@@ -158,55 +147,3 @@ def _least(schedule: Schedule, longest: float) -> list[dict[str, str]]:
         }
         for count in SIZES
     ]
-
-
-def remarks(schedule: Schedule) -> Iterator[str]:
-    """Yield what is to be known besides, a sentence or two each."""
-    todo, machine = schedule.todo, schedule.plan.machine
-    if not any(left for _, left in schedule.counts().values()):
-        yield "Nothing is left to do."
-    if not machine.has_gpu and not machine.binding:
-        yield (
-            "No GPU is named or found: jobs are planned for one thread of this machine each. The "
-            "study's key `machine` names another one, as profiles/slurm/site.yaml does."
-        )
-    yield (
-        f"To download: {size_text(schedule.download_bytes())}. Results take about "
-        f"{size_text(schedule.result_bytes())}, downloads apart."
-    )
-    short = [each.job.cell.model for each in todo if each.wall < SHORT]
-    if short:
-        of = ", ".join(f"{name} {short.count(name):,}" for name in dict.fromkeys(short))
-        yield (
-            f"{len(short):,} of {len(todo):,} adaptation jobs to do are predicted to take less "
-            f"than ten minutes, little beside the time in a queue: {of}."
-        )
-    unfit = sum(not each.fits for each in schedule.jobs)
-    if unfit:
-        yield (
-            f"{unfit:,} jobs are not expected to fit their model's window, and count as start-up "
-            "alone; `snakemake fit` tells which do."
-        )
-    yield rests_on(schedule)
-    yield DIFFERENCE
-
-
-def rests_on(schedule: Schedule) -> str:
-    """Return what the times rest on, and how far they may be off."""
-    calibration, kind = schedule.plan.calibration, schedule.kind
-    low, high = calibration.bounds(kind)
-    unknown = f"they may be off by a factor of {UNKNOWN:.0f} either way"
-    known = calibration.kinds.get(kind)
-    if known is None:
-        why = calibration.problem or f"no finished job on a {device_name(schedule)} was measured"
-        return (
-            f"Times are not calibrated ({why}): {unknown}. `snakemake calibrate` learns from "
-            "finished jobs."
-        )
-    devices = ", ".join(f"{count:,} on {name}" for name, count in known.devices.items())
-    spread = f"eight in ten of these took {low:.2f} to {high:.2f} times what the others predict"
-    return (
-        f"Times are calibrated by {known.jobs:,} finished jobs ({devices}), with models of up to "
-        f"{known.parameters / 1e6:,.1f} million parameters; "
-        f"{spread if known.jobs >= LEAST_JOBS else f'so few that {unknown}'}."
-    )

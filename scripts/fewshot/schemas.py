@@ -101,7 +101,9 @@ SCHEDULE = pa.schema(
         column("seconds_write", pa.float64(), "keeping the best weights, writing adapters"),
         column("seconds", pa.float64(), "all of these: from the job's start to its end"),
         column("device_hours", pa.float64(), "the same in hours × GPUs (threads of a CPU)"),
-        column("limit_minutes", pa.int32(), "time limit of the first attempt"),
+        column(
+            "limit_minutes", pa.int32(), "time limit of the first attempt, as the site allows it"
+        ),
         column("fits", pa.bool_(), "whether its context is expected to fit the window"),
         column("finished", pa.bool_(), "whether its results are there"),
         column("calibrated", pa.bool_(), "whether seconds rest on finished jobs on such devices"),

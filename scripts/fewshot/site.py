@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .limits import NOTICE
 from .registry import mistake, read_schema, read_yaml
 
 NONE = "none"
 """What stands for a thing that a site does not have."""
+UNTYPED = ("any", NONE)
+"""What a site says of its GPUs where no type is asked for."""
 PLACEHOLDERS = {
     "account": NONE,
     "cpu_partition": "placeholder",
@@ -26,9 +29,6 @@ PLACEHOLDERS = {
     "scratch": NONE,
     "disk_budget_gb": NONE,
 }
-WARNING = 300
-"""Seconds before its time is up at which SLURM tells an adaptation job to end, so that it can
-write a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Site:
     disk_budget_gb: int | str
     cpus_per_gpu: int | None = None
     short_minutes: int = 10
-    constraint: str | None = None
-    qos: str | None = None
+    constraint: str = NONE
+    qos: str = NONE
     path: str = ""
     problems: Mapping[str, str] = field(default_factory=dict)
 
@@ -75,6 +75,11 @@ class Site:
         hours = self.gpu_max_hours if gpus else self.cpu_max_hours
         return float("inf") if hours == NONE else 60 * float(hours)
 
+    @property
+    def most_mib(self) -> int:
+        """Return the host memory of a GPU node in 2^20 bytes, in which SLURM counts."""
+        return int(self.host_memory_gb * 1024)
+
     def request(self, gpus: int, nodes: int) -> dict[str, object]:
         """Return what an adaptation job on `gpus` of `nodes` asks SLURM for, as resources of the
         executor plugin; None where nothing is asked.
@@ -82,8 +87,8 @@ class Site:
         Over several nodes the plugin starts the job without a step of its own, and the job's script
         starts one with a process for each GPU.
         """
-        extra, several = [f"--signal=TERM@{WARNING}"], nodes > 1
-        typed = self.gpu_type if self.gpu_type != "any" and gpus else None
+        extra, several = [f"--signal=TERM@{NOTICE}"], nodes > 1
+        typed = self.gpu_type if self.gpu_type not in UNTYPED and gpus else None
         if several:
             each = gpus // nodes
             kind = f"{typed}:" if typed else ""
@@ -92,7 +97,7 @@ class Site:
             "slurm_partition": self.gpu_partition if gpus else self.cpu_partition,
             "gpu_model": typed,
             "cpus_per_gpu": self.cpus_per_gpu if gpus else None,
-            "constraint": self.constraint if gpus else None,
+            "constraint": self.constraint if gpus and self.constraint != NONE else None,
             "mpi": "srun" if several else None,
             "tasks": gpus if several else None,
             "tasks_per_gpu": 0 if several else None,
@@ -111,6 +116,8 @@ def read_site(path: str | Path) -> Site:
     """
     given, schema = read_yaml(path), read_schema("site")
     loose = {**schema, "required": []}
+    if given.get("gpus_per_node") == 0 and given.get("gpu_memory_gb") == NONE:
+        given = {**given, "gpu_memory_gb": PLACEHOLDERS["gpu_memory_gb"]}
     known, problems = {}, {}
     for key, value in given.items():
         wrong = mistake({key: value}, loose, str(path)) if value is not None else None

@@ -1,33 +1,71 @@
 """Compare the facts of a site with what SLURM says, before a job is submitted."""
 
+import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import slurm
 from .errors import unknown
-from .memory import GIB
-from .site import NONE, Site
+from .site import NONE, UNTYPED, Site
+from .submission import Queue
+
+TYPE = re.compile(r"[\w.]+", re.ASCII)
+"""Types of GPUs that the executor plugin can ask for."""
 
 
-def check_site(site: Site, requests: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return a line for each fact that SLURM contradicts, and for each job that it would refuse.
+def check_entries(site: Site) -> list[str]:
+    """Return a line for each entry that is missing or wrong whatever SLURM says."""
+    return list(site.problems.values()) or _type(site) + _scratch(site)
 
-    `requests` are the resources of the jobs to come. Raises UserError where SLURM cannot be asked.
+
+def check_site(
+    site: Site, requests: Sequence[Mapping[str, object]], attempts: int = 1
+) -> tuple[list[str], list[str]]:
+    """Return a line for each fact that SLURM contradicts, and for each job that it would refuse;
+    and those that may be true for now only.
+
+    `requests` are the resources of the jobs to come, each of which may be tried so many times.
+    Raises UserError where SLURM cannot be asked.
     """
-    if site.problems:
-        return list(site.problems.values())
+    if found := check_entries(site):
+        return found, []
     known = slurm.partitions()
     used = {"cpu": site.cpu_partition} | ({"gpu": site.gpu_partition} if site.gpus_per_node else {})
     for kind, name in used.items():
         if name not in known:
-            return [str(unknown("partition", name, known, f"{site.path}: {kind}_partition"))]
-    found = _account(site) + _scratch(site)
+            where = f"{site.path}: {kind}_partition"
+            return [str(unknown("partition", name, known, where))], []
+    found = _account(site)
     for kind, name in used.items():
         found += _limit(site, kind, known[name])
     if site.gpus_per_node:
         found += _nodes(site, known[site.gpu_partition])
-    return found or _too_long(site, requests, known) or _refused(site, requests)
+    found = found or _too_long(site, requests, known, attempts)
+    return (found, []) if found else _refused(site, requests)
+
+
+def check_work(site: Site, queue: Queue, seconds: float) -> list[str]:
+    """Return whether the longest job is predicted to take more seconds than its attempts may."""
+    if queue.suffices(seconds):
+        return []
+    hours, most = seconds / 3600, queue.most_minutes / 60
+    kind = "gpu" if site.gpus_per_node else "cpu"
+    return [
+        f"{site.path}: {kind}_max_hours is {most:g}, but jobs are predicted to take up to "
+        f"{hours:.1f} hours, more than {queue.attempts} attempts; --retries "
+        f"{math.ceil(hours / most) - 1} lets them end, or start Snakemake again afterwards"
+    ]
+
+
+def _type(site: Site) -> list[str]:
+    if site.gpu_type in UNTYPED or TYPE.fullmatch(site.gpu_type):
+        return []
+    return [
+        f"{site.path}: gpu_type: '{site.gpu_type}' cannot be asked for: Snakemake's plugin for "
+        "SLURM takes letters, digits, _ and . alone; say any, and by constraint which nodes have it"
+    ]
 
 
 def _account(site: Site) -> list[str]:
@@ -49,17 +87,25 @@ def _limit(site: Site, kind: str, partition: slurm.Partition) -> list[str]:
 
 
 def _too_long(
-    site: Site, requests: Sequence[Mapping], known: Mapping[str, slurm.Partition]
+    site: Site,
+    requests: Sequence[Mapping],
+    known: Mapping[str, slurm.Partition],
+    attempts: int,
 ) -> list[str]:
-    """Return which jobs would wait for ever, as they ask for more time than a partition gives."""
+    """Return which jobs would wait for ever, as they ask for more time than a partition gives.
+
+    Each attempt asks for more; what a site says is the limit, none of them goes beyond.
+    """
     lines = []
     for kind, name in (("cpu", site.cpu_partition), ("gpu", site.gpu_partition)):
         asked = [int(r.get("runtime") or 0) for r in requests if r.get("slurm_partition") == name]
-        if name in known and max(asked, default=0) > known[name].minutes:
+        times = attempts if getattr(site, f"{kind}_max_hours") == NONE else 1
+        most = times * max(asked, default=0)
+        if name in known and most > known[name].minutes:
             lines.append(
-                f"{site.path}: jobs ask for up to {max(asked)} minutes, but partition {name} gives "
-                f"{known[name].minutes:g}: set {kind}_max_hours, or fewer group-components in the "
-                "profile"
+                f"{site.path}: jobs ask for up to {most} minutes, but partition {name} gives "
+                f"{known[name].minutes:g}: set {kind}_max_hours to {known[name].minutes / 60:g} at "
+                "most"
             )
     return list(dict.fromkeys(lines))
 
@@ -71,11 +117,11 @@ def _nodes(site: Site, partition: slurm.Partition) -> list[str]:
     if not types:
         return [f"{site.path}: gpu_partition: no node of {where} has a GPU (sinfo -o '%R %G')"]
     named = [kind for kind in types if kind]
-    if site.gpu_type != "any" and site.gpu_type not in named:
+    if site.gpu_type not in (*UNTYPED, *named):
         return [str(unknown("type of GPU", site.gpu_type, [*named, "any"],
                             f"{site.path}: gpu_type: {where}"))]  # fmt: skip
     fitting = [
-        (sum(n for kind, n in nodes.gpus.items() if site.gpu_type in ("any", kind)), nodes)
+        (sum(n for kind, n in nodes.gpus.items() if site.gpu_type in (*UNTYPED, kind)), nodes)
         for nodes in partition.nodes
     ]
     most = max(count for count, _ in fitting)
@@ -87,11 +133,16 @@ def _nodes(site: Site, partition: slurm.Partition) -> list[str]:
     if site.nodes > (there := sum(nodes.count for nodes in enough)):
         lines.append(f"{site.path}: nodes is {site.nodes}, but {where} has {there} with "
                      f"{site.gpus_per_node} such GPUs")  # fmt: skip
-    memory = max(nodes.memory_mib for nodes in enough) * 2**20
-    if site.host_memory_gb * GIB > memory:
+    elif site.most_mib > (memory := _memory_of(site.nodes, enough)):
         lines.append(f"{site.path}: host_memory_gb is {site.host_memory_gb}, but nodes of {where} "
-                     f"have {memory / GIB:.1f}")  # fmt: skip
+                     f"have {memory / 1024:.1f}")  # fmt: skip
     return lines
+
+
+def _memory_of(count: int, nodes: Sequence[slurm.Nodes]) -> int:
+    """Return the memory in 2^20 bytes that so many of these nodes have."""
+    found = sorted((each.memory_mib for each in nodes for _ in range(each.count)), reverse=True)
+    return found[count - 1]
 
 
 def _scratch(site: Site) -> list[str]:
@@ -108,22 +159,26 @@ def _scratch(site: Site) -> list[str]:
     return []
 
 
-def _refused(site: Site, requests: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return why SLURM would refuse jobs: asked for each shape of them, told once each."""
+def _refused(site: Site, requests: Sequence[Mapping[str, object]]) -> tuple[list[str], list[str]]:
+    """Return why SLURM would refuse jobs, for ever and perhaps for now only: asked for each shape
+    of them, told once each."""
     shapes = {}
     for each in requests:
         key = tuple(each.get(name) for name in ("slurm_partition", "gpu", "nodes"))
         shapes[key] = max(shapes.get(key, each), each, key=lambda r: int(r.get("mem_mb") or 0))
-    lines: dict[str, str] = {}
+    surely: dict[str, str] = {}
+    perhaps: dict[str, str] = {}
     for each in shapes.values():
-        said = slurm.refusal(*options(each))
-        gpus, nodes = each.get("gpu", 0), each.get("nodes", 1)
+        if not (said := slurm.refusal(*options(each))):
+            continue
+        gpus, nodes, partition = each.get("gpu", 0), each.get("nodes", 1), each["slurm_partition"]
+        lines = perhaps if slurm.may_pass(said, str(partition)) else surely
         lines.setdefault(
             said,
             f"{site.path}: SLURM refuses jobs of {gpus} GPUs on {nodes} nodes with "
-            f"{each.get('mem_mb')} MB in partition {each.get('slurm_partition')}: {said}",
+            f"{each.get('mem_mb')} MB in partition {partition}: {said}",
         )
-    return [line for said, line in lines.items() if said]
+    return list(surely.values()), list(perhaps.values())
 
 
 def options(resources: Mapping[str, object]) -> list[str]:

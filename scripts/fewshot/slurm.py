@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +40,10 @@ class Partition:
     nodes: tuple[Nodes, ...]
 
 
-def ask(*command: str) -> str:
-    """Return what a command of SLURM prints; raises UserError where it is missing or fails."""
+def _run(*command: str) -> subprocess.CompletedProcess:
+    """Run a command of SLURM; raises UserError where it is missing or gives no answer."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     except FileNotFoundError:
         raise UserError(
             f"{command[0]}: command not found; --profile slurm submits from a machine of a SLURM "
@@ -51,6 +51,11 @@ def ask(*command: str) -> str:
         ) from None
     except subprocess.TimeoutExpired:
         raise UserError(f"{command[0]}: no answer from SLURM in {PATIENCE:.0f} s") from None
+
+
+def ask(*command: str) -> str:
+    """Return what a command of SLURM prints; raises UserError where it is missing or fails."""
+    done = _run(*command)
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())
         raise UserError(f"{' '.join(command)}: {said or f'status {done.returncode}'}")
@@ -58,10 +63,10 @@ def ask(*command: str) -> str:
 
 
 def partitions() -> dict[str, Partition]:
-    """Return all partitions that this user sees, by name."""
+    """Return all partitions by name, hidden ones too."""
     limits: dict[str, float] = {}
     nodes: dict[str, list[Nodes]] = {}
-    for line in ask("sinfo", "-h", "-e", "-o", "%R|%l|%D|%m|%G").splitlines():
+    for line in ask("sinfo", "-a", "-h", "-e", "-o", "%R|%l|%D|%m|%G").splitlines():
         name, limit, count, memory, gres = line.split("|")
         limits[name] = minutes(limit)
         found = Nodes(int(count), int(memory.rstrip("+")), gpus_in(gres))
@@ -97,16 +102,15 @@ def accounts() -> set[str]:
 
 
 def refusal(*request: str) -> str:
-    """Return why SLURM would never take a job with these options of sbatch; empty: it would.
+    """Return why SLURM would not take a job with these options of sbatch; empty: it would."""
+    done = _run("sbatch", "--test-only", *request, "--wrap", "true")
+    return "" if done.returncode == 0 else " ".join(done.stderr.split())
 
-    While nodes are down or drained, it would say so of jobs that have to wait for them as well.
-    """
-    done = subprocess.run(
-        ["sbatch", "--test-only", *request, "--wrap", "true"],
-        capture_output=True, text=True, timeout=PATIENCE,
-    )  # fmt: skip
-    said = "" if done.returncode == 0 else " ".join(done.stderr.split())
-    return "" if UNAVAILABLE in said and ask("sinfo", "-h", "-R") else said
+
+def may_pass(said: str, partition: str) -> bool:
+    """Return whether a refusal may be for now only: while nodes of the partition are down or
+    drained, SLURM says of jobs that have to wait for them what it says of impossible ones."""
+    return UNAVAILABLE in said and bool(ask("sinfo", "-h", "-R", "-p", partition).strip())
 
 
 def preempted(env: Mapping[str, str] = os.environ) -> bool:
@@ -120,39 +124,44 @@ def preempted(env: Mapping[str, str] = os.environ) -> bool:
     return bool(re.search(r"\bPreemptTime=\d", said))
 
 
-def jobs_here() -> dict[str, str]:
-    """Return this user's jobs that Snakemake submitted in this folder: number → state."""
+def jobs_here(comments: Collection[str]) -> dict[str, str]:
+    """Return this user's jobs that Snakemake submitted in this folder with one of these comments:
+    number → state."""
     here = Path.cwd().resolve()
     found = {}
     for line in ask("squeue", "--me", "-h", "-o", "%A|%T|%k|%Z").splitlines():
-        number, state, comment, folder = line.split("|", 3)
-        if comment.startswith("rule_") and Path(folder).resolve() == here:
+        number, state, rest = line.split("|", 2)
+        comment, folder = rest.rsplit("|", 1)
+        if comment in comments and Path(folder).resolve() == here:
             found[number] = state
     return found
 
 
-def end_jobs(numbers: Sequence[str], grace: float = GRACE) -> None:
+def end_jobs(jobs: Mapping[str, str], grace: float = GRACE) -> None:
     """Tell jobs to end, wait until they have written their checkpoints, then cancel what is left.
 
-    Raises UserError where they are still there after that.
+    `jobs` are numbers with their states. Raises UserError where they are still there after that.
     """
-    waiting = [number for number, state in jobs_here().items() if state == "PENDING"]
-    for chunk in ([n for n in numbers if n in waiting], [n for n in numbers if n not in waiting]):
+    waiting = [number for number, state in jobs.items() if state == "PENDING"]
+    # Only steps get a signal that is named: the jobs' own scripts.
+    for signal, chunk in ([], waiting), (["--signal=TERM"], [n for n in jobs if n not in waiting]):
         if chunk:
-            # Only steps get a signal that is named: the jobs' own scripts.
-            signal = [] if chunk[0] in waiting else ["--signal=TERM"]
-            ask("scancel", *signal, *chunk)
-    if _gone(numbers, grace):
-        return
-    ask("scancel", *numbers)
-    if not _gone(numbers, PATIENCE):
-        raise UserError(f"SLURM jobs {', '.join(numbers)} do not end; scancel them and start again")
+            # Fails where one of them has ended by now; what did not get it is seen below.
+            _run("scancel", *signal, *chunk)
+    left = _left(jobs, grace)
+    if left:
+        _run("scancel", *left)
+        left = _left(left, PATIENCE)
+    if left:
+        raise UserError(f"SLURM jobs {', '.join(left)} do not end; scancel them and start again")
 
 
-def _gone(numbers: Sequence[str], patience: float) -> bool:
+def _left(numbers: Iterable[str], patience: float) -> list[str]:
+    """Return which jobs are still there once they are gone, or patience is at an end."""
     end = time.monotonic() + patience
-    while set(numbers) & set(jobs_here()):
-        if time.monotonic() > end:
-            return False
+    while True:
+        there = set(ask("squeue", "--me", "-h", "-o", "%A").split())
+        left = [number for number in numbers if number in there]
+        if not left or time.monotonic() > end:
+            return left
         time.sleep(POLL)
-    return True

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import hub, store
-from .disk import Budget
+from .disk import Budget, naming
 from .errors import UserError
 from .exclusion import exclusive
 from .modelfiles import INDEX, WEIGHTS, needed_files, weight_names
 from .presence import is_there, is_whole, marker_of
 from .records import read_json, sha256, write_json
+
+LOG = logging.getLogger(__name__)
 
 
 def fetch(entry: dict, folder: str | Path, name: str, endpoint: str | None = None) -> dict:
@@ -32,7 +34,7 @@ def fetch(entry: dict, folder: str | Path, name: str, endpoint: str | None = Non
     if "local" in entry:
         files = _describe_local(Path(entry["local"]), where)
         return _manifest(name, "local", None, None, Path(entry["local"]), files)
-    with exclusive(Path(folder)):
+    with naming(where), exclusive(Path(folder)):
         repository = hub.open_locked("models", name, entry, endpoint)
         path = Path(folder, repository.commit)
         names = needed_files(repository.files, str(repository))
@@ -64,9 +66,10 @@ def fetch_weights(
     if manifest["kind"] == "local":
         return _mark(manifest, marker)
     root = store.root_of(scratch)
-    with exclusive(root):
+    with naming(f"model '{manifest['model']}'"), exclusive(root):
+        store.register_models([manifest["model"]])
         if is_whole(marker, manifest):
-            logging.info("%s: all weights are there", marker)
+            LOG.info("%s: all weights are there", marker)
             return read_json(marker)
         _bring(manifest, scratch, Budget(root, float(budget_gb)), endpoint)
         return _mark(manifest, marker)
@@ -75,8 +78,10 @@ def fetch_weights(
 def fetch_freed(models: Iterable[str], scratch: str = "", budget_gb: float = 0) -> None:
     """Download the weights of models whose marker says that they are not there (see `presence`).
 
-    Raises UserError as `fetch_weights` does.
+    Whose links lead to scratch is noted again. Raises UserError as `fetch_weights` does.
     """
+    models = list(models)
+    store.register_models(models)
     for model in models:
         if not is_there(model):
             marker = marker_of(model)
@@ -108,7 +113,7 @@ def _bring(manifest: dict, scratch: str, budget: Budget, endpoint: str | None) -
     repository = hub.Repository(
         manifest["hub"], "model", manifest["revision"], files, endpoint, where
     )
-    logging.info("%s: looking which weights are there and whole", where)
+    LOG.info("%s: looking which weights are there and whole", where)
     names = weight_names(manifest)
     lacking = [name for name in names if not hub.intact(folder / name, files[name])]
     place = store.place_of(scratch, manifest)

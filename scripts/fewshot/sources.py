@@ -1,17 +1,21 @@
 """Fetch the raw rows of a task: from the Hub or the web, local files, or made by the generator."""
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import hub
+from .disk import naming
 from .errors import UserError
 from .exclusion import exclusive
 from .records import atomic, sha256
 from .synthetic import generate
 from .web import fetch_file
+
+LOG = logging.getLogger(__name__)
 
 
 def fetch(source: dict, folder: str | Path, name: str, endpoint: str | None = None) -> dict:
@@ -21,18 +25,20 @@ def fetch(source: dict, folder: str | Path, name: str, endpoint: str | None = No
     has source, kind, revision, and per raw split path, sha256 and bytes; paths are relative to
     `folder`, those of local files stay as the configuration has them. Raises UserError.
     """
-    folder = Path(folder)
-    if "hub" in source:
-        # One source at a time: each looks first whether the disk has room for it.
-        with exclusive(folder.parent):
-            revision, files = _fetch_hub(source, folder, name, endpoint)
-    elif "url" in source:
-        revision, files = None, _fetch_web(source["url"], folder, name)
-    elif "local" in source:
-        revision, files = None, _describe_local(source["local"], name)
-    else:
-        revision, files = None, _generate(source, folder, name)
+    folder, revision = Path(folder), None
     kind = next(kind for kind in ("hub", "url", "local", "synthetic") if kind in source)
+    # One source at a time: each looks first whether the disk has room for it. And a clean up finds
+    # the lock held while there are unfinished files.
+    alone = nullcontext() if kind == "local" else exclusive(folder.parent)
+    with naming(f"source '{name}'"), alone:
+        if kind == "hub":
+            revision, files = _fetch_hub(source, folder, name, endpoint)
+        elif kind == "url":
+            files = _fetch_web(source["url"], folder, name)
+        elif kind == "local":
+            files = _describe_local(source["local"], name)
+        else:
+            files = _generate(source, folder, name)
     return {"source": name, "kind": kind, "revision": revision, "files": files}
 
 
@@ -73,6 +79,6 @@ def _generate(source: dict, folder: Path, name: str) -> dict[str, dict]:
         path = folder / f"{split}.parquet"
         with atomic(path) as partial:
             pq.write_table(table, partial, compression="zstd")
-        logging.info("source '%s': made %d rows of split '%s'", name, len(rows), split)
+        LOG.info("source '%s': made %d rows of split '%s'", name, len(rows), split)
         files[split] = {"path": path.name, "sha256": sha256(path), "bytes": path.stat().st_size}
     return files

@@ -6,9 +6,11 @@ another one uses. The lock of the store (`exclusion.py`) lets one download or cl
 """
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from .disk import naming
 from .errors import UserError
 from .records import atomic
 from .revisions import is_commit
@@ -24,7 +26,7 @@ def root_of(scratch: str) -> Path:
     """Return the folder of all weights; raises UserError where `scratch` is no folder."""
     if not scratch:
         return HOME
-    if not Path(scratch).is_dir():
+    if not os.path.isdir(scratch):
         raise UserError(f"scratch: {scratch} is not a folder")
     return Path(scratch).resolve() / BELOW
 
@@ -51,6 +53,20 @@ def register(place: Path, folder: Path) -> None:
         partial.write_text(str(folder.absolute()))
 
 
+def register_models(models: Iterable[str]) -> None:
+    """Note again that the links of models lead to scratch, where the notes are gone.
+
+    A file system that clears what was not written for a while clears notes as well. Raises
+    UserError where it refuses new ones.
+    """
+    for model in models:
+        links = (path for path in (HOME / model).glob("*/*") if path.is_symlink())
+        with naming(f"model '{model}'"):
+            for place, folder in {(place_in(path), path.parent) for path in links}:
+                if place and place.is_dir() and not is_registered(place, folder):
+                    register(place, folder)
+
+
 def is_registered(place: Path, folder: Path) -> bool:
     """Return whether it is noted that `folder` links to `place`.
 
@@ -71,14 +87,25 @@ def noted(place: Path) -> list[Path]:
 def users(place: Path) -> list[Path]:
     """Return the noted folders whose links lead to `place`.
 
-    One of a project that cannot be seen from here counts as well: it may be seen elsewhere.
+    One that cannot be seen from here counts as well: it may be seen elsewhere.
     """
-    return [each for each in noted(place) if leads_to(each, place) or not _project(each).is_dir()]
+    return [each for each in noted(place) if is_hidden(each) or leads_to(each, place)]
 
 
-def _project(folder: Path) -> Path:
-    """Return the project that has a folder {project}/results/models/{model}/{revision}."""
-    return Path(*folder.parts[:-4])
+def is_hidden(folder: Path) -> bool:
+    """Return whether it cannot be told from here what a project's folder links to.
+
+    The project {project}/results/models/{model}/{revision} may be gone, on a disk that is not
+    mounted here, or another user's, who lets nobody look.
+    """
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        # Unlike Path.is_dir, this raises nothing where a folder above may not be looked into.
+        return not os.path.isdir(Path(*folder.parts[:-4]))
+    except OSError:
+        return True
+    return not os.access(folder, os.R_OK | os.X_OK)
 
 
 def leads_to(folder: Path, place: Path) -> bool:
@@ -87,9 +114,27 @@ def leads_to(folder: Path, place: Path) -> bool:
     return any(path.is_symlink() and place in path.resolve().parents for path in found)
 
 
+def revisions(root: Path) -> list[Path]:
+    """Return the folders of models' revisions in a store, but for those behind a link.
+
+    Nobody but a user puts a link in the place of a folder, and what is behind it is the user's.
+    """
+    models = (path for path in root.glob("*") if not path.is_symlink())
+    found = (path for model in models for path in model.glob("*") if is_commit(path.name))
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+
+
+def linked_folders(root: Path) -> list[Path]:
+    """Return the links that a store has in the place of the folder of a model or revision."""
+    models = list(root.glob("*"))
+    inside = [path for model in models if not model.is_symlink() for path in model.glob("*")]
+    found = [*models, *(path for path in inside if is_commit(path.name))]
+    return sorted(path for path in found if path.is_symlink() and os.path.isdir(path))
+
+
 def places(root: Path) -> list[Path]:
     """Return the folders of revisions in a store on scratch."""
-    return sorted(path for path in root.glob("*/*") if path.is_dir() and is_place(path))
+    return [path for path in revisions(root) if is_place(path)]
 
 
 def place_in(path: Path) -> Path | None:

@@ -54,7 +54,7 @@ BEST = 5
 
 
 @dataclass(frozen=True)
-class Site:
+class Place:
     """Where a job runs: `per_node` GPUs on each of `nodes`, or a process of `threads` without."""
 
     placement: Placement
@@ -96,7 +96,7 @@ class Model:
         return replace(self.demand, rows=0, trainable=0)
 
 
-def phases(work: Work, model: Model, site: Site) -> dict[str, float]:
+def phases(work: Work, model: Model, site: Place) -> dict[str, float]:
     """Return the seconds of a job by phase (PHASES), for all of its seeds.
 
     Seconds of the wall clock: all processes of the job spend them. The context of a job that does
@@ -113,13 +113,13 @@ def phases(work: Work, model: Model, site: Site) -> dict[str, float]:
     }
 
 
-def _start(work: Work, site: Site) -> float:
+def _start(work: Work, site: Place) -> float:
     """Return the seconds outside of all timed phases; a launcher starts its processes anew."""
     imports = IMPORTS[site.kind] * (2 if site.processes > 1 else 1)
     return imports + TOKENIZE * work.evaluated + work.seeds * STORE * work.predictions
 
 
-def _load(work: Work, model: Model, site: Site, trained: bool) -> float:
+def _load(work: Work, model: Model, site: Place, trained: bool) -> float:
     """Return the seconds to read weights and rows, and to make each seed's model."""
     demand = model.demand
     weights = demand.element * demand.parameters
@@ -130,7 +130,7 @@ def _load(work: Work, model: Model, site: Site, trained: bool) -> float:
     return found
 
 
-def _epoch(work: Work, model: Model, site: Site) -> float:
+def _epoch(work: Work, model: Model, site: Place) -> float:
     """Return the seconds of one pass over the shots."""
     demand, size, place = model.demand, model.size, site.placement
     steps = -(-work.rows // demand.rows)
@@ -143,15 +143,15 @@ def _epoch(work: Work, model: Model, site: Site) -> float:
     operations = flops.training(size, counts, 1, model.settings, model.answer, demand.trainable)
     if place.checkpointing:
         operations += flops.forward(size, counts.own, counts.squares, work.learned)
-    arithmetic = site.rates.arithmetic(
-        demand.element, operations / site.processes, min(tokens, most)
-    )
+    # Of a step with fewer rows than processes, the others have none to share.
+    working = min(site.processes, demand.rows)
+    arithmetic = site.rates.arithmetic(demand.element, operations / working, min(tokens, most))
     launches = cut * site.rates.launch * demand.shape.layers * sweeps(demand, place)
     states = moving(demand, place, site.per_node, site.nodes, cut)
     return arithmetic + steps * (launches + states + rows * _answer(model, site) + STEP)
 
 
-def _reading(reading: Reading, work: Work, model: Model, site: Site) -> float:
+def _reading(reading: Reading, work: Work, model: Model, site: Place) -> float:
     """Return the seconds to score rows as often as they are: the context, then batches."""
     if not reading.times or not reading.rows:
         return 0.0
@@ -166,18 +166,19 @@ def _reading(reading: Reading, work: Work, model: Model, site: Site) -> float:
     seconds = rates.arithmetic(demand.element, operations, batch)
     if work.context:
         seconds += rates.arithmetic(demand.element, flops.context(size, counts), work.context)
-    seconds += moving(model.still, site.placement, site.per_node, site.nodes, rounds)
-    seconds += (rounds + bool(work.context)) * rates.launch * demand.shape.layers
+    passes = rounds + bool(work.context)
+    seconds += moving(model.still, site.placement, site.per_node, site.nodes, passes)
+    seconds += passes * rates.launch * demand.shape.layers
     answers = ROW + _answer(model, site) / site.processes
     return reading.times * (seconds + reading.rows * answers)
 
 
-def _answer(model: Model, site: Site) -> float:
+def _answer(model: Model, site: Place) -> float:
     """Return the seconds to read off an answer once its logits are there: bytes of memory."""
     return READOUT * model.answer / max(model.size.width, 1) / site.rates.memory
 
 
-def _write(model: Model, site: Site) -> float:
+def _write(model: Model, site: Place) -> float:
     """Return the seconds to keep a seed's weights: the best ones, and adapters, read back once."""
     demand, settings = model.demand, model.settings
     weights = demand.element * demand.trainable

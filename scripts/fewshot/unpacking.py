@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from . import records
+from . import disk, records
 from .archive import FORMAT, KIND, MANIFEST, REGISTRIES, HashingReader, folder_of, without_texts
 from .errors import UserError
 
@@ -72,7 +72,7 @@ def import_archive(path: str | Path, root: str | Path = ".") -> Imported:
     results.mkdir(exist_ok=True)
     with _open(path) as tar, tempfile.TemporaryDirectory(prefix=".import-", dir=results) as scratch:
         contents = _read_manifest(tar, path)
-        _check_room(results, contents)
+        disk.check_room(sum(each["bytes"] for each in contents.files.values()), results, str(path))
         staged = _stage(tar, contents, Path(scratch), path)
         kept = {
             name for name, file in staged.items() if _is_there(name, file, Path(root, name), path)
@@ -132,16 +132,6 @@ def _kind(name: str) -> str | None:
     if ".." in name.split("/"):
         return None
     return next((kind for kind, place in PLACES.items() if re.fullmatch(place, name)), None)
-
-
-def _check_room(folder: Path, contents: Contents) -> None:
-    size = sum(entry["bytes"] for entry in contents.files.values())
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise UserError(
-            f"{folder}: the archive's files need {size / 1e9:.2f} GB, and the disk has "
-            f"{free / 1e9:.2f} GB"
-        )
 
 
 def _stage(

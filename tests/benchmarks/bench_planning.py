@@ -212,6 +212,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     asked = made.parse_args(argv)
     if asked.repeats < 1:
         raise UserError(f"--repeats {asked.repeats}: must be at least 1")
+    if asked.check and "paper" not in asked.studies:
+        raise UserError("--check: targets are those of the paper's study; add paper to --studies")
     return asked
 
 

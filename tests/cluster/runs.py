@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import yaml
 from project import Project
 from srun import pretend
@@ -186,6 +187,23 @@ def in_training(project: Project, method: str, *words: str) -> Callable[[], bool
     return holds
 
 
+def process_of(project: Project, rule: str) -> psutil.Process:
+    """Return the process of a rule's script, on whichever of the nodes, which are this machine."""
+    found = [
+        each
+        for each in psutil.process_iter(["cwd", "cmdline"])
+        if each.info["cwd"] == str(project.folder)
+        and any(word.endswith(f".{rule}.py") for word in each.info["cmdline"] or ())
+    ]
+    (process,) = [each for each in found if each.parent() not in found]
+    return process
+
+
+def megabytes(text: str) -> int:
+    """Return memory as SLURM's records have it, in 2^20 bytes."""
+    return int(float(text[:-1]) * {"M": 1, "G": 1024}[text[-1]])
+
+
 @dataclass(frozen=True)
 class Record:
     """What SLURM's accounting has of a job: its name is the rule with its wildcards."""
@@ -200,7 +218,21 @@ class Record:
 
 
 def records(since: float) -> list[Record]:
-    """Return all jobs submitted since then (seconds of the epoch), each of its starts by itself."""
+    """Return all jobs submitted since then (seconds of the epoch), each of its starts by itself.
+
+    All have ended, as the queue says, which Snakemake asks; their records may take a moment.
+    """
+    found: list[Record] = []
+
+    def are_there() -> bool:
+        found[:] = _records(since)
+        return not any(job.state in ("PENDING", "RUNNING") for job in found)
+
+    until(are_there, "the records of jobs that have ended", 30)
+    return found
+
+
+def _records(since: float) -> list[Record]:
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
     names = "JobIDRaw,Comment,State,ReqTRES,TimelimitRaw,Partition,NodeList"
     lines = output("sacct", "-X", "-D", "-n", "-P", f"--starttime={start}", f"--format={names}")

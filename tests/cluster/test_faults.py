@@ -1,6 +1,7 @@
 """Jobs that are cancelled, preempted, cut off or out of time go on where they were."""
 
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from runs import (
     TWO_NODES,
     in_training,
     job_of,
+    megabytes,
     place,
+    process_of,
     records,
     shrink,
     snakemake,
@@ -61,6 +64,10 @@ def starts(since: float, method: str) -> list[str]:
     return [job.state for job in records(since) if f"_{method}_" in job.name]
 
 
+def was_cancelled(number: str) -> bool:
+    return output("squeue", "-h", "-j", number, "-t", "all", "-o", "%T").strip() == "CANCELLED"
+
+
 def test_cancelled_jobs_go_on_and_a_failing_cell_stops_nobody(project, local):
     """On one node and on two: the processes on both write their checkpoint."""
     start = time.time()
@@ -83,7 +90,7 @@ def test_cancelled_jobs_go_on_and_a_failing_cell_stops_nobody(project, local):
         assert same(project, local, path)
         manifest = read_json(project.folder / path / "manifest.json")
         assert len(manifest["seeds"]["9"]["resumed_after_steps"]) == 1
-    assert starts(start, "broken") == ["FAILED", "FAILED"]
+    assert starts(start, "broken") == ["FAILED"] * 3
     assert not (project.folder / BROKEN / "manifest.json").exists()
     for cell in ("k0/seeds0-0", "k4/seeds8-9"):
         assert (project.folder / RUNS / "in-context/minimal" / cell / "manifest.json").exists()
@@ -101,10 +108,10 @@ def test_of_jobs_that_share_a_submission_one_that_fails_stops_no_other(project, 
     shrink(project, "broken")
     path = "config/paper.yaml"
     project.edit(path, lambda c: c["grid"][1].update(methods=["broken", "long-lora"]))
-    run = snakemake(project, "runs", "--profile", "slurm")
+    run = snakemake(project, "runs", "--profile", "slurm", "--retries", "1")
     assert run.process.returncode == 1
     found = [(job.name, job.state) for job in records(start)]
-    assert found == [("short_synth-mnli_opt-mini_fine_tune_run_in_context", "FAILED")] * 2
+    assert found == [("short_fair_synth-mnli_opt-mini_fine_tune_run_in_context", "FAILED")] * 2
     assert "0 of 2 seeds to do" in (project.folder / LOGS[ONE_NODE]).read_text()
     assert same(project, local, ONE_NODE) and not (project.folder / BROKEN).exists()
     for cell in ("k0/seeds0-0", "k4/seeds8-9"):
@@ -143,16 +150,49 @@ def test_preempted_and_then_without_power_a_job_comes_back_by_itself(cluster, pr
     assert same(project, local, ONE_NODE) and states(project) == []
 
 
-def test_a_job_that_reaches_its_time_limit_goes_on_with_more_time(project, local):
-    """SLURM warns it before its minute is over; the next attempt has two."""
+def test_a_job_that_reaches_its_time_limit_goes_on_with_more_time_and_memory(project, local):
+    """SLURM warns it five minutes before; here its limit is cut down to two while it trains."""
     start = time.time()
-    run = snakemake(
-        project, f"{ONE_NODE}/manifest.json", "--profile", "slurm", "--set-resources",
-        "fine_tune:runtime=attempt", "fine_tune:slurm_extra=--signal=TERM@38",
-    )  # fmt: skip
-    assert run.process.returncode == 0, run.printed
+    longer = ("--set-resources", "fine_tune:runtime=20*attempt")
+    place(project, {**TIGHT, "host_memory_gb": 16, "short_minutes": 0})
+    with started(project, f"{ONE_NODE}/manifest.json", "--profile", "slurm", *longer) as run:
+        wait_for(in_training(project, "long-lora"), run, "training")
+        # It would have ended by the time that SLURM, which looks twice a minute, warns it; before
+        # that, SLURM lets it run again.
+        process_of(project, "fine_tune").suspend()
+        number = job_of("fine_tune", "long-lora")
+        output("scontrol", "update", f"job={number}", "TimeLimit=2")
+        assert run.wait() == 0, run.printed
     found = [job for job in records(start) if "_long-lora_" in job.name]
-    assert [(job.state, job.minutes) for job in found] == [("FAILED", 1), ("COMPLETED", 2)]
+    assert [(job.state, job.minutes) for job in found] == [("FAILED", 2), ("COMPLETED", 40)]
+    first, second = (megabytes(job.asked["mem"]) for job in found)
+    assert second == 2 * first
+    assert "goes on after epoch" in (project.folder / LOGS[ONE_NODE]).read_text()
+    assert same(project, local, ONE_NODE) and states(project) == []
+
+
+def test_a_job_that_slurm_ends_for_its_memory_starts_again_with_more(project, local):
+    start, cell = time.time(), f"{RUNS}/in-context/minimal/k0/seeds0-0"
+    memory = ("--set-resources", "run_in_context:mem_mb=250 if attempt == 1 else 4000")
+    run = snakemake(project, f"{cell}/manifest.json", "--profile", "slurm", *memory)
+    assert run.process.returncode == 0, run.printed
+    jobs = records(start)
+    found = [(job.state, megabytes(job.asked["mem"])) for job in jobs]
+    assert found == [("FAILED", 250), ("COMPLETED", 4000)]
+    (log,) = project.folder.glob(f".snakemake/slurm_logs/**/{jobs[0].number}.log")
+    assert "exceeded memory limit" in log.read_text()
+    assert same(project, local, cell)
+
+
+def test_ctrl_c_cancels_all_jobs_and_a_later_start_goes_on(project, local):
+    start, target = time.time(), (f"{ONE_NODE}/manifest.json", "--profile", "slurm")
+    with started(project, *target) as run:
+        wait_for(in_training(project, "long-lora"), run, "training")
+        run.process.send_signal(signal.SIGINT)
+        assert run.wait() != 0
+    assert starts(start, "long-lora") == ["CANCELLED"]
+    again = snakemake(project, *target)
+    assert again.process.returncode == 0, again.printed
     assert "goes on after epoch" in (project.folder / LOGS[ONE_NODE]).read_text()
     assert same(project, local, ONE_NODE) and states(project) == []
 
@@ -170,13 +210,18 @@ def test_snakemake_killed_and_started_again_takes_over_what_it_left(project, loc
             run.kill()
         assert "--unlock" in snakemake(project, *targets, "--profile", "slurm").printed
         assert snakemake(project, "--unlock").process.returncode == 0
+        options = f"--parsable -A lab -p cpu -o /dev/null -D {project.folder}"
+        name = "--comment=rule_fine_tune_wildcards_of_another_study"
+        other = output("sbatch", *options.split(), name, "--wrap", "sleep 600").strip()
         with started(project, *targets, "--profile", "slurm") as run:
-            wait_for(lambda: starts(start, "long-ft") == ["CANCELLED"], run, "the old job's end")
+            wait_for(lambda: was_cancelled(queued), run, "the old job's end")
             output("scontrol", "update", "nodename=gpu2", "state=resume")
             assert run.wait() == 0, run.printed
     finally:
         tried("scontrol", "update", "nodename=gpu2", "state=resume")
     assert "jobs of an earlier run of this folder" in run.printed
+    assert output("squeue", "-h", "-j", other, "-o", "%T").strip() == "RUNNING"
+    output("scancel", other)
     assert starts(start, "long-lora") == ["FAILED", "COMPLETED"]
     assert starts(start, "long-ft") == ["CANCELLED", "COMPLETED"]
     assert "goes on after epoch" in (project.folder / LOGS[ONE_NODE]).read_text()

@@ -12,7 +12,7 @@ from fewshot.records import read_json
 from fewshot.registry import read_yaml
 from fewshot.site import read_site
 from project import ROOT, Project
-from runs import TIGHT, TWO_NODES, Record, place, records, shrink, snakemake
+from runs import TIGHT, TWO_NODES, Record, megabytes, place, records, shrink, snakemake
 from testbed import output
 
 
@@ -74,13 +74,9 @@ def expected(printed: str) -> dict[str, dict[str, str]]:
     return {named.get(name, name): resources for name, resources in found.items()}
 
 
-def megabytes(text: str) -> int:
-    return int(float(text[:-1]) * {"M": 1, "G": 1024}[text[-1]])
-
-
 def test_every_job_asked_for_what_the_plan_says(finished):
     wanted = expected(finished.planned)
-    assert {"tables_make_table", "figures_plot_figure_render_figure"} < set(wanted)
+    assert {"tables_paper_make_table", "figures_paper_plot_figure_render_figure"} < set(wanted)
     assert set(finished.jobs) == set(wanted)
     for name, resources in wanted.items():
         (job,) = finished.jobs[name]
@@ -107,7 +103,7 @@ def test_adaptation_jobs_are_where_the_memory_plan_puts_them(finished, monkeypat
     (own,) = finished.jobs[f"fine_tune_wildcards_{'_'.join(map(str, values))}"]
     assert (own.asked["node"], own.asked["gres/gpu"], own.partition) == ("2", "2", "gpu")
     assert megabytes(own.asked["mem"]) == 2 * found["mem_mb"] and own.minutes == found["runtime"]
-    (shared,) = finished.jobs["short_synth-mnli_opt-mini_fine_tune_run_in_context"]
+    (shared,) = finished.jobs["short_fair_synth-mnli_opt-mini_fine_tune_run_in_context"]
     assert (shared.asked["node"], shared.asked["gres/gpu"], shared.partition) == ("1", "1", "gpu")
     assert megabytes(shared.asked["mem"]) == max(each["mem_mb"] for each in narrow)
     assert shared.minutes == sum(each["runtime"] for each in narrow) and len(narrow) == 3
@@ -158,9 +154,7 @@ def test_started_again_it_does_nothing(finished):
         ({"cpu_partition": "cpux"}, "unknown partition 'cpux'; did you mean 'cpu'?"),
         ({"gpu_type": "h100"}, "gpu_type: partition gpu: unknown type of GPU 'h100'; did you mean"),
         ({"account": "labs"}, "account: unknown account 'labs'; did you mean 'lab'?"),
-        ({"host_memory_gb": 500}, "host_memory_gb is 500, but nodes of partition gpu have 62.5"),
         ({"qos": "express"}, "allocation failure: Invalid qos specification"),
-        ({"nodes": None}, "'nodes' is missing"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -182,7 +176,7 @@ def test_the_shipped_site_is_refused_with_a_line_for_each_entry(cluster, tmp_pat
         ROOT / "profiles/slurm/site.yaml"
     ).read_bytes()
     dry = snakemake(project, "--profile", "slurm", "-n")
-    assert dry.process.returncode == 0 and "a dry run plans with placeholders" in dry.printed
+    assert dry.process.returncode == 0 and "planned with placeholders" in dry.printed
     run = snakemake(project, "--profile", "slurm")
     missing = re.findall(r"^error: profiles/slurm/site.yaml: '(\w+)' is missing", run.printed, re.M)
     assert run.process.returncode == 1 and len(missing) == 12

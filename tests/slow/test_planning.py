@@ -1,7 +1,7 @@
 """Planning a part of the paper's grid: its memory, and that a finished study has nothing to do."""
 
 import pytest
-from benchmarks import bench_planning
+from benchmarks import apart, bench_planning
 from benchmarks.bench_planning import Bench, Cost, Finding
 from fewshot.errors import UserError
 from fewshot.plan import Study, load_study
@@ -87,6 +87,25 @@ def test_targets_are_those_of_the_papers_study():
     assert "30.0" in bench_planning.render(found) and "3.33" in bench_planning.render(found)
 
 
-def test_a_mistake_on_the_command_line_is_one_line():
-    with pytest.raises(UserError, match="--repeats 0: must be at least 1"):
-        bench_planning.main(["--repeats", "0"])
+def test_planning_the_papers_study_takes_what_is_promised(tmp_path):
+    project = Project.create(tmp_path / "project")
+    arguments = ["--cores", "1", "--dry-run", "--configfile", "config/paper.yaml"]
+    job = {"system": "snakemake", "model": "paper", "device": "cpu", "threads": 1,
+           "folder": str(project.folder), "arguments": arguments,
+           "output": str(tmp_path / "output.txt")}  # fmt: skip
+    found = apart.run("planning_worker", job, tmp_path)
+    assert found["code"] == 0 and len(parse_plan((tmp_path / "output.txt").read_text())) > 1092
+    assert found["seconds"] < bench_planning.SECONDS == 60
+    assert found["peak_mb"] < bench_planning.MEGABYTES == 2000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--repeats", "0"], "--repeats 0: must be at least 1"),
+        (["--check", "--studies", "merged"], "add paper to --studies"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(arguments, message):
+    with pytest.raises(UserError, match=message):
+        bench_planning.main(arguments)

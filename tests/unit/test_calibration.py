@@ -11,6 +11,8 @@ from fewshot.errors import UserError
 from fewshot.sampling import generator
 from fewshot.timing import PHASES
 
+SEEN = dict.fromkeys(PHASES, 20)
+WHOLE = dict.fromkeys(PHASES, 10.0)
 TRUE = dict(zip(PHASES, (1.5, 0.8, 2.0, 3.0, 0.5, 1.2), strict=True))
 
 
@@ -41,6 +43,14 @@ def test_a_quarter_of_disturbed_jobs_does_not_move_them():
     assert fit(found).kinds["cpu"].factors == pytest.approx(TRUE, rel=0.12)
 
 
+def test_one_large_disturbed_job_does_not_move_them():
+    """It is predicted to take ten times as long as all others together."""
+    found = jobs(20)
+    size = {phase: 10 * sum(job.predicted[phase] for job in found) for phase in PHASES}
+    found[7] = replace(found[7], predicted=size, measured={p: 9 * n for p, n in size.items()})
+    assert fit(found).kinds["cpu"].factors == pytest.approx(TRUE)
+
+
 def test_kinds_of_devices_have_factors_of_their_own():
     twice = {phase: 2 * each for phase, each in TRUE.items()}
     other = jobs(9, twice, kind="gpu", device="cuda: B")
@@ -51,6 +61,7 @@ def test_kinds_of_devices_have_factors_of_their_own():
 
 
 def test_the_fit_has_the_least_absolute_error():
+    """No job is predicted to take more than three times the median: all weigh their seconds."""
     found = jobs(15, noise=0.5)
     factor = fit(found).kinds["cpu"].factors["train"]
     predicted, measured = (
@@ -69,9 +80,16 @@ def test_weighted_median_by_hand():
 
 
 def test_phases_without_time_to_speak_of_keep_their_seconds():
-    tiny = {**TRUE, "write": 1e-4}
-    found = fit(jobs(factors=tiny)).kinds["cpu"].factors
-    assert found["write"] == 1.0 and found["train"] == pytest.approx(2.0)
+    tiny = [
+        replace(job, **{name: {**getattr(job, name), "write": seconds}
+                        for name, seconds in (("predicted", 0.01), ("measured", 0.09))})
+        for job in jobs()
+    ]  # fmt: skip
+    found = fit(tiny).kinds["cpu"]
+    assert found.factors["write"] == 1.0 and found.factors["train"] == pytest.approx(2.0)
+    assert found.seen == {**SEEN, "write": 0}
+    short = fit(jobs(factors={**TRUE, "write": 1e-4})).kinds["cpu"].factors
+    assert short["write"] == pytest.approx(1e-4), "predicted to take long, and did not"
     without = [replace(job, measured={**job.measured, "train": 0.0}) for job in jobs()]
     assert fit(without).kinds["cpu"].factors["train"] == 1.0
 
@@ -96,12 +114,29 @@ def test_what_is_applied_and_how_long_limits_are():
     assert known.applied("gpu", {"train": 10.0}) == {"train": 10.0}
     high = known.kinds["cpu"].high
     assert known.bounds("cpu") == (known.kinds["cpu"].low, high) and high > 1
-    assert known.margin("gpu") == calibration.UNKNOWN == 3.0
-    assert known.margin("cpu") == max(1.5, 1.25 * high) < 3.0
+    assert known.margin("gpu", WHOLE) == calibration.UNKNOWN == 3.0
+    assert known.margin("cpu", WHOLE) == max(1.5, 1.25 * high) < 3.0
     few = fit(jobs(7))
-    assert few.margin("cpu") == 3.0, "of seven jobs nothing is known of an eighth"
-    wide = Factors(TRUE, 0.1, 9.0, {"cpu": 20}, 5)
-    assert Calibration({"cpu": wide}).margin("cpu") == 3.0
+    assert few.margin("cpu", WHOLE) == 3.0, "of seven jobs nothing is known of an eighth"
+    wide = Factors(TRUE, SEEN, 0.1, 9.0, {"cpu": 20}, 5)
+    assert Calibration({"cpu": wide}).margin("cpu", WHOLE) == 3.0
+
+
+def test_limits_of_what_no_job_did_rest_on_nothing():
+    """Twenty jobs in context tell how long reading takes, seven trained ones too little."""
+    shown = [
+        replace(
+            job, predicted={**job.predicted, "train": 0.0}, measured={**job.measured, "train": 0}
+        )
+        for job in jobs()
+    ]
+    known = fit([*shown, *jobs(7)])
+    assert known.kinds["cpu"].seen == {**dict.fromkeys(PHASES, 27), "train": 7}
+    assert known.margin("cpu", {**WHOLE, "train": 0.0}) < 3.0
+    assert known.margin("cpu", {"score": 80.0, "train": 19.0}) < 3.0, "four fifths are known"
+    assert known.margin("cpu", {"score": 80.0, "train": 21.0}) == 3.0
+    assert known.kinds["cpu"].unseen(WHOLE) == {"train": 10.0}
+    assert fit([*shown, *jobs(8)]).margin("cpu", {"train": 1.0}) < 3.0
 
 
 def test_a_file_comes_back_as_it_was(tmp_path):
@@ -121,6 +156,10 @@ def test_a_file_comes_back_as_it_was(tmp_path):
         (lambda c: c["kinds"]["cpu"]["factors"].update(train=-1), "train is -1.0, not a positive"),
         (lambda c: c["kinds"]["cpu"].update(high=float("inf")), "high is inf, not a positive"),
         (lambda c: c["kinds"]["cpu"].update(devices=[]), "AttributeError"),
+        (lambda c: c["kinds"]["cpu"].update(parameters=float("inf")), "OverflowError"),
+        (lambda c: c["kinds"]["cpu"].update(parameters=float("nan")), "ValueError"),
+        (lambda c: c["kinds"]["cpu"]["devices"].update(more=float("inf")), "OverflowError"),
+        (lambda c: c["kinds"]["cpu"].pop("seen"), "(KeyError: 'seen')"),
         (lambda c: c.update(kinds=[1]), "AttributeError"),
         (lambda c: c.update(version="x"), "made by another version of the cost model"),
     ],
@@ -147,11 +186,14 @@ def test_half_a_file_is_one_line(tmp_path):
 
 
 def test_the_version_is_that_of_all_that_seconds_come_from():
-    seen, todo = set(), ["timing"]
+    seen, todo = set(), list(calibration.PREDICTING)
     while todo:
         module = todo.pop()
         if module not in seen:
             seen.add(module)
             todo += codeversion.imports(module)
-    assert {"timing", "workload", "costs", "flops", "samples", "blueprints"} <= seen
-    assert calibration.version() == codeversion.code_version("timing")
+    assert {"timing", "workload", "costs", "flops", "memory", "demands", "trainable"} <= seen
+    assert {"samples", "blueprints", "architecture", "placement"} <= seen
+    others = {"plan", "checks", "taskchecks", "listing", "calibration", "memoryplan", "limits"}
+    assert not others & seen, "what else is planned or checked changes no second"
+    assert calibration.version() == codeversion.code_version(*calibration.PREDICTING)

@@ -13,6 +13,7 @@ LOG = "results/logs/runs/fair/rte/opt-1.3b/lora/minimal/k16/seeds0-9.log"
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    causes._shared.cache_clear()
     for path in (LOG, f".snakemake/slurm_logs/rule_fine_tune/{NAME}/47.log"):
         (tmp_path / path).parent.mkdir(parents=True)
     return tmp_path

@@ -179,3 +179,19 @@ def test_shards_cost_what_they_gather():
     more = (2 + 1 - 2) * 2 * wanted.parameters * (1 - 1 / gpus) / costs.LINK
     assert shards - whole == pytest.approx(gpus * more)
     assert step_cost(wanted, Placement(3), 4, 2) > step_cost(wanted, Placement(3), 8, 1)
+
+
+def test_the_network_is_that_of_all_gpus_of_a_node():
+    """Nodes of 1 to 16 GPUs: 10e9 bytes a second for each, and no more than within a node."""
+    wanted = demand("opt-6.7b")
+
+    def slower(per_node: int, nodes: int) -> float:
+        alone = step_cost(wanted, Placement(3), per_node * nodes, 1)
+        return step_cost(wanted, Placement(3), per_node, nodes) - alone
+
+    # Weights for forward and backward, and gradients.
+    sent = 8 * (2 + 1) * 2 * wanted.parameters * (1 - 1 / 8)
+    for per_node, nodes in ((1, 8), (2, 4), (4, 2)):
+        rate = 1 / (1e10 * per_node) - 1 / costs.LINK
+        assert slower(per_node, nodes) == pytest.approx(sent * rate)
+    assert slower(16, 2) == 0, "ten GPUs have the bandwidth of the link"

@@ -18,6 +18,7 @@ PACKAGE = {
     "methods/full.py": "def h():\n    return 2\n",
     "deep/__init__.py": "Y = 1\n",
     "deep/er.py": "z = 1\n",
+    "typed.py": "from .b import f\nif TYPE_CHECKING:\n    from .other import X\n",
     "late.py": "def f():\n    from .other import X\n    return X\n",
 }
 
@@ -52,6 +53,7 @@ def test_imports_are_followed_from_any_depth(package):
     assert codeversion.imports("c") == ["methods.lora"]
     assert codeversion.imports("methods.lora") == ["b", "deep.er"]
     assert codeversion.imports("late") == ["other"], "also inside functions"
+    assert codeversion.imports("typed") == ["b"], "but not what only a type checker reads"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 from contextlib import chdir
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,7 +53,7 @@ def manifest(plan: MemoryPlan, job: Job, factors=FACTORS, **changes) -> tuple[di
         **vars(cell),
         "seeds": seeds,
         "settings": study.method_settings(cell.method, cell.model),
-        "placement": vars(plan.site(cell).placement),
+        "placement": dict(vars(plan.site(cell).placement)),
         "device": "cpu: x86_64",
         "threads": 1,
         "world_size": 1,
@@ -125,9 +125,7 @@ def unfit(content: dict) -> None:
         (lambda c: c["settings"].update(family="imported"), "made by other software"),
         (lambda c: c.update(model="gone"), "of a cell that config/ no longer has"),
         (lambda c: c["seeds"]["0"]["scoring"].update(more={}), "scored on other sets than"),
-        (lambda c: c.pop("threads"), "described by the manifest of another version"),
-        (lambda c: c.pop("seeds"), "described by the manifest of another version"),
-        (lambda c: c["seeds"]["0"].pop("scoring"), "described by the manifest of another version"),
+        (lambda c: c.update(protocol="gone"), "of a cell that config/ no longer has"),
     ],
 )
 def test_what_would_distort_is_left_out(plan, tmp_path, change, reason):
@@ -142,6 +140,46 @@ def test_what_would_distort_is_left_out(plan, tmp_path, change, reason):
     [(told, count)] = left.items()
     assert told.startswith(reason) and count == 1
     assert fit(found).kinds["cpu"].factors == pytest.approx(FACTORS, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(lambda c, name=name: c.pop(name) for name in ("threads", "seeds", "settings", "k")),
+        lambda c: c["seeds"]["0"].pop("scoring"),
+        lambda c: c["seeds"]["0"].pop("status"),
+        lambda c: c["seeds"].update({"0": None}),
+        lambda c: c.update(seeds=[]),
+        lambda c: c["placement"].update(shards=2),
+        lambda c: c["placement"].update(zero_stage=9),
+        lambda c: c.update(placement=None),
+        lambda c: c["settings"].pop("family"),
+        lambda c: c.update(settings=[]),
+        lambda c: c.update(task=["rte"]),
+        lambda c: c.update(k="16"),
+        lambda c: c.update(threads=None),
+        lambda c: c.update(world_size=0),
+        lambda c: c["seconds"].update(score=None),
+        lambda c: c["seconds"].update(score=float("nan")),
+        lambda c: c["seconds"].update(score=-1),
+        lambda c: c.update(seconds=5.0),
+    ],
+)
+def test_a_manifest_of_another_shape_is_left_out(plan, tmp_path, change):
+    jobs = fill(plan, tmp_path)
+    content, wall = manifest(plan, jobs[0])
+    change(content)
+    write(tmp_path, jobs[0], content, wall)
+    found, left = gather(plan, tmp_path)
+    assert len(found) == len(jobs) - 1 and left == {finished.UNREADABLE: 1}
+
+
+@pytest.mark.parametrize("content", [[], None, 3, "text"])
+def test_a_manifest_that_is_none_is_left_out(plan, tmp_path, content):
+    job, *rest = fill(plan, tmp_path)
+    write(tmp_path, job, content, 9.0)
+    found, left = gather(plan, tmp_path)
+    assert len(found) == len(rest) and left == {finished.UNREADABLE: 1}
 
 
 def test_the_last_attempt_of_several_is_left_out(plan, tmp_path):
@@ -162,9 +200,10 @@ def test_only_seeds_that_fit_count(plan, tmp_path):
     job = next(each for each in plan.study.jobs if each.cell.k == 16)
     content, wall = manifest(plan, job)
     whole = finished.measure(plan, content, wall)
+    start = wall - sum(content["seconds"].values())
     content["seeds"]["2"] = {"status": "does not fit"}
     content["seconds"] = totals(content["seeds"])
-    fewer = finished.measure(plan, content, wall)
+    fewer = finished.measure(plan, content, start + sum(content["seconds"].values()))
     assert fewer.predicted == plan.seconds(job.cell, 2) != whole.predicted
 
 
@@ -178,21 +217,51 @@ def test_time_that_has_no_name_here_counts_as_start(plan):
     assert sum(after.values()) == pytest.approx(wall + 7)
 
 
+EIGHT = {
+    "device": "cuda: A100",
+    "placement": {"zero_stage": 2, "offload": "none", "micro_tokens": 512, "checkpointing": False},
+    "world_size": 8,
+}
+
+
 def test_predictions_are_for_the_place_where_a_job_ran(plan):
-    cell = next(job.cell for job in plan.study.jobs if job.cell.method == "pattern-ft")
-    job = next(each for each in plan.study.jobs if each.cell == cell)
-    place = {"zero_stage": 2, "offload": "none", "micro_tokens": 512, "checkpointing": False}
-    there = {"device": "cuda: A100", "placement": place, "world_size": 8}
-    site = finished.site_of(manifest(plan, job, **there)[0], 4)
-    assert (site.placement, site.per_node, site.nodes) == (Placement(2, "none", 512), 4, 2)
-    alone = finished.site_of({**manifest(plan, job, **there)[0]}, 0)
-    assert (alone.per_node, alone.nodes) == (8, 1), "no machine is named: on one node"
-    content, wall = manifest(plan, job, **there)
-    found = finished.measure(plan, content, wall)
+    job = next(each for each in plan.study.jobs if each.cell.method == "pattern-ft")
+    content, wall = manifest(plan, job, **EIGHT)
+    run = finished.read(content)
+    place = finished.place_of(run, 4)
+    assert (place.placement, place.per_node, place.nodes) == (Placement(2, "none", 512), 4, 2)
+    named = MemoryPlan(replace(plan.study, machine=CLUSTER), splits=plan.splits)
+    found = finished.measure(named, content, wall)
     assert found.kind == "gpu" and found.device == "cuda: A100"
-    assert found.predicted == plan.seconds(cell, len(job.seeds), alone)
-    processor = finished.site_of({**content, "device": "cpu: x86_64", "threads": 2}, 4)
+    assert found.predicted == named.seconds(job.cell, len(job.seeds), place)
+    processor = finished.place_of(replace(run, device="cpu: x86_64", threads=2), 4)
     assert (processor.per_node, processor.nodes, processor.threads) == (0, 8, 2)
+
+
+def test_of_several_gpus_it_must_be_known_how_many_a_node_has(plan):
+    job = next(each for each in plan.study.jobs if each.cell.method == "pattern-ft")
+    content, wall = manifest(plan, job, **EIGHT)
+    with pytest.raises(finished.Unusable, match="not known how many nodes"):
+        finished.measure(plan, content, wall)
+    one = finished.measure(plan, {**content, "world_size": 1}, wall)
+    assert one.kind == "gpu", "one GPU is on one node"
+
+
+def waiting(plan: MemoryPlan, job: Job, seconds: float):
+    """Measure a job that began so much later than its benchmark."""
+    content, wall = manifest(plan, job)
+    return finished.measure(plan, content, wall + seconds)
+
+
+def test_a_job_that_waited_for_a_gpu_is_left_out(plan):
+    """Both ten minutes and twenty times what is predicted: rows take time to tokenize, too."""
+    job = plan.study.jobs[0]
+    start = plan.seconds(job.cell, len(job.seeds))["start"]
+    begun = FACTORS["start"] * start
+    assert waiting(plan, job, min(600, 20 * start) - begun + 1), "beyond one of the two"
+    assert waiting(plan, job, max(600, 20 * start) - begun - 1)
+    with pytest.raises(finished.Unusable, match="waited for something before they began"):
+        waiting(plan, job, max(600, 20 * start) - begun + 1)
 
 
 def test_nothing_to_learn_from_is_one_line(plan, tmp_path):
@@ -205,7 +274,9 @@ def test_nothing_to_learn_from_is_one_line(plan, tmp_path):
         gather(plan, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", '{"s": "long"}', '{"s": null}', "[1]"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "{}", '{"s": "long"}', '{"s": null}', '{"s": NaN}', '{"s": Infinity}', "[1]"]
+)
 def test_a_broken_benchmark_file_is_one_line(plan, tmp_path, text):
     jobs = fill(plan, tmp_path)
     path = tmp_path / "benchmarks" / "runs" / f"{jobs[0].folder}.jsonl"

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fewshot import hub, records, snapshots
+from fewshot import hub, network, records, snapshots
 from fewshot.errors import UserError
 from hub_server import SIGNATURE, Fault, HubServer, Repo
 from huggingface_hub.utils import close_session
@@ -66,6 +66,41 @@ def test_a_body_that_stalls_is_gone_on_from(server, monkeypatch):
     fetch(server)
     ranges = [headers.get("Range") for headers in server.gets("model.safetensors")]
     assert ranges == [None, f"bytes={50_000 // 1024 * 1024}-"]
+
+
+@pytest.fixture
+def shallow():
+    """Let Python's stack end after some forty calls of the client to itself."""
+    frames, frame = 0, sys._getframe()
+    while frame := frame.f_back:
+        frames += 1
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(frames + 200)
+    yield
+    sys.setrecursionlimit(before)
+
+
+def test_a_connection_that_breaks_hundreds_of_times_is_gone_on_from(server, shallow, caplog):
+    server.faults = [Fault("model.safetensors", times=95, cut=1030)]
+    fetch(server)
+    assert "the connection broke too often; next attempt in 1 s" in caplog.text
+    ranges = [headers.get("Range", "bytes=0-") for headers in server.gets("model.safetensors")]
+    starts = [int(each.removeprefix("bytes=").removesuffix("-")) for each in ranges]
+    assert starts == sorted(starts) and len(set(starts)) > 60
+
+
+def test_a_file_that_shrinks_and_grows_again_is_no_progress(monkeypatch):
+    """A server that cannot resume sends all from the start."""
+    sizes, calls = iter([0, 50, 20, 50, 30, 50, 40, 50]), []
+    monkeypatch.setattr("time.sleep", lambda _: None)
+
+    def broken():
+        calls.append(1)
+        raise OSError("cut")
+
+    with pytest.raises(UserError, match=r"^file: OSError: cut \(6 attempts\)$"):
+        network.retrying(broken, "file", lambda: next(sizes))
+    assert len(calls) == 6
 
 
 def test_a_hub_that_stalls_forever_ends_in_one_line(server, monkeypatch):
@@ -143,8 +178,11 @@ def test_the_token_is_sent_to_the_hub_and_nowhere_else(server, monkeypatch, capl
     assert TOKEN not in caplog.text and SIGNATURE not in caplog.text
 
 
-def test_a_signed_address_is_in_no_log_of_a_job(server, tmp_path):
+@pytest.mark.parametrize("level", [logging.NOTSET, logging.DEBUG])
+def test_a_signed_address_is_in_no_log_of_a_job(server, tmp_path, monkeypatch, level):
     """A script logs at level INFO, and a failing download's last words are its error."""
+    # What HF_DEBUG or HF_HUB_VERBOSITY sets where the client is imported.
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "level", level)
     with HubServer(repos=repository()) as other:
         server.elsewhere = other
         other.faults = [Fault("model.safetensors", times=99, status=403)]

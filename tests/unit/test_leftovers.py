@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from contextlib import chdir
@@ -219,12 +221,13 @@ def test_partial_downloads_can_go(project, tmp_path):
     assert not list(Path().rglob("*.partial")) and not list(scratch.rglob(".partial"))
 
 
-def test_nothing_of_a_store_goes_while_a_download_runs(project):
+@pytest.mark.parametrize("store", [store.HOME, store.HOME / "m"], ids=["weights", "facts"])
+def test_nothing_of_a_store_goes_while_a_download_runs(store):
     folder, runs = model("m"), run("a")
     (folder / ".partial").mkdir()
     (folder / ".partial/abc").write_bytes(b"123")
     before = files()
-    with exclusion.exclusive(store.HOME):
+    with exclusion.exclusive(store):
         found = look(runs, delete=True)
     assert set(found.values()) == {(False, "a download is running")} and len(found) == 2
     assert files() == before
@@ -302,6 +305,81 @@ def test_only_what_a_store_holds_is_removed_behind_a_link(tmp_path):
     assert mine.exists() and not (folder / "model.safetensors").is_symlink()
 
 
+@pytest.mark.parametrize("level", ["model", "revision"])
+def test_what_lies_behind_a_link_in_the_place_of_a_folder_is_kept(tmp_path, level):
+    folder, mine = model("m"), tmp_path / "mine"
+    (folder / ".partial").mkdir()
+    (folder / ".partial/abc").write_bytes(b"123")
+    link = folder.parent if level == "model" else folder
+    link.rename(mine)
+    link.symlink_to(mine)
+    before = sorted(mine.rglob("*"))
+    found = look(run("a"), delete=True)
+    assert found == {f"link {link}": (False, f"{mine} is not looked into")}
+    assert sorted(mine.rglob("*")) == before and link.is_symlink()
+
+
+def test_partial_downloads_behind_links_are_kept(tmp_path):
+    scratch, mine = tmp_path / "scratch", tmp_path / "mine"
+    for part in ("source", COMMIT):
+        (mine / part / ".partial").mkdir(parents=True)
+        (mine / part / ".partial/abc").write_bytes(b"123")
+    (mine / "source/.dev.tsv.77.partial").write_bytes(b"1234")
+    for link in (Path("results/raw/rte"), scratch / "fairshot/models/any--model"):
+        link.parent.mkdir(parents=True)
+    Path("results/raw/rte").symlink_to(mine / "source")
+    (scratch / "fairshot/models/any--model").symlink_to(mine)
+    before = sorted(mine.rglob("*"))
+    assert look(run("a"), scratch=str(scratch), delete=True) == {}
+    assert sorted(mine.rglob("*")) == before
+
+
+def test_what_a_project_that_is_gone_used_is_shown_and_kept(tmp_path, project):
+    scratch, other = tmp_path / "scratch", tmp_path / "other"
+    scratch.mkdir()
+    other.mkdir()
+    with chdir(other):
+        theirs = model("m", scratch=scratch).absolute()
+    look_here = {"scratch": str(scratch), "delete": True}
+    assert look({}, **look_here) == {}, "another project's"
+    shutil.rmtree(other)
+    place = scratch / "fairshot/models/any--model" / COMMIT
+    why = f"{theirs} cannot be seen from here; if it is gone, remove them by hand"
+    assert look({}, **look_here) == {f"weights in {place}": (False, why)}
+    assert (place / "model.safetensors").exists()
+
+
+def test_links_to_a_scratch_that_is_gone_are_removed(tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    folder = model("m", scratch=scratch)
+    shutil.rmtree(scratch)
+    assert [free for free, _ in look(run("a"), delete=True).values()] == [True]
+    assert not (folder / "model.safetensors").is_symlink()
+
+
+def test_a_finished_jobs_state_is_kept_while_a_job_of_its_model_runs():
+    """They may share a submission, in which a failure starts all again."""
+    owners = {name: {"run": f"results/runs/{name}", "model": name[0]} for name in ("m1", "n1")}
+    for name, owner in owners.items():
+        state(name, owner)
+    runs = run("m1") | run("n1", "n") | run("m2", finished=False)
+    with SeedStore.open("results/state", "m2", {"run": "results/runs/m2", "model": "m"}):
+        found = look(runs, delete=True)
+    why = "results/runs/m1 is finished, but may share the submission of a job that is running"
+    assert found["state results/state/m1"] == (False, why)
+    assert sorted(path.name for path in Path("results/state").iterdir()) == ["m1"]
+    assert look(runs)["state results/state/m1"] == (True, "results/runs/m1 is finished")
+
+
+def test_snakemake_frees_states_of_finished_runs_of_its_own_plan():
+    for name in ("a", "b", "c"):
+        state(name, {"run": f"results/runs/{name}", "model": "m"})
+    run("a"), run("c")
+    freeing.free_finished({"results/runs/a", "results/runs/b"})
+    assert sorted(path.name for path in Path("results/state").iterdir()) == ["b", "c"]
+
+
 def call(capsys, delete, **resources) -> str:
     params = SimpleNamespace(study="demo", runs=run("a") | run("b", "n", False), delete=delete)
     clean.main(SimpleNamespace(params=params, resources=resources))
@@ -324,6 +402,33 @@ def test_the_script_prints_sizes_reasons_and_sums(capsys):
     assert call(capsys, "no") == "Could be freed (deleted with --config delete=yes), " + text
     assert call(capsys, "yes") == "Freed, " + text
     assert call(capsys, "yes") == "\n".join(["Nothing can be freed.", *lines[3:], ""])
+
+
+def test_what_cannot_be_removed_is_kept_and_ends_in_one_line(capsys, monkeypatch):
+    folder = model("m")
+    state("s", {"run": "results/runs/a", "model": "m"})
+    real = Path.unlink
+
+    def unlink(path, **how):
+        if path.suffix == ".safetensors":
+            raise PermissionError(13, "Permission denied", str(path))
+        real(path, **how)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    message = f"clean: 1 of what was to go could not be removed: weights of m ({folder})"
+    with pytest.raises(UserError, match=rf"^{re.escape(message)}$"):
+        call(capsys, "yes")
+    freed, kept = capsys.readouterr().out.split("Kept")
+    assert "state results/state/s" in freed and "cannot be removed ([Errno 13] Perm" in kept
+
+
+def test_what_cannot_be_read_ends_in_one_line(tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    model("m", scratch=scratch)
+    (scratch / "fairshot/models/any--model" / COMMIT / ".users/a").mkdir()
+    with pytest.raises(UserError, match=r"^clean: .*Is a directory: '\S+/\.users/a'$"):
+        look(run("a"))
 
 
 def test_what_the_script_does_not_understand_is_one_line(capsys):

@@ -12,7 +12,7 @@ from fewshot.machine import GIB, Machine, gpu_memories, host_memory, read_machin
 from fewshot.memoryplan import MemoryPlan
 from fewshot.placement import Placement, read_placement
 from fewshot.plan import Cell
-from fewshot.timing import PHASES, Site
+from fewshot.timing import PHASES, Place
 from registries import BLOCK, copy_registries, edit, load
 
 CLUSTER = {"gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb": 480}
@@ -117,16 +117,29 @@ def test_a_time_limit_follows_the_work_and_the_calibration(folder):
     assert five < ten, "half the seeds"
     assert known.resources(cell(k=2), 1)["runtime"] < ten
     assert known.resources(cell("opt-125m", "in-context", 0), 1, 1)["runtime"] == limits.LEAST
-    half = Factors(dict.fromkeys(PHASES, 0.5), 0.9, 1.1, {"cuda: A": 20}, 1)
+    half = Factors(
+        dict.fromkeys(PHASES, 0.5), dict.fromkeys(PHASES, 20), 0.9, 1.1, {"cuda: A": 20}, 1
+    )
     learnt = MemoryPlan(known.study, Calibration({"gpu": half}))
     seconds = sum(known.seconds(cell(), 10).values())
     assert learnt.resources(cell(), 1)["runtime"] == limits.minutes(0.5 * seconds, 1.5)
 
 
+def test_a_job_that_will_not_fit_ends_when_it_has_started(folder):
+    """RTE's 64 demonstrations are twice what the window holds; should they fit, there is time."""
+    long = {**GRID[0], "k": [16, 64]}
+    known = plan(folder, models=["opt-13b"], grid=[long])
+    fitting, beyond = (cell("opt-13b", "in-context", k) for k in (16, 64))
+    whole = known.seconds(beyond, 10)
+    assert known.wall(beyond, 10) == whole["start"] == known.expected(beyond, 10)["start"]
+    assert known.wall(fitting, 10) == sum(known.seconds(fitting, 10).values())
+    assert known.minutes(beyond, 10) == limits.minutes(sum(whole.values()), UNKNOWN)
+
+
 def test_where_a_job_runs_changes_its_time_and_no_kind_of_batch(folder):
     """On a processor a batch is as the study has it there, whatever machine is planned for."""
     known = plan(folder)
-    there = Site(Placement(), 0, threads=2)
+    there = Place(Placement(), 0, threads=2)
     assert known.seconds(cell("opt-125m"), 1, there) == plan(
         folder, machine={"gpus_per_node": 0}
     ).seconds(cell("opt-125m"), 1, there)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from fewshot.errors import UserError
 from fewshot.models import backbone, load_model, readout
 from safetensors.torch import load_file, save_file
 from tiny import KINDS, save_tiny, tiny_model, write_manifest
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 
 @pytest.fixture
@@ -59,13 +60,19 @@ def test_a_shape_that_differs_is_named(stored):
             load_model(path, {**entry, "config": {**config, key: 5}}, "tiny")
 
 
-@pytest.mark.parametrize(("change", "kind"), [("drop", "missing_keys"), ("add", "unexpected_keys")])
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [("drop", "missing_keys"), ("add", "unexpected_keys"), ("cut", "mismatched_keys")],
+)
 def test_weights_must_match_the_architecture(stored, tmp_path, change, kind):
     path, entry = stored()
     file = tmp_path / "opt" / "model.safetensors"
     weights = load_file(file)
+    name = "model.decoder.layers.1.fc1.weight"
     if change == "drop":
-        del weights["model.decoder.layers.1.fc1.weight"]
+        del weights[name]
+    elif change == "cut":
+        weights[name] = weights[name][:5].clone()
     else:
         weights["model.decoder.surplus.weight"] = torch.zeros(2)
     save_file(weights, file, metadata={"format": "pt"})
@@ -132,6 +139,67 @@ def test_weights_that_are_none_end_in_one_line(stored, tmp_path, name):
     (tmp_path / "opt" / name).write_bytes(b"\x80\x02no weights")
     write_manifest(path, tmp_path / "opt")
     with pytest.raises(UserError, match=r"^[^\n]*opt[^\n]*(no pickle of weights|cannot be loaded)"):
+        load_model(path, entry)
+
+
+@pytest.mark.parametrize("content", [b"", "zip", [1, 2], 3])
+def test_pickled_weights_that_are_none_end_in_one_line(stored, tmp_path, content):
+    path, entry = stored()
+    folder = tmp_path / "opt"
+    pickled(folder, content)
+    file = folder / "pytorch_model.bin"
+    if content == b"":
+        file.write_bytes(content)
+    elif content == "zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("a", "b")
+    write_manifest(path, folder)
+    with pytest.raises(UserError, match=rf"^{folder}: cannot be loaded \(\w+Error:[^\n]*\)$"):
+        load_model(path, entry)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"activation_function": "none"}, "KeyError: 'none'"),
+        ({"hidden_size": "many"}, "hidden_size"),
+    ],
+)
+def test_a_configuration_that_is_none_ends_in_one_line(stored, tmp_path, change, said):
+    path, entry = stored()
+    folder = tmp_path / "opt"
+    config = records.read_json(folder / "config.json")
+    records.write_json(folder / "config.json", {**config, **change})
+    write_manifest(path, folder)
+    with pytest.raises(UserError, match=rf"^{folder}: cannot be loaded \([^\n]*{said}"):
+        load_model(path, entry)
+
+
+def test_memory_that_is_lacking_is_no_fault_of_the_weights(stored, monkeypatch):
+    def lacking(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lacking)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_model(*stored())
+
+
+def test_files_that_the_manifest_does_not_name_are_not_read(stored, tmp_path):
+    path, entry = stored()
+    folder = tmp_path / "opt"
+    weights = load_file(folder / "model.safetensors")
+    pickled(folder, weights)
+    write_manifest(path, folder)
+    (folder / "model.safetensors").write_bytes(b"of an interrupted copy")
+    load_model(path, entry)
+    torch.save(Malice("true"), folder / "arguments.bin")
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x02no weights")
+    write_manifest(path, folder)
+    manifest = records.read_json(path)
+    for name in ("arguments.bin", "model.safetensors"):
+        del manifest["files"][name]
+    records.write_json(path, manifest)
+    with pytest.raises(UserError, match=r"pytorch_model.bin: refused: no pickle of weights"):
         load_model(path, entry)
 
 

@@ -1,5 +1,6 @@
 """Markers of weights: true when Snakemake plans, whatever became of the files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,19 @@ def fetched(tmp_path, monkeypatch):
     files = {name: {"path": str(folder / name), "bytes": 4} for name in ("a.bin", "b.bin")}
     facts = {"model": "m", "revision": "abc", "folder": str(folder)}
     records.write_json(MARKER, {**facts, "files": files})
+
+
+@pytest.fixture
+def hidden(monkeypatch):
+    """Let nobody look behind links."""
+    real = os.stat
+
+    def stat(path, **how):
+        if how.get("follow_symlinks", True) and os.path.islink(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **how)
+
+    monkeypatch.setattr(os, "stat", stat)
 
 
 def finish():
@@ -71,6 +85,13 @@ def test_a_marker_of_lost_files_is_forgotten_with_one_line(loss):
     assert presence.settle({"m": [RUN]}) == "", "said once"
 
 
+def test_what_may_not_be_looked_into_is_not_there(hidden):
+    unlink()
+    assert not presence.is_there("m") and "m (results/models/m/abc/a.bin)" in presence.settle(
+        {"m": []}
+    )
+
+
 def test_where_a_run_is_finished_a_marker_without_files_takes_its_place():
     finish()
     lose()
@@ -92,11 +113,31 @@ def test_runs_of_weights_that_were_never_fetched_are_those_of_an_archive():
     assert not presence.marker_of("never").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"files": 3}'])
+FILES = '{"folder": "f", "files": {"a": %s}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "null", '{"files": 3}'),
+        *(FILES % "{}", FILES % "3", FILES.replace('"f"', "3") % '{"bytes": 4}'),
+        '{"files": {"a": {"bytes": 4}}}',
+    ],
+)
 def test_a_broken_marker_counts_as_none(text):
     MARKER.write_text(text)
     assert not presence.is_whole(MARKER, MANIFEST)
     assert presence.settle({"m": []}) == "" and not MARKER.exists()
+
+
+def test_two_processes_may_forget_at_once(monkeypatch):
+    """Each removes what the other has not renamed yet; the later one's is there."""
+
+    def late(path, content):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(presence, "write_json", late)
+    presence.forget("m")
 
 
 @pytest.mark.parametrize("change", [{"revision": "def"}, {"files": {"c.bin": {"bytes": 4}}}])

@@ -15,6 +15,7 @@ SCHEMAS = sorted((ROOT / "config/schema").glob("*.yaml"))
 
 def test_config_readme_is_in_step():
     assert (ROOT / "config/README.md").read_text() == reference.render(), "run `make docs`"
+    assert set(reference.FILES) == {path.stem for path in SCHEMAS}
 
 
 def test_pins_name_no_address():

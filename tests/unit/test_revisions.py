@@ -87,6 +87,13 @@ def test_a_broken_file_is_named(file, text, message):
         lock()
 
 
+@pytest.mark.parametrize("text", ["", "# a comment\n", "models:\n", "{}", "models: {}\nsources:\n"])
+def test_a_file_without_entries_is_none(file, text):
+    file.write_text(text)
+    assert revisions.read() == {"models": {}, "sources": {}}
+    assert lock() == FIRST and revisions.read()["models"] == {"m": LOCKED}
+
+
 def test_a_file_that_cannot_be_written_is_named(file, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")

@@ -1,14 +1,16 @@
 """What a study will cost: counts, hours, the longest chain and bytes, and how they are told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from fewshot import chain, records, scheduletable, schemas
+from fewshot import chain, planremarks, records, scheduletable, schemas
 from fewshot.calibration import Calibration, Factors
 from fewshot.chain import COMPARE, COUNT, NETWORK, PREPARE, SMALL
 from fewshot.memoryplan import MemoryPlan
 from fewshot.schedule import Schedule
+from fewshot.submission import Queue
 from fewshot.timing import PHASES
 from fewshot.workload import BYTES_PER_TOKEN, Splits
 from registries import copy_registries, load
@@ -55,14 +57,14 @@ def files_of(study) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def schedule(study, folder, calibration=None, done=()) -> Schedule:
+def schedule(study, folder, calibration=None, done=(), queue=None) -> Schedule:
     files = files_of(study)
     for rule in done:
         for path in files[rule]:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).touch()
     plan = MemoryPlan(study, calibration, Splits(study.tasks, folder / "no rows"))
-    return Schedule(plan, files, folder)
+    return Schedule(plan, files, folder, queue)
 
 
 def everything(study) -> list[str]:
@@ -70,9 +72,9 @@ def everything(study) -> list[str]:
 
 
 def calibrated(factor=1.0, jobs=20, kind="gpu") -> Calibration:
-    devices = {"cuda: A": jobs - 1, "cuda: B": 1}
+    devices, seen = {"cuda: A": jobs - 1, "cuda: B": 1}, dict.fromkeys(PHASES, jobs)
     return Calibration(
-        {kind: Factors(dict.fromkeys(PHASES, factor), 0.8, 1.3, devices, 125_000_000)}
+        {kind: Factors(dict.fromkeys(PHASES, factor), seen, 0.8, 1.3, devices, 125_000_000)}
     )
 
 
@@ -84,6 +86,38 @@ def test_jobs_are_counted_by_rule_and_by_what_is_there(study, tmp_path):
     some = schedule(study, tmp_path, done=["download_data", "run_in_context"])
     assert some.counts()["run_in_context"] == (10, 0) and some.counts()["fine_tune"] == (16, 16)
     assert len(some.jobs) == 26 and len(some.todo) == 16
+
+
+def test_what_is_made_from_a_missing_run_is_to_do(study, tmp_path):
+    """One run of the smaller model: its metrics, then all that both models' metrics are made to."""
+    schedule(study, tmp_path, done=everything(study))
+    run = next(path for path in files_of(study)["fine_tune"] if "opt-125m" in path)
+    (tmp_path / run).unlink()
+    found = schedule(study, tmp_path)
+    left = {rule: todo for rule, (_, todo) in found.counts().items() if todo}
+    last = ("compare_methods", "make_table", "plot_figure", "render_figure", "write_report")
+    assert left == {"fine_tune": 1, "compute_metrics": 1, **dict.fromkeys(last, 1)}
+    [link, *after] = chain.longest(found)
+    assert link.rule == "fine_tune" and after[0].of == "rte/opt-125m" and len(after) == 5
+    page = scheduletable.page(found, markdown=False)
+    assert "Finished is what is on disk" in page
+
+
+@pytest.mark.parametrize(
+    ("rule", "left"),
+    [
+        ("compute_metrics", ["compare_methods", "make_table", "plot_figure", "render_figure"]),
+        ("compare_methods", ["make_table", "plot_figure", "render_figure"]),
+        ("plot_figure", ["render_figure"]),
+        ("make_table", []),
+        ("render_figure", None),
+    ],
+)
+def test_pages_are_made_from_what_is_made_anew(study, tmp_path, rule, left):
+    schedule(study, tmp_path, done=everything(study))
+    (tmp_path / files_of(study)[rule][-1]).unlink()
+    found = {name for name, (_, todo) in schedule(study, tmp_path).counts().items() if todo}
+    assert found == {rule, *(() if left is None else (*left, "write_report"))}
 
 
 def test_rows_and_draws_that_nobody_reads_are_not_to_do(study, tmp_path):
@@ -159,7 +193,7 @@ def test_what_is_finished_is_in_no_chain(study, tmp_path):
     rest = schedule(study, tmp_path, done=everything(study))
     assert chain.longest(rest) == [] and rest.todo == []
     page = scheduletable.page(rest, markdown=False)
-    assert "Nothing is left to do." in page and "Longest chain" not in page
+    assert "All files are there" in page and "Longest chain" not in page
 
 
 def test_bytes_by_hand(study, tmp_path):
@@ -216,7 +250,7 @@ def test_the_page_fits_a_terminal_and_adds_up(study, tmp_path):
 
 def test_the_page_says_what_it_rests_on(study, tmp_path):
     def told(calibration=None) -> str:
-        found = scheduletable.rests_on(schedule(study, tmp_path, calibration))
+        found = planremarks.rests_on(schedule(study, tmp_path, calibration))
         assert "\n" not in found
         return found
 
@@ -234,13 +268,54 @@ def test_the_page_says_what_it_rests_on(study, tmp_path):
 def test_short_and_unfit_jobs_are_named(study, tmp_path):
     found = schedule(study, tmp_path)
     short = [each for each in found.todo if each.wall < 600]
-    [line] = [line for line in scheduletable.remarks(found) if "ten minutes" in line]
+    [line] = [line for line in planremarks.remarks(found) if "ten minutes" in line]
     count = sum(each.job.cell.model == "opt-125m" for each in short)
     assert line.startswith(f"{len(short)} of 26 adaptation jobs") and f"opt-125m {count}" in line
     assert any(line.startswith("4 jobs are not expected to fit") for line in
-               scheduletable.remarks(found))  # fmt: skip
+               planremarks.remarks(found))  # fmt: skip
     done = schedule(study, tmp_path, done=["run_in_context", "fine_tune"])
-    assert not any("ten minutes" in line for line in scheduletable.remarks(done))
+    assert not any("ten minutes" in line for line in planremarks.remarks(done))
+
+
+QUEUE = Queue(most_minutes=60, attempts=3, short_minutes=10, together=4)
+
+
+def test_jobs_that_share_submissions_are_told_of_a_cluster(study, tmp_path):
+    """Those of one GPU: 13B is trained on four, each of which is a submission."""
+    found = schedule(study, tmp_path, queue=QUEUE)
+    shared = [each for each in found.todo if each.wall < 600 and each.site.processes == 1]
+    each = [sum(of in job.job.folder for job in shared) for of in ("opt-125m", "opt-13b")]
+    [line] = [line for line in planremarks.remarks(found) if "submissions" in line]
+    assert line.startswith(f"{len(shared)} of 26 adaptation jobs to do")
+    assert f"share {-(-each[0] // 4) + -(-each[1] // 4)} submissions, up to 4" in line
+    assert f"opt-125m {each[0]}, opt-13b {each[1]}." in line
+    alone = schedule(study, tmp_path, queue=replace(QUEUE, short_minutes=0))
+    assert any("little beside the time" in line for line in planremarks.remarks(alone))
+
+
+def test_limits_are_the_sites_and_jobs_beyond_all_attempts_are_told(study, tmp_path):
+    queue = replace(QUEUE, most_minutes=20)
+    found, free = schedule(study, tmp_path, queue=queue), schedule(study, tmp_path)
+    assert {each.minutes for each in found.jobs if not each.shares} == {20}
+    assert {each.minutes for each in found.jobs if each.shares} == {20 / 4}, "they add up"
+    assert max(each.minutes for each in free.jobs) > 20
+    long = sum(each.wall > 3 * 20 * 60 for each in found.todo)
+    [line] = [line for line in planremarks.remarks(found) if "--retries" in line]
+    assert long and line.startswith(f"{long} jobs are predicted to take longer than 3 of ")
+    assert "(gpu_max_hours)" in line
+    far = schedule(study, tmp_path, queue=replace(QUEUE, most_minutes=float("inf")))
+    assert not any("--retries" in line for line in planremarks.remarks(far))
+
+
+def test_phases_that_no_job_measured_are_named(study, tmp_path):
+    known = calibrated().kinds["gpu"]
+    shown = Calibration({"gpu": replace(known, seen={**known.seen, "train": 7, "write": 0})})
+    found = schedule(study, tmp_path, shown)
+    told = planremarks.rests_on(found)
+    part = sum(each.seconds["train"] + each.seconds["write"] for each in found.jobs)
+    whole = sum(each.wall for each in found.jobs)
+    assert f"Fewer than 8 of them tell how long train takes, {part / whole:.0%} of" in told
+    assert "Fewer than" not in planremarks.rests_on(schedule(study, tmp_path, calibrated()))
 
 
 def test_without_a_gpu_hours_are_those_of_a_thread(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """A cluster's facts: what is missing, what SLURM contradicts, and what jobs ask for."""
 
-import json
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,8 @@ import yaml
 from fewshot import site, sitecheck, slurm
 from fewshot.errors import UserError
 from fewshot.registry import read_schema
+from fewshot.submission import Queue
+from slurm_commands import calls, stand_in
 
 ROOT = Path(__file__).parents[2]
 FACTS = {
@@ -25,11 +26,6 @@ FACTS = {
     "scratch": "none",
     "disk_budget_gb": "none",
 }
-PARTITIONS = """\
-cpu|1:00:00|1|64000|(null)
-gpu|1-00:00:00|2|64000|gpu:a100:4(S:0-1),nvme:2
-gpu|1-00:00:00|3|128000|gpu:v100:8
-"""
 JOB = {"slurm_partition": "gpu", "gpu": 4, "nodes": 1, "mem_mb": 5000, "runtime": 60}
 
 
@@ -43,29 +39,17 @@ def write(folder: Path, **changes) -> Path:
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
     """Put stand-ins for SLURM's commands on PATH; return the folder of what each prints."""
-    answers = {"sinfo": PARTITIONS, "sacctmgr": "lab\nother\n", "sbatch": "", "squeue": ""}
-    for name, text in answers.items():
-        (tmp_path / f"{name}.out").write_text(text)
-        program = tmp_path / "bin" / name
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(
-            f"#!{sys.executable}\nimport json, sys\n"
-            f"open('{tmp_path}/calls', 'a').write(json.dumps([{name!r}, *sys.argv[1:]]) + '\\n')\n"
-            f"text = open('{tmp_path}/{name}.out').read()\n"
-            "sys.exit(text[6:]) if text.startswith('error:') else print(text, end='')\n"
-        )
-        program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("PATH", str(stand_in(tmp_path)))
+    with open(tmp_path / "sinfo.out", "a") as found:
+        found.write("gpu|1-00:00:00|3|128000|gpu:v100:8\n")
     return tmp_path
 
 
-def calls(cluster: Path, name: str) -> list[list[str]]:
-    lines = (cluster / "calls").read_text().splitlines()
-    return [call[1:] for call in map(json.loads, lines) if call[0] == name]
-
-
-def problems(cluster: Path, requests=(JOB,), **changes) -> list[str]:
-    return sitecheck.check_site(site.read_site(write(cluster, **changes)), requests)
+def problems(cluster: Path, requests=(JOB,), attempts: int = 1, **changes) -> list[str]:
+    found = site.read_site(write(cluster, **changes))
+    lines, doubts = sitecheck.check_site(found, requests, attempts)
+    assert not doubts
+    return lines
 
 
 def test_the_shipped_file_names_every_required_entry_and_fills_none():
@@ -93,6 +77,8 @@ def test_placeholders_are_what_the_schema_asks_for(tmp_path):
         ({"gpu_memory_gb": 0}, "gpu_memory_gb: 0 is less than or equal to the minimum of 0"),
         ({"cpu_max_hours": "a day"}, "cpu_max_hours: give exactly one of: a number of hours; none"),
         ({"scratch": " "}, "scratch: ' ' is blank"),
+        ({"gpu_max_hours": 0.005}, "gpu_max_hours: 0.005 is less than the minimum of 0.25"),
+        ({"gpu_memory_gb": "none"}, "gpu_memory_gb: 'none' is not of type 'number'"),
     ],
 )
 def test_a_wrong_entry_is_one_line_and_a_placeholder(tmp_path, changes, expected):
@@ -138,6 +124,7 @@ def test_right_facts_are_no_problem(cluster):
         ({"host_memory_gb": 64}, "host_memory_gb is 64, but nodes of partition gpu have 62.5"),
         ({"cpu_max_hours": 2}, "cpu_max_hours is 2, but partition cpu gives jobs 1 hours at most"),
         ({"gpu_max_hours": 25}, "gpu_max_hours is 25, but partition gpu gives jobs 24 hours"),
+        ({"gpu_type": "a100-sxm"}, "gpu_type: 'a100-sxm' cannot be asked for: Snakemake's plugin"),
         ({"scratch": "somewhere"}, "scratch: 'somewhere' must be an absolute path, or none"),
         ({"scratch": "/no/such"}, "scratch: /no/such is no folder on this machine"),
     ],
@@ -148,19 +135,52 @@ def test_what_slurm_contradicts_is_named_before_a_job_is_tried(cluster, changes,
     assert not calls(cluster, "sbatch")
 
 
-def test_any_type_of_gpu_will_do_where_none_is_asked_for(cluster):
-    assert problems(cluster, gpu_type="any", gpus_per_node=8, nodes=3, host_memory_gb=120) == []
+@pytest.mark.parametrize("word", ["any", "none"])
+def test_any_type_of_gpu_will_do_where_none_is_asked_for(cluster, word):
+    facts = {"gpu_type": word, "gpus_per_node": 8, "nodes": 3, "host_memory_gb": 120}
+    assert problems(cluster, **facts) == []
+    assert site.read_site(write(cluster, **facts)).request(8, 1)["gpu_model"] is None
+
+
+def test_as_many_nodes_as_one_job_takes_must_have_the_memory(cluster):
+    facts = {"gpu_type": "any", "gpus_per_node": 4, "host_memory_gb": 120}
+    assert problems(cluster, nodes=3, **facts) == []
+    (line,) = problems(cluster, nodes=4, **facts)
+    assert "host_memory_gb is 120, but nodes of partition gpu have 62.5" in line
 
 
 def test_a_cluster_without_gpus_needs_no_partition_of_theirs(cluster):
-    facts = {"gpus_per_node": 0, "gpu_partition": "none", "gpu_type": "any"}
+    facts = {"gpus_per_node": 0, "gpu_partition": "none", "gpu_type": "none"}
+    facts["gpu_memory_gb"] = "none"
     assert problems(cluster, requests=[{"slurm_partition": "cpu"}], **facts) == []
 
 
 def test_a_job_longer_than_its_partition_allows_would_wait_for_ever(cluster):
     long = {"slurm_partition": "cpu", "runtime": 90}
     (line,) = problems(cluster, requests=[JOB, long])
-    assert "jobs ask for up to 90 minutes, but partition cpu gives 60: set cpu_max_hours" in line
+    assert (
+        "jobs ask for up to 90 minutes, but partition cpu gives 60: set cpu_max_hours to 1" in line
+    )
+
+
+def test_so_would_a_later_attempt_which_asks_for_more(cluster):
+    """Unless the site has a limit, which jobs heed in every attempt."""
+    job = {"slurm_partition": "cpu", "runtime": 30}
+    assert problems(cluster, requests=[job], attempts=2, cpu_max_hours="none") == []
+    (line,) = problems(cluster, requests=[job], attempts=3, cpu_max_hours="none")
+    assert "jobs ask for up to 90 minutes, but partition cpu gives 60" in line
+    assert problems(cluster, requests=[job], attempts=3, cpu_max_hours=1) == []
+
+
+def test_work_that_its_attempts_do_not_end_is_told_of(tmp_path):
+    found = site.read_site(write(tmp_path, gpu_max_hours=4))
+    queue = Queue(found.most_minutes(1), 2, found.short_minutes, 6)
+    assert sitecheck.check_work(found, queue, 8 * 3600) == []
+    (line,) = sitecheck.check_work(found, queue, 8.5 * 3600)
+    assert "gpu_max_hours is 4, but jobs are predicted to take up to 8.5 hours" in line
+    assert "more than 2 attempts; --retries 2 lets them end" in line
+    endless = replace(queue, most_minutes=site.read_site(write(tmp_path)).most_minutes(1))
+    assert sitecheck.check_work(found, endless, 1e9) == []
 
 
 def test_what_sbatch_refuses_is_told_once_for_each_shape_of_job(cluster):
@@ -169,6 +189,22 @@ def test_what_sbatch_refuses_is_told_once_for_each_shape_of_job(cluster):
     (line,) = problems(cluster, requests=[JOB, more, JOB], qos="fast")
     assert "refuses jobs of 4 GPUs on 1 nodes with 9000 MB in partition gpu" in line
     assert line.endswith("Invalid qos specification") and len(calls(cluster, "sbatch")) == 1
+
+
+def test_while_nodes_are_down_what_none_can_take_now_is_only_told_of(cluster):
+    """Of that partition: elsewhere, some node is always down."""
+    (cluster / "sbatch.out").write_text("error:Requested node configuration is not available")
+    found = site.read_site(write(cluster))
+    for reasons, count in (("", (1, 0)), ("a fan 2026-11-26 gpu1", (0, 1))):
+        (cluster / "reasons.out").write_text(reasons)
+        assert tuple(map(len, sitecheck.check_site(found, [JOB]))) == count
+    assert ["-h", "-R", "-p", "gpu"] in calls(cluster, "sinfo")
+
+
+def test_no_answer_from_sbatch_is_one_line(cluster, monkeypatch):
+    monkeypatch.setattr(slurm, "PATIENCE", 0.01)
+    with pytest.raises(UserError, match="sbatch: no answer from SLURM"):
+        slurm.refusal("--partition=gpu")
 
 
 def test_accounts_that_slurm_does_not_keep_are_not_checked(cluster):
@@ -220,16 +256,43 @@ def test_a_job_without_gpu_goes_to_the_other_partition(tmp_path):
     assert found["gpu_model"] is None and found["cpus_per_gpu"] is None
 
 
+def test_nothing_is_asked_for_by_the_word_none(tmp_path):
+    found = site.read_site(write(tmp_path, constraint="none", qos="none"))
+    assert not found.problems and found.request(2, 1)["constraint"] is None
+
+
+def test_memory_is_counted_as_slurm_counts_it(tmp_path):
+    assert site.read_site(write(tmp_path, host_memory_gb=62.5)).most_mib == 64000
+
+
 def test_time_limits_of_the_site(tmp_path):
     found = site.read_site(write(tmp_path))
     assert found.most_minutes(0) == 60 and found.most_minutes(1) == float("inf")
 
 
-def test_only_jobs_of_this_folder_are_left_over(cluster, monkeypatch):
+def test_only_jobs_of_this_folder_that_would_be_submitted_again_are_left_over(cluster, monkeypatch):
+    """Those of another study, which another Snakemake may be waiting for, are not."""
     monkeypatch.chdir(cluster)
     here, elsewhere = cluster.resolve(), cluster / "bin"
     (cluster / "squeue.out").write_text(
-        f"1|RUNNING|rule_fine_tune_wildcards_a|{here}\n2|RUNNING|rule_x|{elsewhere}\n"
+        f"1|RUNNING|rule_fine_tune_wildcards_a|{here}\n2|RUNNING|rule_prepare_task|{elsewhere}\n"
         f"3|PENDING|rule_prepare_task|{here}\n4|RUNNING|(null)|{here}\n"
+        f"5|RUNNING|rule_fine_tune_wildcards_b|{here}\n"
     )
-    assert slurm.jobs_here() == {"1": "RUNNING", "3": "PENDING"}
+    found = slurm.jobs_here({"rule_fine_tune_wildcards_a", "rule_prepare_task"})
+    assert found == {"1": "RUNNING", "3": "PENDING"}
+
+
+def test_jobs_are_told_to_end_and_those_that_wait_are_cancelled(cluster):
+    slurm.end_jobs({"1": "RUNNING", "3": "PENDING"})
+    assert calls(cluster, "scancel") == [["3"], ["--signal=TERM", "1"]]
+
+
+def test_jobs_that_do_not_end_are_cancelled_in_the_end(cluster, monkeypatch):
+    monkeypatch.setattr(slurm, "PATIENCE", 2.0)
+    monkeypatch.setattr(slurm, "POLL", 0.1)
+    (cluster / "squeue.out").write_text("1\n4\n")
+    (cluster / "scancel.out").write_text("error:Invalid job id specified")
+    with pytest.raises(UserError, match="SLURM jobs 1 do not end; scancel them"):
+        slurm.end_jobs({"1": "RUNNING", "2": "RUNNING"}, grace=0.0)
+    assert calls(cluster, "scancel") == [["--signal=TERM", "1", "2"], ["1"]]

@@ -4,12 +4,14 @@ import hashlib
 import logging
 import shutil
 
+import filelock
 import httpx2
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from fewshot import readers, sources
 from fewshot.errors import UserError
+from fewshot.exclusion import exclusive
 from fewshot.records import write_json
 from hub_server import Fault, Repo
 
@@ -284,6 +286,24 @@ def test_synthetic_rows_are_made_again_with_the_same_bytes(tmp_path, monkeypatch
     assert calls[:2] == [("rte-like", "train", 3, 7), ("rte-like", "validation", 2, 7)]
     assert first["kind"] == "synthetic"
     assert pq.read_table(tmp_path / "a" / first["files"]["train"]["path"]).num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "maker"),
+    [
+        ({"synthetic": "rte-like", "sizes": {"dev": 3}}, "generate"),
+        ({"url": {"dev": {"address": "https://example.org/dev.tsv"}}}, "fetch_file"),
+    ],
+)
+def test_a_clean_up_finds_the_lock_held_while_files_are_made(tmp_path, monkeypatch, source, maker):
+    def made(*_):
+        with pytest.raises(filelock.Timeout), exclusive(tmp_path, wait=False):
+            pass
+        raise UserError("held")
+
+    monkeypatch.setattr(sources, maker, made)
+    with pytest.raises(UserError, match=r"^held$"):
+        sources.fetch(source, tmp_path / "raw", "mine")
 
 
 def test_raw_file_is_the_one_that_was_fetched(tmp_path):

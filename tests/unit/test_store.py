@@ -1,5 +1,6 @@
 """Weights on a scratch file system, shared by projects and bounded."""
 
+import errno
 import logging
 import os
 import shutil
@@ -76,6 +77,47 @@ def test_a_project_that_is_gone_or_links_elsewhere_is_no_user(server, tmp_path):
     assert store.users(place(tmp_path)) == []
     store.register(place(tmp_path), Path("/not/seen/from/here/results/models/m") / COMMIT)
     assert len(store.users(place(tmp_path))) == 1, "it may be seen from elsewhere"
+
+
+def test_a_project_that_may_not_be_looked_into_is_a_user(server, tmp_path, monkeypatch):
+    with chdir(tmp_path / "two"):
+        fetch(server, tmp_path)
+    real = os.stat
+
+    def stat(path, **how):
+        if str(path).startswith(f"{tmp_path}/two/"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, **how)
+
+    monkeypatch.setattr(os, "stat", stat)
+    folder = tmp_path / "two" / FOLDER / COMMIT
+    assert store.users(place(tmp_path)) == [folder] and store.is_hidden(folder)
+
+
+@pytest.mark.parametrize("present", [True, False], ids=["present", "lacking"])
+def test_notes_that_a_file_system_removed_are_made_again(server, tmp_path, present):
+    fetch(server, tmp_path)
+    folder = FOLDER / COMMIT
+    shutil.rmtree(place(tmp_path) / ".users")
+    assert not store.is_registered(place(tmp_path), folder)
+    if present:
+        snapshots.fetch_freed(["m"])
+    else:
+        (FOLDER / "weights.json").unlink()
+        fetch(server, tmp_path, scratch="")
+    assert store.users(place(tmp_path)) == [folder.absolute()]
+
+
+def test_what_a_file_system_refuses_is_named(server, tmp_path):
+    place(tmp_path).mkdir(parents=True)
+    (place(tmp_path) / ".users").write_text("in the way")
+    with pytest.raises(UserError, match=rf"^model 'm': .*'{place(tmp_path)}/.users"):
+        fetch(server, tmp_path)
+    (FOLDER / "other").mkdir()
+    server.repos["models/any/model"] = Repo("b" * 40, FILES, lfs=tuple(SHARDS))
+    (FOLDER / ("b" * 40)).write_text("in the way")
+    with pytest.raises(UserError, match=rf"^model 'm': .*File exists: '{FOLDER}/bbb"):
+        snapshots.fetch({**ENTRY, "revision": "b" * 40}, FOLDER, "m", endpoint=server.url)
 
 
 def test_what_is_in_place_stays_where_it_is(server, tmp_path):
@@ -230,6 +272,20 @@ def test_a_folder_that_cannot_be_locked_is_named(tmp_path):
     with (
         pytest.raises(UserError, match=rf"^{tmp_path}/file/store: cannot be locked \(.*\)$"),
         exclusion.exclusive(tmp_path / "file/store"),
+    ):
+        pass
+
+
+def test_a_file_system_that_cannot_lock_is_named(tmp_path, monkeypatch):
+    """What filelock would do instead is not undone where its process is killed."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with (
+        pytest.raises(UserError, match=rf"^{tmp_path}: cannot be locked \(.*not implemented"),
+        exclusion.exclusive(tmp_path),
     ):
         pass
 

@@ -9,7 +9,7 @@ from fewshot.blueprints import TYPES
 from fewshot.flops import Counts
 from fewshot.memory import Demand
 from fewshot.placement import Placement
-from fewshot.timing import PHASES, Model, Site, phases
+from fewshot.timing import PHASES, Model, Place, phases
 from fewshot.workload import Reading, Work
 from test_architecture import MODELS
 
@@ -20,7 +20,7 @@ SHAPE = TYPES["opt"](
 )  # fmt: skip
 SHOWN = {"family": "in_context", "head": "language-model"}
 FULL = {"family": "full", "head": "language-model", "keep_weights": False}
-GPU, CPU = Site(Placement(), 1), Site(Placement(), 0)
+GPU, CPU = Place(Placement(), 1), Place(Placement(), 0)
 ONCE = (Reading(1000, 20.0),)
 
 
@@ -99,18 +99,38 @@ def test_weights_that_are_kept_are_written_and_read():
 
 
 def test_sharded_weights_are_gathered_for_each_batch():
-    shards = Site(Placement(3), 4)
+    shards = Place(Placement(3), 4)
     work, half = Work(1, ONCE), model(element=2)
     alone, shared = phases(work, half, GPU)["score"], phases(work, half, shards)["score"]
     rounds = 1.1 * 20_000 / 1024 / 4
     gathered = rounds * 2 * SHAPE.parameters * 0.75 / costs.LINK
-    whole = phases(work, half, Site(Placement(), 4))["score"]
+    place = Place(Placement(), 4)
+    whole = phases(work, half, place)["score"]
     assert shared - whole == pytest.approx(gathered) and whole < alone
-    far = phases(work, half, Site(Placement(3), 2, 2))["score"]
-    assert far - whole == pytest.approx(gathered * costs.LINK / costs.NETWORK)
+    far = phases(work, half, Place(Placement(3), 2, 2))["score"]
+    assert far - whole == pytest.approx(gathered * costs.LINK / (2 * costs.NETWORK))
+    shown = replace(work, context=300.0)
+    extra = phases(shown, half, shards)["score"] - phases(shown, half, place)["score"]
+    assert extra == pytest.approx(gathered * (rounds + 1) / rounds), "and for the context's pass"
 
 
-@pytest.mark.parametrize("site", [CPU, GPU, Site(Placement(2, "optimizer", 1024, True), 4, 2)])
+def test_processes_without_rows_share_no_arithmetic():
+    """A step of two rows takes eight GPUs as long as two."""
+    few = model(FULL, rows=2)
+    two, eight = (
+        phases(trained(rows=2, epochs=1000), few, Place(Placement(), count))["train"]
+        - moved(few, count)
+        for count in (2, 8)
+    )
+    assert eight == pytest.approx(two)
+
+
+def moved(found: Model, count: int) -> float:
+    """Return the seconds in which states move in two seeds' thousand steps."""
+    return 2 * 1000 * costs.moving(found.demand, Placement(), count, 1, 1)
+
+
+@pytest.mark.parametrize("site", [CPU, GPU, Place(Placement(2, "optimizer", 1024, True), 4, 2)])
 @pytest.mark.parametrize(
     "more",
     [
@@ -199,6 +219,6 @@ def test_large_models_train_at_a_plausible_share_of_the_peak():
     shape = of_entry(MODELS["opt-6.7b"])
     wanted = replace(model(FULL, shape, element=2), answer=shape.vocabulary * shape.readout)
     work = Work(1, (Reading(1, 1.0),), rows=32, row=128.0, epochs=1)
-    seconds = phases(work, wanted, Site(Placement(1, micro_tokens=16384), 1))["train"]
+    seconds = phases(work, wanted, Place(Placement(1, micro_tokens=16384), 1))["train"]
     used = flops.training(wanted.size, Counts(32, 0, 32 * 128, 32 * 128**2), 1, FULL, wanted.answer)
     assert 0.3 < used / seconds / 312e12 < 0.5

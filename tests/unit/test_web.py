@@ -1,6 +1,7 @@
 """Plain files from the web, served by a loopback server with faults to order."""
 
 import hashlib
+import shutil
 
 import pytest
 from fewshot import readers, sources
@@ -76,6 +77,16 @@ def test_a_server_that_stays_busy_ends_in_one_line(server, tmp_path):
     with pytest.raises(UserError, match=r"split 'dev': .*/rows.tsv: HTTP 503 \(6 attempts\)$"):
         fetch(server, tmp_path)
     assert server.waits == [1, 2, 4, 8, 16] and not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_found_before_the_first_byte(server, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=11_999)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match=r"rows.tsv: needs 12.00 kB in \S+, where 12.00 kB are fr"):
+        fetch(server, tmp_path)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=12_000))
+    fetch(server, tmp_path)
 
 
 def test_a_wrong_address_is_not_tried_again(server, tmp_path):

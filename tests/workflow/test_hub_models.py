@@ -1,5 +1,6 @@
 """A study whose model comes from a Hub: fetched once, freed, lost, locked, and never run twice."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -229,6 +230,62 @@ def test_weights_that_cannot_be_fetched_again_stop_before_a_job_is_started(study
     [line] = [each for each in result.output.splitlines() if each.startswith("error:")]
     assert result.code != 0 and "HF_HUB_OFFLINE forbids downloads" in line
     assert "Traceback" not in result.output and "rule run_in_context" not in result.output
+
+
+def test_freed_weights_come_back_to_where_the_user_has_them(study, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    free(study)
+    add_cell(study)
+    scratch = f"download_weights:scratch={tmp_path}/scratch"
+    budget = ("--set-resources", scratch, "download_weights:disk_budget_gb=1")
+    other = tmp_path / "scratch/fairshot/models/of-another-project"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    os.truncate(other, 10**9)
+    for target in ("runs", "download"):
+        result = study.snakemake(target, *budget)
+        assert result.code != 0 and "of at most 1 GB (disk_budget_gb)" in result.output
+    other.unlink()
+
+    output = study.run("runs", *budget)
+    assert (study.folder / WEIGHTS).readlink().is_relative_to(tmp_path / "scratch")
+    assert "model 'tiny': looking which weights are there and whole" in output, "it does not hang"
+    assert "file 'model.safetensors': " in output and " bytes, checksum verified" in output
+
+
+def test_notes_of_weights_on_scratch_are_made_again_at_the_next_start(study, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    free(study)
+    add_cell(study)
+    scratch = ("--set-resources", f"download_weights:scratch={tmp_path}/scratch")
+    study.run("download", *scratch)
+    [notes] = (tmp_path / "scratch").rglob(".users")
+    shutil.rmtree(notes)
+    study.run("runs")
+    assert [path.read_text() for path in notes.iterdir()] == [str((study.folder / WEIGHTS).parent)]
+
+
+def test_a_run_that_touches_files_fetches_nothing(study):
+    free(study)
+    study.edit(
+        "config/patterns.yaml",
+        lambda content: content["gpt-3"].update(template="{text_a} so {text_b}"),
+    )
+    output = Project(study.folder, offline()).run("--touch", "runs")
+    assert "fetched again" not in output and not (study.folder / WEIGHTS).exists()
+
+
+def test_states_of_finished_runs_are_freed_by_who_plans_them(study):
+    [run] = (study.folder / RUNS).glob("minimal/k0/*")
+    state = study.folder / "results/state/left"
+    state.mkdir(parents=True)
+    owner = {"run": str(run.relative_to(study.folder)), "model": "tiny"}
+    (state / "owner.json").write_text(json.dumps(owner))
+    assert f"state results/state/left: {owner['run']} is finished" in study.run("clean")
+    assert state.exists(), "shown, not deleted"
+    add_cell(study)
+    study.run("runs")
+    assert not state.exists()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import pandas as pd
 import pytest
@@ -22,21 +23,46 @@ def told(output: str, heading: str = "Jobs by rule") -> dict[str, list[str]]:
     return {first: rest for first, *rest in map(str.split, lines)}
 
 
-def check_counts(project: Project, *study: str) -> None:
-    """Compare the jobs of a plan with those of a dry run, whose target is a job as well."""
-    jobs = told(project.run("plan", *study))
+def check_counts(project: Project, *study: str) -> dict[str, tuple[int, int]]:
+    """Compare the jobs to do of a plan with those of a dry run, whose target is a job as well.
+
+    Return by rule how many jobs there are and how many are finished.
+    """
+    rows = told(project.run("plan", *study))
+    jobs = {rule: [int(each.replace(",", "")) for each in row] for rule, row in rows.items()}
     expected = counts(project.run("all", "--dry-run", *study))
     assert expected.pop("all") == 1
     total = expected.pop("total") - 1
-    found = {rule: int(number.replace(",", "")) for rule, (number, *_) in jobs.items()}
-    assert found.pop("total") == total
-    assert found == expected
-    assert {finished for _, finished, _ in jobs.values()} == {"0"}
+    left = {rule: todo for rule, (_, _, todo) in jobs.items() if todo}
+    assert left.pop("total") == total
+    assert left == expected
+    return {rule: (whole, done) for rule, (whole, done, _) in jobs.items()}
 
 
-@pytest.mark.parametrize("file", ["config", "paper", "mosbach2023", "paper-qqp-cola"])
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("mosbach2023", "paper-qqp-cola")]
+
+
+@pytest.mark.parametrize("file", ["config", "paper", *LONG])
 def test_jobs_are_those_that_a_dry_run_counts(project, file):
-    check_counts(project, "--configfile", f"config/{file}.yaml", project.machine())
+    jobs = check_counts(project, "--configfile", f"config/{file}.yaml", project.machine())
+    assert {done for _, done in jobs.values()} == {0}
+
+
+def test_what_is_made_from_a_missing_run_is_to_do(study):
+    """Of a finished study first the page is gone, then a run as well."""
+    (study.folder / "results/demo/report.html").unlink()
+    assert check_counts(study)["total"][1] > 0
+    (study.folder / RUN).unlink()
+    jobs = check_counts(study)
+    assert jobs["fine_tune"] == (2, 1) and jobs["sample_shots"] == (2, 2)
+    assert jobs["compute_metrics"] == jobs["compare_methods"] == (1, 0)
+    assert jobs["plot_figure"][1] == jobs["make_table"][1] == 0
+
+
+def test_a_method_that_is_added_makes_pages_anew(study):
+    study.edit("config/config.yaml", lambda c: c["grid"][1]["methods"].append("tiny-bitfit"))
+    jobs = told(study.run("plan"))
+    assert jobs["fine_tune"] == ["3", "2", "1"] and jobs["write_report"] == ["1", "0", "1"]
 
 
 def test_results_made_elsewhere_are_counted_as_read(fresh):
@@ -87,7 +113,7 @@ def test_the_papers_plan_is_printed_and_written(project):
 def test_a_finished_study_has_nothing_left_and_teaches(study):
     """What is learnt changes the plan and the limits, and makes no job run again."""
     output = study.run("plan")
-    assert "Nothing is left to do." in output and "Longest chain" not in output
+    assert "All files are there; `snakemake -n`" in output and "Longest chain" not in output
     jobs = told(output)
     assert jobs["fine_tune"] == ["2", "2", "0"] and jobs["total"][2] == "0"
     assert study.planned() == []
@@ -115,8 +141,8 @@ def test_the_file_of_another_clone_is_used(fresh):
 
     plain = seconds(), limit()
     phases = ("start", "load", "train", "curve", "score", "write")
-    known = {"factors": dict.fromkeys(phases, 1000.0), "low": 0.9, "high": 1.1, "parameters": 1,
-             "devices": {"cpu: other": 99}}  # fmt: skip
+    known = {"factors": dict.fromkeys(phases, 1000.0), "seen": dict.fromkeys(phases, 99),
+             "low": 0.9, "high": 1.1, "parameters": 1, "devices": {"cpu: other": 99}}  # fmt: skip
     path = fresh.folder / "results/calibration.json"
     path.write_text(json.dumps({"version": version(fresh), "kinds": {"cpu": known}}))
     assert seconds() == pytest.approx(1000 * plain[0])
@@ -157,6 +183,7 @@ def test_a_file_that_cannot_be_used_is_one_line_and_stops_nothing(fresh, content
 def test_nothing_to_learn_from_is_one_line_and_writes_nothing(fresh):
     done = fresh.snakemake("calibrate")
     assert done.code != 0 and "Traceback" not in done.output
+    assert "report_partial" not in done.output, "there is no study to report on"
     lines = {each for each in done.output.splitlines() if "no finished job to learn from" in each}
     assert any(line.startswith("error: results/benchmarks/runs") for line in lines)
     assert not (fresh.folder / "results/calibration.json").exists()
@@ -168,4 +195,28 @@ def test_what_is_there_counts_as_finished(fresh):
     jobs = told(output)
     assert jobs["download_model"] == ["1", "1", "0"] and jobs["prepare_task"] == ["3", "3", "0"]
     assert jobs["fine_tune"] == ["2", "0", "2"]
-    assert "No GPU is named or found" in output
+    assert "No GPU is named or found" in output and "Finished is what is on disk" in output
+
+
+def test_a_cluster_shares_submissions_and_ends_long_jobs(project):
+    """What the plan says of the paper's study is what a dry run with the profile would submit."""
+    dry = project.run("--profile", "slurm", "--dry-run")
+    blocks = [block for block in dry.split("\n\n") if "grouped=1" in block]
+    pairs = [re.search(r"wildcards: .*task=([\w-]+), model=([\w.-]+)", block) for block in blocks]
+    groups = Counter(pair.groups() for pair in pairs)
+    submissions = sum(-(-count // 6) for count in groups.values())
+    output = " ".join(project.run("plan", "--profile", "slurm").split())
+    assert len(blocks) > 100
+    assert f"{len(blocks):,} of 1,092 adaptation jobs to do" in output
+    assert f"less than 10 minutes and share {submissions:,} submissions, up to 6" in output
+    assert "(gpu_max_hours), after" not in output
+
+    site = project.folder / "profiles/slurm/site.yaml"
+    before = site.read_text()
+    site.write_text(before.replace("gpu_max_hours:", "gpu_max_hours: 1"))
+    output = " ".join(project.run("plan", "--profile", "slurm", "--retries", "2").split())
+    site.write_text(before)
+    stored = pd.read_parquet(project.folder / "results/paper/schedule.parquet")
+    assert stored["limit_minutes"].max() == 60
+    long = (stored["seconds"] > 3 * 3600).sum()
+    assert long and f"{long} jobs are predicted to take longer than 3 of 1 hours" in output

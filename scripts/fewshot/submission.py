@@ -1,0 +1,33 @@
+"""How a cluster's site and profile submit adaptation jobs."""
+
+from dataclasses import dataclass
+
+from .timing import Place
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What holds for adaptation jobs of one kind of device.
+
+    `most_minutes` is the longest time limit, `attempts` how often a job is submitted until it has
+    failed. Jobs of less than `short_minutes` share submissions, up to `together` in one.
+    """
+
+    most_minutes: float
+    attempts: int
+    short_minutes: float
+    together: int
+
+    def shares(self, place: Place, seconds: float) -> bool:
+        """Return whether a job that takes so long there is one to share a submission."""
+        alike = place.processes == 1 and place.placement.offload == "none"
+        return alike and seconds < 60 * self.short_minutes
+
+    def limited(self, minutes: float, shares: bool = False) -> int:
+        """Return a job's time limit as the site allows it; work beyond it goes on in the next
+        attempt. Those of one submission add up."""
+        return max(1, int(min(minutes, self.most_minutes / (self.together if shares else 1))))
+
+    def suffices(self, seconds: float) -> bool:
+        """Return whether all attempts together are as long as a job is predicted to take."""
+        return seconds <= 60 * self.most_minutes * self.attempts

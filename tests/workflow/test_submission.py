@@ -1,0 +1,97 @@
+"""What a real start with the SLURM profile checks before it submits or downloads anything."""
+
+import os
+import sys
+
+import pytest
+import yaml
+from project import Project
+from runs import shrink
+from slurm_commands import calls, stand_in
+
+SITE = {
+    "account": "lab",
+    "cpu_partition": "cpu",
+    "gpu_partition": "gpu",
+    "gpu_type": "a100",
+    "gpu_memory_gb": 80,
+    "gpus_per_node": 4,
+    "nodes": 2,
+    "host_memory_gb": 60,
+    "cpu_max_hours": 1,
+    "gpu_max_hours": 24,
+    "scratch": "none",
+    "disk_budget_gb": "none",
+}
+RUN = "results/runs/fair/synth-mnli/opt-mini/long-ft/minimal/k4/seeds8-9/predictions.parquet"
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """Return a small study on a cluster of stand-ins that take every job."""
+    made = Project.create(tmp_path / "project")
+    shrink(made)
+    path = f"{stand_in(tmp_path)}{os.pathsep}{os.environ['PATH']}"
+    made.variables["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{path}"
+    return made
+
+
+def place(project: Project, **changes) -> None:
+    path = project.folder / "profiles/slurm/site.yaml"
+    path.write_text(yaml.safe_dump({**SITE, **changes}))
+
+
+def refused(project: Project, *arguments: str) -> list[str]:
+    """Return the errors of a start that must have submitted and made nothing."""
+    done = project.snakemake("--profile", "slurm", *arguments)
+    assert done.code == 1, done.output
+    asked = calls(project.folder.parent, "sbatch")
+    assert (
+        all("--test-only" in call for call in asked) and not (project.folder / "results").exists()
+    )
+    assert "Traceback" not in done.output
+    return [line for line in done.output.splitlines() if line.startswith("error:")]
+
+
+def test_nothing_is_fetched_for_a_site_that_is_not_filled_in(project):
+    """Else weights of a study would fill the home folder, where `scratch` is missing."""
+    assert len(refused(project, "download")) == len(SITE)
+    place(project, scratch="weights")
+    (line,) = refused(project, "download")
+    assert "scratch: 'weights' must be an absolute path, or none" in line
+
+
+def test_a_plan_with_placeholders_says_so(project):
+    printed = project.run("--profile", "slurm", "plan")
+    assert "missing or wrong: account, " in printed and "planned with placeholders" in printed
+    place(project)
+    assert "planned with placeholders" not in project.run("--profile", "slurm", "plan")
+
+
+def test_gpus_of_a_job_are_those_that_its_request_is_for(project):
+    place(project)
+    (line,) = refused(project, RUN, "--set-resources", "fine_tune:gpu=8", "fine_tune:nodes=2")
+    assert f"error: {RUN}: gpu = 8 and nodes = 2, but the memory plan has 1 and 1;" in line
+
+
+def test_a_start_without_the_facts_of_the_cluster_submits_nothing(project):
+    place(project)
+    (line,) = refused(project, RUN, "--default-resources", "mem_mb=100")
+    assert "--default-resources replaces the profile's" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("- a\n", "must hold a mapping"), ("a: 'b\n", "line 2: found unexpected end of stream")],
+)
+def test_a_site_that_cannot_be_read_is_one_line(project, text, expected):
+    (project.folder / "profiles/slurm/site.yaml").write_text(text)
+    assert refused(project, RUN) == [f"error: profiles/slurm/site.yaml: {expected}"]
+
+
+def test_limits_of_jobs_that_share_a_submission_fit_the_site_together(project):
+    place(project, gpu_max_hours=0.5, cpu_max_hours=0.25)
+    printed = project.run("--profile", "slurm", "-n")
+    block = printed[printed.index("Group job short_fair_synth-mnli_opt-mini") :]
+    limits = [int(each.split(",")[0]) for each in block.split("runtime=")[1:4]]
+    assert limits == [5, 5, 5], "six of them may share what takes 30 minutes"
