@@ -85,8 +85,10 @@ def rows(name: str, split: str, size: int) -> pd.DataFrame:
 def load(folder: str | Path):
     """Return (model, tokenizer) in float32."""
     transformers_logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model.eval(), AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, trust_remote_code=False
+    )
+    return model.eval(), AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def draw(task: str, k: int, seed: int) -> pd.DataFrame:
