@@ -5,6 +5,21 @@ import sys
 from pathlib import Path
 
 FOUND = "cpu|1:00:00|1|64000|(null)\ngpu|1-00:00:00|2|64000|gpu:a100:4(S:0-1),nvme:2\n"
+SITE = {
+    "account": "lab",
+    "cpu_partition": "cpu",
+    "gpu_partition": "gpu",
+    "gpu_type": "a100",
+    "gpu_memory_gb": 80,
+    "gpus_per_node": 4,
+    "nodes": 2,
+    "host_memory_gb": 60,
+    "cpu_max_hours": 1,
+    "gpu_max_hours": 24,
+    "scratch": "none",
+    "disk_budget_gb": "none",
+}
+"""The facts of a cluster that prints this."""
 ANSWERS = {"sinfo": FOUND, "sacctmgr": "lab\nother\n", "sbatch": "", "squeue": "", "scancel": ""}
 PROGRAM = """\
 #!{python}

@@ -9,23 +9,10 @@ from fewshot import site, sitecheck, slurm
 from fewshot.errors import UserError
 from fewshot.registry import read_schema
 from fewshot.submission import Queue
-from slurm_commands import calls, stand_in
+from slurm_commands import SITE, calls, stand_in
 
 ROOT = Path(__file__).parents[2]
-FACTS = {
-    "account": "lab",
-    "cpu_partition": "cpu",
-    "gpu_partition": "gpu",
-    "gpu_type": "a100",
-    "gpu_memory_gb": 80,
-    "gpus_per_node": 4,
-    "nodes": 2,
-    "host_memory_gb": 60,
-    "cpu_max_hours": 1,
-    "gpu_max_hours": "none",
-    "scratch": "none",
-    "disk_budget_gb": "none",
-}
+FACTS = {**SITE, "gpu_max_hours": "none"}
 JOB = {"slurm_partition": "gpu", "gpu": 4, "nodes": 1, "mem_mb": 5000, "runtime": 60}
 
 

@@ -7,22 +7,8 @@ import pytest
 import yaml
 from project import Project
 from runs import shrink
-from slurm_commands import calls, stand_in
+from slurm_commands import SITE, calls, stand_in
 
-SITE = {
-    "account": "lab",
-    "cpu_partition": "cpu",
-    "gpu_partition": "gpu",
-    "gpu_type": "a100",
-    "gpu_memory_gb": 80,
-    "gpus_per_node": 4,
-    "nodes": 2,
-    "host_memory_gb": 60,
-    "cpu_max_hours": 1,
-    "gpu_max_hours": 24,
-    "scratch": "none",
-    "disk_budget_gb": "none",
-}
 RUN = "results/runs/fair/synth-mnli/opt-mini/long-ft/minimal/k4/seeds8-9/predictions.parquet"
 
 
