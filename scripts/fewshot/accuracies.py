@@ -177,8 +177,8 @@ def _section(numbers: pd.DataFrame, catalog: dict) -> str:
 
 
 def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
-    """Break the main cells down by `level` ('group' or 'subset') and gold label."""
-    main, metrics = catalog["main"], evidence.metrics
+    """Break the main cells down by `level` ('group' or 'subset') and gold label, out of domain."""
+    main, metrics = catalog["main"], evidence.metrics[evidence.metrics["domain"] == "out"]
     chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
     levels = {"group": ["group"], "subset": ["group", "subset"]}
     if level not in levels:
@@ -190,15 +190,16 @@ def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
     numbers = ordered(numbers, catalog, ["task", "model", "evaluation_set", "label", *by, "method"])
     shown = arms(catalog, numbers)
     keys = ["task", "model", "evaluation_set", "label", *by]
-    rows = []
+    # Sets may have subsets without groups: where none has any, that column is left out.
+    named, rows = [name for name in by if numbers[name].notna().any()], []
     for key, part in numbers.groupby(keys, sort=False, dropna=False):
         item = dict(zip(keys, key, strict=True))
         names = [titles(catalog, "models")[item["model"]], set_title(catalog, item["task"])]
         row = {"section": f"{names[0]}, trained or prompted on {names[1]}"}
         row["Gold label"] = label_title(catalog, item["evaluation_set"], item["label"])
-        # A set may have subsets without groups: that column is left out.
         row |= {
-            name.capitalize(): item[name].replace("_", " ") for name in by if pd.notna(item[name])
+            name.capitalize(): BLANK if pd.isna(item[name]) else item[name].replace("_", " ")
+            for name in named
         }
         row |= {title: BLANK for title in shown.values()}
         for cell in part.to_dict("records"):

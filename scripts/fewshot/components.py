@@ -130,10 +130,10 @@ def _draw(frame: pd.DataFrame, catalog: dict) -> panels.Grid:
         sizes = sizes_of(frame, catalog, name)
         for i, heading in enumerate(headings):
             rows = frame[(frame["heading"] == heading) & (frame["family"] == name)]
-            block = []
+            block, titled = [], panels.upright(heading, height)
             for j, method in enumerate(methods):
                 place = panels.Place(left=j == 0, bottom=i == len(headings) - 1, top=i == 0)
-                axes = _axes(rows, sizes, known[name], list(heading), place, width)
+                axes = _axes(rows, sizes, known[name], titled, place, width)
                 chart = _bars(rows[rows["group"] == method], axes)
                 chart = chart.properties(width=width, height=height)
                 title = panels.heading(method, width)

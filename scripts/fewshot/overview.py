@@ -63,7 +63,7 @@ def metrics_panels(
         block = []
         for title, place in zip(order, panels.places(len(order), columns), strict=True):
             place = replace(place, bottom=place.bottom and (last or wrapped))
-            y = _y(task, name, part, place, catalog)
+            y = _y(task, name, part, place, catalog, size["height"])
             chart = _panel(part[part["panel"] == title], ks, place, y, styles)
             heading = panels.heading(title, size["width"])
             named = {"title": heading} if i == 0 or wrapped else {}
@@ -123,10 +123,12 @@ def _order(rows: pd.DataFrame, catalog: dict) -> list[str]:
     return [name for name in known if name in set(rows["panel"])]
 
 
-def _y(task: str, name: str, part: pd.DataFrame, place: panels.Place, catalog: dict) -> dict:
+def _y(
+    task: str, name: str, part: pd.DataFrame, place: panels.Place, catalog: dict, height: int
+) -> dict:
     """Return title, scale and axis of a row's y channel; costs are on a logarithmic one."""
     if name in COSTS:
-        titled = [*COSTS[name][0]]
+        titled = panels.upright(COSTS[name][0], height)
         return decades.channel(place, "y", titled, decades.span(part["mean"]))
     if name == "loss":
         titled = ["Loss", "in domain"]
@@ -136,7 +138,7 @@ def _y(task: str, name: str, part: pd.DataFrame, place: panels.Place, catalog: d
         inside = name == task
         titled = [f"{set_title(catalog, name)} (%)", "in domain" if inside else "out of domain"]
         limits = panels.domain(part["mean"], part["low"], part["high"], part["majority"])
-    axis = panels.axis(place, "y", titled, tickCount=4)
+    axis = panels.axis(place, "y", panels.upright(titled, height), tickCount=4)
     return {"scale": alt.Scale(domain=limits, nice=False), "axis": axis}
 
 

@@ -58,6 +58,12 @@ def heading(title: str, width: int) -> list[str]:
     return [line for part in lines for line in part]
 
 
+def upright(title: Sequence[str], height: int) -> list[str]:
+    """Return the lines of a y axis' title, none longer than its panel is high."""
+    most = max(9, int(height / 4.1))
+    return [line for part in title for line in textwrap.wrap(part, most)]
+
+
 def fewer_arms(frame: pd.DataFrame, catalog: dict, pattern: str | None) -> pd.DataFrame:
     """Return the rows with one pattern where there are more than five methods × patterns.
 
@@ -124,7 +130,9 @@ def grid(blocks: Sequence[Sequence[alt.TopLevelMixin]], columns: int) -> Grid:
             cell = panel.to_dict(validate=False)
             datasets.update(cell.pop("datasets", {}))
             cells.append({key: part for key, part in cell.items() if key not in TOP_LEVEL})
-    shared = dict.fromkeys(("color", "shape", "strokeDash"), "shared")
+    resolve = dict.fromkeys(("color", "shape", "strokeDash"), "shared")
+    # An offset is a part of its own panel's band, which may be higher or wider elsewhere.
+    resolve |= dict.fromkeys(("xOffset", "yOffset"), "independent")
     return Grid(
         {
             "$schema": alt.SCHEMA_URL,
@@ -132,7 +140,7 @@ def grid(blocks: Sequence[Sequence[alt.TopLevelMixin]], columns: int) -> Grid:
             "columns": columns,
             "spacing": {"row": 7, "column": GAP},
             "align": "each",
-            "resolve": {"scale": shared},
+            "resolve": {"scale": resolve},
             "datasets": datasets,
         }
     )

@@ -5,7 +5,6 @@ One layout serves every figure whose x axis is a list of names (sizes, shots) wi
 seeds than planned is hollow, a cell that does not fit is a cross.
 """
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,7 +59,8 @@ def draw(
     found = {band.key: means[means["band"] == band.key] for band in bands}
     headings = {key: list(dict.fromkeys(rows["heading"])) for key, rows in found.items()}
     height = min(HIGHEST, max(LOWEST, HEIGHT // sum(map(len, headings.values())) - 20))
-    wrapped = {each: wrap(each, height) for each in {h for hs in headings.values() for h in hs}}
+    every = {heading for found in headings.values() for heading in found}
+    wrapped = {each: panels.upright(each, height) for each in every}
     room = TICKS + LINE * max(map(len, wrapped.values()))
     blocks = []
     for band in bands:
@@ -85,12 +85,6 @@ def draw(
                 block.append(panel.draw(*shown, size))
             blocks.append(block)
     return panels.footnote(panels.grid(blocks, most), absence.incomplete(means, styles))
-
-
-def wrap(heading: Sequence[str], height: int) -> list[str]:
-    """Return the lines of a y axis' title, none longer than the panel is high."""
-    most = max(9, int(height / 4.1))
-    return [line for part in heading for line in textwrap.wrap(part, most)]
 
 
 def _at(frame: pd.DataFrame, **values: object) -> pd.DataFrame:

@@ -26,7 +26,8 @@ LABELS = 130
 def hans_by_subcase(
     evidence: Evidence, catalog: dict, *, pattern: str | None = None
 ) -> panels.Chart:
-    """Plot mean accuracy by subcase with its 95 % interval, grouped by gold label and heuristic.
+    """Plot mean accuracy by subcase of out-of-domain sets with its 95 % interval, grouped by gold
+    label and heuristic.
 
     Shown is the largest model of each family, or the largest of all where that gives more than
     four panels in a row. `pattern` is as in `courses.accuracy_by_k`.
@@ -38,8 +39,9 @@ def hans_by_subcase(
         )
         for level in (("subset", "label"), ())
     )
+    chosen = chosen[chosen["domain"] == "out"]
     if chosen.empty:
-        return panels.nothing("No evaluation set with subsets has results yet.")
+        return panels.nothing("No out-of-domain set with subsets has results yet.")
     chosen = with_absent(chosen, overall, ["group", "subset", "label"])
     chosen = panels.fewer_arms(chosen, catalog, pattern)
     chosen = chosen[chosen["model"].isin(_largest(chosen, catalog))]

@@ -3,6 +3,7 @@
 import json
 import struct
 import zlib
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -165,6 +166,19 @@ def test_subcases_are_those_of_the_largest_model_of_each_family(specs):
     assert {row["panel"].split("\n")[1] for row in rows} == {"OPT large", "Pythia large"}
     assert len({row["subset"] for row in rows}) == 30
     assert {row["subcase"] for row in rows} == {f"case {i}" for i in range(5)}
+
+
+def test_subsets_of_in_domain_sets_are_not_among_them(study, specs):
+    metrics = study.metrics
+    own = metrics[(metrics["domain"] == "in") & metrics["label"].notna()].assign(subset="swapped")
+    more = replace(study, metrics=pd.concat([metrics, own], ignore_index=True))
+    assert make("hans_by_subcase", more) == specs["hans_by_subcase"]
+
+
+def test_methods_side_by_side_share_the_room_of_their_own_panel(specs):
+    """Vega-Lite would give all panels the offsets of the first one, however high they are."""
+    resolve = specs["hans_by_subcase"]["resolve"]["scale"]
+    assert resolve["yOffset"] == resolve["xOffset"] == "independent"
 
 
 def test_subset_names_lose_a_prefix_only_where_all_share_it():

@@ -254,6 +254,25 @@ def test_a_set_with_subsets_but_no_groups_has_no_group_column(study):
     assert "nan" not in table.text.to_string().lower()
 
 
+def test_groups_that_only_some_sets_have_are_blank_in_the_others(study):
+    """The column keeps its place, whichever set comes first."""
+    rte = study.metrics["task"] == study.metrics["task"].iloc[0]
+    metrics = study.metrics.assign(group=study.metrics["group"].mask(rte))
+    table = tables.make("hans", replace(study, metrics=metrics), CATALOG, {"level": "subset"})
+    assert list(table.text)[:4] == ["section", "Gold label", "Group", "Subset"]
+    assert {typeset.BLANK, "lexical overlap"} <= set(table.text["Group"])
+    assert table.text.notna().all(axis=None)
+
+
+def test_subsets_of_in_domain_sets_are_not_out_of_domain(study):
+    metrics = study.metrics
+    own = metrics[(metrics["domain"] == "in") & metrics["label"].notna()].assign(subset="swapped")
+    more = replace(study, metrics=pd.concat([metrics, own], ignore_index=True))
+    for entry in ({}, {"level": "group"}):
+        parts = [tables.make("hans", each, CATALOG, entry).text for each in (study, more)]
+        pd.testing.assert_frame_equal(*parts)
+
+
 def test_an_unknown_level_is_named(study):
     with pytest.raises(UserError, match="unknown level 'subcase'"):
         tables.make("hans", study, CATALOG, {"level": "subcase"})
