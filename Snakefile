@@ -12,6 +12,8 @@ report: "rules/captions/workflow.rst"
 
 include: "rules/cluster.smk"
 include: "rules/common.smk"
+include: "rules/pairs.smk"
+include: "rules/inputs.smk"
 include: "rules/download.smk"
 include: "rules/embedded.smk"
 include: "rules/prepare.smk"

@@ -2,23 +2,16 @@
 
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
-from contextlib import chdir
 from pathlib import Path
-from types import SimpleNamespace
 
-import clean
 import pytest
-from fewshot import exclusion, freeing, presence, records, store
-from fewshot.errors import UserError
-from fewshot.leftovers import Runs
+from fewshot import exclusion, presence, records, store
 from fewshot.lock import Lock, holder
 from fewshot.state import SeedStore
+from leftover_files import COMMIT, OLD, files, look, model, run, state
 
-COMMIT, OLD = "a" * 40, "b" * 40
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
@@ -28,53 +21,6 @@ def project(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
-
-
-def model(name, revision=COMMIT, scratch=None, current=True) -> Path:
-    """Lay down a model of 1,000 bytes of weights; return the folder of its revision."""
-    folder = Path("results/models", name, revision)
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    if scratch is None:
-        (folder / "model.safetensors").write_bytes(b"w" * 1000)
-    else:
-        place = store.root_of(str(scratch)) / "any--model" / revision
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "model.safetensors").write_bytes(b"w" * 1000)
-        store.register(place, folder)
-        store.link(place, ["model.safetensors"], folder)
-    files = {"config.json": {"bytes": 2}, "model.safetensors": {"bytes": 1000}}
-    if current:
-        manifest = {"model": name, "kind": "hub", "revision": revision, "files": files}
-        records.write_json(folder.parent / "manifest.json", manifest)
-        records.write_json(folder.parent / "weights.json", {"files": {"model.safetensors": {}}})
-    return folder
-
-
-def run(name, model="m", finished=True) -> dict[str, str]:
-    """Return a run's folder and model, as the study lists them."""
-    folder = f"results/runs/{name}"
-    if finished:
-        records.write_json(f"{folder}/manifest.json", {})
-    return {folder: model}
-
-
-def state(name, owner, size=500) -> Path:
-    with SeedStore.open("results/state", name, owner) as found:
-        (found.folder / "seed0").mkdir()
-        (found.folder / "seed0/predictions.parquet").write_bytes(b"s" * size)
-    return Path("results/state", name)
-
-
-def look(runs, **how) -> dict[str, tuple[bool, str]]:
-    """Return what is found: what it is → whether it can be freed, and why."""
-    found = freeing.clean(Runs("demo", runs), **how)
-    return {each.what: (each.free, each.why) for each in found}
-
-
-def files() -> dict[str, bytes]:
-    found = (path for path in sorted(Path().rglob("*")) if path.name != ".lock")
-    return {str(path): path.read_bytes() for path in found if path.is_file()}
 
 
 def test_weights_go_once_all_runs_are_finished(project):
@@ -233,131 +179,6 @@ def test_nothing_of_a_store_goes_while_a_download_runs(store):
     assert files() == before
 
 
-def test_scratch_is_freed_with_the_links_that_lead_there(tmp_path):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    folder = model("m", scratch=scratch)
-    place = scratch / "fairshot/models/any--model" / COMMIT
-    assert look(run("a", finished=False), scratch=str(scratch), delete=True)
-    assert (folder / "model.safetensors").read_bytes() == b"w" * 1000
-    # Known by its links, also where scratch is not named.
-    look(run("a"), delete=True)
-    assert not place.exists() and not (folder / "model.safetensors").is_symlink()
-    assert (folder / "config.json").exists() and scratch.is_dir()
-
-
-def test_what_another_project_uses_is_kept(tmp_path, project):
-    scratch, other = tmp_path / "scratch", tmp_path / "other"
-    scratch.mkdir()
-    other.mkdir()
-    folder = model("m", scratch=scratch)
-    with chdir(other):
-        theirs = model("m", scratch=scratch)
-    found = look(run("a"), delete=True)
-    why = f"{other / theirs} uses it too"
-    assert found == {f"weights of m ({folder})": (False, why)}
-    assert (folder / "model.safetensors").exists()
-    for path in (other / theirs).iterdir():
-        path.unlink()
-    look(run("a"), delete=True)
-    assert not (scratch / "fairshot/models/any--model" / COMMIT).exists()
-
-
-def test_two_names_of_one_revision_go_together_or_not_at_all(tmp_path):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    one, two = model("one", scratch=scratch), model("two", scratch=scratch)
-    found = look(run("a", model="one") | run("b", model="two", finished=False), delete=True)
-    why = f"{two.absolute()} uses it too"
-    assert found[f"weights of one ({one})"] == (False, why)
-    assert (one / "model.safetensors").exists()
-    look(run("a", model="one") | run("b", model="two"), delete=True)
-    assert not any(path.is_symlink() for path in Path("results").rglob("*"))
-    assert not list(scratch.rglob("*.safetensors"))
-
-
-def test_what_nobody_is_noted_to_use_is_kept(tmp_path):
-    """A file system that removes old files removes notes as well."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    folder = model("m", scratch=scratch)
-    place = scratch / "fairshot/models/any--model" / COMMIT
-    for note in (place / ".users").iterdir():
-        note.unlink()
-    [(free, why)] = look(run("a"), delete=True).values()
-    assert not free and why == f"{place} has lost its notes on who uses it; remove it by hand"
-    (folder / "model.safetensors").unlink()
-    [(free, why)] = look(run("a"), scratch=str(scratch), delete=True).values()
-    assert not free and why == "not noted who uses them"
-    store.register(place, folder)
-    [(free, why)] = look(run("a"), scratch=str(scratch), delete=True).values()
-    assert free and why == "no project links to them any more" and not place.exists()
-
-
-def test_only_what_a_store_holds_is_removed_behind_a_link(tmp_path):
-    """A link that a user made leads to a user's files."""
-    mine = tmp_path / "mine.safetensors"
-    mine.write_bytes(b"w" * 1000)
-    folder = model("m")
-    (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors").symlink_to(mine)
-    look(run("a"), delete=True)
-    assert mine.exists() and not (folder / "model.safetensors").is_symlink()
-
-
-@pytest.mark.parametrize("level", ["model", "revision"])
-def test_what_lies_behind_a_link_in_the_place_of_a_folder_is_kept(tmp_path, level):
-    folder, mine = model("m"), tmp_path / "mine"
-    (folder / ".partial").mkdir()
-    (folder / ".partial/abc").write_bytes(b"123")
-    link = folder.parent if level == "model" else folder
-    link.rename(mine)
-    link.symlink_to(mine)
-    before = sorted(mine.rglob("*"))
-    found = look(run("a"), delete=True)
-    assert found == {f"link {link}": (False, f"{mine} is not looked into")}
-    assert sorted(mine.rglob("*")) == before and link.is_symlink()
-
-
-def test_partial_downloads_behind_links_are_kept(tmp_path):
-    scratch, mine = tmp_path / "scratch", tmp_path / "mine"
-    for part in ("source", COMMIT):
-        (mine / part / ".partial").mkdir(parents=True)
-        (mine / part / ".partial/abc").write_bytes(b"123")
-    (mine / "source/.dev.tsv.77.partial").write_bytes(b"1234")
-    for link in (Path("results/raw/rte"), scratch / "fairshot/models/any--model"):
-        link.parent.mkdir(parents=True)
-    Path("results/raw/rte").symlink_to(mine / "source")
-    (scratch / "fairshot/models/any--model").symlink_to(mine)
-    before = sorted(mine.rglob("*"))
-    assert look(run("a"), scratch=str(scratch), delete=True) == {}
-    assert sorted(mine.rglob("*")) == before
-
-
-def test_what_a_project_that_is_gone_used_is_shown_and_kept(tmp_path, project):
-    scratch, other = tmp_path / "scratch", tmp_path / "other"
-    scratch.mkdir()
-    other.mkdir()
-    with chdir(other):
-        theirs = model("m", scratch=scratch).absolute()
-    look_here = {"scratch": str(scratch), "delete": True}
-    assert look({}, **look_here) == {}, "another project's"
-    shutil.rmtree(other)
-    place = scratch / "fairshot/models/any--model" / COMMIT
-    why = f"{theirs} cannot be seen from here; if it is gone, remove them by hand"
-    assert look({}, **look_here) == {f"weights in {place}": (False, why)}
-    assert (place / "model.safetensors").exists()
-
-
-def test_links_to_a_scratch_that_is_gone_are_removed(tmp_path):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    folder = model("m", scratch=scratch)
-    shutil.rmtree(scratch)
-    assert [free for free, _ in look(run("a"), delete=True).values()] == [True]
-    assert not (folder / "model.safetensors").is_symlink()
-
-
 def test_a_finished_jobs_state_is_kept_while_a_job_of_its_model_runs():
     """They may share a submission, in which a failure starts all again."""
     owners = {name: {"run": f"results/runs/{name}", "model": name[0]} for name in ("m1", "n1")}
@@ -370,69 +191,3 @@ def test_a_finished_jobs_state_is_kept_while_a_job_of_its_model_runs():
     assert found["state results/state/m1"] == (False, why)
     assert sorted(path.name for path in Path("results/state").iterdir()) == ["m1"]
     assert look(runs)["state results/state/m1"] == (True, "results/runs/m1 is finished")
-
-
-def test_snakemake_frees_states_of_finished_runs_of_its_own_plan():
-    for name in ("a", "b", "c"):
-        state(name, {"run": f"results/runs/{name}", "model": "m"})
-    run("a"), run("c")
-    freeing.free_finished({"results/runs/a", "results/runs/b"})
-    assert sorted(path.name for path in Path("results/state").iterdir()) == ["b", "c"]
-
-
-def call(capsys, delete, **resources) -> str:
-    params = SimpleNamespace(study="demo", runs=run("a") | run("b", "n", False), delete=delete)
-    clean.main(SimpleNamespace(params=params, resources=resources))
-    return capsys.readouterr().out
-
-
-def test_the_script_prints_sizes_reasons_and_sums(capsys):
-    folder, kept = model("m"), model("n")
-    state("s", {"run": "results/runs/a", "model": "m"}, size=1500)
-    owner = Path("results/state/s/owner.json").stat().st_size
-    size = f"{(1500 + owner) / 1000:.2f} kB"
-    lines = [
-        f"{(2500 + owner) / 1000:.2f} kB:",
-        f"     1.00 kB  weights of m ({folder}): all runs of study 'demo' are finished (1)",
-        f"  {size:>10}  state results/state/s: results/runs/a is finished",
-        "Kept, 1.00 kB:",
-        f"     1.00 kB  weights of n ({kept}): needed by 1 of 1 runs",
-    ]
-    text = "\n".join(lines) + "\n"
-    assert call(capsys, "no") == "Could be freed (deleted with --config delete=yes), " + text
-    assert call(capsys, "yes") == "Freed, " + text
-    assert call(capsys, "yes") == "\n".join(["Nothing can be freed.", *lines[3:], ""])
-
-
-def test_what_cannot_be_removed_is_kept_and_ends_in_one_line(capsys, monkeypatch):
-    folder = model("m")
-    state("s", {"run": "results/runs/a", "model": "m"})
-    real = Path.unlink
-
-    def unlink(path, **how):
-        if path.suffix == ".safetensors":
-            raise PermissionError(13, "Permission denied", str(path))
-        real(path, **how)
-
-    monkeypatch.setattr(Path, "unlink", unlink)
-    message = f"clean: 1 of what was to go could not be removed: weights of m ({folder})"
-    with pytest.raises(UserError, match=rf"^{re.escape(message)}$"):
-        call(capsys, "yes")
-    freed, kept = capsys.readouterr().out.split("Kept")
-    assert "state results/state/s" in freed and "cannot be removed ([Errno 13] Perm" in kept
-
-
-def test_what_cannot_be_read_ends_in_one_line(tmp_path):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    model("m", scratch=scratch)
-    (scratch / "fairshot/models/any--model" / COMMIT / ".users/a").mkdir()
-    with pytest.raises(UserError, match=r"^clean: .*Is a directory: '\S+/\.users/a'$"):
-        look(run("a"))
-
-
-def test_what_the_script_does_not_understand_is_one_line(capsys):
-    with pytest.raises(UserError, match=r"^--config delete=True; valid: yes, no$"):
-        call(capsys, "True")
-    with pytest.raises(UserError, match=r"^scratch: nowhere is not a folder$"):
-        call(capsys, "no", scratch="nowhere")
