@@ -153,6 +153,7 @@ def test_a_proxy_of_the_environment_does_not_matter_on_the_loopback_interface(se
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     close_session()
     fetch(server)
+    assert len(server.gets("model.safetensors")) == 1
 
 
 def test_the_token_is_sent_to_the_hub_and_nowhere_else(server, monkeypatch, caplog):

@@ -132,12 +132,15 @@ def test_a_broken_marker_counts_as_none(text):
 
 def test_two_processes_may_forget_at_once(monkeypatch):
     """Each removes what the other has not renamed yet; the later one's is there."""
+    tried = []
 
     def late(path, content):
+        tried.append((path, content["files"]))
         raise FileNotFoundError(2, "No such file or directory", str(path))
 
     monkeypatch.setattr(presence, "write_json", late)
     presence.forget("m")
+    assert tried == [(presence.marker_of("m"), {})]
 
 
 @pytest.mark.parametrize("change", [{"revision": "def"}, {"files": {"c.bin": {"bytes": 4}}}])
