@@ -92,7 +92,9 @@ def longer(minutes):
 
     def resource(wildcards, attempt, rulename):
         group = workflow.group_settings.overwrite_groups.get(rulename)
-        return queue_for(0, group).limited(attempt * minutes, group) if SITE else attempt * minutes
+        if SITE is None:
+            return attempt * minutes
+        return queue_for(0, group).limited(attempt * minutes, shares=group is not None)
 
     return resource
 
@@ -141,11 +143,12 @@ def planned(name):
             return SITE.request(found["gpu"], found["nodes"])[name]
         if name == "grouped":
             return 1 if together(wildcards) else None
-        if name == "mem_mb" and SITE and found["gpu"]:
+        if name == "mem_mb" and SITE:
             # SLURM counts in 2^20 bytes: what is asked for may be no more than a node has.
             return min(found[name], SITE.most_mib)
         if name == "runtime" and SITE:
-            return queue_for(found["gpu"]).limited(found[name], together(wildcards))
+            shares = together(wildcards) is not None
+            return queue_for(found["gpu"]).limited(found[name], shares)
         return found[name]
 
     return resource
@@ -192,14 +195,16 @@ def check_weights():
 
 def check_cluster():
     """End Snakemake before it submits a job that the cluster would refuse; end jobs left over."""
-    if SITE is None:
-        if workflow.executor_plugin.name == "slurm":
-            sys.exit(
-                "error: --default-resources replaces the profile's, of which `site` names the facts "
-                "of the cluster; add site=profiles/slurm/site.yaml to them, or use --set-resources"
-            )
+    if SITE is None and workflow.executor_plugin.name == "slurm":
+        end_with(
+            [
+                "--default-resources replaces the profile's, of which `site` names the facts of the "
+                "cluster; add site=profiles/slurm/site.yaml to them, or use --set-resources"
+            ]
+        )
+    if SITE is None or workflow.touch:
         return
-    needed = [job for job in workflow.dag.needrun_jobs() if not workflow.touch]
+    needed = list(workflow.dag.needrun_jobs())
     submitted = [job for job in needed if not workflow.is_local(job.rule)]
     try:
         if submitted:

@@ -1,6 +1,5 @@
 """Write and print what the embedded models do (rule behaviour)."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -15,8 +14,9 @@ def main(smk) -> None:
     from fewshot import behaviourtable
 
     counts = pd.concat(map(pd.read_parquet, smk.input), ignore_index=True)
-    text = behaviourtable.write(counts)
-    Path(smk.output.table).write_text(text + "\n")
+    text = behaviourtable.page(counts)
+    with records.atomic(smk.output.table) as partial:
+        partial.write_text(text)
     print(text)
 
 

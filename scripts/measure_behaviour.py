@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def main(smk) -> None:
     # Here, so that what these imports say goes to the log.
     import torch
-    from fewshot import behaviour
+    from fewshot import behaviour, schemas
 
     torch.set_num_threads(smk.threads)
     folder = Path(smk.input[0]).parent
@@ -22,7 +22,7 @@ def main(smk) -> None:
         for cell in behaviour.cells()
     ]
     table = pd.concat(found, ignore_index=True).assign(model=smk.wildcards.model)
-    table.to_parquet(smk.output.counts)
+    records.write_table(smk.output.counts, table, schemas.BEHAVIOUR)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def draw(task: str, k: int, seed: int) -> pd.DataFrame:
 
 
 def measure(folder: str | Path, cell: Cell, seeds: Iterable[int], size: int) -> pd.DataFrame:
-    """Return rows (set, subset, seed, n, correct) and the cell's own values as columns."""
+    """Return counts of right rows by subset and seed: schemas.BEHAVIOUR, but for the model."""
     pattern, found = PATTERN[cell.pattern], []
     model, tokenizer = load(folder)
     start = {name: value.clone() for name, value in model.state_dict().items()}
@@ -119,7 +119,7 @@ def measure(folder: str | Path, cell: Cell, seeds: Iterable[int], size: int) -> 
             )
             counts = pd.Series(right).groupby(frame["subset"]).agg(["size", "sum"])
             counts.columns = ["n", "correct"]
-            found.append(counts.reset_index().assign(set=name, seed=seed))
+            found.append(counts.reset_index().assign(evaluation_set=name, seed=seed))
     own = dict(task=cell.task, pattern=cell.pattern, k=cell.k, flipped=cell.flipped)
     return pd.concat(found).assign(method=cell.method, **own)
 

@@ -1,9 +1,8 @@
 """Turn what `behaviour.py` counted into tables, and those into Markdown."""
 
-import numpy as np
 import pandas as pd
-import scipy.stats
 
+from . import stats, typeset
 from .behaviour import HANS, TASKS, hypothesis_only
 from .embedded import RECIPES
 from .hanslike import HANS_TEMPLATES
@@ -19,14 +18,7 @@ def by_seed(counts: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return (sums["correct"] / sums["n"]).unstack("seed")
 
 
-def interval(values) -> tuple[float, float, float]:
-    """Return mean and 95 % t interval over seeds, mean -+ t(.975, n - 1) * sd / sqrt(n)."""
-    values = np.asarray(values, float)
-    half = scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values)
-    return values.mean(), values.mean() - half, values.mean() + half
-
-
-def pick(counts: pd.DataFrame, **values) -> pd.DataFrame:
+def only(counts: pd.DataFrame, **values) -> pd.DataFrame:
     """Return the rows that have these values."""
     for name, value in values.items():
         counts = counts[counts[name] == value]
@@ -40,7 +32,9 @@ def _wide(counts: pd.DataFrame, rows: list[str], columns: list[str]) -> pd.DataF
 
 def constructions(counts: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy by construction in domain: models, methods and shots by construction."""
-    found = pick(counts, set="synth-mnli", task="synth-mnli", pattern=MAIN, flipped=False)
+    found = only(
+        counts, evaluation_set="synth-mnli", task="synth-mnli", pattern=MAIN, flipped=False
+    )
     return _wide(found, ["model", "method", "k"], ["subset"])[ORDER]
 
 
@@ -52,7 +46,7 @@ def baseline(size: int = 1000) -> pd.DataFrame:
 
 def subcases(counts: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy on HANS-like rows by subcase: the larger models, methods and shots."""
-    found = pick(counts, set=HANS)
+    found = only(counts, evaluation_set=HANS)
     found = found[found["model"].str.endswith("mini")]
     table = _wide(found, ["subset"], ["model", "method", "k"])
     return table.loc[list(HANS_TEMPLATES)]
@@ -60,7 +54,7 @@ def subcases(counts: pd.DataFrame) -> pd.DataFrame:
 
 def heuristic(counts: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy on HANS-like rows by label, of lexical overlap and of all."""
-    found = pick(counts, set=HANS)
+    found = only(counts, evaluation_set=HANS)
     label = found["subset"].str[1].map({"e": "entailment", "n": "non-entailment"})
     parts = [
         found[chosen].assign(rows=prefix + label[chosen])
@@ -71,31 +65,31 @@ def heuristic(counts: pd.DataFrame) -> pd.DataFrame:
 
 def shots(counts: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy in context by the number of demonstrations, flipped label words too."""
-    found = pick(counts, method="in-context", pattern=MAIN)
-    found = found[found["set"] == found["task"]]
+    found = only(counts, method="in-context", pattern=MAIN)
+    found = found[found["evaluation_set"] == found["task"]]
     return _wide(found, ["model", "task", "flipped"], ["k"])
 
 
 def patterns(counts: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy with 16 demonstrations by pattern."""
-    found = pick(counts, method="in-context", k=16, flipped=False)
-    found = found[found["set"] == found["task"]]
+    found = only(counts, method="in-context", k=16, flipped=False)
+    found = found[found["evaluation_set"] == found["task"]]
     return _wide(found, ["model", "task"], ["pattern"])
 
 
 def sizes(counts: pd.DataFrame) -> pd.DataFrame:
     """Return by how much the larger model of a family is better, with 95 % intervals over seeds."""
-    found = pick(counts, pattern=MAIN, flipped=False)
-    found = found[(found["set"] == found["task"]) & (found["k"] > 0)]
+    found = only(counts, pattern=MAIN, flipped=False)
+    found = found[(found["evaluation_set"] == found["task"]) & (found["k"] > 0)]
     shares = by_seed(found, ["model", "task", "method", "k"])
     rows = []
     for family in sorted({name.split("-")[0] for name in RECIPES}):
         gain = shares.loc[f"{family}-mini"] - shares.loc[f"{family}-micro"]
         for key, values in gain.iterrows():
-            mean, low, high = interval(values)
-            rows.append((family, *key, mean, low, high))
+            found = stats.mean_interval(values)
+            rows.append((family, *key, found.mean, found.low, found.high))
     names = ["family", "task", "method", "k", "gain", "low", "high"]
-    return pd.DataFrame(rows, columns=names).round(3).set_index(names[:4])
+    return pd.DataFrame(rows, columns=names).set_index(names[:4])
 
 
 PARTS = {
@@ -108,26 +102,20 @@ PARTS = {
 }
 
 
-def write(counts: pd.DataFrame) -> str:
-    """Return all tables as one Markdown text."""
+def page(counts: pd.DataFrame) -> str:
+    """Return all tables in Markdown."""
     tables = {"The hypothesis alone (bag of words)": baseline()}
     tables |= {title: make(counts) for title, make in PARTS.items()}
-    return "\n\n".join(f"## {title}\n\n{_markdown(table)}" for title, table in tables.items())
+    return "\n".join("#" + _markdown(table, title) for title, table in tables.items())
 
 
-def _markdown(table: pd.DataFrame) -> str:
-    """Return a table with numbers to two places and nothing where there is none."""
-    table = table.reset_index()
-    names = [
+def _markdown(table: pd.DataFrame, title: str) -> str:
+    """Return a table with shares to two places."""
+    text = table.reset_index()
+    text.columns = [
         " ".join(map(str, name)).strip() if isinstance(name, tuple) else str(name)
-        for name in table.columns
+        for name in text.columns
     ]
-    lines = [names, ["---"] * len(names)]
-    lines += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value) -> str:
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.2f}"
-    return str(value)
+    for name in text.select_dtypes("float"):
+        text[name] = [typeset.BLANK if pd.isna(each) else f"{each:.2f}" for each in text[name]]
+    return typeset.to_markdown(typeset.Table(table, text.astype(str)), title, "")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import UserError
+from .typeset import size_text
 
 HINT = "`snakemake clean` shows what can be freed"
 PARTIAL = ".partial"
@@ -37,8 +38,8 @@ def check_room(need: int, folder: Path, where: str) -> None:
     free = shutil.disk_usage(folder).free
     if need > free:
         raise UserError(
-            f"{where}: needs {size_text(need)} in {folder}, where {size_text(free)} are free; "
-            f"{HINT}"
+            f"{where}: needs {size_text(need, exact=True)} in {folder}, where "
+            f"{size_text(free, exact=True)} are free; {HINT}"
         )
 
 
@@ -49,8 +50,9 @@ def check_budget(need: int, budget: Budget, where: str) -> None:
     there = used(budget.root)
     if there + need > budget.gigabytes * 1e9:
         raise UserError(
-            f"{where}: needs {size_text(need)} in {budget.root}, which holds {size_text(there)} "
-            f"of at most {budget.gigabytes:g} GB (disk_budget_gb); {HINT}"
+            f"{where}: needs {size_text(need, exact=True)} in {budget.root}, which holds "
+            f"{size_text(there, exact=True)} of at most {budget.gigabytes:g} GB (disk_budget_gb); "
+            f"{HINT}"
         )
 
 
@@ -61,11 +63,3 @@ def naming(where: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{where}: {error}") from None
-
-
-def size_text(size: int) -> str:
-    """Return a number of bytes in the unit that suits it."""
-    for unit, bytes_ in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= bytes_:
-            return f"{size / bytes_:.2f} {unit}"
-    return f"{size} bytes"

@@ -157,7 +157,7 @@ def build_tokenizer(family: str) -> PreTrainedTokenizerFast:
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> torch.nn.Module:
-    """Return a model before training: random weights, but for OPT's positions."""
+    """Return a model before training: random weights, but for what `initial.py` prepares."""
     torch.manual_seed(seed)
     shared = dict(
         vocab_size=len(tokenizer),

@@ -15,6 +15,7 @@ from .leftovers import RAW, Leftover, Runs, is_finished, survey
 from .lock import holder
 from .presence import forget
 from .state import LOCK, STATE, read_owner, remove
+from .typeset import size_text
 
 LOG = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ def describe(found: Sequence[Leftover], deleted: bool) -> str:
 def _listed(title: str, found: Sequence[Leftover]) -> list[str]:
     if not found:
         return []
-    total = disk.size_text(sum(each.size for each in found))
-    rows = [f"  {disk.size_text(each.size):>10}  {each.what}: {each.why}" for each in found]
+    total = size_text(sum(each.size for each in found), exact=True)
+    rows = [f"  {size_text(each.size, exact=True):>10}  {each.what}: {each.why}" for each in found]
     return [f"{title}, {total}:", *rows]
 
 
@@ -95,4 +96,4 @@ def _free(each: Leftover) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    LOG.info("freed %s: %s", disk.size_text(each.size), each.what)
+    LOG.info("freed %s: %s", size_text(each.size, exact=True), each.what)

@@ -44,6 +44,7 @@ TABLES = {
     "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": schemas.OUTCOMES,
     "results/statistics/{study}/{task}/comparisons.parquet: comparisons": schemas.COMPARISONS,
     "results/statistics/{study}/{task}/variance.parquet: variance": schemas.VARIANCE,
+    "results/behaviour/{model}.parquet: what the embedded models label right": schemas.BEHAVIOUR,
 }
 
 

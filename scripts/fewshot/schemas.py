@@ -86,6 +86,23 @@ COSTS = pa.schema(
 )
 
 
+BEHAVIOUR = pa.schema(
+    [
+        column("model", NAME, "embedded model"),
+        column("task", NAME, "what it was adapted to"),
+        column("method", NAME, "in-context or fine-tuned"),
+        column("pattern", NAME, "pattern of the prompt"),
+        column("k", pa.int32(), "demonstrations or training rows"),
+        column("flipped", pa.bool_(), "whether their label words were exchanged"),
+        column("seed", pa.int32(), "data seed of their draw"),
+        column("evaluation_set", NAME, "task that was scored"),
+        column("subset", NAME, "part of it: construction, or HANS's subcase"),
+        column("n", pa.int32(), "rows"),
+        column("correct", pa.int32(), "rows whose likelier label word is gold, or the flipped one"),
+    ]
+)
+
+
 SCHEDULE = pa.schema(
     [
         *[each for each in CELL if each.name != "seed"],

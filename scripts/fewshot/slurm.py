@@ -157,7 +157,7 @@ def end_jobs(jobs: Mapping[str, str], grace: float = GRACE) -> None:
 
 
 def _left(numbers: Iterable[str], patience: float) -> list[str]:
-    """Return which jobs are still there once they are gone, or patience is at an end."""
+    """Wait until jobs are gone, `patience` seconds at most; return which are still there."""
     end = time.monotonic() + patience
     while True:
         there = set(ask("squeue", "--me", "-h", "-o", "%A").split())

@@ -52,6 +52,11 @@ class Event(NamedTuple):
     object: str
     denied: bool
 
+    @property
+    def says(self) -> str:
+        """Return its verb, denied or not."""
+        return f"{NEGATION} {self.verb}" if self.denied else self.verb
+
 
 def generate(kind: str, split: str, size: int, seed: int) -> pd.DataFrame:
     """Return `size` pairs of one corpus with columns idx, premise, hypothesis and label.
@@ -154,14 +159,12 @@ def _person(noun: str, rng: np.random.Generator) -> str:
 
 
 def _predicate(event: Event, rng: np.random.Generator) -> str:
-    verb = f"{NEGATION} {event.verb}" if event.denied else event.verb
-    return f"{verb} {_person(event.object, rng)}" if event.object else verb
+    return f"{event.says} {_person(event.object, rng)}" if event.object else event.says
 
 
 def _say(event: Event, extra: str = "") -> str:
-    verb = f"{NEGATION} {event.verb}" if event.denied else event.verb
     rest = f" the {event.object}" if event.object else ""
-    return f"The {event.subject} {verb}{rest}{extra}."
+    return f"The {event.subject} {event.says}{rest}{extra}."
 
 
 def _contradict(event: Event, others: list[Event], construction: str, premise: str, rng) -> Event:

@@ -72,14 +72,17 @@ def counted(done: int, planned: int) -> str:
     return str(int(done)) if done == planned else f"{int(done)}/{int(planned)}"
 
 
-def size_text(size: float) -> str:
-    """Return bytes with two digits or more in a unit of 1,000, as 4.2 MB."""
+def size_text(size: float, exact: bool = False) -> str:
+    """Return bytes with two digits or more in a unit of 1,000, as 4.2 MB; `exact`: as 4.23 MB, for
+    sizes that stand beside each other."""
     if pd.isna(size):
         return BLANK
     if size < 1000:
         return f"{size:.0f} B"
     power = min(int(math.log10(size) / 3), len(UNITS) - 1)
     value = size / 1000**power
+    if exact:
+        return f"{value:,.2f} {UNITS[power]}"
     return f"{value:.1f} {UNITS[power]}" if value < 9.95 else f"{value:,.0f} {UNITS[power]}"
 
 

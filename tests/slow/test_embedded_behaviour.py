@@ -89,7 +89,7 @@ def test_a_rebuilt_model_behaves_like_the_committed_one(tmp_path):
     for task in TASKS:
         cell = Cell(task, "minimal", 16, sets=(task,))
         new, old = (
-            behaviourtable.by_seed(measure(where, cell, SEEDS, ROWS), ["set"]).mean(axis=None)
+            behaviourtable.by_seed(measure(where, cell, SEEDS, ROWS), ["task"]).mean(axis=None)
             for where in (folder, FOLDER / "pythia-micro")
         )
         assert new > 0.7

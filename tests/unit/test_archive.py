@@ -264,8 +264,8 @@ def test_other_formats_and_other_archives_are_refused(exported, elsewhere, tmp_p
 def test_a_full_disk_is_told_before(project, exported, elsewhere, monkeypatch):
     usage = shutil.disk_usage(project)._replace(free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    assert "where 10 bytes are free" in refused(exported, elsewhere)
-    with pytest.raises(UserError, match=r"^\S+\.tar: needs .* where 10 bytes are free"):
+    assert "where 10 B are free" in refused(exported, elsewhere)
+    with pytest.raises(UserError, match=r"^\S+\.tar: needs .* where 10 B are free"):
         export(project)
     assert exported.exists(), "the archive before is left"
 

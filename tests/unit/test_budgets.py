@@ -123,6 +123,13 @@ def test_sizes_are_read_at_a_glance(size, text):
     assert typeset.size_text(size) == text
 
 
+def test_sizes_that_are_compared_have_two_decimals():
+    sizes = (999, 1000, 1_500_000, 26 * 10**10, 10**18)
+    assert [typeset.size_text(size, exact=True) for size in sizes] == [
+        *("999 B", "1.00 kB", "1.50 MB", "260.00 GB", "1,000.00 PB")
+    ]
+
+
 def test_counts_are_rounded_up():
     assert [budgets.count_text(n) for n in (18.2, math.inf, math.nan, 1.44e12)] == [
         "19", "never", "–", "1.4e12",
