@@ -54,7 +54,7 @@ rule measure_behaviour:
     params:
         seeds=list(range(20, 25)),
         rows=120,
-        code=code_version("behaviour", "records"),
+        code=code_version("behaviour", "records", "schemas"),
     script:
         "../scripts/measure_behaviour.py"
 
