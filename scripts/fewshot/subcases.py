@@ -39,10 +39,11 @@ def hans_by_subcase(
         )
         for level in (("subset", "label"), ())
     )
+    # After rows of what is absent have come in: a set may be out of one task's domain alone.
+    chosen = with_absent(chosen, overall, ["group", "subset", "label"])
     chosen = chosen[chosen["domain"] == "out"]
     if chosen.empty:
         return panels.nothing("No out-of-domain set with subsets has results yet.")
-    chosen = with_absent(chosen, overall, ["group", "subset", "label"])
     chosen = panels.fewer_arms(chosen, catalog, pattern)
     chosen = chosen[chosen["model"].isin(_largest(chosen, catalog))]
     shown = set(zip(chosen["model"], chosen["method"], chosen["pattern"], strict=True))
@@ -97,9 +98,10 @@ def hans_by_heuristic(
         for level in (("group", "label"), ())
     )  # fmt: skip
     chosen = with_absent(chosen, overall, ["group", "label"])
+    chosen = chosen[chosen["domain"] == "out"]
     chosen = chosen if arms else panels.fewer_arms(chosen, catalog, pattern)
     if chosen.empty:
-        return panels.nothing("No evaluation set with groups has results yet.")
+        return panels.nothing("No out-of-domain set with groups has results yet.")
     means = absence.prepare(summarise(chosen, ["group", "label"]))
     means = with_sizes(ordered(means, catalog, [*KEYS[:3], "group", *KEYS[3:]]), catalog)
     keys = list(zip(means["task"], means["evaluation_set"], means["label"], strict=True))

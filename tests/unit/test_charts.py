@@ -168,11 +168,27 @@ def test_subcases_are_those_of_the_largest_model_of_each_family(specs):
     assert {row["subcase"] for row in rows} == {f"case {i}" for i in range(5)}
 
 
-def test_subsets_of_in_domain_sets_are_not_among_them(study, specs):
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("hans_by_subcase", {"subset": "swapped"}), ("hans_by_heuristic", {"group": "swapped"})],
+)
+def test_parts_of_in_domain_sets_are_not_among_them(study, specs, name, parts):
     metrics = study.metrics
-    own = metrics[(metrics["domain"] == "in") & metrics["label"].notna()].assign(subset="swapped")
+    own = metrics[(metrics["domain"] == "in") & metrics["label"].notna()].assign(**parts)
     more = replace(study, metrics=pd.concat([metrics, own], ignore_index=True))
-    assert make("hans_by_subcase", more) == specs["hans_by_subcase"]
+    assert make(name, more) == specs[name]
+
+
+@pytest.mark.parametrize("name", ["hans_by_subcase", "hans_by_heuristic"])
+def test_nor_are_those_of_a_set_that_is_out_of_another_tasks_domain(study, name):
+    """Of runs without results, whose parts are those of the other task's."""
+    metrics = study.metrics
+    tasks = sorted(set(metrics["task"]))
+    own = metrics[(metrics["domain"] == "out") & (metrics["task"] == tasks[0])]
+    whole = own["group"].isna() & own["subset"].isna() & own["label"].isna()
+    missing = own[whole].assign(task=tasks[1], domain="in", status="missing")
+    more = replace(study, metrics=pd.concat([metrics, missing], ignore_index=True))
+    assert make(name, more) == make(name, study)
 
 
 def test_methods_side_by_side_share_the_room_of_their_own_panel(specs):
