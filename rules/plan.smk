@@ -8,6 +8,8 @@ localrules:
 rule plan:
     log:
         f"results/logs/{STUDY.name}/schedule.log",
+    # What it cannot tell now, it cannot a moment later.
+    retries: 0
     conda:
         "../envs/fairshot.yaml"
     params:
@@ -21,6 +23,7 @@ rule plan:
 rule calibrate:
     log:
         "results/logs/calibrate.log",
+    retries: 0
     conda:
         "../envs/fairshot.yaml"
     params:
