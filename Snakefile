@@ -31,6 +31,7 @@ include: "rules/report.smk"
 include: "rules/clean.smk"
 include: "rules/plan.smk"
 include: "rules/targets.smk"
+include: "rules/start.smk"
 
 
 rule all:

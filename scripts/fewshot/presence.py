@@ -7,7 +7,7 @@ what was not read for a while, the marker must not go on saying that they are th
 Once a run of the model is finished, a marker without files takes the place of one that is
 forgotten: Snakemake would run every job that lists a missing file as soon as that file is made,
 also if it is `ancient`. Who needs weights after that fetches them when it is known which jobs run
-(rules/cluster.smk).
+(rules/start.smk).
 """
 
 from collections.abc import Iterable, Mapping

@@ -124,15 +124,16 @@ def preempted(env: Mapping[str, str] = os.environ) -> bool:
     return bool(re.search(r"\bPreemptTime=\d", said))
 
 
-def jobs_here(comments: Collection[str]) -> dict[str, str]:
-    """Return this user's jobs that Snakemake submitted in this folder with one of these comments:
-    number → state."""
+def jobs_here(comments: Collection[str], starts: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return this user's jobs that Snakemake submitted in this folder with one of these comments,
+    or one that starts like this: number → state."""
     here = Path.cwd().resolve()
     found = {}
     for line in ask("squeue", "--me", "-h", "-o", "%A|%T|%k|%Z").splitlines():
         number, state, rest = line.split("|", 2)
         comment, folder = rest.rsplit("|", 1)
-        if comment in comments and Path(folder).resolve() == here:
+        known = comment in comments or comment.startswith(starts)
+        if known and Path(folder).resolve() == here:
             found[number] = state
     return found
 

@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
+from .cells import Cell
 from .timing import Place
+
+SHORT = "short"
+"""The group of adaptation jobs that share a submission."""
+
+
+def group_of(study: str, cell: Cell) -> str:
+    """Return the name of those jobs of a study that may share a submission with a cell's."""
+    return f"{SHORT}_{study}_{cell.protocol}_{cell.task}_{cell.model}"
 
 
 @dataclass(frozen=True)

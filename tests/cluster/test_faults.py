@@ -111,7 +111,8 @@ def test_of_jobs_that_share_a_submission_one_that_fails_stops_no_other(project, 
     run = snakemake(project, "runs", "--profile", "slurm", "--retries", "1")
     assert run.process.returncode == 1
     found = [(job.name, job.state) for job in records(start)]
-    assert found == [("short_fair_synth-mnli_opt-mini_fine_tune_run_in_context", "FAILED")] * 2
+    name = "short_paper_fair_synth-mnli_opt-mini_fine_tune_run_in_context"
+    assert found == [(name, "FAILED")] * 2
     assert "0 of 2 seeds to do" in (project.folder / LOGS[ONE_NODE]).read_text()
     assert same(project, local, ONE_NODE) and not (project.folder / BROKEN).exists()
     for cell in ("k0/seeds0-0", "k4/seeds8-9"):

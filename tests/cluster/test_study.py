@@ -104,7 +104,7 @@ def test_adaptation_jobs_are_where_the_memory_plan_puts_them(finished, monkeypat
     assert (own.asked["node"], own.asked["gres/gpu"], own.partition) == ("2", "2", "gpu")
     assert megabytes(own.asked["mem"]) == 2 * min(found["mem_mb"], facts.most_mib)
     assert own.minutes == found["runtime"]
-    (shared,) = finished.jobs["short_fair_synth-mnli_opt-mini_fine_tune_run_in_context"]
+    (shared,) = finished.jobs["short_paper_fair_synth-mnli_opt-mini_fine_tune_run_in_context"]
     assert (shared.asked["node"], shared.asked["gres/gpu"], shared.partition) == ("1", "1", "gpu")
     most = max(each["mem_mb"] for each in narrow)
     assert megabytes(shared.asked["mem"]) == min(most, facts.most_mib)

@@ -264,10 +264,13 @@ def test_only_jobs_of_this_folder_that_would_be_submitted_again_are_left_over(cl
     (cluster / "squeue.out").write_text(
         f"1|RUNNING|rule_fine_tune_wildcards_a|{here}\n2|RUNNING|rule_prepare_task|{elsewhere}\n"
         f"3|PENDING|rule_prepare_task|{here}\n4|RUNNING|(null)|{here}\n"
-        f"5|RUNNING|rule_fine_tune_wildcards_b|{here}\n"
+        f"5|RUNNING|rule_fine_tune_wildcards_b|{here}\n6|RUNNING|rule_tables_b_make_table|{here}\n"
+        f"7|RUNNING|rule_tables_a_make_table|{here}\n8|RUNNING|rule_tables_a_make_table|{elsewhere}"
     )
-    found = slurm.jobs_here({"rule_fine_tune_wildcards_a", "rule_prepare_task"})
-    assert found == {"1": "RUNNING", "3": "PENDING"}
+    found = slurm.jobs_here(
+        {"rule_fine_tune_wildcards_a", "rule_prepare_task"}, ("rule_tables_a_",)
+    )
+    assert found == {"1": "RUNNING", "3": "PENDING", "7": "RUNNING"}
 
 
 def test_jobs_are_told_to_end_and_those_that_wait_are_cancelled(cluster):

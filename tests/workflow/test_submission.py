@@ -1,6 +1,7 @@
 """What a real start with the SLURM profile checks before it submits or downloads anything."""
 
 import os
+import re
 import sys
 
 import pytest
@@ -78,6 +79,36 @@ def test_a_site_that_cannot_be_read_is_one_line(project, text, expected):
 def test_limits_of_jobs_that_share_a_submission_fit_the_site_together(project):
     place(project, gpu_max_hours=0.5, cpu_max_hours=0.25)
     printed = project.run("--profile", "slurm", "-n")
-    block = printed[printed.index("Group job short_fair_synth-mnli_opt-mini") :]
+    block = printed[printed.index("Group job short_paper_fair_synth-mnli_opt-mini") :]
     limits = [int(each.split(",")[0]) for each in block.split("runtime=")[1:4]]
     assert limits == [5, 5, 5], "six of them may share what takes 30 minutes"
+
+
+def test_jobs_left_over_are_told_to_end_whatever_they_were_together_with(project):
+    """A submission's name has the rules of its jobs, and which these are is chance. Whether a job
+    is short enough to be together with others may have changed since, too."""
+    place(project, short_minutes=0)
+    group, cell = "fair_synth-mnli_opt-mini", RUN.removeprefix("results/runs/")
+    alone = "_".join(re.sub(r"/k(\d+)/seeds(\d+)-(\d+)/.*", r"/\1/\2/\3", cell).split("/"))
+    ours = [
+        *(f"short_paper_{group}_{rules}" for rules in ("fine_tune", "fine_tune_run_in_context")),
+        f"fine_tune_wildcards_{alone}",
+        "shots_fair_synth-mnli_4_sample_shots",
+        "prepare_task_wildcards_synth-mnli_train",
+    ]
+    others = [
+        f"short_other_{group}_fine_tune",
+        "short_paper_fair_synth-mnli_opt-mini-2_fine_tune",
+        f"fine_tune_wildcards_{alone}0",
+        "figures_paper_plot_figure",
+    ]
+    lines = [f"{i}|PENDING|rule_{name}|{project.folder}" for i, name in enumerate(ours + others)]
+    queue = project.folder.parent / "squeue.out"
+    queue.write_text("\n".join(lines))
+    # Once they are told to end, the queue cannot be asked any more, which ends the start.
+    (project.folder.parent / "bin/scancel").write_text(
+        f'#!/bin/sh\necho "$@" > {queue.parent}/told\necho error:closed > {queue}\n'
+    )
+    (line,) = refused(project, RUN)
+    assert line == "error: squeue --me -h -o %A: closed"
+    assert (queue.parent / "told").read_text().split() == [str(i) for i in range(len(ours))]
