@@ -120,7 +120,8 @@ def together(wildcards):
     if SITE is None:
         return None
     cell, seeds = cell_of(wildcards), len(job_seeds(wildcards))
-    if not queue_for(PLAN.machine.has_gpu).shares(PLAN.site(cell), PLAN.wall(cell, seeds)):
+    queue, seconds = queue_for(PLAN.machine.has_gpu), PLAN.wall(cell, seeds)
+    if not queue.shares(PLAN.site(cell), seconds, PLAN.minutes(cell, seeds)):
         return None
     name = group_of(STUDY.name, cell)
     # By this group-components finds them, as for groups that are named with wildcards.

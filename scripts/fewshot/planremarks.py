@@ -60,6 +60,14 @@ def _short(schedule: Schedule) -> Iterator[str]:
                 f"{submissions(shared, queue.together):,} submissions, up to {queue.together} of a "
                 f"task and model in each: {_models(shared)}."
             )
+        whole = [each for each in todo if not each.shares and queue.is_short(each.site, each.wall)]
+        if whole:
+            yield (
+                f"{len(whole):,} of {len(todo):,} adaptation jobs to do are predicted to take "
+                f"less than {queue.short_minutes:g} minutes, but share no submission: limits of "
+                f"{queue.together} do not fit into {queue.most_minutes / 60:g} hours "
+                f"({schedule.kind}_max_hours): {_models(whole)}."
+            )
         return
     short = [each for each in todo if each.wall < SHORT]
     if short:

@@ -109,7 +109,7 @@ class Schedule:
         cell, seeds = job.cell, len(job.seeds)
         work, site = self.plan.work(cell, seeds), self.plan.site(cell)
         seconds, minutes = self.plan.expected(cell, seeds), self.plan.minutes(cell, seeds)
-        shares = bool(self.queue) and self.queue.shares(site, sum(seconds.values()))
+        shares = bool(self.queue) and self.queue.shares(site, sum(seconds.values()), minutes)
         return Planned(
             job, site, seconds, self.queue.limited(minutes, shares) if self.queue else minutes,
             predictions=work.fits * seeds * work.predictions,

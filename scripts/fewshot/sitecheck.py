@@ -1,6 +1,5 @@
 """Compare the facts of a site with what SLURM says, before a job is submitted."""
 
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -51,11 +50,12 @@ def check_work(site: Site, queue: Queue, seconds: float) -> list[str]:
     if queue.suffices(seconds):
         return []
     hours, most = seconds / 3600, queue.most_minutes / 60
+    retries = queue.needed(seconds) - 1
     kind = "gpu" if site.gpus_per_node else "cpu"
     return [
         f"{site.path}: {kind}_max_hours is {most:g}, but jobs are predicted to take up to "
-        f"{hours:.1f} hours, more than {queue.attempts} attempts; --retries "
-        f"{math.ceil(hours / most) - 1} lets them end, or start Snakemake again afterwards"
+        f"{hours:.1f} hours, more than {queue.attempts} attempts; --retries {retries} lets them "
+        "end, or start Snakemake again afterwards"
     ]
 
 

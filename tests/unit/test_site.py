@@ -64,6 +64,7 @@ def test_placeholders_are_what_the_schema_asks_for(tmp_path):
         ({"gpu_memory_gb": 0}, "gpu_memory_gb: 0 is less than or equal to the minimum of 0"),
         ({"cpu_max_hours": "a day"}, "cpu_max_hours: give exactly one of: a number of hours; none"),
         ({"scratch": " "}, "scratch: ' ' is blank"),
+        ({"cpu_max_hours": 0.25}, "cpu_max_hours: 0.25 is less than the minimum of 0.5"),
         ({"gpu_max_hours": 0.005}, "gpu_max_hours: 0.005 is less than the minimum of 0.25"),
         ({"gpu_memory_gb": "none"}, "gpu_memory_gb: 'none' is not of type 'number'"),
     ],
@@ -160,11 +161,12 @@ def test_so_would_a_later_attempt_which_asks_for_more(cluster):
 
 
 def test_work_that_its_attempts_do_not_end_is_told_of(tmp_path):
+    """Of each attempt's time the last five minutes are for its end."""
     found = site.read_site(write(tmp_path, gpu_max_hours=4))
     queue = Queue(found.most_minutes(1), 2, found.short_minutes, 6)
-    assert sitecheck.check_work(found, queue, 8 * 3600) == []
-    (line,) = sitecheck.check_work(found, queue, 8.5 * 3600)
-    assert "gpu_max_hours is 4, but jobs are predicted to take up to 8.5 hours" in line
+    assert sitecheck.check_work(found, queue, 2 * (4 * 3600 - 300)) == []
+    (line,) = sitecheck.check_work(found, queue, 8 * 3600)
+    assert "gpu_max_hours is 4, but jobs are predicted to take up to 8.0 hours" in line
     assert "more than 2 attempts; --retries 2 lets them end" in line
     endless = replace(queue, most_minutes=site.read_site(write(tmp_path)).most_minutes(1))
     assert sitecheck.check_work(found, endless, 1e9) == []

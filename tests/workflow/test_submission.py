@@ -76,12 +76,20 @@ def test_a_site_that_cannot_be_read_is_one_line(project, text, expected):
     assert refused(project, RUN) == [f"error: profiles/slurm/site.yaml: {expected}"]
 
 
-def test_limits_of_jobs_that_share_a_submission_fit_the_site_together(project):
-    place(project, gpu_max_hours=0.5, cpu_max_hours=0.25)
-    printed = project.run("--profile", "slurm", "-n")
-    block = printed[printed.index("Group job short_paper_fair_synth-mnli_opt-mini") :]
-    limits = [int(each.split(",")[0]) for each in block.split("runtime=")[1:4]]
-    assert limits == [5, 5, 5], "six of them may share what takes 30 minutes"
+def asked(printed: str, rule: str, name: str) -> list[int]:
+    """Return the values of a resource of all jobs of a rule, as a dry run prints them."""
+    blocks = re.findall(rf"^ *rule {rule}:\n((?:.+\n)+)", printed, re.M)
+    return [int(re.search(rf"\b{name}=(\d+)", block)[1]) for block in blocks]
+
+
+@pytest.mark.parametrize(("hours", "shared", "limit"), [(0.5, False, 30), (4, True, 4 * 60 // 6)])
+def test_the_last_attempt_asks_for_what_the_site_has_at_most(project, hours, shared, limit):
+    """Six limits of half an hour are more than one."""
+    place(project, gpu_max_hours=hours)
+    printed = project.run("--profile", "slurm", "-n", "--attempt", "3")
+    assert ("Group job short_paper_fair_synth-mnli_opt-mini" in printed) == shared
+    adapting = ("fine_tune", "run_in_context")
+    assert [asked(printed, rule, "runtime") for rule in adapting] == [[limit] * 2] * 2
 
 
 def test_jobs_left_over_are_told_to_end_whatever_they_were_together_with(project):
