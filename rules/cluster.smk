@@ -1,5 +1,6 @@
 # What jobs ask of the machine or the cluster they run on: none of it makes a job run again.
 # On a cluster the profile names the file with the site's facts (default resource `site`).
+import math
 import sys
 
 from scripts.fewshot import gpus
@@ -76,10 +77,14 @@ if shares_gpus() and not workflow.output_settings.dryrun and gpu_memories():
 
 
 def scaled(megabytes):
-    """Return the function that gives memory which grows with every attempt."""
+    """Return the function that gives memory which grows with every attempt, up to a node's.
+
+    The first asks for all of `megabytes`: where no node has them, a start tells so and ends.
+    """
+    most = SITE.most_mib if SITE else math.inf
 
     def resource(wildcards, attempt):
-        return attempt * megabytes
+        return max(megabytes, min(attempt * megabytes, most))
 
     return resource
 

@@ -41,6 +41,8 @@ def check_site(
         found += _limit(site, kind, known[name])
     if site.gpus_per_node:
         found += _nodes(site, known[site.gpu_partition])
+    else:
+        found += _memory(site, 1, known[site.cpu_partition], known[site.cpu_partition].nodes)
     found = found or _too_long(site, requests, known, attempts)
     return (found, []) if found else _refused(site, requests)
 
@@ -129,20 +131,24 @@ def _nodes(site: Site, partition: slurm.Partition) -> list[str]:
         return [f"{site.path}: gpus_per_node is {site.gpus_per_node}, but nodes of {where} have "
                 f"{most} at most"]  # fmt: skip
     enough = [nodes for count, nodes in fitting if count >= site.gpus_per_node]
-    lines = []
     if site.nodes > (there := sum(nodes.count for nodes in enough)):
-        lines.append(f"{site.path}: nodes is {site.nodes}, but {where} has {there} with "
-                     f"{site.gpus_per_node} such GPUs")  # fmt: skip
-    elif site.most_mib > (memory := _memory_of(site.nodes, enough)):
-        lines.append(f"{site.path}: host_memory_gb is {site.host_memory_gb}, but nodes of {where} "
-                     f"have {memory / 1024:.1f}")  # fmt: skip
-    return lines
+        return [f"{site.path}: nodes is {site.nodes}, but {where} has {there} with "
+                f"{site.gpus_per_node} such GPUs"]  # fmt: skip
+    return _memory(site, site.nodes, partition, enough)
 
 
-def _memory_of(count: int, nodes: Sequence[slurm.Nodes]) -> int:
-    """Return the memory in 2^20 bytes that so many of these nodes have."""
+def _memory(
+    site: Site, count: int, partition: slurm.Partition, nodes: Sequence[slurm.Nodes]
+) -> list[str]:
+    """Return whether fewer of these nodes have the memory that jobs may take of each."""
     found = sorted((each.memory_mib for each in nodes for _ in range(each.count)), reverse=True)
-    return found[count - 1]
+    memory = found[count - 1] if len(found) >= count else 0
+    if site.most_mib <= memory:
+        return []
+    return [
+        f"{site.path}: host_memory_gb is {site.host_memory_gb}, but nodes of partition "
+        f"{partition.name} have {memory / 1024:.1f}"
+    ]
 
 
 def _scratch(site: Site) -> list[str]:

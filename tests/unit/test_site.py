@@ -67,6 +67,7 @@ def test_placeholders_are_what_the_schema_asks_for(tmp_path):
         ({"cpu_max_hours": 0.25}, "cpu_max_hours: 0.25 is less than the minimum of 0.5"),
         ({"gpu_max_hours": 0.005}, "gpu_max_hours: 0.005 is less than the minimum of 0.25"),
         ({"gpu_memory_gb": "none"}, "gpu_memory_gb: 'none' is not of type 'number'"),
+        ({"gpu_memory_gb": 800}, "gpu_memory_gb: 800 is greater than the maximum of 480"),
     ],
 )
 def test_a_wrong_entry_is_one_line_and_a_placeholder(tmp_path, changes, expected):
@@ -141,6 +142,8 @@ def test_a_cluster_without_gpus_needs_no_partition_of_theirs(cluster):
     facts = {"gpus_per_node": 0, "gpu_partition": "none", "gpu_type": "none"}
     facts["gpu_memory_gb"] = "none"
     assert problems(cluster, requests=[{"slurm_partition": "cpu"}], **facts) == []
+    (line,) = problems(cluster, host_memory_gb=63, **facts)
+    assert "host_memory_gb is 63, but nodes of partition cpu have 62.5" in line
 
 
 def test_a_job_longer_than_its_partition_allows_would_wait_for_ever(cluster):

@@ -84,12 +84,15 @@ def asked(printed: str, rule: str, name: str) -> list[int]:
 
 @pytest.mark.parametrize(("hours", "shared", "limit"), [(0.5, False, 30), (4, True, 4 * 60 // 6)])
 def test_the_last_attempt_asks_for_what_the_site_has_at_most(project, hours, shared, limit):
-    """Six limits of half an hour are more than one."""
-    place(project, gpu_max_hours=hours)
+    """Six limits of half an hour are more than one. What the first attempt needs is asked for."""
+    place(project, gpu_max_hours=hours, host_memory_gb=5.5)
     printed = project.run("--profile", "slurm", "-n", "--attempt", "3")
     assert ("Group job short_paper_fair_synth-mnli_opt-mini" in printed) == shared
     adapting = ("fine_tune", "run_in_context")
     assert [asked(printed, rule, "runtime") for rule in adapting] == [[limit] * 2] * 2
+    assert [asked(printed, rule, "mem_mb") for rule in adapting] == [[5632] * 2] * 2
+    assert asked(printed, "compute_metrics", "mem_mb") == [8000]
+    assert asked(printed, "prepare_task", "mem_mb") == [5632] * 3
 
 
 def test_jobs_left_over_are_told_to_end_whatever_they_were_together_with(project):
