@@ -1,4 +1,4 @@
-"""Functions of rules/cluster.smk, which is plain Python, with stand-ins for Snakemake and SLURM."""
+"""What rules/ decides about a cluster, in plain Python: with stand-ins for Snakemake and SLURM."""
 
 import logging
 import os
@@ -13,6 +13,8 @@ import yaml
 from slurm_commands import SITE, calls, stand_in
 
 ROOT = Path(__file__).parents[2]
+DECIDING = re.compile(r"^def (scaled|check_cluster)\(", re.M)
+"""Files with these functions have no rules in them."""
 REQUEST = {"slurm_partition": "cpu", "mem_mb": 2000, "runtime": 20}
 
 
@@ -43,7 +45,7 @@ def cluster(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def load(monkeypatch):
-    """Return a function that executes the file, with or without a site."""
+    """Return a function that executes the files, with or without a site."""
     monkeypatch.syspath_prepend(ROOT)
 
     def loaded(site: str = "", groups: dict | None = None, main: bool = True) -> Names:
@@ -71,9 +73,11 @@ def load(monkeypatch):
         )
         names = {"workflow": workflow, "logger": logging.getLogger("rules"), "PLAN": plan}
         names["job_seeds"] = lambda wildcards: [8, 9]
-        found = runpy.run_path(str(ROOT / "rules/cluster.smk"), init_globals=names)
+        for path in sorted((ROOT / "rules").glob("*.smk")):
+            if DECIDING.search(path.read_text()):
+                names |= runpy.run_path(str(path), init_globals=names)
         workflow.is_main_process = main
-        return Names(**found)
+        return Names(**names)
 
     return loaded
 
