@@ -68,6 +68,9 @@ rule behaviour:
         "results/logs/behaviour/tables.log",
     conda:
         "../envs/fairshot.yaml"
+    resources:
+        mem_mb=scaled(2000),
+        runtime=longer(2),
     params:
         code=code_version("behaviourtable", "records"),
     script:

@@ -53,6 +53,24 @@ def test_of_several_tries_the_newest_counts(project):
     assert causes.of_cluster(FOLDER, 0.0) == "SLURM job 10: second"
 
 
+def share(project, number: int, folders: list[str], text: str) -> None:
+    """Write the log of a submission that the jobs of these runs shared."""
+    path = project / f".snakemake/slurm_logs/group_short_fair_rte_opt-1.3b/{number}.log"
+    path.parent.mkdir(exist_ok=True)
+    outputs = [f"    output: {folder}/manifest.json\n" for folder in folders]
+    path.write_text("".join((*outputs, text)))
+
+
+def test_of_a_shared_submission_all_its_jobs_know_the_reason(project):
+    other = FOLDER.replace("k16", "k128")
+    share(project, 48, [FOLDER, other], "slurmstepd: error: Exceeded job memory limit\n")
+    share(project, 49, [f"{FOLDER}9"], "slurmstepd: error: of seeds0-99\n")
+    expected = "SLURM job 48: Exceeded job memory limit"
+    assert causes.of_cluster(FOLDER, 0.0) == causes.of_cluster(other, 0.0) == expected
+    assert partial.last_line({"folder": FOLDER}) == expected
+    assert causes.of_cluster(FOLDER.replace("k16", "k64"), 0.0) == ""
+
+
 def test_what_was_said_long_before_the_jobs_own_log_is_of_another_try(project):
     say(project, "slurmstepd: error: old\n", time=1000.0)
     assert causes.of_cluster(FOLDER, 1030.0) and not causes.of_cluster(FOLDER, 2000.0)

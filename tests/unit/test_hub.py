@@ -14,7 +14,7 @@ import pytest
 from fewshot import hub, network, records, snapshots
 from fewshot.errors import UserError
 from hub_server import SIGNATURE, Fault, HubServer, Repo
-from huggingface_hub.utils import close_session
+from huggingface_hub.utils import close_session, get_token
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "27dcfa74d334bc871f3234de431e71c6eeba5dd6"
@@ -177,6 +177,26 @@ def test_the_token_is_sent_to_the_hub_and_nowhere_else(server, monkeypatch, capl
     assert written and not any(TOKEN.encode() in each for each in written)
     assert "HTTP 503" in caplog.text
     assert TOKEN not in caplog.text and SIGNATURE not in caplog.text
+
+
+def test_a_token_that_the_client_finds_in_a_file_is_not_sent(server, tmp_path, monkeypatch):
+    """It comes from the environment or not at all: another machine has other files."""
+    (tmp_path / "token").write_text(TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    assert get_token() == TOKEN
+    fetch(server)
+    asked = [path for _, path, headers in server.requests if "Authorization" in headers]
+    assert not asked and len(server.requests) == 1 + len(FILES)
+
+
+@pytest.mark.parametrize(("revision", "sha"), [(COMMIT, "b" * 40), ("main", None)])
+def test_an_answer_about_another_commit_is_refused(server, revision, sha):
+    answer = {"id": "any/model", "sha": sha, "siblings": []}
+    server.faults = [Fault("info", body=json.dumps(answer).encode())]
+    cause = f"^model 'm': model any/model at revision {revision}: .* answered with commit {sha}$"
+    with pytest.raises(UserError, match=cause):
+        snapshots.fetch({**ENTRY, "revision": revision}, FOLDER, "m", endpoint=server.url)
+    assert not list(FOLDER.glob("*/*"))
 
 
 @pytest.mark.parametrize("level", [logging.NOTSET, logging.DEBUG])

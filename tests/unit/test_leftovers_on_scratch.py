@@ -89,6 +89,20 @@ def test_only_what_a_store_holds_is_removed_behind_a_link(tmp_path):
     assert mine.exists() and not (folder / "model.safetensors").is_symlink()
 
 
+def test_a_folder_of_another_software_is_kept_although_a_commit_names_it(tmp_path):
+    """As in a cache of Hugging Face's, whose copy on another file system has no links inside."""
+    mine = tmp_path / "hub/models--any--model/snapshots" / COMMIT
+    mine.mkdir(parents=True)
+    (mine / "model.safetensors").write_bytes(b"w" * 1000)
+    folder = model("m")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(mine / "model.safetensors")
+    found = look(run("a"), scratch=str(tmp_path), delete=True)
+    assert list(found) == [f"weights of m ({folder})"]
+    assert (mine / "model.safetensors").read_bytes() == b"w" * 1000
+    assert not (folder / "model.safetensors").is_symlink()
+
+
 @pytest.mark.parametrize("level", ["model", "revision"])
 def test_what_lies_behind_a_link_in_the_place_of_a_folder_is_kept(tmp_path, level):
     folder, mine = model("m"), tmp_path / "mine"

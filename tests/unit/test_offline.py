@@ -65,6 +65,44 @@ def test_code_of_repositories_is_trusted_nowhere():
     assert found >= 2
 
 
+def imported_names(tree: ast.Module) -> dict[str, str]:
+    """Return what a file's imported names stand for, as dotted paths."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {each.asname or each.name: each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found = {each.asname or each.name: each.name for each in node.names}
+            names |= {name: f"{node.module}.{stands_for}" for name, stands_for in found.items()}
+    return names
+
+
+LOADS = {"torch.load", "torch.serialization.load"}
+"""What reads a pickle, which may hold any code, as weights alone if it is told to."""
+UNSAFE = {"pickle.load", "pickle.loads", "pickle.Unpickler", "torch.jit.load", "pandas.read_pickle"}
+
+
+def test_pickled_files_are_read_as_weights_alone():
+    """By whatever name; and handed on it is nowhere, where nobody would see how it is called."""
+    found = 0
+    for path in (ROOT / "scripts").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        names = imported_names(tree)
+        calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Attribute | ast.Name):
+                continue
+            first, *rest = ast.unparse(node).split(".")
+            stands_for = ".".join((names.get(first, first), *rest))
+            assert stands_for not in UNSAFE, path
+            if stands_for in LOADS:
+                assert id(node) in calls, path
+                given = {each.arg: ast.unparse(each.value) for each in calls[id(node)].keywords}
+                assert given.get("weights_only") == "True", path
+                found += 1
+    assert found >= 4
+
+
 LOAD = """
 import json, sys
 from types import SimpleNamespace

@@ -63,6 +63,35 @@ def test_profiles_share_no_key():
     assert not set(default) & forbidden
 
 
+def test_the_profile_lets_a_study_on_a_cluster_end():
+    """Work goes on in later attempts, a failure spoils no other job, and a lost job is noticed."""
+    default = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
+    slurm = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    assert slurm["executor"] == "slurm" and slurm["configfile"] == ["config/paper.yaml"]
+    assert slurm["retries"] == 2, "three attempts, as README.md has it"
+    assert default["keep-going"] is True, "Snakemake adds the default profile to every call"
+    assert slurm["keep-incomplete"] is True, "what is finished of a shared submission stays"
+    assert slurm["slurm-requeue"] is True and slurm["slurm-status-command"] == "squeue"
+    assert slurm["default-resources"] == {
+        "site": "profiles/slurm/site.yaml",
+        "slurm_account": '?known("account")',
+        "slurm_partition": '?known("cpu_partition")',
+        "qos": '?known("qos")',
+        "mem_mb": 2000,
+        "runtime": 30,
+    }
+
+
+def test_jobs_of_seconds_share_submissions():
+    """Each group has its number of jobs under the very same name, or Snakemake takes one."""
+    slurm = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    groups, most = slurm["groups"], slurm["group-components"]
+    assert set(groups) == {"sample_shots", "make_table", "plot_figure", "render_figure"}
+    assert groups["plot_figure"] == groups["render_figure"], "one is made from the other"
+    assert set(most) == {*groups.values(), "short"} and min(most.values()) > 1
+    assert most["short"] == 6, "adaptation jobs, as README.md has it"
+
+
 @pytest.mark.parametrize("name", ["README.md", ".github/CONTRIBUTING.md", "config/README.md"])
 def test_pages_have_no_placeholder_and_their_links_lead_somewhere(name):
     page = ROOT / name
@@ -79,6 +108,16 @@ def test_readme_examples_fit_the_schemas():
     assert len(blocks) == len(names)
     for name, block in zip(names, blocks, strict=True):
         registry.check(yaml.safe_load(block), name, f"README.md: {name}")
+
+
+def test_readme_lists_the_entries_of_a_site():
+    readme = (ROOT / "README.md").read_text()
+    table = readme[readme.index("| entry | what it is |") :].split("\n\n")[0]
+    rows = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines()[2:]]
+    schema = registry.read_schema("site")
+    assert sorted(key for row in rows for key in row) == sorted(schema["properties"])
+    assert set(rows[-1]) == set(schema["properties"]) - set(schema["required"]), "not needed"
+    assert len(schema["required"]) == 12 and "in twelve lines" in readme
 
 
 def test_top_level_holds_only_what_is_agreed():

@@ -6,9 +6,10 @@ from collections import Counter
 
 import pandas as pd
 import pytest
-from project import Project
+from project import ROOT, Project
 from test_dry_run import counts, resources_of
 
+README = " ".join((ROOT / "README.md").read_text().split())
 RUN = "results/runs/fair/synth-mnli/opt-micro/quick-ft/minimal/k4/seeds8-9/manifest.json"
 
 
@@ -101,6 +102,10 @@ def test_the_papers_plan_is_printed_and_written(project):
     assert len(stored) == len(pd.read_csv(folder / "schedule.csv")) == 1092
     assert not stored["finished"].any() and stored["device_hours"].sum() > 100
     assert (stored["seconds"] > 0).all() and (stored["limit_minutes"] >= 30).all()
+    hours = stored.groupby("model", observed=True)["device_hours"].sum()
+    assert f"over two nodes, they are {round(hours.sum(), -1):,.0f} GPU-hours" in README
+    largest = f"({hours['gpt-neox-20b']:.0f} and {hours['opt-30b']:.0f} hours in all)"
+    assert largest in README
     assert stored.loc[~stored["fits"], "task"].eq("rte").all()
     cell = ["task", "model", "method", "pattern"]
     by_shots = stored[stored["fits"]].sort_values("k").groupby(cell, observed=True)
@@ -208,6 +213,10 @@ def test_a_cluster_shares_submissions_and_ends_long_jobs(project):
     pairs = [re.search(r"wildcards: .*task=([\w-]+), model=([\w.-]+)", block) for block in blocks]
     groups = Counter(pair.groups() for pair in pairs)
     submissions = sum(-(-count // 6) for count in groups.values())
+    jobs = counts(dry)["total"] - counts(dry)["all"]
+    sent = dry.count("] Group job ") + len(re.findall(r"^rule (?!all:|download_)", dry, re.M))
+    told = f"the paper's {jobs:,} jobs are about {round(sent, -1):,} submissions."
+    assert told in README and f"Planning the {jobs:,} jobs of the paper's study" in README
     output = " ".join(project.run("plan", "--profile", "slurm").split())
     assert len(blocks) > 100
     assert f"{len(blocks):,} of 1,092 adaptation jobs to do" in output
