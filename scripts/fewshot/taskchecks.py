@@ -51,12 +51,12 @@ def _check_source(study: "Study", task: dict, where: str) -> None:
 
 
 def _check_labels(task: dict, where: str) -> None:
-    """Check that no raw value has two meanings; 0, 0.0 and "0" are one value."""
+    """Check that no raw value has two meanings; 0 and "0" are one value."""
     meanings: dict[str, str] = {}
     for label, values in [*task["labels"].items(), (None, task["drop"])]:
         meaning = f"label '{label}'" if label is not None else "drop"
         for value in values if isinstance(values, list) else [values]:
-            key = str(int(value) if isinstance(value, float) else value)
+            key = str(value)
             first = meanings.setdefault(key, meaning)
             if first != meaning:
                 raise UserError(

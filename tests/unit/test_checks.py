@@ -74,7 +74,7 @@ def test_an_out_of_domain_set_is_named_once(folder, items):
     edit_task(folder, "rte", out_of_domain=items)
     assert "task 'rte': out_of_domain: 'hans' is given twice" in message(folder)
     edit_task(folder, "rte", out_of_domain=["hans", "hans"])
-    assert "rte.out_of_domain: ['hans', 'hans'] has non-unique elements" in message(folder)
+    assert "rte.out_of_domain: 'hans' is given twice" in message(folder)
 
 
 def test_a_task_is_not_out_of_its_own_domain(folder):

@@ -186,7 +186,7 @@ def test_the_machine_is_no_setting_of_the_study(folder):
         ({"gpu_memory": 80}, "machine: unknown key 'gpu_memory'; did you mean 'gpu_memory_gb'?"),
         (
             {"gpu_memory_gb": "80"},
-            "machine.gpu_memory_gb: '80' is not of type 'number'; write 80.0",
+            "machine.gpu_memory_gb: '80' is not a number; write 80.0",
         ),
         ({"nodes": 0}, "machine.nodes: 0 is less than the minimum of 1"),
     ],

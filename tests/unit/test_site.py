@@ -60,12 +60,14 @@ def test_placeholders_are_what_the_schema_asks_for(tmp_path):
         ({"account": None}, "'account' is missing. What jobs are charged to"),
         ({"nodes": "left out"}, "'nodes' is missing. Nodes that one job may take"),
         ({"acount": "lab"}, "unknown key 'acount'; did you mean 'account'?"),
-        ({"gpus_per_node": "four"}, "gpus_per_node: 'four' is not of type 'integer'"),
+        ({"gpus_per_node": "four"}, "gpus_per_node: 'four' is not a whole number"),
+        ({"gpus_per_node": 4.0}, "gpus_per_node: 4.0 is not a whole number; write 4"),
+        ({"account": 0o12}, "account: 10 is not text; put what the file says there in quotes"),
         ({"gpu_memory_gb": 0}, "gpu_memory_gb: 0 is less than or equal to the minimum of 0"),
         ({"cpu_max_hours": "a day"}, "cpu_max_hours: give exactly one of: a number of hours; none"),
         ({"scratch": " "}, "scratch: ' ' is blank"),
         ({"gpu_max_hours": 0.005}, "gpu_max_hours: 0.005 is less than the minimum of 0.25"),
-        ({"gpu_memory_gb": "none"}, "gpu_memory_gb: 'none' is not of type 'number'"),
+        ({"gpu_memory_gb": "none"}, "gpu_memory_gb: 'none' is not a number"),
     ],
 )
 def test_a_wrong_entry_is_one_line_and_a_placeholder(tmp_path, changes, expected):
