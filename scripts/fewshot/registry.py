@@ -5,6 +5,7 @@ registry defines.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -19,12 +20,18 @@ def load_registries(folder: str | Path) -> dict[str, dict]:
     """Read the registries under `folder` and return them checked, defaults filled in."""
     registries = {}
     for name in REGISTRIES:
-        path = Path(folder, f"{name}.yaml")
-        if name == "figures" and not path.exists():  # An imported study brings none.
-            path = Path("config", "figures.yaml")
+        path = path_of(name, folder)
         registries[name] = check(read_yaml(path), name, str(path))
-    registries["methods"] = _inherit(registries["methods"], str(Path(folder, "methods.yaml")))
+    registries["methods"] = _inherit(registries["methods"], str(path_of("methods", folder)))
     return registries
+
+
+def path_of(name: str, folder: str | Path) -> Path:
+    """Return the file of a registry under `folder`."""
+    path = Path(folder, f"{name}.yaml")
+    if name == "figures" and not path.exists():  # An imported study brings none.
+        return Path("config", "figures.yaml")
+    return path
 
 
 def read_yaml(path: str | Path, empty: bool = False) -> dict:
@@ -68,6 +75,7 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+@cache
 def read_schema(name: str) -> dict:
     """Return the JSON schema of one configuration file."""
     folder = Path(__file__).parents[2] / "config" / "schema"

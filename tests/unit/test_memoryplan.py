@@ -202,7 +202,7 @@ def test_a_study_that_fits_nowhere_is_refused(folder):
     with pytest.raises(UserError) as error:
         plan(folder, machine=small).check()
     assert str(error.value).startswith(
-        "config/models.yaml: model 'opt-13b' with method 'in-context' and k = 0 fits nowhere on "
+        f"{folder}/models.yaml: model 'opt-13b' with method 'in-context' and k = 0 fits nowhere on "
         "1 × 8 GB GPUs and 32 GB of host memory"
     )
 

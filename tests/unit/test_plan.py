@@ -264,7 +264,7 @@ def test_a_mistake_in_a_registry_is_one_line(folder, registry, change, message):
     with pytest.raises(UserError) as error:
         load(folder)
     assert message in str(error.value) and "\n" not in str(error.value)
-    assert f"config/{registry}.yaml" in str(error.value)
+    assert f"{folder}/{registry}.yaml" in str(error.value)
 
 
 @pytest.mark.parametrize(
