@@ -252,9 +252,9 @@ def _signatures(path: Path) -> dict[str, list[str]]:
 
     The functions stand in the module or in those that it imports from relatively.
     """
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text("utf-8"))
     modules = {
-        alias.name: ast.parse(path.with_name(f"{node.module}.py").read_text())
+        alias.name: ast.parse(path.with_name(f"{node.module}.py").read_text("utf-8"))
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
         for alias in node.names

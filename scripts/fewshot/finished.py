@@ -93,7 +93,7 @@ def wall_seconds(path: Path) -> float:
     Only the last line counts, should it have several.
     """
     try:
-        found = float(json.loads(path.read_text().splitlines()[-1])["s"])
+        found = float(json.loads(path.read_text("utf-8").splitlines()[-1])["s"])
         if math.isfinite(found):
             return found
     except (OSError, ValueError, KeyError, IndexError, TypeError):

@@ -85,7 +85,7 @@ def write(plan: pd.DataFrame, output, machine: str) -> None:
     with records.atomic(output.csv) as partial:
         plan.to_csv(partial, index=False)
     with records.atomic(output.md) as partial:
-        Path(partial).write_text(render(plan, machine))
+        Path(partial).write_text(render(plan, machine), "utf-8")
 
 
 def render(plan: pd.DataFrame, machine: str) -> str:

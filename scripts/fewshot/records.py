@@ -219,13 +219,15 @@ def atomic(path: str | Path):
 def write_json(path: str | Path, content: dict) -> None:
     """Write a manifest: sorted keys, atomically."""
     with atomic(path) as partial:
-        partial.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
+        partial.write_text(
+            json.dumps(content, indent=2, sort_keys=True, default=str) + "\n", "utf-8"
+        )
 
 
 def read_json(path: str | Path) -> dict:
     """Read a manifest written by `write_json`; raises UserError where there is none."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
     except ValueError as error:
@@ -254,9 +256,10 @@ def log_to(path: str | Path) -> None:
     rank = read_ranks()[0]
     path = Path(f"{path}.rank{rank}" if rank else path)
     if MARK not in os.environ or (rank and not read_shortages()):
-        path.write_text("")
+        path.write_text("", "utf-8")
     logging.basicConfig(
         filename=path,
+        encoding="utf-8",
         # The process that starts others keeps its log open while the first of them writes there.
         filemode="a",
         level=logging.INFO,

@@ -44,7 +44,7 @@ def write(
     }
     for kind, text in texts.items():
         with records.atomic(paths[kind]) as partial:
-            Path(partial).write_text(text)
+            Path(partial).write_text(text, "utf-8")
 
 
 TABLES = {
