@@ -85,7 +85,10 @@ rule import_lm_eval:
             f"results/runs/{job.folder}/manifest.json"
             for job in STUDY.jobs
             if STUDY.is_imported(job.cell.method)
-        ],
+        ]
+        or lacking(
+            f"study '{STUDY.name}' has no imports, which name logs of lm-evaluation-harness to read"
+        ),
 
 
 rule export_lm_eval:

@@ -13,7 +13,7 @@ rule sample_shots:
         mem_mb=scaled(2000),
         runtime=longer(2),
     params:
-        labels=job_labels,
+        labels=lambda wildcards: list(STUDY.tasks[wildcards.task]["labels"]),
         code=code_version("draws", "records"),
     script:
         "../scripts/sample_shots.py"

@@ -16,7 +16,7 @@ def main(smk) -> None:
     counts = pd.concat(map(pd.read_parquet, smk.input), ignore_index=True)
     text = behaviourtable.page(counts)
     with records.atomic(smk.output.table) as partial:
-        partial.write_text(text)
+        partial.write_text(text, "utf-8")
     print(text)
 
 

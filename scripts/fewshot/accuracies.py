@@ -182,7 +182,7 @@ def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
     chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
     levels = {"group": ["group"], "subset": ["group", "subset"]}
     if level not in levels:
-        raise unknown("level", level, levels, "config/figures.yaml: options")
+        raise unknown("level", level, levels, "figures.yaml: options")
     by = levels[level]
     parts = ["group", "subset", "label"]
     known = with_absent(at_level(chosen, level, "label"), at_level(chosen), parts)

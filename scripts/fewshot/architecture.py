@@ -3,12 +3,14 @@
 Snakemake plans memory while it builds its graph; `blueprints.py` knows the model types.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from .blueprints import TYPES, Architecture
 from .errors import UserError
+from .mistakes import mistake
+from .modelfiles import read_mapping
+from .registry import read_schema
 
 
 def of_entry(entry: Mapping) -> Architecture:
@@ -19,12 +21,30 @@ def of_entry(entry: Mapping) -> Architecture:
     """
     config = entry.get("config", {})
     if "local" in entry:
-        path = Path(entry["local"], "config.json")
-        config = json.loads(path.read_text()) if path.is_file() else {}
+        config = local_config(entry["local"], "model")
     shape = describe(config, entry["window"])
     return (
         shape if shape and shape.parameters == entry["parameters"] else guess(entry["parameters"])
     )
+
+
+def local_config(folder: str | Path, where: str) -> dict:
+    """Return the configuration in a local model's folder; empty where there is none.
+
+    Raises UserError, beginning with `where`, for one that cannot be read, and for one of a known
+    type whose sizes are none.
+    """
+    path = Path(folder, "config.json")
+    if not path.is_file():
+        return {}
+    config = read_mapping(path, f"{where}: folder {folder}")
+    if config.get("model_type") in TYPES:
+        schema = read_schema("models")["additionalProperties"]["properties"]["config"]
+        # Transformers writes null for what a type derives from the rest.
+        known = {key: config[key] for key in schema["properties"] if config.get(key) is not None}
+        if wrong := mistake(known, schema, f"{where}: {path}"):
+            raise wrong
+    return config
 
 
 def describe(config: Mapping, window: int) -> Architecture | None:
@@ -46,13 +66,13 @@ def missing(config: Mapping) -> list[str]:
     return [key for key in (*sizes, inner) if key not in config] if kind in TYPES else []
 
 
-def check_config(name: str, entry: Mapping) -> None:
-    """Check a registry's `config` against itself and the entry's `parameters`.
+def check_config(entry: Mapping, where: str) -> None:
+    """Check the `config` of a model's entry against itself and the entry's `parameters`.
 
-    Raises UserError where a key is missing, or where the sizes make another number of parameters.
+    Raises UserError, beginning with `where`, where a key is missing, or where the sizes make
+    another number of parameters.
     """
     config = entry.get("config", {})
-    where = f"config/models.yaml: model '{name}'"
     for key in missing(config):
         raise UserError(f"{where}: config: '{key}' is missing for type '{config['model_type']}'")
     shape = describe(config, entry["window"])

@@ -23,6 +23,7 @@ import yaml
 
 from . import disk, records
 from .errors import UserError
+from .exchange import folder_of
 
 LOG = logging.getLogger(__name__)
 
@@ -82,11 +83,6 @@ def without_texts(rows: pd.DataFrame) -> pd.DataFrame:
     pairs = zip(rows["text_a"], rows["text_b"], strict=True)
     sums = [records.frame_checksum([[a, "" if b is None else b]]) for a, b in pairs]
     return rows.assign(texts=sums)[TEXTLESS.names]
-
-
-def folder_of(study: str) -> str:
-    """Return where the configuration of an imported study lies."""
-    return f"results/{study}/imported"
 
 
 def _with_run(file: str) -> list[str]:

@@ -204,7 +204,7 @@ def read(path: Path = FILE) -> Calibration:
         return Calibration()
     remedy = "write it anew (snakemake calibrate) or remove it"
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8"))
         found, kinds = content["version"], content["kinds"]
         known = {kind: _factors(entry) for kind, entry in kinds.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:

@@ -13,7 +13,7 @@ SLACK = 60.0
 @functools.cache
 def _shared() -> list[tuple[Path, str]]:
     """Return the logs of submissions that jobs shared: read once, not for each run that lacks."""
-    return [(path, path.read_text(errors="replace")) for path in LOGS.glob("group_*/*.log")]
+    return [(path, path.read_text("utf-8", "replace")) for path in LOGS.glob("group_*/*.log")]
 
 
 def of_cluster(folder: str, since: float) -> str:
@@ -28,7 +28,7 @@ def of_cluster(folder: str, since: float) -> str:
     newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None or newest.stat().st_mtime < since - SLACK:
         return ""
-    text = newest.read_text(errors="replace")
+    text = newest.read_text("utf-8", "replace")
     said = re.findall(r"^slurmstepd[^:]*: error: (.+)$", text, re.M)
     said = said or re.findall(r"^srun: error: (.+)$", text, re.M)
     return f"SLURM job {newest.stem}: {said[-1].strip('* ')}" if said else ""

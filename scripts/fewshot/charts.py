@@ -54,7 +54,7 @@ def make(function: str, evidence: Evidence, catalog: dict, options: dict, title:
     Vega-Lite's schema, which would take longer than all the rest; the tests do that.
     """
     if function not in CHARTS:
-        raise unknown("figure function", function, CHARTS, "config/figures.yaml: figures")
+        raise unknown("figure function", function, CHARTS, "figures.yaml: figures")
     watched = Watched(evidence)
     with debug_mode(False):
         spec = CHARTS[function](watched, catalog, **options).to_dict(validate=False)

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .architecture import check_config
+from .architecture import check_config, local_config
 from .errors import UserError, unknown
 from .exchange import check_imports
 from .needs import check_arms
@@ -18,6 +18,7 @@ from .protocols import UNBALANCED
 from .registry import read_schema
 from .samples import curve_epochs
 from .taskchecks import check_tasks
+from .workload import stated_rows
 
 if TYPE_CHECKING:
     from .plan import Cell, Study
@@ -46,11 +47,11 @@ RESERVED = (
 )
 
 
-def check_study(study: "Study", where: str, *, brought: bool = False) -> None:
+def check_study(study: "Study", where: str, *, archived: bool = False) -> None:
     """Check everything; `where` is the study's file.
 
-    A study that `brought` its registries was made elsewhere: what its runs were made from need not
-    be here, if their manifests are.
+    What the runs of an `archived` study were made from need not be here, if the manifests are that
+    came with its registries. Of any other study nothing vouches that they are of these entries.
     """
     check_tasks(study)
     _check_methods(study)
@@ -60,8 +61,9 @@ def check_study(study: "Study", where: str, *, brought: bool = False) -> None:
     for cell in study.cells:
         _check_cell(study, cell, where)
     for name, entry in study.models.items():
-        check_config(name, entry)
-    _check_files(study, brought)
+        check_config(entry, f"{study.file('models')}: model '{name}'")
+    _check_models(study, archived)
+    _check_sources(study, archived)
     _check_figures(study)
 
 
@@ -101,7 +103,7 @@ def _check_cell(study: "Study", cell: "Cell", where: str) -> None:
     """Check what a cell needs: a training split, a method's settings, a balanced k, a pattern."""
     task, labels = study.tasks[cell.task], len(study.tasks[cell.task]["labels"])
     if study.is_imported(cell.method):  # Nothing of it is drawn or run here.
-        bind_pattern(cell.pattern, study.patterns[cell.pattern], cell.task, task)
+        _bind(study, cell)
         return
     if "train" not in task["splits"] and cell.k:
         raise UserError(f"{where}: task '{cell.task}' has no train split to draw shots from")
@@ -112,8 +114,35 @@ def _check_cell(study: "Study", cell: "Cell", where: str) -> None:
             f"{where}: k = {cell.k} cannot be balanced over the {labels} labels of task "
             f"'{cell.task}'; valid: multiples of {labels}"
         )
-    bind_pattern(cell.pattern, study.patterns[cell.pattern], cell.task, task)
+    _check_rows(study, cell, where)
+    _bind(study, cell)
     _check_model(study, cell)
+
+
+def _bind(study: "Study", cell: "Cell") -> None:
+    """Check that the cell's pattern has a template and label words for its task."""
+    entries = study.patterns[cell.pattern], cell.task, study.tasks[cell.task]
+    bind_pattern(cell.pattern, *entries, study.folder)
+
+
+def _check_rows(study: "Study", cell: "Cell", where: str) -> None:
+    """Check that k is no more than the training rows, as far as the task's entry tells them."""
+    stated = stated_rows(study.tasks[cell.task], study.tasks, "train") if cell.k else None
+    if not stated:
+        return
+    key, rows = stated
+    labels, by_label = len(study.tasks[cell.task]["labels"]), isinstance(rows, dict)
+    if study.draw_of(cell.method) in UNBALANCED:
+        most, valid = sum(rows.values()) if by_label else rows, ""
+    else:
+        most = labels * (min(rows.values()) if by_label else rows // labels)
+        valid = f"multiples of {labels} up to "
+    if cell.k > most:
+        told = ", ".join(f"{n} of '{label}'" for label, n in rows.items()) if by_label else rows
+        raise UserError(
+            f"{where}: grid: k = {cell.k} is more than the training rows of task '{cell.task}' "
+            f"allow: {told} ({key} in {study.file('tasks')}); valid: {valid or 'up to '}{most}"
+        )
 
 
 def _check_model(study: "Study", cell: "Cell") -> None:
@@ -121,7 +150,7 @@ def _check_model(study: "Study", cell: "Cell") -> None:
     method, model = study.methods[cell.method], study.models[cell.model]
     if method["family"] == "lora" and model["family"] not in method["targets"]:
         raise UserError(
-            f"config/methods.yaml: method '{cell.method}': targets: no entry for family "
+            f"{study.file('methods')}: method '{cell.method}': targets: no entry for family "
             f"'{model['family']}' of model '{cell.model}'; valid: {', '.join(method['targets'])}"
         )
 
@@ -141,7 +170,7 @@ def _required(settings: dict) -> tuple[str, ...]:
 
 def _check_methods(study: "Study") -> None:
     for name, settings in study.methods.items():
-        where = f"config/methods.yaml: method '{name}'"
+        where = f"{study.file('methods')}: method '{name}'"
         for key in ("head", *_required(settings)):
             if key not in settings:
                 raise UserError(f"{where}: '{key}' is missing for family '{settings['family']}'")
@@ -162,22 +191,32 @@ def _check_methods(study: "Study") -> None:
                 raise UserError(f"{where}: '{key}' is missing for head: {settings['head']}")
 
 
-def _check_files(study: "Study", brought: bool) -> None:
-    """Check that local folders and files exist before anything runs."""
-    for model in dict.fromkeys(cell.model for cell in study.own_cells):
+def _check_models(study: "Study", archived: bool) -> None:
+    """Check that the folders of local models are there, and what they say of themselves."""
+    own = {cell.model for cell in study.own_cells}
+    for model in dict.fromkeys(cell.model for cell in study.cells):
         folder = study.models[model].get("local")
-        there = brought and Path("results/models", model, "manifest.json").exists()
-        if folder and not there and not Path(folder, "config.json").is_file():
-            raise UserError(f"config/models.yaml: model '{model}': no config.json in '{folder}'")
+        if not folder:
+            continue
+        where = f"{study.file('models')}: model '{model}'"
+        there = archived and Path("results/models", model, "manifest.json").exists()
+        if model in own and not there and not Path(folder, "config.json").is_file():
+            raise UserError(f"{where}: no config.json in '{folder}'")
+        local_config(folder, where)
+
+
+def _check_sources(study: "Study", archived: bool) -> None:
+    """Check that local files of rows are there."""
     tasks = dict.fromkeys(cell.task for cell in study.cells)
     for name in dict.fromkeys(each for task in tasks for each in study.evaluation_sets(task)):
-        source = study.tasks[study.source_of(name)]["source"]
-        if brought and Path("results/raw", study.source_of(name), "manifest.json").exists():
+        owner = study.source_of(name)
+        if archived and Path("results/raw", owner, "manifest.json").exists():
             continue
-        for split, path in source.get("local", {}).items():
+        for split, path in study.tasks[owner]["source"].get("local", {}).items():
             if not Path(path).is_file():
                 raise UserError(
-                    f"config/tasks.yaml: task '{name}': source file of '{split}' not found: {path}"
+                    f"{study.file('tasks')}: task '{name}': source file of '{split}' not found: "
+                    f"{path}"
                 )
 
 
@@ -190,7 +229,7 @@ def _check_figures(study: "Study") -> None:
     for module, entries in (("charts", study.figures), ("tables", study.tables)):
         functions = _signatures(Path(__file__).with_name(f"{module}.py"))
         for name, entry in entries.items():
-            where = f"config/figures.yaml: '{name}'"
+            where = f"{study.file('figures')}: '{name}'"
             if entry["function"] not in functions:
                 raise unknown("function", entry["function"], functions, where)
             options = functions[entry["function"]]
@@ -213,9 +252,9 @@ def _signatures(path: Path) -> dict[str, list[str]]:
 
     The functions stand in the module or in those that it imports from relatively.
     """
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text("utf-8"))
     modules = {
-        alias.name: ast.parse(path.with_name(f"{node.module}.py").read_text())
+        alias.name: ast.parse(path.with_name(f"{node.module}.py").read_text("utf-8"))
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
         for alias in node.names

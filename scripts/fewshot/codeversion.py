@@ -47,7 +47,7 @@ class Source:
 @cache
 def _read(module: str, path: Path) -> Source:
     """Read a module's file, once for all that import it: there are rules for most modules."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text("utf-8"))
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     return Source(_imports(tree, package), _normalised(tree))
 

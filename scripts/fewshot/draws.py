@@ -1,5 +1,7 @@
 """The kinds of draws by name: which rows of a training set are the shots."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from .legacy import draw_fine_tuning, draw_in_context
@@ -13,10 +15,12 @@ DRAWS = {
 
 
 def draw_shots(
-    kind: str, rows: pd.DataFrame, k: int, labels: int, task: str, seed: int
+    kind: str, rows: pd.DataFrame, k: int, labels: Sequence[str], task: str, seed: int
 ) -> pd.DataFrame:
     """Draw k of `rows` (id, label, in data-set order); return position, id and label.
 
+    `labels` are the names of the task's labels.
+
     Raises UserError where the rows do not allow it.
     """
-    return DRAWS[kind](rows, k, labels, task, seed)
+    return DRAWS[kind](rows, k, len(labels), task, seed, labels)

@@ -199,6 +199,8 @@ def save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, folder: str
     model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)
-    entries = json.loads((folder / "config.json").read_text())
+    entries = json.loads((folder / "config.json").read_text("utf-8"))
     entries.pop("transformers_version", None)
-    (folder / "config.json").write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n")
+    (folder / "config.json").write_text(
+        json.dumps(entries, indent=2, sort_keys=True) + "\n", "utf-8"
+    )

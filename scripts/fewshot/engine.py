@@ -64,20 +64,20 @@ def engine_config(settings: dict, dtype: str, placement: Placement, world_size: 
     a GPU, and for a batch that the processes cannot share evenly.
     """
     if dtype not in DTYPES:
-        raise UserError(f"config/models.yaml: dtype = {dtype}; valid: {', '.join(DTYPES)}")
+        raise UserError(f"models.yaml: dtype = {dtype}; valid: {', '.join(DTYPES)}")
     if dtype != "float32" and placement.zero_stage == 0:
         raise UserError(
             f"fine-tuning in {dtype} with zero_stage 0 gives wrong updates; valid: zero_stage 1, 2 "
-            "or 3 (a resource of the rule), or dtype float32 in config/models.yaml"
+            "or 3 (a resource of the rule), or dtype float32 in models.yaml"
         )
     if dtype == "float16" and not torch.cuda.is_available():
         raise UserError(
-            "config/models.yaml: fine-tuning in float16 needs a GPU; valid here: float32, bfloat16"
+            "models.yaml: fine-tuning in float16 needs a GPU; valid here: float32, bfloat16"
         )
     batch = settings["batch_size"]
     if batch % world_size:
         raise UserError(
-            f"config/methods.yaml: batch_size = {batch} cannot be shared by {world_size} "
+            f"methods.yaml: batch_size = {batch} cannot be shared by {world_size} "
             f"processes; valid: multiples of {world_size}"
         )
     zero: dict[str, object] = {"stage": placement.zero_stage}

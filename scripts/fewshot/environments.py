@@ -47,7 +47,7 @@ def read_pins(path: Path) -> dict[str, str]:
     is given twice.
     """
     pins: dict[str, str] = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         text = line.partition("#")[0].strip()
         pin = re.fullmatch(r"([\w.-]+)==([\w.!+-]+)", text)
         name = normalised(pin[1]) if pin else ""

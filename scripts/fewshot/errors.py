@@ -1,7 +1,13 @@
 """The one error a user can cause, and the helper that names what would have been valid."""
 
 import difflib
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a file system refuses for want of room or of rights."""
 
 
 class UserError(Exception):
@@ -17,3 +23,18 @@ def unknown(kind: str, name: object, valid: Iterable[object], where: str) -> Use
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"valid: {', '.join(names) or 'none'}"
     return UserError(f"{where}: unknown {kind} '{name}'; {hint}")
+
+
+@contextmanager
+def refusals_told(outputs: Iterable[object]) -> Iterator[None]:
+    """Raise what a file system refuses meanwhile as UserError that names the file.
+
+    Where the system does not tell which one it is, the first of the `outputs` stands for it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        path = error.filename or next(iter(outputs), "results")
+        raise UserError(f"{path}: {os.strerror(error.errno).lower()}") from None

@@ -42,6 +42,17 @@ class Import:
         return found[0] if len(found) == 1 else pattern
 
 
+def folder_of(study: str) -> str:
+    """Return where the configuration of a study that came in an archive lies."""
+    return f"results/{study}/imported"
+
+
+def is_archived(registries: str) -> bool:
+    """Return whether registries came in an archive, with manifests of what they name."""
+    study = Path(registries).resolve().parent.name
+    return Path(registries).resolve() == Path(folder_of(study)).resolve()
+
+
 def read_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of "first-last", or of a single number, in order."""
     first, _, last = text.partition("-")

@@ -93,7 +93,7 @@ def wall_seconds(path: Path) -> float:
     Only the last line counts, should it have several.
     """
     try:
-        found = float(json.loads(path.read_text().splitlines()[-1])["s"])
+        found = float(json.loads(path.read_text("utf-8").splitlines()[-1])["s"])
         if math.isfinite(found):
             return found
     except (OSError, ValueError, KeyError, IndexError, TypeError):
@@ -170,10 +170,10 @@ def _check_config(study: "Study", run: Run) -> None:
     if any(getattr(cell, name) not in entries for name, entries in known.items()):
         raise Unusable("of a cell that config/ no longer has")
     if study.method_settings(cell.method, cell.model) != run.settings:
-        raise Unusable("made with other settings than config/methods.yaml now has")
+        raise Unusable("made with other settings than methods.yaml now has")
     outside = (name for name, _ in study.out_of_domain(cell.task, cell.protocol))
     if run.sets and {name for each in run.sets for name in each} != {cell.task, *outside}:
-        raise Unusable("scored on other sets than config/tasks.yaml now names")
+        raise Unusable("scored on other sets than tasks.yaml now names")
 
 
 def _check_course(run: Run, wall: float) -> None:

@@ -13,7 +13,7 @@ def train_only(model: nn.Module, names: list[str], method: str, valid: str) -> l
     Raises UserError, saying what would be `valid`, where there is none, and for a name that no
     parameter has (one that is tied to another goes by the other's name).
     """
-    where = f"config/methods.yaml: family '{method}'"
+    where = f"methods.yaml: family '{method}'"
     if not names:
         raise UserError(
             f"{where} finds nothing to train in a model of type '{model.config.model_type}'; "
@@ -34,7 +34,7 @@ def check_trainable(model: nn.Module, expected: Iterable[str], method: str) -> N
     Raises UserError naming one that is trained though it should not be, or the reverse, and where
     nothing is trained at all.
     """
-    where = f"config/methods.yaml: family '{method}'"
+    where = f"methods.yaml: family '{method}'"
     found = {name for name, each in model.named_parameters() if each.requires_grad}
     wanted = set(expected)
     for name in sorted(found - wanted):

@@ -47,7 +47,7 @@ def new_head(model: nn.Module, labels: int, classifier: str) -> ClassificationHe
     of the readout's input: OPT-350m projects its hidden states to it.
     """
     if classifier not in CLASSIFIERS:
-        raise unknown("classifier", classifier, CLASSIFIERS, "config/methods.yaml: classifier")
+        raise unknown("classifier", classifier, CLASSIFIERS, "methods.yaml: classifier")
     readout = model.get_output_embeddings()
     found = [getattr(model.config, key) for key in DROPOUT_KEYS if hasattr(model.config, key)]
     dropout = found[0] if found else 0.0

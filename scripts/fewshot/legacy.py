@@ -11,37 +11,42 @@ import numpy as np
 import pandas as pd
 
 from .errors import UserError
+from .sampling import share_of
 
 
-def draw_in_context(rows: pd.DataFrame, k: int, labels: int, task: str, seed: int) -> pd.DataFrame:
+def draw_in_context(
+    rows: pd.DataFrame, k: int, labels: int, task: str, seed: int, names: Sequence[str] = ()
+) -> pd.DataFrame:
     """Draw a balanced context: k / labels ids of each label, in the order of its shuffle.
 
     `rows` (id, label) are in data-set order; the result has position, id and label. The published
     code draws for label 0, then 1, from one stream; keeps the rows in data-set order; and shuffles
-    them with the same seed (eval_utils.py). It knows two labels. Raises UserError where k is no
-    multiple of the number of labels, or a label has too few rows.
+    them with the same seed (eval_utils.py). It knows two labels. Raises UserError as
+    `sampling.share_of` does.
     """
-    if k <= 0 or k % labels:
-        raise UserError(
-            f"task '{task}': k = {k} cannot be balanced over {labels} labels; "
-            f"valid: positive multiples of {labels}"
-        )
+    share = share_of(rows, k, labels, task, names)
     stream = np.random.RandomState(seed)
     chosen: list[int] = []
     for label in range(labels):
         members = rows.loc[rows["label"] == label, "id"].to_numpy()
-        _check_pool(members, k // labels, task, k, f"training rows of label {label}")
-        chosen += stream.choice(members, size=k // labels, replace=False).tolist()
+        chosen += stream.choice(members, size=share, replace=False).tolist()
     kept = rows[rows["id"].isin(chosen)]
     return _shots(kept.iloc[np.random.default_rng(seed).permutation(len(kept))])
 
 
-def draw_fine_tuning(rows: pd.DataFrame, k: int, labels: int, task: str, seed: int) -> pd.DataFrame:
+def draw_fine_tuning(
+    rows: pd.DataFrame, k: int, labels: int, task: str, seed: int, names: Sequence[str] = ()
+) -> pd.DataFrame:
     """Draw k rows of the whole training set, of any labels, in the order drawn (ft.py).
 
-    Takes and returns what `draw_in_context` does; the number of `labels` does not matter here.
+    Takes and returns what `draw_in_context` does; neither `labels` nor `names` matter here. Raises
+    UserError for too few rows.
     """
-    _check_pool(rows, k, task, k, "training rows")
+    if len(rows) < k:
+        raise UserError(
+            f"task '{task}': k = {k} needs {k} training rows, but there are only {len(rows)}; "
+            f"valid: {len(rows)} at most"
+        )
     return _shots(rows.iloc[np.random.RandomState(seed).choice(len(rows), size=k, replace=False)])
 
 
@@ -53,13 +58,6 @@ def cut_of_split(sizes: Sequence[int], count: int, seed: int) -> np.ndarray:
     """
     stream = np.random.RandomState(seed)
     return [stream.choice(size, size=count, replace=False) for size in sizes][-1]
-
-
-def _check_pool(pool: Sequence | pd.DataFrame, need: int, task: str, k: int, what: str) -> None:
-    if len(pool) < need:
-        raise UserError(
-            f"task '{task}': k = {k} needs {need} {what}, but there are only {len(pool)}"
-        )
 
 
 def _shots(rows: pd.DataFrame) -> pd.DataFrame:

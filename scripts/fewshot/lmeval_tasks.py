@@ -104,7 +104,7 @@ def _samples(pattern: Pattern, shots: pd.DataFrame) -> list[dict]:
         shown += samples[-1]["query"] + end
     if shown != pattern.context(drawn):
         raise UserError(
-            f"config/patterns.yaml: pattern '{pattern.name}': its demonstrations do not end in "
+            f"patterns.yaml: pattern '{pattern.name}': its demonstrations do not end in "
             "label word and separator, as lm-evaluation-harness writes them"
         )
     return samples

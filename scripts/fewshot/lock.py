@@ -134,7 +134,7 @@ def _read(path: Path) -> dict | None:
     The entry of a holder that died before writing it is empty.
     """
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             text, status = file.read(), os.fstat(file.fileno())
     except FileNotFoundError:
         return None
@@ -159,7 +159,7 @@ def _machine() -> str:
     """Return a name under which process numbers are comparable: host, boot and PID namespace."""
     parts = [socket.gethostname()]
     for path, read in (
-        ("/proc/sys/kernel/random/boot_id", lambda path: Path(path).read_text().strip()),
+        ("/proc/sys/kernel/random/boot_id", lambda path: Path(path).read_text("utf-8").strip()),
         ("/proc/self/ns/pid", os.readlink),
     ):
         if os.path.lexists(path):
@@ -179,7 +179,7 @@ def _started(pid: int) -> str | None:
         return "unknown"
     try:
         # After the command, which may hold blanks: state, then 18 fields, then the start time.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else fields[19]

@@ -10,7 +10,7 @@ from .errors import UserError
 from .preparation import Run, Scored
 from .scoring import Scores, score
 
-HINT = "lower learning_rate in config/methods.yaml, or give the model another dtype"
+HINT = "lower learning_rate in methods.yaml, or give the model another dtype"
 
 
 def score_sets(run: Run, sets: Mapping[str, Scored]) -> dict[str, Scores]:

@@ -12,7 +12,7 @@ from .needs import any_called, check_arms, methods_called
 from .pairing import ACROSS_PATTERNS, MATRIX
 from .typeset import BLANK, Table, points, seeds_text
 
-WHERE = "config/figures.yaml: options"
+WHERE = "figures.yaml: options"
 
 
 def matrix(

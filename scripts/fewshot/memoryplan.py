@@ -69,7 +69,7 @@ class MemoryPlan:
                 self.machine,
                 0 if self.study.uses_context(method) else settings["batch_size"],
                 settings["family"] not in WITHOUT_CHECKPOINTS,
-                f"config/models.yaml: model '{model}' with method '{method}' and k = {k}",
+                f"{self.study.file('models')}: model '{model}' with method '{method}' and k = {k}",
             )
         return self._choices[key]
 

@@ -1,6 +1,8 @@
 """Which files of a model's repository or folder are needed, and what they are."""
 
+import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from .errors import UserError
 
@@ -57,3 +59,16 @@ def weight_names(manifest: Mapping) -> list[str]:
     """Return the weights among the files of a model's manifest: all that is no fact about them."""
     facts = ("config.json", *TOKENIZER)
     return [name for name in manifest["files"] if name not in facts and not name.endswith(INDEX)]
+
+
+def read_mapping(path: Path, where: str) -> dict:
+    """Return the mapping in a JSON file of a model; raises UserError where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: '{path.name}' is not UTF-8 text ({error})") from None
+    except ValueError as error:
+        raise UserError(f"{where}: '{path.name}' is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: '{path.name}' must hold a mapping")
+    return content

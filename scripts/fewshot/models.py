@@ -114,9 +114,7 @@ def _check_entry(model: nn.Module, entry: dict, name: str) -> None:
     }
     for key, value in found.items():
         if value is not None and value != entry[key]:
-            raise UserError(
-                f"config/models.yaml: {name}.{key} is {entry[key]}, but the model has {value}"
-            )
+            raise UserError(f"models.yaml: {name}.{key} is {entry[key]}, but the model has {value}")
 
 
 def check_shape(config, given: dict, name: str) -> None:
@@ -129,7 +127,7 @@ def check_shape(config, given: dict, name: str) -> None:
         found = getattr(text, key, None)
         if found != value:
             raise UserError(
-                f"config/models.yaml: {name}.config.{key} is {value}, but the model has {found}"
+                f"models.yaml: {name}.config.{key} is {value}, but the model has {found}"
             )
 
 

@@ -177,7 +177,7 @@ def last_line(job: dict) -> str:
     path = Path(f"{job['folder'].replace('results/runs/', 'results/logs/runs/', 1)}.log")
     if not path.exists():
         return causes.of_cluster(job["folder"], 0.0) or NOT_STARTED
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
     last = lines[-1].strip() if lines else "started: its log is empty"
     said = causes.of_cluster(job["folder"], path.stat().st_mtime)
     return f"{last} ({said})" if said else last

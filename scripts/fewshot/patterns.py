@@ -119,13 +119,15 @@ def _before_label(answer: str, where: str) -> str:
     return "".join(literal for literal, _ in parts)
 
 
-def bind_pattern(name: str, entry: dict, task: str, task_entry: dict) -> Pattern:
+def bind_pattern(
+    name: str, entry: dict, task: str, task_entry: dict, folder: str = "config"
+) -> Pattern:
     """Bind a pattern's registry entry to a task: its template and its label words.
 
-    Raises UserError, naming the entry, where the pattern has no template for the task's number
-    of text fields or no word for one of its labels.
+    Raises UserError, naming the entry in its file under `folder`, where the pattern has no template
+    for the task's number of text fields or no word for one of its labels.
     """
-    where = f"config/patterns.yaml: pattern '{name}'"
+    where = f"{folder}/patterns.yaml: pattern '{name}'"
     fields = len(task_entry["text"])
     key = "template" if fields == 2 else "template_one_text"
     if key not in entry:
@@ -138,7 +140,7 @@ def bind_pattern(name: str, entry: dict, task: str, task_entry: dict) -> Pattern
     before = _before_label(entry["answer"], where)
     cue = before.rstrip()
     blank = before[len(cue) :]
-    words = _label_words(entry, task, task_entry, where)
+    words = _label_words(entry, task, task_entry, where, f"{folder}/tasks.yaml")
     words = tuple(blank + word for word in words)
     alone = entry["word_tokens"] == "alone"
     return Pattern(
@@ -146,7 +148,7 @@ def bind_pattern(name: str, entry: dict, task: str, task_entry: dict) -> Pattern
     )
 
 
-def _label_words(entry: dict, task: str, task_entry: dict, where: str) -> list[str]:
+def _label_words(entry: dict, task: str, task_entry: dict, where: str, tasks: str) -> list[str]:
     labels = list(task_entry["labels"])
     if "labels" in entry:
         missing = [label for label in labels if label not in entry["labels"]]
@@ -157,15 +159,13 @@ def _label_words(entry: dict, task: str, task_entry: dict, where: str) -> list[s
         verbalizers = task_entry.get("verbalizers", {})
         if entry["verbalizer"] not in verbalizers:
             raise UserError(
-                f"config/tasks.yaml: task '{task}' has no verbalizer '{entry['verbalizer']}', "
+                f"{tasks}: task '{task}' has no verbalizer '{entry['verbalizer']}', "
                 f"which {where} uses; "
                 f"valid: {', '.join(verbalizers) or 'none'}"
             )
         words = verbalizers[entry["verbalizer"]]
     if len(words) != len(labels):
-        raise UserError(
-            f"config/tasks.yaml: task '{task}' has {len(labels)} labels but {len(words)} words"
-        )
+        raise UserError(f"{tasks}: task '{task}' has {len(labels)} labels but {len(words)} words")
     if len(set(words)) != len(words):
         raise UserError(f"{where}: label words of task '{task}' are not distinct: {words}")
     return list(words)

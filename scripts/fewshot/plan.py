@@ -6,11 +6,11 @@ from functools import cached_property
 
 from .cells import Cell, Job, chunks
 from .checks import check_study, unread_settings
-from .exchange import FAMILY, Import, read_imports, read_seeds
+from .exchange import FAMILY, Import, is_archived, read_imports, read_seeds
 from .listing import catalog_of
 from .needs import makeable
 from .protocols import PROTOCOLS
-from .registry import check, load_registries
+from .registry import check, load_registries, path_of
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Study:
     """A checked study configuration with the registries it refers to.
 
     `figures` and `tables` are those it can make; `unmet` has the reasons for the others, by kind.
+    The registries are in `folder`.
     """
 
     settings: dict
@@ -29,10 +30,15 @@ class Study:
     tables: dict[str, dict]
     machine: dict
     unmet: dict[str, dict[str, str]] = field(default_factory=dict)
+    folder: str = "config"
 
     @property
     def name(self) -> str:
         return self.settings["study"]
+
+    def file(self, registry: str) -> str:
+        """Return the file of a registry ("models", "tasks" …), for messages to name."""
+        return str(path_of(registry, self.folder))
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -197,11 +203,12 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
     # What jobs run on is no setting: it changes no result.
     machine = settings.pop("machine")
     brought = settings.pop("registries", None)
-    registries = load_registries(brought or folder)
+    folder = str(brought or folder)
+    registries = load_registries(folder)
     figures = registries.pop("figures")
     study = Study(
         settings, **registries, figures=figures["figures"], tables=figures["tables"],
-        machine=machine,
+        machine=machine, folder=folder,
     )  # fmt: skip
-    check_study(study, where, brought=brought is not None)
+    check_study(study, where, archived=bool(brought) and is_archived(brought))
     return replace(study, **makeable(study))

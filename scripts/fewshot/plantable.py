@@ -36,12 +36,12 @@ def checked(plan: Sequence[Mapping], models: Mapping[str, Mapping]) -> pd.DataFr
         known = frame.loc[rows, ["parameters", "largest_layer"]].iloc[0]
         if frame.loc[rows, "shape_known"].all() and tuple(known) != counts:
             raise UserError(
-                f"config/models.yaml: model '{name}': the plan counts {tuple(known)} parameters in "
+                f"models.yaml: model '{name}': the plan counts {tuple(known)} parameters in "
                 f"all and in the largest layer, transformers {counts}"
             )
         if models[name]["parameters"] != counts[0]:
             raise UserError(
-                f"config/models.yaml: {name}.parameters is {models[name]['parameters']}, but the "
+                f"models.yaml: {name}.parameters is {models[name]['parameters']}, but the "
                 f"model has {counts[0]}"
             )
         frame.loc[rows, ["parameters", "largest_layer"]] = counts
@@ -85,7 +85,7 @@ def write(plan: pd.DataFrame, output, machine: str) -> None:
     with records.atomic(output.csv) as partial:
         plan.to_csv(partial, index=False)
     with records.atomic(output.md) as partial:
-        Path(partial).write_text(render(plan, machine))
+        Path(partial).write_text(render(plan, machine), "utf-8")
 
 
 def render(plan: pd.DataFrame, machine: str) -> str:

@@ -52,7 +52,7 @@ def save(progress: Progress, how: dict[str, object], folder: Path, world: World)
         return
     names = {each.name for each in fields(progress)} - FILES
     plain = {name: getattr(progress, name) for name in sorted(names)}
-    (folder / "progress.json").write_text(json.dumps({**plain, "how": how}))
+    (folder / "progress.json").write_text(json.dumps({**plain, "how": how}), "utf-8")
     for number, frame in enumerate(progress.curves):
         frame.to_parquet(folder / f"curve{number:04d}.parquet")
     if progress.best_state is not None:
@@ -61,12 +61,12 @@ def save(progress: Progress, how: dict[str, object], folder: Path, world: World)
 
 def read_how(folder: Path) -> dict[str, object]:
     """Return how the seed was run that left its progress in `folder`."""
-    return json.loads((folder / "progress.json").read_text())["how"]
+    return json.loads((folder / "progress.json").read_text("utf-8"))["how"]
 
 
 def load(folder: Path, world: World) -> Progress:
     """Return the progress stored in `folder` and set this process's random state to what it was."""
-    content = json.loads((folder / "progress.json").read_text())
+    content = json.loads((folder / "progress.json").read_text("utf-8"))
     del content["how"]
     for name in ("counts", "best", "resumed"):
         content[name] = tuple(content[name])

@@ -25,7 +25,8 @@ def raw_file(manifest_path: str | Path, split: str) -> Path:
     local = manifest["kind"] == "local"
     path = Path(entry["path"]) if local else Path(manifest_path).parent / entry["path"]
     if not path.is_file():
-        raise UserError(f"{where}: split '{split}': file {path} is gone; remove {manifest_path}")
+        there = "put it back" if local else f"remove {manifest_path}"
+        raise UserError(f"{where}: split '{split}': file {path} is gone; {there}")
     if sha256(path) != entry["sha256"]:
         raise UserError(
             f"{where}: split '{split}': {path} changed since it was fetched; remove {manifest_path}"

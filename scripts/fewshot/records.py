@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import UserError
+from .errors import REFUSALS, UserError, refusals_told
 from .ranks import MARK, read_ranks, read_shortages
 
 
@@ -207,6 +207,11 @@ def atomic(path: str | Path):
     try:
         yield partial
         os.replace(partial, path)
+    except OSError as error:
+        # Libraries name no file, or the unfinished one, of which nothing will be left.
+        if error.errno in REFUSALS and error.filename in (None, str(partial)):
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -214,13 +219,15 @@ def atomic(path: str | Path):
 def write_json(path: str | Path, content: dict) -> None:
     """Write a manifest: sorted keys, atomically."""
     with atomic(path) as partial:
-        partial.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
+        partial.write_text(
+            json.dumps(content, indent=2, sort_keys=True, default=str) + "\n", "utf-8"
+        )
 
 
 def read_json(path: str | Path) -> dict:
     """Read a manifest written by `write_json`; raises UserError where there is none."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
     except ValueError as error:
@@ -249,9 +256,10 @@ def log_to(path: str | Path) -> None:
     rank = read_ranks()[0]
     path = Path(f"{path}.rank{rank}" if rank else path)
     if MARK not in os.environ or (rank and not read_shortages()):
-        path.write_text("")
+        path.write_text("", "utf-8")
     logging.basicConfig(
         filename=path,
+        encoding="utf-8",
         # The process that starts others keeps its log open while the first of them writes there.
         filemode="a",
         level=logging.INFO,
@@ -267,18 +275,23 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
 
 
 def run(main: Callable[[object], None], smk: object, online: bool = False) -> None:
-    """Run a script's `main` with its log; a UserError ends it with one line and status 1.
+    """Run a script's `main` with its log; a UserError ends it with one line and status 1, and so
+    does a file system that is full or may not be written to.
 
     Unless it is `online`, Hugging Face's libraries are kept off the network, whatever the user's
     environment says. They look when they are imported, so a script imports them in `main`.
     """
     if not online:
         os.environ.update(OFFLINE)
-    log_to(smk.log[0])
+    # Where the log cannot be written to either, the one line on stderr has to do.
+    logging.raiseExceptions = False
     try:
-        main(smk)
+        with refusals_told(smk.output):
+            log_to(smk.log[0])
+            main(smk)
     except UserError as error:
-        logging.error("%s", error)
+        if logging.getLogger().hasHandlers():
+            logging.error("%s", error)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except SystemExit:

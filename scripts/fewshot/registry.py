@@ -1,34 +1,37 @@
 """Read and check the YAML registries and the study; every mistake is one line.
 
 Closed JSON schemas (`config/schema/`) find wrong keys and types, `plan.py` finds names that no
-registry defines. jsonschema is called directly: Snakemake's `validate` prints its errors over
-many lines and cannot suggest the nearest valid name.
+registry defines.
 """
 
-import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
 
 from .errors import UserError, unknown
+from .mistakes import VALIDATOR, mistake
 
 REGISTRIES = ("models", "tasks", "methods", "patterns", "figures")
-NOT_BLANK = r"\S"
 
 
 def load_registries(folder: str | Path) -> dict[str, dict]:
     """Read the registries under `folder` and return them checked, defaults filled in."""
     registries = {}
     for name in REGISTRIES:
-        path = Path(folder, f"{name}.yaml")
-        if name == "figures" and not path.exists():  # An imported study brings none.
-            path = Path("config", "figures.yaml")
+        path = path_of(name, folder)
         registries[name] = check(read_yaml(path), name, str(path))
-    registries["methods"] = _inherit(registries["methods"], str(Path(folder, "methods.yaml")))
+    registries["methods"] = _inherit(registries["methods"], str(path_of("methods", folder)))
     return registries
+
+
+def path_of(name: str, folder: str | Path) -> Path:
+    """Return the file of a registry under `folder`."""
+    path = Path(folder, f"{name}.yaml")
+    if name == "figures" and not path.exists():  # An imported study brings none.
+        return Path("config", "figures.yaml")
+    return path
 
 
 def read_yaml(path: str | Path, empty: bool = False) -> dict:
@@ -72,10 +75,11 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+@cache
 def read_schema(name: str) -> dict:
     """Return the JSON schema of one configuration file."""
     folder = Path(__file__).parents[2] / "config" / "schema"
-    return yaml.safe_load((folder / f"{name}.yaml").read_text())
+    return yaml.safe_load((folder / f"{name}.yaml").read_text("utf-8"))
 
 
 def check(content: dict, schema_name: str, where: str) -> dict:
@@ -87,88 +91,6 @@ def check(content: dict, schema_name: str, where: str) -> dict:
     return _fill(content, schema, schema)
 
 
-def mistake(content: dict, schema: dict, where: str) -> UserError | None:
-    """Return the most telling error of `content` against a JSON schema, if there is one."""
-    errors = list(Draft202012Validator(schema).iter_errors(content))
-    return _explain(_most_telling(errors), where) if errors else None
-
-
-def _explain(error: ValidationError, where: str) -> UserError:
-    """Turn a schema error into one line."""
-    key = ".".join(str(part) for part in error.absolute_path) or "top level"
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        valid = error.schema.get("properties", {})
-        for name in error.instance:
-            if name not in valid:
-                return unknown("key", name, valid, f"{where}: {key}")
-    if error.validator == "required":
-        missing = [name for name in error.validator_value if name not in error.instance]
-        return UserError(f"{where}: {key}: '{missing[0]}' is missing")
-    if error.validator == "enum":
-        if error.parent and "title" in error.schema:  # It is one alternative of several.
-            return _explain_choice(error.parent, where, key)
-        return unknown("value", error.instance, error.validator_value, f"{where}: {key}")
-    if error.validator in ("oneOf", "anyOf"):
-        return _explain_choice(error, where, key)
-    if error.schema.get("pattern") == NOT_BLANK and isinstance(error.instance, str):
-        return UserError(f"{where}: {key}: '{error.instance}' is blank")
-    hint = ""
-    if error.validator == "type" and error.validator_value == "object":
-        keys = ", ".join(error.schema.get("properties", ()))
-        hint = f"; valid keys: {keys}" if keys else ""
-        return UserError(f"{where}: {key}: {error.instance!r} is no mapping of keys{hint}")
-    if error.validator == "type" and isinstance(error.instance, str):
-        hint = _number_hint(error.instance, error.validator_value)
-    return UserError(f"{where}: {key}: {error.message}{hint}")
-
-
-def _number_hint(text: str, kind: str) -> str:
-    """Return how YAML wants a number that it read as text; nothing where `text` is none.
-
-    1e-5 is text to YAML 1.1, whose numbers with an exponent have a point and a signed exponent.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        return ""
-    if kind == "integer" and value.is_integer():
-        return f"; write {int(value)}"
-    if kind != "number" or not math.isfinite(value):
-        return ""
-    if "e" not in text.lower():
-        return f"; write {value}, without quotes"
-    mantissa, _, exponent = text.lower().partition("e")
-    return f"; write {float(mantissa)}e{int(exponent):+d}"
-
-
-def _explain_choice(error: ValidationError, where: str, key: str) -> UserError:
-    """Explain why no alternative fits, by the one with most keys in common if there is any."""
-    given = set(error.instance) if isinstance(error.instance, dict) else set()
-    options = error.validator_value
-    common = [len(given & set(option.get("properties", {}))) for option in options]
-    if max(common):
-        nearest = common.index(max(common))
-        return _explain(
-            _most_telling([e for e in error.context if e.schema_path[0] == nearest]), where
-        )
-    choices = [" with ".join(option.get("required") or _types(option)) for option in options]
-    number = "exactly" if error.validator == "oneOf" else "at least"
-    return UserError(f"{where}: {key}: give {number} one of: {'; '.join(choices)}")
-
-
-def _types(option: dict) -> list[str]:
-    if "title" in option:
-        return [option["title"]]
-    types = option["type"]
-    return [types if isinstance(types, str) else " or ".join(types)]
-
-
-def _most_telling(errors: list[ValidationError]) -> ValidationError:
-    """Return the error to report: a misspelt key rather than the key that it leaves missing."""
-    typos = [error for error in errors if error.validator == "additionalProperties"]
-    return best_match(typos or errors)
-
-
 def _fill(content: object, schema: dict, root: dict) -> object:
     """Return `content` with the defaults of `schema`, recursively."""
     if "$ref" in schema:
@@ -178,7 +100,7 @@ def _fill(content: object, schema: dict, root: dict) -> object:
     if not isinstance(content, dict):
         return content
     for option in schema.get("oneOf", []):
-        if Draft202012Validator(option).is_valid(content) and "properties" in option:
+        if VALIDATOR(option).is_valid(content) and "properties" in option:
             schema = option
     known = schema.get("properties", {})
     other = schema.get("additionalProperties")

@@ -14,7 +14,7 @@ DOTS_PER_INCH = 300
 def write_spec(path: str | Path, spec: dict) -> None:
     """Write a specification with its data: sorted keys, so equal figures are equal bytes."""
     with records.atomic(path) as partial:
-        partial.write_text(json.dumps(spec, sort_keys=True, separators=(",", ":")) + "\n")
+        partial.write_text(json.dumps(spec, sort_keys=True, separators=(",", ":")) + "\n", "utf-8")
 
 
 def version() -> str:

@@ -54,9 +54,9 @@ class Study:
 def write(study: Study, report: str | Path, summary: str | Path) -> None:
     """Write the page and the summary; links are relative to the page's folder."""
     with records.atomic(report) as partial:
-        partial.write_text(page(study))
+        partial.write_text(page(study), "utf-8")
     with records.atomic(summary) as partial:
-        partial.write_text(summary_text(study, Path(report).parent))
+        partial.write_text(summary_text(study, Path(report).parent), "utf-8")
 
 
 def page(study: Study) -> str:

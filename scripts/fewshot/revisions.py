@@ -98,7 +98,7 @@ def _write(kind: str, name: str, entry: Mapping, commit: str) -> str:
         content[kind][name] = {**{key: entry[key] for key in ("hub", "revision")}, "commit": first}
         try:
             with atomic(path) as partial:
-                partial.write_text(HEADER + yaml.safe_dump(content, sort_keys=True))
+                partial.write_text(HEADER + yaml.safe_dump(content, sort_keys=True), "utf-8")
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error})") from None
     return first

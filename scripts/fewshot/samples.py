@@ -43,7 +43,7 @@ def curve_sample(rows: "pd.DataFrame", limit: int | None, name: str) -> np.ndarr
     sizes = np.bincount(stratum)
     if limit < len(sizes):
         raise UserError(
-            f"config/methods.yaml: curve_rows: {limit} rows cannot show each of the {len(sizes)} "
+            f"methods.yaml: curve_rows: {limit} rows cannot show each of the {len(sizes)} "
             f"parts (group, subset, label) of '{name}'; valid: {len(sizes)} or more, or all"
         )
     draw = generator("curve", name)

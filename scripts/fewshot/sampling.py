@@ -1,6 +1,7 @@
 """Named random generators and balanced, nested k-shot draws."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,9 @@ def generator(*parts: str | int) -> np.random.Generator:
     return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
 
 
-def draw_balanced(rows: pd.DataFrame, k: int, labels: int, task: str, seed: int) -> pd.DataFrame:
+def draw_balanced(
+    rows: pd.DataFrame, k: int, labels: int, task: str, seed: int, names: Sequence[str] = ()
+) -> pd.DataFrame:
     """Draw k rows of a training set, k / labels of each label.
 
     `rows` has the columns id and label (0 .. labels - 1); the result has position, id and label
@@ -26,7 +29,25 @@ def draw_balanced(rows: pd.DataFrame, k: int, labels: int, task: str, seed: int)
     and a draw takes prefixes, so the 2-shot rows are among the 16-shot rows. The order is a
     permutation of its own for each k, as in Mosbach et al. 2023.
 
-    Raises UserError where k is not a multiple of the number of labels, or a class is too small.
+    Raises UserError as `share_of` does.
+    """
+    share = share_of(rows, k, labels, task, names)
+    chosen = []
+    for label in range(labels):
+        members = np.sort(rows.loc[rows["label"] == label, "id"].to_numpy())
+        order = generator("shots", task, seed, label).permutation(len(members))
+        chosen.append(members[order[:share]])
+    ids = np.concatenate(chosen)
+    gold = np.repeat(np.arange(labels), share)
+    order = generator("order", task, seed, k).permutation(k)
+    return pd.DataFrame({"position": np.arange(k), "id": ids[order], "label": gold[order]})
+
+
+def share_of(rows: pd.DataFrame, k: int, labels: int, task: str, names: Sequence[str] = ()) -> int:
+    """Return how many of k shots each label has.
+
+    Raises UserError where k is not a multiple of the number of labels, or where `rows` has too few
+    of one, which is called by its name among `names`, if those are given.
     """
     if k <= 0 or k % labels:
         raise UserError(
@@ -34,18 +55,12 @@ def draw_balanced(rows: pd.DataFrame, k: int, labels: int, task: str, seed: int)
             f"valid: positive multiples of {labels}"
         )
     share = k // labels
-    chosen = []
-    for label in range(labels):
-        members = rows.loc[rows["label"] == label, "id"].to_numpy()
-        members = np.sort(members)
-        if len(members) < share:
+    counts = [int((rows["label"] == label).sum()) for label in range(labels)]
+    for label, count in enumerate(counts):
+        if count < share:
+            called = f"'{names[label]}'" if names else label
             raise UserError(
-                f"task '{task}': k = {k} needs {share} training rows of label {label}, "
-                f"but there are only {len(members)}"
+                f"task '{task}': k = {k} needs {share} training rows of label {called}, but there "
+                f"are only {count}; valid: {labels * min(counts)} at most"
             )
-        order = generator("shots", task, seed, label).permutation(len(members))
-        chosen.append(members[order[:share]])
-    ids = np.concatenate(chosen)
-    gold = np.repeat(np.arange(labels), share)
-    order = generator("order", task, seed, k).permutation(k)
-    return pd.DataFrame({"position": np.arange(k), "id": ids[order], "label": gold[order]})
+    return share

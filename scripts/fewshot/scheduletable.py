@@ -50,7 +50,7 @@ def write(schedule: Schedule, folder: str | Path) -> str:
     with records.atomic(folder / "schedule.csv") as partial:
         jobs.to_csv(partial, index=False)
     with records.atomic(folder / "schedule.md") as partial:
-        Path(partial).write_text(page(schedule, markdown=True))
+        Path(partial).write_text(page(schedule, markdown=True), "utf-8")
     return page(schedule, markdown=False)
 
 

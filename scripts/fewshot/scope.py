@@ -9,7 +9,7 @@ from .errors import UserError, unknown
 from .needs import any_called, check_arms, in_arms
 from .summary import at_level
 
-WHERE = "config/figures.yaml: options"
+WHERE = "figures.yaml: options"
 CHOICES = tuple(name for name in SELECTIONS if name != "each")
 
 

@@ -5,7 +5,6 @@ metadata; configuration, tokenizer and the index of sharded weights are fetched 
 contexts can be checked before hundreds of gigabytes are on their way.
 """
 
-import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +13,7 @@ from . import hub, store
 from .disk import Budget, naming
 from .errors import UserError
 from .exclusion import exclusive
-from .modelfiles import INDEX, WEIGHTS, needed_files, weight_names
+from .modelfiles import INDEX, WEIGHTS, needed_files, read_mapping, weight_names
 from .presence import is_there, is_whole, marker_of
 from .records import read_json, sha256, write_json
 
@@ -41,7 +40,7 @@ def fetch(entry: dict, folder: str | Path, name: str, endpoint: str | None = Non
         index = [name for name in names if name.endswith(INDEX)]
         small = [name for name in names if name not in WEIGHTS or name in index]
         files = hub.fetch_files(repository, small, path)
-        _check_json(path / "config.json", str(repository))
+        read_mapping(path / "config.json", str(repository))
         weights = _shards(path, names, repository.files, str(repository)) if index else names[-1:]
         files |= _describe_remote(repository, weights, path)
     return _manifest(name, "hub", entry["hub"], repository.commit, path, files)
@@ -151,7 +150,7 @@ def _shards(folder: Path, names: list[str], available: Iterable[str], where: str
     """Return the shards that the index among `names` lists, if there is one."""
     if not names[-1].endswith(INDEX):
         return []
-    index = _check_json(folder / names[-1], where)
+    index = read_mapping(folder / names[-1], where)
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise UserError(f"{where}: '{names[-1]}' has no weight_map")
@@ -169,19 +168,8 @@ def _describe_local(folder: Path, where: str) -> dict[str, dict]:
     available = sorted(path.name for path in folder.iterdir() if path.is_file())
     names = needed_files(available, where)
     names += _shards(folder, names, available, where)
-    _check_json(folder / "config.json", where)
+    read_mapping(folder / "config.json", where)
     return {
         name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size}
         for name in names
     }
-
-
-def _check_json(path: Path, where: str) -> dict:
-    """Return the mapping in a JSON file; raises UserError where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{where}: '{path.name}' is not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{where}: '{path.name}' must hold a mapping")
-    return content

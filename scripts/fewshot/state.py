@@ -100,7 +100,7 @@ class SeedStore:
         partial.mkdir()
         for name, frame in frames.items():
             frame.to_parquet(partial / f"{name}.parquet", compression="zstd")
-        (partial / "info.json").write_text(json.dumps(info, sort_keys=True))
+        (partial / "info.json").write_text(json.dumps(info, sort_keys=True), "utf-8")
         (partial / "files").mkdir()
         for name, write in (files or {}).items():
             write(partial / "files" / name)
@@ -117,7 +117,7 @@ class SeedStore:
         path = self._path(seed)
         frames = {file.stem: pd.read_parquet(file) for file in sorted(path.glob("*.parquet"))}
         files = {file.name: file for file in sorted((path / "files").iterdir())}
-        return Seed(frames, json.loads((path / "info.json").read_text()), files)
+        return Seed(frames, json.loads((path / "info.json").read_text("utf-8")), files)
 
     def discard(self) -> None:
         """Remove the finished seeds, once the outputs are assembled from them."""
@@ -135,14 +135,14 @@ class SeedStore:
 def read_owner(folder: Path) -> dict:
     """Return what was said of a state's owner; nothing where an older version made the state."""
     try:
-        return json.loads((folder / OWNER).read_text())
+        return json.loads((folder / OWNER).read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
 
 
 def _write_owner(folder: Path, owner: Mapping) -> None:
     partial = folder / f"{OWNER}.new"
-    partial.write_text(json.dumps(owner, sort_keys=True))
+    partial.write_text(json.dumps(owner, sort_keys=True), "utf-8")
     partial.replace(folder / OWNER)
 
 

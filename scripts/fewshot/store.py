@@ -50,7 +50,7 @@ def link(place: Path, names: Iterable[str], folder: Path) -> None:
 def register(place: Path, folder: Path) -> None:
     """Note that the links in `folder` lead to `place`, before there are any."""
     with atomic(_note(place, folder)) as partial:
-        partial.write_text(str(folder.absolute()))
+        partial.write_text(str(folder.absolute()), "utf-8")
 
 
 def register_models(models: Iterable[str]) -> None:
@@ -81,7 +81,7 @@ def _note(place: Path, folder: Path) -> Path:
 
 def noted(place: Path) -> list[Path]:
     """Return the folders that were ever noted to link to `place`."""
-    return [Path(path.read_text()) for path in sorted(place.glob(f"{USERS}/*"))]
+    return [Path(path.read_text("utf-8")) for path in sorted(place.glob(f"{USERS}/*"))]
 
 
 def users(place: Path) -> list[Path]:

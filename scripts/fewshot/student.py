@@ -59,7 +59,7 @@ def check_checkpointing(student: Student) -> None:
     """
     if learned_prefix(student.model) is not None:
         raise UserError(
-            "config/methods.yaml: family 'prefix_tuning' cannot be trained with checkpointing = 1, "
+            "methods.yaml: family 'prefix_tuning' cannot be trained with checkpointing = 1, "
             "which would drop the learned prefix; valid: checkpointing = 0"
         )
 

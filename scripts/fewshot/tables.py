@@ -22,7 +22,7 @@ from .typeset import Table
 def make(function: str, evidence: Evidence, catalog: dict, options: dict) -> Table:
     """Return the table of one entry of config/figures.yaml."""
     if function not in TABLES:
-        raise unknown("table function", function, TABLES, "config/figures.yaml: tables")
+        raise unknown("table function", function, TABLES, "figures.yaml: tables")
     watched = Watched(evidence)
     table = TABLES[function](watched, catalog, **options)
     return replace(table, read=tuple(watched.read))
@@ -44,7 +44,7 @@ def write(
     }
     for kind, text in texts.items():
         with records.atomic(paths[kind]) as partial:
-            Path(partial).write_text(text)
+            Path(partial).write_text(text, "utf-8")
 
 
 TABLES = {

@@ -19,7 +19,7 @@ RESERVED = "train"
 def check_tasks(study: "Study") -> None:
     """Check every task of the registry, used or not."""
     for name, task in study.tasks.items():
-        where = f"config/tasks.yaml: task '{name}'"
+        where = f"{study.file('tasks')}: task '{name}'"
         if name == RESERVED:
             raise UserError(
                 f"{where}: this name is reserved for the rows trained on; choose another"
@@ -29,7 +29,7 @@ def check_tasks(study: "Study") -> None:
         _check_counts(task, where)
     # What follows looks at pairs of tasks, each of which must be sound by itself.
     for name in study.tasks:
-        where = f"config/tasks.yaml: task '{name}'"
+        where = f"{study.file('tasks')}: task '{name}'"
         for protocol in PROTOCOLS:
             _check_out_of_domain(study, name, protocol, where)
             _check_leaks(study, name, protocol, where)
@@ -51,12 +51,12 @@ def _check_source(study: "Study", task: dict, where: str) -> None:
 
 
 def _check_labels(task: dict, where: str) -> None:
-    """Check that no raw value has two meanings; 0, 0.0 and "0" are one value."""
+    """Check that no raw value has two meanings; 0 and "0" are one value."""
     meanings: dict[str, str] = {}
     for label, values in [*task["labels"].items(), (None, task["drop"])]:
         meaning = f"label '{label}'" if label is not None else "drop"
         for value in values if isinstance(values, list) else [values]:
-            key = str(int(value) if isinstance(value, float) else value)
+            key = str(value)
             first = meanings.setdefault(key, meaning)
             if first != meaning:
                 raise UserError(

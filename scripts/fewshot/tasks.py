@@ -66,7 +66,7 @@ def check_counts(
     if (len(rows) if isinstance(expected, int) else found) != expected:
         wanted = expected if isinstance(expected, int) else _listed(expected)
         raise UserError(
-            f"{where}: {len(rows)} rows ({_listed(found)}) where config/tasks.yaml expects "
+            f"{where}: {len(rows)} rows ({_listed(found)}) where tasks.yaml expects "
             f"{wanted}: the source is not the one that was meant, or 'expected' is wrong"
         )
 

@@ -19,8 +19,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from . import disk, records
-from .archive import FORMAT, KIND, MANIFEST, REGISTRIES, HashingReader, folder_of, without_texts
+from .archive import FORMAT, KIND, MANIFEST, REGISTRIES, HashingReader, without_texts
 from .errors import UserError
+from .exchange import folder_of
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 PLACES = {

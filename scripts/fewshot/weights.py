@@ -56,11 +56,15 @@ def write(path: Path, state: dict[str, torch.Tensor], about: dict[str, object]) 
     """Write tensors as safetensors.
 
     `about` becomes the file's metadata `about`, as JSON: safetensors writes several entries in an
-    order that changes from run to run.
+    order that changes from run to run. Raises UserError where the file system refuses the file.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    save_file(state, path, metadata={"about": json.dumps(about, sort_keys=True)})
+    try:
+        save_file(state, path, metadata={"about": json.dumps(about, sort_keys=True)})
+    except SafetensorError as error:  # It has the system's error in its text alone.
+        raise UserError(f"{path}: {error}") from None
 
 
 def read(path: str | Path, model: nn.Module) -> dict[str, torch.Tensor]:

@@ -54,4 +54,4 @@ def label_word_ids(tokenizer, pattern: Pattern, probe: str) -> list[int]:
 
 def _where(tokenizer, pattern: Pattern) -> str:
     name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
-    return f"config/patterns.yaml: pattern '{pattern.name}', tokenizer of '{name}'"
+    return f"patterns.yaml: pattern '{pattern.name}', tokenizer of '{name}'"

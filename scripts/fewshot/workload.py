@@ -92,21 +92,30 @@ class Splits:
 
 
 def told_rows(entry: Mapping, tasks: Mapping[str, Mapping], split: str) -> int:
-    """Return the rows that a split will have by its task's entry: `expected`, what it is cut to,
-    or the size of a synthetic source less the labels that are dropped; else TYPICAL_ROWS."""
+    """Return the rows that a split will have by its task's entry, those of a synthetic source less
+    the labels that are dropped; TYPICAL_ROWS where it does not tell."""
+    key, rows = stated_rows(entry, tasks, split) or ("", TYPICAL_ROWS)
+    if key == "sizes":
+        kept = len(entry["labels"])
+        return round(rows * kept / (kept + len(entry.get("drop", ()))))
+    return sum(rows.values()) if isinstance(rows, Mapping) else rows
+
+
+def stated_rows(
+    entry: Mapping, tasks: Mapping[str, Mapping], split: str
+) -> tuple[str, int | Mapping[str, int]] | None:
+    """Return which key of a task's entry states the rows of a split, and the rows, in all or by
+    label: `expected`, `subsample`, or `sizes` of a synthetic source, before any is left out."""
     expected = entry.get("expected", {}).get(split)
     if expected is not None:
-        return sum(expected.values()) if isinstance(expected, Mapping) else expected
+        return "expected", expected
     cut = entry.get("subsample", {})
     if split in cut.get("splits", ()):
-        return cut["rows"]
+        return "subsample", cut["rows"]
     source = entry["source"]
     source = tasks[source]["source"] if isinstance(source, str) else source
     rows = source.get("sizes", {}).get(entry["splits"].get(split))
-    if rows is None:
-        return TYPICAL_ROWS
-    kept = len(entry["labels"])
-    return round(rows * kept / (kept + len(entry.get("drop", ()))))
+    return None if rows is None else ("sizes", rows)
 
 
 def prepared(path: Path) -> Split | None:

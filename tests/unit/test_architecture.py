@@ -1,11 +1,12 @@
 """Shapes told from configurations, against transformers' own modules on the meta device."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from fewshot.activations import context_bytes, kept_per_token, working_per_token
-from fewshot.architecture import check_config, describe, guess, of_entry
+from fewshot.architecture import check_config, describe, guess, local_config, of_entry
 from fewshot.blueprints import TYPES
 from fewshot.errors import UserError
 from fewshot.plantable import count_parameters
@@ -212,7 +213,34 @@ def test_a_shape_that_is_not_known_is_guessed():
 def test_a_config_that_contradicts_itself_is_refused(change, message):
     config = {key: value for key, value in {**OPT, **change}.items() if value is not None}
     entry = {"config": config, "parameters": describe(OPT, 1).parameters, "window": 128}
-    with pytest.raises(UserError, match=rf"^config/models.yaml: model 'mine': {message}$"):
-        check_config("mine", entry)
-    check_config("mine", {**entry, "config": OPT})
-    check_config("mine", {"parameters": 5, "window": 128})
+    with pytest.raises(UserError, match=rf"^models.yaml: mine: {message}$"):
+        check_config(entry, "models.yaml: mine")
+    check_config({**entry, "config": OPT}, "")
+    check_config({"parameters": 5, "window": 128}, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{bad", r"folder .*: 'config.json' is not JSON \(Expecting .*: line 1 column 2"),
+        (b'{\n"a": 1,\n}', r"folder .*: 'config.json' is not JSON \(.*: line [23] column"),
+        (b"[1]", r"folder .*: 'config.json' must hold a mapping"),
+        (b'{"model_type": "\xff"}', r"folder .*: 'config.json' is not UTF-8 text"),
+        (
+            json.dumps({**OPT, "hidden_size": "8"}).encode(),
+            r".*/config.json: hidden_size: '8' is not a whole number; write 8",
+        ),
+    ],
+)
+def test_a_broken_configuration_is_one_line(tmp_path, content, message):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"^models.yaml: mine: {message}") as error:
+        local_config(tmp_path, "models.yaml: mine")
+    assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
+    with pytest.raises(UserError):
+        of_entry({"local": str(tmp_path), "parameters": 5, "window": 128})
+    path.write_text(json.dumps({**OPT, "head_dim": None}))
+    assert local_config(tmp_path, "")["hidden_size"] == OPT["hidden_size"]
+    path.unlink()
+    assert local_config(tmp_path, "") == {}

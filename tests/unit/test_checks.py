@@ -11,11 +11,11 @@ def folder(tmp_path):
 
 
 def message(folder, **changes) -> str:
-    """Return the one line with which a study is refused."""
+    """Return the one line with which a study is refused, its registries' folder called config."""
     with pytest.raises(UserError) as error:
         load(folder, **changes)
     assert "\n" not in str(error.value)
-    return str(error.value)
+    return str(error.value).replace(f"{folder}/", "config/")
 
 
 def edit_task(folder, task, **changes):
@@ -74,7 +74,7 @@ def test_an_out_of_domain_set_is_named_once(folder, items):
     edit_task(folder, "rte", out_of_domain=items)
     assert "task 'rte': out_of_domain: 'hans' is given twice" in message(folder)
     edit_task(folder, "rte", out_of_domain=["hans", "hans"])
-    assert "rte.out_of_domain: ['hans', 'hans'] has non-unique elements" in message(folder)
+    assert "rte.out_of_domain: 'hans' is given twice" in message(folder)
 
 
 def test_a_task_is_not_out_of_its_own_domain(folder):
@@ -247,3 +247,65 @@ def test_learned_prompts_need_their_number_of_tokens(folder):
         "config/methods.yaml: method 'prompt-tuning': 'virtual_tokens' is missing for family "
         "'prompt_tuning'"
     )
+
+
+@pytest.mark.parametrize(
+    ("registry", "change"),
+    [
+        ("tasks", lambda tasks: tasks["rte"].update(out_of_domain=["rte"])),
+        ("tasks", lambda tasks: tasks["rte"].pop("verbalizers")),
+        ("models", lambda models: models["small"].update(config={"model_type": "opt"})),
+        ("methods", lambda methods: methods["vanilla-ft"].pop("classifier")),
+        ("patterns", lambda patterns: patterns["minimal"].update(answer="none")),
+        ("figures", lambda figures: figures["tables"]["headline"].update(function="none")),
+    ],
+)
+def test_the_file_that_is_named_is_the_one_that_was_read(folder, registry, change):
+    edit(folder, registry, change)
+    with pytest.raises(UserError) as error:
+        load(folder)
+    assert f"{folder}/{registry}.yaml: " in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "k", "rows"),
+    [
+        ({"expected": {"train": 21}}, 22, "21 (expected in config/tasks.yaml); valid: mult"),
+        (
+            {"expected": {"train": {"entailment": 30, "not_entailment": 10}}},
+            22,
+            "30 of 'entailment', 10 of 'not_entailment' (expected in config/tasks.yaml); valid: mu",
+        ),
+        (
+            {"expected": {}, "subsample": {"rows": 20, "splits": ["train"]}},
+            22,
+            "20 (subsample in config/tasks.yaml); valid: mult",
+        ),
+        (
+            {
+                "expected": {},
+                "source": {"synthetic": "rte-like", "sizes": {"train": 20, "validation": 9}},
+            },
+            22,
+            "20 (sizes in config/tasks.yaml); valid: mult",
+        ),
+    ],
+)
+def test_no_more_shots_are_asked_for_than_there_are_known_rows(folder, changes, k, rows):
+    edit_task(folder, "rte", **changes)
+    grid = [{**BLOCK, "k": [20]}, {**BLOCK, "k": [k]}]
+    text = message(folder, grid=grid)
+    assert text.startswith(
+        f"config/mine.yaml: grid: k = {k} is more than the training rows of task 'rte' allow: "
+        f"{rows}"
+    )
+    assert text.endswith("multiples of 2 up to 20")
+    assert load(folder, grid=grid[:1])
+
+
+def test_a_draw_that_is_not_balanced_may_take_every_row(folder):
+    edit_task(folder, "rte", expected={"train": 21})
+    grid = [{"methods": ["pattern-ft"], "patterns": ["minimal"], "k": [21]}]
+    assert load(folder, protocol="mosbach2023", grid=grid)
+    grid[0]["k"] = [22]
+    assert message(folder, protocol="mosbach2023", grid=grid).endswith("valid: up to 21")

@@ -55,7 +55,7 @@ def test_from_a_local_file_to_stored_shots(manifest, tmp_path):
         job(
             {"draw": "fair", "task": "mine", "k": "4", "seed": "0"},
             input={"train": rows},
-            params={"labels": 2},
+            params={"labels": ["yes", "no"]},
             output={"shots": shots},
         )
     )

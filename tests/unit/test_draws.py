@@ -15,6 +15,7 @@ from fewshot.sampling import draw_balanced
 # Rows of binary MNLI's training set by label, and its rows in all.
 ENTAILMENT, CONTRADICTION = 130899, 130903
 MNLI = 392702
+LABELS = ("yes", "no")
 
 
 def rows_of(labels: list[int], first: int = 0) -> pd.DataFrame:
@@ -128,22 +129,24 @@ def test_qqp_is_cut_by_one_stream_for_all_splits():
 def test_published_draws_are_nested():
     rows = rows_of([0, 0, 1] * 100)
     for kind in ("mosbach2023-in-context", "mosbach2023-fine-tuning"):
-        small, large = (draw_shots(kind, rows, k, 2, "rte", 3) for k in (16, 64))
+        small, large = (draw_shots(kind, rows, k, LABELS, "rte", 3) for k in (16, 64))
         assert set(small["id"]) <= set(large["id"])
-    whole = draw_shots("mosbach2023-fine-tuning", rows, 64, 2, "rte", 3)
+    whole = draw_shots("mosbach2023-fine-tuning", rows, 64, LABELS, "rte", 3)
     assert small["id"].tolist() == whole["id"].tolist()[:16], "in the order drawn"
 
 
 def test_a_fine_tuning_draw_need_not_be_balanced():
     rows = rows_of([0] * 95 + [1] * 5)
-    drawn = [draw_shots("mosbach2023-fine-tuning", rows, 2, 2, "rte", seed) for seed in range(10)]
+    drawn = [
+        draw_shots("mosbach2023-fine-tuning", rows, 2, LABELS, "rte", seed) for seed in range(10)
+    ]
     assert {int(each["label"].sum()) for each in drawn} != {1}
 
 
 def test_the_two_kinds_of_method_see_other_rows():
     rows = rows_of([0, 1] * 500)
     shown, trained = (
-        set(draw_shots(kind, rows, 16, 2, "rte", 0)["id"])
+        set(draw_shots(kind, rows, 16, LABELS, "rte", 0)["id"])
         for kind in ("mosbach2023-in-context", "mosbach2023-fine-tuning")
     )
     assert shown != trained
@@ -152,24 +155,32 @@ def test_the_two_kinds_of_method_see_other_rows():
 def test_the_order_of_the_rows_matters_to_the_published_draws_alone():
     rows = rows_of([0, 1] * 50)
     for kind, same in (("fair", True), ("mosbach2023-in-context", False)):
-        one, other = (draw_shots(kind, each, 8, 2, "rte", 0) for each in (rows, rows[::-1]))
+        one, other = (draw_shots(kind, each, 8, LABELS, "rte", 0) for each in (rows, rows[::-1]))
         assert one.equals(other) is same
 
 
 def test_every_named_kind_can_be_drawn():
     assert tuple(DRAWS) == NAMES and set(UNBALANCED) < set(NAMES)
     rows = rows_of([0, 1] * 50)
-    assert draw_shots("fair", rows, 8, 2, "rte", 1).equals(draw_balanced(rows, 8, 2, "rte", 1))
+    assert draw_shots("fair", rows, 8, LABELS, "rte", 1).equals(draw_balanced(rows, 8, 2, "rte", 1))
 
 
 @pytest.mark.parametrize(
     ("kind", "k", "message"),
     [
         ("mosbach2023-in-context", 3, "k = 3 cannot be balanced over 2 labels; valid: positive"),
-        ("mosbach2023-in-context", 12, "k = 12 needs 6 training rows of label 1, but there are o"),
-        ("mosbach2023-fine-tuning", 13, "k = 13 needs 13 training rows, but there are only 12"),
+        (
+            "mosbach2023-in-context",
+            12,
+            "k = 12 needs 6 training rows of label 'no', but there are only 5; valid: 10 at most",
+        ),
+        (
+            "mosbach2023-fine-tuning",
+            13,
+            "k = 13 needs 13 training rows, but there are only 12; valid: 12 at most",
+        ),
     ],
 )
 def test_impossible_draws_are_errors(kind, k, message):
     with pytest.raises(UserError, match=f"task 'rte': {message}"):
-        draw_shots(kind, rows_of([0] * 7 + [1] * 5), k, 2, "rte", 0)
+        draw_shots(kind, rows_of([0] * 7 + [1] * 5), k, LABELS, "rte", 0)

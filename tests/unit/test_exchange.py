@@ -133,21 +133,40 @@ def test_a_study_with_its_own_registries_reads_the_same(folder):
     assert used_entries(again) == used_entries(study)
 
 
-def test_local_models_and_sources_may_be_missing_only_where_they_travelled(folder):
-    def change(models):
-        for name in ("tiny", "small"):
-            models[name] = {**models[name], "local": "nowhere/model"}
-            del models[name]["hub"], models[name]["revision"]
+def test_local_models_and_sources_may_be_missing_only_where_they_came_in_an_archive(folder):
+    """A manifest beside registries of the user's own may be of what these named before."""
 
-    edit(folder, "models", change)
-    with pytest.raises(UserError, match=r"no config\.json in 'nowhere/model'"):
-        load(folder)
-    with pytest.raises(UserError, match=r"no config\.json in 'nowhere/model'"):
-        load(folder, registries=str(folder))
-    for name in ("tiny", "small"):
-        manifest = folder / f"results/models/{name}/manifest.json"
+    def models(entries):
+        for name in ("tiny", "small"):
+            entries[name] = {**entries[name], "local": "nowhere/model"}
+            del entries[name]["hub"], entries[name]["revision"]
+
+    def tasks(entries):
+        entries["rte"]["source"] = {"local": {"train": "gone.tsv", "validation": "lost.tsv"}}
+
+    edit(folder, "models", models)
+    archived = folder / "results/sim/imported"
+    archived.mkdir(parents=True)
+    copy = {path: (archived / path.name) for path in folder.glob("*.yaml")}
+
+    def check(message, registries):
+        for path, place in copy.items():
+            place.write_text(path.read_text())
+        if not message:
+            return load(folder, registries=registries)
+        with pytest.raises(UserError, match=message):
+            load(folder, registries=registries)
+
+    check(r"no config\.json in 'nowhere/model'", "results/sim/imported")
+    for name in ("models/tiny", "models/small", "raw/rte"):
+        manifest = folder / f"results/{name}/manifest.json"
         manifest.parent.mkdir(parents=True)
         manifest.write_text("{}")
-    with pytest.raises(UserError, match=r"no config\.json"):
-        load(folder)
-    assert load(folder, registries=str(folder)).models["tiny"]["local"] == "nowhere/model"
+    check(r"/models\.yaml: model 'tiny': no config\.json in 'nowhere/model'", str(folder))
+    edit(folder, "models", lambda entries: entries["tiny"].update(local="."))
+    edit(folder, "models", lambda entries: entries["small"].update(local="."))
+    (folder / "config.json").write_text("{}")
+    edit(folder, "tasks", tasks)
+    check(r"/tasks\.yaml: task 'rte': source file of 'train' not found: gone\.tsv", str(folder))
+    check("", "results/sim/imported")
+    check("", str(archived))

@@ -231,7 +231,7 @@ from fewshot import launch
 def main(smk):
     assert "torch" not in sys.modules, "it would have counted the GPUs already"
     print(os.environ["CUDA_VISIBLE_DEVICES"])
-launch.run(main, SimpleNamespace(resources={"gpu": 1}, threads=1, log=["job.log"]))
+launch.run(main, SimpleNamespace(resources={"gpu": 1}, threads=1, log=["job.log"], output=[]))
 """
 
 
@@ -262,7 +262,7 @@ def test_processes_of_a_job_share_what_it_claimed(smi, tmp_path, monkeypatch):
     with held("GPU-bb"):
         launch._run(
             lambda _: pytest.fail("run in this process"),
-            SimpleNamespace(resources={"gpu": 2}, threads=1, log=["job.log"]),
+            SimpleNamespace(resources={"gpu": 2}, threads=1, log=["job.log"], output=[]),
         )
     assert [(tmp_path / f"part{rank}").read_text() for rank in (0, 1)] == ["0,2", "0,2"]
 

@@ -167,7 +167,7 @@ from fewshot import launch
 def work(smk):
     Path("ready").touch()
     time.sleep(600)
-launch.run(work, SimpleNamespace(log=["job.log"], resources={}, threads=1))
+launch.run(work, SimpleNamespace(log=["job.log"], output=[], resources={}, threads=1))
 """
 SCONTROL = """#!{python}
 import sys

@@ -187,7 +187,7 @@ def test_the_machine_is_no_setting_of_the_study(folder):
         ({"gpu_memory": 80}, "machine: unknown key 'gpu_memory'; did you mean 'gpu_memory_gb'?"),
         (
             {"gpu_memory_gb": "80"},
-            "machine.gpu_memory_gb: '80' is not of type 'number'; write 80.0",
+            "machine.gpu_memory_gb: '80' is not a number; write 80.0",
         ),
         ({"nodes": 0}, "machine.nodes: 0 is less than the minimum of 1"),
     ],
@@ -203,7 +203,7 @@ def test_a_study_that_fits_nowhere_is_refused(folder):
     with pytest.raises(UserError) as error:
         plan(folder, machine=small).check()
     assert str(error.value).startswith(
-        "config/models.yaml: model 'opt-13b' with method 'in-context' and k = 0 fits nowhere on "
+        f"{folder}/models.yaml: model 'opt-13b' with method 'in-context' and k = 0 fits nowhere on "
         "1 × 8 GB GPUs and 32 GB of host memory"
     )
 

@@ -45,7 +45,7 @@ def test_the_dtype_is_the_entrys(stored, dtype):
 @pytest.mark.parametrize(("key", "found"), [("window", 128), ("parameters", None)])
 def test_an_entry_that_differs_is_named(stored, key, found):
     path, entry = stored()
-    message = rf"config/models.yaml: tiny\.{key} is 5, but the model has {found or entry[key]}"
+    message = rf"models.yaml: tiny\.{key} is 5, but the model has {found or entry[key]}"
     with pytest.raises(UserError, match=message):
         load_model(path, {**entry, key: 5}, "tiny")
 
@@ -55,7 +55,7 @@ def test_a_shape_that_differs_is_named(stored):
     config = {"model_type": "opt", "hidden_size": 32, "ffn_dim": 64}
     load_model(path, {**entry, "config": config}, "tiny")
     for key, found in (("ffn_dim", 64), ("model_type", "opt"), ("head_dim", None)):
-        message = rf"config/models.yaml: tiny\.config\.{key} is 5, but the model has {found}"
+        message = rf"models.yaml: tiny\.config\.{key} is 5, but the model has {found}"
         with pytest.raises(UserError, match=message):
             load_model(path, {**entry, "config": {**config, key: 5}}, "tiny")
 

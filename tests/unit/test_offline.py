@@ -123,7 +123,7 @@ def main(smk):
     except Exception as error:
         print(type(error).__name__)
 
-records.run(main, SimpleNamespace(log=[log]), online=ONLINE)
+records.run(main, SimpleNamespace(log=[log], output=[]), online=ONLINE)
 """
 
 

@@ -81,5 +81,5 @@ def test_raw_file_is_the_one_that_was_fetched(tmp_path):
     with pytest.raises(UserError, match=r"split 'train': .*rows.tsv changed since it was fetched"):
         readers.raw_file(manifest, "train")
     path.unlink()
-    with pytest.raises(UserError, match=r"is gone"):
+    with pytest.raises(UserError, match=r"file .*rows.tsv is gone; put it back"):
         readers.raw_file(manifest, "train")

@@ -137,7 +137,7 @@ def test_the_headline_is_the_largest_k_that_all_methods_share(folder):
         ({"grid": [{**BLOCK, "models": ["tinny"]}]}, "models: unknown model 'tinny'"),
         ({"grid": [{**BLOCK, "tasks": ["hanss"]}]}, "tasks: unknown task 'hanss'; did you mean"),
         ({"seeds": "3-1"}, "seeds: '3-1' is empty; valid: first-last"),
-        ({"seeds": "3-"}, "seeds: '3-' does not match"),
+        ({"seeds": "3-"}, "seeds: '3-' does not fit; valid: data seeds, first-last"),
         ({"grid": [{**BLOCK, "k": [3]}]}, "k = 3 cannot be balanced over the 2 labels of task 'r"),
         (
             {"grid": [{**BLOCK, "k": [2], "tasks": ["mnli-three-way"]}]},
@@ -148,7 +148,7 @@ def test_the_headline_is_the_largest_k_that_all_methods_share(folder):
             "method 'lora' trains on the shots and needs k > 0",
         ),
         ({"grid": [{**BLOCK, "tasks": ["hans"]}]}, "task 'hans' has no train split to draw shots"),
-        ({"batch_tokens": 4096}, "batch_tokens: 4096 is no mapping of keys; valid keys: cpu, gpu"),
+        ({"batch_tokens": 4096}, "batch_tokens: 4096 is not a mapping; valid keys: cpu, gpu"),
         ({"batch_tokns": {}}, "top level: unknown key 'batch_tokns'; did you mean 'batch_tokens'?"),
         ({"protocol": "fare"}, "protocol: unknown value 'fare'; did you mean 'fair'?"),
     ],
@@ -264,7 +264,7 @@ def test_a_mistake_in_a_registry_is_one_line(folder, registry, change, message):
     with pytest.raises(UserError) as error:
         load(folder)
     assert message in str(error.value) and "\n" not in str(error.value)
-    assert f"config/{registry}.yaml" in str(error.value)
+    assert f"{folder}/{registry}.yaml" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_mistake_in_a_registry_is_one_line(folder, registry, change, message):
     [
         (
             lambda tasks: tasks["paws-qqp"]["source"]["url"]["dev_and_test"].update(address="x"),
-            "paws-qqp.source.url.dev_and_test.address: 'x' does not match",
+            "paws-qqp.source.url.dev_and_test.address: 'x' does not fit; valid: where the file is",
         ),
         (
             lambda tasks: tasks["cola-ood"]["source"].update(ulr={}),

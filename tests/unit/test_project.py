@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from fewshot import reference, registry
+from fewshot.mistakes import NOT_BLANK
 from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +36,15 @@ def test_schema_is_valid_closed_and_described(path):
         assert part.get("description") or "$ref" in part, f"{key} has no description"
 
 
-def test_every_schema_property_is_closed():
+def test_every_schema_property_is_closed_and_no_form_is_told_by_its_pattern_alone():
     def walk(part, where):
         if isinstance(part, dict):
             if part.get("type") == "object":
                 assert "additionalProperties" in part, where
+            if part.get("pattern", NOT_BLANK) != NOT_BLANK and isinstance(part["pattern"], str):
+                assert part["description"], where
+                for example in part.get("examples", ()):
+                    assert re.search(part["pattern"], example), where
             for key, value in part.items():
                 walk(value, f"{where}.{key}")
         elif isinstance(part, list):

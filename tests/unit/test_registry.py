@@ -64,10 +64,14 @@ def test_the_shipped_registries_load():
     [
         ("tasks", {**TASK, "lable": "x"}, "t: unknown key 'lable'; did you mean 'label'?"),
         ("tasks", {**TASK, "subsets": {"grop": "x"}}, "t.subsets: unknown key 'grop'; did you"),
-        ("tasks", {**TASK, "labels": {"x": 0}}, "t.labels: {'x': 0} does not have enough"),
-        ("tasks", {**TASK, "labels": {"x": 0, "y": None}}, "t.labels.y: give exactly one of: in"),
-        ("tasks", {**TASK, "source": {}}, "t.source: give exactly one of: string; hub with rev"),
-        ("tasks", {**TASK, "source": 5}, "t.source: give exactly one of: string; hub with rev"),
+        ("tasks", {**TASK, "labels": {"x": 0}}, "t.labels: 1 entry; valid: 2 or more"),
+        (
+            "tasks",
+            {**TASK, "labels": {"x": 0, "y": None}},
+            "labels.y: the value is missing; give exactly one of: a whole number or text; a list",
+        ),
+        ("tasks", {**TASK, "source": {}}, "t.source: give exactly one of: text; hub with rev"),
+        ("tasks", {**TASK, "source": 5}, "t.source: give exactly one of: text; hub with rev"),
         ("tasks", {**TASK, "source": {"hub": "a"}}, "t.source: 'revision' is missing"),
         (
             "tasks",
@@ -85,7 +89,7 @@ def test_the_shipped_registries_load():
             "t.source.synthetic: unknown value 'rte-lik'; did you mean 'rte-like'?",
         ),
         ("tasks", {**TASK, "out_of_domain": [{"set": "x"}]}, "out_of_domain.0: 'merge' is miss"),
-        ("models", {**MODEL, "hub": "a"}, "t: 'revision' is a dependency of 'hub'"),
+        ("models", {**MODEL, "hub": "a"}, "t: 'revision' is missing, which 'hub' needs"),
         (
             "models",
             {**MODEL, "hub": "a", "revision": "b"},
@@ -93,7 +97,7 @@ def test_the_shipped_registries_load():
         ),
         ("models", {**MODEL, "dtype": "float31"}, "unknown value 'float31'; did you mean 'float3"),
         ("models", {**MODEL, "window": 0}, "t.window: 0 is less than the minimum of 1"),
-        ("models", None, "t: None is no mapping of keys; valid keys: title, "),
+        ("models", None, "t: the value is missing; valid keys: title, "),
         ("patterns", {"answer": "{label}", "verbalizer": "v"}, "give at least one of: template"),
         ("tasks", {**TASK, "verbalizers": {"v": ["", "No"]}}, "t.verbalizers.v.0: '' is blank"),
         ("tasks", {**TASK, "verbalizers": {"v": ["Yes", " "]}}, "t.verbalizers.v.1: ' ' is blank"),
@@ -105,12 +109,28 @@ def test_the_shipped_registries_load():
         (
             "methods",
             {"family": "full", "learning_rate": "1e-5"},
-            "t.learning_rate: '1e-5' is not of type 'number'; write 1.0e-5",
+            "t.learning_rate: '1e-5' is not a number; write 1.0e-5",
         ),
-        ("methods", {"base": "b", "learning_rate": "2.5E4"}, "'number'; write 2.5e+4"),
-        ("methods", {"base": "b", "dropout": "0.1"}, "'number'; write 0.1, without quotes"),
-        ("methods", {"base": "b", "epochs": "1e3"}, "'integer'; write 1000"),
-        ("methods", {"base": "b", "epochs": "40"}, "'integer'; write 40"),
+        ("methods", {"base": "b", "learning_rate": "2.5E4"}, "is not a number; write 2.5e+4"),
+        ("methods", {"base": "b", "dropout": "0.1"}, "is not a number; write 0.1, without quotes"),
+        ("methods", {"base": "b", "epochs": "1e3"}, "is not a whole number; write 1000"),
+        ("methods", {"base": "b", "epochs": "40"}, "is not a whole number; write 40"),
+        ("methods", {"base": "b", "epochs": 2.0}, "t.epochs: 2.0 is not a whole number; write 2"),
+        ("methods", {"base": "b", "curve_rows": 9.0}, "9.0 is not a whole number; write 9"),
+        ("methods", {"base": "b", "epochs": 2.5}, "t.epochs: 2.5 is not a whole number"),
+        ("methods", {"base": "b", "epochs": None}, "the value is missing; valid: a whole number"),
+        ("methods", {"base": "b", "loss": None}, "the value is missing; valid: vocabulary"),
+        ("methods", {"base": "b", "dora": "yes"}, "t.dora: 'yes' is not true or false"),
+        ("methods", {"base": "b", "title": 10}, "10 is not text; put what the file says there in"),
+        ("models", {**MODEL, "window": 1024.0}, "1024.0 is not a whole number; write 1024"),
+        ("tasks", {**TASK, "drop": [1.0]}, "t.drop.0: 1.0 is not a whole number or text; write 1"),
+        ("tasks", {**TASK, "labels": {"x": 0, "y": 1.0}}, "1.0 is not a whole number; write 1"),
+        ("tasks", {**TASK, "text": "a"}, "t.text: 'a' is not a list; write [a]"),
+        ("tasks", {**TASK, "text": []}, "t.text: 0 entries; valid: 1 or more"),
+        ("tasks", {**TASK, "text": ["a", "b", "c"]}, "t.text: 3 entries; valid: 2 at most"),
+        ("tasks", {**TASK, "text": {"a": "b"}}, "t.text: a mapping is not a list"),
+        ("tasks", {**TASK, "columns": ["a", "a"]}, "t.columns: 'a' is given twice"),
+        ("tasks", {**TASK, "verbalizers": {"v": ["Yes"]}}, "1 entry; valid: 2 or more"),
         ("methods", {"title": "x"}, "t: give at least one of: family; base"),
         ("methods", {"family": "lorra"}, "t.family: unknown value 'lorra'; did you mean 'lora'?"),
     ],
@@ -122,11 +142,39 @@ def test_each_mistake_is_one_telling_line(schema, content, message):
     assert text.startswith("config/x.yaml: t") and message in text and "\n" not in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 5}, "seeds: 5 is not text; put what the file says there in quotes; valid: data"),
+        ({"seeds": "all"}, "seeds: 'all' does not fit; valid: data seeds, first-last, such as 0-4"),
+        ({"seeds": None}, "seeds: the value is missing; valid: data seeds, first-last, such as"),
+        ({"study": "My study"}, "'My study' does not fit; valid: name of the study and of its fol"),
+        ({"grid": [{**STUDY["grid"][0], "k": [2.0]}]}, "k.0: 2.0 is not a whole number; write 2"),
+        ({"machine": {"gpus_per_node": 2.0}}, "2.0 is not a whole number; write 2"),
+        ({"machine": None}, "machine: the value is missing; valid keys: gpu_memory_gb, "),
+        ({"machine": 80}, "machine: 80 is not a mapping; valid keys: gpu_memory_gb, "),
+    ],
+)
+def test_a_mistake_in_a_study_says_what_is_valid(changes, message):
+    with pytest.raises(UserError) as error:
+        check({**STUDY, **changes}, "study", "x.yaml")
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_name_that_no_registry_may_have_is_told_what_names_are():
+    with pytest.raises(UserError) as error:
+        check({"My_task": TASK}, "tasks", "x.yaml")
+    assert str(error.value) == (
+        "x.yaml: top level: 'My_task' does not fit; valid: names of lower-case letters, digits and "
+        "-, which begin with no -, such as my-task"
+    )
+
+
 @pytest.mark.parametrize("text", ["much", "nan", "0.5"])
 def test_no_number_is_suggested_where_none_would_do(text):
     with pytest.raises(UserError) as error:
         check({"t": {"base": "b", "epochs": text}}, "methods", "x.yaml")
-    assert str(error.value) == f"x.yaml: t.epochs: '{text}' is not of type 'integer'"
+    assert str(error.value) == f"x.yaml: t.epochs: '{text}' is not a whole number"
 
 
 @pytest.mark.parametrize("text", ["1e-5", "1E5", "-2.e+7", "2.5e3", "1_0", "0.1"])

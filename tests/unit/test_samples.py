@@ -115,7 +115,7 @@ def test_too_few_rows_for_the_parts_are_an_error():
     with pytest.raises(UserError) as error:
         curve_sample(HANS, 2, "hans")
     assert str(error.value) == (
-        "config/methods.yaml: curve_rows: 2 rows cannot show each of the 3 parts (group, subset, "
+        "methods.yaml: curve_rows: 2 rows cannot show each of the 3 parts (group, subset, "
         "label) of 'hans'; valid: 3 or more, or all"
     )
 

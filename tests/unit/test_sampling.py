@@ -82,7 +82,7 @@ def test_seeds_and_tasks_differ_and_the_order_is_mixed():
         (0, "k = 0 cannot be balanced over 3 labels; valid: positive multiples of 3"),
         (-3, "k = -3 cannot be balanced"),
         (4, "k = 4 cannot be balanced over 3 labels"),
-        (63, "k = 63 needs 21 training rows of label 0, but there are only 20"),
+        (63, "k = 63 needs 21 training rows of label 0, but there are only 20; valid: 60 at most"),
     ],
 )
 def test_impossible_draws_are_errors(k, message):

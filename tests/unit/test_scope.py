@@ -26,7 +26,7 @@ CATALOG = simulate.CATALOG
 def test_what_the_study_does_not_know_is_one_line(study, options, message):
     with pytest.raises(UserError) as error:
         scope.choose(study.metrics, CATALOG, **options)
-    assert str(error.value).startswith(f"config/figures.yaml: {message}")
+    assert str(error.value).startswith(f"figures.yaml: {message}")
     assert "\n" not in str(error.value)
 
 
@@ -53,7 +53,7 @@ def test_what_the_study_does_not_know_is_one_line(study, options, message):
 def test_a_figure_refuses_what_would_leave_it_empty(study, function, options, message):
     with pytest.raises(UserError) as error:
         charts.make(function, study, CATALOG, options, "A title")
-    assert str(error.value).startswith(f"config/figures.yaml: options.{message}")
+    assert str(error.value).startswith(f"figures.yaml: options.{message}")
     assert "\n" not in str(error.value)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fewshot import training, weights
+from fewshot.errors import UserError
 from fewshot.placement import Placement
 from seed_runs import PLACEMENTS, a_job, outcome, set_up
 from tiny import TARGETS, tiny_model
@@ -94,3 +95,9 @@ def test_seeds_share_frozen_weights_on_a_device_and_start_from_the_same():
     alone = set_up("opt", job).origin.start(0, Placement(), torch.device("cpu"))
     for one, two in zip(again.parameters(), alone.parameters(), strict=True):
         assert one.device.type == "cpu" and torch.equal(one, two)
+
+
+def test_weights_that_cannot_be_written_are_one_line(tmp_path):
+    path = tmp_path / "nowhere" / "seed0.safetensors"
+    with pytest.raises(UserError, match=f"^{path}: .*No such file or directory"):
+        weights.write(path, {"a": torch.zeros(1)}, {})

@@ -179,7 +179,7 @@ def test_another_source_than_the_one_meant_is_refused(tmp_path):
             entry = {**ENTRY, "expected": {"validation": expected}}
             tasks.prepare_split(manifest, entry, "t", "validation")
         assert str(error.value) == (
-            "task 't', split 'validation': 5 rows (bad 3, good 2) where config/tasks.yaml expects "
+            "task 't', split 'validation': 5 rows (bad 3, good 2) where tasks.yaml expects "
             f"{wanted}: the source is not the one that was meant, or 'expected' is wrong"
         )
 

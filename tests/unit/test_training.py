@@ -261,7 +261,7 @@ def test_a_loss_that_is_not_finite_ends_the_job_with_place_and_hint():
     text = str(error.value)
     assert "fair/task/tiny/ft/minimal/10: seed 0" in text
     assert "loss is" in text and "epoch 1, step 2" in text and "last finite loss was " in text
-    assert "lower learning_rate in config/methods.yaml" in text
+    assert "lower learning_rate in methods.yaml" in text
 
 
 def test_the_rate_rises_over_the_warmup_and_stays():

@@ -110,7 +110,7 @@ def _check_layers(model: nn.Module, kinds: list[str]) -> None:
     for part, count in found.items():
         if count != layers:
             raise UserError(
-                f"config/methods.yaml: family 'ia3' finds {count} modules for the {part} of "
+                f"methods.yaml: family 'ia3' finds {count} modules for the {part} of "
                 f"{layers} layers in a model of type '{config.model_type}', among "
                 f"{', '.join(sorted(set(kinds)))}; valid: {VALID}"
             )

@@ -29,7 +29,7 @@ def adapt(model: nn.Module, settings: dict) -> list[str]:
     for target in targets or ["none"]:
         if target not in linear:
             kind = f"module of model type {model.config.model_type}"
-            raise unknown(kind, target, linear, "config/methods.yaml: targets")
+            raise unknown(kind, target, linear, "methods.yaml: targets")
     config = peft.LoraConfig(
         r=settings["rank"],
         lora_alpha=settings["alpha"],

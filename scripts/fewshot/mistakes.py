@@ -1,0 +1,181 @@
+"""What is wrong with a configuration by its JSON schema, in one line that says what is valid.
+
+jsonschema is called directly: Snakemake's `validate` prints its errors over many lines and cannot
+suggest the nearest valid name.
+"""
+
+import datetime
+import math
+
+from jsonschema import Draft202012Validator, validators
+from jsonschema.exceptions import ValidationError, best_match
+
+from .errors import UserError, unknown
+
+# JSON Schema takes 2.0 for an integer; range() and the names of files do not.
+VALIDATOR = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+NOT_BLANK = r"\S"
+KINDS = {
+    "array": "a list",
+    "object": "a mapping",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+}
+NUMBERS = {"minItems": "or more", "minProperties": "or more", "maxItems": "at most"}
+
+
+def mistake(content: dict, schema: dict, where: str) -> UserError | None:
+    """Return the most telling error of `content` against a JSON schema, if there is one.
+
+    `where` names the file. The schema's descriptions and examples say what is valid.
+    """
+    errors = list(VALIDATOR(schema).iter_errors(content))
+    return _explain(_most_telling(errors), where) if errors else None
+
+
+def _most_telling(errors: list[ValidationError]) -> ValidationError:
+    """Return the error to report: a misspelt key rather than the key that it leaves missing."""
+    typos = [error for error in errors if error.validator == "additionalProperties"]
+    return best_match(typos or errors)
+
+
+def _explain(error: ValidationError, where: str) -> UserError:
+    """Turn a schema error into one line."""
+    key = ".".join(str(part) for part in error.absolute_path) or "top level"
+    value, at = error.instance, f"{where}: {key}"
+    if error.validator == "additionalProperties" and isinstance(value, dict):
+        valid = error.schema.get("properties", {})
+        for name in value:
+            if name not in valid:
+                return unknown("key", name, valid, at)
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in value]
+        return UserError(f"{at}: '{missing[0]}' is missing")
+    if error.validator == "dependentRequired":
+        needs = error.validator_value
+        first, other = next((n, k) for k in needs if k in value for n in needs[k] if n not in value)
+        return UserError(f"{at}: '{first}' is missing, which '{other}' needs")
+    # Several alternatives, or one of them that has nothing but a name and its values.
+    choice = error if error.validator in ("oneOf", "anyOf") else error.parent
+    if choice is error or (choice and error.validator == "enum" and "title" in error.schema):
+        return _explain_choice(choice, where, at)
+    if error.validator == "enum" and value is not None:
+        return unknown("value", value, error.validator_value, at)
+    return UserError(f"{at}: {_fault(error)}")
+
+
+def _fault(error: ValidationError) -> str:
+    """Return what is wrong with a value that is neither a key nor one of several alternatives."""
+    value, schema, rule = error.instance, error.schema, error.validator_value
+    if error.validator == "enum":
+        return f"the value is missing; valid: {', '.join(map(str, rule))}"
+    if error.validator == "type":
+        return _wrong_kind(value, [rule] if isinstance(rule, str) else rule, schema)
+    if error.validator == "minLength" or rule == NOT_BLANK:
+        return f"'{value}' is blank"
+    if error.validator == "pattern":
+        return f"'{value}' does not fit{_hint(schema)}"
+    if error.validator in NUMBERS:
+        entries = f"{len(value)} {'entry' if len(value) == 1 else 'entries'}"
+        return f"{entries}; valid: {rule} {NUMBERS[error.validator]}"
+    if error.validator == "uniqueItems":
+        twice = next(each for each in value if value.count(each) > 1)
+        return f"{_shown(twice)} is given twice"
+    return error.message
+
+
+def _wrong_kind(value: object, kinds: list[str], schema: dict) -> str:
+    """Return that a value is of none of the kinds, and how to write it where that is known."""
+    words = " or ".join(KINDS[kind] for kind in kinds)
+    keys = ", ".join(schema.get("properties", ())) if "object" in kinds else ""
+    valid = f"; valid keys: {keys}" if keys else ""
+    if value is None:
+        hint = _hint(schema) if "examples" in schema else f"; valid: {words}"
+        return f"the value is missing{valid or hint}"
+    if "integer" in kinds and (whole := _whole(value)) is not None:
+        return f"{value} is not {words}; write {whole}"
+    if kinds == ["array"] and not isinstance(value, dict):
+        valid = f"; write [{value}]"
+    elif isinstance(value, str):
+        valid = valid or _number_hint(value, kinds[0])
+    elif "string" in kinds and not isinstance(value, dict | list):
+        # YAML has read it as something else: 012, for one, as 10.
+        hint = _hint(schema) if "examples" in schema else ""
+        valid = f"; put what the file says there in quotes{hint}"
+    return f"{_shown(value)} is not {words}{valid}"
+
+
+def _hint(schema: dict) -> str:
+    """Return what is valid by a schema's own words: its description and first example."""
+    text = schema.get("description", "")
+    parts = [
+        text[:1].lower() + text[1:],
+        *(f"such as {each}" for each in schema.get("examples", ())[:1]),
+    ]
+    return f"; valid: {', '.join(filter(None, parts))}"
+
+
+def _shown(value: object) -> str:
+    """Return a value as a configuration has it; of a list or mapping only what it is."""
+    if isinstance(value, dict | list):
+        return KINDS["object" if isinstance(value, dict) else "array"]
+    if isinstance(value, str | datetime.date):
+        return f"'{value}'"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _whole(value: object) -> int | None:
+    """Return the whole number that was written as 2.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def _number_hint(text: str, kind: str) -> str:
+    """Return how YAML wants a number that it read as text; nothing where `text` is none.
+
+    1e-5 is text to YAML 1.1, whose numbers with an exponent have a point and a signed exponent.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        return ""
+    if kind == "integer" and value.is_integer():
+        return f"; write {int(value)}"
+    if kind != "number" or not math.isfinite(value):
+        return ""
+    if "e" not in text.lower():
+        return f"; write {value}, without quotes"
+    mantissa, _, exponent = text.lower().partition("e")
+    return f"; write {float(mantissa)}e{int(exponent):+d}"
+
+
+def _explain_choice(error: ValidationError, where: str, at: str) -> UserError:
+    """Explain why no alternative fits, by the one with most keys in common if there is any."""
+    value, options = error.instance, error.validator_value
+    given = set(value) if isinstance(value, dict) else set()
+    common = [len(given & set(option.get("properties", {}))) for option in options]
+    if max(common):
+        nearest = common.index(max(common))
+        return _explain(
+            _most_telling([e for e in error.context if e.schema_path[0] == nearest]), where
+        )
+    whole = _whole(value)
+    if whole is not None and VALIDATOR(error.schema).is_valid(whole):
+        return UserError(f"{at}: {value} is not a whole number; write {whole}")
+    choices = [" with ".join(option.get("required") or _kinds(option)) for option in options]
+    number = "exactly" if error.validator == "oneOf" else "at least"
+    missing = "the value is missing; " if value is None else ""
+    return UserError(f"{at}: {missing}give {number} one of: {'; '.join(choices)}")
+
+
+def _kinds(option: dict) -> list[str]:
+    if "title" in option:
+        return [option["title"]]
+    kinds = option["type"]
+    return [" or ".join(KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds))]
