@@ -38,7 +38,10 @@ def local_config(folder: str | Path, where: str) -> dict:
     if not path.is_file():
         return {}
     config = read_mapping(path, f"{where}: folder {folder}")
-    if config.get("model_type") in TYPES:
+    kind = config.get("model_type")
+    if kind is not None and not isinstance(kind, str):
+        raise UserError(f"{where}: {path}: model_type: must be text")
+    if kind in TYPES:
         schema = read_schema("models")["additionalProperties"]["properties"]["config"]
         # Transformers writes null for what a type derives from the rest.
         known = {key: config[key] for key in schema["properties"] if config.get(key) is not None}

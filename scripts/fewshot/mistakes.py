@@ -12,11 +12,22 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from .errors import UserError, unknown
 
-# JSON Schema takes 2.0 for an integer; range() and the names of files do not.
+
+def _is_integer(_: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(_: object, value: object) -> bool:
+    finite = isinstance(value, float) and math.isfinite(value)
+    return finite or _is_integer(_, value)
+
+
+# JSON Schema takes 2.0 for an integer; range() and the names of files do not. It has no number that
+# is not finite, which YAML has.
 VALIDATOR = validators.extend(
     Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
-        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": _is_integer, "number": _is_number}
     ),
 )
 NOT_BLANK = r"\S"
@@ -86,7 +97,7 @@ def _fault(error: ValidationError) -> str:
         entries = f"{len(value)} {'entry' if len(value) == 1 else 'entries'}"
         return f"{entries}; valid: {rule} {NUMBERS[error.validator]}"
     if error.validator == "uniqueItems":
-        twice = next(each for each in value if value.count(each) > 1)
+        twice = next(each for each in value if sum(_same(each, other) for other in value) > 1)
         return f"{_shown(twice)} is given twice"
     return error.message
 
@@ -101,8 +112,10 @@ def _wrong_kind(value: object, kinds: list[str], schema: dict) -> str:
         return f"the value is missing{valid or hint}"
     if "integer" in kinds and (whole := _whole(value)) is not None:
         return f"{value} is not {words}; write {whole}"
-    if kinds == ["array"] and not isinstance(value, dict):
-        valid = f"; write [{value}]"
+    if "number" in kinds and isinstance(value, float):
+        words = words.replace("a number", "a finite number")
+    if kinds == ["array"]:
+        valid = f"; write [{value}]" if _may_be_item(value, schema) else ""
     elif isinstance(value, str):
         valid = valid or _number_hint(value, kinds[0])
     elif "string" in kinds and not isinstance(value, dict | list):
@@ -110,6 +123,17 @@ def _wrong_kind(value: object, kinds: list[str], schema: dict) -> str:
         hint = _hint(schema) if "examples" in schema else ""
         valid = f"; put what the file says there in quotes{hint}"
     return f"{_shown(value)} is not {words}{valid}"
+
+
+def _may_be_item(value: object, schema: dict) -> bool:
+    """Return whether a value that is no list may be the only one of a list."""
+    plain = (isinstance(value, str) and value.strip()) or _is_number(None, value)
+    return bool(plain) and VALIDATOR(schema.get("items", {})).is_valid(value)
+
+
+def _same(value: object, other: object) -> bool:
+    """Return whether two values are the same to JSON Schema: true is not 1, though 1.0 is."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 def _hint(schema: dict) -> str:
@@ -171,7 +195,15 @@ def _explain_choice(error: ValidationError, where: str, at: str) -> UserError:
     choices = [" with ".join(option.get("required") or _kinds(option)) for option in options]
     number = "exactly" if error.validator == "oneOf" else "at least"
     missing = "the value is missing; " if value is None else ""
-    return UserError(f"{at}: {missing}give {number} one of: {'; '.join(choices)}")
+    # YAML has read yes and no, or a date, as something else than text.
+    read = isinstance(value, bool | datetime.date) and any(map(_may_be_text, options))
+    quotes = "; for text, put what the file says there in quotes" if read else ""
+    return UserError(f"{at}: {missing}give {number} one of: {'; '.join(choices)}{quotes}")
+
+
+def _may_be_text(option: dict) -> bool:
+    kinds = option.get("type", ())
+    return "string" in ([kinds] if isinstance(kinds, str) else kinds)
 
 
 def _kinds(option: dict) -> list[str]:

@@ -67,7 +67,9 @@ def read_mapping(path: Path, where: str) -> dict:
         content = json.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: '{path.name}' is not UTF-8 text ({error})") from None
-    except ValueError as error:
+    except PermissionError:
+        raise UserError(f"{where}: '{path.name}' cannot be read (permission denied)") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: '{path.name}' is not JSON ({error})") from None
     if not isinstance(content, dict):
         raise UserError(f"{where}: '{path.name}' must hold a mapping")

@@ -44,6 +44,8 @@ def read_yaml(path: str | Path, empty: bool = False) -> dict:
         content = yaml.load(Path(path).read_text("utf-8"), Loader=_UniqueKeys)
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
+    except PermissionError:
+        raise UserError(f"{path}: cannot be read (permission denied)") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise UserError(f"{path}: line {line}: {error.problem}") from None

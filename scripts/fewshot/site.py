@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .limits import NOTICE
-from .registry import mistake, read_schema, read_yaml
+from .mistakes import mistake
+from .registry import read_schema, read_yaml
 
 NONE = "none"
 """What stands for a thing that a site does not have."""

@@ -224,6 +224,8 @@ def test_a_config_that_contradicts_itself_is_refused(change, message):
     [
         (b"{bad", r"folder .*: 'config.json' is not JSON \(Expecting .*: line 1 column 2"),
         (b'{\n"a": 1,\n}', r"folder .*: 'config.json' is not JSON \(.*: line [23] column"),
+        (b'{"a": ' + b"[" * 200_000, r"folder .*: 'config.json' is not JSON \("),
+        (b'{"model_type": ["opt"]}', r".*/config.json: model_type: must be text"),
         (b"[1]", r"folder .*: 'config.json' must hold a mapping"),
         (b'{"model_type": "\xff"}', r"folder .*: 'config.json' is not UTF-8 text"),
         (

@@ -1,5 +1,6 @@
 """The YAML files: defaults, inheritance, and one telling line for each mistake."""
 
+import errno
 import re
 import shutil
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 from fewshot.errors import UserError, unknown
+from fewshot.mistakes import mistake
+from fewshot.modelfiles import read_mapping
 from fewshot.registry import REGISTRIES, check, load_registries, read_yaml
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -126,6 +129,12 @@ def test_the_shipped_registries_load():
         ("tasks", {**TASK, "drop": [1.0]}, "t.drop.0: 1.0 is not a whole number or text; write 1"),
         ("tasks", {**TASK, "labels": {"x": 0, "y": 1.0}}, "1.0 is not a whole number; write 1"),
         ("tasks", {**TASK, "text": "a"}, "t.text: 'a' is not a list; write [a]"),
+        ("tasks", {**TASK, "text": " "}, "t.text: ' ' is not a list"),
+        ("tasks", {**TASK, "text": 5}, "t.text: 5 is not a list"),
+        ("tasks", {**TASK, "drop": 1}, "t.drop: 1 is not a list; write [1]"),
+        ("tasks", {**TASK, "drop": True}, "t.drop: true is not a list"),
+        ("tasks", {**TASK, "labels": {"x": 0, "y": True}}, "; for text, put what the file says"),
+        ("methods", {"base": "b", "dropout": float("nan")}, "t.dropout: nan is not a finite numbe"),
         ("tasks", {**TASK, "text": []}, "t.text: 0 entries; valid: 1 or more"),
         ("tasks", {**TASK, "text": ["a", "b", "c"]}, "t.text: 3 entries; valid: 2 at most"),
         ("tasks", {**TASK, "text": {"a": "b"}}, "t.text: a mapping is not a list"),
@@ -211,6 +220,22 @@ def test_broken_yaml_is_named_with_its_line(tmp_path, text, message):
     with pytest.raises(UserError) as error:
         read_yaml(path)
     assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
+
+
+def test_a_file_that_may_not_be_read_is_one_line(monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UserError, match=r"^x.yaml: cannot be read \(permission denied\)$"):
+        read_yaml("x.yaml")
+    with pytest.raises(UserError, match=r"^m: 'c.json' cannot be read \(permission denied\)$"):
+        read_mapping(Path("c.json"), "m")
+
+
+def test_true_is_not_given_twice_with_one():
+    schema = {"properties": {"a": {"type": "array", "uniqueItems": True}}}
+    assert "a: 'b' is given twice" in str(mistake({"a": [True, 1, "b", "b"]}, schema, "x"))
 
 
 def test_a_missing_registry_is_named(folder):

@@ -69,6 +69,7 @@ def test_placeholders_are_what_the_schema_asks_for(tmp_path):
         ({"cpu_max_hours": 0.25}, "cpu_max_hours: 0.25 is less than the minimum of 0.5"),
         ({"gpu_max_hours": 0.005}, "gpu_max_hours: 0.005 is less than the minimum of 0.25"),
         ({"gpu_memory_gb": "none"}, "gpu_memory_gb: 'none' is not a number"),
+        ({"host_memory_gb": float("inf")}, "host_memory_gb: inf is not a finite number"),
         ({"gpu_memory_gb": 800}, "gpu_memory_gb: 800 is greater than the maximum of 480"),
     ],
 )
