@@ -23,6 +23,8 @@ tokenizers of OPT and GPT-NeoX."""
 START, SOLVED = 1, 2
 """Tokens of a row besides its words: the one that texts begin with; of a demonstration its label
 word and the separator."""
+SYNTHETIC_LABELS = {"mnli-like": 3, "rte-like": 2, "hans-like": 2}
+"""Raw labels of each synthetic corpus (`synthetic.LABELS`, which takes long to import)."""
 FIELD = re.compile(r"\{\w+\}")
 
 
@@ -92,12 +94,9 @@ class Splits:
 
 
 def told_rows(entry: Mapping, tasks: Mapping[str, Mapping], split: str) -> int:
-    """Return the rows that a split will have by its task's entry, those of a synthetic source less
-    the labels that are dropped; TYPICAL_ROWS where it does not tell."""
-    key, rows = stated_rows(entry, tasks, split) or ("", TYPICAL_ROWS)
-    if key == "sizes":
-        kept = len(entry["labels"])
-        return round(rows * kept / (kept + len(entry.get("drop", ()))))
+    """Return the rows that a split will have by its task's entry; TYPICAL_ROWS where it does not
+    tell."""
+    _, rows = stated_rows(entry, tasks, split) or ("", TYPICAL_ROWS)
     return sum(rows.values()) if isinstance(rows, Mapping) else rows
 
 
@@ -105,7 +104,7 @@ def stated_rows(
     entry: Mapping, tasks: Mapping[str, Mapping], split: str
 ) -> tuple[str, int | Mapping[str, int]] | None:
     """Return which key of a task's entry states the rows of a split, and the rows, in all or by
-    label: `expected`, `subsample`, or `sizes` of a synthetic source, before any is left out."""
+    label: `expected`, `subsample`, or `sizes` of a synthetic source, before any is filtered."""
     expected = entry.get("expected", {}).get(split)
     if expected is not None:
         return "expected", expected
@@ -115,7 +114,25 @@ def stated_rows(
     source = entry["source"]
     source = tasks[source]["source"] if isinstance(source, str) else source
     rows = source.get("sizes", {}).get(entry["splits"].get(split))
-    return None if rows is None else ("sizes", rows)
+    if rows is None:
+        return None
+    number = SYNTHETIC_LABELS.get(source["synthetic"])
+    if number is None or entry["label"] != "label":
+        return "sizes", rows
+    return "sizes", _synthetic_rows(entry, rows, number)
+
+
+def _synthetic_rows(entry: Mapping, size: int, number: int) -> dict[str, int]:
+    """Return the rows by label of a synthetic split, whose raw labels take turns."""
+    raw = {str(value): len(range(value, size, number)) for value in range(number)}
+    groups = {
+        label: values if isinstance(values, list) else [values]
+        for label, values in entry["labels"].items()
+    }
+    return {
+        label: sum(raw.get(value, 0) for value in set(map(str, values)))
+        for label, values in groups.items()
+    }
 
 
 def prepared(path: Path) -> Split | None:

@@ -287,7 +287,7 @@ def test_the_file_that_is_named_is_the_one_that_was_read(folder, registry, chang
                 "source": {"synthetic": "rte-like", "sizes": {"train": 20, "validation": 9}},
             },
             22,
-            "20 (sizes in config/tasks.yaml); valid: mult",
+            "10 of 'entailment', 10 of 'not_entailment' (sizes in config/tasks.yaml); valid: mult",
         ),
     ],
 )

@@ -6,9 +6,20 @@ import pandas as pd
 import pytest
 from fewshot import records, workload
 from fewshot.plan import Cell
-from fewshot.workload import BYTES_PER_TOKEN, Reading, Split, Splits, told_rows, work_of
+from fewshot.synthetic import LABELS, generate
+from fewshot.workload import (
+    BYTES_PER_TOKEN,
+    SYNTHETIC_LABELS,
+    Reading,
+    Split,
+    Splits,
+    stated_rows,
+    told_rows,
+    work_of,
+)
 from registries import copy_registries, edit, load
 
+SYNTHETIC = {"synthetic": "mnli-like", "sizes": {"train": 901, "validation": 31}}
 GRID = [
     {"methods": ["in-context"], "patterns": ["minimal", "eval-harness"], "k": [0, 16, 32]},
     {
@@ -44,11 +55,28 @@ def test_what_a_task_tells_of_its_rows(study):
     assert told_rows(tasks["mnli-three-way"], tasks, "train") == 392_702
     assert told_rows(tasks["synth-mnli"], tasks, "validation") == 120, "180 less the third label"
     assert told_rows(tasks["synth-hans"], tasks, "validation") == 180
+    assert {kind: len(labels) for kind, labels in LABELS.items()} == SYNTHETIC_LABELS
     unknown = {key: each for key, each in tasks["qqp"].items() if key != "expected"}
     assert told_rows(unknown, tasks, "validation") == 1000, "what it is cut to"
     assert told_rows(unknown, tasks, "train") == workload.TYPICAL_ROWS
     shared = {key: each for key, each in tasks["mnli-mismatched"].items() if key != "expected"}
     assert told_rows(shared, tasks, "validation") == workload.TYPICAL_ROWS
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({}, {"entailment": 301, "contradiction": 300}),
+        ({"labels": {"a": 0, "b": [1, 2, "2"]}, "drop": []}, {"a": 301, "b": 600}),
+        ({"drop": [1, -1, 7]}, {"entailment": 301, "contradiction": 300}),
+        ({"label": "construction"}, 901),
+    ],
+)
+def test_rows_of_a_synthetic_split_are_those_of_its_labels(study, changes, rows):
+    entry = {**study.tasks["synth-mnli"], "source": SYNTHETIC, **changes}
+    assert stated_rows(entry, study.tasks, "train") == ("sizes", rows)
+    made = generate("mnli-like", "validation", 31, 0)["label"].value_counts()
+    assert dict(made) == {0: 11, 1: 10, 2: 10}, "the first labels have the rows that are over"
 
 
 def test_prepared_rows_count_and_measure_themselves(study, tmp_path):
