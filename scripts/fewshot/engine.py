@@ -15,6 +15,7 @@ from torch import nn
 from .errors import UserError
 from .models import size_of
 from .placement import BUCKET, Placement
+from .weights import store
 from .world import World
 from .zero import let_go, load_deepspeed, quiet
 
@@ -131,7 +132,7 @@ class PlainEngine:
         """Write weights and optimiser states to `folder`."""
         weights = [each.detach() for each in self._optimizer.param_groups[0]["params"]]
         state = {"weights": weights, "optimizer": self._optimizer.state_dict()}
-        torch.save(state, folder / "plain.pt")
+        store(state, folder / "plain.pt")
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:

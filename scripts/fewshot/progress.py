@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from .weights import store
 from .world import World
 
 
@@ -47,7 +48,7 @@ def save(progress: Progress, how: dict[str, object], folder: Path, world: World)
 
     `how` says how the seed is run (placement, device, …): another way rounds otherwise.
     """
-    torch.save(_random_state(), folder / f"random{world.rank}.pt")
+    store(_random_state(), folder / f"random{world.rank}.pt")
     if world.rank:
         return
     names = {each.name for each in fields(progress)} - FILES
@@ -56,7 +57,7 @@ def save(progress: Progress, how: dict[str, object], folder: Path, world: World)
     for number, frame in enumerate(progress.curves):
         frame.to_parquet(folder / f"curve{number:04d}.parquet")
     if progress.best_state is not None:
-        torch.save(progress.best_state, folder / "best.pt")
+        store(progress.best_state, folder / "best.pt")
 
 
 def read_how(folder: Path) -> dict[str, object]:

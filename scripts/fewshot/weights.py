@@ -64,7 +64,22 @@ def write(path: Path, state: dict[str, torch.Tensor], about: dict[str, object]) 
     try:
         save_file(state, path, metadata={"about": json.dumps(about, sort_keys=True)})
     except SafetensorError as error:  # It has the system's error in its text alone.
+        if "os error" not in str(error):
+            raise
         raise UserError(f"{path}: {error}") from None
+
+
+def store(state: object, path: Path) -> None:
+    """Write a state that holds tensors, as torch does.
+
+    Raises UserError where the file system has no room for all of it.
+    """
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # A full disk shows in how much was written, and nowhere else.
+        if "inline_container" not in str(error):
+            raise
+        raise UserError(f"{path}: not written in full; is the disk full?") from error
 
 
 def read(path: str | Path, model: nn.Module) -> dict[str, torch.Tensor]:

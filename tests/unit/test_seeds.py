@@ -97,6 +97,21 @@ def test_seeds_share_frozen_weights_on_a_device_and_start_from_the_same():
         assert one.device.type == "cpu" and torch.equal(one, two)
 
 
+def test_a_state_that_does_not_fit_the_disk_is_one_line(tmp_path, monkeypatch):
+    """What torch.save raised on a full file system."""
+
+    def refuse(*_):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(torch, "save", refuse)
+    said = "[enforce fail at inline_container.cc:672] . unexpected pos 768 vs 662"
+    with pytest.raises(UserError, match=f"^{tmp_path}: not written in full; is the disk full"):
+        weights.store({}, tmp_path)
+    said = "another"
+    with pytest.raises(RuntimeError, match="another"):
+        weights.store({}, tmp_path)
+
+
 def test_weights_that_cannot_be_written_are_one_line(tmp_path):
     path = tmp_path / "nowhere" / "seed0.safetensors"
     with pytest.raises(UserError, match=f"^{path}: .*No such file or directory"):
