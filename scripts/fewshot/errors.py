@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a file system refuses for want of room or of rights."""
+OF_FILES = REFUSALS[:3]
+"""Those that only a file system says: a lock or a socket may be refused for want of rights."""
 
 
 class UserError(Exception):
@@ -29,12 +31,15 @@ def unknown(kind: str, name: object, valid: Iterable[object], where: str) -> Use
 def refusals_told(outputs: Iterable[object]) -> Iterator[None]:
     """Raise what a file system refuses meanwhile as UserError that names the file.
 
-    Where the system does not tell which one it is, the first of the `outputs` stands for it.
+    Where the system does not tell which one it is, the first of the `outputs` stands for it, as
+    long as it can be nothing but a file.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in REFUSALS:
+        # Of two files, the second is the one to be written.
+        path = error.filename2 or error.filename
+        if error.errno not in (REFUSALS if path else OF_FILES):
             raise
-        path = error.filename or next(iter(outputs), "results")
-        raise UserError(f"{path}: {os.strerror(error.errno).lower()}") from None
+        path = path or next(iter(outputs), "results")
+        raise UserError(f"{path}: {os.strerror(error.errno).lower()}") from error

@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -209,11 +209,13 @@ def atomic(path: str | Path):
         os.replace(partial, path)
     except OSError as error:
         # Libraries name no file, or the unfinished one, of which nothing will be left.
-        if error.errno in REFUSALS and error.filename in (None, str(partial)):
-            error.filename = str(path)
+        named = (error.filename, error.filename2)
+        if error.errno in REFUSALS and (named[0] is None or str(partial) in map(str, named)):
+            error.filename, error.filename2 = str(path), None
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # It would hide the first error.
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: dict) -> None:
@@ -246,6 +248,14 @@ def frame_checksum(rows: Iterable[Iterable[object]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class LogFile(logging.FileHandler):
+    """A log that may be on a full disk: the one line on stderr has to do then."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
 def log_to(path: str | Path) -> None:
     """Send logging and warnings to `path`, with times; nothing else writes progress.
 
@@ -258,10 +268,8 @@ def log_to(path: str | Path) -> None:
     if MARK not in os.environ or (rank and not read_shortages()):
         path.write_text("", "utf-8")
     logging.basicConfig(
-        filename=path,
-        encoding="utf-8",
         # The process that starts others keeps its log open while the first of them writes there.
-        filemode="a",
+        handlers=[LogFile(path, mode="a", encoding="utf-8")],
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
         force=True,
@@ -283,15 +291,13 @@ def run(main: Callable[[object], None], smk: object, online: bool = False) -> No
     """
     if not online:
         os.environ.update(OFFLINE)
-    # Where the log cannot be written to either, the one line on stderr has to do.
-    logging.raiseExceptions = False
     try:
         with refusals_told(smk.output):
             log_to(smk.log[0])
             main(smk)
     except UserError as error:
         if logging.getLogger().hasHandlers():
-            logging.error("%s", error)
+            logging.error("%s", error, exc_info=error.__cause__)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except SystemExit:

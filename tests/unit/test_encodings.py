@@ -7,11 +7,14 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 # Where the encoding is among the arguments, from 0.
-PLACES = {"read_text": 0, "write_text": 1, "basicConfig": None, "open": 3}
+PLACES = {"read_text": 0, "write_text": 1, "basicConfig": None, "open": 3, "LogFile": 2}
 
 
 def is_text(call: ast.Call, name: str) -> bool:
-    """Return whether a call opens text: open() and Path.open() do unless their mode has a b."""
+    """Return whether a call opens text: open() and Path.open() do unless their mode has a b,
+    and logging's basicConfig() if it names the file."""
+    if name == "basicConfig":
+        return any(each.arg == "filename" for each in call.keywords)
     if name != "open":
         return True
     owner = getattr(call.func, "value", None)
@@ -47,7 +50,8 @@ def without_encoding(source: str) -> list[int]:
         ("open(path), open(path, 'a'), path.open(), path.open('w')", 4),
         ("open(path, 'rb'), open(path, mode='wb'), path.open('rb'), os.open(path, 0)", 0),
         ("open(path, encoding='utf-8')", 0),
-        ("logging.basicConfig(filename=path)", 1),
+        ("logging.basicConfig(filename=path), logging.basicConfig(handlers=[own])", 1),
+        ("LogFile(path), LogFile(path, 'a', 'utf-8'), LogFile(path, encoding='utf-8')", 1),
     ],
 )
 def test_what_counts_as_text(source, count):

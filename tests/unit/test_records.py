@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fewshot import records, schemas
-from fewshot.errors import UserError
+from fewshot.errors import UserError, refusals_told
 
 ROWS = pd.DataFrame(
     {
@@ -151,7 +152,6 @@ def test_checksums(tmp_path):
 @pytest.fixture
 def root_logger(monkeypatch):
     """Keep what `run` and `log_to` do to the root logger from reaching other tests."""
-    monkeypatch.setattr(logging, "raiseExceptions", True)
     root = logging.getLogger()
     handlers, level, filters = root.handlers[:], root.level, warnings.filters[:]
     yield
@@ -191,11 +191,45 @@ def test_what_a_file_system_refuses_is_one_line(tmp_path, capsys, root_logger, m
     line = f"{path}: {os.strerror(number).lower()}"
     assert capsys.readouterr().err == f"error: {line}\n"
     log = (tmp_path / "x.log").read_text()
-    assert f"ERROR {line}" in log and "Traceback" not in log
-    with pytest.raises(SystemExit, match="1"):
-        records.run(refuse, smk)
-    assert capsys.readouterr().err.startswith("error: other.parquet: ")
+    assert f"ERROR {line}" in log and "Traceback" in log
+    if number == errno.EACCES:  # A lock or a socket may have been refused.
+        with pytest.raises(PermissionError):
+            records.run(refuse, smk)
+    else:
+        with pytest.raises(SystemExit, match="1"):
+            records.run(refuse, smk)
+        assert capsys.readouterr().err.startswith("error: other.parquet: ")
     assert [path.name for path in tmp_path.iterdir()] == ["x.log"], "nothing half-written"
+
+
+@pytest.mark.parametrize(("turned", "second"), [(False, False), (False, True), (True, True)])
+def test_a_refusal_names_the_file_that_was_meant(tmp_path, monkeypatch, turned, second):
+    """Whether of one path or of two, and though the rest cannot be removed either."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "no", "a hidden file")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    path = tmp_path / "a.json"
+    hidden = str(path.with_name(f".a.json.{os.getpid()}.partial"))
+    names = ["x", None, hidden] if turned else [hidden, None, "x"] if second else [hidden]
+    with (
+        pytest.raises(UserError, match=rf"^{path}: read-only file system$"),
+        refusals_told([]),
+        records.atomic(path),
+    ):
+        raise OSError(errno.EROFS, "no", *names)
+
+
+def test_a_refusal_of_two_files_names_the_one_to_be_written():
+    with pytest.raises(UserError, match=r"^b: permission denied$"), refusals_told([]):
+        raise OSError(errno.EACCES, "no", "a", None, "b")
+
+
+def test_a_line_that_does_not_fit_its_arguments_is_told(tmp_path, capsys, root_logger):
+    records.log_to(tmp_path / "x.log")
+    logging.info("%d rows", "many")
+    assert "%d format" in capsys.readouterr().err
 
 
 def test_a_log_that_is_full_hides_no_line_behind_tracebacks(capsys, root_logger):
