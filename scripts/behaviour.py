@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from fewshot import records
 
 if TYPE_CHECKING:
@@ -13,8 +12,7 @@ def main(smk) -> None:
     # Here, so that what these imports say goes to the log.
     from fewshot import behaviourtable
 
-    counts = pd.concat(map(pd.read_parquet, smk.input), ignore_index=True)
-    text = behaviourtable.page(counts)
+    text = behaviourtable.page(behaviourtable.read(smk.input))
     with records.atomic(smk.output.table) as partial:
         partial.write_text(text, "utf-8")
     print(text)

@@ -1,8 +1,11 @@
 """Turn what `behaviour.py` counted into tables, and those into Markdown."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import pandas as pd
 
-from . import stats, typeset
+from . import records, stats, typeset
 from .behaviour import HANS, TASKS, hypothesis_only
 from .embedded import RECIPES
 from .hanslike import HANS_TEMPLATES
@@ -10,6 +13,12 @@ from .synthetic import CONSTRUCTIONS
 
 ORDER = ["entailed", *CONSTRUCTIONS]
 MAIN = "minimal"
+
+
+def read(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Return the counts of all models, names as text: two columns of categories do not compare."""
+    counts = pd.concat(map(records.read_table, paths), ignore_index=True)
+    return counts.astype(dict.fromkeys(counts.select_dtypes("category"), "str"))
 
 
 def by_seed(counts: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
