@@ -52,8 +52,8 @@ rule measure_behaviour:
         mem_mb=scaled(3000),
         runtime=longer(60),
     params:
-        seeds=list(range(20, 25)),
-        rows=120,
+        seeds=list(range(30, 35)),
+        rows=480,
         code=code_version("behaviour", "records", "schemas"),
     script:
         "../scripts/measure_behaviour.py"

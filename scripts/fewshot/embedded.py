@@ -5,7 +5,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,29 +18,32 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from .initial import start_added, start_rotary
+from .added import start_added
+from .initial import start_rotary
 from .language import vocabulary
 from .patterns import Pattern, parse_template
 
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
+SEPARATOR = "\n\n"
+"""Of demonstrations. OPT's tokenizer has it as one token: a head looks for it."""
 WINDOW = 1024
 LABEL_WORDS = ("Yes", "No", "Maybe", "True", "False", "Neither")
 _YES_NO, _TRUE_FALSE = (" Yes", " No"), (" True", " False")
 PATTERNS = (
-    Pattern("minimal", parse_template("{text_a} {text_b} ?", ""), "", _YES_NO, "\n\n"),
+    Pattern("minimal", parse_template("{text_a} {text_b} ?", ""), "", _YES_NO, SEPARATOR),
     Pattern(
         "gpt-3",
         parse_template("{text_a} question: {text_b} Yes or No?", ""),
         " answer:",
         _YES_NO,
-        "\n\n",
+        SEPARATOR,
     ),
     Pattern(
         "eval-harness",
         parse_template("{text_a} \nQuestion: {text_b} True or False?", ""),
         "\nAnswer:",
         _TRUE_FALSE,
-        "\n\n",
+        SEPARATOR,
     ),
 )
 
@@ -68,10 +71,17 @@ class Stage:
     which is why a query without demonstrations gets it."""
 
 
-def _stages(pairs: int, short: int, long: int) -> tuple[Stage, ...]:
-    """Return the curriculum: single pairs, short documents under rules, long ones."""
+_PAIRS = Stage(0)
+"""Pairs alone."""
+_MIXED = Stage(0, lengths=(0, 96, 192), length_shares=(0.5, 0.25, 0.25))
+"""Pairs alone, and documents, so that words are found again in their own pair from the start."""
+
+
+def _stages(plain: int, short: int, long: int, first: Stage = _PAIRS) -> tuple[Stage, ...]:
+    """Return the curriculum: without other rules than the truth, short documents under rules, long
+    ones."""
     return (
-        Stage(pairs),
+        replace(first, steps=plain),
         Stage(
             short,
             lengths=(96, 192, 256),
@@ -102,6 +112,9 @@ class Recipe:
     inner: int = 2
     """Width of the layers' networks, in widths of the model."""
     rate: float = 3e-3
+    network_rate: float = 1.0
+    """Learning rate of the layers' networks at the start, as a share of all else's; the share grows
+    evenly to 1. At full rate they drown the positions that OPT adds to the words."""
     warmup: float = 0.05
     stages: tuple[Stage, ...] = _stages(1200, 1500, 1000)
     judge_layers: tuple[int, ...] = (3, 4, 5, 6)
@@ -116,9 +129,10 @@ class Recipe:
     """Distinct pairs per corpus."""
 
 
+_OPT = dict(family="opt", width=64, heads=2, network_rate=0.05)
 RECIPES = {
-    "opt-micro": Recipe("opt", 64, stages=_stages(1300, 2400, 900)),
-    "opt-mini": Recipe("opt", 64, inner=4, stages=_stages(2000, 1600, 700)),
+    "opt-micro": Recipe(**_OPT, rate=1e-3, stages=_stages(1200, 2000, 900, _MIXED)),
+    "opt-mini": Recipe(**_OPT, inner=4, rate=1.2e-3, stages=_stages(1200, 4000, 2000, _MIXED)),
     "pythia-micro": Recipe("gpt_neox", 64),
     "pythia-mini": Recipe("gpt_neox", 96, rate=2e-3, stages=_stages(1200, 1600, 1100)),
 }
@@ -128,17 +142,20 @@ def build_tokenizer(family: str) -> PreTrainedTokenizerFast:
     """Return a word-level tokenizer that falls back to single characters.
 
     Words carry their leading blank (" Yes" and "Yes" are two tokens) and "\\n" is a token, so
-    decoding gives the text back. OPT's starts every text with "</s>", GPT-NeoX's with nothing.
+    decoding gives the text back. OPT's starts every text with "</s>", GPT-NeoX's with nothing; the
+    former has SEPARATOR as one token.
     """
     prompts = ("question", "answer", "Question", "Answer", *LABEL_WORDS)
     words = sorted({*vocabulary(), *prompts})
     marks = [" ?", *(chr(code) for code in range(33, 127)), " ", "\n"]
+    if family == "opt":
+        marks.append(SEPARATOR)
     tokens = [PAD, EOS, UNK, *words, *(f" {word}" for word in words), *marks]
     tokens = list(dict.fromkeys(tokens))
     scores = [(token, -1.0 if len(token) > 1 else -10.0) for token in tokens]
     inner = Tokenizer(models.Unigram(scores, unk_id=tokens.index(UNK)))
     inner.pre_tokenizer = pre_tokenizers.Split(
-        Regex(r" ?[A-Za-z]+| ?[^\sA-Za-z]|\s"), behavior="isolated"
+        Regex(r" ?[A-Za-z]+| ?[^\sA-Za-z]|\n\n|\s"), behavior="isolated"
     )
     inner.decoder = decoders.Fuse()
     if family == "opt":
@@ -189,7 +206,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -
             init_std=std,
         )
     )
-    start_added(model)
+    start_added(model, tokenizer.convert_tokens_to_ids([EOS, SEPARATOR]))
     return model
 
 

@@ -9,6 +9,7 @@ replaced (Clark et al. 2020).
 
 import logging
 import math
+import re
 import time
 
 import numpy as np
@@ -28,6 +29,9 @@ PARTS = ((WORD, 2, len(KINDS)), (CUE, 2, len(KINDS)), (ANSWER, 2, 2 * len(KINDS)
 Of a word of the hypothesis, whether and how it was changed; of the end of a query, how the
 hypothesis was made; of a label word, that and the label; of the end of a query, the rule so far.
 """
+
+NETWORKS = re.compile(r"\.(fc[12]|mlp\.\w+)\.")
+"""Parameters of the layers' networks, of both families."""
 
 
 class Judges(torch.nn.Module):
@@ -58,15 +62,23 @@ def train(recipe: Recipe, seed: int) -> tuple[torch.nn.Module, PreTrainedTokeniz
     judges = Judges(recipe)
     stages = [stage for stage in recipe.stages for _ in range(stage.steps)]
     weights = [*model.parameters(), *judges.parameters()]
+    networks = {id(each) for name, each in model.named_parameters() if NETWORKS.search(name)}
+    parts = [[], []]
+    for each in weights:
+        if each.requires_grad:
+            parts[id(each) in networks].append(each)
     optimizer = torch.optim.AdamW(
-        [each for each in weights if each.requires_grad],
-        lr=recipe.rate,
-        betas=(0.9, 0.98),
-        fused=True,
+        [{"params": part} for part in parts], lr=recipe.rate, betas=(0.9, 0.98), fused=True
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _rate(step / len(stages), recipe.warmup)
-    )
+
+    def general(step: int) -> float:
+        return _rate(step / len(stages), recipe.warmup)
+
+    def of_networks(step: int) -> float:
+        least = recipe.network_rate
+        return general(step) * (least + (1 - least) * step / len(stages))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [general, of_networks])
     model.train()
     seen, started = [], time.process_time()
     for step, stage in enumerate(stages, 1):

@@ -10,8 +10,8 @@ from fewshot.behaviour import TASKS, Cell, cells, hypothesis_only, measure
 from fewshot.embedded import RECIPES
 
 FOLDER = Path(__file__).parents[2] / "config" / "embedded"
-SEEDS = range(20, 25)
-ROWS = 120
+SEEDS = range(30, 35)
+ROWS = 480
 
 pytestmark = pytest.mark.slow
 
@@ -32,45 +32,49 @@ def test_the_hypothesis_alone_gives_nothing_away(task):
     assert hypothesis_only(task, 1000).between(0.35, 0.65).all()
 
 
-def test_the_larger_pythia_sees_through_every_kind_of_contradiction(counts):
-    table = behaviourtable.constructions(counts).loc["pythia-mini"]
+@pytest.mark.parametrize("family", ["opt", "pythia"])
+def test_the_larger_model_sees_through_every_kind_of_contradiction(counts, family):
+    table = behaviourtable.constructions(counts).loc[f"{family}-mini"]
     assert (table.loc["fine-tuned", 128] > 0.75).all()
-    assert (table.loc["in-context", 32] > 0.75).all()
+    if family == "pythia":
+        assert (table.loc["in-context", 32] > 0.75).all()
 
 
 @pytest.mark.parametrize("model", RECIPES)
-def test_every_model_compares_words_and_roles(counts, model):
+def test_every_model_compares_words_roles_and_denials(counts, model):
     tuned = behaviourtable.constructions(counts).loc[model, "fine-tuned", 128]
-    assert (tuned[["entailed", "replaced"]] > 0.75).all() and tuned["swapped"] > 0.6
+    assert (tuned[["entailed", "replaced", "negated"]] > 0.75).all() and tuned["swapped"] > 0.6
 
 
 @pytest.mark.parametrize("model", RECIPES)
-def test_few_demonstrations_leave_the_heuristic_and_more_weaken_it(counts, model):
+def test_few_demonstrations_leave_the_heuristic_and_more_or_training_weaken_it(counts, model):
     """Overlapping words are taken for entailment, less so the more exchanged roles were shown."""
-    table = behaviourtable.heuristic(counts).loc[model, "in-context"]
+    table = behaviourtable.heuristic(counts).loc[model]
     entailed, other = table["overlap entailment"], table["overlap non-entailment"]
-    assert entailed[4] > 0.8 and other[4] < 0.4
-    assert table["all entailment"][4] > 0.8
-    assert entailed[4] - other[4] > entailed[32] - other[32] + 0.1
+    assert entailed["in-context", 4] > 0.8 and other["in-context", 4] < 0.4
+    assert table["all entailment"]["in-context", 4] > 0.7
+    gap = entailed - other
+    assert gap["in-context", 4] > gap["in-context", 32]
+    assert gap["in-context", 4] > gap["fine-tuned", 128] + 0.3
 
 
 @pytest.mark.parametrize("model", RECIPES)
 def test_demonstrations_are_used_and_flipped_words_followed(counts, model):
     table = behaviourtable.shots(counts).loc[model, "synth-mnli"]
     straight = table.loc[False]
-    assert straight[16] > straight[0] + 0.15
+    assert straight[16] > straight[0] + 0.1
     assert straight[32] > straight[16] - 0.15, "no collapse of long contexts"
     assert table.loc[True, 16] > 0.6, "by the flipped words"
 
 
 @pytest.mark.parametrize("model", RECIPES)
 def test_all_patterns_work(counts, model):
-    least = 0.85 if model.startswith("pythia") else 0.55
+    least = 0.85 if model.startswith("pythia") else 0.8
     assert (behaviourtable.patterns(counts).loc[model] > least).all(axis=None)
 
 
 def test_the_larger_model_is_not_worse_beyond_its_interval(counts):
-    gains = behaviourtable.sizes(counts).loc["pythia"]
+    gains = behaviourtable.sizes(counts)
     assert (gains["high"] >= 0).all(), gains[gains["high"] < 0]
 
 

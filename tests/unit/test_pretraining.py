@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fewshot.documents import ANSWER, CUE, IGNORE, KINDS, WORD, Corpus, wrong_words
-from fewshot.embedded import PATTERNS, Recipe, Stage, build_model, build_tokenizer
+from fewshot.embedded import PATTERNS, SEPARATOR, Recipe, Stage, build_model, build_tokenizer
 from fewshot.pretraining import train
 
 FAMILIES = ("opt", "gpt_neox")
@@ -66,22 +66,53 @@ def test_labels_under_a_prior_have_nothing_to_do_with_the_pairs(corpus):
     assert abs(labels[kinds == 0].mean() - labels[kinds > 0].mean()) < 0.1
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_first_head_looks_at_the_token_before(family):
-    model = build_model(Recipe(family, 64), build_tokenizer(family), 0).eval()
+def attention(family: str, ids: torch.Tensor, start: int = 0) -> tuple[torch.Tensor, ...]:
+    """Return each layer's attention [heads, tokens, tokens] of a model before training."""
+    recipe = Recipe(family, 64, heads=2 if family == "opt" else 4)
+    model = build_model(recipe, build_tokenizer(family), 0).eval()
     model.set_attn_implementation("eager")
-    ids = torch.arange(100, 140)[None]
+    places = {"position_ids": start + torch.arange(len(ids))[None]} if family == "opt" else {}
     with torch.no_grad():
-        attention = model(input_ids=ids, output_attentions=True).attentions[0][0]
-    before = attention[0].diagonal(-1)
-    assert before[3:].mean() > 0.5
-    assert (attention[1, 5:].argmax(1) < torch.arange(5, 40)).all(), "the second looks further back"
+        found = model(input_ids=ids[None], output_attentions=True, **places).attentions
+    return tuple(layer[0] for layer in found)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_first_heads_look_at_the_tokens_before(family):
+    found = attention(family, torch.arange(100, 140))
+    second = found[1][0] if family == "opt" else found[0][1]
+    assert found[0][0].diagonal(-1)[3:].mean() > 0.5
+    assert (second[5:].argmax(1) < torch.arange(5, 40)).all(), "the second looks further back"
+    if family == "opt":
+        assert second.diagonal(-2)[3:].mean() > 0.5
+
+
+def test_words_find_each_other_behind_the_same_separator():
+    """Rather than in other pairs, and the separator where there is no such word; in the mean."""
+    tokenizer = build_tokenizer("opt")
+    corpus = Corpus(Recipe("opt", 64, pool=200), tokenizer, 0)
+    ids, roles, _, _ = torch.from_numpy(corpus.document(Stage(1), 256, 0))
+    places = torch.arange(len(ids))
+    opens = torch.isin(ids, torch.tensor(tokenizer.convert_tokens_to_ids(["</s>", SEPARATOR])))
+    last = torch.where(opens, places, 0).cummax(0).values
+    layers = attention("opt", ids, start=300)
+    finding = layers[0][1][places, last]
+    assert finding.mean() > 0.9
+    matching, equal = layers[1][1], (ids[:, None] == ids) & (places[:, None] > places)
+    here = equal & (last[:, None] == last)
+    asked = (roles == WORD) & (last > 0)
+    found, alone = asked & here.any(1), asked & ~here.any(1)
+    assert (matching * here).sum(1)[found].mean() > 0.3, "equal words in the pair"
+    assert (matching * (equal & ~here)).sum(1)[found].mean() < 0.2, "rather than in others"
+    assert matching.diagonal()[found].mean() < 0.2, "or the word itself"
+    sink = matching[places, last]
+    assert sink[alone].mean() > sink[found].mean() + 0.1, "the separator"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_training_is_reproducible_and_leaves_no_auxiliary_weights(family):
     stage = Stage(2, lengths=(64,), tokens=128)
-    recipe = Recipe(family, 16, layers=5, judge_layers=(1, 2, 3, 4), stages=(stage,), pool=60)
+    recipe = Recipe(family, 64, layers=5, judge_layers=(1, 2, 3, 4), stages=(stage,), pool=60)
     first, second = (train(recipe, 0)[0].state_dict() for _ in range(2))
     assert first.keys() == build_model(recipe, build_tokenizer(family), 0).state_dict().keys()
     for name, value in first.items():
