@@ -13,7 +13,8 @@ FOLDER = Path(__file__).parents[2] / "config" / "embedded"
 SEEDS = range(30, 35)
 ROWS = 480
 
-pytestmark = pytest.mark.slow
+# One process for all of them: they share what was counted.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("behaviour")]
 
 
 @pytest.fixture(scope="module")
