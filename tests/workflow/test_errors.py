@@ -66,7 +66,8 @@ def test_key_given_twice_in_a_study(fresh):
 def test_class_too_small_for_k(fresh):
     fresh.edit(STUDY, lambda c: c["grid"][0].update(k=[100]))
     line = one_line(fresh.snakemake("results/shots/fair/synth-mnli/k100/seed8.parquet"))
-    assert "k = 100 needs 50 training rows of label 'entailment', but there are only 40" in line
+    assert "grid: k = 100 is more than the training rows of task 'synth-mnli' allow: 40 of" in line
+    assert line.endswith("valid: multiples of 2 up to 80")
     assert not list((fresh.folder / "results/shots").rglob("*.parquet"))
 
 

@@ -232,6 +232,7 @@ def test_weights_that_cannot_be_fetched_again_stop_before_a_job_is_started(study
     assert "Traceback" not in result.output and "rule run_in_context" not in result.output
 
 
+@pytest.mark.slow
 def test_freed_weights_come_back_to_where_the_user_has_them(study, tmp_path):
     (tmp_path / "scratch").mkdir()
     free(study)

@@ -29,14 +29,14 @@ def kill_when(project, condition, timeout=120):
     process.wait()
 
 
-MOMENTS = {
-    "first-draw": "results/shots/**/*.parquet",
-    "first-seed-trained": "results/state/*/seed8*",
-    "first-run-written": "results/runs/**/predictions.parquet",
-}
+MOMENTS = [
+    pytest.param("results/shots/**/*.parquet", id="first-draw", marks=pytest.mark.slow),
+    pytest.param("results/state/*/seed8*", id="first-seed-trained"),
+    pytest.param("results/runs/**/predictions.parquet", id="first-run-written"),
+]
 
 
-@pytest.mark.parametrize("pattern", MOMENTS.values(), ids=MOMENTS.keys())
+@pytest.mark.parametrize("pattern", MOMENTS)
 def test_killed_study_finishes_with_the_same_bytes(fresh, finished, pattern):
     kill_when(fresh, lambda: any(fresh.folder.glob(pattern)))
     locked = fresh.snakemake("runs")
