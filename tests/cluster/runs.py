@@ -131,6 +131,11 @@ class Run:
         self.process.wait()
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to programs in the background, which pass it on: ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def started(project: Project, *arguments: str) -> Iterator[Run]:
     """Start `snakemake` with these arguments, as typed in the project's root."""
@@ -138,7 +143,7 @@ def started(project: Project, *arguments: str) -> Iterator[Run]:
     with open(log, "w") as out:
         process = subprocess.Popen(
             ["snakemake", *arguments], cwd=project.folder, env=environment(), stdout=out,
-            stderr=subprocess.STDOUT, start_new_session=True,
+            stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=heed_ctrl_c,
         )  # fmt: skip
     run = Run(process, log)
     try:
