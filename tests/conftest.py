@@ -32,6 +32,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """Return an empty folder of a project, which is the current one."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
 def hub_server(monkeypatch, tmp_path_factory):
     """Return a loopback Hub without repositories; its clients do not wait between attempts.
 

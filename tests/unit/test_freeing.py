@@ -10,13 +10,7 @@ from fewshot import freeing
 from fewshot.errors import UserError
 from leftover_files import COMMIT, look, model, run, state
 
-
-@pytest.fixture(autouse=True)
-def project(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def test_snakemake_frees_states_of_finished_runs_of_its_own_plan():

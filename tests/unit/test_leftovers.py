@@ -15,12 +15,7 @@ from leftover_files import COMMIT, OLD, files, look, model, run, state
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
-@pytest.fixture(autouse=True)
-def project(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def test_weights_go_once_all_runs_are_finished(project):

@@ -8,13 +8,7 @@ import pytest
 from fewshot import store
 from leftover_files import COMMIT, look, model, run
 
-
-@pytest.fixture(autouse=True)
-def project(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def test_scratch_is_freed_with_the_links_that_lead_there(tmp_path):
