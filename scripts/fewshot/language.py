@@ -1,4 +1,4 @@
-"""The words of the synthetic corpora."""
+"""The words of the synthetic corpora, and those of their labels."""
 
 import numpy as np
 
@@ -18,6 +18,12 @@ FUNCTION_WORDS = tuple(
     "thought Clearly Probably".split()
 )
 NEGATION = "never"
+LABELS = {
+    "mnli-like": ("entailment", "neutral", "contradiction"),
+    "rte-like": ("entailment", "not_entailment"),
+    "hans-like": ("entailment", "non-entailment"),
+}
+"""Of each corpus, in the order of their numbers."""
 
 
 def vocabulary() -> list[str]:

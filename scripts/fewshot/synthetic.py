@@ -19,6 +19,7 @@ from .hanslike import hans_pair
 from .language import (
     ADJECTIVES,
     INTRANSITIVE,
+    LABELS,
     NEGATION,
     NOUNS,
     PLACES,
@@ -35,11 +36,6 @@ CONSTRUCTIONS = {"replaced": 0.425, "swapped": 0.15, "negated": 0.425}
 # many entailed hypotheses have one as contradictions.
 _INTRANSITIVE_SHARE = {"replaced": 0.25, "swapped": 0.0, "negated": 0.25, "entailed": 0.21}
 
-LABELS = {
-    "mnli-like": ("entailment", "neutral", "contradiction"),
-    "rte-like": ("entailment", "not_entailment"),
-    "hans-like": ("entailment", "non-entailment"),
-}
 # Each premise belongs to exactly one split, by its checksum, so that splits cannot share a pair.
 SPLITS = ("train", "validation", "test", "pretrain")
 

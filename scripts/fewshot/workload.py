@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import samples
+from .language import LABELS
 
 if TYPE_CHECKING:
     from .plan import Cell, Study
@@ -23,8 +24,6 @@ tokenizers of OPT and GPT-NeoX."""
 START, SOLVED = 1, 2
 """Tokens of a row besides its words: the one that texts begin with; of a demonstration its label
 word and the separator."""
-SYNTHETIC_LABELS = {"mnli-like": 3, "rte-like": 2, "hans-like": 2}
-"""Raw labels of each synthetic corpus (`synthetic.LABELS`, which takes long to import)."""
 FIELD = re.compile(r"\{\w+\}")
 
 
@@ -116,10 +115,10 @@ def stated_rows(
     rows = source.get("sizes", {}).get(entry["splits"].get(split))
     if rows is None:
         return None
-    number = SYNTHETIC_LABELS.get(source["synthetic"])
-    if number is None or entry["label"] != "label":
+    raw = LABELS.get(source["synthetic"])
+    if raw is None or entry["label"] != "label":
         return "sizes", rows
-    return "sizes", _synthetic_rows(entry, rows, number)
+    return "sizes", _synthetic_rows(entry, rows, len(raw))
 
 
 def _synthetic_rows(entry: Mapping, size: int, number: int) -> dict[str, int]:

@@ -7,14 +7,8 @@ import pandas as pd
 import pytest
 from fewshot.errors import UserError
 from fewshot.hanslike import HANS_TEMPLATES, HEURISTICS
-from fewshot.language import INTRANSITIVE, NEGATION, NOUNS, TRANSITIVE, vocabulary
-from fewshot.synthetic import (
-    CONSTRUCTIONS,
-    LABELS,
-    generate,
-    overlap,
-    split_of,
-)
+from fewshot.language import INTRANSITIVE, LABELS, NEGATION, NOUNS, TRANSITIVE, vocabulary
+from fewshot.synthetic import CONSTRUCTIONS, generate, overlap, split_of
 
 
 @pytest.mark.parametrize("kind", LABELS)
