@@ -65,7 +65,8 @@ def start_added(model: torch.nn.Module, separators: list[int]) -> None:
 
 
 class Head:
-    """Views on one head's parameters: queries, keys, values [size, width], out [width, size]."""
+    """One head's parameters, set to zero: views on its queries, keys and values [size, width], the
+    queries' bias [size], and what it writes, out [width, size]."""
 
     def __init__(self, attention: torch.nn.Module, number: int, heads: int):
         width = attention.embed_dim
