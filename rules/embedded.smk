@@ -23,7 +23,7 @@ rule train_embedded_model:
         runtime=longer(60),
     params:
         seed=0,
-        code=code_version("pretraining", "records"),
+        code=code_version("pretraining"),
     script:
         "../scripts/train_embedded_model.py"
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import calibration, finished, records
+from fewshot import calibration, finished, script
 from fewshot.memoryplan import MemoryPlan
 from fewshot.plan import Study
 
@@ -18,4 +18,4 @@ def main(smk):
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

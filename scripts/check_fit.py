@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from fewshot import fit, records, tokens
+from fewshot import fit, records, script, tokens
 from fewshot.patterns import restore_pattern
 
 if TYPE_CHECKING:
@@ -35,4 +35,4 @@ def _draw(name: str) -> tuple[str, int, int]:
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

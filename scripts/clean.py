@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import freeing, leftovers, records
+from fewshot import freeing, leftovers, script
 from fewshot.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,4 +23,4 @@ def main(smk) -> None:
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import comparison, evaluation, evidence, records, schemas, variation
+from fewshot import comparison, evaluation, evidence, records, schemas, script, variation
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -23,4 +23,4 @@ def main(smk):
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import evaluation, ledger, metrics, records, schemas
+from fewshot import evaluation, ledger, metrics, records, schemas, script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -23,4 +23,4 @@ def main(smk):
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

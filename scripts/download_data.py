@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import records, sources
+from fewshot import records, script, sources
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -16,4 +16,4 @@ def main(smk) -> None:
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake, online=True)
+    script.run(main, snakemake, online=True)

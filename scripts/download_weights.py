@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records, snapshots
+from fewshot import script, snapshots
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -14,4 +14,4 @@ def main(smk) -> None:
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake, online=True)
+    script.run(main, snakemake, online=True)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import archive, records
+from fewshot import archive, script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -14,4 +14,4 @@ def main(smk):
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
-from fewshot import records, unpacking
+from fewshot import script, unpacking
 from fewshot.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,4 +24,4 @@ def main(smk):
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

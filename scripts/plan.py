@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import calibration, records, scheduletable
+from fewshot import calibration, scheduletable, script
 from fewshot.memoryplan import MemoryPlan
 from fewshot.plan import Study
 from fewshot.schedule import Schedule
@@ -24,4 +24,4 @@ def main(smk):
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records, tasks
+from fewshot import records, script, tasks
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -15,4 +15,4 @@ def main(smk) -> None:
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import jobs, lmeval_runs, records
+from fewshot import jobs, lmeval_runs, records, script
 from fewshot.patterns import restore_pattern
 
 if TYPE_CHECKING:
@@ -35,4 +35,4 @@ def main(smk):
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

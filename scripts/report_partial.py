@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import partial, records
+from fewshot import partial, script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -19,4 +19,4 @@ def main(smk):
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import draws, records
+from fewshot import draws, records, script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -19,4 +19,4 @@ def main(smk) -> None:
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import records
+from fewshot import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -21,4 +21,4 @@ def main(smk) -> None:
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import evidence, records, report
+from fewshot import evidence, records, report, script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -29,4 +29,4 @@ def main(smk):
 
 
 if __name__ == "__main__":
-    records.run(main, snakemake)
+    script.run(main, snakemake)

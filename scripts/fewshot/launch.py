@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import gpus, records, slurm
+from . import gpus, script, slurm
 from .errors import UserError
 from .ranks import MARK, SHORTAGES, TOLD, read_shortages
 from .world import read_world
@@ -49,13 +49,13 @@ class Told(BaseException):
 
 
 def run(main: Callable[[object], None], smk: object) -> None:
-    """Run a script's `main`, as `records.run` does; with several GPUs, in a process for each.
+    """Run a script's `main`, as `script.run` does; with several GPUs, in a process for each.
 
     Told to end it exits with status TOLD; preempted by SLURM it waits to be put into the queue
     again, which a job that ends by itself is not.
     """
     try:
-        records.run(lambda smk: _run(main, smk), smk)
+        script.run(lambda smk: _run(main, smk), smk)
     except SystemExit as end:
         if end.code == TOLD and slurm.preempted():
             LOG.info("preempted: SLURM starts this job again later")

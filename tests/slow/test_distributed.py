@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import pickle, sys
 from pathlib import Path
-from fewshot import records
+from fewshot import records, script
 smk = pickle.loads(Path(sys.argv[1]).read_bytes())
 if smk.params.method["family"] == "in_context":
     from run_in_context import main
 else:
     from fewshot.training import fine_tune as main
-records.run(main, smk)
+script.run(main, smk)
 """
 
 

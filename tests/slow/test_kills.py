@@ -23,10 +23,10 @@ SETTINGS = {"epochs": 30, "curve_rows": 8, "learning_rate": 0.03, "keep_weights"
 SCRIPT = """
 import pickle, sys
 from pathlib import Path
-from fewshot import checkpoints, records, training
+from fewshot import checkpoints, records, script, training
 checkpoints.EVERY, checkpoints.SHARE, checkpoints.RATE = 0.0, 1e9, 1e15
 training._remaining = lambda run: 1e9
-records.run(training.fine_tune, pickle.loads(Path(sys.argv[1]).read_bytes()))
+script.run(training.fine_tune, pickle.loads(Path(sys.argv[1]).read_bytes()))
 """
 
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fewshot import hub, network, records, snapshots
+from fewshot import hub, network, records, script, snapshots
 from fewshot.errors import UserError
 from hub_server import SIGNATURE, Fault, HubServer, Repo
 from huggingface_hub.utils import close_session, get_token
@@ -207,7 +207,7 @@ def test_a_signed_address_is_in_no_log_of_a_job(server, tmp_path, monkeypatch, l
     with HubServer(repos=repository()) as other:
         server.elsewhere = other
         other.faults = [Fault("model.safetensors", times=99, status=403)]
-        records.log_to(tmp_path / "job.log")
+        script.log_to(tmp_path / "job.log")
         with pytest.raises(UserError, match="HTTP 403") as error:
             fetch(server)
         logging.error("%s", error.value)
@@ -219,11 +219,11 @@ FETCH = """
 import sys
 import threading
 from huggingface_hub import constants
-from fewshot import records, snapshots
+from fewshot import records, script, snapshots
 
 constants.DOWNLOAD_CHUNK_SIZE = 1024
 folder, url, commit = sys.argv[1:]
-records.log_to(f"{folder}/log")
+script.log_to(f"{folder}/log")
 entry = {"hub": "any/model", "revision": commit}
 print("started", flush=True)
 manifest = snapshots.fetch(entry, folder, "m", endpoint=url)

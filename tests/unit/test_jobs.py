@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot import jobs, outputs, records
+from fewshot import jobs, outputs, records, script
 from fewshot.codeversion import code_version, imports
 from fewshot.errors import UserError
 from fewshot.scoring import Scores
@@ -185,10 +185,10 @@ def test_a_job_of_which_nothing_fits_writes_empty_tables(tmp_path):
 FINE_TUNE = """
 import json, pickle, sys
 from pathlib import Path
-from fewshot import records
+from fewshot import records, script
 from fewshot.training import fine_tune
 smk = pickle.loads(Path(sys.argv[1]).read_bytes())
-records.run(fine_tune, smk)
+script.run(fine_tune, smk)
 """
 
 
@@ -222,7 +222,7 @@ def test_fine_tuning_killed_between_seeds_ends_in_the_same_bytes(tmp_path):
     finished = len(list(Path("results/state").glob("*/seed?")))
     assert 2 <= finished < 6 and not Path(smk.output.predictions).exists()
 
-    records.log_to(smk.log[0])
+    script.log_to(smk.log[0])
     fine_tune(smk)
     assert f"{6 - finished} of 6 seeds to do" in Path(smk.log[0]).read_text()
     whole = write_job(tmp_path / "whole", seeds=tuple(range(6)), **settings)
@@ -239,7 +239,7 @@ def test_a_loss_that_is_not_finite_leaves_no_outputs(tmp_path, capsys):
 
     smk = write_job(tmp_path, learning_rate=1e30, warmup=0.0)
     with pytest.raises(SystemExit):
-        records.run(fine_tune, smk)
+        script.run(fine_tune, smk)
     assert "seed 0: the loss is " in capsys.readouterr().err
     assert "at epoch 1, step 2" in Path(smk.log[0]).read_text().splitlines()[-1]
     assert not Path(smk.output.predictions).parent.exists()

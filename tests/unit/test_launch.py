@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[2]
 PART = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
-from fewshot import records
+from fewshot import script
 from fewshot.world import read_world
-records.log_to("job.log")
+script.log_to("job.log")
 world = read_world()
 world.meet()
 total = world.sum(torch.tensor([world.rank + 1]))

@@ -31,7 +31,7 @@ def python(code: str, *arguments: str, **environment: str) -> str:
 
 
 def test_no_script_imports_hugging_faces_libraries_before_it_runs():
-    """They look at the environment when they are imported; `records.run` sets it before `main`."""
+    """They look at the environment when they are imported; `script.run` sets it before `main`."""
     names = [name for name in SCRIPTS if name not in DOWNLOADS]
     code = f"""
 import importlib, sys
@@ -48,7 +48,7 @@ def test_only_downloads_are_online():
     for name in SCRIPTS:
         text = (ROOT / f"scripts/{name}.py").read_text()
         assert ("online=True" in text) == (name in DOWNLOADS), name
-        assert "records.run(main, snakemake" in text or "launch.run(main, snakemake" in text
+        assert "script.run(main, snakemake" in text or "launch.run(main, snakemake" in text
 
 
 def test_code_of_repositories_is_trusted_nowhere():
@@ -106,7 +106,7 @@ def test_pickled_files_are_read_as_weights_alone():
 LOAD = """
 import json, sys
 from types import SimpleNamespace
-from fewshot import records
+from fewshot import script
 
 manifest, entry, log = sys.argv[1:]
 
@@ -123,7 +123,7 @@ def main(smk):
     except Exception as error:
         print(type(error).__name__)
 
-records.run(main, SimpleNamespace(log=[log], output=[]), online=ONLINE)
+script.run(main, SimpleNamespace(log=[log], output=[]), online=ONLINE)
 """
 
 

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 # What is downloaded depends on its pinned revision alone; the others always run.
 DOWNLOADS = {"download_data", "download_model", "download_weights", "fetch_freed"}
 UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean", "plan", "calibrate"}
-# How many processes do a job changes none of its bytes.
-HARMLESS = {"launch"}
+# How many processes do a job, and where it logs, changes none of its bytes.
+HARMLESS = {"launch", "script"}
 FAMILIES = tuple(name for name in REQUIRED if name != "in_context")
 
 

@@ -1,0 +1,138 @@
+"""How a script begins and ends: its log, and one line for what is a user's to mend."""
+
+import errno
+import logging
+import os
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from fewshot import records, script
+from fewshot.errors import UserError, refusals_told
+
+SHOTS = pd.DataFrame({"position": [0, 1], "id": [7, 3], "label": [1, 0]})
+
+
+@pytest.fixture
+def root_logger(monkeypatch):
+    """Keep what `run` and `log_to` do to the root logger from reaching other tests."""
+    root = logging.getLogger()
+    handlers, level, filters = root.handlers[:], root.level, warnings.filters[:]
+    yield
+    logging.captureWarnings(False)
+    for handler in root.handlers:
+        with suppress(OSError):  # What could not be written still cannot.
+            handler.close()
+    root.handlers, warnings.filters = handlers, filters
+    root.setLevel(level)
+
+
+def test_a_users_mistake_ends_a_script_with_one_line(tmp_path, capsys, root_logger):
+    smk = SimpleNamespace(log=[str(tmp_path / "x.log")], output=[])
+
+    def main(_):
+        raise UserError("config/tasks.yaml: wrong")
+
+    with pytest.raises(SystemExit, match="1"):
+        script.run(main, smk)
+    assert capsys.readouterr().err == "error: config/tasks.yaml: wrong\n"
+    assert "ERROR config/tasks.yaml: wrong" in (tmp_path / "x.log").read_text()
+    assert "Traceback" not in (tmp_path / "x.log").read_text()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_what_a_file_system_refuses_is_one_line(tmp_path, capsys, root_logger, monkeypatch, number):
+    """As pyarrow raises it: with a number, without a file."""
+
+    def refuse(*_, **__):
+        raise OSError(number, "Error writing bytes to file. Detail: [errno 28]")
+
+    monkeypatch.setattr(records.pq, "write_table", refuse)
+    path = tmp_path / "s.parquet"
+    smk = SimpleNamespace(log=[str(tmp_path / "x.log")], output=["other.parquet"])
+    with pytest.raises(SystemExit, match="1"):
+        script.run(lambda _: records.write_table(path, SHOTS, records.SHOTS), smk)
+    line = f"{path}: {os.strerror(number).lower()}"
+    assert capsys.readouterr().err == f"error: {line}\n"
+    log = (tmp_path / "x.log").read_text()
+    assert f"ERROR {line}" in log and "Traceback" in log
+    if number == errno.EACCES:  # A lock or a socket may have been refused.
+        with pytest.raises(PermissionError):
+            script.run(refuse, smk)
+    else:
+        with pytest.raises(SystemExit, match="1"):
+            script.run(refuse, smk)
+        assert capsys.readouterr().err.startswith("error: other.parquet: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.log"], "nothing half-written"
+
+
+@pytest.mark.parametrize(("turned", "second"), [(False, False), (False, True), (True, True)])
+def test_a_refusal_names_the_file_that_was_meant(tmp_path, monkeypatch, turned, second):
+    """Whether of one path or of two, and though the rest cannot be removed either."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "no", "a hidden file")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    path = tmp_path / "a.json"
+    hidden = str(path.with_name(f".a.json.{os.getpid()}.partial"))
+    names = ["x", None, hidden] if turned else [hidden, None, "x"] if second else [hidden]
+    with (
+        pytest.raises(UserError, match=rf"^{path}: read-only file system$"),
+        refusals_told([]),
+        records.atomic(path),
+    ):
+        raise OSError(errno.EROFS, "no", *names)
+
+
+def test_a_refusal_of_two_files_names_the_one_to_be_written():
+    with pytest.raises(UserError, match=r"^b: permission denied$"), refusals_told([]):
+        raise OSError(errno.EACCES, "no", "a", None, "b")
+
+
+def test_a_line_that_does_not_fit_its_arguments_is_told(tmp_path, capsys, root_logger):
+    script.log_to(tmp_path / "x.log")
+    logging.info("%d rows", "many")
+    assert "%d format" in capsys.readouterr().err
+
+
+def test_a_log_that_is_full_hides_no_line_behind_tracebacks(capsys, root_logger):
+    def main(_):
+        logging.info("a line")
+        raise UserError("x.yaml: wrong")
+
+    with pytest.raises(SystemExit, match="1"):
+        script.run(main, SimpleNamespace(log=["/dev/full"], output=[]))
+    assert capsys.readouterr().err == "error: x.yaml: wrong\n"
+
+
+def test_a_log_that_may_not_be_written_is_one_line(capsys, root_logger, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EROFS, "no", path)
+
+    monkeypatch.setattr(script, "log_to", refuse)
+    with pytest.raises(SystemExit, match="1"):
+        script.run(None, SimpleNamespace(log=["x.log"], output=[]))
+    assert capsys.readouterr().err == "error: x.log: read-only file system\n"
+
+
+def test_any_other_error_of_the_system_is_a_fault_of_the_program(tmp_path, root_logger):
+    def main(_):
+        with records.atomic(tmp_path / "a"):
+            raise OSError(errno.EIO, "no")
+
+    with pytest.raises(OSError, match="no"):
+        script.run(main, SimpleNamespace(log=[str(tmp_path / "x.log")], output=[]))
+    assert "Traceback" in (tmp_path / "x.log").read_text()
+
+
+def test_a_fault_of_the_program_is_logged_with_its_traceback(tmp_path, root_logger):
+    def main(_):
+        raise KeyError("inner")
+
+    with pytest.raises(KeyError):
+        script.run(main, SimpleNamespace(log=[str(tmp_path / "x.log")], output=[]))
+    assert "Traceback" in (tmp_path / "x.log").read_text()
