@@ -4,7 +4,9 @@ import copy
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
+from fewshot.errors import UserError
 from fewshot.plan import Study, load_study
 from fewshot.registry import REGISTRIES, read_yaml
 
@@ -42,3 +44,15 @@ def edit(folder: Path, name: str, change) -> None:
 def load(folder: Path, **changes) -> Study:
     """Return the study with some keys changed, checked."""
     return load_study({**copy.deepcopy(STUDY), **changes}, folder, "config/mine.yaml")
+
+
+def message(folder, **changes) -> str:
+    """Return the one line with which a study is refused, its registries' folder called config."""
+    with pytest.raises(UserError) as error:
+        load(folder, **changes)
+    assert "\n" not in str(error.value)
+    return str(error.value).replace(f"{folder}/", "config/")
+
+
+def edit_task(folder, task, **changes):
+    edit(folder, "tasks", lambda tasks: tasks[task].update(changes))
