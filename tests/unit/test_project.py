@@ -125,6 +125,21 @@ def test_readme_lists_the_entries_of_a_site():
     assert len(schema["required"]) == 12 and "in twelve lines" in readme
 
 
+def test_readme_names_targets_profiles_and_studies_that_exist():
+    readme = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"snakemake ([a-z]\w*)", readme))
+    sources = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
+    known = set(re.findall(r"^rule (\w+):", "".join(map(Path.read_text, sources)), re.M))
+    for kind, prefix in (("figures", "fig"), ("tables", "table")):
+        entries = registry.read_yaml(ROOT / "config/figures.yaml")[kind]
+        known |= {f"{prefix}_{name}".replace("-", "_") for name in entries}
+    assert named <= known and {"all", "plan", "clean", "report_partial"} <= named
+    for name in re.findall(r"--profile (\w+)", readme):
+        assert (ROOT / "profiles" / name / "config.yaml").is_file()
+    for name in re.findall(r"--configfile (config/[\w.-]+)", readme):
+        assert (ROOT / name).is_file(), name
+
+
 def test_top_level_holds_only_what_is_agreed():
     agreed = {
         *("Snakefile", "rules", "scripts", "config", "envs", "results", "profiles", "README.md"),
