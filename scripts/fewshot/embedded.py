@@ -148,14 +148,16 @@ def build_tokenizer(family: str) -> PreTrainedTokenizerFast:
     prompts = ("question", "answer", "Question", "Answer", *LABEL_WORDS)
     words = sorted({*vocabulary(), *prompts})
     marks = [" ?", *(chr(code) for code in range(33, 127)), " ", "\n"]
+    blank_line = ""
     if family == "opt":
         marks.append(SEPARATOR)
+        blank_line = r"\n\n|"
     tokens = [PAD, EOS, UNK, *words, *(f" {word}" for word in words), *marks]
     tokens = list(dict.fromkeys(tokens))
     scores = [(token, -1.0 if len(token) > 1 else -10.0) for token in tokens]
     inner = Tokenizer(models.Unigram(scores, unk_id=tokens.index(UNK)))
     inner.pre_tokenizer = pre_tokenizers.Split(
-        Regex(r" ?[A-Za-z]+| ?[^\sA-Za-z]|\n\n|\s"), behavior="isolated"
+        Regex(rf" ?[A-Za-z]+| ?[^\sA-Za-z]|{blank_line}\s"), behavior="isolated"
     )
     inner.decoder = decoders.Fuse()
     if family == "opt":
@@ -174,7 +176,8 @@ def build_tokenizer(family: str) -> PreTrainedTokenizerFast:
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> torch.nn.Module:
-    """Return a model before training: random weights, but for what `initial.py` prepares."""
+    """Return a model before training: random weights, but for what `initial.py` or `added.py`
+    prepares."""
     torch.manual_seed(seed)
     shared = dict(
         vocab_size=len(tokenizer),
