@@ -53,12 +53,12 @@ lint: $(READY)  ## formatters, linters, dry runs of every target
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lint
 
 format: $(READY)  ## format Python and Snakemake files
-	@PATH="$(CURDIR)/$(BIN):$$PATH" ruff format scripts tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" ruff check --fix scripts tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ruff format scripts tests .ci
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ruff check --fix scripts tests .ci
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --line-length 100 Snakefile rules
 
 docs: $(READY)  ## write config/README.md from the schemas
-	@PYTHONPATH=scripts $(BIN)/python -m fewshot.reference > config/README.md.new && mv config/README.md.new config/README.md
+	@PYTHONPATH=scripts $(BIN)/python .ci/reference.py > config/README.md.new && mv config/README.md.new config/README.md
 
 envs: $(READY)  ## write envs/fairshot.yaml from the pins of pip
-	@PYTHONPATH=scripts $(BIN)/python -m fewshot.environments > envs/fairshot.yaml.new && mv envs/fairshot.yaml.new envs/fairshot.yaml
+	@PYTHONPATH=scripts $(BIN)/python .ci/environments.py > envs/fairshot.yaml.new && mv envs/fairshot.yaml.new envs/fairshot.yaml

@@ -25,6 +25,6 @@ rule check_fit:
         cells=pair_cells,
         patterns=pair_patterns,
         shots=pair_shots,
-        code=code_version("fit", "records"),
+        code=code_version("prompts.fit", "records"),
     script:
         "../scripts/check_fit.py"

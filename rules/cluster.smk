@@ -3,12 +3,12 @@
 import math
 import sys
 
-from scripts.fewshot import gpus
-from scripts.fewshot.cells import Cell
+from scripts.fewshot.runtime import gpus
+from scripts.fewshot.study.cells import Cell
 from scripts.fewshot.errors import UserError
-from scripts.fewshot.machine import gpu_memories
-from scripts.fewshot.site import REQUEST, read_site
-from scripts.fewshot.submission import SHORT, Queue, group_of
+from scripts.fewshot.runtime.machine import gpu_memories
+from scripts.fewshot.runtime.site import REQUEST, read_site
+from scripts.fewshot.runtime.submission import SHORT, Queue, group_of
 
 
 def site_path():

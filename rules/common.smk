@@ -3,12 +3,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.fewshot import calibration, presence, revisions
+from scripts.fewshot.planning import calibration
+from scripts.fewshot.downloads import presence, revisions
 from scripts.fewshot.errors import UserError
-from scripts.fewshot.exchange import used_entries
-from scripts.fewshot.memoryplan import MemoryPlan
-from scripts.fewshot.plan import load_study
-from scripts.fewshot.protocols import DRAWS, PROTOCOLS
+from scripts.fewshot.study.exchange import used_entries
+from scripts.fewshot.planning.memoryplan import MemoryPlan
+from scripts.fewshot.study.plan import load_study
+from scripts.fewshot.study.protocols import DRAWS, PROTOCOLS
 from scripts.fewshot.registry import read_yaml
 
 # No settings of a study, but what `snakemake import_predictions` and `snakemake clean` are told.

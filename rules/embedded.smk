@@ -23,7 +23,7 @@ rule train_embedded_model:
         runtime=longer(60),
     params:
         seed=0,
-        code=code_version("pretraining"),
+        code=code_version("demo.pretraining"),
     script:
         "../scripts/train_embedded_model.py"
 
@@ -54,7 +54,7 @@ rule measure_behaviour:
     params:
         seeds=list(range(30, 35)),
         rows=480,
-        code=code_version("behaviour", "records", "schemas"),
+        code=code_version("demo.behaviour", "records", "analysis.schemas"),
     script:
         "../scripts/measure_behaviour.py"
 
@@ -72,6 +72,6 @@ rule behaviour:
         mem_mb=scaled(2000),
         runtime=longer(2),
     params:
-        code=code_version("behaviourtable", "records"),
+        code=code_version("demo.behaviourtable", "records"),
     script:
         "../scripts/behaviour.py"

@@ -31,7 +31,7 @@ rule export_predictions:
     params:
         study=STUDY.settings,
         entries=used_entries(STUDY),
-        code=code_version("archive"),
+        code=code_version("exchange.archive"),
     script:
         "../scripts/export_predictions.py"
 
@@ -74,7 +74,7 @@ rule read_lm_eval:
         pattern=job_pattern,
         prompts=lambda wildcards: import_of(wildcards).prompts,
         parameters=lambda wildcards: STUDY.models[wildcards.model]["parameters"],
-        code=code_version("lmeval_runs", "jobs"),
+        code=code_version("exchange.lmeval_runs", "adaptation.jobs"),
     script:
         "../scripts/read_lm_eval.py"
 
@@ -105,6 +105,6 @@ rule export_lm_eval:
     params:
         study=STUDY.name,
         cells=CONTEXT_CELLS,
-        code=code_version("lmeval_tasks"),
+        code=code_version("exchange.lmeval_tasks"),
     script:
         "../scripts/export_lm_eval.py"

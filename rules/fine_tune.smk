@@ -36,7 +36,7 @@ rule fine_tune:
         model=job_model,
         batch_tokens=STUDY.settings["batch_tokens"],
         code=lambda wildcards: code_version(
-            "training", f"methods.{STUDY.methods[wildcards.method]['family']}"
+            "adaptation.training", f"methods.{STUDY.methods[wildcards.method]['family']}"
         ),
     script:
         "../scripts/fine_tune.py"

@@ -32,6 +32,6 @@ rule run_in_context:
         method=job_method,
         model=job_model,
         batch_tokens=STUDY.settings["batch_tokens"],
-        code=code_version("methods.in_context"),
+        code=code_version("adaptation.in_context"),
     script:
         "../scripts/run_in_context.py"

@@ -4,8 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scripts.fewshot.codeversion import code_version
-from scripts.fewshot.needs import WITH_MANIFESTS
-from scripts.fewshot.patterns import bind_pattern
+from scripts.fewshot.study.needs import WITH_MANIFESTS
+from scripts.fewshot.prompts.patterns import bind_pattern
 
 
 def source_files(wildcards):
@@ -25,7 +25,7 @@ def model_files(wildcards):
 def source_code_version(wildcards):
     """Return the generator's version; what is downloaded depends on its revision alone."""
     synthetic = "synthetic" in STUDY.tasks[wildcards.source]["source"]
-    return code_version("synthetic") if synthetic else ""
+    return code_version("data.synthetic") if synthetic else ""
 
 
 def evaluation_files(wildcards):

@@ -22,6 +22,6 @@ rule compute_metrics:
         evaluation=evaluation_sets,
         jobs=pair_jobs,
         size=pair_size,
-        code=code_version("metrics", "ledger"),
+        code=code_version("analysis.metrics", "analysis.ledger"),
     script:
         "../scripts/compute_metrics.py"

@@ -2,7 +2,8 @@
 from collections import namedtuple
 from dataclasses import asdict
 
-from scripts.fewshot import architecture, flops
+from scripts.fewshot.models import architecture
+from scripts.fewshot.analysis import flops
 
 Pair = namedtuple("Pair", "task model")
 

@@ -31,10 +31,10 @@ rule write_report:
         figures=STUDY.figures,
         tables=STUDY.tables,
         versions={
-            "table": code_version("tables", "provenance"),
-            "figure": code_version("charts", "evidence", "render"),
+            "table": code_version("report.tables.tables", "report.provenance"),
+            "figure": code_version("report.figures.charts", "analysis.evidence", "report.render"),
         },
-        code=code_version("report"),
+        code=code_version("report.report"),
     script:
         "../scripts/write_report.py"
 

@@ -1,10 +1,11 @@
 # What is checked once it is known which jobs will run, before the first one does.
 import sys
 
-from scripts.fewshot import freeing, sitecheck, slurm, store
+from scripts.fewshot.downloads import freeing, store
+from scripts.fewshot.runtime import sitecheck, slurm
 from scripts.fewshot.errors import UserError
-from scripts.fewshot.relay import relayed
-from scripts.fewshot.submission import group_of
+from scripts.fewshot.runtime.relay import relayed
+from scripts.fewshot.runtime.submission import group_of
 
 
 def check_weights():
@@ -21,7 +22,7 @@ def check_weights():
         if not freed:
             return
         logger.warning(f"weights that were freed are fetched again: {', '.join(freed)}")
-        from scripts.fewshot.snapshots import fetch_freed
+        from scripts.fewshot.downloads.snapshots import fetch_freed
 
         with relayed(logger):
             fetch_freed(freed, STORE.get("scratch", ""), STORE.get("disk_budget_gb", 0))

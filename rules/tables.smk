@@ -33,6 +33,6 @@ rule make_table:
         caption=lambda wildcards: table_entry(wildcards)["caption"],
         options=lambda wildcards: table_entry(wildcards)["options"],
         catalog=CATALOG,
-        code=code_version("tables", "provenance"),
+        code=code_version("report.tables.tables", "report.provenance"),
     script:
         "../scripts/make_table.py"

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records, script
+from fewshot import records
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 def main(smk) -> None:
     # Here, so that what these imports say goes to the log.
-    from fewshot import behaviourtable
+    from fewshot.demo import behaviourtable
 
     text = behaviourtable.page(behaviourtable.read(smk.input))
     with records.atomic(smk.output.table) as partial:

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import calibration, finished, script
-from fewshot.memoryplan import MemoryPlan
-from fewshot.plan import Study
+from fewshot.planning import calibration, finished
+from fewshot.planning.memoryplan import MemoryPlan
+from fewshot.runtime import script
+from fewshot.study.plan import Study
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

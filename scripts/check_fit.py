@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from fewshot import fit, records, script, tokens
-from fewshot.patterns import restore_pattern
+from fewshot import records
+from fewshot.prompts import fit, tokens
+from fewshot.prompts.patterns import restore_pattern
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

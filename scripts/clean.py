@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import freeing, leftovers, script
+from fewshot.downloads import freeing, leftovers
 from fewshot.errors import UserError
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

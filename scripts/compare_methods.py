@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import comparison, evaluation, evidence, records, schemas, script, variation
+from fewshot import records
+from fewshot.analysis import comparison, evaluation, evidence, schemas, variation
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import evaluation, ledger, metrics, records, schemas, script
+from fewshot import records
+from fewshot.analysis import evaluation, ledger, metrics, schemas
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import records, script, sources
+from fewshot import records
+from fewshot.data import sources
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

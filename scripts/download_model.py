@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import records, script, snapshots
+from fewshot import records
+from fewshot.downloads import snapshots
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

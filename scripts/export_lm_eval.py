@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import lmeval_tasks, script
+from fewshot.exchange import lmeval_tasks
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

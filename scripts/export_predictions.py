@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import archive, script
+from fewshot.exchange import archive
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import launch
+from fewshot.runtime import launch
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def main(smk) -> None:
     # Here, so that what these imports say goes to the log.
-    from fewshot.training import fine_tune
+    from fewshot.adaptation.training import fine_tune
 
     fine_tune(smk)
 

@@ -3,8 +3,9 @@
 import logging
 from typing import TYPE_CHECKING
 
-from fewshot import script, unpacking
 from fewshot.errors import UserError
+from fewshot.exchange import unpacking
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

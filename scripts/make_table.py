@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import evidence, provenance, script, tables
+from fewshot.analysis import evidence
+from fewshot.report import provenance
+from fewshot.report.tables import tables
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

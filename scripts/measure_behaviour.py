@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from fewshot import records, script
+from fewshot import records
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 def main(smk) -> None:
     # Here, so that what these imports say goes to the log.
     import torch
-    from fewshot import behaviour, schemas
+    from fewshot.analysis import schemas
+    from fewshot.demo import behaviour
 
     torch.set_num_threads(smk.threads)
     folder = Path(smk.input[0]).parent

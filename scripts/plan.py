@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import calibration, scheduletable, script
-from fewshot.memoryplan import MemoryPlan
-from fewshot.plan import Study
-from fewshot.schedule import Schedule
-from fewshot.submission import Queue
+from fewshot.planning import calibration, scheduletable
+from fewshot.planning.memoryplan import MemoryPlan
+from fewshot.planning.schedule import Schedule
+from fewshot.runtime import script
+from fewshot.runtime.submission import Queue
+from fewshot.study.plan import Study
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

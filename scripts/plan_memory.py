@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import script
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def main(smk) -> None:
     # Here, so that what transformers says goes to the log.
-    from fewshot import plantable
+    from fewshot.planning import plantable
 
     plan = plantable.checked(smk.params.plan, smk.params.models)
     plantable.write(plan, smk.output, smk.params.machine)

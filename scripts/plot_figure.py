@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import charts, evidence, render, script
+from fewshot.analysis import evidence
+from fewshot.report import render
+from fewshot.report.figures import charts
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

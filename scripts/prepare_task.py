@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records, script, tasks
+from fewshot import records
+from fewshot.data import tasks
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import jobs, lmeval_runs, records, script
-from fewshot.patterns import restore_pattern
+from fewshot import records
+from fewshot.adaptation import jobs
+from fewshot.exchange import lmeval_runs
+from fewshot.prompts.patterns import restore_pattern
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

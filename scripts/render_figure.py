@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records, render, script
+from fewshot import records
+from fewshot.report import render
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import partial, script
+from fewshot.report import partial
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import jobs, launch
+from fewshot.adaptation import jobs
+from fewshot.runtime import launch
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -13,7 +14,7 @@ def main(smk):
 
     def start(_):
         # Imported where a seed is left to do: torch and transformers take seconds.
-        from fewshot.methods import in_context
+        from fewshot.adaptation import in_context
 
         return in_context.start(job)
 

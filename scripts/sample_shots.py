@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import draws, records, script
+from fewshot import records
+from fewshot.data import draws
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

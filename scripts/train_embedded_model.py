@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import script
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def main(smk) -> None:
     # Here, so that what these imports say goes to the log.
     import torch
-    from fewshot import embedded, pretraining
+    from fewshot.demo import embedded, pretraining
 
     torch.set_num_threads(smk.threads)
     recipe = embedded.RECIPES[smk.wildcards.model]

@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import evidence, records, report, script
+from fewshot import records
+from fewshot.analysis import evidence
+from fewshot.report import report
+from fewshot.runtime import script
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

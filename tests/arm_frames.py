@@ -2,9 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from fewshot import schemas
-from fewshot.evaluation import EvaluationSet
-from fewshot.predictions import pack
+from fewshot.analysis import schemas
+from fewshot.analysis.evaluation import EvaluationSet
+from fewshot.analysis.predictions import pack
 
 ROWS, SEEDS = 40, 6
 

@@ -9,9 +9,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import simulate
-from fewshot import partial
-from fewshot.evidence import Evidence
-from fewshot.machine import installed_gpus
+from fewshot.analysis.evidence import Evidence
+from fewshot.report import partial
+from fewshot.runtime.machine import installed_gpus
 from hub_server import LOOPBACK, HubServer
 from huggingface_hub.utils import close_session
 from hypothesis import settings
@@ -50,7 +50,7 @@ def hub_server(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("NO_PROXY", LOOPBACK)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     locked = tmp_path_factory.mktemp("config") / "revisions.yaml"
-    monkeypatch.setattr("fewshot.revisions.FILE", locked)
+    monkeypatch.setattr("fewshot.downloads.revisions.FILE", locked)
     close_session()  # The client looks for proxies when it is made.
     with HubServer() as server:
         monkeypatch.setattr("time.sleep", server.waits.append)

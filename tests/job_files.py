@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 from fewshot import records
-from fewshot.patterns import Pattern
-from fewshot.sampling import draw_balanced, generator
+from fewshot.data.sampling import draw_balanced, generator
+from fewshot.prompts.patterns import Pattern
 from tiny import TARGETS, WORDS, save_tiny, write_manifest
 
 LONG = 999

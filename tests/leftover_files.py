@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from fewshot import freeing, records, store
-from fewshot.leftovers import Runs
-from fewshot.state import SeedStore
+from fewshot import records
+from fewshot.downloads import freeing, store
+from fewshot.downloads.leftovers import Runs
+from fewshot.runtime.state import SeedStore
 
 COMMIT, OLD = "a" * 40, "b" * 40
 

@@ -14,10 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fewshot import records
-from fewshot.evaluation import EvaluationSet
-from fewshot.plan import Job, Study, load_study
+from fewshot.analysis.evaluation import EvaluationSet
+from fewshot.data.samples import row_limit
 from fewshot.registry import read_yaml
-from fewshot.samples import row_limit
+from fewshot.study.plan import Job, Study, load_study
 
 ROOT = Path(__file__).parents[1]
 LABELS = {"mnli": (3479, 3213), "rte": (146, 131)}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 from fewshot.errors import UserError
-from fewshot.plan import Study, load_study
 from fewshot.registry import REGISTRIES, read_yaml
+from fewshot.study.plan import Study, load_study
 
 CONFIG = Path(__file__).parents[1] / "config"
 BLOCK = {"methods": ["in-context"], "patterns": ["minimal"], "k": [2]}

@@ -1,10 +1,10 @@
 """Schedules of a small study on a cluster."""
 
-from fewshot.calibration import Calibration, Factors
-from fewshot.memoryplan import MemoryPlan
-from fewshot.schedule import Schedule
-from fewshot.timing import PHASES
-from fewshot.workload import Splits
+from fewshot.planning.calibration import Calibration, Factors
+from fewshot.planning.memoryplan import MemoryPlan
+from fewshot.planning.schedule import Schedule
+from fewshot.planning.timing import PHASES
+from fewshot.planning.workload import Splits
 from registries import copy_registries, load
 
 CLUSTER = {"gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb": 480}

@@ -4,11 +4,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from fewshot import preparation, records
-from fewshot.interrupts import Stop
-from fewshot.jobs import EvaluationSet, Job
-from fewshot.placement import Placement
-from fewshot.world import World
+from fewshot import records
+from fewshot.adaptation import preparation
+from fewshot.adaptation.jobs import EvaluationSet, Job
+from fewshot.runtime.interrupts import Stop
+from fewshot.runtime.placement import Placement
+from fewshot.runtime.world import World
 from job_files import PATTERN, TRAINING, some_rows
 from tiny import tiny_model, tiny_tokenizer
 

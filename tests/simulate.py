@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from fewshot import records
-from fewshot.samples import curve_sample
+from fewshot.data.samples import curve_sample
 
 SEEDS = list(range(5))
 EPOCHS = 6

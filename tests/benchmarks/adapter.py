@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fewshot.layout import length_of
-from fewshot.patterns import Pattern
-from fewshot.reading import best_route
-from fewshot.scoring import Scores, score
-from fewshot.tokens import Queries
+from fewshot.prompts.patterns import Pattern
+from fewshot.prompts.tokens import Queries
+from fewshot.scoring.layout import length_of
+from fewshot.scoring.reading import best_route
+from fewshot.scoring.scoring import Scores, score
 
 
 @dataclass(frozen=True)

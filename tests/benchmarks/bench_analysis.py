@@ -28,10 +28,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import paper_grid
-from fewshot import comparison, evidence, metrics, records, schemas, variation
+from fewshot import records
+from fewshot.analysis import comparison, evidence, metrics, schemas, variation
+from fewshot.analysis.summary import at_level
 from fewshot.errors import UserError
-from fewshot.plan import Study
-from fewshot.summary import at_level
+from fewshot.study.plan import Study
 
 from . import plain_metrics
 from .printing import aligned

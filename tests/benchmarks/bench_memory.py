@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 from fewshot.errors import UserError
-from fewshot.placement import Placement
+from fewshot.runtime.placement import Placement
 
 from . import apart, options
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 from fewshot import registry
+from fewshot.data.readers import read_raw
+from fewshot.data.sampling import draw_balanced
+from fewshot.data.tasks import prepare
 from fewshot.errors import UserError
-from fewshot.patterns import Pattern, bind_pattern
-from fewshot.readers import read_raw
+from fewshot.prompts.patterns import Pattern, bind_pattern
 from fewshot.records import read_table
-from fewshot.sampling import draw_balanced
-from fewshot.tasks import prepare
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("FAIRSHOT_TEST_DATA", ROOT.parent / "shared" / "data"))

@@ -13,17 +13,17 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import torch
-from fewshot import preparation, training
-from fewshot.architecture import describe
-from fewshot.interrupts import Stop
-from fewshot.jobs import EvaluationSet, Job
-from fewshot.memory import Demand, estimate, holding, passing, scoring, stepping
-from fewshot.outputs import Phases
-from fewshot.placement import Placement
-from fewshot.sampling import generator
-from fewshot.trainable import added, trainable
-from fewshot.world import World
-from fewshot.zero import load_deepspeed
+from fewshot.adaptation import preparation, training
+from fewshot.adaptation.jobs import EvaluationSet, Job
+from fewshot.adaptation.outputs import Phases
+from fewshot.data.sampling import generator
+from fewshot.models.architecture import describe
+from fewshot.models.zero import load_deepspeed
+from fewshot.planning.memory import Demand, estimate, holding, passing, scoring, stepping
+from fewshot.runtime.interrupts import Stop
+from fewshot.runtime.placement import Placement
+from fewshot.runtime.world import World
+from fewshot.study.trainable import added, trainable
 from job_files import PATTERN, TRAINING
 from tiny import WORDS, tiny_tokenizer
 from transformers import AutoModelForCausalLM

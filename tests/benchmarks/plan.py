@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from fewshot.errors import UserError
-from fewshot.models import load_tokenizer
+from fewshot.models.models import load_tokenizer
 from fewshot.records import write_table
 
 from . import apart, cases, shapes

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from fewshot.patterns import Pattern
+from fewshot.prompts.patterns import Pattern
 from torch import nn
 from transformers import DynamicCache
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from fewshot import records
-from fewshot.models import load_tokenizer
+from fewshot.models.models import load_tokenizer
 
 from . import apart, cases, shapes
 from .trainers import PADDED

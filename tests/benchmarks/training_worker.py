@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import torch
 from fewshot import records
-from fewshot.models import load_tokenizer
-from fewshot.patterns import restore_pattern
+from fewshot.models.models import load_tokenizer
+from fewshot.prompts.patterns import restore_pattern
 from torch import nn
 
 from . import apart, shapes, trainers, trainings

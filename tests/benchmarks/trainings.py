@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-from fewshot import preparation, training
-from fewshot.jobs import EvaluationSet, Job
-from fewshot.patterns import Pattern
-from fewshot.placement import Placement
-from fewshot.world import World
+from fewshot.adaptation import preparation, training
+from fewshot.adaptation.jobs import EvaluationSet, Job
+from fewshot.prompts.patterns import Pattern
+from fewshot.runtime.placement import Placement
+from fewshot.runtime.world import World
 from torch import nn
 
 from . import adapter

@@ -7,8 +7,8 @@ import statistics
 import time
 
 import torch
-from fewshot.models import load_tokenizer
-from fewshot.patterns import restore_pattern
+from fewshot.models.models import load_tokenizer
+from fewshot.prompts.patterns import restore_pattern
 from torch import nn
 
 from . import apart, shapes

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from fewshot.memoryplan import MemoryPlan
-from fewshot.plan import load_study
+from fewshot.planning.memoryplan import MemoryPlan
 from fewshot.records import read_json
 from fewshot.registry import read_yaml
-from fewshot.site import read_site
+from fewshot.runtime.site import read_site
+from fewshot.study.plan import load_study
 from project import ROOT, Project
 from runs import TIGHT, TWO_NODES, Record, megabytes, place, records, shrink, snakemake
 from testbed import output

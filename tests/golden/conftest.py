@@ -3,8 +3,8 @@
 from contextlib import chdir
 
 import pytest
-from fewshot import partial
-from fewshot.evidence import Evidence
+from fewshot.analysis.evidence import Evidence
+from fewshot.report import partial
 
 from golden import study
 

@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import simulate
-from fewshot import architecture, flops, partial, records
-from fewshot.outputs import Parts, parts_of
-from fewshot.plan import Study, load_study
+from fewshot import records
+from fewshot.adaptation.outputs import Parts, parts_of
+from fewshot.analysis import flops
+from fewshot.models import architecture
 from fewshot.registry import read_yaml
+from fewshot.report import partial
+from fewshot.study.plan import Study, load_study
 
 from . import effects
 

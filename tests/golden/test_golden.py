@@ -2,8 +2,8 @@
 
 import pandas as pd
 import pytest
-from fewshot.plan import Cell
-from fewshot.summary import at_level, summarise
+from fewshot.analysis.summary import at_level, summarise
+from fewshot.study.plan import Cell
 
 from golden import effects, recipe, study
 

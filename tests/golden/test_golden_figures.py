@@ -6,9 +6,10 @@ from dataclasses import replace
 import altair as alt
 import pytest
 from altair.utils.schemapi import SchemaValidationError
-from fewshot import charts, render
-from fewshot.plan import load_study
 from fewshot.registry import read_yaml
+from fewshot.report import render
+from fewshot.report.figures import charts
+from fewshot.study.plan import load_study
 
 from golden import study
 

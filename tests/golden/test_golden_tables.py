@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from fewshot import tables, typeset
-from fewshot.contrasts import main_comparisons
+from fewshot.report import typeset
+from fewshot.report.tables import tables
+from fewshot.report.tables.contrasts import main_comparisons
 
 from golden import effects, study
 

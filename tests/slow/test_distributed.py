@@ -18,12 +18,13 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import pickle, sys
 from pathlib import Path
-from fewshot import records, script
+from fewshot import records
+from fewshot.runtime import script
 smk = pickle.loads(Path(sys.argv[1]).read_bytes())
 if smk.params.method["family"] == "in_context":
     from run_in_context import main
 else:
-    from fewshot.training import fine_tune as main
+    from fewshot.adaptation.training import fine_tune as main
 script.run(main, smk)
 """
 

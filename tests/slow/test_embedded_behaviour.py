@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from fewshot import behaviourtable
-from fewshot.behaviour import TASKS, Cell, cells, hypothesis_only, measure
-from fewshot.embedded import RECIPES
+from fewshot.demo import behaviourtable
+from fewshot.demo.behaviour import TASKS, Cell, cells, hypothesis_only, measure
+from fewshot.demo.embedded import RECIPES
 
 FOLDER = Path(__file__).parents[2] / "config" / "embedded"
 SEEDS = range(30, 35)

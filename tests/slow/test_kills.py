@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fewshot import ranks, records
-from fewshot.sampling import generator
+from fewshot import records
+from fewshot.data.sampling import generator
+from fewshot.runtime import ranks
 from job_files import write_job
 from tiny import write_manifest
 
@@ -23,7 +24,9 @@ SETTINGS = {"epochs": 30, "curve_rows": 8, "learning_rate": 0.03, "keep_weights"
 SCRIPT = """
 import pickle, sys
 from pathlib import Path
-from fewshot import checkpoints, records, script, training
+from fewshot.adaptation import checkpoints, training
+from fewshot import records
+from fewshot.runtime import script
 checkpoints.EVERY, checkpoints.SHARE, checkpoints.RATE = 0.0, 1e9, 1e15
 training._remaining = lambda run: 1e9
 script.run(training.fine_tune, pickle.loads(Path(sys.argv[1]).read_bytes()))

@@ -4,7 +4,7 @@ import pytest
 from benchmarks import apart, bench_planning
 from benchmarks.bench_planning import Bench, Cost, Finding
 from fewshot.errors import UserError
-from fewshot.plan import Study, load_study
+from fewshot.study.plan import Study, load_study
 from project import Project, parse_plan
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def test_a_finished_study_has_nothing_to_do_and_planning_takes_little_memory(ben
     ran = {job.rule for job in plan(bench)}
     assert {"fine_tune", "compare_methods", "make_table"} <= ran and "sample_shots" not in ran
     project.edit("config/measured.yaml", lambda content: content.update(study))
-    (bench.ours / "scripts/fewshot/metrics.py").open("a").write("\nCHANGED = True\n")
+    (bench.ours / "scripts/fewshot/analysis/metrics.py").open("a").write("\nCHANGED = True\n")
     assert sum(job.rule == "compute_metrics" for job in plan(bench)) == 2
 
 

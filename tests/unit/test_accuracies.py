@@ -1,8 +1,9 @@
 """Headline and accuracy tables, from metric rows made by hand."""
 
 import pandas as pd
-from fewshot import schemas, tables
-from fewshot.evidence import Evidence
+from fewshot.analysis import schemas
+from fewshot.analysis.evidence import Evidence
+from fewshot.report.tables import tables
 
 CATALOG = {
     "models": {"opt-s": {"title": "OPT", "family": "opt", "parameters": 1e8}},

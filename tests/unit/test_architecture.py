@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from fewshot.activations import context_bytes, kept_per_token, working_per_token
-from fewshot.architecture import check_config, describe, guess, local_config, of_entry
-from fewshot.blueprints import TYPES
 from fewshot.errors import UserError
-from fewshot.plantable import count_parameters
+from fewshot.models.architecture import check_config, describe, guess, local_config, of_entry
+from fewshot.models.blueprints import TYPES
+from fewshot.planning.activations import context_bytes, kept_per_token, working_per_token
+from fewshot.planning.plantable import count_parameters
 from fewshot.registry import load_registries
-from fewshot.trainable import trainable
+from fewshot.study.trainable import trainable
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 

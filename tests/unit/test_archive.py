@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import simulate
 import travels
-from fewshot import archive, records, unpacking
+from fewshot import records
 from fewshot.errors import UserError
+from fewshot.exchange import archive, unpacking
 
 PAIR = {**travels.PAIRS[0], "jobs": travels.PAIRS[0]["jobs"][:2]}
 RUN = PAIR["jobs"][0]["folder"]

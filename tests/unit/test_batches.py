@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from fewshot.batches import PASS, epoch_order, pieces, training_rows
+from fewshot.adaptation.batches import PASS, epoch_order, pieces, training_rows
+from fewshot.data.sampling import generator
 from fewshot.errors import UserError
-from fewshot.sampling import generator
-from fewshot.tokens import Prompts
-from fewshot.world import World
+from fewshot.prompts.tokens import Prompts
+from fewshot.runtime.world import World
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])

@@ -4,10 +4,12 @@ import itertools
 
 import pandas as pd
 import pytest
-from fewshot import behaviourtable, records, schemas
-from fewshot.behaviour import HANS, TASKS, Cell, cells
-from fewshot.embedded import RECIPES
-from fewshot.hanslike import HANS_TEMPLATES
+from fewshot import records
+from fewshot.analysis import schemas
+from fewshot.data.hanslike import HANS_TEMPLATES
+from fewshot.demo import behaviourtable
+from fewshot.demo.behaviour import HANS, TASKS, Cell, cells
+from fewshot.demo.embedded import RECIPES
 
 
 def counted(model: str) -> pd.DataFrame:

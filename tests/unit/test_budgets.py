@@ -7,8 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from fewshot import budgets, charts, decades, outlay, panels, tables, typeset
-from fewshot.evidence import Evidence
+from fewshot.analysis import outlay
+from fewshot.analysis.evidence import Evidence
+from fewshot.report import typeset
+from fewshot.report.figures import charts, decades, panels
+from fewshot.report.tables import budgets, tables
 
 CATALOG = simulate.CATALOG
 CELL = {"task": "nli", "model": "opt-l", "pattern": "minimal", "k": 16}

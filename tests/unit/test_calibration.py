@@ -5,11 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fewshot import calibration, codeversion
-from fewshot.calibration import Calibration, Factors, Measured, fit, held_out, weighted_median
+from fewshot import codeversion
+from fewshot.data.sampling import generator
 from fewshot.errors import UserError
-from fewshot.sampling import generator
-from fewshot.timing import PHASES
+from fewshot.planning import calibration
+from fewshot.planning.calibration import (
+    Calibration,
+    Factors,
+    Measured,
+    fit,
+    held_out,
+    weighted_median,
+)
+from fewshot.planning.timing import PHASES
 
 SEEN = dict.fromkeys(PHASES, 20)
 WHOLE = dict.fromkeys(PHASES, 10.0)
@@ -192,8 +200,24 @@ def test_the_version_is_that_of_all_that_seconds_come_from():
         if module not in seen:
             seen.add(module)
             todo += codeversion.imports(module)
-    assert {"timing", "workload", "costs", "flops", "memory", "demands", "trainable"} <= seen
-    assert {"samples", "blueprints", "architecture", "placement"} <= seen
-    others = {"plan", "checks", "taskchecks", "listing", "calibration", "memoryplan", "limits"}
+    assert {
+        "planning.timing",
+        "planning.workload",
+        "planning.costs",
+        "analysis.flops",
+        "planning.memory",
+        "planning.demands",
+        "study.trainable",
+    } <= seen
+    assert {"data.samples", "models.blueprints", "models.architecture", "runtime.placement"} <= seen
+    others = {
+        "study.plan",
+        "study.checks",
+        "study.taskchecks",
+        "study.listing",
+        "planning.calibration",
+        "planning.memoryplan",
+        "runtime.limits",
+    }
     assert not others & seen, "what else is planned or checked changes no second"
     assert calibration.version() == codeversion.code_version(*calibration.PREDICTING)

@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from fewshot import causes, partial
+from fewshot.report import partial
+from fewshot.runtime import causes
 
 FOLDER = "results/runs/fair/rte/opt-1.3b/lora/minimal/k16/seeds0-9"
 NAME = "fair_rte_opt-1.3b_lora_minimal_16_0_9"

@@ -8,12 +8,14 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import simulate
-from fewshot import charts, records, render, theme
-from fewshot.catalog import arms, model_order, titles
+from fewshot import records
+from fewshot.analysis.catalog import arms, model_order, titles
+from fewshot.analysis.evidence import Evidence
 from fewshot.errors import UserError
-from fewshot.evidence import Evidence
-from fewshot.panels import columns_for, domain, heading, places
-from fewshot.subcases import readable
+from fewshot.report import render
+from fewshot.report.figures import charts, theme
+from fewshot.report.figures.panels import columns_for, domain, heading, places
+from fewshot.report.figures.subcases import readable
 
 CATALOG = simulate.CATALOG
 FIGURES = list(charts.CHARTS)

@@ -5,14 +5,14 @@ import re
 from dataclasses import replace
 
 import pytest
-from fewshot import costs
-from fewshot.architecture import of_entry
-from fewshot.choice import choose, fits
-from fewshot.costs import step_cost
 from fewshot.errors import UserError
-from fewshot.machine import Machine
-from fewshot.memory import GIB, Demand, estimate
-from fewshot.placement import Placement
+from fewshot.models.architecture import of_entry
+from fewshot.planning import costs
+from fewshot.planning.choice import choose, fits
+from fewshot.planning.costs import step_cost
+from fewshot.planning.memory import GIB, Demand, estimate
+from fewshot.runtime.machine import Machine
+from fewshot.runtime.placement import Placement
 from test_architecture import MODELS
 
 BATCH = 32

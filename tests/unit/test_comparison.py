@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 import simulate
 from arm_frames import ROWS, SEEDS, arm, evaluation, together
-from fewshot import records, schemas, stats
-from fewshot.answers import answer
-from fewshot.arms import bootstrap_of
-from fewshot.comparison import compare
-from fewshot.contrasts import comparison, main_comparisons
-from fewshot.evidence import Evidence
-from fewshot.pairing import ACROSS_PATTERNS, MATRIX, SAME_MODEL, pairs_of
+from fewshot import records
+from fewshot.analysis import schemas, stats
+from fewshot.analysis.arms import bootstrap_of
+from fewshot.analysis.comparison import compare
+from fewshot.analysis.evidence import Evidence
+from fewshot.analysis.pairing import ACROSS_PATTERNS, MATRIX, SAME_MODEL, pairs_of
+from fewshot.report.answers import answer
+from fewshot.report.tables.contrasts import comparison, main_comparisons
 from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests
 

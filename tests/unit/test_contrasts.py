@@ -2,11 +2,12 @@
 
 import pandas as pd
 import pytest
-from fewshot import schemas, stats, tables
-from fewshot.answers import answer
-from fewshot.contrasts import main_comparisons
+from fewshot.analysis import schemas, stats
+from fewshot.analysis.evidence import Evidence
 from fewshot.errors import UserError
-from fewshot.evidence import Evidence
+from fewshot.report.answers import answer
+from fewshot.report.tables import tables
+from fewshot.report.tables.contrasts import main_comparisons
 
 CATALOG = {
     "models": {

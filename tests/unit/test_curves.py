@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import simulate
-from fewshot import evaluation, metrics, records
+from fewshot import records
+from fewshot.analysis import evaluation, metrics
+from fewshot.analysis.selection import curve_rows, kept_epochs
 from fewshot.errors import UserError
-from fewshot.selection import curve_rows, kept_epochs
 
 ROWS = 60
 CELL = {"protocol": "fair", "task": "nli", "model": "opt-s"}

@@ -5,12 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot import legacy
-from fewshot.draws import DRAWS, draw_shots
+from fewshot.data import legacy
+from fewshot.data.draws import DRAWS, draw_shots
+from fewshot.data.sampling import draw_balanced
 from fewshot.errors import UserError
-from fewshot.protocols import DRAWS as NAMES
-from fewshot.protocols import UNBALANCED
-from fewshot.sampling import draw_balanced
+from fewshot.study.protocols import DRAWS as NAMES
+from fewshot.study.protocols import UNBALANCED
 
 # Rows of binary MNLI's training set by label, and its rows in all.
 ENTAILMENT, CONTRADICTION = 130899, 130903

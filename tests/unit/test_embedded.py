@@ -5,9 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from fewshot.embedded import LABEL_WORDS, PATTERNS, RECIPES, SEPARATOR, WINDOW, build_tokenizer
-from fewshot.sampling import draw_balanced
-from fewshot.synthetic import generate
+from fewshot.data.sampling import draw_balanced
+from fewshot.data.synthetic import generate
+from fewshot.demo.embedded import (
+    LABEL_WORDS,
+    PATTERNS,
+    RECIPES,
+    SEPARATOR,
+    WINDOW,
+    build_tokenizer,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 FOLDER = Path(__file__).parents[2] / "config" / "embedded"

@@ -1,9 +1,9 @@
 """DeepSpeed's configuration, and what it refuses."""
 
 import pytest
-from fewshot.engine import engine_config
+from fewshot.adaptation.engine import engine_config
 from fewshot.errors import UserError
-from fewshot.placement import Placement, read_placement
+from fewshot.runtime.placement import Placement, read_placement
 from job_files import TRAINING
 
 SETTINGS = {**TRAINING, "weight_decay": 0.1, "gradient_clip": 1e9, "keep_weights": True}

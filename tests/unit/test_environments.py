@@ -4,10 +4,10 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import environments
 import pytest
 import yaml
-from fewshot import environments
-from fewshot.environments import ENVS, normalised, read_pins
+from environments import ENVS, normalised, read_pins
 from fewshot.errors import UserError
 from packaging.requirements import Requirement
 from packaging.version import Version

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 from fewshot.errors import UserError
-from fewshot.exchange import used_entries
-from fewshot.memoryplan import MemoryPlan
-from fewshot.plan import Cell, load_study
+from fewshot.planning.memoryplan import MemoryPlan
+from fewshot.study.exchange import used_entries
+from fewshot.study.plan import Cell, load_study
 from registries import STUDY, copy_registries, edit, load
 
 METHOD = {"family": "imported", "head": "language-model", "title": "Harness"}

@@ -8,14 +8,15 @@ from types import SimpleNamespace
 
 import calibrate
 import pytest
-from fewshot import calibration, finished, records
-from fewshot.calibration import fit
-from fewshot.cells import Job
+from fewshot import records
 from fewshot.errors import UserError
-from fewshot.memoryplan import MemoryPlan
-from fewshot.placement import Placement
-from fewshot.timing import PHASES
-from fewshot.workload import Splits
+from fewshot.planning import calibration, finished
+from fewshot.planning.calibration import fit
+from fewshot.planning.memoryplan import MemoryPlan
+from fewshot.planning.timing import PHASES
+from fewshot.planning.workload import Splits
+from fewshot.runtime.placement import Placement
+from fewshot.study.cells import Job
 from registries import copy_registries, load
 
 GRID = [

@@ -8,12 +8,12 @@ import check_fit
 import pandas as pd
 import pytest
 from fewshot import records
+from fewshot.adaptation.jobs import read_job
+from fewshot.data.sampling import draw_balanced
 from fewshot.errors import UserError
-from fewshot.fit import Checker, check_cells
-from fewshot.jobs import read_job
-from fewshot.patterns import Pattern
-from fewshot.sampling import draw_balanced
-from fewshot.tokens import load_tokenizer
+from fewshot.prompts.fit import Checker, check_cells
+from fewshot.prompts.patterns import Pattern
+from fewshot.prompts.tokens import load_tokenizer
 from job_files import PATTERN, some_rows, write_job
 from tiny import tiny_tokenizer
 

@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from fewshot import architecture, flops
-from fewshot.flops import Counts, Size
-from fewshot.sampling import generator
-from fewshot.student import adapted
+from fewshot.adaptation.student import adapted
+from fewshot.analysis import flops
+from fewshot.analysis.flops import Counts, Size
+from fewshot.data.sampling import generator
+from fewshot.models import architecture
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, OPTConfig
 

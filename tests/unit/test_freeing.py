@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import clean
 import pytest
-from fewshot import freeing
+from fewshot.downloads import freeing
 from fewshot.errors import UserError
 from leftover_files import COMMIT, look, model, run, state
 

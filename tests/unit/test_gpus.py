@@ -12,9 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fewshot import gpus, launch
 from fewshot.errors import UserError
-from fewshot.launch import Wanted
+from fewshot.runtime import gpus, launch
+from fewshot.runtime.launch import Wanted
 
 ROOT = Path(__file__).parents[2]
 TWO = ("0, GPU-aa, 1000", "1, GPU-bb, 1000")
@@ -22,7 +22,7 @@ THREE = (*TWO, "2, GPU-cc, 1000")
 # Claim so many GPUs, say which and when, hold them for so many seconds.
 JOB = """
 import json, os, sys, time
-from fewshot import gpus
+from fewshot.runtime import gpus
 gpus.POLL = 0.02
 count, seconds = int(sys.argv[1]), float(sys.argv[2])
 with gpus.claimed({"gpu": count}):
@@ -227,7 +227,7 @@ def test_without_gpus_nothing_is_claimed(smi, tmp_path):
 SCRIPT = """
 import os, sys
 from types import SimpleNamespace
-from fewshot import launch
+from fewshot.runtime import launch
 def main(smk):
     assert "torch" not in sys.modules, "it would have counted the GPUs already"
     print(os.environ["CUDA_VISIBLE_DEVICES"])
@@ -250,7 +250,7 @@ def test_processes_of_a_job_share_what_it_claimed(smi, tmp_path, monkeypatch):
     """Each sees all of the job's GPUs, and claims none for itself."""
     smi(*THREE)
     part = (
-        "import os\nfrom fewshot import gpus\n"
+        "import os\nfrom fewshot.runtime import gpus\n"
         "with gpus.claimed({'gpu': 2}):\n"
         "    open('part' + os.environ['RANK'], 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])\n"
     )

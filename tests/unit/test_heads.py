@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from fewshot.data.sampling import generator
 from fewshot.errors import UserError
-from fewshot.heads import ClassificationHead, initial_std, new_head
-from fewshot.sampling import generator
+from fewshot.models.heads import ClassificationHead, initial_std, new_head
 from tiny import tiny_model
 
 

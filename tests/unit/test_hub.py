@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from fewshot import hub, network, records, script, snapshots
+from fewshot import records
+from fewshot.downloads import hub, network, snapshots
 from fewshot.errors import UserError
+from fewshot.runtime import script
 from hub_server import SIGNATURE, Fault, HubServer, Repo
 from huggingface_hub.utils import close_session, get_token
 
@@ -219,7 +221,9 @@ FETCH = """
 import sys
 import threading
 from huggingface_hub import constants
-from fewshot import records, script, snapshots
+from fewshot import records
+from fewshot.runtime import script
+from fewshot.downloads import snapshots
 
 constants.DOWNLOAD_CHUNK_SIZE = 1024
 folder, url, commit = sys.argv[1:]

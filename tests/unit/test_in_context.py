@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import run_in_context
 import torch
-from fewshot import metrics, records
+from fewshot import records
+from fewshot.adaptation import in_context
+from fewshot.analysis import metrics
+from fewshot.analysis.evaluation import read_set
 from fewshot.errors import UserError
-from fewshot.evaluation import read_set
-from fewshot.methods import in_context
 from job_files import PATTERN, some_rows, write_job
 from tiny import KINDS, tiny_model, tiny_tokenizer
 
@@ -142,7 +143,7 @@ def test_scores_that_are_no_numbers_leave_nothing(project, monkeypatch):
 
 def test_what_only_training_needs_is_not_imported():
     code = (
-        "import sys; import fewshot.methods.in_context; "
+        "import sys; import fewshot.adaptation.in_context; "
         "print([name for name in ('deepspeed', 'peft', 'datasets') if name in sys.modules])"
     )
     scripts = Path(run_in_context.__file__).parent

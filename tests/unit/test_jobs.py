@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot import jobs, outputs, records, script
+from fewshot import records
+from fewshot.adaptation import jobs, outputs
 from fewshot.codeversion import code_version, imports
 from fewshot.errors import UserError
-from fewshot.scoring import Scores
+from fewshot.runtime import script
+from fewshot.scoring.scoring import Scores
 from job_files import some_rows, write_job
 from safetensors.numpy import load_file
 
@@ -185,8 +187,9 @@ def test_a_job_of_which_nothing_fits_writes_empty_tables(tmp_path):
 FINE_TUNE = """
 import json, pickle, sys
 from pathlib import Path
-from fewshot import records, script
-from fewshot.training import fine_tune
+from fewshot import records
+from fewshot.runtime import script
+from fewshot.adaptation.training import fine_tune
 smk = pickle.loads(Path(sys.argv[1]).read_bytes())
 script.run(fine_tune, smk)
 """
@@ -209,7 +212,7 @@ def start_script(smk, folder: Path) -> subprocess.Popen:
 
 def test_fine_tuning_killed_between_seeds_ends_in_the_same_bytes(tmp_path):
     """The real loop, with LoRA: killed with -9 once a seed is finished, then run again."""
-    from fewshot.training import fine_tune
+    from fewshot.adaptation.training import fine_tune
 
     settings = {"family": "lora", "learning_rate": 0.05, "epochs": 20}
     smk = write_job(tmp_path / "killed", seeds=tuple(range(6)), **settings)
@@ -235,7 +238,7 @@ def test_fine_tuning_killed_between_seeds_ends_in_the_same_bytes(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_leaves_no_outputs(tmp_path, capsys):
-    from fewshot.training import fine_tune
+    from fewshot.adaptation.training import fine_tune
 
     smk = write_job(tmp_path, learning_rate=1e30, warmup=0.0)
     with pytest.raises(SystemExit):
@@ -247,7 +250,7 @@ def test_a_loss_that_is_not_finite_leaves_no_outputs(tmp_path, capsys):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_full_weights_are_kept_on_request_only(tmp_path, keep):
-    from fewshot.training import fine_tune
+    from fewshot.adaptation.training import fine_tune
 
     smk = write_job(tmp_path, kind="gpt_neox", seeds=(5,), keep_weights=keep, head="classification")
     fine_tune(smk)
@@ -262,15 +265,36 @@ def test_full_weights_are_kept_on_request_only(tmp_path, keep):
 
 
 def test_the_code_version_of_a_family_leaves_the_others_out():
-    reached, todo = set(), ["training", "methods.lora"]
+    reached, todo = set(), ["adaptation.training", "methods.lora"]
     while todo:
         name = todo.pop()
         if name not in reached:
             reached.add(name)
             todo += imports(name)
-    needed = {"jobs", "outputs", "scoring", "tokens", "models", "patterns", "state", "lock",
-              "preparation", "student", "batches", "engine", "heads", "freezing", "sampling",
-              "records", "world"}  # fmt: skip
+    needed = {
+        "adaptation.jobs",
+        "adaptation.outputs",
+        "scoring.scoring",
+        "prompts.tokens",
+        "models.models",
+        "prompts.patterns",
+        "runtime.state",
+        "runtime.lock",
+        "adaptation.preparation",
+        "adaptation.student",
+        "adaptation.batches",
+        "adaptation.engine",
+        "models.heads",
+        "methods.freezing",
+        "data.sampling",
+        "records",
+        "runtime.world",
+    }
     assert needed <= reached
-    assert {each for each in reached if each.startswith("methods.")} == {"methods.lora"}
-    assert code_version("training", "methods.lora") != code_version("training", "methods.full")
+    assert {each for each in reached if each.startswith("methods.")} == {
+        "methods.freezing",
+        "methods.lora",
+    }
+    assert code_version("adaptation.training", "methods.lora") != code_version(
+        "adaptation.training", "methods.full"
+    )

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fewshot import kernels
+from fewshot.scoring import kernels
 
 
 @pytest.mark.parametrize("causal", [True, False])

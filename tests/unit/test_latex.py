@@ -8,8 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import simulate
-from fewshot import latex, registry, tables, widths
-from fewshot.typeset import Table
+from fewshot import registry
+from fewshot.report import latex, widths
+from fewshot.report.tables import tables
+from fewshot.report.typeset import Table
 
 CATALOG = simulate.CATALOG
 ENTRIES = registry.read_yaml(Path(__file__).parents[2] / "config/figures.yaml")["tables"]

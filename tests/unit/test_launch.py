@@ -10,18 +10,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fewshot import launch
 from fewshot.errors import UserError
-from fewshot.launch import Wanted
-from fewshot.world import World
+from fewshot.runtime import launch
+from fewshot.runtime.launch import Wanted
+from fewshot.runtime.world import World
 from srun import pretend
 
 ROOT = Path(__file__).parents[2]
 PART = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
-from fewshot import script
-from fewshot.world import read_world
+from fewshot.runtime import script
+from fewshot.runtime.world import read_world
 script.log_to("job.log")
 world = read_world()
 world.meet()
@@ -139,7 +139,7 @@ TELLING = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from fewshot import launch
+from fewshot.runtime import launch
 try:
     launch.spread([sys.executable, "-c", sys.argv[2]], launch.Wanted(2), Path("mark"))
 except launch.Told:
@@ -163,7 +163,7 @@ import sys, time
 from pathlib import Path
 from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
-from fewshot import launch
+from fewshot.runtime import launch
 def work(smk):
     Path("ready").touch()
     time.sleep(600)
@@ -203,7 +203,7 @@ PARENT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from fewshot import launch
+from fewshot.runtime import launch
 child = "import os, time; open('part' + os.environ['RANK'], 'w').write(str(os.getpid()))"
 launch.spread([sys.executable, "-c", child + "; time.sleep(600)"], launch.Wanted(2), Path("mark"))
 """

@@ -1,6 +1,7 @@
 """Batches of sequences: who is read with whom, where words fork, what is read off."""
 
-from fewshot.layout import (
+from fewshot.prompts.tokens import Prompts
+from fewshot.scoring.layout import (
     FAMILY_TOKENS,
     Piece,
     canonical_batches,
@@ -10,7 +11,6 @@ from fewshot.layout import (
     pieces_of,
     total,
 )
-from fewshot.tokens import Prompts
 from hypothesis import given
 from hypothesis import strategies as st
 

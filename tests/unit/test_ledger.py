@@ -9,8 +9,9 @@ import compute_metrics
 import pandas as pd
 import pytest
 import simulate
-from fewshot import flops, ledger, records, schemas
-from fewshot.flops import Counts, Size
+from fewshot import records
+from fewshot.analysis import flops, ledger, schemas
+from fewshot.analysis.flops import Counts, Size
 
 CELL = {"protocol": "fair", "task": "nli", "model": "opt-s"}
 PAIR = next(p for p in simulate.pairs() if (p["task"], p["model"]) == ("nli", "opt-s"))

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from fewshot import exclusion, presence, records, store
-from fewshot.lock import Lock, holder
-from fewshot.state import SeedStore
+from fewshot import records
+from fewshot.downloads import presence, store
+from fewshot.runtime import exclusion
+from fewshot.runtime.lock import Lock, holder
+from fewshot.runtime.state import SeedStore
 from leftover_files import COMMIT, OLD, files, look, model, run, state
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -117,7 +119,7 @@ def test_a_study_without_runs_frees_no_old_state():
 def test_a_killed_jobs_lock_keeps_nothing():
     code = """
 import sys, time
-from fewshot.state import SeedStore
+from fewshot.runtime.state import SeedStore
 with SeedStore.open("results/state", "f", {"run": "results/runs/a", "model": "m"}) as store:
     (store.folder / "seed0").mkdir()
     print("held", flush=True)

@@ -5,7 +5,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
-from fewshot import store
+from fewshot.downloads import store
 from leftover_files import COMMIT, look, model, run
 
 pytestmark = pytest.mark.usefixtures("project")

@@ -1,7 +1,7 @@
 """Time limits: what is predicted, a margin and time for a checkpoint, in sensible steps."""
 
 import pytest
-from fewshot import limits
+from fewshot.runtime import limits
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from fewshot.errors import UserError
-from fewshot.lmeval_logs import Expected, read_log
-from fewshot.patterns import Pattern
+from fewshot.exchange.lmeval_logs import Expected, read_log
+from fewshot.prompts.patterns import Pattern
 
 PATTERN = Pattern(
     "plain", (("", "text_a"), (" ", "text_b"), (" ?", None)), "", (" Yes", " No"), "\n"

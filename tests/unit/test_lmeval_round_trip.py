@@ -14,9 +14,12 @@ import pytest
 import read_lm_eval
 import run_in_context
 import yaml
-from fewshot import evaluation, jobs, lmeval_tasks, metrics, records
+from fewshot import records
+from fewshot.adaptation import jobs
+from fewshot.analysis import evaluation, metrics
 from fewshot.errors import UserError
-from fewshot.patterns import restore_pattern
+from fewshot.exchange import lmeval_tasks
+from fewshot.prompts.patterns import restore_pattern
 from job_files import CELL, PATTERN, write_job
 
 pytest.importorskip("lm_eval", reason="lm_eval is not installed")

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
 from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
-from fewshot import memory
-from fewshot.activations import context_bytes, training_bytes
-from fewshot.architecture import describe
-from fewshot.memory import (
+from fewshot.models.architecture import describe
+from fewshot.planning import memory
+from fewshot.planning.activations import context_bytes, training_bytes
+from fewshot.planning.memory import (
     CONTEXT,
     GIB,
     LIBRARIES,
@@ -25,7 +25,7 @@ from fewshot.memory import (
     zero2_model_states,
     zero3_model_states,
 )
-from fewshot.placement import OFFLOADS, Placement
+from fewshot.runtime.placement import OFFLOADS, Placement
 
 COUNTS = {
     "6.7B": (6_658_473_984, 205_914_112),

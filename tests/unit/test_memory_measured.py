@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fewshot.activations import training_bytes
-from fewshot.architecture import describe
-from fewshot.engine import start_engine
-from fewshot.memory import Demand, holding, on_host, stepping
-from fewshot.placement import Placement
-from fewshot.student import Student
-from fewshot.world import World
+from fewshot.adaptation.engine import start_engine
+from fewshot.adaptation.student import Student
+from fewshot.models.architecture import describe
+from fewshot.planning.activations import training_bytes
+from fewshot.planning.memory import Demand, holding, on_host, stepping
+from fewshot.runtime.placement import Placement
+from fewshot.runtime.world import World
 from test_architecture import GROUPED, NEOX, OPT
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -5,14 +5,23 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from fewshot import limits, machine, plantable, records
-from fewshot.calibration import UNKNOWN, Calibration, Factors
+from fewshot import records
 from fewshot.errors import UserError
-from fewshot.machine import GIB, Machine, gpu_memories, host_memory, read_machine, visible_gpus
-from fewshot.memoryplan import MemoryPlan
-from fewshot.placement import Placement, read_placement
-from fewshot.plan import Cell
-from fewshot.timing import PHASES, Place
+from fewshot.planning import plantable
+from fewshot.planning.calibration import UNKNOWN, Calibration, Factors
+from fewshot.planning.memoryplan import MemoryPlan
+from fewshot.planning.timing import PHASES, Place
+from fewshot.runtime import limits, machine
+from fewshot.runtime.machine import (
+    GIB,
+    Machine,
+    gpu_memories,
+    host_memory,
+    read_machine,
+    visible_gpus,
+)
+from fewshot.runtime.placement import Placement, read_placement
+from fewshot.study.plan import Cell
 from registries import BLOCK, copy_registries, edit, load
 
 CLUSTER = {"gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb": 480}

@@ -5,12 +5,12 @@ import copy
 import peft
 import pytest
 import torch
-from fewshot.checks import REQUIRED
+from fewshot.adaptation.weights import put, read, take, write
 from fewshot.codeversion import imports
+from fewshot.data.sampling import generator
 from fewshot.errors import UserError
 from fewshot.methods import bitfit, full, lora
-from fewshot.sampling import generator
-from fewshot.weights import put, read, take, write
+from fewshot.study.checks import REQUIRED
 from tiny import KINDS, TARGETS, tiny_model
 
 LORA = {
@@ -144,5 +144,6 @@ def test_values_that_are_not_numbers_are_no_difference(tmp_path):
 
 
 def test_no_family_imports_another():
-    for name in REQUIRED:
-        assert not [each for each in imports(f"methods.{name}") if each.startswith("methods")]
+    for name in set(REQUIRED) - {"in_context"}:
+        reached = [each for each in imports(f"methods.{name}") if each.startswith("methods")]
+        assert reached in ([], ["methods.freezing"])

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewshot import preparation, training
-from fewshot.checks import REQUIRED
+from fewshot.adaptation import preparation, training
+from fewshot.adaptation.student import adapted, check_checkpointing, parameter_facts
+from fewshot.adaptation.weights import put, read, take
+from fewshot.data.sampling import generator
 from fewshot.errors import UserError
-from fewshot.freezing import check_trainable, train_only
-from fewshot.models import virtual_ids
-from fewshot.placement import Placement
-from fewshot.sampling import generator
-from fewshot.scoring import score
-from fewshot.student import adapted, check_checkpointing, parameter_facts
-from fewshot.weights import put, read, take
+from fewshot.methods.freezing import check_trainable, train_only
+from fewshot.models.models import virtual_ids
+from fewshot.runtime.placement import Placement
+from fewshot.scoring.scoring import score
+from fewshot.study.checks import REQUIRED
 from seed_runs import a_job
 from tiny import ALL_KINDS, KINDS, TARGETS, tiny_model, tiny_tokenizer
 

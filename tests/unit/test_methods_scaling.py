@@ -4,11 +4,11 @@ against weights folded by hand."""
 import peft
 import pytest
 import torch
+from fewshot.adaptation.weights import take
+from fewshot.data.sampling import generator
 from fewshot.errors import UserError
 from fewshot.methods import ia3, lora
-from fewshot.models import readout
-from fewshot.sampling import generator
-from fewshot.weights import take
+from fewshot.models.models import readout
 from tiny import ALL_KINDS, TARGETS, tiny_model
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, OPTConfig
 

@@ -7,15 +7,15 @@ import peft
 import pytest
 import torch
 from architectures import CONFIGS, MODELS, PLAIN_ONLY, VOCABULARY, assert_equal, draw, reference
-from fewshot import scoring, ways
-from fewshot.batches import training_rows
+from fewshot.adaptation.batches import training_rows
+from fewshot.adaptation.student import Student
+from fewshot.data.sampling import generator
 from fewshot.errors import UserError
 from fewshot.methods import head_only, prefix_tuning, prompt_tuning
-from fewshot.models import learned_cache, learned_prefix, tokens_ahead, virtual_ids
-from fewshot.reading import PLAIN
-from fewshot.sampling import generator
-from fewshot.student import Student
-from fewshot.tokens import Prompts
+from fewshot.models.models import learned_cache, learned_prefix, tokens_ahead, virtual_ids
+from fewshot.prompts.tokens import Prompts
+from fewshot.scoring import scoring, ways
+from fewshot.scoring.reading import PLAIN
 
 TOKENS = 5
 SETTINGS = {"head": "language-model", "virtual_tokens": TOKENS}
@@ -220,8 +220,8 @@ def test_a_learned_prefix_must_fit_the_sliding_window(name, fits):
 @pytest.mark.parametrize("family", [prompt_tuning, prefix_tuning, head_only])
 def test_no_family_needs_whole_weights(family):
     """At ZeRO stage 3 the model is in shards, and no engine gathers them yet."""
-    from fewshot.world import World
-    from fewshot.zero import load_deepspeed
+    from fewshot.models.zero import load_deepspeed
+    from fewshot.runtime.world import World
 
     deepspeed = load_deepspeed(World())
     whole = made(family, "opt")

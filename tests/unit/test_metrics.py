@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from fewshot import evaluation, metrics, records, schemas
+from fewshot import records
+from fewshot.analysis import evaluation, metrics, schemas
+from fewshot.analysis.evaluation import EvaluationSet
+from fewshot.analysis.predictions import predicted_labels, score_rows
+from fewshot.analysis.selection import SELECTIONS
 from fewshot.errors import UserError
-from fewshot.evaluation import EvaluationSet
-from fewshot.predictions import predicted_labels, score_rows
-from fewshot.selection import SELECTIONS
 
 CELL = {"protocol": "fair", "task": "nli", "model": "opt-s"}
 

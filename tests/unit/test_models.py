@@ -8,7 +8,7 @@ import pytest
 import torch
 from fewshot import records
 from fewshot.errors import UserError
-from fewshot.models import backbone, load_model, readout
+from fewshot.models.models import backbone, load_model, readout
 from safetensors.torch import load_file, save_file
 from tiny import KINDS, save_tiny, tiny_model, write_manifest
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM

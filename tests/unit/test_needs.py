@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
-from fewshot import charts, needs, tables
+from fewshot.analysis.evidence import Evidence
 from fewshot.errors import UserError
-from fewshot.evidence import Evidence
-from fewshot.plan import load_study
 from fewshot.registry import read_yaml
+from fewshot.report.figures import charts
+from fewshot.report.tables import tables
+from fewshot.study import needs
+from fewshot.study.plan import load_study
 
 ROOT = Path(__file__).parents[2]
 STUDIES = [

@@ -106,14 +106,14 @@ def test_pickled_files_are_read_as_weights_alone():
 LOAD = """
 import json, sys
 from types import SimpleNamespace
-from fewshot import script
+from fewshot.runtime import script
 
 manifest, entry, log = sys.argv[1:]
 
 def main(smk):
     import torch
     from huggingface_hub import HfApi
-    from fewshot.models import load_model, load_tokenizer
+    from fewshot.models.models import load_model, load_tokenizer
 
     load_tokenizer(manifest)
     model = load_model(manifest, json.loads(entry))

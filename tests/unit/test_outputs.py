@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot import outputs, records
+from fewshot import records
+from fewshot.adaptation import outputs
+from fewshot.adaptation.jobs import EvaluationSet
 from fewshot.errors import UserError
-from fewshot.jobs import EvaluationSet
-from fewshot.placement import Placement
-from fewshot.scoring import Scores
-from fewshot.state import Seed
+from fewshot.runtime.placement import Placement
+from fewshot.runtime.state import Seed
+from fewshot.scoring.scoring import Scores
 from tiny import tiny_model
 
 CELL = {"protocol": "fair", "task": "nli", "model": "m", "method": "icl", "pattern": "minimal"}

@@ -4,10 +4,10 @@ import filelock
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from fewshot import readers, sources
+from fewshot.data import readers, sources
 from fewshot.errors import UserError
-from fewshot.exclusion import exclusive
 from fewshot.records import write_json
+from fewshot.runtime.exclusion import exclusive
 
 
 def test_local_files_stay_where_they_are(tmp_path):

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from fewshot import presence, records
+from fewshot import records
+from fewshot.downloads import presence
 
 MARKER = Path("results/models/m/weights.json")
 RUN = "results/runs/a/manifest.json"

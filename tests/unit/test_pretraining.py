@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from fewshot.documents import ANSWER, CUE, IGNORE, KINDS, WORD, Corpus, wrong_words
-from fewshot.embedded import PATTERNS, SEPARATOR, Recipe, Stage, build_model, build_tokenizer
-from fewshot.pretraining import train
+from fewshot.demo.documents import ANSWER, CUE, IGNORE, KINDS, WORD, Corpus, wrong_words
+from fewshot.demo.embedded import PATTERNS, SEPARATOR, Recipe, Stage, build_model, build_tokenizer
+from fewshot.demo.pretraining import train
 
 FAMILIES = ("opt", "gpt_neox")
 

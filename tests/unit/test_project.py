@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+import reference
 import yaml
-from fewshot import reference, registry
+from fewshot import registry
 from fewshot.mistakes import NOT_BLANK
 from jsonschema import Draft202012Validator
 

@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 
 import pytest
-from fewshot.patterns import bind_pattern, restore_pattern
+from fewshot.prompts.patterns import bind_pattern, restore_pattern
+from fewshot.prompts.tokens import Queries, encode, load_tokenizer
+from fewshot.prompts.words import label_word_ids, label_words
 from fewshot.registry import load_registries
-from fewshot.tokens import Queries, encode, load_tokenizer
-from fewshot.words import label_word_ids, label_words
 
 REGISTRIES = load_registries(Path(__file__).parents[2] / "config")
 A, B = "It rained.", "It was wet."

@@ -1,9 +1,9 @@
 """How jobs share submissions, and what their time limits are then."""
 
 import pytest
-from fewshot.placement import Placement
-from fewshot.submission import Queue
-from fewshot.timing import Place
+from fewshot.planning.timing import Place
+from fewshot.runtime.placement import Placement
+from fewshot.runtime.submission import Queue
 
 PLACE = Place(Placement(), 1)
 

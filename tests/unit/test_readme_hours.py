@@ -5,11 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fewshot.memoryplan import MemoryPlan
-from fewshot.plan import load_study
+from fewshot.planning.memoryplan import MemoryPlan
+from fewshot.planning.schedule import Schedule
+from fewshot.planning.workload import Splits
 from fewshot.registry import read_yaml
-from fewshot.schedule import Schedule
-from fewshot.workload import Splits
+from fewshot.study.plan import load_study
 
 ROOT = Path(__file__).parents[2]
 README = " ".join((ROOT / "README.md").read_text().split())

@@ -7,7 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fewshot import records, schemas
+from fewshot import records
+from fewshot.analysis import schemas
 from fewshot.errors import UserError
 
 ROWS = pd.DataFrame(

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from fewshot.errors import UserError, unknown
 from fewshot.mistakes import mistake
-from fewshot.modelfiles import read_mapping
+from fewshot.models.modelfiles import read_mapping
 from fewshot.registry import REGISTRIES, check, load_registries, read_yaml
 
 CONFIG = Path(__file__).parents[2] / "config"

@@ -2,12 +2,12 @@
 
 import logging
 
-from fewshot import relay
+from fewshot.runtime import relay
 
 
 def test_what_is_logged_is_passed_on_for_a_while(caplog):
     caplog.set_level(logging.DEBUG, "elsewhere")
-    log = logging.getLogger("fewshot.exclusion")
+    log = logging.getLogger("fewshot.runtime.exclusion")
     with relay.relayed(logging.getLogger("elsewhere")):
         log.debug("too much")
         log.info("waiting for %d %%", 3)
@@ -15,5 +15,5 @@ def test_what_is_logged_is_passed_on_for_a_while(caplog):
     said = [(each.name, each.levelname, each.getMessage()) for each in caplog.records]
     assert said == [
         ("elsewhere", "INFO", "waiting for 3 %"),
-        ("fewshot.exclusion", "WARNING", "later"),
+        ("fewshot.runtime.exclusion", "WARNING", "later"),
     ]

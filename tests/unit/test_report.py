@@ -11,8 +11,11 @@ import pytest
 import report_partial
 import simulate
 import write_report
-from fewshot import charts, partial, provenance, records, registry, report, schemas, stats
-from fewshot.contrasts import main_comparisons
+from fewshot import records, registry
+from fewshot.analysis import schemas, stats
+from fewshot.report import partial, provenance, report
+from fewshot.report.figures import charts
+from fewshot.report.tables.contrasts import main_comparisons
 from markupsafe import escape
 
 CATALOG = simulate.CATALOG

@@ -6,11 +6,12 @@ import signal
 
 import pandas as pd
 import pytest
-from fewshot import checkpoints, preparation, ranks, training
+from fewshot.adaptation import checkpoints, preparation, training
 from fewshot.errors import UserError
-from fewshot.interrupts import Interrupted, Stop
-from fewshot.placement import Placement
-from fewshot.world import World
+from fewshot.runtime import ranks
+from fewshot.runtime.interrupts import Interrupted, Stop
+from fewshot.runtime.placement import Placement
+from fewshot.runtime.world import World
 from seed_runs import PLACEMENTS, StopAfter, a_job, outcome, set_up
 from tiny import TARGETS
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fewshot import hub, records, revisions, snapshots, sources
+from fewshot import records
+from fewshot.data import sources
+from fewshot.downloads import hub, revisions, snapshots
 from fewshot.errors import UserError
 from hub_server import Fault, Repo
 
@@ -106,7 +108,7 @@ def test_a_file_that_cannot_be_written_is_named(file, monkeypatch):
 
 LOCK = """
 import sys
-from fewshot import revisions
+from fewshot.downloads import revisions
 name, start = sys.argv[1:]
 shared = {"hub": "s/s", "revision": "main"}
 sys.stdin.readline()

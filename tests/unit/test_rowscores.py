@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot import rowscores, stats
-from fewshot.evaluation import EvaluationSet
-from fewshot.predictions import pack, score_rows, unpack
-from fewshot.summary import at_level
+from fewshot.analysis import rowscores, stats
+from fewshot.analysis.evaluation import EvaluationSet
+from fewshot.analysis.predictions import pack, score_rows, unpack
+from fewshot.analysis.summary import at_level
 from sklearn import metrics as reference
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from fewshot import codeversion
-from fewshot.checks import REQUIRED
+from fewshot.study.checks import REQUIRED
 
 ROOT = Path(__file__).parents[2]
 # What is downloaded depends on its pinned revision alone; the others always run.
 DOWNLOADS = {"download_data", "download_model", "download_weights", "fetch_freed"}
 UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean", "plan", "calibrate"}
 # How many processes do a job, and where it logs, changes none of its bytes.
-HARMLESS = {"launch", "script"}
+HARMLESS = {"runtime.launch", "runtime.script"}
 FAMILIES = tuple(name for name in REQUIRED if name != "in_context")
 
 
@@ -62,15 +62,35 @@ def test_rule_declares_what_its_script_imports(script):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_does_not_reach_the_others(family):
-    reached = closure({"training", f"methods.{family}"})
-    others = {f"methods.{name}" for name in (*FAMILIES, "in_context") if name != family}
-    assert not reached & others
-    assert {"scoring", "tokens", "patterns", "engine", "jobs"} <= reached
+    reached = closure({"adaptation.training", f"methods.{family}"})
+    others = {f"methods.{name}" for name in FAMILIES if name != family}
+    assert not reached & {*others, "adaptation.in_context"}
+    assert {
+        "scoring.scoring",
+        "prompts.tokens",
+        "prompts.patterns",
+        "adaptation.engine",
+        "adaptation.jobs",
+    } <= reached
 
 
 def test_analysis_and_plans_do_not_reach_torch():
-    analysis = {"metrics", "comparison", "variation", "tables", "charts", "report", "evidence"}
-    plans = {"memoryplan", "schedule", "scheduletable", "calibration", "finished"}
+    analysis = {
+        "analysis.metrics",
+        "analysis.comparison",
+        "analysis.variation",
+        "report.tables.tables",
+        "report.figures.charts",
+        "report.report",
+        "analysis.evidence",
+    }
+    plans = {
+        "planning.memoryplan",
+        "planning.schedule",
+        "planning.scheduletable",
+        "planning.calibration",
+        "planning.finished",
+    }
     for module in closure(analysis | plans):
         path = codeversion._path(module)
         assert not re.search(

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from fewshot.analysis.evaluation import EvaluationSet
+from fewshot.data.samples import allocate, curve_epochs, curve_sample, row_limit
 from fewshot.errors import UserError
-from fewshot.evaluation import EvaluationSet
-from fewshot.samples import allocate, curve_epochs, curve_sample, row_limit
 from hypothesis import given
 from hypothesis import strategies as st
 

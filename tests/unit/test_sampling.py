@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from fewshot.data.sampling import draw_balanced, generator
 from fewshot.errors import UserError
-from fewshot.sampling import draw_balanced, generator
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,9 +1,9 @@
 """What a study will cost: counts, hours, the longest chain and bytes."""
 
 import pytest
-from fewshot import chain, scheduletable
-from fewshot.chain import COMPARE, COUNT, NETWORK, PREPARE, SMALL
-from fewshot.workload import BYTES_PER_TOKEN
+from fewshot.planning import chain, scheduletable
+from fewshot.planning.chain import COMPARE, COUNT, NETWORK, PREPARE, SMALL
+from fewshot.planning.workload import BYTES_PER_TOKEN
 from schedules import GRID, calibrated, everything, files_of, of, schedule
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fewshot import chain, planremarks, records, scheduletable, schemas
-from fewshot.calibration import Calibration
-from fewshot.submission import Queue
-from fewshot.timing import PHASES
+from fewshot import records
+from fewshot.analysis import schemas
+from fewshot.planning import chain, planremarks, scheduletable
+from fewshot.planning.calibration import Calibration
+from fewshot.planning.timing import PHASES
+from fewshot.runtime.submission import Queue
 from schedules import calibrated, of, schedule
 
 
@@ -127,7 +129,7 @@ def test_phases_that_no_job_measured_are_named(study, tmp_path):
 
 
 def test_without_a_gpu_hours_are_those_of_a_thread(tmp_path, monkeypatch):
-    monkeypatch.setattr("fewshot.machine.gpu_memories", lambda: ())
+    monkeypatch.setattr("fewshot.runtime.machine.gpu_memories", lambda: ())
     folder = tmp_path / "config"
     folder.mkdir()
     found = schedule(of(folder, models=["opt-125m"], machine={}), tmp_path)

@@ -2,9 +2,10 @@
 
 import pytest
 import simulate
-from fewshot import charts, scope, summary
+from fewshot.analysis import summary
 from fewshot.errors import UserError
-from fewshot.sizes import families, short_titles
+from fewshot.report.figures import charts, scope
+from fewshot.report.figures.sizes import families, short_titles
 
 CATALOG = simulate.CATALOG
 

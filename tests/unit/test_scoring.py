@@ -15,8 +15,8 @@ from architectures import (
     draw,
     reference,
 )
-from fewshot.models import backbone
-from fewshot.scoring import score
+from fewshot.models.models import backbone
+from fewshot.scoring.scoring import score
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn

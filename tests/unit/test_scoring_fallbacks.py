@@ -16,8 +16,8 @@ from architectures import (
     draw,
     reference,
 )
-from fewshot import attention
-from fewshot.scoring import score
+from fewshot.scoring import attention
+from fewshot.scoring.scoring import score
 from transformers import DeepseekV3Config, Lfm2Config, LlamaConfig
 
 

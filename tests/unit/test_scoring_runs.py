@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from architectures import MODELS, assert_equal, build, draw, reference
-from fewshot import reading, scoring
 from fewshot.errors import UserError
-from fewshot.scoring import score
-from fewshot.world import World
+from fewshot.runtime.world import World
+from fewshot.scoring import reading, scoring
+from fewshot.scoring.scoring import score
 
 
 def test_a_prompt_longer_than_the_window_is_refused():

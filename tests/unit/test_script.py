@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from fewshot import records, script
+from fewshot import records
 from fewshot.errors import UserError, refusals_told
+from fewshot.runtime import script
 
 SHOTS = pd.DataFrame({"position": [0, 1], "id": [7, 3], "label": [1, 0]})
 

@@ -5,9 +5,9 @@ import gc
 import numpy as np
 import pytest
 import torch
-from fewshot import training, weights
+from fewshot.adaptation import training, weights
 from fewshot.errors import UserError
-from fewshot.placement import Placement
+from fewshot.runtime.placement import Placement
 from seed_runs import PLACEMENTS, a_job, outcome, set_up
 from tiny import TARGETS, tiny_model
 

@@ -1,7 +1,7 @@
 """Which epoch is chosen, worked out by hand, and over which rows it is then counted."""
 
 import pandas as pd
-from fewshot.selection import (
+from fewshot.analysis.selection import (
     SELECTIONS,
     best_outside,
     curve_rows,

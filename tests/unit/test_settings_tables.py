@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from fewshot import inventory, schemas, tables
-from fewshot.evidence import Evidence
-from fewshot.plan import load_study
+from fewshot.analysis import schemas
+from fewshot.analysis.evidence import Evidence
 from fewshot.registry import read_yaml
+from fewshot.report.tables import inventory, tables
+from fewshot.study.plan import load_study
 
 CATALOG = simulate.CATALOG
 ROOT = Path(__file__).parents[2]

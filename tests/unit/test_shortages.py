@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from fewshot import epochs, ranks, training
+from fewshot.adaptation import epochs, training
 from fewshot.errors import UserError
-from fewshot.interrupts import Interrupted
-from fewshot.placement import Placement, easier
-from fewshot.world import World
+from fewshot.runtime import ranks
+from fewshot.runtime.interrupts import Interrupted
+from fewshot.runtime.placement import Placement, easier
+from fewshot.runtime.world import World
 from seed_runs import StopAfter, a_job, outcome, set_up
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fewshot import site, sitecheck, slurm
 from fewshot.errors import UserError
 from fewshot.registry import read_schema
-from fewshot.submission import Queue
+from fewshot.runtime import site, sitecheck, slurm
+from fewshot.runtime.submission import Queue
 from slurm_commands import SITE, calls, stand_in
 
 ROOT = Path(__file__).parents[2]

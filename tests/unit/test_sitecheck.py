@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from fewshot import sitecheck
-from fewshot.site import Site
+from fewshot.runtime import sitecheck
+from fewshot.runtime.site import Site
 from slurm_commands import SITE, calls, stand_in
 
 JOB = {

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from fewshot import records, snapshots
+from fewshot import records
+from fewshot.downloads import snapshots
 from fewshot.errors import UserError
 from hub_server import Fault, Repo, git_blob
 

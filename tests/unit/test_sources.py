@@ -6,7 +6,7 @@ import shutil
 
 import httpx2
 import pytest
-from fewshot import sources
+from fewshot.data import sources
 from fewshot.errors import UserError
 from hub_server import Fault, Repo
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from fewshot import stats
+from fewshot.analysis import stats
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference

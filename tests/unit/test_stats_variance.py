@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from fewshot import stats
-from fewshot.sampling import generator
+from fewshot.analysis import stats
+from fewshot.data.sampling import generator
 from scipy import integrate
 from scipy import stats as reference
 

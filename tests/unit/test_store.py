@@ -13,8 +13,10 @@ from pathlib import Path
 
 import filelock
 import pytest
-from fewshot import exclusion, records, snapshots, store
+from fewshot import records
+from fewshot.downloads import snapshots, store
 from fewshot.errors import UserError
+from fewshot.runtime import exclusion
 from hub_server import Fault, Repo
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -220,7 +222,7 @@ def test_free_disk_counts_what_is_still_to_come(server, tmp_path, monkeypatch):
 HOLD = """
 import sys
 from pathlib import Path
-from fewshot.exclusion import exclusive
+from fewshot.runtime.exclusion import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from fewshot.data.hanslike import HANS_TEMPLATES, HEURISTICS
+from fewshot.data.language import INTRANSITIVE, LABELS, NEGATION, NOUNS, TRANSITIVE, vocabulary
+from fewshot.data.synthetic import CONSTRUCTIONS, generate, overlap, split_of
 from fewshot.errors import UserError
-from fewshot.hanslike import HANS_TEMPLATES, HEURISTICS
-from fewshot.language import INTRANSITIVE, LABELS, NEGATION, NOUNS, TRANSITIVE, vocabulary
-from fewshot.synthetic import CONSTRUCTIONS, generate, overlap, split_of
 
 
 @pytest.mark.parametrize("kind", LABELS)

@@ -5,12 +5,15 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import simulate
-from fewshot import needs, schemas, tables, typeset
-from fewshot.contrasts import main_comparisons
+from fewshot.analysis import schemas
+from fewshot.analysis.evidence import Evidence
+from fewshot.analysis.summary import at_level, summarise
 from fewshot.errors import UserError
-from fewshot.evidence import Evidence
-from fewshot.summary import at_level, summarise
-from fewshot.typeset import Table
+from fewshot.report import typeset
+from fewshot.report.tables import tables
+from fewshot.report.tables.contrasts import main_comparisons
+from fewshot.report.typeset import Table
+from fewshot.study import needs
 
 CATALOG = simulate.CATALOG
 UNMEASURED = ("models", "hyperparameters", "qualitative")

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot import readers, records, registry, sources, tasks
+from fewshot import records, registry
+from fewshot.analysis.evaluation import read_set
+from fewshot.data import readers, sources, tasks
 from fewshot.errors import UserError
-from fewshot.evaluation import read_set
 
 ENTRIES = registry.load_registries(Path(__file__).parents[2] / "config")["tasks"]
 ENTRY = {

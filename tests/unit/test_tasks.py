@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fewshot import readers, records, registry, tasks
+from fewshot import records, registry
+from fewshot.data import readers, tasks
 from fewshot.errors import UserError
 
 ENTRY = {

@@ -3,14 +3,15 @@
 from dataclasses import replace
 
 import pytest
-from fewshot import costs, flops
-from fewshot.architecture import of_entry
-from fewshot.blueprints import TYPES
-from fewshot.flops import Counts
-from fewshot.memory import Demand
-from fewshot.placement import Placement
-from fewshot.timing import PHASES, Model, Place, phases
-from fewshot.workload import Reading, Work
+from fewshot.analysis import flops
+from fewshot.analysis.flops import Counts
+from fewshot.models.architecture import of_entry
+from fewshot.models.blueprints import TYPES
+from fewshot.planning import costs
+from fewshot.planning.memory import Demand
+from fewshot.planning.timing import PHASES, Model, Place, phases
+from fewshot.planning.workload import Reading, Work
+from fewshot.runtime.placement import Placement
 from test_architecture import MODELS
 
 WIDTH, LAYERS, INNER, WORDS = 64, 2, 128, 1000

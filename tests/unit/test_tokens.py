@@ -4,11 +4,11 @@ import json
 
 import pandas as pd
 import pytest
-from fewshot import tokens
 from fewshot.errors import UserError
-from fewshot.patterns import Pattern, parse_template
-from fewshot.tokens import Queries, load_tokenizer
-from fewshot.words import label_word_ids, label_words
+from fewshot.prompts import tokens
+from fewshot.prompts.patterns import Pattern, parse_template
+from fewshot.prompts.tokens import Queries, load_tokenizer
+from fewshot.prompts.words import label_word_ids, label_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_tokenizer

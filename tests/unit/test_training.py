@@ -8,14 +8,14 @@ import numpy as np
 import peft
 import pytest
 import torch
-from fewshot import epochs, preparation, training
+from fewshot.adaptation import epochs, preparation, training
+from fewshot.adaptation.jobs import Job
+from fewshot.adaptation.student import parameter_facts
+from fewshot.data.sampling import generator
 from fewshot.errors import UserError
-from fewshot.heads import ClassificationHead
-from fewshot.jobs import Job
 from fewshot.methods import lora
-from fewshot.placement import Placement
-from fewshot.sampling import generator
-from fewshot.student import parameter_facts
+from fewshot.models.heads import ClassificationHead
+from fewshot.runtime.placement import Placement
 from job_files import PATTERN
 from safetensors.torch import load_file
 from seed_runs import K, a_job

@@ -4,10 +4,10 @@ import json
 
 import pandas as pd
 import pytest
-from fewshot import training
-from fewshot.batches import query_prompts
-from fewshot.tokens import Prompts, load_tokenizer
-from fewshot.truncation import truncate
+from fewshot.adaptation import training
+from fewshot.adaptation.batches import query_prompts
+from fewshot.prompts.tokens import Prompts, load_tokenizer
+from fewshot.prompts.truncation import truncate
 from job_files import PATTERN
 from seed_runs import a_job, set_up
 from tiny import tiny_tokenizer

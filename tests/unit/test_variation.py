@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import yaml
 from arm_frames import ROWS, SEEDS, arm, evaluation, together
-from fewshot import schemas, stats
-from fewshot.predictions import unpack
-from fewshot.variation import split_variance
+from fewshot.analysis import schemas, stats
+from fewshot.analysis.predictions import unpack
+from fewshot.analysis.variation import split_variance
 
 ROOT = Path(__file__).parents[2]
 

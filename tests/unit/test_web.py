@@ -4,7 +4,7 @@ import hashlib
 import shutil
 
 import pytest
-from fewshot import readers, sources
+from fewshot.data import readers, sources
 from fewshot.errors import UserError
 from fewshot.records import write_json
 from hub_server import Fault, Repo

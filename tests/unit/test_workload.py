@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from fewshot import records, workload
-from fewshot.plan import Cell
-from fewshot.synthetic import generate
-from fewshot.workload import (
+from fewshot import records
+from fewshot.data.synthetic import generate
+from fewshot.planning import workload
+from fewshot.planning.workload import (
     BYTES_PER_TOKEN,
     Reading,
     Split,
@@ -16,6 +16,7 @@ from fewshot.workload import (
     told_rows,
     work_of,
 )
+from fewshot.study.plan import Cell
 from registries import copy_registries, edit, load
 
 SYNTHETIC = {"synthetic": "mnli-like", "sizes": {"train": 901, "validation": 31}}

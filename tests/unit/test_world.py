@@ -2,7 +2,7 @@
 
 import pytest
 from fewshot.errors import UserError
-from fewshot.world import World, read_world
+from fewshot.runtime.world import World, read_world
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -35,10 +35,10 @@ def test_second_run_does_nothing(study):
 @pytest.mark.parametrize(
     "path",
     [
-        "scripts/fewshot/scoring.py",
-        "scripts/fewshot/charts.py",
+        "scripts/fewshot/scoring/scoring.py",
+        "scripts/fewshot/report/figures/charts.py",
         "scripts/fewshot/records.py",
-        "scripts/fewshot/training.py",
+        "scripts/fewshot/adaptation/training.py",
     ],
 )
 def test_a_comment_runs_nothing(study, path):
@@ -49,19 +49,19 @@ def test_a_comment_runs_nothing(study, path):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("render", {"plot_figure", "render_figure", "write_report"}),
-        ("charts", {"plot_figure", "render_figure", "write_report"}),
-        ("theme", {"plot_figure", "render_figure", "write_report"}),
-        ("report", {"write_report"}),
-        ("tables", {"make_table", "write_report"}),
-        ("metrics", ANALYSIS),
-        ("comparison", STATISTICS),
+        ("report/render", {"plot_figure", "render_figure", "write_report"}),
+        ("report/figures/charts", {"plot_figure", "render_figure", "write_report"}),
+        ("report/figures/theme", {"plot_figure", "render_figure", "write_report"}),
+        ("report/report", {"write_report"}),
+        ("report/tables/tables", {"make_table", "write_report"}),
+        ("analysis/metrics", ANALYSIS),
+        ("analysis/comparison", STATISTICS),
         ("methods/lora", {"fine_tune"} | ANALYSIS),
         ("methods/full", {"fine_tune"} | ANALYSIS),
-        ("methods/in_context", {"run_in_context"} | ANALYSIS),
-        ("training", {"fine_tune"} | ANALYSIS),
-        ("attention", ADAPTATION | ANALYSIS),
-        ("scoring", ADAPTATION | ANALYSIS),
+        ("adaptation/in_context", {"run_in_context"} | ANALYSIS),
+        ("adaptation/training", {"fine_tune"} | ANALYSIS),
+        ("scoring/attention", ADAPTATION | ANALYSIS),
+        ("scoring/scoring", ADAPTATION | ANALYSIS),
     ],
 )
 def test_edited_module_runs_what_imports_it(study, module, expected):

@@ -159,7 +159,7 @@ def version(project: Project) -> str:
     import subprocess
     import sys
 
-    code = "from fewshot import calibration; print(calibration.version())"
+    code = "from fewshot.planning import calibration; print(calibration.version())"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=project.folder / "scripts", text=True,
         capture_output=True, check=True,

@@ -7,8 +7,8 @@ from contextlib import chdir
 import pandas as pd
 import pyarrow.parquet as pq
 from fewshot import records
-from fewshot.plan import load_study
 from fewshot.registry import read_yaml
+from fewshot.study.plan import load_study
 
 RUN = "results/runs/fair/synth-mnli/opt-micro"
 

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import nn
 
-from ..freezing import train_only
+from .freezing import train_only
 
 
 def adapt(model: nn.Module, settings: dict) -> list[str]:

@@ -3,8 +3,8 @@
 import numpy as np
 from torch import nn
 
-from ..freezing import train_only
-from ..shards import whole
+from ..models.shards import whole
+from .freezing import train_only
 
 
 def adapt(model: nn.Module, settings: dict) -> list[str]:

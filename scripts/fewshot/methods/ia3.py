@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..freezing import train_only
+from .freezing import train_only
 
 KEYS, VALUES, FUSED = "k_proj", "v_proj", "query_key_value"
 LAST = ("fc2", "dense_4h_to_h", "down_proj")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import unknown
-from ..freezing import train_only
+from .freezing import train_only
 
 
 def adapt(model: nn.Module, settings: dict) -> list[str]:

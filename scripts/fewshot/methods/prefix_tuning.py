@@ -5,9 +5,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..freezing import train_only
-from ..models import backbone
-from ..shards import callable_whole
+from ..models.models import backbone
+from ..models.shards import callable_whole
+from .freezing import train_only
 
 COMMON = 5000
 """Initial keys and values are those of tokens with an id below this: in byte-pair vocabularies, the

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..freezing import train_only
-from ..shards import callable_whole
+from ..models.shards import callable_whole
+from .freezing import train_only
 
 COMMON = 5000
 """Initial embeddings are those of tokens with an id below this: in byte-pair vocabularies, the most

@@ -1,0 +1,133 @@
+"""Write `config/README.md` from the schemas: every key and every stored column, in one place.
+
+`make docs` runs it; a test fails while the file is out of step.
+"""
+
+import sys
+
+import pyarrow as pa
+from fewshot import records
+from fewshot.analysis import schemas
+from fewshot.registry import read_schema
+
+INTRODUCTION = """\
+# Configuration and outputs
+
+`make docs` writes this page from `config/schema/` and `scripts/fewshot/{records,schemas}.py`.
+
+A study names models, tasks, methods and patterns from the registries beside it and says which
+combinations are run. `config/config.yaml` is the demo; `config/paper.yaml` the paper's grid; any
+other file is used with `snakemake --configfile my-study.yaml`, alone and not merged with the demo.
+"""
+
+FILES = {
+    "study": "The study (`config/config.yaml`, `config/paper.yaml`, yours)",
+    "models": "`config/models.yaml`",
+    "revisions": "`config/revisions.yaml`",
+    "tasks": "`config/tasks.yaml`",
+    "patterns": "`config/patterns.yaml`",
+    "methods": "`config/methods.yaml`",
+    "figures": "`config/figures.yaml`",
+    "site": "`profiles/slurm/site.yaml`",
+}
+
+TABLES = {
+    "results/data/{task}/{split}.parquet: prepared rows": records.ROWS,
+    "results/shots/{draw}/{task}/k{k}/seed{seed}.parquet: a draw": records.SHOTS,
+    "results/fit/{study}/{task}/{model}.parquet: what fits the window": records.FIT,
+    "results/runs/…/predictions.parquet: row predictions": records.predictions_schema(2),
+    "results/runs/…/curves.parquet: counts by epoch": records.CURVES,
+    "results/{study}/plan.parquet: the memory plan": records.PLAN,
+    "results/{study}/schedule.parquet: predicted times of adaptation jobs": schemas.SCHEDULE,
+    "results/metrics/{study}/{task}/{model}.parquet: accuracies": schemas.METRICS,
+    "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": schemas.COSTS,
+    "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": schemas.OUTCOMES,
+    "results/statistics/{study}/{task}/comparisons.parquet: comparisons": schemas.COMPARISONS,
+    "results/statistics/{study}/{task}/variance.parquet: variance": schemas.VARIANCE,
+    "results/behaviour/{model}.parquet: what the embedded models label right": schemas.BEHAVIOUR,
+}
+
+
+def render() -> str:
+    """Return the whole page."""
+    parts = [INTRODUCTION, "## Keys\n"]
+    parts += [_keys(name, heading) for name, heading in FILES.items()]
+    parts.append("## Columns\n\nAll tables are Parquet, zstd-compressed.\n")
+    parts += [_columns(heading, schema) for heading, schema in TABLES.items()]
+    return "\n".join(parts)
+
+
+def _keys(name: str, heading: str) -> str:
+    schema = read_schema(name)
+    rows = [f"### {heading}\n", schema["description"] + "\n"]
+    entry = schema.get("additionalProperties")
+    rows += _table(entry if isinstance(entry, dict) else schema, schema)
+    return "\n".join(rows) + "\n"
+
+
+def _table(schema: dict, root: dict) -> list[str]:
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for key, part, required in _properties(schema, root):
+        default = "required" if required else _plain(part.get("default", "none"))
+        kind = part.get("type") or _alternatives(part)
+        meaning = part.get("description", "").replace("|", "\\|")
+        rows.append(f"| `{key}` | {_plain(kind)} | {default} | {meaning} |")
+    return rows
+
+
+def _alternatives(part: dict) -> str:
+    """Return what a key may be that has no one type."""
+    if "enum" in part:
+        return "one of " + _plain(part["enum"])
+    named = [option.get("title") for option in part.get("oneOf", [])]
+    return ", or ".join(named) if all(named) and named else "mixed"
+
+
+def _properties(schema: dict, root: dict, prefix: str = ""):
+    """Yield (dotted key, schema, required) of a mapping and of the mappings inside it."""
+    schema = _followed(schema, root)
+    for key, part in schema.get("properties", {}).items():
+        part = _followed(part, root)
+        yield f"{prefix}{key}", part, key in schema.get("required", [])
+        inner = part.get("items", part)
+        for option in [inner, *inner.get("oneOf", [])]:
+            yield from _properties(option, root, f"{prefix}{key}.")
+        entry = part.get("additionalProperties")
+        if isinstance(entry, dict):
+            yield from _properties(entry, root, f"{prefix}{key}.*.")
+
+
+def _followed(schema: dict, root: dict) -> dict:
+    """Return what a reference within the schema leads to, or the schema itself."""
+    return root["$defs"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+
+
+def _plain(value: object) -> str:
+    if value == "\n\n":
+        return "two line breaks"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value == {} else str(value)
+
+
+def _columns(heading: str, schema: pa.Schema) -> str:
+    path, _, what = heading.partition(": ")
+    rows = [
+        f"### {what.capitalize()}\n",
+        f"`{path}`\n",
+        "| column | type | meaning |",
+        "|---|---|---|",
+    ]
+    for field in schema:
+        kind = "string" if pa.types.is_dictionary(field.type) else str(field.type)
+        null = ", may be null" if field.nullable else ""
+        rows.append(
+            f"| `{field.name}` | {kind}{null} | {field.metadata[b'description'].decode()} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

@@ -1,0 +1,1 @@
+"""One adaptation job: read, adapt seed by seed, score, store."""

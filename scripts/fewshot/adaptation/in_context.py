@@ -1,0 +1,107 @@
+"""In-context learning: the demonstrations are shown to the model, whose weights stay."""
+
+import logging
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+
+from ..models.models import load_model, load_tokenizer, pick_device
+from ..prompts.tokens import Queries
+from ..prompts.words import label_words
+from ..scoring.scoring import score
+from . import effort, outputs
+from .jobs import Job, SeedResult
+
+LOG = logging.getLogger(__name__)
+
+EPOCH = 0
+"""Nothing is trained."""
+
+
+def start(job: Job) -> Callable[[int], SeedResult]:
+    """Load the model once and return the function that scores all evaluation sets for a seed.
+
+    With k = 0 there are no demonstrations and prompts are bare queries. Several processes share
+    the rows, each with the whole model, or its weights too. Raises UserError for label words that
+    cannot be told apart.
+    """
+    phases = outputs.Phases()
+    torch.set_num_threads(job.threads)
+    with phases.measure("load"):
+        tokenizer = load_tokenizer(job.model_manifest)
+        sharded = _shards_weights(job)
+        model = _load(job, sharded)
+    queries = {}
+    with phases.measure("tokenize"):
+        for each in job.evaluation:
+            texts = [job.pattern.query(a, b) for a, b in _texts(each.rows)]
+            names = [f"{each.name}/{number}" for number in each.rows["id"]]
+            words, alone = job.pattern.words, job.pattern.words_alone
+            queries[each.name] = Queries(tokenizer, texts, names, words, alone)
+            label_words(tokenizer, job.pattern, texts[0])
+    LOG.info("%s: model loaded in %.1f s", job.name, phases.seconds["load"])
+
+    def run(seed: int) -> SeedResult:
+        nonlocal phases
+        mine, phases = phases, outputs.Phases()  # loading counts for the first seed
+        return _run_seed(job, seed, model, queries, mine, sharded)
+
+    return run
+
+
+def _shards_weights(job: Job) -> bool:
+    """Return whether the processes share the weights: at ZeRO stage 3, which the memory plan takes
+    where a GPU cannot hold them all. Sharing only the rows is faster, and the scores are the same.
+    """
+    return job.placement.zero_stage == 3 and job.world.size > 1
+
+
+def _load(job: Job, sharded: bool) -> torch.nn.Module:
+    def load():
+        return load_model(job.model_manifest, job.model, job.cell["model"])
+
+    if not sharded:
+        return load().to(pick_device())
+    from ..models.zero import shard_model
+
+    return shard_model(load, job.model["dtype"], job.world)
+
+
+def _run_seed(job, seed, model, queries, phases, sharded) -> SeedResult:
+    shots = job.shots.get(seed, pd.DataFrame(columns=["label", "text_a", "text_b"]))
+    context = job.pattern.context(
+        [(int(label), *texts) for label, texts in zip(shots["label"], _texts(shots), strict=True)]
+    )
+    predictions, curves, facts = [], [], {}
+    for each in job.evaluation:
+        with phases.measure("tokenize"):
+            prompts = queries[each.name].prompts(context)
+        LOG.info(
+            "seed %d, set '%s': %d rows behind a shared prefix of %d tokens",
+            seed, each.name, len(prompts.ids), len(prompts.prefix),
+        )  # fmt: skip
+        with phases.measure("score"):
+            scores = score(
+                model, prompts, batch_tokens=job.batch_tokens_on(pick_device().type),
+                world=job.world, sharded=sharded, rank_by=job.pattern.rank_by,
+            )  # fmt: skip
+        of_set = (job.cell, seed, EPOCH, each.name, each.rows, scores)
+        predictions.append(outputs.prediction_frame(*of_set))
+        curves.append(outputs.curve_frame(*of_set, each.merge))
+        facts[each.name] = {
+            "route": scores.route,
+            **effort.reading(prompts, scores),
+            "splits": scores.splits,
+            "ties": scores.ties,
+        }
+    return SeedResult(
+        pd.concat(predictions, ignore_index=True),
+        pd.concat(curves, ignore_index=True),
+        {**outputs.describe(model), "scoring": facts, "kept_bytes": len(context.encode())},
+        phases.seconds,
+    )
+
+
+def _texts(rows: pd.DataFrame) -> list[tuple[str, str | None]]:
+    return list(zip(rows["text_a"], rows["text_b"], strict=True))

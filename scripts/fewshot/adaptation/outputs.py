@@ -1,0 +1,253 @@
+"""From scores to what a run stores: row predictions, counts per epoch, and the manifest."""
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .. import records
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..runtime.state import Seed
+    from ..scoring.scoring import Scores
+    from .jobs import Job
+
+PACKAGES = (
+    "deepspeed",
+    "numpy",
+    "pandas",
+    "peft",
+    "pyarrow",
+    "safetensors",
+    "snakemake",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+class Phases:
+    """Seconds spent in named phases; entering one again adds to it."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to phase `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def prediction_frame(
+    cell: dict, seed: int, epoch: int, name: str, rows: pd.DataFrame, scores: "Scores"
+) -> pd.DataFrame:
+    """Return one prediction (records.predictions_schema) per row of evaluation set `name`.
+
+    `rows` are the set's prepared rows (records.ROWS) and `scores` those rows' scores, in the same
+    order. Raises UserError, naming the row, where a score is not a number.
+    """
+    _check_scores(cell, seed, name, rows, scores)
+    words = {f"logprob_{i}": scores.logprobs[:, i] for i in range(scores.logprobs.shape[1])}
+    columns = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": name}
+    tokens = {f"tokens_{i}": scores.tokens[:, i] for i in range(scores.tokens.shape[1])}
+    columns |= {"id": rows["id"].to_numpy(), "label": rows["label"].to_numpy(), **words, **tokens}
+    columns |= {"logsumexp": scores.logsumexp, "argmax_is_label": scores.argmax_is_label}
+    return pd.DataFrame(columns)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What curves count apart: `keys` [parts] with group, subset and label; `of` [rows] says to
+    which of these each row belongs."""
+
+    keys: pd.DataFrame
+    of: np.ndarray
+
+
+def parts_of(rows: pd.DataFrame) -> Parts:
+    """Return the parts of evaluation rows (records.ROWS), in a fixed order.
+
+    Found once for each set: grouping rows anew for each epoch takes as long as scoring small ones.
+    """
+    columns = ["group", "subset", "label"]
+    plain = rows[columns].astype({"group": object, "subset": object})
+    grouped = plain.groupby(columns, dropna=False)
+    keys = grouped.size().reset_index()[columns]
+    # Grouping makes numbers of parts that are missing throughout.
+    keys = keys.astype({"group": object, "subset": object})
+    return Parts(keys, grouped.ngroup().to_numpy())
+
+
+def curve_frame(
+    cell: dict,
+    seed: int,
+    epoch: int,
+    name: str,
+    rows: pd.DataFrame,
+    scores: "Scores",
+    merge: Sequence[int],
+    sampled: bool = False,
+    parts: Parts | None = None,
+) -> pd.DataFrame:
+    """Return the counts (records.CURVES) of one epoch and evaluation set, per part and label.
+
+    `rows` and `scores` are the set's, or those of the curve's sample of it where `sampled`; `parts`
+    are those of the rows, found here if not given. `merge[i]` is the label of the set that label
+    word i counts as. The prediction is the label word that ranks highest (of equals the first),
+    mapped through `merge`; a gold label's probability is the sum over the words that count as it.
+    Raises UserError as `prediction_frame` does.
+    """
+    _check_scores(cell, seed, name, rows, scores)
+    gold, counted = rows["label"].to_numpy(), np.asarray(merge)
+    correct = counted[scores.ranking.argmax(axis=1)] == gold
+    is_gold = counted[None, :] == gold[:, None]
+    logprobs = np.where(is_gold, scores.logprobs.astype(np.float64), -np.inf)
+    parts = parts or parts_of(rows)
+    n = np.bincount(parts.of, minlength=len(parts.keys))
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(parts.of, weights=values, minlength=len(n))
+
+    counts = {
+        "n": n,
+        "correct": total(correct).astype(np.int64),
+        "correct_vocabulary": total(correct & scores.argmax_is_label).astype(np.int64),
+        "mean_logprob": total(np.logaddexp.reduce(logprobs, axis=1)) / n,
+    }
+    run = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": name, "sampled": sampled}
+    return parts.keys.assign(**run, **counts)[records.CURVES.names]
+
+
+def _check_scores(cell: dict, seed: int, name: str, rows: pd.DataFrame, scores: "Scores") -> None:
+    if len(rows) != len(scores.logsumexp):
+        raise ValueError(f"set '{name}' has {len(rows)} rows but {len(scores.logsumexp)} scores")
+    wrong = np.flatnonzero(np.isnan(scores.logprobs).any(axis=1) | np.isnan(scores.logsumexp))
+    if len(wrong):
+        raise UserError(
+            f"{'/'.join(map(str, cell.values()))}: seed {seed}, set '{name}', row "
+            f"{rows['id'].iloc[wrong[0]]}: the score is not a number ({len(wrong)} such rows)"
+        )
+
+
+def describe(model, trainable: Sequence[str] = ()) -> dict:
+    """Return the facts of a process for the manifest: device, dtype, parameters, peak memory.
+
+    `trainable` names the parameters that are trained. Memory is in MiB: the GPU's, as allocated by
+    PyTorch, or the process's resident memory on a CPU.
+    """
+    import torch
+
+    from ..models.models import size_of
+
+    parameters = dict(model.named_parameters())
+    device = next(iter(parameters.values())).device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) / 2**20
+    return {
+        "device": f"{device.type}: {name}",
+        "parameters": {
+            "total": sum(map(size_of, parameters.values())),
+            "trainable": sum(size_of(parameters[each]) for each in trainable),
+            "modules": sorted({each.rpartition(".")[0] for each in trainable}),
+        },
+        "peak_memory_mib": round(peak, 1),
+    }
+
+
+def manifest(job: "Job", seeds: dict[int, "Seed"]) -> dict:
+    """Return a run's manifest: its cell, settings, inputs, environment and each seed's facts."""
+    infos = [seeds[seed].info for seed in sorted(seeds)]
+    facts = infos[0]["facts"] if infos else {}
+    peak = max((info["facts"]["peak_memory_mib"] for info in infos), default=None)
+    phases = sorted({phase for info in infos for phase in info["seconds"]})
+    return {
+        **job.cell,
+        "seeds": {str(seed): _seed_entry(job.status[seed], seeds.get(seed)) for seed in job.seeds},
+        "settings": job.settings,
+        "batch_tokens": job.batch_tokens,
+        "placement": asdict(job.placement),
+        "code": job.code,
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "device": facts.get("device"),
+        "dtype": job.model["dtype"],
+        "threads": job.threads,
+        "world_size": job.world.size,
+        "checksums": job.checksums,
+        "parameters": facts.get("parameters"),
+        "peak_memory_mib": peak,
+        "memory": {
+            "predicted_gpu_mib": round(job.predicted_gpu_mb * 1e6 / 2**20, 1) or None,
+            "measured_gpu_mib": peak if str(facts.get("device")).startswith("cuda") else None,
+        },
+        "seconds": {
+            phase: round(sum(info["seconds"].get(phase, 0.0) for info in infos), 3)
+            for phase in phases
+        },
+    }
+
+
+def _seed_entry(status: str, seed: "Seed | None") -> dict:
+    if seed is None:
+        return {"status": status}
+    common = ("device", "parameters")
+    own = {key: value for key, value in seed.info["facts"].items() if key not in common}
+    seconds = {phase: round(value, 3) for phase, value in seed.info["seconds"].items()}
+    return {"status": status, "seconds": seconds, **own}
+
+
+def _packages() -> dict[str, str]:
+    installed = {each.metadata["Name"] for each in metadata.distributions()}
+    return {name: metadata.version(name) for name in PACKAGES if name in installed}
+
+
+def write_run(job: "Job", seeds: dict[int, "Seed"]) -> None:
+    """Write predictions, curves and, last, the manifest of a job from its finished seeds.
+
+    A seed that does not fit has no rows. Raises ValueError, before anything is written, unless
+    every evaluation row has exactly one prediction per seed and kept epoch.
+    """
+    schema = records.predictions_schema(job.labels)
+    predictions = _together([seed.frames["predictions"] for seed in seeds.values()], schema.names)
+    curves = _together([seed.frames["curves"] for seed in seeds.values()], records.CURVES.names)
+    _check_complete(job, seeds)
+    content = manifest(job, seeds)
+    ranks = {records.RANK_BY: job.pattern.rank_by}
+    records.write_table(job.output.predictions, predictions, schema, **ranks)
+    records.write_table(job.output.curves, curves, records.CURVES)
+    records.write_json(job.output.manifest, content)
+
+
+def _together(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def _check_complete(job: "Job", seeds: dict[int, "Seed"]) -> None:
+    ids = {each.name: np.sort(each.rows["id"].to_numpy()) for each in job.evaluation}
+    for number, seed in seeds.items():
+        frame = seed.frames["predictions"]
+        for epoch in frame["epoch"].unique() if len(frame) else [0]:
+            of_epoch = frame[frame["epoch"] == epoch]
+            for name, expected in ids.items():
+                found = np.sort(of_epoch.loc[of_epoch["evaluation_set"] == name, "id"].to_numpy())
+                if not np.array_equal(found, expected):
+                    raise ValueError(
+                        f"{job.name}: seed {number}, epoch {epoch}, set '{name}': {len(found)} "
+                        f"predictions for {len(expected)} rows, or not one for each"
+                    )

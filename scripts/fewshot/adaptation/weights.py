@@ -1,0 +1,112 @@
+"""The trained parameters of a model: taken out and put back, whole or in shards; stored."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import UserError
+from ..runtime.world import World
+
+ALONE = World()
+
+
+def take(model: nn.Module, sharded: bool = False, world: World = ALONE) -> dict[str, torch.Tensor]:
+    """Return copies of the trained parameters by name, on the CPU; all in the first process only.
+
+    All processes must call it where parameters are in shards.
+    """
+    state = {}
+    for name, parameter in _trained(model):
+        with _whole(parameter, sharded):
+            if world.rank == 0:
+                state[name] = parameter.detach().to("cpu", copy=True).contiguous()
+    return state
+
+
+@torch.no_grad()
+def put(
+    model: nn.Module, state: dict[str, torch.Tensor], sharded: bool = False, world: World = ALONE
+) -> None:
+    """Give every process the first one's `state`, as `take` returned it.
+
+    For scoring: what optimisers hold is left as it is.
+    """
+    for name, parameter in _trained(model):
+        with _whole(parameter, sharded, changed=True):
+            if world.rank == 0:
+                parameter.copy_(state[name])
+        if world.size > 1 and not sharded:
+            torch.distributed.broadcast(parameter.data, src=0)
+
+
+@torch.no_grad()
+def wipe(model: nn.Module, sharded: bool, world: World) -> None:
+    """Make every trained parameter not a number, so that none can pass for having been read."""
+    for _, parameter in _trained(model):
+        with _whole(parameter, sharded, changed=True):
+            if world.rank == 0 or not sharded:
+                parameter.fill_(float("nan"))
+
+
+def write(path: Path, state: dict[str, torch.Tensor], about: dict[str, object]) -> None:
+    """Write tensors as safetensors.
+
+    `about` becomes the file's metadata `about`, as JSON: safetensors writes several entries in an
+    order that changes from run to run. Raises UserError where the file system refuses the file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(state, path, metadata={"about": json.dumps(about, sort_keys=True)})
+    except SafetensorError as error:  # It has the system's error in its text alone.
+        if "os error" not in str(error):
+            raise
+        raise UserError(f"{path}: {error}") from None
+
+
+def store(state: object, path: Path) -> None:
+    """Write a state that holds tensors, as torch does.
+
+    Raises UserError where the file system has no room for all of it.
+    """
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # A full disk shows in how much was written, and nowhere else.
+        if "inline_container" not in str(error):
+            raise
+        raise UserError(f"{path}: not written in full; is the disk full?") from error
+
+
+def read(path: str | Path, model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return stored parameters of an adapted model, for `put`.
+
+    Raises UserError where the file's parameters are not the model's trainable ones.
+    """
+    from safetensors.torch import load_file
+
+    state = load_file(path)
+    different = sorted(state.keys() ^ dict(_trained(model)).keys())
+    if different:
+        raise UserError(f"{path}: not an adapter of this model and method: '{different[0]}'")
+    return state
+
+
+def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, each) for name, each in model.named_parameters() if each.requires_grad)
+
+
+@contextlib.contextmanager
+def _whole(parameter: nn.Parameter, sharded: bool, changed: bool = False) -> Iterator[None]:
+    """Gather a parameter for the time being; the first process's changes are kept if `changed`."""
+    if not sharded:
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0 if changed else None):
+        yield

@@ -1,0 +1,1 @@
+"""From row predictions to metrics, comparisons and costs, without torch."""

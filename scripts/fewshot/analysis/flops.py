@@ -1,0 +1,167 @@
+"""Floating-point operations of prompts and training, from a model's shape and counts of tokens.
+
+A multiply-add counts as two operations (Kaplan et al. 2020, section 2.1). What is counted are the
+matrix products: layers, attention, and the readout where an answer is read off. Left out is what
+works element by element (norms, biases, activations, softmax, rotary positions, the optimiser),
+padding, and forward passes repeated to save memory: model FLOPs, as PaLM's (Chowdhery et al. 2022,
+appendix B).
+
+Of N weights in the layers' products a token takes 2 N operations forward (Kaplan's N: embeddings
+are looked up, not multiplied). A token that attends to c keys, itself among them, takes besides
+2 · 2 · L · d · c, queries with keys and weights with values, of L layers and d = heads × head size.
+PaLM's 12 L H Q T for a token of training is three times this with c = T; with the mean c = T / 2 of
+causal attention it is Kaplan's 2 L T d forward. Here c is counted exactly: a row of q tokens behind
+P keys has q P + q (q + 1) / 2 of them.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..models.blueprints import Architecture
+
+READOUTS = ("lm_head",)
+"""Modules that only meet the positions where an answer is read off."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What of a model decides its operations; all but `weights` is 0 where the shape is not known.
+
+    `weights` are those of the layers' products, or all parameters where the shape is not known;
+    `attention` is layers × width of all heads' queries, `cache` the elements of a token's keys and
+    values, `readout` those of the readout over the vocabulary, `width` what meets it.
+    """
+
+    weights: int
+    attention: int = 0
+    cache: int = 0
+    readout: int = 0
+    width: int = 0
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts of some prompts: `rows`, the `shared` tokens that all begin with, the sums over rows
+    of the `own` tokens behind these and of their `squares`, and `learned` keys before them all."""
+
+    rows: int
+    shared: float
+    own: float
+    squares: float
+    learned: int = 0
+
+
+def size_of(shape: Architecture) -> Size:
+    """Return what of an architecture decides its operations.
+
+    Of a guessed shape nothing is used but the number of parameters, as T-Few does.
+    """
+    if not shape.exact:
+        return Size(shape.parameters)
+    products = [each for each in shape.modules if each.inputs and each.name not in READOUTS]
+    return Size(
+        weights=sum(each.weight * each.count for each in products),
+        attention=shape.layers * shape.query,
+        cache=2 * shape.layers * shape.key_value,
+        readout=shape.vocabulary * shape.readout,
+        width=shape.readout,
+        known=True,
+    )
+
+
+def head(size: Size, settings: Mapping, labels: int) -> int:
+    """Return the weights that a position meets where an answer is read off.
+
+    `settings` are the method's: the readout over the vocabulary, or a classification head.
+    """
+    if settings.get("head") != "classification" or not size.known:
+        return size.readout
+    dense = size.width**2 if settings.get("classifier") != "linear" else 0
+    return dense + size.width * labels
+
+
+def forward(size: Size, tokens: float, squares: float, keys: float = 0) -> float:
+    """Return the operations of rows through the layers: 2 N Σq and attention.
+
+    `tokens` is Σq over rows of q tokens, `squares` Σq², `keys` the K that each token attends to
+    besides those of its row.
+    """
+    return products(size, tokens) + attention(size, tokens, squares, keys)
+
+
+def products(size: Size, tokens: float) -> float:
+    """Return the operations of the layers' products with weights: 2 N Σq."""
+    return 2 * size.weights * tokens
+
+
+def attention(size: Size, tokens: float, squares: float, keys: float = 0) -> float:
+    """Return the operations of attention: 4 L d (K Σq + Σ q (q + 1) / 2)."""
+    return 4 * size.attention * (keys * tokens + (squares + tokens) / 2)
+
+
+def context(size: Size, counts: Counts) -> float:
+    """Return the operations of encoding what all prompts begin with, once: 2 N P + …"""
+    return forward(size, counts.shared, counts.shared**2, counts.learned)
+
+
+def cached(size: Size, counts: Counts, answer: int) -> float:
+    """Return the operations of all rows behind the encoded context: 2 N M Q + …, and `answer`
+    weights for each row. Label words of several tokens are read off at one position more each,
+    which is not counted."""
+    keys = counts.shared + counts.learned
+    own = forward(size, counts.own, counts.squares, keys)
+    return own + 2 * answer * counts.rows
+
+
+def uncached(size: Size, counts: Counts, answer: int) -> float:
+    """Return the operations of all rows, each read whole: 2 N M (P + Q) + …
+
+    That is the context encoded for each row, and each row behind it.
+    """
+    return counts.rows * context(size, counts) + cached(size, counts, answer)
+
+
+def training(
+    size: Size, counts: Counts, epochs: int, settings: Mapping, answer: int, trainable: int = 0
+) -> float:
+    """Return the operations of training on rows, `epochs` times, by the method's `settings`.
+
+    A backward pass multiplies twice for each product forward: for the gradient of what goes in, and
+    for that of the weights, where these are trained. So all weights trained take 6 N for a token
+    (Kaplan et al. 2020, table 1) and frozen ones 4 N, to which LoRA adds 6 for each weight of its
+    own (`trainable` less the head's); what other families add is no product. Attention multiplies
+    what comes from the row on both sides: three times its forward pass. Where only the head is
+    trained nothing flows back through the layers. Counted although not needed: gradients in the
+    first layer where nothing below is trained, at most 1 / (2 L) of all.
+    """
+    family, headed = settings["family"], settings.get("head") == "classification"
+    once = PRODUCTS.get(family, 2) * products(size, counts.own)
+    passes = 1 if family == "head_only" else 3
+    once += passes * attention(size, counts.own, counts.squares, counts.learned)
+    reads = 3 if family == "full" or (headed and family != "head_only") else 2
+    once += reads * 2 * answer * counts.rows
+    if family == "lora":
+        added = max(0, trainable - (answer if headed else 0))
+        once += 6 * added * counts.own
+    return epochs * once
+
+
+PRODUCTS = {"full": 3, "head_only": 1}
+"""Family → what the products with weights cost in training, in forward passes; others 2."""
+
+
+def break_even(fixed: float, each: float, other_fixed: float, other_each: float) -> float:
+    """Return from how many predictions M on the first way costs no more than the other.
+
+    Solves fixed + M · each = other_fixed + M · other_each. 0 where the first is never dearer,
+    infinite where it never gets cheaper. Not a number where a cost is not known.
+    """
+    if math.isnan(fixed + each + other_fixed + other_each):
+        return math.nan
+    if fixed <= other_fixed and each <= other_each:
+        return 0.0
+    if each >= other_each:
+        return math.inf
+    return max(0.0, (fixed - other_fixed) / (other_each - each))

@@ -1,0 +1,1 @@
+"""From raw rows to prepared rows and draws of shots."""

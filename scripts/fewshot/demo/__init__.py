@@ -1,0 +1,1 @@
+"""The tiny models of the demo: made, trained and measured."""

@@ -1,0 +1,227 @@
+"""Download files of one repository on the Hugging Face Hub: pinned, resumable, verified.
+
+huggingface_hub's own `hf_hub_download` accepts a damaged file of the right length, throws a
+partial file away when it gives up and does not retry a 503. This module therefore drives the
+client's lower half (`repo_info` for revision and checksums, `http_get` for the bytes): partial
+files are named by their content and outlive a killed job, and every file is checked against the
+checksum that the Hub states. Plain HTTP also serves what is stored in Xet, whose own protocol
+cannot resume a file of a killed process.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers
+
+from ..errors import UserError, unknown
+from ..models.folders import size_of_file
+from ..records import sha256
+from .disk import PARTIAL, Budget, check_budget, check_room
+from .network import Progress, retrying, token
+from .revisions import KINDS, commit_of, is_commit
+
+LOG = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds to wait for what the Hub states about a repository."""
+TYPES = {"models": "model", "sources": "dataset"}
+"""What the Hub calls the entries of models.yaml and the sources of tasks.yaml."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """What the Hub states about a file: bytes, and its sha256 or (small files) git blob id."""
+
+    size: int | None
+    sha256: str | None
+    blob_id: str | None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at one commit; `where` names its user (a source, a model) in messages."""
+
+    repo_id: str
+    repo_type: str
+    commit: str
+    files: dict[str, RemoteFile]
+    endpoint: str | None
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.repo_type} {self.repo_id} at revision {self.commit}"
+
+
+def open_locked(kind: str, name: str, entry: Mapping, endpoint: str | None = None) -> Repository:
+    """Look up the repository of an entry with hub and revision, at the commit that is locked.
+
+    `kind` is models or sources. The first download of a branch or tag locks its commit (see
+    `revisions`). Raises UserError as `open_repository` and `revisions.commit_of` do.
+    """
+    where = f"{KINDS[kind]} '{name}'"
+
+    def opened(revision: str) -> Repository:
+        return open_repository(entry["hub"], TYPES[kind], revision, where, endpoint)
+
+    commit = commit_of(kind, name, entry, lambda: opened(entry["revision"]).commit)
+    return opened(commit)
+
+
+def open_repository(
+    repo_id: str, repo_type: str, revision: str, where: str, endpoint: str | None = None
+) -> Repository:
+    """Look a repository up; `repo_type` is dataset or model, `endpoint` defaults to HF_ENDPOINT.
+
+    A branch or tag is resolved to its commit with a warning. Raises UserError for whatever the
+    network or the Hub answers instead.
+    """
+    text = f"{where}: {repo_type} {repo_id} at revision {revision}"
+    api = HfApi(endpoint=endpoint, token=token() or False)
+
+    def ask() -> Repository:
+        info = api.repo_info(
+            repo_id, repo_type=repo_type, revision=revision, files_metadata=True, timeout=PATIENCE
+        )
+        files = {
+            file.rfilename: RemoteFile(file.size, file.lfs and file.lfs.sha256, file.blob_id)
+            for file in info.siblings or []
+        }
+        return Repository(repo_id, repo_type, info.sha, files, endpoint, where)
+
+    try:
+        repository = retrying(ask, text)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{text}: the answer is not the Hub's ({error!r})") from None
+    if not repository.commit or (is_commit(revision) and repository.commit != revision):
+        raise UserError(f"{text}: the Hub answered with commit {repository.commit}")
+    if not is_commit(revision):
+        LOG.warning("%s is not a commit; using %s", text, repository.commit)
+    return repository
+
+
+def fetch_files(
+    repository: Repository, names: Iterable[str], folder: str | Path, budget: Budget | None = None
+) -> dict[str, dict[str, str | int]]:
+    """Download files into `folder` under their names and return {name: sha256, bytes}.
+
+    Files already there and intact are kept, also where a later one fails. Raises UserError for a
+    name that the repository does not have, before the first byte for too little disk space or a
+    `budget` that would be exceeded, and for a download that fails or arrives damaged twice. Two
+    processes must not fetch into one folder at once.
+    """
+    names, folder = list(dict.fromkeys(names)), Path(folder)
+    for name in names:
+        _check_name(repository, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    need = sum(_lacking(repository.files[name], name, folder) for name in names)
+    if budget:
+        check_budget(need, budget, str(repository))
+    check_room(need, folder, str(repository))
+    return {name: _fetch(repository, name, folder) for name in names}
+
+
+def _check_name(repository: Repository, name: str) -> None:
+    if name not in repository.files:
+        raise unknown("file", name, repository.files, str(repository))
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{repository}: file '{name}' would lie outside its folder")
+    remote = repository.files[name]
+    if not remote.sha256 and not remote.blob_id:
+        raise UserError(f"{repository}: the Hub states no checksum for '{name}'")
+
+
+def _lacking(remote: RemoteFile, name: str, folder: Path) -> int:
+    """Return the bytes that are still to come of a file (0 where the Hub does not say)."""
+    size = remote.size or 0
+    if _bytes(folder / name) == size:
+        return 0
+    return max(0, size - _bytes(_partial(remote, folder)))
+
+
+def _partial(remote: RemoteFile, folder: Path) -> Path:
+    """Return where a file lies until it is whole, named by its content."""
+    return folder / PARTIAL / (remote.sha256 or remote.blob_id)
+
+
+def _fetch(repository: Repository, name: str, folder: Path) -> dict[str, str | int]:
+    """Bring one file to `folder`, verified; a damaged one is downloaded a second time."""
+    remote, target = repository.files[name], folder / name
+    text = f"{repository}: file '{name}'"
+    if intact(target, remote):
+        LOG.info("%s is already there", text)
+        return _described(target, remote)
+    partial = _partial(remote, folder)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(2):
+        retrying(lambda: _get(repository, name, partial), text, lambda: _bytes(partial))
+        if intact(partial, remote):
+            os.replace(partial, target)
+            _remove_if_empty(partial.parent)
+            LOG.info("%s: %d bytes, checksum verified", text, target.stat().st_size)
+            return _described(target, remote)
+        LOG.warning("%s: checksum is not what the Hub states; downloading again", text)
+        partial.unlink()
+    raise UserError(
+        f"{text} arrived damaged twice: its checksum is not the one that the Hub states "
+        f"({remote.sha256 or remote.blob_id})"
+    )
+
+
+def _described(path: Path, remote: RemoteFile) -> dict[str, str | int]:
+    return {"sha256": remote.sha256 or sha256(path), "bytes": path.stat().st_size}
+
+
+def _get(repository: Repository, name: str, partial: Path) -> None:
+    """Append what is missing to the partial file."""
+    remote, done = repository.files[name], _bytes(partial)
+    if done and (remote.size is None or done > remote.size):
+        partial.unlink()
+        done = 0
+    url = hf_hub_url(
+        repository.repo_id,
+        name,
+        repo_type=repository.repo_type,
+        revision=repository.commit,
+        endpoint=repository.endpoint,
+    )
+    # Compressed answers have no length and cannot be resumed.
+    headers = {**build_hf_headers(token=token() or False), "Accept-Encoding": "identity"}
+    with open(partial, "ab") as file:
+        http_get(
+            url,
+            file,
+            resume_size=done,
+            headers=headers,
+            expected_size=remote.size,
+            displayed_filename=name,
+            tqdm_class=Progress,
+        )
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _bytes(path: Path) -> int:
+    return size_of_file(path) or 0
+
+
+def intact(path: Path, remote: RemoteFile) -> bool:
+    """Return whether a file is there with the size and sha256 (or git blob id) that are stated."""
+    if not path.is_file():
+        return False
+    size = path.stat().st_size
+    if remote.size is not None and size != remote.size:
+        return False
+    if remote.sha256:
+        return sha256(path) == remote.sha256
+    return hashlib.sha1(b"blob %d\0" % size + path.read_bytes()).hexdigest() == remote.blob_id

@@ -1,0 +1,1 @@
+"""Results made elsewhere and results that travel: archives and lm-evaluation-harness."""

@@ -1,0 +1,1 @@
+"""Load a model, name its parts, know its shape."""

@@ -1,0 +1,1 @@
+"""Where jobs run, what memory they take and how long they last."""

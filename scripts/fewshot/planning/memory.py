@@ -1,0 +1,224 @@
+"""How much memory a job takes on each GPU and on each node, by where its model states live.
+
+`zero2_model_states` and `zero3_model_states` are DeepSpeed's published estimator, to the byte. The
+plan uses `estimate`, which knows what that leaves out: which parameters are trained, in what
+precision, activations, the scorer, and what a process holds in host memory.
+"""
+
+from dataclasses import dataclass
+
+from ..models.blueprints import Architecture
+from ..runtime.placement import BUCKET, Placement
+from .activations import FLOAT32, context_bytes, scoring_bytes, training_bytes
+
+GIB = 2**30
+
+LIVE = 1_050_000_000
+"""Parameters that stage 3 holds gathered at most (`stage3_max_live_parameters` and what it
+fetches ahead)."""
+SUBGROUP = 1_000_000_000
+"""Parameters that stage 3 updates at once (`sub_group_size`)."""
+CONTEXT = 1.0 * GIB
+"""Bytes of a GPU that PyTorch does not count: CUDA's context, libraries, buffers of NCCL."""
+SLACK = 1.08
+"""What the allocator takes for each byte that it gives: blocks are rounded up and cut."""
+LIBRARIES = {"gpu": 5.0 * GIB, "cpu": 2.5 * GIB}
+"""Host memory of a process before it holds a model."""
+LONGEST_ROW = 512
+"""Tokens of a query that the plan reckons with, and of a demonstration."""
+SHORT_ROW = 32
+"""Tokens of the shortest queries, which makes most rows in a batch."""
+
+
+def zero2_model_states(
+    parameters: int, gpus: int, nodes: int = 1, offload: bool = True, buffer: float = 1.5
+) -> tuple[int, int]:
+    """Return bytes per node's CPU and per GPU of ZeRO-2's model states in mixed precision.
+
+    DeepSpeed's `estimate_zero2_model_states_mem_needs`: `gpus` on each node; `offload` puts the
+    optimiser's states into host memory, of which `buffer` times as much is wanted.
+    """
+    total = gpus * nodes
+    if offload:
+        return int(parameters * max(4 * total, 16) * buffer), 2 * parameters
+    return int(parameters * 4 * gpus * buffer), 2 * parameters + int(18 * parameters / total)
+
+
+def zero3_model_states(
+    parameters: int,
+    largest_layer: int,
+    gpus: int,
+    nodes: int = 1,
+    offload: str = "parameters",
+    sharded: bool = True,
+    buffer: float = 1.5,
+) -> tuple[int, int]:
+    """Return bytes per node's CPU and per GPU of ZeRO-3's model states in mixed precision.
+
+    DeepSpeed's `estimate_zero3_model_states_mem_needs`: `offload` is one of placement's; `sharded`
+    tells whether weights are cut while they are read (`zero_init`) or first held whole.
+    """
+    layer, share = 4 * largest_layer, 1 / nodes
+    if offload == "none":
+        on_host = 4 * gpus * (largest_layer if sharded else parameters)
+        return int(on_host * buffer), layer + int(18 * parameters / (gpus * nodes))
+    each = (18 if offload == "parameters" else 16) * share
+    on_host = parameters * (each if sharded else max(4 * gpus, each)) * buffer
+    on_gpu = 0 if offload == "parameters" else int(2 * parameters / (gpus * nodes))
+    return int(on_host), layer + on_gpu
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a job computes, wherever it runs.
+
+    `element` is the bytes of a weight; `trainable` and `added` are parameters; `rows` those of an
+    optimiser step and `row` the tokens of one. `context` is the tokens of a shared context, and
+    `batch_tokens` those of a scoring batch. `backward` tells whether gradients pass the layers.
+    """
+
+    shape: Architecture
+    element: int
+    trainable: int = 0
+    added: int = 0
+    rows: int = 0
+    row: int = LONGEST_ROW
+    context: int = 0
+    batch_tokens: int = 0
+    backward: bool = True
+
+    @property
+    def parameters(self) -> int:
+        """Return all parameters, those that the method adds included."""
+        return self.shape.parameters + self.added
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of one GPU as PyTorch counts them, of one GPU as a whole, and of one node's host.
+
+    Without a GPU the first two are 0.
+    """
+
+    allocated: int
+    gpu: int
+    host: int
+
+
+def estimate(demand: Demand, placement: Placement, per_node: int, nodes: int) -> Estimate:
+    """Return the most memory that a job takes, with `per_node` processes on each of `nodes`.
+
+    With `per_node` 0 the job is one process without a GPU. What is held all the time adds up; of
+    backward pass, optimiser step and scoring the largest counts.
+    """
+    processes = max(1, per_node) * nodes
+    held = holding(demand, placement, processes)
+    phases = max(
+        passing(demand, placement, processes),
+        stepping(demand, placement, processes),
+        scoring(demand),
+    )
+    if not per_node:
+        # What is trained is there as base weights and as those of the best epoch, too.
+        copies = 2 * demand.element * demand.trainable
+        return Estimate(0, 0, int(LIBRARIES["cpu"] + SLACK * (held + copies + phases)))
+    allocated = int(held + phases)
+    each = LIBRARIES["gpu"] + SLACK * on_host(demand, placement, processes)
+    # In shards, one process reads the weights, and later keeps a copy of what is trained.
+    whole = demand.element * demand.parameters if placement.zero_stage == 3 else 0
+    return Estimate(allocated, int(SLACK * allocated + CONTEXT), int(per_node * each + whole))
+
+
+def holding(demand: Demand, placement: Placement, processes: int) -> float:
+    """Return the bytes of weights, gradients and optimiser states of one process.
+
+    AdamW keeps two moments in float32. DeepSpeed's stages add master weights, in float32 too, where
+    they are a copy. Frozen weights have none of these.
+    """
+    stage, offload = placement.zero_stage, placement.offload
+    element, trained = demand.element, demand.trainable
+    share = trained / processes if stage else trained
+    weights = element * demand.parameters
+    if stage == 3:
+        gathered = element * min(demand.parameters, LIVE)
+        weights = gathered + (weights / processes if offload != "parameters" else 0)
+        weights = min(weights, element * demand.parameters * (1 + 1 / processes))
+    if not trained:
+        return weights
+    master = FLOAT32 if stage else 0
+    optimiser = 0 if offload != "none" else (2 * FLOAT32 + master) * share
+    gradients = element * (trained if stage < 2 else share)
+    if offload != "none":
+        # They go to the host as they come; one parameter's are on their way.
+        gradients = element * min(trained, demand.shape.largest_layer)
+    bucket = element * min(BUCKET, trained) if stage == 3 else 0
+    return weights + gradients + optimiser + bucket
+
+
+def passing(demand: Demand, placement: Placement, processes: int) -> float:
+    """Return the bytes of a forward and backward pass of one process, beyond what is held."""
+    if not demand.rows or not demand.trainable:
+        return 0
+    rows = -(-demand.rows // processes)
+    tokens = tokens_at_once(demand, placement, processes)
+    # Without a stage gradients are copied to be reduced, where there are several processes.
+    reduced = placement.zero_stage in (1, 2) or (placement.zero_stage == 0 and processes > 1)
+    buffer = demand.element * min(BUCKET, demand.trainable)
+    bucket = buffer if reduced else 0
+    if placement.zero_stage == 3:
+        bucket = buffer / processes  # what it is reduced to
+    if not demand.backward:
+        return bucket + scoring_bytes(demand.shape, demand.element, tokens, rows, demand.row)
+    return bucket + training_bytes(
+        demand.shape, demand.element, tokens, rows, demand.row, placement.checkpointing
+    )
+
+
+def tokens_at_once(demand: Demand, placement: Placement, processes: int) -> int:
+    """Return the padded tokens of one pass: bounded by the placement, but for a single row."""
+    tokens = -(-demand.rows // processes) * demand.row
+    bound = placement.micro_tokens or demand.batch_tokens
+    return min(tokens, max(bound, demand.row))
+
+
+def stepping(demand: Demand, placement: Placement, processes: int) -> float:
+    """Return the bytes that the optimiser's step holds for a moment.
+
+    Stages 1 and 2 make gradients flat and, in half precision, turn them into float32. Stage 3 does
+    that by groups, with AdamW's two intermediate values (elsewhere its kernel is fused). For its
+    norm the largest gradient is turned into double precision.
+    """
+    stage, trained = placement.zero_stage, demand.trainable
+    if not trained or not stage or placement.offload != "none":
+        return 0
+    share = trained / processes
+    norm = 2 * FLOAT32 * min(trained, demand.shape.largest_layer)
+    if stage == 3:
+        return max(3 * FLOAT32 * min(share, SUBGROUP), norm)
+    return max((demand.element + (FLOAT32 if demand.element < FLOAT32 else 0)) * share, norm)
+
+
+def scoring(demand: Demand) -> float:
+    """Return the bytes of scoring: the context's keys and values, and a batch of rows behind it."""
+    shape, element = demand.shape, demand.element
+    tokens = max(demand.batch_tokens, demand.row)
+    rows = max(1, tokens // SHORT_ROW)
+    batch = scoring_bytes(shape, element, tokens, rows, demand.row)
+    encoding = scoring_bytes(shape, element, demand.context, 1, 1) if demand.context else 0
+    return context_bytes(shape, element, demand.context) + max(batch, encoding)
+
+
+def on_host(demand: Demand, placement: Placement, processes: int) -> float:
+    """Return the bytes of one process in host memory, besides its libraries.
+
+    Below stage 3 the base weights, from which each seed starts, and a copy of what is trained; with
+    offload AdamW's moments and two intermediate values, master weights, gradients in float32 and as
+    they come, and the weights in their own precision.
+    """
+    element, trained = demand.element, demand.trainable
+    base = element * (demand.shape.parameters + trained) if placement.zero_stage < 3 else 0
+    if placement.offload == "none":
+        return base
+    states = (6 * FLOAT32 + 2 * element) * trained / processes
+    moved = element * demand.parameters / processes if placement.offload == "parameters" else 0
+    return base + states + moved

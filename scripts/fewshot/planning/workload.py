@@ -1,0 +1,200 @@
+"""How much an adaptation job reads, in rows and tokens, as far as that is known before it runs."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..data import samples
+from ..data.language import LABELS
+
+if TYPE_CHECKING:
+    from ..study.plan import Cell, Study
+
+DATA = Path("results/data")
+"""Where prepared rows are."""
+TYPICAL_ROWS = 10_000
+"""Rows of a split of which nothing is known: no prepared file, no `expected`, no size."""
+TYPICAL_TOKENS = 40.0
+"""Tokens of a row's texts of which nothing is known: MNLI's rows have 35, RTE's 65."""
+BYTES_PER_TOKEN = 5.0
+"""Bytes of English per token: 4.7 to 4.9 for MNLI, RTE and CoLA, 6.1 for HANS's short words, by the
+tokenizers of OPT and GPT-NeoX."""
+START, SOLVED = 1, 2
+"""Tokens of a row besides its words: the one that texts begin with; of a demonstration its label
+word and the separator."""
+FIELD = re.compile(r"\{\w+\}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of a prepared split and the tokens of a row's texts, on average."""
+
+    rows: int
+    tokens: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Rows that are scored `times` times, of so many `tokens` each behind what all begin with."""
+
+    rows: int
+    tokens: float
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job does for each of its `seeds`.
+
+    `curve` is what is scored for the learning curve, `score` all rows of what is kept. In front of
+    each row stand `context` tokens, which are encoded once, and `learned` keys. `rows` of `row`
+    tokens are trained on in each of the `epochs`. `predictions` are the rows that are stored. Of a
+    context that is not expected to fit the window (`fits` is false) that much is read as would.
+    """
+
+    seeds: int
+    score: tuple[Reading, ...]
+    curve: tuple[Reading, ...] = ()
+    context: float = 0.0
+    learned: int = 0
+    rows: int = 0
+    row: float = 0.0
+    epochs: int = 0
+    predictions: int = 0
+    fits: bool = True
+
+    @property
+    def evaluated(self) -> int:
+        """Return the rows of all evaluation sets."""
+        return sum(each.rows for each in self.score)
+
+
+class Splits:
+    """The sizes of a study's splits: as prepared in `folder`, or else as its tasks tell."""
+
+    def __init__(self, tasks: Mapping[str, Mapping], folder: Path = DATA):
+        self.tasks, self.folder = tasks, folder
+        self._known: dict[tuple[str, str], Split] = {}
+
+    def of(self, task: str, split: str) -> Split:
+        """Return the size of a split, "train" or "validation"; it is looked up once."""
+        key = (task, split)
+        if key not in self._known:
+            path, entry = self.folder / task / f"{split}.parquet", self.tasks[task]
+            found = prepared(path) if path.is_file() else None
+            told = entry.get("row_tokens", {}).get(split)
+            self._known[key] = Split(
+                found.rows if found else told_rows(entry, self.tasks, split),
+                told or (found and found.tokens) or TYPICAL_TOKENS,
+            )
+        return self._known[key]
+
+
+def told_rows(entry: Mapping, tasks: Mapping[str, Mapping], split: str) -> int:
+    """Return the rows that a split will have by its task's entry; TYPICAL_ROWS where it does not
+    tell."""
+    _, rows = stated_rows(entry, tasks, split) or ("", TYPICAL_ROWS)
+    return sum(rows.values()) if isinstance(rows, Mapping) else rows
+
+
+def stated_rows(
+    entry: Mapping, tasks: Mapping[str, Mapping], split: str
+) -> tuple[str, int | Mapping[str, int]] | None:
+    """Return which key of a task's entry states the rows of a split, and the rows, in all or by
+    label: `expected`, `subsample`, or `sizes` of a synthetic source, before any is filtered."""
+    expected = entry.get("expected", {}).get(split)
+    if expected is not None:
+        return "expected", expected
+    cut = entry.get("subsample", {})
+    if split in cut.get("splits", ()):
+        return "subsample", cut["rows"]
+    source = entry["source"]
+    source = tasks[source]["source"] if isinstance(source, str) else source
+    rows = source.get("sizes", {}).get(entry["splits"].get(split))
+    if rows is None:
+        return None
+    raw = LABELS.get(source["synthetic"])
+    if raw is None or entry["label"] != "label":
+        return "sizes", rows
+    return "sizes", _synthetic_rows(entry, rows, len(raw))
+
+
+def _synthetic_rows(entry: Mapping, size: int, number: int) -> dict[str, int]:
+    """Return the rows by label of a synthetic split, whose raw labels take turns."""
+    raw = {str(value): len(range(value, size, number)) for value in range(number)}
+    groups = {
+        label: values if isinstance(values, list) else [values]
+        for label, values in entry["labels"].items()
+    }
+    return {
+        label: sum(raw.get(value, 0) for value in set(map(str, values)))
+        for label, values in groups.items()
+    }
+
+
+def prepared(path: Path) -> Split | None:
+    """Return the size of a prepared split (records.ROWS) by its file's metadata alone.
+
+    A column of texts takes the bytes of its different texts: as the scorer reads what rows have in
+    common once, so is a repeated text stored once. Rows that were imported without texts have no
+    tokens. None where the file cannot be read: the job that reads it will say why.
+    """
+    # Imported here: without prepared rows Snakemake starts the faster.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return None
+    columns = (found.row_group(i).column(j) for i in range(found.num_row_groups)
+               for j in range(found.num_columns))  # fmt: skip
+    size = sum(each.total_uncompressed_size for each in columns
+               if each.path_in_schema in ("text_a", "text_b"))  # fmt: skip
+    return Split(found.num_rows, size / BYTES_PER_TOKEN / max(found.num_rows, 1))
+
+
+def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: Mapping) -> Work:
+    """Return what a job of `cell` does for so many seeds; `settings` are its method's."""
+    around = template_tokens(study, cell)
+    outside = study.out_of_domain(cell.task, cell.protocol)
+    sets = [splits.of(name, "validation") for name in (cell.task, *(name for name, _ in outside))]
+    whole = [Reading(each.rows, each.tokens + around) for each in sets]
+    row = splits.of(cell.task, "train").tokens + around if cell.k else 0.0
+    if settings["family"] == "in_context":
+        return _shown(study, cell, seeds, whole, cell.k * (row + SOLVED))
+    virtual = settings.get("virtual_tokens", 0)
+    learned = virtual if settings["family"] == "prefix_tuning" else 0
+    points = len(samples.curve_epochs(settings["curve_epochs"], settings["epochs"]))
+    limit = samples.row_limit(settings["curve_rows"])
+    # The best epoch is scored on all rows; the last one on those that its curve did not count.
+    best = int(points > 1)
+    score = [
+        Reading(each.rows, each.tokens, best + (limit is not None and each.rows > limit))
+        for each in whole
+    ]
+    curve = [Reading(min(each.rows, limit or each.rows), each.tokens, points) for each in whole]
+    return Work(
+        seeds, tuple(score), tuple(curve), context=virtual - learned, learned=learned, rows=cell.k,
+        row=min(row, settings.get("truncate") or row) + virtual - learned,
+        epochs=settings["epochs"], predictions=(1 + best) * sum(each.rows for each in whole),
+    )  # fmt: skip
+
+
+def _shown(study: "Study", cell: "Cell", seeds: int, whole: list[Reading], context: float) -> Work:
+    """Return the work of an in-context job, whose demonstrations have `context` tokens."""
+    room = study.models[cell.model]["window"] - max(each.tokens for each in whole)
+    return Work(
+        seeds, tuple(whole), context=max(0.0, min(context, room)), fits=context <= room,
+        predictions=sum(each.rows for each in whole),
+    )  # fmt: skip
+
+
+def template_tokens(study: "Study", cell: "Cell") -> float:
+    """Return the tokens that a pattern puts around a row's texts, before its label word."""
+    entry = study.patterns[cell.pattern]
+    two = len(study.tasks[cell.task]["text"]) > 1
+    text = entry["template" if two else "template_one_text"] + entry.get("query", entry["answer"])
+    return START + len(FIELD.sub("", text)) / BYTES_PER_TOKEN

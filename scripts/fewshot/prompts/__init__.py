@@ -1,0 +1,1 @@
+"""From rows to prompt texts, and from texts to tokens."""

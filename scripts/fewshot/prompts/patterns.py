@@ -1,0 +1,171 @@
+"""Turn rows into text: one function builds demonstrations and queries alike.
+
+A pattern is a template over one or two text fields, an answer that follows it and a separator
+that ends a demonstration. The query is a demonstration that stops before its label word: blanks
+between the cue and the word belong to the word, as byte-level tokenizers want it (" Yes"). Patterns
+of published code whose queries end in another way than its demonstrations say so (`query_cue`).
+"""
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UserError
+
+FIELDS = ("text_a", "text_b")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A prompt format, bound to the label words of one task.
+
+    `parts` alternates literal text and field names (see `parse_template`); `cue` is the text
+    between template and label word, without trailing blanks; `words` holds one continuation per
+    label, with its leading blank; `separator` ends every demonstration; `rank_by` is "sum" or
+    "mean", the log-probability over a word's tokens by which labels are ranked. `query_cue` stands
+    in a query for the cue, where the two differ. If `words_alone`, the words' tokens are those of
+    the words by themselves, whatever they would be as a continuation of the prompt.
+    """
+
+    name: str
+    parts: tuple[tuple[str, str | None], ...]
+    cue: str
+    words: tuple[str, ...]
+    separator: str
+    rank_by: str = "sum"
+    query_cue: str | None = None
+    words_alone: bool = False
+
+    def query(self, text_a: str, text_b: str | None = None) -> str:
+        """Return the prompt of one row: everything before its label word.
+
+        Raises ValueError where the row lacks a text: its absence must not become a word.
+        """
+        cue = self.cue if self.query_cue is None else self.query_cue
+        return self._text(text_a, text_b) + cue
+
+    def demonstration(self, label: int, text_a: str, text_b: str | None = None) -> str:
+        """Return one solved example: text, cue, label word and separator.
+
+        Raises ValueError as `query` does.
+        """
+        return self._text(text_a, text_b) + self.cue + self.words[label] + self.separator
+
+    def _text(self, text_a: str, text_b: str | None) -> str:
+        texts = {"text_a": text_a, "text_b": text_b, None: ""}
+        for _, field in self.parts:
+            if not isinstance(texts[field], str):
+                raise ValueError(f"pattern '{self.name}': {field} is {texts[field]}, not text")
+        return "".join(literal + texts[field] for literal, field in self.parts)
+
+    def context(self, rows: Sequence[tuple[int, str, str | None]]) -> str:
+        """Join demonstrations, given as (label, text_a, text_b), in their order."""
+        return "".join(self.demonstration(*row) for row in rows)
+
+
+def restore_pattern(values: dict) -> Pattern:
+    """Return the pattern whose `dataclasses.asdict` is `values`; tuples may have become lists."""
+    return Pattern(
+        values["name"],
+        tuple((literal, name) for literal, name in values["parts"]),
+        values["cue"],
+        tuple(values["words"]),
+        values["separator"],
+        values["rank_by"],
+        values["query_cue"],
+        values["words_alone"],
+    )
+
+
+def ranking(logprobs: np.ndarray, tokens: np.ndarray, rank_by: str) -> np.ndarray:
+    """Return what is largest for the predicted label, float64 [rows, labels].
+
+    `logprobs` [rows, labels] are sums over the `tokens` [rows, labels] of each label word; ranking
+    by their mean is the length-normalised rank classification of T-Few (Liu et al. 2022).
+    """
+    sums = np.asarray(logprobs, dtype=np.float64)
+    return sums / tokens if rank_by == "mean" else sums
+
+
+def parse_template(template: str, where: str) -> tuple[tuple[str, str | None], ...]:
+    """Split a template into (literal, field) pairs; braces inside the data never matter.
+
+    Raises UserError for a field other than text_a and text_b, or broken braces.
+    """
+    return _parse("template", template, FIELDS, where)
+
+
+def _parse(
+    key: str, text: str, valid: Sequence[str], where: str
+) -> tuple[tuple[str, str | None], ...]:
+    try:
+        parsed = list(string.Formatter().parse(text))
+    except ValueError as error:
+        raise UserError(f"{where}: {key} '{text}' has broken braces ({error})") from None
+    for _, field, spec, conversion in parsed:
+        if field is not None and (field not in valid or spec or conversion):
+            names = ", ".join("{" + name + "}" for name in valid)
+            raise UserError(f"{where}: {key} field '{{{field}}}' is unknown; valid: {names}")
+    return tuple((literal, field) for literal, field, _, _ in parsed)
+
+
+def _before_label(answer: str, where: str) -> str:
+    """Return the literal text of an answer before its one field, {label}, which ends it."""
+    parts = _parse("answer", answer, ("label",), where)
+    if [place for place, (_, field) in enumerate(parts, 1) if field] != [len(parts)]:
+        raise UserError(f"{where}: 'answer' must end in {{label}}")
+    return "".join(literal for literal, _ in parts)
+
+
+def bind_pattern(
+    name: str, entry: dict, task: str, task_entry: dict, folder: str = "config"
+) -> Pattern:
+    """Bind a pattern's registry entry to a task: its template and its label words.
+
+    Raises UserError, naming the entry in its file under `folder`, where the pattern has no template
+    for the task's number of text fields or no word for one of its labels.
+    """
+    where = f"{folder}/patterns.yaml: pattern '{name}'"
+    fields = len(task_entry["text"])
+    key = "template" if fields == 2 else "template_one_text"
+    if key not in entry:
+        raise UserError(f"{where} has no '{key}', which task '{task}' needs ({fields} text field)")
+    parts = parse_template(entry[key], where)
+    used = {field for _, field in parts if field}
+    if used != set(FIELDS[:fields]):
+        need = " and ".join("{" + field + "}" for field in FIELDS[:fields])
+        raise UserError(f"{where}: '{key}' must use {need}")
+    before = _before_label(entry["answer"], where)
+    cue = before.rstrip()
+    blank = before[len(cue) :]
+    words = _label_words(entry, task, task_entry, where, f"{folder}/tasks.yaml")
+    words = tuple(blank + word for word in words)
+    alone = entry["word_tokens"] == "alone"
+    return Pattern(
+        name, parts, cue, words, entry["separator"], entry["rank_by"], entry.get("query"), alone
+    )
+
+
+def _label_words(entry: dict, task: str, task_entry: dict, where: str, tasks: str) -> list[str]:
+    labels = list(task_entry["labels"])
+    if "labels" in entry:
+        missing = [label for label in labels if label not in entry["labels"]]
+        if missing:
+            raise UserError(f"{where}: no label word for '{missing[0]}' of task '{task}'")
+        words = [entry["labels"][label] for label in labels]
+    else:
+        verbalizers = task_entry.get("verbalizers", {})
+        if entry["verbalizer"] not in verbalizers:
+            raise UserError(
+                f"{tasks}: task '{task}' has no verbalizer '{entry['verbalizer']}', "
+                f"which {where} uses; "
+                f"valid: {', '.join(verbalizers) or 'none'}"
+            )
+        words = verbalizers[entry["verbalizer"]]
+    if len(words) != len(labels):
+        raise UserError(f"{tasks}: task '{task}' has {len(labels)} labels but {len(words)} words")
+    if len(set(words)) != len(words):
+        raise UserError(f"{where}: label words of task '{task}' are not distinct: {words}")
+    return list(words)

@@ -1,0 +1,1 @@
+"""The pages a reader sees: report, tables and figures."""

@@ -1,0 +1,1 @@
+"""Every figure, by name in `registry`."""

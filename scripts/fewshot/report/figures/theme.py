@@ -1,0 +1,201 @@
+"""How every figure looks: sizes, fonts, and the colour and shape of each model and method.
+
+One pixel of a chart is one point in print. `WIDTH` is the text width of a two-column paper (7 in),
+`COLUMN` one column (3.3 in).
+"""
+
+from itertools import cycle
+
+import altair as alt
+import pandas as pd
+
+from ...analysis.catalog import SELECTIONS as SELECTION_TITLES
+from ...analysis.catalog import arms, model_order, titles
+
+WIDTH = 504
+COLUMN = 238
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+INK, GREY, LIGHT = "#222222", "#6b6b6b", "#e4e4e4"
+
+# Sizes of a family run from light to dark in one hue; purple and green, then brown and blue,
+# are told apart with any colour vision, and families differ in shape as well.
+FAMILIES = [
+    (("#cfb0dc", "#40004b"), "circle"),
+    (("#9fd8a4", "#00441b"), "triangle-up"),
+    (("#f0b46a", "#7f3b08"), "square"),
+    (("#9fe8f5", "#08589e"), "diamond"),
+]
+# Okabe and Ito's palette. Fixed by what a method does, so that a figure with fewer methods does
+# not give its colours to others.
+METHODS = {
+    ("in_context", "language-model"): ("#0072B2", "circle"),
+    ("full", "language-model"): ("#D55E00", "square"),
+    ("full", "classification"): ("#E69F00", "diamond"),
+    ("lora", "language-model"): ("#009E73", "triangle-up"),
+    ("bitfit", "language-model"): ("#CC79A7", "triangle-down"),
+}
+OTHERS = [
+    *(("#56B4E9", "cross"), ("#8c6d1f", "triangle-left"), ("#555555", "triangle-right")),
+    *(("#7570B3", "square"), ("#000000", "diamond"), ("#A6001A", "circle")),
+    *(("#1B7837", "cross"), ("#C51B7D", "triangle-left"), ("#2166AC", "triangle-right")),
+]
+# What is no model and no method has colours of its own (from Paul Tol's muted palette).
+SELECTIONS = {
+    "last": ("#222222", "circle"),
+    "best-in-domain": ("#44AA99", "square"),
+    "best-out-of-domain": ("#CC6677", "diamond"),
+}
+DOMAINS = {"in": "#332288", "out": "#CC6677"}
+PATTERNS = [
+    *(("#332288", "circle"), ("#CC6677", "square"), ("#44AA99", "diamond")),
+    *(("#DDCC77", "triangle-up"), ("#88CCEE", "triangle-down"), ("#882255", "cross")),
+]
+# Better in context or fine-tuned: tints of these methods' colours, lightest in the middle.
+DIVERGING = ["#0072B2", "#c3dcec", "#ffffff", "#f7d3bb", "#D55E00"]
+PALE = "#f3f3f3"
+COMPONENTS = {
+    "seed": "#332288",
+    "pattern": "#CC6677",
+    "seed × pattern": "#DDCC77",
+    "rows": "#88CCEE",
+}
+TONES = [("#ffffff", 0.0), ("#000000", 0.45), ("#ffffff", 0.45)]
+"""What the colour of a method is blended with for the study's first, second and third pattern."""
+DASHES = [[1, 0], [4, 2], [1, 2], [6, 2, 1, 2]]
+
+
+def config() -> dict:
+    """Return the Vega-Lite configuration of every figure."""
+    text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 7.5, "titleFontSize": 8}
+    return {
+        "font": FONT,
+        "background": "white",
+        "padding": 4,
+        "view": {"stroke": "#bbbbbb", "strokeWidth": 0.5},
+        "axis": {
+            **text,
+            "titleFontWeight": "normal",
+            "domainColor": GREY,
+            "domainWidth": 0.5,
+            "tickColor": GREY,
+            "tickSize": 3,
+            "tickWidth": 0.5,
+            "gridColor": LIGHT,
+            "gridWidth": 0.5,
+            "titlePadding": 4,
+            "labelPadding": 2,
+            "labelLimit": 200,
+        },
+        "legend": {
+            **text,
+            "orient": "bottom",
+            "titleFontWeight": "bold",
+            "symbolSize": 45,
+            "columnPadding": 14,
+            "rowPadding": 2,
+            "labelLimit": 220,
+            "offset": 6,
+        },
+        "title": {"fontSize": 8, "color": INK, "anchor": "middle", "offset": 4},
+        "text": {"fontSize": 8, "color": INK},
+    }
+
+
+def model_styles(catalog: dict) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the models, in order."""
+    models = catalog["models"]
+    families = list(dict.fromkeys(entry["family"] for entry in models.values()))
+    styles = {}
+    for name in model_order(catalog):
+        family = models[name]["family"]
+        ends, shape = FAMILIES[families.index(family) % len(FAMILIES)]
+        members = [other for other in model_order(catalog) if models[other]["family"] == family]
+        place = (members.index(name) + 1) / (len(members) + 1) if len(members) < 3 else None
+        if place is None:
+            place = members.index(name) / (len(members) - 1)
+        title = titles(catalog, "models")[name]
+        styles[title] = {"color": blend(*ends, place), "shape": shape, "dash": DASHES[0]}
+    return styles
+
+
+def blend(first: str, last: str, share: float) -> str:
+    """Return the colour that lies `share` of the way from `first` to `last` (hex, sRGB)."""
+    pairs = zip(_channels(first), _channels(last), strict=True)
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
+
+
+def _channels(color: str) -> list[int]:
+    return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def _looks(catalog: dict) -> dict[str, tuple[str, str]]:
+    """Return method -> colour and shape, the same in every figure of a study."""
+    taken, spare, looks = set(), iter(OTHERS * len(catalog["methods"])), {}
+    for name, entry in catalog["methods"].items():
+        key = (entry["family"], entry["head"])
+        looks[name] = METHODS[key] if key in METHODS and key not in taken else next(spare)
+        taken.add(key)
+    return looks
+
+
+def method_styles(catalog: dict) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the methods, in order."""
+    names, looks = titles(catalog, "methods"), _looks(catalog)
+    return {names[name]: _style(*look) for name, look in looks.items()}
+
+
+def arm_styles(catalog: dict, frame: pd.DataFrame) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the arms (method × pattern) in `frame`.
+
+    The study's first pattern has the method's colour; the second is darker, the third lighter, and
+    each has a dash of its own.
+    """
+    looks, patterns = _looks(catalog), list(catalog["patterns"])
+    styles = {}
+    for (method, pattern), title in arms(catalog, frame).items():
+        place, (color, mark) = patterns.index(pattern), looks[method]
+        tone = blend(color, *TONES[place % len(TONES)])
+        styles[title] = _style(tone, mark, DASHES[place % len(DASHES)])
+    return styles
+
+
+def _style(color: str, mark: str, dash: list[int] | None = None) -> dict:
+    return {"color": color, "shape": mark, "dash": dash or DASHES[0]}
+
+
+def selection_styles() -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the checkpoints, in order."""
+    looks = {SELECTION_TITLES[name]: look for name, look in SELECTIONS.items()}
+    return {title: _style(*look) for title, look in looks.items()}
+
+
+def pattern_styles(catalog: dict) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the study's patterns, in order."""
+    looks = zip(titles(catalog, "patterns").values(), cycle(PATTERNS))
+    return {title: _style(*look) for title, look in looks}
+
+
+def color(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) -> alt.Color:
+    """Return the colour channel of a field whose values are styled."""
+    scale = alt.Scale(domain=list(styles), range=[style["color"] for style in styles.values()])
+    return alt.Color(f"{field}:N", scale=scale, legend=legend)
+
+
+def shape(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) -> alt.Shape:
+    """Return the shape channel of a field whose values are styled."""
+    scale = alt.Scale(domain=list(styles), range=[style["shape"] for style in styles.values()])
+    return alt.Shape(f"{field}:N", scale=scale, legend=legend)
+
+
+def dash(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) -> alt.StrokeDash:
+    """Return the dash channel of a field whose values are styled."""
+    scale = alt.Scale(domain=list(styles), range=[style["dash"] for style in styles.values()])
+    return alt.StrokeDash(f"{field}:N", scale=scale, legend=legend)
+
+
+def legend(styles: dict[str, dict], width: int = WIDTH) -> alt.Legend:
+    """Return a legend below the figure, in as many columns as fit into `width`."""
+    longest = max(map(len, styles), default=1)
+    fitting = max(1, int(width // (longest * 4 + 28)))
+    rows = -(-len(styles) // fitting)
+    return alt.Legend(title=None, columns=-(-len(styles) // max(rows, 1)), symbolOpacity=1)

@@ -1,0 +1,181 @@
+"""A study's report from what exists: nothing is run, nothing missing is hidden."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from .. import records
+from ..analysis import comparison, evaluation, ledger, metrics, schemas, variation
+from ..analysis.evidence import Evidence, join, read_frames
+from ..codeversion import code_version
+from ..errors import UserError
+from ..runtime import causes
+from . import provenance, render, report
+from .figures import charts
+from .tables import tables
+
+CELL = ("method", "pattern", "k")
+TABLE_CODE = ("report.tables.tables", "report.provenance")
+FIGURE_CODE = ("report.figures.charts", "analysis.evidence", "report.render")
+"""The modules that make tables and figures, as the rules name them."""
+NOT_STARTED = "not started: no log"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the rules know of a study: its settings, catalog, entries and planned jobs by pair.
+
+    Each pair has protocol, task, model, `evaluation` (set and merge), `size` (fields of flops.Size)
+    and `jobs` (method, pattern, k, seeds, folder).
+    """
+
+    settings: dict
+    catalog: dict
+    figures: dict[str, dict]
+    tables: dict[str, dict]
+    pairs: list[dict]
+
+
+def write(plan: Plan, folder: str | Path) -> Path:
+    """Write tables, figures, report and summary into `folder` and return the report's path."""
+    folder = Path(folder)
+    stored, files = collect(plan), existing_files(plan)
+    versions = {"table": code_version(*TABLE_CODE), "figure": code_version(*FIGURE_CODE)}
+    for name, entry in plan.tables.items():
+        table = tables.make(entry["function"], stored, plan.catalog, entry["options"])
+        paths = {kind: folder / f"tables/{name}.{kind}" for kind in report.TABLE_FILES}
+        made = provenance.origin(table.read, files, versions["table"])
+        tables.write(table, paths, name, entry["title"], entry["caption"], made)
+    specs = {}
+    for name, entry in plan.figures.items():
+        specs[name] = charts.make(
+            entry["function"], stored, plan.catalog, entry["options"], entry["title"]
+        )
+        render.write_spec(folder / f"figures/{name}.vl.json", specs[name])
+        kinds = ("svg", "pdf", "png", "html")
+        render.render(specs[name], {kind: folder / f"figures/{name}.{kind}" for kind in kinds})
+    study = report.Study(
+        plan.settings,
+        plan.catalog,
+        plan.figures,
+        plan.tables,
+        stored,
+        specs,
+        models=manifests_in(f"results/models/{name}" for name in plan.catalog["models"]),
+        sources=manifests_in(f"results/raw/{name}" for name in plan.catalog["tasks"]),
+        files=files,
+        versions=versions,
+        partial=True,
+    )
+    report.write(study, folder / "report.html", folder / "summary.txt")
+    return folder / "report.html"
+
+
+def existing_files(plan: Plan) -> dict[str, list[str]]:
+    """Return the fit tables and the runs' manifests that exist: what all the rest is made from."""
+    study = plan.settings["study"]
+    paths = {
+        "fit": [
+            f"results/fit/{study}/{pair['task']}/{pair['model']}.parquet" for pair in plan.pairs
+        ],
+        "manifests": [
+            f"{job['folder']}/manifest.json" for pair in plan.pairs for job in pair["jobs"]
+        ],
+    }
+    return {name: [path for path in each if Path(path).exists()] for name, each in paths.items()}
+
+
+def collect(plan: Plan) -> Evidence:
+    """Return the evidence that exists, relative to the project's folder.
+
+    A run that is missing or broken counts as missing, with the last line of its log or what is
+    wrong with it.
+    """
+    fit = read_frames(existing_files(plan)["fit"], records.FIT.names)
+    found, costs, manifests, logs = [], [], [], {}
+    for pair in plan.pairs:
+        results, problems = _pair_results(pair, fit)
+        found.append(results)
+        for job in pair["jobs"]:
+            if job["folder"] in problems:
+                key = (pair["task"], pair["model"], *(job[name] for name in CELL))
+                logs[key] = problems[job["folder"]]
+            elif (manifest := Path(job["folder"], "manifest.json")).exists():
+                manifests.append(records.read_json(manifest))
+                model = ledger.model_of(pair["size"], pair["evaluation"])
+                costs.append(ledger.compute(_task(pair), [job], model))
+    frame = join([each.metrics for each in found], schemas.METRICS.names)
+    outcomes = join([each.outcomes for each in found], schemas.OUTCOMES.names)
+    tests = _statistics(plan, frame, outcomes)
+    priced = join(costs, schemas.COSTS.names)
+    return Evidence(frame, fit, priced, **tests, manifests=manifests, logs=logs)
+
+
+def _task(pair: dict) -> dict:
+    return {name: pair[name] for name in ("protocol", "task", "model")}
+
+
+def _statistics(plan: Plan, frame: pd.DataFrame, outcomes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return comparisons and variance of every task whose evaluation sets can be read."""
+    sets = {pair["task"]: _read_sets(pair)[0] for pair in plan.pairs}
+    of_task = [
+        (frame[frame["task"] == task], outcomes[outcomes["task"] == task], found)
+        for task, found in sets.items()
+    ]
+    compared = [comparison.compare(*each, plan.catalog) for each in of_task]
+    split = [variation.split_variance(*each) for each in of_task]
+    return {
+        "comparisons": join(compared, schemas.COMPARISONS.names),
+        "variance": join(split, schemas.VARIANCE.names),
+    }
+
+
+def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:
+    """Return the prepared evaluation sets, or what is wrong with the first that cannot be read."""
+    try:
+        return [
+            evaluation.read_set(
+                item["set"], item["merge"], f"results/data/{item['set']}/validation.parquet"
+            )
+            for item in pair["evaluation"]
+        ], ""
+    except UserError as error:
+        return [], str(error)
+
+
+def _pair_results(pair: dict, fit: pd.DataFrame) -> tuple[metrics.Results, dict[str, str]]:
+    """Return a pair's results and, by folder, why runs have no usable ones."""
+    cell = _task(pair)
+    sets, absent = _read_sets(pair)
+    problems: dict[str, str] = {}
+    if sets:
+        results = metrics.compute(cell, pair["jobs"], sets, fit, problems=problems)
+    else:
+        names = [item["set"] for item in pair["evaluation"]]
+        results = metrics.without_results(cell, pair["jobs"], names, fit)
+        problems = {job["folder"]: absent for job in pair["jobs"]}
+    for job in pair["jobs"]:
+        if job["folder"] in problems and not Path(job["folder"], "manifest.json").exists():
+            started = last_line(job)
+            if sets or started != NOT_STARTED:
+                problems[job["folder"]] = started
+    return results, problems
+
+
+def last_line(job: dict) -> str:
+    """Return the last line of a job's log that is not blank, and what SLURM says of its end."""
+    path = Path(f"{job['folder'].replace('results/runs/', 'results/logs/runs/', 1)}.log")
+    if not path.exists():
+        return causes.of_cluster(job["folder"], 0.0) or NOT_STARTED
+    lines = [line for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
+    last = lines[-1].strip() if lines else "started: its log is empty"
+    said = causes.of_cluster(job["folder"], path.stat().st_mtime)
+    return f"{last} ({said})" if said else last
+
+
+def manifests_in(folders: Iterable[str | Path]) -> list[dict]:
+    """Return the manifests of those folders that have one."""
+    paths = [Path(folder, "manifest.json") for folder in folders]
+    return [records.read_json(path) for path in paths if path.exists()]

@@ -1,0 +1,224 @@
+"""The report of a study: from the question to the answer, on one page, and a summary as text."""
+
+import base64
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+import yaml
+
+from .. import records
+from ..analysis import stats
+from ..analysis.catalog import SELECTIONS, titles
+from ..analysis.evidence import Evidence
+from . import render, typeset
+from .answers import answer
+from .page import PAGE, STYLE
+from .provenance import evidence_files, origin, provenance
+from .tables import tables
+from .typeset import Table
+
+TABLE_FILES = ("parquet", "csv", "tex", "md")
+FIGURE_FILES = ("html", "pdf", "svg", "png", "vl.json")
+SCREEN = 150
+"""Dots per inch of the figures in the page."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a report is written about.
+
+    `settings` and `catalog` are the study's, `figures` and `tables` its entries of
+    config/figures.yaml by name; `specs` gives each figure's specification, `models` and `sources`
+    the manifests of what was downloaded. `files` are the paths of the evidence by its parts,
+    `versions` the code that tables and figures are made by ("table", "figure").
+    """
+
+    settings: dict
+    catalog: dict
+    figures: dict[str, dict]
+    tables: dict[str, dict]
+    evidence: Evidence
+    specs: dict[str, dict]
+    models: list[dict] = field(default_factory=list)
+    sources: list[dict] = field(default_factory=list)
+    files: dict[str, list[str]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    partial: bool = False
+
+    @property
+    def title(self) -> str:
+        """Return the study's title, or its name."""
+        return self.settings.get("title") or self.settings["study"]
+
+
+def write(study: Study, report: str | Path, summary: str | Path) -> None:
+    """Write the page and the summary; links are relative to the page's folder."""
+    with records.atomic(report) as partial:
+        partial.write_text(page(study), "utf-8")
+    with records.atomic(summary) as partial:
+        partial.write_text(summary_text(study, Path(report).parent), "utf-8")
+
+
+def page(study: Study) -> str:
+    """Return the report as one HTML page that needs no other file."""
+    evidence, catalog = study.evidence, study.catalog
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    facts = {"Evidence": evidence_files(study.files)}
+    facts |= provenance(study.models, study.sources, evidence.manifests, catalog)
+    found = answer(evidence.comparisons, catalog)
+    main = next(iter(_in_order(study.figures)), None)
+    return environment.from_string(PAGE).render(
+        title=study.title,
+        lead=_lead(study),
+        style=jinja2.filters.Markup(STYLE),
+        partial=study.partial,
+        asked=_asked(study),
+        answer=found,
+        methods=_shown(found.methods) if found else None,
+        shared=catalog.get("shared_draws", True),
+        tests=stats.MEANING,
+        main=_figure(study, main, study.figures[main]) if main else None,
+        coverage_note=tables.make("coverage", evidence, catalog, {}).note or "No results yet.",
+        headline=_headline(study),
+        sections=_sections(study, main),
+        provenance=[{"title": title, **_shown(table)} for title, table in facts.items()],
+        settings=yaml.safe_dump(study.settings, sort_keys=False, allow_unicode=True),
+    )
+
+
+def summary_text(study: Study, folder: Path) -> str:
+    """Return the headline as aligned text, at most 100 characters wide, and where the rest is."""
+    headline = tables.make("headline", study.evidence, study.catalog, {})
+    coverage = tables.make("coverage", study.evidence, study.catalog, {})
+    lines = [
+        study.title,
+        "",
+        "Accuracy in percent, mean over seeds [95 % interval].",
+        "",
+        typeset.to_text(headline),
+        "",
+        coverage.note or "No runs yet.",
+        "",
+        f"Report:   {folder / 'report.html'}",
+        f"Tables:   {folder / 'tables'}",
+        f"Figures:  {folder / 'figures'}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _lead(study: Study) -> str:
+    done = sum(manifest_seeds(manifest) for manifest in study.evidence.manifests)
+    return (
+        f"Study “{study.settings['study']}”, protocol “{study.settings['protocol']}”: {done} runs."
+    )
+
+
+def manifest_seeds(manifest: dict) -> int:
+    """Return how many seeds of a run are done."""
+    return sum(seed["status"] == "ok" for seed in manifest["seeds"].values())
+
+
+def _asked(study: Study) -> list[tuple[str, str]]:
+    catalog, main = study.catalog, study.catalog["main"]
+    cells = study.evidence.metrics
+    shots = sorted(int(k) for k in cells["k"].unique())
+    return [
+        ("Tasks", ", ".join(titles(catalog, "tasks")[name] for name in study.settings["tasks"])),
+        ("Models", ", ".join(titles(catalog, "models").values())),
+        ("Methods", ", ".join(titles(catalog, "methods").values())),
+        ("Prompt patterns", ", ".join(titles(catalog, "patterns").values())),
+        ("Shots (k)", ", ".join(map(str, shots))),
+        ("Data seeds", study.settings["seeds"]),
+        ("Main comparison", f"{main['k']} shots, {SELECTIONS[main['selection']]} of fine-tuning"),
+        *([("In domain", "compared at the last epoch")] if main["selection"] != "last" else []),
+    ]
+
+
+def _headline(study: Study) -> dict:
+    """Return the headline table, with links to its files where the study keeps it as a table."""
+    kept = {name: item for name, item in study.tables.items() if item["function"] == "headline"}
+    for name, entry in kept.items():
+        return _table(study, name, entry)
+    table = tables.make("headline", study.evidence, study.catalog, {})
+    return {
+        **_shown(table),
+        "image": "",
+        "links": [],
+        "origin": _origin(study, "table", table.read),
+    }
+
+
+def _in_order(entries: dict[str, dict]) -> list[str]:
+    """Return the names of entries by category, in their order within it."""
+    return sorted(entries, key=lambda name: entries[name]["category"])
+
+
+def _sections(study: Study, main: str | None) -> list[dict]:
+    """Return the categories in their order, each with its figures first, then its tables.
+
+    The `main` figure and the headline are left out: they stand above, as the answer.
+    """
+    found: dict[str, list[dict]] = {}
+    for name, entry in study.figures.items():
+        if name != main:
+            found.setdefault(entry["category"], []).append(_figure(study, name, entry))
+    for name, entry in study.tables.items():
+        if entry["function"] != "headline":
+            found.setdefault(entry["category"], []).append(_table(study, name, entry))
+    return [
+        {
+            "id": _slug(category),
+            "title": re.sub(r"^\d+\s+", "", category),
+            "entries": found[category],
+        }
+        for category in sorted(found)
+    ]
+
+
+def _figure(study: Study, name: str, entry: dict) -> dict:
+    # A picture, not SVG: with another font than the figure was laid out for, labels overlap.
+    spec = study.specs[name]
+    image = base64.b64encode(render.to_png(spec, SCREEN)).decode()
+    links = [(kind, f"figures/{name}.{kind}") for kind in FIGURE_FILES]
+    made = _origin(study, "figure", spec["usermeta"]["read"])
+    return {"id": f"figure-{name}", **_texts(entry), "image": image, "links": links, "origin": made}
+
+
+def _table(study: Study, name: str, entry: dict) -> dict:
+    table = tables.make(entry["function"], study.evidence, study.catalog, entry["options"])
+    links = [(kind, f"tables/{name}.{kind}") for kind in TABLE_FILES]
+    made = _origin(study, "table", table.read)
+    texts = _texts(entry)
+    return {"id": f"table-{name}", **texts, "image": "", **_shown(table), "links": links,
+            "origin": made}  # fmt: skip
+
+
+def _origin(study: Study, kind: str, read: Iterable[str]) -> str:
+    """Return in one line what a table or figure was made from."""
+    return origin(read, study.files, study.versions.get(kind, "not known")).replace("\n", "; ")
+
+
+def _texts(entry: dict) -> dict:
+    return {"title": entry["title"], "caption": " ".join(entry["caption"].split())}
+
+
+def _shown(table: Table) -> dict:
+    """Return a table as the template wants it."""
+    names = typeset.columns(table)
+    return {
+        "columns": names,
+        "sides": typeset.sides(table),
+        "sections": [
+            (heading, rows.astype(str).to_numpy().tolist())
+            for heading, rows in typeset.sections(table)
+        ],
+        "count": len(table.text),
+        "note": table.note,
+    }
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -1,0 +1,168 @@
+"""What SLURM's own commands say: partitions, nodes, accounts, and jobs that are still there."""
+
+import getpass
+import os
+import re
+import subprocess
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+
+PATIENCE = 60.0
+"""Seconds that a command of SLURM may take."""
+GRACE = 330.0
+"""Seconds that jobs have to end once they are told to: the 300 that SLURM gives, and its own."""
+UNAVAILABLE = "node configuration is not available"
+"""What sbatch says of jobs that no node can take, now or ever."""
+POLL = 2.0
+"""Seconds between two looks at the queue."""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """`count` nodes of a partition that are alike: memory in 2^20 bytes, and GPUs by type ("" where
+    SLURM states none)."""
+
+    count: int
+    memory_mib: int
+    gpus: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition: its longest time limit in minutes (infinite: none), and its nodes."""
+
+    name: str
+    minutes: float
+    nodes: tuple[Nodes, ...]
+
+
+def _run(*command: str) -> subprocess.CompletedProcess:
+    """Run a command of SLURM; raises UserError where it is missing or gives no answer."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except FileNotFoundError:
+        raise UserError(
+            f"{command[0]}: command not found; --profile slurm submits from a machine of a SLURM "
+            "cluster, such as its login node"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{command[0]}: no answer from SLURM in {PATIENCE:.0f} s") from None
+
+
+def ask(*command: str) -> str:
+    """Return what a command of SLURM prints; raises UserError where it is missing or fails."""
+    done = _run(*command)
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())
+        raise UserError(f"{' '.join(command)}: {said or f'status {done.returncode}'}")
+    return done.stdout
+
+
+def partitions() -> dict[str, Partition]:
+    """Return all partitions by name, hidden ones too."""
+    limits: dict[str, float] = {}
+    nodes: dict[str, list[Nodes]] = {}
+    for line in ask("sinfo", "-a", "-h", "-e", "-o", "%R|%l|%D|%m|%G").splitlines():
+        name, limit, count, memory, gres = line.split("|")
+        limits[name] = minutes(limit)
+        found = Nodes(int(count), int(memory.rstrip("+")), gpus_in(gres))
+        nodes.setdefault(name, []).append(found)
+    return {name: Partition(name, limits[name], tuple(nodes[name])) for name in limits}
+
+
+def gpus_in(gres: str) -> dict[str, int]:
+    """Return GPUs by type of a node's generic resources, as `gpu:a100:4(S:0-1),shard:8`."""
+    found: dict[str, int] = {}
+    for kind, count in re.findall(r"\bgpu:(?:([\w.-]+):)?(\d+)", gres):
+        found[kind] = found.get(kind, 0) + int(count)
+    return found
+
+
+def minutes(limit: str) -> float:
+    """Return a time limit as sinfo prints it ([days-][hours:]minutes:seconds) in minutes."""
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit)
+    if not found:  # infinite, UNLIMITED
+        return float("inf")
+    days, hours, whole, seconds = (int(each or 0) for each in found.groups())
+    return 24 * 60 * days + 60 * hours + whole + seconds / 60
+
+
+def accounts() -> set[str]:
+    """Return the accounts that this user may charge; none where SLURM does not keep accounts."""
+    mine = f"user={getpass.getuser()}"
+    try:
+        said = ask("sacctmgr", "-n", "-P", "show", "assoc", mine, "format=account")
+    except UserError:
+        return set()
+    return set(said.split())
+
+
+def refusal(*request: str) -> str:
+    """Return why SLURM would not take a job with these options of sbatch; empty: it would."""
+    done = _run("sbatch", "--test-only", *request, "--wrap", "true")
+    return "" if done.returncode == 0 else " ".join(done.stderr.split())
+
+
+def may_pass(said: str, partition: str) -> bool:
+    """Return whether a refusal may be for now only: while nodes of the partition are down or
+    drained, SLURM says of jobs that have to wait for them what it says of impossible ones."""
+    return UNAVAILABLE in said and bool(ask("sinfo", "-h", "-R", "-p", partition).strip())
+
+
+def preempted(env: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this process is of a job that SLURM is about to put into its queue again."""
+    if "SLURM_JOB_ID" not in env:
+        return False
+    try:
+        said = ask("scontrol", "show", "job", env["SLURM_JOB_ID"])
+    except UserError:
+        return False
+    return bool(re.search(r"\bPreemptTime=\d", said))
+
+
+def jobs_here(comments: Collection[str], starts: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return this user's jobs that Snakemake submitted in this folder with one of these comments,
+    or one that starts like this: number → state."""
+    here = Path.cwd().resolve()
+    found = {}
+    for line in ask("squeue", "--me", "-h", "-o", "%A|%T|%k|%Z").splitlines():
+        number, state, rest = line.split("|", 2)
+        comment, folder = rest.rsplit("|", 1)
+        known = comment in comments or comment.startswith(starts)
+        if known and Path(folder).resolve() == here:
+            found[number] = state
+    return found
+
+
+def end_jobs(jobs: Mapping[str, str], grace: float = GRACE) -> None:
+    """Tell jobs to end, wait until they have written their checkpoints, then cancel what is left.
+
+    `jobs` are numbers with their states. Raises UserError where they are still there after that.
+    """
+    waiting = [number for number, state in jobs.items() if state == "PENDING"]
+    # Only steps get a signal that is named: the jobs' own scripts.
+    for signal, chunk in ([], waiting), (["--signal=TERM"], [n for n in jobs if n not in waiting]):
+        if chunk:
+            # Fails where one of them has ended by now; what did not get it is seen below.
+            _run("scancel", *signal, *chunk)
+    left = _left(jobs, grace)
+    if left:
+        _run("scancel", *left)
+        left = _left(left, PATIENCE)
+    if left:
+        raise UserError(f"SLURM jobs {', '.join(left)} do not end; scancel them and start again")
+
+
+def _left(numbers: Iterable[str], patience: float) -> list[str]:
+    """Wait until jobs are gone, `patience` seconds at most; return which are still there."""
+    end = time.monotonic() + patience
+    while True:
+        there = set(ask("squeue", "--me", "-h", "-o", "%A").split())
+        left = [number for number in numbers if number in there]
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(POLL)

@@ -1,0 +1,1 @@
+"""The log-probability of label words behind a prompt."""

@@ -1,0 +1,1 @@
+"""From YAML to a checked study: its cells, method families, checks and catalog."""

@@ -1,0 +1,278 @@
+"""The cross-checks of a study that no schema can make: names, cells, files, settings.
+
+Each raises UserError with one line that names the file and the key, what is wrong and what is
+valid; all run before the first job.
+"""
+
+import ast
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..data.samples import curve_epochs
+from ..errors import UserError, unknown
+from ..models.architecture import check_config, local_config
+from ..planning.workload import stated_rows
+from ..prompts.patterns import bind_pattern
+from ..registry import read_schema
+from .exchange import check_imports
+from .needs import check_arms
+from .protocols import UNBALANCED
+from .taskchecks import check_tasks
+
+if TYPE_CHECKING:
+    from .plan import Cell, Study
+
+# What each family needs besides its own settings; the registry's entries inherit most of it.
+TRAINING = (
+    *("loss", "learning_rate", "epochs", "batch_size", "warmup", "weight_decay"),
+    *("gradient_clip", "keep_weights", "curve_epochs", "curve_rows"),
+)
+REQUIRED = {
+    "in_context": (),
+    "full": TRAINING,
+    "bitfit": TRAINING,
+    "lora": (*TRAINING, "rank", "alpha", "dropout", "dora", "targets"),
+    "ia3": TRAINING,
+    "prefix_tuning": (*TRAINING, "virtual_tokens"),
+    "prompt_tuning": (*TRAINING, "virtual_tokens"),
+    "head_only": TRAINING,
+}
+HEADS = {"language-model": (), "classification": ("classifier",)}
+
+# Folders of results/ that all studies share.
+RESERVED = (
+    *("raw", "data", "runs", "models", "logs", "state", "fit", "metrics"),
+    *("embedded", "shots", "benchmarks"),
+)
+
+
+def check_study(study: "Study", where: str, *, archived: bool = False) -> None:
+    """Check everything; `where` is the study's file.
+
+    What the runs of an `archived` study were made from need not be here, if the manifests are that
+    came with its registries. Of any other study nothing vouches that they are of these entries.
+    """
+    check_tasks(study)
+    _check_methods(study)
+    _check_names(study, where)
+    check_imports(study, where)
+    _check_study_keys(study, where)
+    for cell in study.cells:
+        _check_cell(study, cell, where)
+    for name, entry in study.models.items():
+        check_config(entry, f"{study.file('models')}: model '{name}'")
+    _check_models(study, archived)
+    _check_sources(study, archived)
+    _check_figures(study)
+
+
+def _check_names(study: "Study", where: str) -> None:
+    for block in [study.settings, *study.settings["grid"]]:
+        for kind in ("models", "tasks", "methods", "patterns"):
+            registry = getattr(study, kind)
+            for name in block.get(kind, []):
+                if name not in registry:
+                    raise unknown(kind[:-1], name, registry, f"{where}: {kind}")
+
+
+def _check_study_keys(study: "Study", where: str) -> None:
+    if study.name in RESERVED:
+        raise UserError(
+            f"{where}: study: '{study.name}' is reserved: results/{study.name}/ is no study's; "
+            f"not valid: {', '.join(RESERVED)}"
+        )
+    if not study.seeds:
+        raise UserError(f"{where}: seeds: '{study.settings['seeds']}' is empty; valid: first-last")
+    counts = sorted({cell.k for cell in study.cells})
+    if study.main_k not in counts:
+        raise UserError(
+            f"{where}: main.k: {study.main_k} is in no block of the grid; "
+            f"valid: {', '.join(map(str, counts))}"
+        )
+    for task in dict.fromkeys(cell.task for cell in study.cells):
+        chosen = study.settings["main"]["selection"]
+        if chosen == "best-out-of-domain" and not study.out_of_domain(task):
+            raise UserError(
+                f"{where}: main.selection: {chosen} needs out-of-domain sets, and task '{task}' "
+                "has none; valid: last, best-in-domain"
+            )
+
+
+def _check_cell(study: "Study", cell: "Cell", where: str) -> None:
+    """Check what a cell needs: a training split, a method's settings, a balanced k, a pattern."""
+    task, labels = study.tasks[cell.task], len(study.tasks[cell.task]["labels"])
+    if study.is_imported(cell.method):  # Nothing of it is drawn or run here.
+        _bind(study, cell)
+        return
+    if "train" not in task["splits"] and cell.k:
+        raise UserError(f"{where}: task '{cell.task}' has no train split to draw shots from")
+    if cell.k == 0 and not study.uses_context(cell.method):
+        raise UserError(f"{where}: method '{cell.method}' trains on the shots and needs k > 0")
+    if cell.k % labels and study.draw_of(cell.method) not in UNBALANCED:
+        raise UserError(
+            f"{where}: k = {cell.k} cannot be balanced over the {labels} labels of task "
+            f"'{cell.task}'; valid: multiples of {labels}"
+        )
+    _check_rows(study, cell, where)
+    _bind(study, cell)
+    _check_model(study, cell)
+
+
+def _bind(study: "Study", cell: "Cell") -> None:
+    """Check that the cell's pattern has a template and label words for its task."""
+    entries = study.patterns[cell.pattern], cell.task, study.tasks[cell.task]
+    bind_pattern(cell.pattern, *entries, study.folder)
+
+
+def _check_rows(study: "Study", cell: "Cell", where: str) -> None:
+    """Check that k is no more than the training rows, as far as the task's entry tells them."""
+    stated = stated_rows(study.tasks[cell.task], study.tasks, "train") if cell.k else None
+    if not stated:
+        return
+    key, rows = stated
+    labels, by_label = len(study.tasks[cell.task]["labels"]), isinstance(rows, dict)
+    if study.draw_of(cell.method) in UNBALANCED:
+        most, valid = sum(rows.values()) if by_label else rows, ""
+    else:
+        most = labels * (min(rows.values()) if by_label else rows // labels)
+        valid = f"multiples of {labels} up to "
+    if cell.k > most:
+        told = ", ".join(f"{n} of '{label}'" for label, n in rows.items()) if by_label else rows
+        raise UserError(
+            f"{where}: grid: k = {cell.k} is more than the training rows of task '{cell.task}' "
+            f"allow: {told} ({key} in {study.file('tasks')}); valid: {valid or 'up to '}{most}"
+        )
+
+
+def _check_model(study: "Study", cell: "Cell") -> None:
+    """Check that the method can adapt the model: that LoRA has targets in its family."""
+    method, model = study.methods[cell.method], study.models[cell.model]
+    if method["family"] == "lora" and model["family"] not in method["targets"]:
+        raise UserError(
+            f"{study.file('methods')}: method '{cell.method}': targets: no entry for family "
+            f"'{model['family']}' of model '{cell.model}'; valid: {', '.join(method['targets'])}"
+        )
+
+
+def unread_settings(settings: dict) -> set[str]:
+    """Return the settings that a method took over from its base and that change nothing for it:
+    those of other families and of other heads."""
+    own = {*_required(settings), *HEADS[settings["head"]]}
+    special = {key for keys in (*REQUIRED.values(), *HEADS.values()) for key in keys}
+    return special - set(TRAINING) - own
+
+
+def _required(settings: dict) -> tuple[str, ...]:
+    """Return the settings that a method's family needs; results made elsewhere need none."""
+    return REQUIRED.get(settings["family"], ())
+
+
+def _check_methods(study: "Study") -> None:
+    for name, settings in study.methods.items():
+        where = f"{study.file('methods')}: method '{name}'"
+        for key in ("head", *_required(settings)):
+            if key not in settings:
+                raise UserError(f"{where}: '{key}' is missing for family '{settings['family']}'")
+        if "epochs" in _required(settings):
+            try:
+                curve_epochs(settings["curve_epochs"], settings["epochs"])
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
+        if settings["family"] == "in_context" and settings["head"] != "language-model":
+            raise UserError(f"{where}: in-context learning needs head: language-model")
+        if settings["family"] == "in_context" and "truncate" in settings:
+            raise UserError(
+                f"{where}: truncate: prompts of in-context learning are never cut; those that do "
+                "not fit the window are told apart; leave it out"
+            )
+        for key in HEADS[settings["head"]]:
+            if key not in settings:
+                raise UserError(f"{where}: '{key}' is missing for head: {settings['head']}")
+
+
+def _check_models(study: "Study", archived: bool) -> None:
+    """Check that the folders of local models are there, and what they say of themselves."""
+    own = {cell.model for cell in study.own_cells}
+    for model in dict.fromkeys(cell.model for cell in study.cells):
+        folder = study.models[model].get("local")
+        if not folder:
+            continue
+        where = f"{study.file('models')}: model '{model}'"
+        there = archived and Path("results/models", model, "manifest.json").exists()
+        if model in own and not there and not Path(folder, "config.json").is_file():
+            raise UserError(f"{where}: no config.json in '{folder}'")
+        local_config(folder, where)
+
+
+def _check_sources(study: "Study", archived: bool) -> None:
+    """Check that local files of rows are there."""
+    tasks = dict.fromkeys(cell.task for cell in study.cells)
+    for name in dict.fromkeys(each for task in tasks for each in study.evaluation_sets(task)):
+        owner = study.source_of(name)
+        if archived and Path("results/raw", owner, "manifest.json").exists():
+            continue
+        for split, path in study.tasks[owner]["source"].get("local", {}).items():
+            if not Path(path).is_file():
+                raise UserError(
+                    f"{study.file('tasks')}: task '{name}': source file of '{split}' not found: "
+                    f"{path}"
+                )
+
+
+def _check_figures(study: "Study") -> None:
+    """Check that every figure and table names a function and options that it takes.
+
+    The signatures are read from the source: importing the chart library costs a second.
+    """
+    known = {**_every_kind(), **study.methods}
+    for module, entries in (("figures/charts", study.figures), ("tables/tables", study.tables)):
+        functions = _signatures(Path(__file__).parents[1] / f"report/{module}.py")
+        for name, entry in entries.items():
+            where = f"{study.file('figures')}: '{name}'"
+            if entry["function"] not in functions:
+                raise unknown("function", entry["function"], functions, where)
+            options = functions[entry["function"]]
+            for option in entry["options"]:
+                if option not in options:
+                    raise unknown("option", option, options, where)
+            # Arms that this study lacks are left out (needs.py); a misspelt one would be too.
+            check_arms(entry["options"].get("arms", ()), known, f"{where}.arms")
+
+
+def _every_kind() -> dict[str, dict]:
+    """Return an entry of each family and head that a method may have."""
+    parts = read_schema("methods")["additionalProperties"]["properties"]
+    pairs = product(parts["family"]["enum"], parts["head"]["enum"])
+    return {" ".join(pair): dict(zip(("family", "head"), pair, strict=True)) for pair in pairs}
+
+
+def _signatures(path: Path) -> dict[str, list[str]]:
+    """Return the entries of a module's registry (its one dict) with their keyword-only arguments.
+
+    The functions stand in the module or in those that it imports from relatively.
+    """
+    tree = ast.parse(path.read_text("utf-8"))
+    modules = {
+        alias.name: ast.parse(path.with_name(f"{node.module}.py").read_text("utf-8"))
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
+        for alias in node.names
+    }
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            for key, value in zip(node.value.keys, node.value.values, strict=True):
+                found[key.value] = _keyword_arguments(modules.get(value.id, tree), value.id)
+    return found
+
+
+def _keyword_arguments(tree: ast.Module, name: str) -> list[str]:
+    """Return the keyword-only arguments of a function defined in `tree`."""
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    return [
+        argument.arg
+        for function in functions
+        if function.name == name
+        for argument in function.args.kwonlyargs
+    ]
