@@ -18,7 +18,7 @@ include: "rules/download.smk"
 include: "rules/embedded.smk"
 include: "rules/prepare.smk"
 include: "rules/sample_shots.smk"
-include: "rules/check_fit.smk"
+include: "rules/check_window.smk"
 include: "rules/plan_memory.smk"
 include: "rules/in_context.smk"
 include: "rules/fine_tune.smk"
@@ -58,9 +58,9 @@ rule runs:
         [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs],
 
 
-rule fit:
+rule window:
     input:
-        FITS,
+        WINDOWS,
 
 
 rule data:
@@ -70,19 +70,19 @@ rule data:
 
 
 onstart:
-    freeing.free_finished(planned_runs(waiting=set(workflow.dag.needrun_jobs())))
+    clean.free_finished(planned_runs(waiting=set(workflow.dag.needrun_jobs())))
     check_gpus()
     check_cluster()
     check_weights()
 
 
 onsuccess:
-    freeing.free_finished(planned_runs())
+    clean.free_finished(planned_runs())
     if Path(f"results/{STUDY.name}/report.html").exists():
         print(SUMMARY_HINT)
 
 
 onerror:
-    freeing.free_finished(planned_runs())
+    clean.free_finished(planned_runs())
     if any(job.rule.name in REPORTED for job in workflow.dag.needrun_jobs()):
         print(PARTIAL_HINT, file=sys.stderr)

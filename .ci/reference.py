@@ -6,9 +6,9 @@
 import sys
 
 import pyarrow as pa
-from fewshot import records
-from fewshot.analysis import schemas
-from fewshot.registry import read_schema
+from fewshot import schemas
+from fewshot.analysis import result_schemas as results
+from fewshot.validation import read_schema
 
 INTRODUCTION = """\
 # Configuration and outputs
@@ -32,19 +32,19 @@ FILES = {
 }
 
 TABLES = {
-    "results/data/{task}/{split}.parquet: prepared rows": records.ROWS,
-    "results/shots/{draw}/{task}/k{k}/seed{seed}.parquet: a draw": records.SHOTS,
-    "results/fit/{study}/{task}/{model}.parquet: what fits the window": records.FIT,
-    "results/runs/…/predictions.parquet: row predictions": records.predictions_schema(2),
-    "results/runs/…/curves.parquet: counts by epoch": records.CURVES,
-    "results/{study}/plan.parquet: the memory plan": records.PLAN,
-    "results/{study}/schedule.parquet: predicted times of adaptation jobs": schemas.SCHEDULE,
-    "results/metrics/{study}/{task}/{model}.parquet: accuracies": schemas.METRICS,
-    "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": schemas.COSTS,
-    "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": schemas.OUTCOMES,
-    "results/statistics/{study}/{task}/comparisons.parquet: comparisons": schemas.COMPARISONS,
-    "results/statistics/{study}/{task}/variance.parquet: variance": schemas.VARIANCE,
-    "results/behaviour/{model}.parquet: what the embedded models label right": schemas.BEHAVIOUR,
+    "results/data/{task}/{split}.parquet: prepared rows": schemas.ROWS,
+    "results/shots/{draw}/{task}/k{k}/seed{seed}.parquet: a draw": schemas.SHOTS,
+    "results/windows/{study}/{task}/{model}.parquet: what fits the window": schemas.WINDOWS,
+    "results/runs/…/predictions.parquet: row predictions": schemas.predictions_schema(2),
+    "results/runs/…/curves.parquet: counts by epoch": schemas.CURVES,
+    "results/{study}/plan.parquet: the memory plan": schemas.MEMORY_PLAN,
+    "results/{study}/schedule.parquet: predicted times of adaptation jobs": results.SCHEDULE,
+    "results/metrics/{study}/{task}/{model}.parquet: accuracies": results.METRICS,
+    "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": results.COSTS,
+    "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": results.OUTCOMES,
+    "results/statistics/{study}/{task}/comparisons.parquet: comparisons": results.COMPARISONS,
+    "results/statistics/{study}/{task}/variance.parquet: variance": results.VARIANCE,
+    "results/behaviour/{model}.parquet: what the embedded models label right": results.BEHAVIOUR,
 }
 
 

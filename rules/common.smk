@@ -6,11 +6,11 @@ from pathlib import Path
 from scripts.fewshot.planning import calibration
 from scripts.fewshot.downloads import presence, revisions
 from scripts.fewshot.errors import UserError
-from scripts.fewshot.study.exchange import used_entries
-from scripts.fewshot.planning.memoryplan import MemoryPlan
-from scripts.fewshot.study.plan import load_study
-from scripts.fewshot.study.protocols import DRAWS, PROTOCOLS
-from scripts.fewshot.registry import read_yaml
+from scripts.fewshot.study.imports import used_entries
+from scripts.fewshot.planning.memory_plan import MemoryPlan
+from scripts.fewshot.study.load import load_study
+from scripts.fewshot.study.cells import DRAWS, PROTOCOLS
+from scripts.fewshot.validation import read_yaml
 
 # No settings of a study, but what `snakemake import_predictions` and `snakemake clean` are told.
 ARCHIVE = str(config.pop("archive", ""))
@@ -52,7 +52,7 @@ COMPARISONS, VARIANCE = (
     ]
     for kind in ("comparisons", "variance")
 )
-FITS = [f"results/fit/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
+WINDOWS = [f"results/windows/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 RUN_MANIFESTS = [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs]
 MODEL_MANIFESTS = sorted({f"results/models/{cell.model}/manifest.json" for cell in STUDY.own_cells})
 SOURCE_MANIFESTS = sorted(
@@ -119,7 +119,7 @@ PARTIAL_HINT = (
 )
 # Rules whose unfinished jobs a partial report does without.
 REPORTED = (
-    "check_fit",
+    "check_window",
     "run_in_context",
     "fine_tune",
     "read_lm_eval",

@@ -54,7 +54,7 @@ rule measure_behaviour:
     params:
         seeds=list(range(30, 35)),
         rows=480,
-        code=code_version("demo.behaviour", "records", "analysis.schemas"),
+        code=code_version("demo.behaviour", "storage", "analysis.result_schemas"),
     script:
         "../scripts/measure_behaviour.py"
 
@@ -72,6 +72,6 @@ rule behaviour:
         mem_mb=scaled(2000),
         runtime=longer(2),
     params:
-        code=code_version("demo.behaviourtable", "records"),
+        code=code_version("demo.behaviour_tables", "storage"),
     script:
         "../scripts/behaviour.py"

@@ -9,7 +9,7 @@ localrules:
 TRAVELLING = sorted(
     {
         *RUN_MANIFESTS,
-        *FITS,
+        *WINDOWS,
         *MODEL_MANIFESTS,
         *SOURCE_MANIFESTS,
         *(path for pair in PAIRS for path in pair_shots_files(Pair(*pair))),
@@ -74,7 +74,7 @@ rule read_lm_eval:
         pattern=job_pattern,
         prompts=lambda wildcards: import_of(wildcards).prompts,
         parameters=lambda wildcards: STUDY.models[wildcards.model]["parameters"],
-        code=code_version("exchange.lmeval_runs", "adaptation.jobs"),
+        code=code_version("exchange.lm_eval_runs", "adaptation.job"),
     script:
         "../scripts/read_lm_eval.py"
 
@@ -105,6 +105,6 @@ rule export_lm_eval:
     params:
         study=STUDY.name,
         cells=CONTEXT_CELLS,
-        code=code_version("exchange.lmeval_tasks"),
+        code=code_version("exchange.lm_eval_tasks"),
     script:
         "../scripts/export_lm_eval.py"

@@ -21,7 +21,7 @@ rule plot_figure:
         title=lambda wildcards: figure_entry(wildcards)["title"],
         options=lambda wildcards: figure_entry(wildcards)["options"],
         catalog=CATALOG,
-        code=code_version("report.figures.charts", "analysis.evidence", "report.render"),
+        code=code_version("report.figures.registry", "analysis.evidence", "report.render"),
     script:
         "../scripts/plot_figure.py"
 
@@ -50,6 +50,6 @@ rule render_figure:
         runtime=longer(1),
     params:
         caption=lambda wildcards: figure_entry(wildcards)["caption"],
-        code=code_version("report.render", "records"),
+        code=code_version("report.render", "storage"),
     script:
         "../scripts/render_figure.py"

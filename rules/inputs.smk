@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scripts.fewshot.codeversion import code_version
-from scripts.fewshot.study.needs import WITH_MANIFESTS
+from scripts.fewshot.study.figure_needs import WITH_MANIFESTS
 from scripts.fewshot.prompts.patterns import bind_pattern
 
 
@@ -213,7 +213,7 @@ def job_files():
         "download_weights": [marker_of(model) for model, runs in HUB_RUNS.items() if runs],
         "prepare_task": sorted({*EVALUATION, *drawn}),
         "sample_shots": sorted(draws),
-        "check_fit": FITS,
+        "check_window": WINDOWS,
         **{
             name: [
                 f"results/runs/{job.folder}/manifest.json"

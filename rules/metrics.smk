@@ -2,7 +2,7 @@
 rule compute_metrics:
     input:
         runs=pair_manifests,
-        fit="results/fit/{study}/{task}/{model}.parquet",
+        windows="results/windows/{study}/{task}/{model}.parquet",
         evaluation=evaluation_files,
     output:
         metrics="results/metrics/{study}/{task}/{model}.parquet",
@@ -22,6 +22,6 @@ rule compute_metrics:
         evaluation=evaluation_sets,
         jobs=pair_jobs,
         size=pair_size,
-        code=code_version("analysis.metrics", "analysis.ledger"),
+        code=code_version("analysis.metrics", "analysis.run_costs"),
     script:
         "../scripts/compute_metrics.py"

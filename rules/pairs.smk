@@ -2,7 +2,7 @@
 from collections import namedtuple
 from dataclasses import asdict
 
-from scripts.fewshot.models import architecture
+from scripts.fewshot.models import architectures
 from scripts.fewshot.analysis import flops
 
 Pair = namedtuple("Pair", "task model")
@@ -24,7 +24,7 @@ def pair_jobs(wildcards):
 
 def pair_size(wildcards):
     """Return what of a model's shape decides its operations, as plain values."""
-    return asdict(flops.size_of(architecture.of_entry(STUDY.models[wildcards.model])))
+    return asdict(flops.model_size(architectures.entry_architecture(STUDY.models[wildcards.model])))
 
 
 def own_jobs(wildcards):
@@ -41,7 +41,7 @@ def pair_manifests(wildcards):
 
 
 def pair_cells(wildcards):
-    """Return the cells whose fit is checked for one task and model."""
+    """Return the cells whose windows are checked, of one task and model."""
     return [
         {
             "method": job["method"],

@@ -17,6 +17,6 @@ rule plan_memory:
         machine=lambda wildcards: PLAN.machine.name,
         plan=lambda wildcards: PLAN.table(),
         models={model: STUDY.models[model] for _, model in PAIRS},
-        code=code_version("planning.plantable"),
+        code=code_version("planning.memory_plan_table"),
     script:
         "../scripts/plan_memory.py"

@@ -13,6 +13,6 @@ rule prepare_task:
         runtime=longer(20),
     params:
         task=lambda wildcards: STUDY.task_reading(wildcards.task),
-        code=code_version("data.tasks"),
+        code=code_version("data.prepare"),
     script:
         "../scripts/prepare_task.py"

@@ -9,7 +9,7 @@ rule write_report:
         costs=COSTS,
         comparisons=COMPARISONS,
         variance=VARIANCE,
-        fit=FITS,
+        windows=WINDOWS,
         manifests=RUN_MANIFESTS,
         models=MODEL_MANIFESTS,
         sources=SOURCE_MANIFESTS,
@@ -31,8 +31,10 @@ rule write_report:
         figures=STUDY.figures,
         tables=STUDY.tables,
         versions={
-            "table": code_version("report.tables.tables", "report.provenance"),
-            "figure": code_version("report.figures.charts", "analysis.evidence", "report.render"),
+            "table": code_version("report.tables.registry", "report.provenance"),
+            "figure": code_version(
+                "report.figures.registry", "analysis.evidence", "report.render"
+            ),
         },
         code=code_version("report.report"),
     script:

@@ -14,6 +14,6 @@ rule sample_shots:
         runtime=longer(2),
     params:
         labels=lambda wildcards: list(STUDY.tasks[wildcards.task]["labels"]),
-        code=code_version("data.draws", "records"),
+        code=code_version("data.shots", "schemas", "storage"),
     script:
         "../scripts/sample_shots.py"

@@ -1,10 +1,10 @@
 # What is checked once it is known which jobs will run, before the first one does.
 import sys
 
-from scripts.fewshot.downloads import freeing, store
-from scripts.fewshot.runtime import sitecheck, slurm
+from scripts.fewshot.downloads import clean, store
+from scripts.fewshot.runtime import site_checks, slurm
 from scripts.fewshot.errors import UserError
-from scripts.fewshot.runtime.relay import relayed
+from scripts.fewshot.runtime.script import relayed
 from scripts.fewshot.runtime.submission import group_of
 
 
@@ -22,7 +22,7 @@ def check_weights():
         if not freed:
             return
         logger.warning(f"weights that were freed are fetched again: {', '.join(freed)}")
-        from scripts.fewshot.downloads.snapshots import fetch_freed
+        from scripts.fewshot.downloads.models import fetch_freed
 
         with relayed(logger):
             fetch_freed(freed, STORE.get("scratch", ""), STORE.get("disk_budget_gb", 0))
@@ -47,7 +47,7 @@ def check_cluster():
         if submitted:
             check_submissions(submitted)
         elif any(job.rule.name in STORING for job in needed):
-            end_with(sitecheck.check_entries(SITE))
+            end_with(site_checks.check_entries(SITE))
     except UserError as error:
         end_with([error])
 
@@ -58,7 +58,7 @@ def check_submissions(jobs):
     queue = queue_for(PLAN.machine.has_gpu)
     sent = {workflow.dag.get_job_group(job) or job for job in jobs}
     requests = [dict(job.resources.items()) for job in sent]
-    problems, doubts = sitecheck.check_site(SITE, requests, queue.attempts)
+    problems, doubts = site_checks.check_site(SITE, requests, queue.attempts)
     end_with(problems)
     if doubts:
         doubts.append(
@@ -72,7 +72,7 @@ def check_submissions(jobs):
         ),
         default=0.0,
     )
-    for line in doubts + sitecheck.check_work(SITE, queue, longest):
+    for line in doubts + site_checks.check_work(SITE, queue, longest):
         logger.warning(line)
     left = left_over(jobs)
     if left:

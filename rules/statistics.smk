@@ -17,6 +17,6 @@ rule compare_methods:
     params:
         evaluation=evaluation_sets,
         catalog=comparison_catalog(),
-        code=code_version("analysis.comparison", "analysis.variation", "analysis.evidence"),
+        code=code_version("analysis.comparisons", "analysis.variance", "analysis.evidence"),
     script:
         "../scripts/compare_methods.py"

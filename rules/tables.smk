@@ -5,7 +5,7 @@ rule make_table:
         costs=COSTS,
         comparisons=COMPARISONS,
         variance=VARIANCE,
-        fit=FITS,
+        windows=WINDOWS,
         manifests=table_manifests,
     output:
         table="results/{study}/tables/{name}.parquet",
@@ -33,6 +33,6 @@ rule make_table:
         caption=lambda wildcards: table_entry(wildcards)["caption"],
         options=lambda wildcards: table_entry(wildcards)["options"],
         catalog=CATALOG,
-        code=code_version("report.tables.tables", "report.provenance"),
+        code=code_version("report.tables.registry", "report.provenance"),
     script:
         "../scripts/make_table.py"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records
+from fewshot import storage
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 def main(smk) -> None:
     # Here, so that what these imports say goes to the log.
-    from fewshot.demo import behaviourtable
+    from fewshot.demo import behaviour_tables
 
-    text = behaviourtable.page(behaviourtable.read(smk.input))
-    with records.atomic(smk.output.table) as partial:
+    text = behaviour_tables.page(behaviour_tables.read(smk.input))
+    with storage.atomic(smk.output.table) as partial:
         partial.write_text(text, "utf-8")
     print(text)
 

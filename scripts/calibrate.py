@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from fewshot.planning import calibration, finished
-from fewshot.planning.memoryplan import MemoryPlan
+from fewshot.planning.memory_plan import MemoryPlan
 from fewshot.runtime import script
-from fewshot.study.plan import Study
+from fewshot.study.study import Study
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot.downloads import freeing, leftovers
+from fewshot.downloads import clean
 from fewshot.errors import UserError
 from fewshot.runtime import script
 
@@ -14,10 +14,10 @@ def main(smk) -> None:
     params = smk.params
     if params.delete not in ("yes", "no"):
         raise UserError(f"--config delete={params.delete}; valid: yes, no")
-    runs = leftovers.Runs(params.study, params.runs)
+    runs = clean.Runs(params.study, params.runs)
     delete = params.delete == "yes"
-    found = freeing.clean(runs, smk.resources.get("scratch", ""), delete)
-    print(freeing.describe(found, delete))
+    found = clean.clean(runs, smk.resources.get("scratch", ""), delete)
+    print(clean.describe(found, delete))
     failed = [each.what for each in found if each.failed]
     if failed:
         raise UserError(f"clean: {len(failed)} of what was to go could not be removed: {failed[0]}")

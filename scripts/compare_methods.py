@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records
-from fewshot.analysis import comparison, evaluation, evidence, schemas, variation
+from fewshot import storage
+from fewshot.analysis import comparisons, evaluation_sets, evidence, result_schemas, variance
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 def main(smk):
     p, files = smk.params, smk.input
     sets = [
-        evaluation.read_set(item["set"], item["merge"], path)
+        evaluation_sets.read_set(item["set"], item["merge"], path)
         for item, path in zip(p.evaluation, files.evaluation, strict=True)
     ]
-    metrics = evidence.read_frames(files.metrics, schemas.METRICS.names)
-    outcomes = evidence.read_frames(files.outcomes, schemas.OUTCOMES.names)
-    compared = comparison.compare(metrics, outcomes, sets, p.catalog)
-    records.write_table(smk.output.comparisons, compared, schemas.COMPARISONS)
-    split = variation.split_variance(metrics, outcomes, sets)
-    records.write_table(smk.output.variance, split, schemas.VARIANCE)
+    metrics = evidence.read_frames(files.metrics, result_schemas.METRICS.names)
+    outcomes = evidence.read_frames(files.outcomes, result_schemas.OUTCOMES.names)
+    compared = comparisons.compare(metrics, outcomes, sets, p.catalog)
+    storage.write_table(smk.output.comparisons, compared, result_schemas.COMPARISONS)
+    split = variance.split_variance(metrics, outcomes, sets)
+    storage.write_table(smk.output.variance, split, result_schemas.VARIANCE)
 
 
 if __name__ == "__main__":

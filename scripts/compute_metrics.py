@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records
-from fewshot.analysis import evaluation, ledger, metrics, schemas
+from fewshot import storage
+from fewshot.analysis import evaluation_sets, metrics, result_schemas, run_costs
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 def main(smk):
     p = smk.params
     sets = [
-        evaluation.read_set(item["set"], item["merge"], path)
+        evaluation_sets.read_set(item["set"], item["merge"], path)
         for item, path in zip(p.evaluation, smk.input.evaluation, strict=True)
     ]
     cell = {"protocol": p.protocol, "task": p.task, "model": p.model}
-    found = metrics.compute(cell, p.jobs, sets, records.read_table(smk.input.fit))
-    records.write_table(smk.output.metrics, found.metrics, schemas.METRICS)
-    records.write_table(smk.output.outcomes, found.outcomes, schemas.OUTCOMES)
-    costs = ledger.compute(cell, p.jobs, ledger.model_of(p.size, p.evaluation))
-    records.write_table(smk.output.costs, costs, schemas.COSTS)
+    found = metrics.compute_metrics(cell, p.jobs, sets, storage.read_table(smk.input.windows))
+    storage.write_table(smk.output.metrics, found.metrics, result_schemas.METRICS)
+    storage.write_table(smk.output.outcomes, found.outcomes, result_schemas.OUTCOMES)
+    costs = run_costs.compute_costs(cell, p.jobs, run_costs.flops_model(p.size, p.evaluation))
+    storage.write_table(smk.output.costs, costs, result_schemas.COSTS)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import records
+from fewshot import storage
 from fewshot.data import sources
 from fewshot.runtime import script
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def main(smk) -> None:
     folder = Path(smk.output.manifest).parent
-    manifest = sources.fetch(smk.params.source, folder, smk.params.name)
-    records.write_json(smk.output.manifest, manifest)
+    manifest = sources.fetch_source(smk.params.source, folder, smk.params.name)
+    storage.write_json(smk.output.manifest, manifest)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot import records
-from fewshot.downloads import snapshots
+from fewshot import storage
+from fewshot.downloads import models
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def main(smk) -> None:
     folder = Path(smk.output.manifest).parent
-    manifest = snapshots.fetch(smk.params.entry, folder, smk.params.name)
-    records.write_json(smk.output.manifest, manifest)
+    manifest = models.fetch_model(smk.params.entry, folder, smk.params.name)
+    storage.write_json(smk.output.manifest, manifest)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot.downloads import snapshots
+from fewshot.downloads import models
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def main(smk) -> None:
     scratch, budget = smk.resources.get("scratch", ""), smk.resources.get("disk_budget_gb", 0)
-    snapshots.fetch_weights(smk.input.manifest, smk.output.marker, scratch, budget)
+    models.fetch_weights(smk.input.manifest, smk.output.marker, scratch, budget)
 
 
 if __name__ == "__main__":

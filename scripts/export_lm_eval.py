@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot.exchange import lmeval_tasks
+from fewshot.exchange import lm_eval_tasks
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def main(smk):
-    names = lmeval_tasks.write_tasks(smk.output.folder, smk.params.cells)
+    names = lm_eval_tasks.write_tasks(smk.output.folder, smk.params.cells)
     print(f"{len(names)} tasks; start lm_eval with --include_path . in {smk.output.folder}")
 
 

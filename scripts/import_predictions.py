@@ -4,7 +4,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from fewshot.errors import UserError
-from fewshot.exchange import unpacking
+from fewshot.exchange import unpack
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def main(smk):
         raise UserError(
             "no archive named; valid: snakemake import_predictions --config archive=<file>"
         )
-    done = unpacking.import_archive(smk.params.archive)
+    done = unpack.import_archive(smk.params.archive)
     logging.info("%s: %d files placed, %d were there", done.study, done.placed, done.kept)
     print(
         f"Imported study '{done.study}': {done.placed} files, {done.kept} were there already. "

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.analysis import evidence
 from fewshot.report import provenance
-from fewshot.report.tables import tables
+from fewshot.report.tables import registry
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 def main(smk):
     p, out = smk.params, smk.output
-    files = evidence.parts_of(smk.input)
+    files = evidence.evidence_inputs(smk.input)
     stored = evidence.read_evidence(**files)
-    table = tables.make(p.function, stored, p.catalog, p.options)
+    table = registry.make_table(p.function, stored, p.catalog, p.options)
     paths = {"parquet": out.table, "csv": out.csv, "tex": out.tex, "md": out.md}
     origin = provenance.origin(table.read, files, p.code)
-    tables.write(table, paths, p.name, p.title, p.caption, origin)
+    registry.write_table_files(table, paths, p.name, p.title, p.caption, origin)
 
 
 if __name__ == "__main__":

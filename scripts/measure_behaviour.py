@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from fewshot import records
+from fewshot import storage
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def main(smk) -> None:
     # Here, so that what these imports say goes to the log.
     import torch
-    from fewshot.analysis import schemas
+    from fewshot.analysis import result_schemas
     from fewshot.demo import behaviour
 
     torch.set_num_threads(smk.threads)
@@ -24,7 +24,7 @@ def main(smk) -> None:
         for cell in behaviour.cells()
     ]
     table = pd.concat(found, ignore_index=True).assign(model=smk.wildcards.model)
-    records.write_table(smk.output.counts, table, schemas.BEHAVIOUR)
+    storage.write_table(smk.output.counts, table, result_schemas.BEHAVIOUR)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 def main(smk) -> None:
     # Here, so that what transformers says goes to the log.
-    from fewshot.planning import plantable
+    from fewshot.planning import memory_plan_table
 
-    plan = plantable.checked(smk.params.plan, smk.params.models)
-    plantable.write(plan, smk.output, smk.params.machine)
+    plan = memory_plan_table.checked(smk.params.plan, smk.params.models)
+    memory_plan_table.write_memory_plan(plan, smk.output, smk.params.machine)
 
 
 if __name__ == "__main__":

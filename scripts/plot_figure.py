@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.analysis import evidence
 from fewshot.report import render
-from fewshot.report.figures import charts
+from fewshot.report.figures import registry
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def main(smk):
     p = smk.params
-    part = charts.part_of(p.function)
-    stored = evidence.read_evidence(part=part, **evidence.parts_of(smk.input))
+    part = registry.part_of(p.function)
+    stored = evidence.read_evidence(part=part, **evidence.evidence_inputs(smk.input))
     render.write_spec(
-        smk.output.spec, charts.make(p.function, stored, p.catalog, p.options, p.title)
+        smk.output.spec, registry.make_figure(p.function, stored, p.catalog, p.options, p.title)
     )
 
 

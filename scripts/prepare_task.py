@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records
-from fewshot.data import tasks
+from fewshot import schemas, storage
+from fewshot.data import prepare
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 def main(smk) -> None:
     task, split = smk.wildcards.task, smk.wildcards.split
-    rows = tasks.prepare_split(smk.input.manifest, smk.params.task, task, split)
-    records.write_table(smk.output.rows, rows, records.ROWS)
+    rows = prepare.prepare_split(smk.input.manifest, smk.params.task, task, split)
+    storage.write_table(smk.output.rows, rows, schemas.ROWS)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records
+from fewshot import storage
 from fewshot.report import render
 from fewshot.runtime import script
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def main(smk):
     paths = {kind: getattr(smk.output, kind) for kind in ("svg", "pdf", "png", "html")}
-    render.render(records.read_json(smk.input.spec), paths)
+    render.render(storage.read_json(smk.input.spec), paths)
 
 
 if __name__ == "__main__":

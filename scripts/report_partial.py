@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def main(smk):
     p = smk.params
-    plan = partial.Plan(p.study, p.catalog, p.figures, p.tables, p.pairs)
-    path = partial.write(plan, Path("results", p.study["study"], "partial"))
+    plan = partial.PartialStudy(p.study, p.catalog, p.figures, p.tables, p.pairs)
+    path = partial.write_partial_report(plan, Path("results", p.study["study"], "partial"))
     logging.info("the partial report is %s", path)
     print(f"Partial report: {path}")
 

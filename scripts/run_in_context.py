@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot.adaptation import jobs
+from fewshot.adaptation import job as job_module
 from fewshot.runtime import launch
 
 if TYPE_CHECKING:
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 def main(smk):
-    job = jobs.read_job(smk)
+    job = job_module.read_job(smk)
 
     def start(_):
         # Imported where a seed is left to do: torch and transformers take seconds.
         from fewshot.adaptation import in_context
 
-        return in_context.start(job)
+        return in_context.start_in_context(job)
 
-    jobs.run_seeds(job, start)
+    job_module.run_seeds(job, start)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records
-from fewshot.data import draws
+from fewshot import schemas, storage
+from fewshot.data import shots as shots_module
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def main(smk) -> None:
-    rows = records.read_table(smk.input.train, columns=["id", "label"])
+    rows = storage.read_table(smk.input.train, columns=["id", "label"])
     named = smk.wildcards
-    shots = draws.draw_shots(
+    shots = shots_module.draw_shots(
         named.draw, rows, int(named.k), smk.params.labels, named.task, int(named.seed)
     )
-    checksum = records.frame_checksum(shots.itertuples(index=False))
-    records.write_table(smk.output.shots, shots, records.SHOTS, checksum=checksum)
+    checksum = storage.frame_checksum(shots.itertuples(index=False))
+    storage.write_table(smk.output.shots, shots, schemas.SHOTS, checksum=checksum)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 def main(smk) -> None:
     # Here, so that what these imports say goes to the log.
     import torch
-    from fewshot.demo import embedded, pretraining
+    from fewshot.demo import pretraining, recipes
 
     torch.set_num_threads(smk.threads)
-    recipe = embedded.RECIPES[smk.wildcards.model]
+    recipe = recipes.RECIPES[smk.wildcards.model]
     model, tokenizer = pretraining.train(recipe, smk.params.seed)
-    embedded.save(model, tokenizer, Path(smk.output.weights).parent)
+    recipes.save_checkpoint(model, tokenizer, Path(smk.output.weights).parent)
 
 
 if __name__ == "__main__":

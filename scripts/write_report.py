@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import records
+from fewshot import storage
 from fewshot.analysis import evidence
 from fewshot.report import report
 from fewshot.runtime import script
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 def main(smk):
     p, files = smk.params, smk.input
-    study = report.Study(
+    study = report.ReportInputs(
         settings=p.study,
         catalog=p.catalog,
         figures=p.figures,
         tables=p.tables,
-        evidence=evidence.read_evidence(**evidence.parts_of(files)),
+        evidence=evidence.read_evidence(**evidence.evidence_inputs(files)),
         specs={
-            name: records.read_json(path)
+            name: storage.read_json(path)
             for name, path in zip(p.figures, files.figures, strict=True)
         },
-        models=[records.read_json(path) for path in files.models],
-        sources=[records.read_json(path) for path in files.sources],
-        files=evidence.parts_of(files),
+        models=[storage.read_json(path) for path in files.models],
+        sources=[storage.read_json(path) for path in files.sources],
+        files=evidence.evidence_inputs(files),
         versions=p.versions,
     )
-    report.write(study, smk.output.report, smk.output.summary)
+    report.write_report(study, smk.output.report, smk.output.summary)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from fewshot.prompts.tokens import Prompts
+from fewshot.prompts.tokenize import Prompts
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from fewshot.analysis import schemas
-from fewshot.analysis.evaluation import EvaluationSet
+from fewshot.analysis import result_schemas
+from fewshot.analysis.evaluation_sets import EvaluationSet
 from fewshot.analysis.predictions import pack
 
 ROWS, SEEDS = 40, 6
@@ -32,6 +32,6 @@ def arm(model, method, p, *, pattern="minimal", k=16, seeds=range(SEEDS), status
 
 
 def together(*arms):
-    metrics = pd.concat([m for m, _ in arms]).reindex(columns=schemas.METRICS.names)
-    outcomes = pd.concat([o for _, o in arms if len(o)])[schemas.OUTCOMES.names]
+    metrics = pd.concat([m for m, _ in arms]).reindex(columns=result_schemas.METRICS.names)
+    outcomes = pd.concat([o for _, o in arms if len(o)])[result_schemas.OUTCOMES.names]
     return metrics.reset_index(drop=True), outcomes.reset_index(drop=True)

@@ -97,7 +97,7 @@ def study(study_folder) -> Evidence:
     """Return the metrics, fit table, manifests and logs of the simulated study."""
     with chdir(study_folder):
         return partial.collect(
-            partial.Plan({"study": "sim"}, simulate.CATALOG, {}, {}, simulate.pairs())
+            partial.PartialStudy({"study": "sim"}, simulate.CATALOG, {}, {}, simulate.pairs())
         )
 
 
@@ -110,4 +110,6 @@ def sampled_study(tmp_path_factory) -> Evidence:
     ]
     simulate.write_study(folder, pairs, curve_rows=60)
     with chdir(folder):
-        return partial.collect(partial.Plan({"study": "sim"}, simulate.CATALOG, {}, {}, pairs))
+        return partial.collect(
+            partial.PartialStudy({"study": "sim"}, simulate.CATALOG, {}, {}, pairs)
+        )

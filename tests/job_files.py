@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-from fewshot import records
-from fewshot.data.sampling import draw_balanced, generator
+from fewshot import schemas, storage
+from fewshot.data.shots import draw_balanced
 from fewshot.prompts.patterns import Pattern
+from fewshot.rng import generator
 from tiny import TARGETS, WORDS, save_tiny, write_manifest
 
 LONG = 999
@@ -72,18 +73,18 @@ def write_job(
     evaluation = []
     for name, size in zip(("task", "other"), sizes, strict=True):
         evaluation.append(str(folder / f"{name}.parquet"))
-        records.write_table(evaluation[-1], some_rows(size, name), records.ROWS)
+        storage.write_table(evaluation[-1], some_rows(size, name), schemas.ROWS)
     train = pd.concat([some_rows(60, "train"), some_rows(1, "long")], ignore_index=True)
     train.loc[60, ["id", "text_a"]] = [LONG, "some " * 200]
-    records.write_table(folder / "train.parquet", train, records.ROWS)
+    storage.write_table(folder / "train.parquet", train, schemas.ROWS)
     shots = []
     for seed in seeds if k else ():
         shots.append(str(folder / f"shots{seed}.parquet"))
         draw = draw_balanced(train[train["id"] != LONG], k, 2, "task", seed)
         if seed in unfit:
             draw.loc[draw["label"].idxmin(), "id"] = LONG
-        checksum = records.frame_checksum(draw.itertuples(index=False))
-        records.write_table(shots[-1], draw, records.SHOTS, checksum=checksum)
+        checksum = storage.frame_checksum(draw.itertuples(index=False))
+        storage.write_table(shots[-1], draw, schemas.SHOTS, checksum=checksum)
     out = folder / "out"
     return SimpleNamespace(
         input=SimpleNamespace(

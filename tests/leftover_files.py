@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fewshot import records
-from fewshot.downloads import freeing, store
-from fewshot.downloads.leftovers import Runs
-from fewshot.runtime.state import SeedStore
+from fewshot import storage
+from fewshot.downloads import clean, store
+from fewshot.downloads.clean import Runs
+from fewshot.runtime.resume import SeedStore
 
 COMMIT, OLD = "a" * 40, "b" * 40
 
@@ -26,8 +26,8 @@ def model(name, revision=COMMIT, scratch=None, current=True) -> Path:
     files = {"config.json": {"bytes": 2}, "model.safetensors": {"bytes": 1000}}
     if current:
         manifest = {"model": name, "kind": "hub", "revision": revision, "files": files}
-        records.write_json(folder.parent / "manifest.json", manifest)
-        records.write_json(folder.parent / "weights.json", {"files": {"model.safetensors": {}}})
+        storage.write_json(folder.parent / "manifest.json", manifest)
+        storage.write_json(folder.parent / "weights.json", {"files": {"model.safetensors": {}}})
     return folder
 
 
@@ -35,7 +35,7 @@ def run(name, model="m", finished=True) -> dict[str, str]:
     """Return a run's folder and model, as the study lists them."""
     folder = f"results/runs/{name}"
     if finished:
-        records.write_json(f"{folder}/manifest.json", {})
+        storage.write_json(f"{folder}/manifest.json", {})
     return {folder: model}
 
 
@@ -49,7 +49,7 @@ def state(name, owner, size=500) -> Path:
 
 def look(runs, **how) -> dict[str, tuple[bool, str]]:
     """Return what is found: what it is → whether it can be freed, and why."""
-    found = freeing.clean(Runs("demo", runs), **how)
+    found = clean.clean(Runs("demo", runs), **how)
     return {each.what: (each.free, each.why) for each in found}
 
 

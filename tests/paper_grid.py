@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fewshot import records
-from fewshot.analysis.evaluation import EvaluationSet
-from fewshot.data.samples import row_limit
-from fewshot.registry import read_yaml
-from fewshot.study.plan import Job, Study, load_study
+from fewshot import schemas, storage
+from fewshot.analysis.evaluation_sets import EvaluationSet
+from fewshot.data.curve_sample import row_limit
+from fewshot.study.load import load_study
+from fewshot.study.study import Job, Study
+from fewshot.validation import read_yaml
 
 ROOT = Path(__file__).parents[1]
 LABELS = {"mnli": (3479, 3213), "rte": (146, 131)}
@@ -50,7 +51,7 @@ def grid(share: float = 1.0) -> Study:
 
 
 def prepared(name: str) -> pd.DataFrame:
-    """Return the evaluation rows of a set (records.ROWS), with made-up texts."""
+    """Return the evaluation rows of a set (schemas.ROWS), with made-up texts."""
     if name == "hans":
         case = np.repeat(np.arange(30), 1000)
         label = case % 2
@@ -110,11 +111,11 @@ def write_run(
     run.mkdir(parents=True, exist_ok=True)
     _write_predictions(run / "predictions.parquet", job, blocks)
     cell = vars(job.cell)
-    frame = pd.concat([pd.DataFrame(columns=records.CURVES.names), *curves]).assign(**cell)
-    records.write_table(run / "curves.parquet", frame, records.CURVES)
+    frame = pd.concat([pd.DataFrame(columns=schemas.CURVES.names), *curves]).assign(**cell)
+    storage.write_table(run / "curves.parquet", frame, schemas.CURVES)
     status = {"status": "ok", "seconds": {}} if fits else {"status": "does not fit"}
     seeds = {str(seed): status for seed in job.seeds}
-    records.write_json(run / "manifest.json", {**cell, "seeds": seeds, "settings": settings})
+    storage.write_json(run / "manifest.json", {**cell, "seeds": seeds, "settings": settings})
     return sum(len(block.correct) for block in blocks)
 
 
@@ -186,7 +187,7 @@ def _parts(item: EvaluationSet) -> dict[str, np.ndarray]:
 
 def _write_predictions(path: Path, job: Job, blocks: list[Block]) -> None:
     """Write the predictions of all seeds in the pipeline's schema and compression."""
-    schema = records.predictions_schema(2)
+    schema = schemas.predictions_schema(2)
     n = sum(len(block.correct) for block in blocks)
     gold = np.concatenate([block.item.labels for block in blocks] or [np.zeros(0, np.int64)])
     correct = np.concatenate([block.correct for block in blocks] or [np.zeros(0, bool)])

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 from fewshot.errors import UserError
-from fewshot.registry import REGISTRIES, read_yaml
-from fewshot.study.plan import Study, load_study
+from fewshot.study.load import load_study
+from fewshot.study.study import Study
+from fewshot.validation import REGISTRIES, read_yaml
 
 CONFIG = Path(__file__).parents[1] / "config"
 BLOCK = {"methods": ["in-context"], "patterns": ["minimal"], "k": [2]}

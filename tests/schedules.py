@@ -1,9 +1,9 @@
 """Schedules of a small study on a cluster."""
 
 from fewshot.planning.calibration import Calibration, Factors
-from fewshot.planning.memoryplan import MemoryPlan
-from fewshot.planning.schedule import Schedule
-from fewshot.planning.timing import PHASES
+from fewshot.planning.estimate import StudyEstimate
+from fewshot.planning.job_time import PHASES
+from fewshot.planning.memory_plan import MemoryPlan
 from fewshot.planning.workload import Splits
 from registries import copy_registries, load
 
@@ -45,7 +45,7 @@ def files_of(study) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def schedule(study, folder, calibration=None, done=(), queue=None) -> Schedule:
+def schedule(study, folder, calibration=None, done=(), queue=None) -> StudyEstimate:
     """Return the study's schedule, where the files of the rules `done` are there."""
     files = files_of(study)
     for rule in done:
@@ -53,7 +53,7 @@ def schedule(study, folder, calibration=None, done=(), queue=None) -> Schedule:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).touch()
     plan = MemoryPlan(study, calibration, Splits(study.tasks, folder / "no rows"))
-    return Schedule(plan, files, folder, queue)
+    return StudyEstimate(plan, files, folder, queue)
 
 
 def everything(study) -> list[str]:

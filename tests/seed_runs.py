@@ -4,12 +4,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from fewshot import records
-from fewshot.adaptation import preparation
-from fewshot.adaptation.jobs import EvaluationSet, Job
-from fewshot.runtime.interrupts import Stop
+from fewshot import schemas, storage
+from fewshot.adaptation import setup
+from fewshot.adaptation.job import AdaptationJob, EvaluationSet
 from fewshot.runtime.placement import Placement
-from fewshot.runtime.world import World
+from fewshot.runtime.processes import ProcessGroup
+from fewshot.runtime.stop import Stop
 from job_files import PATTERN, TRAINING, some_rows
 from tiny import tiny_model, tiny_tokenizer
 
@@ -28,14 +28,14 @@ PLACEMENTS = {
 
 
 def a_job(
-    placement: int | Placement = 0, seeds=(0,), dtype: str = "float32", world=None, **settings
-) -> Job:
+    placement: int | Placement = 0, seeds=(0,), dtype: str = "float32", processes=None, **settings
+) -> AdaptationJob:
     sets = (
         EvaluationSet("task", (0, 1), some_rows(24, "own")),
         EvaluationSet("other", (1, 0), some_rows(11, "other")),
     )
     names = ("protocol", "task", "model", "method", "pattern")
-    return Job(
+    return AdaptationJob(
         cell={**dict(zip(names, ("fair", "task", "tiny", "ft", "minimal"), strict=True)), "k": K},
         seeds=tuple(seeds),
         status=dict.fromkeys(seeds, "ok"),
@@ -49,7 +49,7 @@ def a_job(
         batch_tokens={"cpu": 256, "gpu": 256},
         placement=placement if isinstance(placement, Placement) else Placement(placement),
         threads=1,
-        world=world or World(),
+        processes=processes or ProcessGroup(),
         checksums={},
         code="",
         output=SimpleNamespace(),
@@ -63,7 +63,7 @@ class StopAfter(Stop):
         super().__init__()
         self.looks = looks
 
-    def agreed(self, world: World) -> bool:
+    def agreed(self, processes: ProcessGroup) -> bool:
         self.looks -= 1
         return self.looks < 0
 
@@ -73,14 +73,14 @@ def set_up(kind: str, job, dropout: float = 0.1):
         return tiny_model(kind, dropout).to(getattr(torch, job.model["dtype"]))
 
     torch.set_num_threads(1)
-    return preparation.set_up(job, source, tiny_tokenizer(kind))
+    return setup.set_up(job, source, tiny_tokenizer(kind))
 
 
 def outcome(result) -> list[bytes]:
     """Return the bytes of what a job stores of a seed: curves, predictions, weights."""
     for number, write in enumerate(result.files.values()):
         write(Path(f"weights{number}"))
-    records.write_table("curves", result.curves, records.CURVES)
-    records.write_table("predictions", result.predictions, records.predictions_schema(2))
+    storage.write_table("curves", result.curves, schemas.CURVES)
+    storage.write_table("predictions", result.predictions, schemas.predictions_schema(2))
     assert result.files
     return [Path(name).read_bytes() for name in ("curves", "predictions", "weights0")]

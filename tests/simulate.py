@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fewshot import records
-from fewshot.data.samples import curve_sample
+from fewshot import schemas, storage
+from fewshot.data.curve_sample import curve_sample
 
 SEEDS = list(range(5))
 EPOCHS = 6
@@ -87,14 +87,14 @@ def write_prepared(folder: Path) -> None:
     """Write the prepared rows of every task and the manifests of sources and models."""
     for task in TASKS:
         path = folder / f"results/data/{task}/validation.parquet"
-        records.write_table(path, prepared(task), records.ROWS)
+        storage.write_table(path, prepared(task), schemas.ROWS)
         files = {"validation": {"path": "x.parquet", "sha256": "ab" * 32, "bytes": 10}}
         manifest = {"source": task, "kind": "synthetic", "revision": "1", "files": files}
-        records.write_json(folder / f"results/raw/{task}/manifest.json", manifest)
+        storage.write_json(folder / f"results/raw/{task}/manifest.json", manifest)
     for model in MODELS:
         files = {"model.safetensors": {"sha256": "cd" * 32, "bytes": 10}}
         manifest = {"model": model, "kind": "local", "revision": "", "path": "m", "files": files}
-        records.write_json(folder / f"results/models/{model}/manifest.json", manifest)
+        storage.write_json(folder / f"results/models/{model}/manifest.json", manifest)
 
 
 def pairs(seeds: tuple[int, ...] | list[int] = tuple(SEEDS)) -> list[dict]:
@@ -114,7 +114,7 @@ def pairs(seeds: tuple[int, ...] | list[int] = tuple(SEEDS)) -> list[dict]:
 
 
 def size_of(model: str) -> dict:
-    """Return the fields of flops.Size of a model: layers of 12 width² weights."""
+    """Return the fields of flops.ModelSize of a model: layers of 12 width² weights."""
     layers, width = LAYERS[model]
     return {
         "weights": 12 * layers * width**2,
@@ -141,8 +141,8 @@ def write_study(
     write_prepared(folder)
     for pair in pairs() if planned is None else planned:
         fit = [fit_row(pair, job, seed) for job in pair["jobs"] for seed in job["seeds"]]
-        path = folder / f"results/fit/sim/{pair['task']}/{pair['model']}.parquet"
-        records.write_table(path, pd.DataFrame(fit), records.FIT)
+        path = folder / f"results/windows/sim/{pair['task']}/{pair['model']}.parquet"
+        storage.write_table(path, pd.DataFrame(fit), schemas.WINDOWS)
         for job in pair["jobs"]:
             if (pair["task"], pair["model"], job["method"], job["k"]) == MISSING:
                 log = folder / "results/logs/runs" / f"{job['folder'][len('results/runs/') :]}.log"
@@ -153,7 +153,7 @@ def write_study(
 
 
 def fit_row(pair: dict, job: dict, seed: int) -> dict:
-    """Return the row of records.FIT for one cell and seed."""
+    """Return the row of schemas.WINDOWS for one cell and seed."""
     unfit = not fits(pair, job, seed)
     return {
         **cell_of(pair, job, seed),
@@ -182,7 +182,7 @@ def write_run(
 ) -> None:
     """Write predictions, curves and manifest of one run."""
     seeds = [seed for seed in job["seeds"] if fits(pair, job, seed)]
-    curves, predictions = [pd.DataFrame(columns=records.CURVES.names)], []
+    curves, predictions = [pd.DataFrame(columns=schemas.CURVES.names)], []
     for seed in seeds:
         new_curves, new_predictions = simulate_seed(cell_of(pair, job, seed), epochs, curve_rows)
         curves += new_curves
@@ -190,12 +190,12 @@ def write_run(
     run = folder / job["folder"]
     cell = {name: value for name, value in cell_of(pair, job, 0).items() if name != "seed"}
     frame = pd.concat(curves if seeds else curves[:1]).assign(**cell)
-    records.write_table(run / "curves.parquet", frame, records.CURVES)
-    schema = records.predictions_schema(2)
+    storage.write_table(run / "curves.parquet", frame, schemas.CURVES)
+    schema = schemas.predictions_schema(2)
     empty = [pd.DataFrame(columns=schema.names)]
     frame = pd.concat(predictions or empty).assign(**cell, logsumexp=1.0, argmax_is_label=True)
-    records.write_table(run / "predictions.parquet", frame, schema)
-    records.write_json(run / "manifest.json", manifest(pair, job, epochs, curve_rows))
+    storage.write_table(run / "predictions.parquet", frame, schema)
+    storage.write_json(run / "manifest.json", manifest(pair, job, epochs, curve_rows))
 
 
 def simulate_seed(
@@ -275,7 +275,7 @@ def scored_rows(cell: dict, progress: float, name: str, rng: np.random.Generator
 def curve(
     seed: int, epoch: int, name: str, rows: dict, chosen: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """Return the curve rows (records.CURVES) of one epoch and set, over the `chosen` rows."""
+    """Return the curve rows (schemas.CURVES) of one epoch and set, over the `chosen` rows."""
     at = slice(None) if chosen is None else chosen
     _, label, part, parts = layout(name)
     part, size = part[at], len(parts)

@@ -79,15 +79,15 @@ def tiny_model(kind: str = "opt", dropout: float = 0.0, seed: int = 0, width: in
 
 def write_manifest(path: str | Path, folder: str | Path) -> str:
     """Write the manifest of the model in `folder`, as rule download_model does; return its path."""
-    from fewshot import records
+    from fewshot import storage
 
     files = {
-        each.name: {"sha256": records.sha256(each), "bytes": each.stat().st_size}
+        each.name: {"sha256": storage.sha256(each), "bytes": each.stat().st_size}
         for each in sorted(Path(folder).iterdir())
         if each.is_file()
     }
     facts = {"model": "tiny", "kind": "local", "hub": None, "revision": None, "path": str(folder)}
-    records.write_json(path, {**facts, "files": files})
+    storage.write_json(path, {**facts, "files": files})
     return str(path)
 
 

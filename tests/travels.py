@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import simulate
 import yaml
-from fewshot import records
+from fewshot import schemas, storage
 from project import Project
 
 MODELS = ("opt-s", "pythia-s")
@@ -84,7 +84,7 @@ def finished(folder: Path) -> Project:
     few_pages(project)
     simulate.write_study(folder, PAIRS)
     for path, frame in shots().items():
-        records.write_table(folder / path, frame, records.SHOTS)
+        storage.write_table(folder / path, frame, schemas.SHOTS)
     date(folder)
     return project
 

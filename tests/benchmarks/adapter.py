@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fewshot.prompts.patterns import Pattern
-from fewshot.prompts.tokens import Queries
-from fewshot.scoring.layout import length_of
-from fewshot.scoring.reading import best_route
-from fewshot.scoring.scoring import Scores, score
+from fewshot.prompts.tokenize import Queries
+from fewshot.scoring.packing import length_of
+from fewshot.scoring.reader import best_route
+from fewshot.scoring.score import Scores, score
 
 
 @dataclass(frozen=True)

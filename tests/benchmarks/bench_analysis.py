@@ -28,11 +28,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import paper_grid
-from fewshot import records
-from fewshot.analysis import comparison, evidence, metrics, schemas, variation
+from fewshot import storage
+from fewshot.analysis import comparisons, evidence, metrics, result_schemas, variance
 from fewshot.analysis.summary import at_level
 from fewshot.errors import UserError
-from fewshot.study.plan import Study
+from fewshot.study.study import Study
 
 from . import plain_metrics
 from .printing import aligned
@@ -74,7 +74,7 @@ def side_by_side(folder: Path, repeats: int) -> str:
     cell = {"protocol": "fair", "task": "mnli", "model": jobs[0].cell.model}
     size = sum(path.stat().st_size for path in folder.rglob("predictions.parquet"))
     ways = {
-        "this project": lambda: metrics.compute(cell, entries, sets).metrics,
+        "this project": lambda: metrics.compute_metrics(cell, entries, sets).metrics,
         "plain": lambda: plain_metrics.of_runs([each["folder"] for each in entries], sets),
     }
     seconds, found = {}, {}
@@ -140,14 +140,14 @@ def analyse_grid(study: Study, folder: Path, keep: bool = False) -> Tally:
                  for model in study.settings["models"]]  # fmt: skip
         with tally.measure("compare"):
             read = evidence.read_frames
-            rows = read([pair[0] for pair in files], schemas.METRICS.names)
-            outcomes = read([pair[1] for pair in files], schemas.OUTCOMES.names)
-            compared = comparison.compare(rows, outcomes, sets, study.catalog())
+            rows = read([pair[0] for pair in files], result_schemas.METRICS.names)
+            outcomes = read([pair[1] for pair in files], result_schemas.OUTCOMES.names)
+            compared = comparisons.compare(rows, outcomes, sets, study.catalog())
         with tally.measure("variance"):
-            split = variation.split_variance(rows, outcomes, sets)
+            split = variance.split_variance(rows, outcomes, sets)
         for name, frame in (("comparisons", compared), ("variance", split)):
             path = folder / f"results/statistics/{study.name}/{task}/{name}.parquet"
-            records.write_table(path, frame, getattr(schemas, name.upper()))
+            storage.write_table(path, frame, getattr(result_schemas, name.upper()))
             tally.count(name, len(frame), path.stat().st_size)
         logging.info("%s: %d comparisons; %.0f MiB", task, len(compared), peak_mib())
     return tally
@@ -166,13 +166,13 @@ def _analyse_pair(study, task, model, sets, folder, tally, keep) -> tuple[Path, 
     cell = {"protocol": study.settings["protocol"], "task": task, "model": model}
     entries = [paper_grid.job_entry(job, runs) for job in jobs]
     with tally.measure("metrics"):
-        found = metrics.compute(cell, entries, sets)
+        found = metrics.compute_metrics(cell, entries, sets)
     paths = []
     for kind in ("metrics", "outcomes"):
         path = folder / f"results/{kind}/{study.name}/{task}/{model}.parquet"
         frame = getattr(found, kind)
         with tally.measure("write"):
-            records.write_table(path, frame, getattr(schemas, kind.upper()))
+            storage.write_table(path, frame, getattr(result_schemas, kind.upper()))
         tally.count(kind, len(frame), path.stat().st_size)
         paths.append(path)
     if not keep:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import yaml
 from fewshot.errors import UserError
-from fewshot.registry import read_yaml
+from fewshot.validation import read_yaml
 from project import ROOT, Project, parse_plan
 
 from . import apart

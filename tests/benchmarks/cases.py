@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
-from fewshot import registry
+from fewshot import validation
+from fewshot.data.prepare import prepare_rows
 from fewshot.data.readers import read_raw
-from fewshot.data.sampling import draw_balanced
-from fewshot.data.tasks import prepare
+from fewshot.data.shots import draw_balanced
 from fewshot.errors import UserError
 from fewshot.prompts.patterns import Pattern, bind_pattern
-from fewshot.records import read_table
+from fewshot.storage import read_table
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("FAIRSHOT_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -73,7 +73,7 @@ def rows_of(folder: Path, task: str, split: str) -> pd.DataFrame:
     if prepared.is_file():
         return read_table(prepared)
     if raw.is_file():
-        return prepare(read_raw(raw), _registries()["tasks"][task], task, split)
+        return prepare_rows(read_raw(raw), _registries()["tasks"][task], task, split)
     raise UserError(
         f"{folder}: no rows of task '{task}' ({task}/{split}.parquet or {raw.name}); name their "
         "folder with --data, or prepare them with `snakemake data --configfile config/paper.yaml`"
@@ -195,7 +195,7 @@ def stratified(lengths: list[int], count: int) -> list[int]:
 
 def study_batch_tokens(device: str) -> int:
     """Return the padded tokens of a batch that a study has unless it says otherwise."""
-    schema = registry.read_yaml(ROOT / "config" / "schema" / "study.yaml")
+    schema = validation.read_yaml(ROOT / "config" / "schema" / "study.yaml")
     kinds = schema["properties"]["batch_tokens"]["properties"]
     return kinds["gpu" if device == "cuda" else "cpu"]["default"]
 
@@ -210,4 +210,4 @@ def _shots(train: pd.DataFrame, task: str, k: int, seed: int) -> pd.DataFrame:
 
 @cache
 def _registries() -> dict[str, dict]:
-    return registry.load_registries(ROOT / "config")
+    return validation.load_registries(ROOT / "config")

@@ -13,17 +13,18 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import torch
-from fewshot.adaptation import preparation, training
-from fewshot.adaptation.jobs import EvaluationSet, Job
+from fewshot.adaptation import setup as setup_module
+from fewshot.adaptation import training
+from fewshot.adaptation.job import AdaptationJob, EvaluationSet
 from fewshot.adaptation.outputs import Phases
-from fewshot.data.sampling import generator
-from fewshot.models.architecture import describe
-from fewshot.models.zero import load_deepspeed
+from fewshot.models.architectures import architecture_of
+from fewshot.models.deepspeed_zero import load_deepspeed
 from fewshot.planning.memory import Demand, estimate, holding, passing, scoring, stepping
-from fewshot.runtime.interrupts import Stop
+from fewshot.rng import generator
 from fewshot.runtime.placement import Placement
-from fewshot.runtime.world import World
-from fewshot.study.trainable import added, trainable
+from fewshot.runtime.processes import ProcessGroup
+from fewshot.runtime.stop import Stop
+from fewshot.study.families import added, trainable
 from job_files import PATTERN, TRAINING
 from tiny import WORDS, tiny_tokenizer
 from transformers import AutoModelForCausalLM
@@ -44,14 +45,14 @@ def measure(job: dict) -> dict:
     what PyTorch allocates; on a CPU what the process takes beyond libraries and base weights.
     """
     torch.set_num_threads(job["threads"])
-    placement, world = Placement(**job["placement"]), World()
-    load_deepspeed(world)
+    placement, processes = Placement(**job["placement"]), ProcessGroup()
+    load_deepspeed(processes)
     made, config = _job(job, placement), _config(job["model"])
 
     def source():
         return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, job["dtype"])).eval()
 
-    setup = preparation.set_up(made, source, tiny_tokenizer(family(job["model"])))
+    setup = setup_module.set_up(made, source, tiny_tokenizer(family(job["model"])))
     gc.collect()
     held = reset_peak(job["device"])
     started = time.perf_counter()
@@ -90,9 +91,9 @@ def _settings(job: dict) -> dict:
     }
 
 
-def _job(job: dict, placement: Placement) -> Job:
+def _job(job: dict, placement: Placement) -> AdaptationJob:
     cell = {"protocol": "fair", "task": "task", "model": job["model"], "method": job["method"]}
-    return Job(
+    return AdaptationJob(
         cell={**cell, "pattern": "minimal", "k": job["k"]},
         seeds=(SEED,),
         status={SEED: "ok"},
@@ -106,7 +107,7 @@ def _job(job: dict, placement: Placement) -> Job:
         batch_tokens={"cpu": job["batch_tokens"], "gpu": job["batch_tokens"]},
         placement=placement,
         threads=job["threads"],
-        world=World(),
+        processes=ProcessGroup(),
         checksums={},
         code="",
         output=SimpleNamespace(),
@@ -131,7 +132,7 @@ def _rows(count: int, tokens: int, stream: str) -> pd.DataFrame:
 
 def _demand(job: dict, config) -> Demand:
     """Return what the memory plan knows of the job, with its rows as long as they are."""
-    shape = describe(config.to_dict(), 2048)
+    shape = architecture_of(config.to_dict(), 2048)
     settings = _settings(job)
     return Demand(
         shape=shape,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fewshot.analysis.evaluation import EvaluationSet
+from fewshot.analysis.evaluation_sets import EvaluationSet
 from sklearn import metrics as reference
 
 BINS = 15

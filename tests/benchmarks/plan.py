@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from fewshot.errors import UserError
-from fewshot.models.models import load_tokenizer
-from fewshot.records import write_table
+from fewshot.models.tokenizer import load_tokenizer
+from fewshot.storage import write_table
 
 from . import apart, cases, shapes
 from .report import MEMORY, SCHEMA, SYSTEMS, THROUGHPUT, frame

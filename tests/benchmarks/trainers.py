@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 import torch
-from fewshot.data.sampling import generator
+from fewshot.rng import generator
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import Sampler

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fewshot import records
-from fewshot.models.models import load_tokenizer
+from fewshot import schemas, storage
+from fewshot.models.tokenizer import load_tokenizer
 
 from . import apart, cases, shapes
 from .trainers import PADDED
@@ -108,7 +108,7 @@ class Bench:
 
     def _write(self, name: str, rows: pd.DataFrame) -> str:
         path = self.settings.scratch / f"{name}.parquet"
-        records.write_table(path, rows, records.ROWS)
+        storage.write_table(path, rows, schemas.ROWS)
         return str(path)
 
     def _add(self, system: str, job: dict, about: dict, found: dict, reference: dict) -> None:
@@ -121,7 +121,7 @@ class Bench:
             *(row["eval_rows_per_s"], row["hans_rows_per_s"]),
         )
         # After every measurement: a run that is stopped leaves what it has.
-        records.write_table(self.settings.out, frame(self.found), SCHEMA)
+        storage.write_table(self.settings.out, frame(self.found), SCHEMA)
 
 
 def summarise(found: dict, reference: dict, about: dict) -> dict:

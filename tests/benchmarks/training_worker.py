@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from fewshot import records
-from fewshot.models.models import load_tokenizer
+from fewshot import storage
+from fewshot.models.tokenizer import load_tokenizer
 from fewshot.prompts.patterns import restore_pattern
 from torch import nn
 
@@ -32,7 +32,7 @@ def measure(job: dict) -> dict:
     scored rows of one; the seconds of each pass over other rows (`other`); and peak_mib.
 
     `job` has system, model, dtype, device, threads, tokenizer (a manifest), pattern, task, seed,
-    the files `shots`, `own` and `other` of records.ROWS, settings, batch_tokens, repeats, seconds
+    the files `shots`, `own` and `other` of schemas.ROWS, settings, batch_tokens, repeats, seconds
     and scratch. A pass trains anew from the same weights; passes end after `repeats`, or once
     their training and evaluations have used up `seconds`, but there is one at least. `peak_mib`
     is the memory in MiB beyond the weights and the rows, over all passes; on a CPU fairshot's
@@ -45,7 +45,7 @@ def measure(job: dict) -> dict:
     system(shapes.build(f"tiny-{shapes.family(work.model)}", dtype), work.short())
     runs, most = _train(system, work, dtype, job["repeats"], job["seconds"])
     last = runs[-1]
-    other = last.scorer(records.read_table(job["other"]))
+    other = last.scorer(storage.read_table(job["other"]))
     spent, _ = passes(other, work.device, job["repeats"], job["seconds"])
     return {
         "losses": last.losses,
@@ -88,8 +88,8 @@ def _read(job: dict) -> Work:
         **{name: job[name] for name in names},
         tokenizer=load_tokenizer(job["tokenizer"]),
         pattern=restore_pattern(job["pattern"]),
-        shots=records.read_table(job["shots"]),
-        own=records.read_table(job["own"]),
+        shots=storage.read_table(job["shots"]),
+        own=storage.read_table(job["own"]),
         scratch=job["scratch"],
     )
 

@@ -12,11 +12,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-from fewshot.adaptation import preparation, training
-from fewshot.adaptation.jobs import EvaluationSet, Job
+from fewshot.adaptation import setup as setup_module
+from fewshot.adaptation import training
+from fewshot.adaptation.job import AdaptationJob, EvaluationSet
 from fewshot.prompts.patterns import Pattern
 from fewshot.runtime.placement import Placement
-from fewshot.runtime.world import World
+from fewshot.runtime.processes import ProcessGroup
 from torch import nn
 
 from . import adapter
@@ -27,7 +28,7 @@ WARM_ROWS = 2
 
 @dataclass(frozen=True)
 class Work:
-    """What a system is to do: train on `shots`, scoring `own` (both records.ROWS) every epoch.
+    """What a system is to do: train on `shots`, scoring `own` (both schemas.ROWS) every epoch.
 
     `settings` are those of a method in config/methods.yaml, `batch_tokens` the padded tokens of
     fairshot's scoring batches. With `dtype` "bfloat16" fairshot trains bfloat16 weights beside
@@ -80,7 +81,7 @@ def fairshot(model: nn.Module, work: Work) -> Trained:
     """Train with this project's loop. `scorer` reads with the weights from before: the job lets go
     of its trained copy, and other values take as long."""
     job = _job(model, work)
-    setup = preparation.set_up(job, lambda: model, work.tokenizer)
+    setup = setup_module.set_up(job, lambda: model, work.tokenizer)
     with tempfile.TemporaryDirectory(dir=work.scratch) as folder:
         result = training.train_seed(setup, work.seed, Path(folder))
     curve = result.curves[result.curves["evaluation_set"] == "train"].sort_values("epoch")
@@ -103,12 +104,12 @@ def fairshot(model: nn.Module, work: Work) -> Trained:
     )
 
 
-def _job(model: nn.Module, work: Work) -> Job:
+def _job(model: nn.Module, work: Work) -> AdaptationJob:
     """Return a job as Snakemake's script would read it, made in memory."""
     names = ("protocol", "task", "model", "method", "pattern")
     values = ("fair", work.task, work.model, "pattern-ft", work.pattern.name)
     labels = len(work.pattern.words)
-    return Job(
+    return AdaptationJob(
         cell={**dict(zip(names, values, strict=True)), "k": len(work.shots)},
         seeds=(work.seed,),
         status={work.seed: "ok"},
@@ -127,7 +128,7 @@ def _job(model: nn.Module, work: Work) -> Job:
         # The engine refuses bfloat16 at stage 0.
         placement=Placement(0 if work.dtype == "float32" else 1),
         threads=work.threads,
-        world=World(),
+        processes=ProcessGroup(),
         checksums={},
         code="",
         output=SimpleNamespace(),

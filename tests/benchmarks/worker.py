@@ -7,7 +7,7 @@ import statistics
 import time
 
 import torch
-from fewshot.models.models import load_tokenizer
+from fewshot.models.tokenizer import load_tokenizer
 from fewshot.prompts.patterns import restore_pattern
 from torch import nn
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fewshot.records import read_json
+from fewshot.storage import read_json
 from project import Project
 from runs import (
     BROKEN,

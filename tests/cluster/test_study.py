@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from fewshot.planning.memoryplan import MemoryPlan
-from fewshot.records import read_json
-from fewshot.registry import read_yaml
+from fewshot.planning.memory_plan import MemoryPlan
 from fewshot.runtime.site import read_site
-from fewshot.study.plan import load_study
+from fewshot.storage import read_json
+from fewshot.study.load import load_study
+from fewshot.validation import read_yaml
 from project import ROOT, Project
 from runs import TIGHT, TWO_NODES, Record, megabytes, place, records, shrink, snakemake
 from testbed import output
@@ -128,7 +128,7 @@ def test_one_world_trained_on_both_nodes(finished):
 
 def test_outputs_are_those_of_a_local_run_byte_for_byte(finished, local):
     """Timings aside: manifests, logs, and what is made of costs."""
-    folders = ("data", "fit", "metrics", "outcomes", "runs", "shots", "statistics", "paper")
+    folders = ("data", "windows", "metrics", "outcomes", "runs", "shots", "statistics", "paper")
     compared = Counter()
     for folder in folders:
         paths = [p for p in sorted((local.folder / "results" / folder).rglob("*")) if p.is_file()]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import simulate
-from fewshot.data.sampling import generator
+from fewshot.rng import generator
 
 from . import effects, study
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import simulate
-from fewshot import records
+from fewshot import schemas, storage
 from fewshot.adaptation.outputs import Parts, parts_of
 from fewshot.analysis import flops
-from fewshot.models import architecture
-from fewshot.registry import read_yaml
+from fewshot.models import architectures
 from fewshot.report import partial
-from fewshot.study.plan import Study, load_study
+from fewshot.study.load import load_study
+from fewshot.study.study import Study
+from fewshot.validation import read_yaml
 
 from . import effects
 
@@ -66,7 +67,7 @@ def pairs() -> list[dict]:
             "task": task,
             "model": model,
             "evaluation": [{"set": name, "merge": [0, 1]} for name in found.evaluation_sets(task)],
-            "size": asdict(flops.size_of(architecture.of_entry(found.models[model]))),
+            "size": asdict(flops.model_size(architectures.entry_architecture(found.models[model]))),
             "jobs": [
                 {
                     "method": job.cell.method,
@@ -82,17 +83,19 @@ def pairs() -> list[dict]:
     ]
 
 
-def plan() -> partial.Plan:
+def plan() -> partial.PartialStudy:
     """Return what a report of the study is made by."""
     found = study()
-    return partial.Plan(found.settings, found.catalog(), found.figures, found.tables, pairs())
+    return partial.PartialStudy(
+        found.settings, found.catalog(), found.figures, found.tables, pairs()
+    )
 
 
 def write(folder: Path) -> None:
     """Write the study's rows, runs and fit tables below `folder`, a project's root."""
     for name in ROWS:
         path = folder / f"results/data/{name}/validation.parquet"
-        records.write_table(path, prepared(name), records.ROWS)
+        storage.write_table(path, prepared(name), schemas.ROWS)
     stored = pd.read_parquet(FOLDER / "outcomes.parquet")
     outcomes = dict(
         zip(stored[KEYS].itertuples(index=False, name=None), stored["correct"], strict=True)
@@ -105,8 +108,8 @@ def write(folder: Path) -> None:
             key = (pair["task"], pair["model"], job["method"], job["pattern"], job["k"])
             if (*key, job["seeds"][0]) not in effects.MISSING:
                 _write_run(folder, pair, job, outcomes)
-        path = folder / f"results/fit/{name}/{pair['task']}/{pair['model']}.parquet"
-        records.write_table(path, pd.DataFrame(fit), records.FIT)
+        path = folder / f"results/windows/{name}/{pair['task']}/{pair['model']}.parquet"
+        storage.write_table(path, pd.DataFrame(fit), schemas.WINDOWS)
 
 
 def family_of(job: dict) -> str:
@@ -150,14 +153,14 @@ def _write_run(folder: Path, pair: dict, job: dict, outcomes: dict) -> None:
                 curves.append(_curve(cell, family, seed, epoch, item["set"], correct))
         if family != "in_context":
             curves.append(simulate.train_loss({**cell, "seed": seed}, steps))
-    run, schema = folder / job["folder"], records.predictions_schema(2)
-    empty = pd.DataFrame(columns=records.CURVES.names)
+    run, schema = folder / job["folder"], schemas.predictions_schema(2)
+    empty = pd.DataFrame(columns=schemas.CURVES.names)
     frame = pd.concat(curves).assign(**cell) if done else empty
-    records.write_table(run / "curves.parquet", frame, records.CURVES)
+    storage.write_table(run / "curves.parquet", frame, schemas.CURVES)
     empty = pd.DataFrame(columns=schema.names)
     frame = pd.concat(predictions).assign(**cell) if done else empty
-    records.write_table(run / "predictions.parquet", frame, schema)
-    records.write_json(run / "manifest.json", _manifest(pair, job, family))
+    storage.write_table(run / "predictions.parquet", frame, schema)
+    storage.write_json(run / "manifest.json", _manifest(pair, job, family))
 
 
 def _predictions(seed: int, epoch: int, name: str, correct: np.ndarray) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 from fewshot.analysis.summary import at_level, summarise
-from fewshot.study.plan import Cell
+from fewshot.study.study import Cell
 
 from golden import effects, recipe, study
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import altair as alt
 import pytest
 from altair.utils.schemapi import SchemaValidationError
-from fewshot.registry import read_yaml
 from fewshot.report import render
-from fewshot.report.figures import charts
-from fewshot.study.plan import load_study
+from fewshot.report.figures import registry
+from fewshot.study.load import load_study
+from fewshot.validation import read_yaml
 
 from golden import study
 
@@ -26,7 +26,9 @@ def specs(golden) -> dict[str, dict]:
     found = study.study()
     catalog = found.catalog()
     return {
-        name: charts.make(entry["function"], golden, catalog, entry["options"], entry["title"])
+        name: registry.make_figure(
+            entry["function"], golden, catalog, entry["options"], entry["title"]
+        )
         for name, entry in found.figures.items()
     }
 
@@ -134,7 +136,9 @@ def test_the_matrix_has_the_known_differences(specs):
 
 def test_the_matrix_marks_what_lacks_a_seed(golden):
     catalog = study.study().catalog()
-    spec = charts.make("welch_matrix", golden, catalog, {"task": "mnli", "family": "opt"}, "")
+    spec = registry.make_figure(
+        "welch_matrix", golden, catalog, {"task": "mnli", "family": "opt"}, ""
+    )
     cells = matrix(spec)
     assert {cells["1.3B", size]["count"] for size in ("125M", "1.3B", "6.7B")} == {"9/10"}
     assert cells["125M", "125M"]["count"] is None
@@ -163,7 +167,7 @@ def test_in_domain_the_last_epoch_is_compared_whatever_the_checkpoint(golden):
     """At the best epoch in domain odd seeds gain a point and even ones nothing: +4.5, not +4."""
     catalog = study.study().catalog()
     chosen = {**catalog, "main": {**catalog["main"], "selection": "best-in-domain"}}
-    spec = charts.make("differences", golden, chosen, {"task": "rte"}, "A title")
+    spec = registry.make_figure("differences", golden, chosen, {"task": "rte"}, "A title")
     rows = [row for row in drawn(spec, "holm") if row["arm"].startswith("Pattern")]
     inside = [row["points"] for row in rows if row["where"] == "RTE"]
     assert inside and inside == pytest.approx([4] * len(inside))
@@ -195,7 +199,9 @@ def test_courses_have_a_line_for_each_seed_and_name_the_missing_one(specs):
 def test_missing_seeds_are_named_where_nothing_is_out_of_domain(golden):
     inside = replace(golden, metrics=golden.metrics[golden.metrics["domain"] != "out"])
     options = study.study().figures["over-training"]["options"]
-    spec = charts.make("over_training", inside, study.study().catalog(), options, "A title")
+    spec = registry.make_figure(
+        "over_training", inside, study.study().catalog(), options, "A title"
+    )
     assert "9/10 seeds" in " ".join(spec["title"]["text"])
 
 

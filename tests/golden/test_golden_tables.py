@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from fewshot.report import typeset
-from fewshot.report.tables import tables
-from fewshot.report.tables.contrasts import main_comparisons
+from fewshot.report import table_text
+from fewshot.report.tables import registry
+from fewshot.report.tables.comparisons import main_comparisons
 
 from golden import effects, study
 
@@ -20,7 +20,7 @@ def made(golden):
     """Return the study's tables by name."""
     found, catalog = study.study(), study.study().catalog()
     return {
-        name: tables.make(entry["function"], golden, catalog, entry["options"])
+        name: registry.make_table(entry["function"], golden, catalog, entry["options"])
         for name, entry in found.tables.items()
     }
 
@@ -90,7 +90,7 @@ def test_cells_that_do_not_fit_say_so(made):
     rte = text[text["section"].str.startswith("RTE") & (text["Shots"] == "32")]
     assert len(rte) == 3
     assert set(rte["In domain"]) == {"does not fit"}
-    assert "2180 of 2048" in typeset.to_text(made["coverage"], 200)
+    assert "2180 of 2048" in table_text.to_text(made["coverage"], 200)
 
 
 def test_the_oracle_is_the_second_epoch(made):
@@ -116,4 +116,4 @@ def test_every_accuracy_tells_its_seeds_and_rows(made):
         lacking = numbers[(numbers["seeds"] < numbers["seeds_planned"]) & (numbers["seeds"] > 0)]
         assert len(lacking)
         assert lacking["status"].str.fullmatch(r"\d+/\d+ seeds").all()
-    assert re.search(r"\(9/10\)", typeset.to_text(made["hans-heuristics"], 200))
+    assert re.search(r"\(9/10\)", table_text.to_text(made["hans-heuristics"], 200))

@@ -3,7 +3,7 @@
 import paper_grid
 import pytest
 from benchmarks import bench_analysis
-from fewshot import records
+from fewshot import storage
 from fewshot.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ def test_a_tenth_of_the_papers_grid(tmp_path):
     # ten with 2, 16 and 32 (which RTE does not fit); fine-tuned 30 cells, ten seeds, two epochs.
     for task in ("mnli", "rte"):
         outcomes = sum(
-            len(records.read_table(tmp_path / f"results/outcomes/paper/{task}/{model}.parquet"))
+            len(storage.read_table(tmp_path / f"results/outcomes/paper/{task}/{model}.parquet"))
             for model in study.settings["models"]
         )
         runs = 3 * (1 + (30 if task == "mnli" else 20)) + 30 * 10 * 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fewshot import records
+from fewshot import storage
 from job_files import write_job
 from safetensors.numpy import load_file
 
@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import pickle, sys
 from pathlib import Path
-from fewshot import records
 from fewshot.runtime import script
 smk = pickle.loads(Path(sys.argv[1]).read_bytes())
 if smk.params.method["family"] == "in_context":
@@ -88,15 +87,15 @@ def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage
     """
     one = alone(family)
     two = run(tmp_path / "two", 2, stage, resources=resources, family=family, virtual_tokens=4)
-    expected, found = (records.read_table(smk.output.curves) for smk in (one, two))
+    expected, found = (storage.read_table(smk.output.curves) for smk in (one, two))
     np.testing.assert_allclose(found["mean_logprob"], expected["mean_logprob"], rtol=0, atol=1e-5)
     assert (found[["n", "correct"]] == expected[["n", "correct"]]).all(axis=None)
-    expected, found = (records.read_table(smk.output.predictions) for smk in (one, two))
+    expected, found = (storage.read_table(smk.output.predictions) for smk in (one, two))
     columns = ["logprob_0", "logprob_1", "logsumexp"]
     np.testing.assert_allclose(found[columns], expected[columns], rtol=0, atol=1e-4)
-    manifest = records.read_json(two.output.manifest)
+    manifest = storage.read_json(two.output.manifest)
     assert manifest["world_size"] == 2 and manifest["placement"]["zero_stage"] == stage
-    assert manifest["parameters"] == records.read_json(one.output.manifest)["parameters"]
+    assert manifest["parameters"] == storage.read_json(one.output.manifest)["parameters"]
     expected, found = (
         load_file(Path(smk.output.adapters, "seed0.safetensors")) for smk in (one, two)
     )
@@ -119,9 +118,9 @@ def test_two_processes_score_the_same_bytes(tmp_path, kind, stage):
     for name in ("predictions", "curves"):
         first, second = (Path(getattr(smk.output, name)).read_bytes() for smk in (one, two))
         assert first == second
-    manifest = records.read_json(two.output.manifest)
+    manifest = storage.read_json(two.output.manifest)
     assert manifest["world_size"] == 2
-    assert manifest["parameters"] == records.read_json(one.output.manifest)["parameters"]
+    assert manifest["parameters"] == storage.read_json(one.output.manifest)["parameters"]
     assert manifest["seeds"]["0"]["scoring"]["task"]["route"] == "shared prefix"
     for rank in range(2):
         log = Path(f"{two.log[0]}.rank{rank}" if rank else two.log[0]).read_text()

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from fewshot.demo import behaviourtable
-from fewshot.demo.behaviour import TASKS, Cell, cells, hypothesis_only, measure
-from fewshot.demo.embedded import RECIPES
+from fewshot.demo import behaviour_tables
+from fewshot.demo.behaviour import TASKS, Condition, cells, hypothesis_only, measure
+from fewshot.demo.recipes import RECIPES
 
 FOLDER = Path(__file__).parents[2] / "config" / "embedded"
 SEEDS = range(30, 35)
@@ -35,7 +35,7 @@ def test_the_hypothesis_alone_gives_nothing_away(task):
 
 @pytest.mark.parametrize("family", ["opt", "pythia"])
 def test_the_larger_model_sees_through_every_kind_of_contradiction(counts, family):
-    table = behaviourtable.constructions(counts).loc[f"{family}-mini"]
+    table = behaviour_tables.constructions(counts).loc[f"{family}-mini"]
     assert (table.loc["fine-tuned", 128] > 0.75).all()
     if family == "pythia":
         assert (table.loc["in-context", 32] > 0.75).all()
@@ -43,14 +43,14 @@ def test_the_larger_model_sees_through_every_kind_of_contradiction(counts, famil
 
 @pytest.mark.parametrize("model", RECIPES)
 def test_every_model_compares_words_roles_and_denials(counts, model):
-    tuned = behaviourtable.constructions(counts).loc[model, "fine-tuned", 128]
+    tuned = behaviour_tables.constructions(counts).loc[model, "fine-tuned", 128]
     assert (tuned[["entailed", "replaced", "negated"]] > 0.75).all() and tuned["swapped"] > 0.6
 
 
 @pytest.mark.parametrize("model", RECIPES)
 def test_few_demonstrations_leave_the_heuristic_and_more_or_training_weaken_it(counts, model):
     """Overlapping words are taken for entailment, less so the more exchanged roles were shown."""
-    table = behaviourtable.heuristic(counts).loc[model]
+    table = behaviour_tables.heuristic(counts).loc[model]
     entailed, other = table["overlap entailment"], table["overlap non-entailment"]
     assert entailed["in-context", 4] > 0.8 and other["in-context", 4] < 0.4
     assert table["all entailment"]["in-context", 4] > 0.7
@@ -61,7 +61,7 @@ def test_few_demonstrations_leave_the_heuristic_and_more_or_training_weaken_it(c
 
 @pytest.mark.parametrize("model", RECIPES)
 def test_demonstrations_are_used_and_flipped_words_followed(counts, model):
-    table = behaviourtable.shots(counts).loc[model, "synth-mnli"]
+    table = behaviour_tables.shots(counts).loc[model, "synth-mnli"]
     straight = table.loc[False]
     assert straight[16] > straight[0] + 0.1
     assert straight[32] > straight[16] - 0.15, "no collapse of long contexts"
@@ -71,11 +71,11 @@ def test_demonstrations_are_used_and_flipped_words_followed(counts, model):
 @pytest.mark.parametrize("model", RECIPES)
 def test_all_patterns_work(counts, model):
     least = 0.85 if model.startswith("pythia") else 0.8
-    assert (behaviourtable.patterns(counts).loc[model] > least).all(axis=None)
+    assert (behaviour_tables.patterns(counts).loc[model] > least).all(axis=None)
 
 
 def test_the_larger_model_is_not_worse_beyond_its_interval(counts):
-    gains = behaviourtable.sizes(counts)
+    gains = behaviour_tables.sizes(counts)
     assert (gains["high"] >= 0).all(), gains[gains["high"] < 0]
 
 
@@ -92,9 +92,9 @@ def test_a_rebuilt_model_behaves_like_the_committed_one(tmp_path):
     )
     train_embedded_model.main(smk)
     for task in TASKS:
-        cell = Cell(task, "minimal", 16, sets=(task,))
+        cell = Condition(task, "minimal", 16, sets=(task,))
         new, old = (
-            behaviourtable.by_seed(measure(where, cell, SEEDS, ROWS), ["task"]).mean(axis=None)
+            behaviour_tables.by_seed(measure(where, cell, SEEDS, ROWS), ["task"]).mean(axis=None)
             for where in (folder, FOLDER / "pythia-micro")
         )
         assert new > 0.7

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fewshot import records
-from fewshot.data.sampling import generator
-from fewshot.runtime import ranks
+from fewshot import storage
+from fewshot.rng import generator
+from fewshot.runtime import processes as processes_module
 from job_files import write_job
 from tiny import write_manifest
 
@@ -25,7 +25,7 @@ SCRIPT = """
 import pickle, sys
 from pathlib import Path
 from fewshot.adaptation import checkpoints, training
-from fewshot import records
+from fewshot import storage
 from fewshot.runtime import script
 checkpoints.EVERY, checkpoints.SHARE, checkpoints.RATE = 0.0, 1e9, 1e15
 training._remaining = lambda run: 1e9
@@ -158,11 +158,11 @@ def test_told_to_end_it_writes_a_checkpoint_and_goes_on_from_there(
     process.wait()
     assert time.monotonic() - begin < 60
     if processes == 1:
-        assert process.returncode == ranks.TOLD
+        assert process.returncode == processes_module.TOLD
     assert "told to end; started again, it goes on from here" in Path(smk.log[0]).read_text()
     assert {"seed0"} < set(states(tmp_path)) and "lock" not in states(tmp_path)
     assert start(smk, tmp_path, processes).wait() == 0
     assert "goes on after epoch" in Path(smk.log[0]).read_text()
     assert outputs(smk) == whole and states(tmp_path) == []
-    manifest = records.read_json(smk.output.manifest)
+    manifest = storage.read_json(smk.output.manifest)
     assert len(manifest["seeds"]["1"]["resumed_after_steps"]) == 1

@@ -4,7 +4,8 @@ import pytest
 from benchmarks import apart, bench_planning
 from benchmarks.bench_planning import Bench, Cost, Finding
 from fewshot.errors import UserError
-from fewshot.study.plan import Study, load_study
+from fewshot.study.load import load_study
+from fewshot.study.study import Study
 from project import Project, parse_plan
 
 pytestmark = pytest.mark.slow

@@ -1,9 +1,9 @@
 """Headline and accuracy tables, from metric rows made by hand."""
 
 import pandas as pd
-from fewshot.analysis import schemas
+from fewshot.analysis import result_schemas
 from fewshot.analysis.evidence import Evidence
-from fewshot.report.tables import tables
+from fewshot.report.tables import registry
 
 CATALOG = {
     "models": {"opt-s": {"title": "OPT", "family": "opt", "parameters": 1e8}},
@@ -24,12 +24,12 @@ def rows_of(task="cola", selection="last", mcc=(0.2, 0.4)):
     cell |= {"domain": "in", "epoch": 1, "n": 100, "correct": 60, "majority": 0.5}
     cell |= {"accuracy": 0.6, "f1": 0.7, "status": "ok"}
     frame = pd.DataFrame([cell | {"seed": seed, "mcc": each} for seed, each in enumerate(mcc)])
-    return frame.reindex(columns=schemas.METRICS.names)
+    return frame.reindex(columns=result_schemas.METRICS.names)
 
 
 def made(rows, name="headline", selection="last"):
     catalog = CATALOG | {"main": {"k": 16, "selection": selection}}
-    return tables.make(name, Evidence(rows), catalog, {})
+    return registry.make_table(name, Evidence(rows), catalog, {})
 
 
 def test_the_headline_warns_of_an_epoch_chosen_by_its_rows():
@@ -56,7 +56,7 @@ def test_a_task_shows_its_own_metric_beside_accuracy():
 
 def test_f1_is_shown_where_it_is_a_tasks_metric():
     catalog = CATALOG | {"tasks": {"cola": CATALOG["tasks"]["cola"] | {"metric": "f1"}}}
-    text = tables.make("accuracy", Evidence(rows_of()), catalog, {}).text
+    text = registry.make_table("accuracy", Evidence(rows_of()), catalog, {}).text
     assert text["In domain, F1 (%)"].tolist() == ["70.0 [70.0, 70.0]"]
 
 

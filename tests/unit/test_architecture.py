@@ -6,12 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 from fewshot.errors import UserError
-from fewshot.models.architecture import check_config, describe, guess, local_config, of_entry
-from fewshot.models.blueprints import TYPES
-from fewshot.planning.activations import context_bytes, kept_per_token, working_per_token
-from fewshot.planning.plantable import count_parameters
-from fewshot.registry import load_registries
-from fewshot.study.trainable import trainable
+from fewshot.models.architectures import (
+    architecture_of,
+    check_config,
+    entry_architecture,
+    guess,
+    local_config,
+)
+from fewshot.models.shapes import TYPES
+from fewshot.planning.memory import context_bytes, kept_per_token, working_per_token
+from fewshot.planning.memory_plan_table import count_parameters
+from fewshot.study.families import trainable
+from fewshot.validation import load_registries
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -78,7 +84,7 @@ def found_layers(model) -> set:
 @pytest.mark.parametrize("name", [name for name in MODELS])
 def test_every_registered_model_is_counted_as_transformers_does(name):
     entry = MODELS[name]
-    shape = of_entry(entry)
+    shape = entry_architecture(entry)
     assert shape.exact
     assert (shape.parameters, shape.largest_layer) == count_parameters(entry, name)
     assert shape.parameters == entry["parameters"]
@@ -93,14 +99,14 @@ def test_every_registered_model_is_counted_as_transformers_does(name):
     ],
 )
 def test_published_counts(name, parameters, largest):
-    shape = of_entry(MODELS[name])
+    shape = entry_architecture(MODELS[name])
     assert (shape.parameters, shape.largest_layer) == (parameters, largest)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_modules_of_every_known_type(name):
     config, model = CONFIGS[name], meta(CONFIGS[name])
-    shape = describe(config, window=1)
+    shape = architecture_of(config, window=1)
     sizes = [sum(p.numel() for p in m.parameters(recurse=False)) for m in model.modules()]
     assert shape.parameters == sum(p.numel() for p in model.parameters())
     assert shape.largest_layer == max(sizes)
@@ -154,7 +160,7 @@ def test_a_layer_keeps_what_autograd_keeps(name, dtype):
     if config["model_type"] == "opt":
         config["word_embed_proj_dim"] = 128 // (1 + (config["word_embed_proj_dim"] == 32))
     more = kept_by_autograd(config, 4, dtype, row) - kept_by_autograd(config, 2, dtype, row)
-    shape = describe(config, window=1)
+    shape = architecture_of(config, window=1)
     masks = 2 * shape.width
     expected = kept_per_token(shape, dtype.itemsize, row) - masks
     # Scores that no fused kernel computes are reckoned with generously.
@@ -173,13 +179,13 @@ def test_checkpointing_keeps_the_inputs_of_layers(name):
 
 def test_gpt_3s_layer_keeps_34_times_its_width():
     """Korthikanti et al. 2022, without the attention matrix: 34 bytes × tokens × width."""
-    shape = describe({**NEOX, "hidden_size": 128, "intermediate_size": 512}, 1)
+    shape = architecture_of({**NEOX, "hidden_size": 128, "intermediate_size": 512}, 1)
     assert kept_per_token(shape, 2, 1) - 2 * shape.extra == 34 * 128
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if MODELS[n]["parameters"] > 1e8])
 def test_a_guessed_shape_takes_more_than_the_real_one(name):
-    real, guessed = of_entry(MODELS[name]), guess(MODELS[name]["parameters"])
+    real, guessed = entry_architecture(MODELS[name]), guess(MODELS[name]["parameters"])
     assert not guessed.exact and guessed.parameters == real.parameters
     assert guessed.largest_layer >= real.largest_layer
     for element in (2, 4):
@@ -198,9 +204,14 @@ def test_a_guessed_shape_takes_more_than_the_real_one(name):
 
 def test_a_shape_that_is_not_known_is_guessed():
     entry = {"hub": "a/b", "parameters": 10**9, "window": 128}
-    assert not of_entry(entry).exact
-    assert not of_entry({**entry, "config": {"model_type": "mamba"}}).exact
-    assert of_entry({**entry, "parameters": 10, "config": {"model_type": "mamba"}}).parameters == 10
+    assert not entry_architecture(entry).exact
+    assert not entry_architecture({**entry, "config": {"model_type": "mamba"}}).exact
+    assert (
+        entry_architecture(
+            {**entry, "parameters": 10, "config": {"model_type": "mamba"}}
+        ).parameters
+        == 10
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,7 +223,7 @@ def test_a_shape_that_is_not_known_is_guessed():
 )
 def test_a_config_that_contradicts_itself_is_refused(change, message):
     config = {key: value for key, value in {**OPT, **change}.items() if value is not None}
-    entry = {"config": config, "parameters": describe(OPT, 1).parameters, "window": 128}
+    entry = {"config": config, "parameters": architecture_of(OPT, 1).parameters, "window": 128}
     with pytest.raises(UserError, match=rf"^models.yaml: mine: {message}$"):
         check_config(entry, "models.yaml: mine")
     check_config({**entry, "config": OPT}, "")
@@ -241,7 +252,7 @@ def test_a_broken_configuration_is_one_line(tmp_path, content, message):
         local_config(tmp_path, "models.yaml: mine")
     assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
     with pytest.raises(UserError):
-        of_entry({"local": str(tmp_path), "parameters": 5, "window": 128})
+        entry_architecture({"local": str(tmp_path), "parameters": 5, "window": 128})
     path.write_text(json.dumps({**OPT, "head_dim": None}))
     assert local_config(tmp_path, "")["hidden_size"] == OPT["hidden_size"]
     path.unlink()

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import simulate
 import travels
-from fewshot import records
+from fewshot import schemas, storage
 from fewshot.errors import UserError
-from fewshot.exchange import archive, unpacking
+from fewshot.exchange import archive, unpack
 
 PAIR = {**travels.PAIRS[0], "jobs": travels.PAIRS[0]["jobs"][:2]}
 RUN = PAIR["jobs"][0]["folder"]
@@ -22,7 +22,7 @@ ROWS = ["results/data/hans/validation.parquet", "results/data/nli/validation.par
 OTHERS = [
     "results/raw/nli/manifest.json",
     "results/models/opt-s/manifest.json",
-    "results/fit/sim/nli/opt-s.parquet",
+    "results/windows/sim/nli/opt-s.parquet",
     "results/shots/fair/nli/k16/seed0.parquet",
 ]
 NAME = "sim.tar"
@@ -33,7 +33,7 @@ def project(tmp_path) -> Path:
     """Return a folder with two runs and what they were made from."""
     folder = tmp_path / "project"
     simulate.write_study(folder, [PAIR])
-    records.write_table(folder / OTHERS[-1], travels.shots()[OTHERS[-1]], records.SHOTS)
+    storage.write_table(folder / OTHERS[-1], travels.shots()[OTHERS[-1]], schemas.SHOTS)
     travels.date(folder)
     return folder
 
@@ -87,7 +87,7 @@ def refused(path: Path, folder: Path) -> str:
     """Return the one-line message with which an archive is refused; nothing may be placed."""
     before = sorted(folder.rglob("*"))
     with pytest.raises(UserError) as error:
-        unpacking.import_archive(path, folder)
+        unpack.import_archive(path, folder)
     left = [file for file in sorted(folder.rglob("*")) if file.name != "results"]
     assert left == [file for file in before if file.name != "results"]
     assert "\n" not in str(error.value)
@@ -113,19 +113,19 @@ def test_it_lists_every_file_with_its_checksum_and_no_texts(project, exported):
     assert set(found) >= {*OTHERS, *ROWS, *tables}
     for name in (*OTHERS, *tables):
         assert found[name] == (project / name).read_bytes()
-        assert manifest["files"][name]["sha256"] == records.sha256(project / name)
+        assert manifest["files"][name]["sha256"] == storage.sha256(project / name)
         assert manifest["files"][name]["bytes"] == len(found[name])
     (project / "rows.parquet").write_bytes(found[ROWS[0]])
-    rows = records.read_table(project / "rows.parquet")
+    rows = storage.read_table(project / "rows.parquet")
     prepared = simulate.prepared("hans")
     assert list(rows) == ["id", "label", "group", "subset", "cluster", "texts"]
     assert rows["id"].tolist() == prepared["id"].tolist()
     assert rows["cluster"].astype(object).tolist() == prepared["cluster"].tolist()
-    assert set(rows["texts"]) == {records.frame_checksum([["a", "b"]])}
+    assert set(rows["texts"]) == {storage.frame_checksum([["a", "b"]])}
 
 
 def test_everything_is_placed_and_what_is_made_last_is_not_older(project, exported, elsewhere):
-    done = unpacking.import_archive(exported, elsewhere)
+    done = unpack.import_archive(exported, elsewhere)
     assert done.study == "sim" and done.kept == 0
     assert done.configuration == "results/sim/imported/study.yaml"
     files = {str(file.relative_to(elsewhere)) for file in elsewhere.rglob("*") if file.is_file()}
@@ -137,29 +137,29 @@ def test_everything_is_placed_and_what_is_made_last_is_not_older(project, export
 
 
 def test_rows_without_texts_say_so_to_whom_needs_them(exported, elsewhere):
-    unpacking.import_archive(exported, elsewhere)
+    unpack.import_archive(exported, elsewhere)
     with pytest.raises(UserError, match="imported, without its texts; to run models here"):
-        records.read_rows(elsewhere / ROWS[0])
+        storage.read_rows(elsewhere / ROWS[0])
 
 
 def test_what_is_there_already_is_kept(project, exported):
     """Prepared rows with texts, and the same model elsewhere; runs are newer than both then."""
     manifest = project / "results/models/opt-s/manifest.json"
-    content = records.read_json(manifest)
-    records.write_json(manifest, {**content, "path": "/another/place"})
+    content = storage.read_json(manifest)
+    storage.write_json(manifest, {**content, "path": "/another/place"})
     run = project / RUN / "manifest.json"
     os.utime(run, (1, 1))
-    done = unpacking.import_archive(exported, project)
+    done = unpack.import_archive(exported, project)
     assert done.kept == len(members(exported)) - 1 - done.placed and done.placed == 5
-    assert records.read_json(manifest)["path"] == "/another/place"
-    assert "text_a" in records.read_table(project / ROWS[0])
+    assert storage.read_json(manifest)["path"] == "/another/place"
+    assert "text_a" in storage.read_table(project / ROWS[0])
     assert run.stat().st_mtime_ns >= (project / ROWS[0]).stat().st_mtime_ns
-    assert unpacking.import_archive(exported, project).placed == 0
+    assert unpack.import_archive(exported, project).placed == 0
 
 
 def test_rows_that_were_there_do_not_look_older_than_their_source(project, exported):
     (project / "results/raw/nli/manifest.json").unlink()
-    unpacking.import_archive(exported, project)
+    unpack.import_archive(exported, project)
     source, rows = project / "results/raw/nli/manifest.json", project / ROWS[1]
     assert source.stat().st_mtime_ns <= rows.stat().st_mtime_ns
 
@@ -171,12 +171,12 @@ def test_rows_that_were_there_do_not_look_older_than_their_source(project, expor
 def test_a_file_with_another_content_is_not_overwritten(project, exported, elsewhere, name):
     other = elsewhere / name
     if name in ROWS:
-        records.write_table(other, simulate.prepared("nli").assign(text_b="c"), records.ROWS)
+        storage.write_table(other, simulate.prepared("nli").assign(text_b="c"), schemas.ROWS)
     elif name.endswith(".json"):
-        records.write_json(other, {**records.read_json(project / name), "revision": "other"})
+        storage.write_json(other, {**storage.read_json(project / name), "revision": "other"})
     elif "shots" in name:
         frame = travels.shots()[name]
-        records.write_table(other, frame.assign(id=frame["id"] + 1), records.SHOTS)
+        storage.write_table(other, frame.assign(id=frame["id"] + 1), schemas.SHOTS)
     else:
         other.parent.mkdir(parents=True)
         other.write_bytes(b"mine")

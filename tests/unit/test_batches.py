@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from fewshot.adaptation.batches import PASS, epoch_order, pieces, training_rows
-from fewshot.data.sampling import generator
+from fewshot.adaptation.batches import PASS, epoch_order, micro_batches, training_rows
 from fewshot.errors import UserError
-from fewshot.prompts.tokens import Prompts
-from fewshot.runtime.world import World
+from fewshot.prompts.tokenize import Prompts
+from fewshot.rng import generator
+from fewshot.runtime.processes import ProcessGroup
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
@@ -17,7 +17,7 @@ from fewshot.runtime.world import World
 def test_pieces_of_all_processes_make_the_batch_once(size, rows, tokens):
     lengths = generator("lengths").integers(3, 90, size=40)
     batch = generator("batch").permutation(40)[:rows]
-    cut = [pieces(batch, lengths, tokens, World(rank, size)) for rank in range(size)]
+    cut = [micro_batches(batch, lengths, tokens, ProcessGroup(rank, size)) for rank in range(size)]
     assert len({len(each) for each in cut}) == 1
     counted = [row for each in cut for piece in each for row in piece.rows[piece.counts > 0]]
     assert sorted(counted) == sorted(batch)
@@ -33,7 +33,7 @@ def test_pieces_of_all_processes_make_the_batch_once(size, rows, tokens):
 def test_cuts_cost_least():
     """By trying all ways to cut eight rows."""
     lengths = np.array([90, 80, 40, 38, 30, 9, 8, 3])
-    found = pieces(np.arange(8), lengths, 200, World())
+    found = micro_batches(np.arange(8), lengths, 200, ProcessGroup())
     assert [row for piece in found for row in piece.rows] == list(range(8))
 
     def cost(cuts):

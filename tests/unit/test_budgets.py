@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from fewshot.analysis import outlay
+from fewshot import formatting
+from fewshot.analysis import cell_costs
 from fewshot.analysis.evidence import Evidence
-from fewshot.report import typeset
-from fewshot.report.figures import charts, decades, panels
-from fewshot.report.tables import budgets, tables
+from fewshot.report.figures import panels
+from fewshot.report.figures.registry import make_figure
+from fewshot.report.tables import costs as costs_module
+from fewshot.report.tables.registry import make_table
 
 CATALOG = simulate.CATALOG
 CELL = {"task": "nli", "model": "opt-l", "pattern": "minimal", "k": 16}
@@ -31,19 +33,19 @@ def test_cells_are_means_over_their_own_seeds(study):
     costs.loc[chosen, "seconds_train"] = [10.0, 20.0, 30.0, 40.0, 60.0]
     costs.loc[chosen, "processes"] = 2
     some = costs.drop(costs[chosen].index[-1:])
-    row = picked(outlay.cell_costs(replace(study, costs=some), CATALOG), method="ft", **CELL)
+    row = picked(cell_costs.cell_costs(replace(study, costs=some), CATALOG), method="ft", **CELL)
     assert (row["seeds"], row["seeds_planned"]) == (4, 5)
     assert row["seconds_train"] == 25 and row["train_device_seconds"] == 50
     assert row["total_memory_mib"] == 2 * row["peak_memory_mib"]
     assert row["prediction_device_seconds"] == pytest.approx(2 * 30 / (7 * 360))
-    text = budgets.seeds_text(row)
+    text = costs_module.seeds_text(row)
     assert text == "4/5"
 
 
 def test_the_front_is_what_nothing_beats():
     cost = pd.Series([3.0, 1.0, 2.0, 2.0, 5.0, np.nan, 1.0])
     value = pd.Series([9.0, 5.0, 4.0, 7.0, 9.0, 99.0, 3.0])
-    found = outlay.efficient(cost, value)
+    found = cell_costs.efficient(cost, value)
     by_definition = [
         not math.isnan(c)
         and not any(
@@ -55,8 +57,8 @@ def test_the_front_is_what_nothing_beats():
 
 
 def test_break_even_solves_the_costs_of_both(study):
-    row = picked(outlay.contests(study, CATALOG, 16), method="ft", **CELL)
-    whole, cached, seconds = (row[name] for name in outlay.EVEN)
+    row = picked(cell_costs.contests(study, CATALOG, 16), method="ft", **CELL)
+    whole, cached, seconds = (row[name] for name in cell_costs.EVEN)
     assert row["rival_method"] == "icl" and row["seeds"] == 5
     assert row["flops_train"] + whole * row["flops_uncached"] == pytest.approx(
         whole * row["rival_flops_uncached"], rel=1e-9
@@ -75,7 +77,7 @@ def test_dearer_predictions_never_break_even(study):
     trained = costs["method"] != "icl"
     costs.loc[trained, "seconds_score"] *= 100
     costs.loc[trained & (costs["model"] == "opt-s"), "flops_cached"] = np.nan
-    table = tables.make("break_even", replace(study, costs=costs), CATALOG, {})
+    table = make_table("break_even", replace(study, costs=costs), CATALOG, {})
     assert set(table.text["From (measured)"]) == {"never"}
     small = table.text[table.text["Model"] == "OPT small"]
     assert set(small["From (cached context)"]) == {"–"}
@@ -83,14 +85,14 @@ def test_dearer_predictions_never_break_even(study):
 
 
 def test_an_unfit_rival_leaves_nothing_to_compare(study):
-    found = outlay.contests(study, CATALOG, 32)
+    found = cell_costs.contests(study, CATALOG, 32)
     assert not len(found[(found["model"] == "pythia-s") & (found["task"] == "nli")])
     partly = found[(found["model"] == "pythia-l") & (found["task"] == "nli")]
     assert set(partly["seeds"]) == {4} and set(partly["seeds_planned"]) == {5}
 
 
 def test_the_cost_table_sets_costs_beside_accuracy(study):
-    table = tables.make("cost_accuracy", study, CATALOG, {})
+    table = make_table("cost_accuracy", study, CATALOG, {})
     row = picked(table.text, section="NLI · OPT large", Method="In-context learning", Shots="16")
     costs = study.costs.query("task == 'nli' and model == 'opt-l' and method == 'icl' and k == 16")
     assert float(row["FLOPs"]) == pytest.approx(costs["flops_uncached"].mean(), rel=0.05)
@@ -105,17 +107,17 @@ def test_the_cost_table_sets_costs_beside_accuracy(study):
 
 def test_operations_without_a_shape_are_marked(study):
     rough = replace(study, costs=study.costs.assign(shape_known=False))
-    table = tables.make("cost_accuracy", rough, CATALOG, {})
+    table = make_table("cost_accuracy", rough, CATALOG, {})
     assert table.text["FLOPs"].str.startswith("≈ ").all()
     assert "attention is left out" in table.note
-    assert "attention is left out" in tables.make("break_even", rough, CATALOG, {}).note
+    assert "attention is left out" in make_table("break_even", rough, CATALOG, {}).note
 
 
 def test_planned_memory_stands_beside_the_peak_where_there_is_a_plan(study):
-    table = tables.make("costs", study, CATALOG, {})
+    table = make_table("costs", study, CATALOG, {})
     assert "Planned (MiB)" in table.text
     unplanned = replace(study, costs=study.costs.assign(predicted_memory_mib=np.nan))
-    assert "Planned (MiB)" not in tables.make("costs", unplanned, CATALOG, {}).text
+    assert "Planned (MiB)" not in make_table("costs", unplanned, CATALOG, {}).text
 
 
 @pytest.mark.parametrize(
@@ -123,18 +125,18 @@ def test_planned_memory_stands_beside_the_peak_where_there_is_a_plan(study):
     [(0, "0 B"), (999, "999 B"), (16_000, "16 kB"), (4.2e6, "4.2 MB"), (6e10, "60 GB")],
 )
 def test_sizes_are_read_at_a_glance(size, text):
-    assert typeset.size_text(size) == text
+    assert formatting.size_text(size) == text
 
 
 def test_sizes_that_are_compared_have_two_decimals():
     sizes = (999, 1000, 1_500_000, 26 * 10**10, 10**18)
-    assert [typeset.size_text(size, exact=True) for size in sizes] == [
+    assert [formatting.size_text(size, exact=True) for size in sizes] == [
         *("999 B", "1.00 kB", "1.50 MB", "260.00 GB", "1,000.00 PB")
     ]
 
 
 def test_counts_are_rounded_up():
-    assert [budgets.count_text(n) for n in (18.2, math.inf, math.nan, 1.44e12)] == [
+    assert [costs_module.count_text(n) for n in (18.2, math.inf, math.nan, 1.44e12)] == [
         "19", "never", "–", "1.4e12",
     ]  # fmt: skip
 
@@ -144,11 +146,11 @@ def rows_of(spec: dict) -> list[dict]:
 
 
 def test_points_of_break_even_lie_on_both_lines(study):
-    rows = rows_of(charts.make("break_even", study, CATALOG, {}, "T"))
+    rows = rows_of(make_figure("break_even", study, CATALOG, {}, "T"))
     marks = [row for row in rows if row.get("against")]
     # Tasks, methods, measures; the largest models have one shape, and equal data are kept once.
     assert len(marks) == 2 * 2 * 3
-    row = picked(outlay.contests(study, CATALOG, 16), method="ft", **CELL)
+    row = picked(cell_costs.contests(study, CATALOG, 16), method="ft", **CELL)
     expected = row["flops_train"] + row["even_uncached"] * row["flops_uncached"]
     found = [
         each["cost"] for each in marks if each["m"] == pytest.approx(row["even_uncached"], rel=1e-4)
@@ -161,7 +163,7 @@ def test_marks_lie_on_both_lines_of_prompts_with_a_shared_start(study):
     trained, costs = study.costs["method"] != "icl", study.costs.copy()
     costs.loc[trained, "flops_context"] = 0.3 * costs.loc[trained, "flops_uncached"]
     costs.loc[trained, "flops_cached"] = 0.7 * costs.loc[trained, "flops_uncached"]
-    spec = charts.make("break_even", replace(study, costs=costs), CATALOG, {}, "T")
+    spec = make_figure("break_even", replace(study, costs=costs), CATALOG, {}, "T")
     marks = [row for row in rows_of(spec) if row.get("against")]
     assert {row["line"].partition(", ")[2] for row in marks} == {"", "whole prompts"}
     for panel in spec["concat"]:
@@ -176,10 +178,10 @@ def test_marks_lie_on_both_lines_of_prompts_with_a_shared_start(study):
 
 def test_costs_of_the_figure_are_training_and_predictions(study):
     few, many = (
-        rows_of(charts.make("cost_accuracy", study, CATALOG, {"predictions": n}, "T"))
+        rows_of(make_figure("cost_accuracy", study, CATALOG, {"predictions": n}, "T"))
         for n in (1, 10**6)
     )
-    cell = picked(outlay.cell_costs(study, CATALOG), method="icl", **CELL)
+    cell = picked(cell_costs.cell_costs(study, CATALOG), method="icl", **CELL)
 
     def costs(rows):
         key = ("In-context learning", "OPT large")
@@ -192,21 +194,21 @@ def test_costs_of_the_figure_are_training_and_predictions(study):
 
 
 def test_panels_have_a_row_for_each_measure(study):
-    rows = rows_of(charts.make("metrics_panels", study, CATALOG, {"tasks": ["nli"]}, "T"))
+    rows = rows_of(make_figure("metrics_panels", study, CATALOG, {"tasks": ["nli"]}, "T"))
     times = [row["mean"] for row in rows if row["mean"] in (32.0, 92.0)]
     assert len(times) == 4 * 7 - 1  # models, methods × shots, one cell does not fit
-    both = rows_of(charts.make("metrics_panels", study, CATALOG, {}, "T"))
+    both = rows_of(make_figure("metrics_panels", study, CATALOG, {}, "T"))
     assert len(both) > 1.8 * len(rows)
-    alone = charts.make("metrics_panels", Evidence(study.metrics), CATALOG, {}, "T")
+    alone = make_figure("metrics_panels", Evidence(study.metrics), CATALOG, {}, "T")
     assert rows_of(alone)
 
 
 def test_logarithmic_axes_have_few_round_ticks():
-    assert decades.ticks([0.5, 2e3]) == [1, 100]
-    assert decades.ticks([1, 1e6], 4) == [1, 100, 1e4, 1e6]
-    assert decades.ticks([0.6, 9]) == [1, 2, 5]
-    assert decades.ticks([61, 79]) == [70]
-    assert decades.span(pd.Series([0.0, 10.0, 1000.0, np.nan])) == [7.586, 1318.0]
-    place = panels.Place(True, True, True)
-    axis = decades.channel(place, "y", "t", [1.0, 1000.0])["axis"].to_dict()
+    assert panels.ticks([0.5, 2e3]) == [1, 100]
+    assert panels.ticks([1, 1e6], 4) == [1, 100, 1e4, 1e6]
+    assert panels.ticks([0.6, 9]) == [1, 2, 5]
+    assert panels.ticks([61, 79]) == [70]
+    assert panels.span(pd.Series([0.0, 10.0, 1000.0, np.nan])) == [7.586, 1318.0]
+    place = panels.GridPosition(True, True, True)
+    axis = panels.channel(place, "y", "t", [1.0, 1000.0])["axis"].to_dict()
     assert axis["values"] == [10, 100]

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fewshot import codeversion
-from fewshot.data.sampling import generator
 from fewshot.errors import UserError
 from fewshot.planning import calibration
 from fewshot.planning.calibration import (
@@ -17,7 +16,8 @@ from fewshot.planning.calibration import (
     held_out,
     weighted_median,
 )
-from fewshot.planning.timing import PHASES
+from fewshot.planning.job_time import PHASES
+from fewshot.rng import generator
 
 SEEN = dict.fromkeys(PHASES, 20)
 WHOLE = dict.fromkeys(PHASES, 10.0)
@@ -201,23 +201,26 @@ def test_the_version_is_that_of_all_that_seconds_come_from():
             seen.add(module)
             todo += codeversion.imports(module)
     assert {
-        "planning.timing",
+        "planning.job_time",
         "planning.workload",
-        "planning.costs",
+        "planning.rates",
         "analysis.flops",
         "planning.memory",
-        "planning.demands",
-        "study.trainable",
+        "study.families",
     } <= seen
-    assert {"data.samples", "models.blueprints", "models.architecture", "runtime.placement"} <= seen
+    assert {
+        "data.curve_sample",
+        "models.shapes",
+        "models.architectures",
+        "runtime.placement",
+    } <= seen
     others = {
-        "study.plan",
+        "study.study",
         "study.checks",
-        "study.taskchecks",
-        "study.listing",
+        "study.catalog",
         "planning.calibration",
-        "planning.memoryplan",
-        "runtime.limits",
+        "planning.memory_plan",
+        "runtime.submission",
     }
     assert not others & seen, "what else is planned or checked changes no second"
     assert calibration.version() == codeversion.code_version(*calibration.PREDICTING)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from fewshot.report import partial
-from fewshot.runtime import causes
+from fewshot.runtime import slurm
 
 FOLDER = "results/runs/fair/rte/opt-1.3b/lora/minimal/k16/seeds0-9"
 NAME = "fair_rte_opt-1.3b_lora_minimal_16_0_9"
@@ -14,7 +14,7 @@ LOG = "results/logs/runs/fair/rte/opt-1.3b/lora/minimal/k16/seeds0-9.log"
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    causes._shared.cache_clear()
+    slurm._shared.cache_clear()
     for path in (LOG, f".snakemake/slurm_logs/rule_fine_tune/{NAME}/47.log"):
         (tmp_path / path).parent.mkdir(parents=True)
     return tmp_path
@@ -45,13 +45,13 @@ def say(project, text: str, number: int = 47, time: float | None = None) -> None
 )
 def test_the_reason_is_slurms_last_error(project, text, expected):
     say(project, text)
-    assert causes.of_cluster(FOLDER, 0.0) == expected
+    assert slurm.of_cluster(FOLDER, 0.0) == expected
 
 
 def test_of_several_tries_the_newest_counts(project):
     say(project, "slurmstepd: error: first\n", 9, time=1000.0)
     say(project, "slurmstepd: error: second\n", 10, time=2000.0)
-    assert causes.of_cluster(FOLDER, 0.0) == "SLURM job 10: second"
+    assert slurm.of_cluster(FOLDER, 0.0) == "SLURM job 10: second"
 
 
 def share(project, number: int, folders: list[str], text: str) -> None:
@@ -67,14 +67,14 @@ def test_of_a_shared_submission_all_its_jobs_know_the_reason(project):
     share(project, 48, [FOLDER, other], "slurmstepd: error: Exceeded job memory limit\n")
     share(project, 49, [f"{FOLDER}9"], "slurmstepd: error: of seeds0-99\n")
     expected = "SLURM job 48: Exceeded job memory limit"
-    assert causes.of_cluster(FOLDER, 0.0) == causes.of_cluster(other, 0.0) == expected
+    assert slurm.of_cluster(FOLDER, 0.0) == slurm.of_cluster(other, 0.0) == expected
     assert partial.last_line({"folder": FOLDER}) == expected
-    assert causes.of_cluster(FOLDER.replace("k16", "k64"), 0.0) == ""
+    assert slurm.of_cluster(FOLDER.replace("k16", "k64"), 0.0) == ""
 
 
 def test_what_was_said_long_before_the_jobs_own_log_is_of_another_try(project):
     say(project, "slurmstepd: error: old\n", time=1000.0)
-    assert causes.of_cluster(FOLDER, 1030.0) and not causes.of_cluster(FOLDER, 2000.0)
+    assert slurm.of_cluster(FOLDER, 1030.0) and not slurm.of_cluster(FOLDER, 2000.0)
 
 
 def test_the_report_shows_the_log_and_slurms_word(project):

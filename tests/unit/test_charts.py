@@ -8,21 +8,21 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import simulate
-from fewshot import records
-from fewshot.analysis.catalog import arms, model_order, titles
+from fewshot import storage
 from fewshot.analysis.evidence import Evidence
+from fewshot.analysis.titles import arms, model_order, titles
 from fewshot.errors import UserError
 from fewshot.report import render
-from fewshot.report.figures import charts, theme
-from fewshot.report.figures.panels import columns_for, domain, heading, places
-from fewshot.report.figures.subcases import readable
+from fewshot.report.figures import registry, theme
+from fewshot.report.figures.hans import readable
+from fewshot.report.figures.panels import columns_for, domain, grid_positions, heading
 
 CATALOG = simulate.CATALOG
-FIGURES = list(charts.CHARTS)
+FIGURES = list(registry.CHARTS)
 
 
 def make(name, study, **options):
-    return charts.make(name, study, CATALOG, options, "A title")
+    return registry.make_figure(name, study, CATALOG, options, "A title")
 
 
 def values(spec):
@@ -78,7 +78,7 @@ def test_figures_render_to_something_visible(specs, name, tmp_path):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_evidence_gives_a_figure_that_says_so(name):
-    spec = charts.make(name, Evidence(), CATALOG, {}, "A title")
+    spec = registry.make_figure(name, Evidence(), CATALOG, {}, "A title")
     assert "yet" in values(spec)[0]["text"]
     assert render.to_png(spec).startswith(PNG)
 
@@ -87,7 +87,7 @@ def test_one_model_with_one_seed_and_one_k_is_drawn(study):
     metrics = study.metrics
     metrics = metrics[(metrics["model"] == "opt-s") & (metrics["seed"] == 0) & (metrics["k"] == 16)]
     for name in FIGURES:
-        spec = charts.make(name, Evidence(metrics), CATALOG, {}, "A title")
+        spec = registry.make_figure(name, Evidence(metrics), CATALOG, {}, "A title")
         assert render.to_png(spec).startswith(PNG)
 
 
@@ -159,7 +159,7 @@ def test_learning_curves_say_where_a_sample_is_counted(specs, sampled_study):
 def test_accuracy_by_k_counts_all_rows_unless_an_oracle_chooses(sampled_study):
     assert not any("rows" in line for line in axis_lines(make("accuracy_by_k", sampled_study)))
     oracle = CATALOG | {"main": {"k": 16, "selection": "best-out-of-domain"}}
-    spec = charts.make("accuracy_by_k", sampled_study, oracle, {}, "A title")
+    spec = registry.make_figure("accuracy_by_k", sampled_study, oracle, {}, "A title")
     assert "60–120 of 120 rows" in axis_lines(spec)
 
 
@@ -254,8 +254,8 @@ def test_blend_mixes_channels():
 
 def test_panels_fill_rows_where_they_can():
     assert [columns_for(n) for n in (0, 1, 4, 5, 6, 8, 9, 13)] == [1, 1, 4, 5, 3, 4, 3, 4]
-    assert [place.left for place in places(6, 3)] == [True, False, False] * 2
-    assert [place.bottom for place in places(5, 3)] == [False, False, True, True, True]
+    assert [place.left for place in grid_positions(6, 3)] == [True, False, False] * 2
+    assert [place.bottom for place in grid_positions(5, 3)] == [False, False, True, True, True]
 
 
 def test_headings_wrap_before_the_pattern():
@@ -271,7 +271,7 @@ def test_axes_hold_all_values():
 
 def test_unknown_figures_name_the_valid_ones(study):
     with pytest.raises(UserError, match="did you mean 'id_ood_scatter'"):
-        charts.make("id_ood_scater", study, CATALOG, {}, "")
+        registry.make_figure("id_ood_scater", study, CATALOG, {}, "")
 
 
 def test_html_and_pdf_need_no_network(specs, tmp_path):
@@ -289,4 +289,4 @@ def test_html_and_pdf_need_no_network(specs, tmp_path):
 def test_specs_are_read_back_as_written(specs, tmp_path):
     spec = specs["id_ood_scatter"]
     render.write_spec(tmp_path / "f.vl.json", spec)
-    assert records.read_json(tmp_path / "f.vl.json") == json.loads(json.dumps(spec))
+    assert storage.read_json(tmp_path / "f.vl.json") == json.loads(json.dumps(spec))

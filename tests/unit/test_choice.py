@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 from fewshot.errors import UserError
-from fewshot.models.architecture import of_entry
-from fewshot.planning import costs
-from fewshot.planning.choice import choose, fits
-from fewshot.planning.costs import step_cost
+from fewshot.models.architectures import entry_architecture
+from fewshot.planning import rates
+from fewshot.planning.choice import choose_placement, fits
 from fewshot.planning.memory import GIB, Demand, estimate
+from fewshot.planning.rates import step_cost
 from fewshot.runtime.machine import Machine
 from fewshot.runtime.placement import Placement
 from test_architecture import MODELS
@@ -23,7 +23,7 @@ def machine(gpu=80, per_node=8, nodes=1, host=1000, binding=True) -> Machine:
 
 
 def demand(name: str, trainable=None, element=2, **changes) -> Demand:
-    shape = of_entry(MODELS[name])
+    shape = entry_architecture(MODELS[name])
     count = shape.parameters if trainable is None else trainable
     demand = Demand(shape, element, trainable=count, rows=BATCH, batch_tokens=16384)
     return replace(demand, **changes)
@@ -34,7 +34,7 @@ def shown(name: str, **changes) -> Demand:
 
 
 def first(wanted: Demand, where: Machine, batch=BATCH, checkpoints=True):
-    return choose(wanted, where, batch if wanted.rows else 0, checkpoints, "the job")
+    return choose_placement(wanted, where, batch if wanted.rows else 0, checkpoints, "the job")
 
 
 def test_what_fits_a_gpu_takes_one_and_nothing_else():
@@ -130,7 +130,7 @@ def test_a_machine_that_only_plans_refuses_nothing():
 
 def test_what_fits_nowhere_is_told_with_its_numbers():
     with pytest.raises(UserError) as error:
-        choose(
+        choose_placement(
             demand("opt-30b"), machine(16, 2, host=100), BATCH, True, "model 'x' with method 'y'"
         )
     text = str(error.value)
@@ -164,11 +164,11 @@ def test_cost_by_hand():
     # Two GPUs: half the tokens each, and each sends half of twice two bytes a weight.
     tokens //= 2
     compute = 6 * n * tokens / 150e12 * (1 + 256 / tokens) + 2 * layers * 1.5e-4
-    shared = compute + 2 * 2 * n / 2 / costs.LINK + update / 2
+    shared = compute + 2 * 2 * n / 2 / rates.LINK + update / 2
     assert step_cost(wanted, place, 2, 1) == pytest.approx(2 * shared)
     # Offload: the host's memory instead, and gradients down and weights up the bus.
     away = step_cost(wanted, Placement(2, "optimizer"), 1, 1)
-    moved = costs.HOST_STEP * n + 2 * 2 * n / costs.BUS - update
+    moved = rates.HOST_STEP * n + 2 * 2 * n / rates.BUS - update
     assert away - step_cost(wanted, Placement(2), 1, 1) == pytest.approx(moved)
 
 
@@ -176,7 +176,7 @@ def test_shards_cost_what_they_gather():
     wanted, gpus = demand("opt-6.7b"), 4
     whole, shards = (step_cost(wanted, Placement(stage), gpus, 1) for stage in (2, 3))
     # Weights for forward and backward, and gradients, against gradients and weights once.
-    more = (2 + 1 - 2) * 2 * wanted.parameters * (1 - 1 / gpus) / costs.LINK
+    more = (2 + 1 - 2) * 2 * wanted.parameters * (1 - 1 / gpus) / rates.LINK
     assert shards - whole == pytest.approx(gpus * more)
     assert step_cost(wanted, Placement(3), 4, 2) > step_cost(wanted, Placement(3), 8, 1)
 
@@ -192,6 +192,6 @@ def test_the_network_is_that_of_all_gpus_of_a_node():
     # Weights for forward and backward, and gradients.
     sent = 8 * (2 + 1) * 2 * wanted.parameters * (1 - 1 / 8)
     for per_node, nodes in ((1, 8), (2, 4), (4, 2)):
-        rate = 1 / (1e10 * per_node) - 1 / costs.LINK
+        rate = 1 / (1e10 * per_node) - 1 / rates.LINK
         assert slower(per_node, nodes) == pytest.approx(sent * rate)
     assert slower(16, 2) == 0, "ten GPUs have the bandwidth of the link"

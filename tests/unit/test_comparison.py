@@ -8,14 +8,13 @@ import pandas as pd
 import pytest
 import simulate
 from arm_frames import ROWS, SEEDS, arm, evaluation, together
-from fewshot import records
-from fewshot.analysis import schemas, stats
+from fewshot import schemas, storage
+from fewshot.analysis import result_schemas, stats
 from fewshot.analysis.arms import bootstrap_of
-from fewshot.analysis.comparison import compare
+from fewshot.analysis.comparisons import ACROSS_PATTERNS, MATRIX, SAME_MODEL, compare, pairs_of
 from fewshot.analysis.evidence import Evidence
-from fewshot.analysis.pairing import ACROSS_PATTERNS, MATRIX, SAME_MODEL, pairs_of
 from fewshot.report.answers import answer
-from fewshot.report.tables.contrasts import comparison, main_comparisons
+from fewshot.report.tables.comparisons import comparison, main_comparisons
 from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests
 
@@ -307,10 +306,10 @@ def test_the_script_writes_the_schemas(tmp_path, monkeypatch):
     for number, pair in enumerate((arms[:2], arms[2:])):
         metrics, outcomes = together(*pair)
         filled = metrics.astype({"label": "Int8", "group": object, "subset": object})
-        records.write_table(f"m{number}.parquet", filled, schemas.METRICS)
-        records.write_table(f"o{number}.parquet", outcomes, schemas.OUTCOMES)
+        storage.write_table(f"m{number}.parquet", filled, result_schemas.METRICS)
+        storage.write_table(f"o{number}.parquet", outcomes, result_schemas.OUTCOMES)
     rows = evaluation().rows.assign(text_a="a", text_b="b", label=evaluation().rows["label"])
-    records.write_table("rows.parquet", rows.astype({"label": "int8"}), records.ROWS)
+    storage.write_table("rows.parquet", rows.astype({"label": "int8"}), schemas.ROWS)
     smk = SimpleNamespace(
         input=SimpleNamespace(
             metrics=["m0.parquet", "m1.parquet"],
@@ -321,9 +320,9 @@ def test_the_script_writes_the_schemas(tmp_path, monkeypatch):
         params=SimpleNamespace(evaluation=[{"set": "nli", "merge": [0, 1]}], catalog=CATALOG),
     )
     compare_methods.main(smk)
-    found = records.read_table("c.parquet")
-    assert found.columns.tolist() == schemas.COMPARISONS.names
+    found = storage.read_table("c.parquet")
+    assert found.columns.tolist() == result_schemas.COMPARISONS.names
     expected = compared(*arms)
     numbers = expected.select_dtypes("number").columns
     pd.testing.assert_frame_equal(found[numbers], expected[numbers], check_dtype=False)
-    assert len(records.read_table("v.parquet")) == 4
+    assert len(storage.read_table("v.parquet")) == 4

@@ -2,12 +2,12 @@
 
 import pandas as pd
 import pytest
-from fewshot.analysis import schemas, stats
+from fewshot.analysis import result_schemas, stats
 from fewshot.analysis.evidence import Evidence
 from fewshot.errors import UserError
 from fewshot.report.answers import answer
-from fewshot.report.tables import tables
-from fewshot.report.tables.contrasts import main_comparisons
+from fewshot.report.tables import registry
+from fewshot.report.tables.comparisons import main_comparisons
 
 CATALOG = {
     "models": {
@@ -47,7 +47,7 @@ def row(**given):
 
 
 def evidence(*rows):
-    frame = pd.DataFrame(rows).reindex(columns=schemas.COMPARISONS.names)
+    frame = pd.DataFrame(rows).reindex(columns=result_schemas.COMPARISONS.names)
     return Evidence(comparisons=frame)
 
 
@@ -72,7 +72,7 @@ MATRIX = matrix(
 
 
 def test_a_matrix_marks_the_published_test_and_ours():
-    text = tables.make("matrix", MATRIX, CATALOG, {}).text
+    text = registry.make_table("matrix", MATRIX, CATALOG, {}).text
     assert list(text.columns) == ["section", "Fine-tuned ↓ in context →", "OPT-S", "OPT-L"]
     assert text["OPT-S"].tolist() == ["0.0", "+5.0*†"]
     assert text["OPT-L"].tolist() == ["−4.1*", "+1.2 (9/10)"]
@@ -80,19 +80,19 @@ def test_a_matrix_marks_the_published_test_and_ours():
 
 
 def test_the_note_of_a_matrix_computes_its_floor():
-    note = tables.make("matrix", MATRIX, CATALOG, {}).note
+    note = registry.make_table("matrix", MATRIX, CATALOG, {}).note
     # 2 / 2^10 = 0.00195, times 49 = 0.0957.
     assert "With 10 seeds no sign-flip test falls below 0.002;" in note
     assert "Holm over 49 comparisons makes that 0.096, so that it can never be below 0.05." in note
     assert "correction over the 49 comparisons" in note
     few = evidence(row(family="matrix", family_size=4))
-    assert "makes that 0.0078." in tables.make("matrix", few, CATALOG, {}).note
+    assert "makes that 0.0078." in registry.make_table("matrix", few, CATALOG, {}).note
 
 
 def test_a_matrix_shows_why_a_cell_is_empty():
     blank = {"difference": None, "low": None, "high": None, "status": "does not fit", "seeds": 0}
     found = matrix({("opt-s", "opt-s"): blank, ("opt-l", "opt-s"): {}})
-    text = tables.make("matrix", found, CATALOG, {}).text
+    text = registry.make_table("matrix", found, CATALOG, {}).text
     assert text["OPT-S"].tolist() == ["does not fit", "+3.0"]
 
 
@@ -103,7 +103,7 @@ def test_options_choose_the_matrix():
     found = evidence(row(family="matrix"), other, vanilla, kin)
 
     def cells(**options):
-        return tables.make("matrix", found, CATALOG, options).numbers["difference"].tolist()
+        return registry.make_table("matrix", found, CATALOG, options).numbers["difference"].tolist()
 
     assert cells() == [0.03]
     assert cells(reference_pattern="*gpt-3") == [0.2]
@@ -117,10 +117,10 @@ def test_a_matrix_has_options_for_shots_and_checkpoint():
     best, more = {"selection": "best-in-domain"}, {"k": 32}
     rows = [row(), row(**best, difference=0.1), row(**more, difference=0.2)]
     found = evidence(*(each | {"family": "matrix", "domain": "in"} for each in rows))
-    table = tables.make("matrix", found, CATALOG, best)
+    table = registry.make_table("matrix", found, CATALOG, best)
     assert table.numbers["difference"].tolist() == [0.1]
     assert "best in domain. In domain, the best epoch was chosen by these very rows" in table.note
-    table = tables.make("matrix", found, CATALOG, more)
+    table = registry.make_table("matrix", found, CATALOG, more)
     assert table.numbers["difference"].tolist() == [0.2]
     assert "32 shots; checkpoint of fine-tuned models: last epoch." in table.note
 
@@ -140,12 +140,12 @@ def test_a_matrix_has_options_for_shots_and_checkpoint():
 )
 def test_options_that_the_study_lacks_are_named(options, message):
     with pytest.raises(UserError, match=message):
-        tables.make("matrix", MATRIX, CATALOG, options)
+        registry.make_table("matrix", MATRIX, CATALOG, options)
 
 
 def test_comparisons_are_printed_with_their_tests():
     found = row(holm_bootstrap=0.04, holm_paired=0.0004, low=0.002)
-    text = tables.make("comparison", evidence(found), CATALOG, {}).text
+    text = registry.make_table("comparison", evidence(found), CATALOG, {}).text
     assert text.iloc[0].to_dict() == {
         "section": "RTE, HANS: Fine-tuned · minimal minus In context · minimal",
         "Model": "OPT-S",
@@ -161,7 +161,7 @@ def test_comparisons_are_printed_with_their_tests():
 
 def test_what_is_corrected_together_stands_under_one_heading():
     rows = [row(model="opt-l"), row(pattern="gpt-3"), row(), row(method="van")]
-    text = tables.make("comparison", evidence(*rows), CATALOG, {}).text
+    text = registry.make_table("comparison", evidence(*rows), CATALOG, {}).text
     found = [heading.split(": ")[1] for heading in text["section"]]
     assert found == [
         "Fine-tuned · minimal minus In context · minimal",
@@ -174,7 +174,7 @@ def test_what_is_corrected_together_stands_under_one_heading():
 
 def test_comparisons_without_shared_draws_have_no_paired_test():
     catalog = CATALOG | {"shared_draws": False}
-    table = tables.make("comparison", evidence(row()), catalog, {})
+    table = registry.make_table("comparison", evidence(row()), catalog, {})
     assert [name for name in table.text if name.startswith("p: ")] == [
         "p: Crossed bootstrap",
         "p: Welch's t",
@@ -185,7 +185,7 @@ def test_comparisons_without_shared_draws_have_no_paired_test():
 def test_missing_comparisons_say_why():
     blank = {"difference": None, "status": "too few seeds: 1/10", "seeds": 1}
     sampled = {"low": None, "high": None, "status": "sampled rows"}
-    text = tables.make(
+    text = registry.make_table(
         "comparison", evidence(row(**blank), row(model="opt-l", **sampled)), CATALOG, {}
     ).text
     assert text["Difference"].tolist() == ["too few seeds: 1/10", "+3.0 (sampled rows)"]
@@ -195,7 +195,7 @@ def test_missing_comparisons_say_why():
 def test_tests_that_disagree_are_marked():
     same = row(model="opt-l")
     other = row(holm_welch=0.01, bh_welch=0.008)
-    table = tables.make("significance", evidence(same, other), CATALOG, {})
+    table = registry.make_table("significance", evidence(same, other), CATALOG, {})
     assert table.text["Agree"].tolist() == ["no", "yes"]
     assert table.text["Welch's t"].tolist() == ["0.200 (0.010; 0.008)", "0.200 (0.600; 0.300)"]
     assert table.text["Sign flips"].tolist() == ["0.200 (0.600; 0.300)"] * 2
@@ -251,7 +251,7 @@ def test_the_answer_says_what_was_corrected_apart():
 
 def test_there_is_no_answer_without_comparisons():
     assert answer(evidence().comparisons, CATALOG) is None
-    assert tables.make("comparison", evidence(), CATALOG, {}).note == ""
+    assert registry.make_table("comparison", evidence(), CATALOG, {}).note == ""
 
 
 def test_in_domain_the_verdict_rests_on_the_last_epoch():
@@ -272,10 +272,10 @@ def test_in_domain_the_verdict_rests_on_the_last_epoch():
     )
     assert warning in answer(found.comparisons, catalog).basis
     for name in ("comparison", "significance"):
-        assert warning in tables.make(name, found, catalog, {}).note
+        assert warning in registry.make_table(name, found, catalog, {}).note
 
 
 def test_a_last_epoch_needs_no_warning():
-    note = tables.make("comparison", evidence(row(), row(domain="in")), CATALOG, {}).note
+    note = registry.make_table("comparison", evidence(row(), row(domain="in")), CATALOG, {}).note
     assert "checkpoint of fine-tuned models: last epoch. With" in note
     assert "too high" not in note

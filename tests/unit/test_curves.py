@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import simulate
-from fewshot import records
-from fewshot.analysis import evaluation, metrics
-from fewshot.analysis.selection import curve_rows, kept_epochs
+from fewshot import schemas, storage
+from fewshot.analysis import evaluation_sets, metrics
+from fewshot.analysis.curves import kept_epochs, rows_on_curve
 from fewshot.errors import UserError
 
 ROWS = 60
@@ -27,25 +27,25 @@ def job(tmp_path, monkeypatch):
 
 def compute(job, names=("nli", "hans")):
     sets = [
-        evaluation.read_set(name, (0, 1), f"results/data/{name}/validation.parquet")
+        evaluation_sets.read_set(name, (0, 1), f"results/data/{name}/validation.parquet")
         for name in names
     ]
-    return metrics.compute(CELL, [job], sets).metrics
+    return metrics.compute_metrics(CELL, [job], sets).metrics
 
 
 def curves_of(job):
-    return records.read_table(f"{job['folder']}/curves.parquet")
+    return storage.read_table(f"{job['folder']}/curves.parquet")
 
 
 def edit(job, change):
-    records.write_table(f"{job['folder']}/curves.parquet", change(curves_of(job)), records.CURVES)
+    storage.write_table(f"{job['folder']}/curves.parquet", change(curves_of(job)), schemas.CURVES)
 
 
 def settle(job, **settings):
     """Change the settings that the run's manifest names."""
     path = Path(job["folder"], "manifest.json")
-    content = records.read_json(path)
-    records.write_json(path, {**content, "settings": {**content["settings"], **settings}})
+    content = storage.read_json(path)
+    storage.write_json(path, {**content, "settings": {**content["settings"], **settings}})
 
 
 def overall(frame, selection, name):
@@ -64,7 +64,7 @@ def test_the_curve_is_the_sample_and_kept_epochs_are_whole(job):
 def test_accuracies_are_those_of_the_row_predictions(job):
     """The sample's counts too: its rows are drawn from the predictions of the last epoch."""
     frame = compute(job)
-    rows = records.read_table(f"{job['folder']}/predictions.parquet")
+    rows = storage.read_table(f"{job['folder']}/predictions.parquet")
     rows = rows[(rows["evaluation_set"] == "hans") & (rows["epoch"] == 3)]
     right = (rows["logprob_1"] > rows["logprob_0"]).astype(int) == rows["label"]
     whole = right.groupby(rows["seed"]).sum()
@@ -76,7 +76,7 @@ def test_accuracies_are_those_of_the_row_predictions(job):
 
 
 def test_the_best_epoch_is_that_of_the_sample(job):
-    frame, curve = compute(job), curve_rows(curves_of(job).query("evaluation_set == 'nli'"))
+    frame, curve = compute(job), rows_on_curve(curves_of(job).query("evaluation_set == 'nli'"))
     best = kept_epochs(curve)["best"]
     assert overall(frame, "best-in-domain", "nli")["epoch"].to_dict() == best.to_dict()
     oracle = overall(frame, "best-out-of-domain", "hans")
@@ -143,7 +143,7 @@ def test_the_epochs_are_those_of_the_settings(job):
 
 def test_a_curve_of_some_epochs_is_one(job):
     """Epoch 1 is left out, unless it was kept: then another is tried."""
-    kept = kept_epochs(curve_rows(curves_of(job).query("evaluation_set == 'nli'")))
+    kept = kept_epochs(rows_on_curve(curves_of(job).query("evaluation_set == 'nli'")))
     spare = ({1, 2} - set(kept["best"])).pop()
     edit(job, lambda f: f[(f["epoch"] != spare) | (f["evaluation_set"] == "train")])
     settle(job, curve_epochs=[3 - spare])
@@ -167,11 +167,11 @@ def test_curves_of_an_older_version_are_named(job):
 
 def test_without_sets_out_of_domain_there_is_no_oracle(job):
     for name in ("curves", "predictions"):
-        path, schema = f"{job['folder']}/{name}.parquet", records.CURVES
-        frame = records.read_table(path)
+        path, schema = f"{job['folder']}/{name}.parquet", schemas.CURVES
+        frame = storage.read_table(path)
         if name == "predictions":
-            schema = records.predictions_schema(2)
-        records.write_table(path, frame[frame["evaluation_set"] != "hans"], schema)
+            schema = schemas.predictions_schema(2)
+        storage.write_table(path, frame[frame["evaluation_set"] != "hans"], schema)
     frame = compute(job, names=("nli",))
     assert set(frame["selection"]) == {"last", "best-in-domain", "each"}
     Path(job["folder"], "manifest.json").unlink()

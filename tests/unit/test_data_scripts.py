@@ -9,7 +9,7 @@ import prepare_task
 import pyarrow.parquet as pq
 import pytest
 import sample_shots
-from fewshot import records
+from fewshot import schemas, storage
 from fewshot.errors import UserError
 
 ENTRY = {
@@ -47,8 +47,8 @@ def prepare(manifest, rows):
 def test_from_a_local_file_to_stored_shots(manifest, tmp_path):
     rows, shots = tmp_path / "train.parquet", tmp_path / "seed0.parquet"
     prepare(manifest, rows)
-    frame = records.read_table(rows)
-    assert pq.read_schema(rows).equals(records.ROWS)
+    frame = storage.read_table(rows)
+    assert pq.read_schema(rows).equals(schemas.ROWS)
     assert frame["id"].tolist() == [i for i in range(30) if i % 3 != 2]
     assert frame["label"].value_counts().to_dict() == {0: 10, 1: 10}
     sample_shots.main(
@@ -59,11 +59,11 @@ def test_from_a_local_file_to_stored_shots(manifest, tmp_path):
             output={"shots": shots},
         )
     )
-    drawn = records.read_table(shots)
+    drawn = storage.read_table(shots)
     assert sorted(drawn["label"]) == [0, 0, 1, 1]
     assert (drawn["id"] % 3 == drawn["label"]).all()
     checksum = pq.read_schema(shots).metadata[b"checksum"].decode()
-    assert checksum == records.frame_checksum(drawn.itertuples(index=False))
+    assert checksum == storage.frame_checksum(drawn.itertuples(index=False))
 
 
 def test_a_file_edited_after_it_was_fetched_is_noticed(manifest, tmp_path):
@@ -82,9 +82,9 @@ def test_a_local_model_gets_a_manifest(tmp_path):
     download_model.main(
         job(params={"name": "m", "entry": {"local": str(model)}}, output={"manifest": path})
     )
-    assert records.read_json(path)["path"] == str(model)
+    assert storage.read_json(path)["path"] == str(model)
     found = job(input={"manifest": path}, output={"marker": marker})
     found.resources = {}
     download_weights.main(found)
     files = {"model.safetensors": {"path": str(model / "model.safetensors"), "bytes": 2}}
-    assert records.read_json(marker)["files"] == files
+    assert storage.read_json(marker)["files"] == files

@@ -5,12 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot.data import legacy
-from fewshot.data.draws import DRAWS, draw_shots
-from fewshot.data.sampling import draw_balanced
+from fewshot.data import shots
+from fewshot.data.shots import DRAWS, draw_balanced, draw_shots
 from fewshot.errors import UserError
-from fewshot.study.protocols import DRAWS as NAMES
-from fewshot.study.protocols import UNBALANCED
+from fewshot.study.cells import DRAWS as NAMES
+from fewshot.study.cells import UNBALANCED
 
 # Rows of binary MNLI's training set by label, and its rows in all.
 ENTAILMENT, CONTRADICTION = 130899, 130903
@@ -38,7 +37,7 @@ def published_context(rows: pd.DataFrame, k: int, seed: int) -> list[int]:
 def test_a_context_is_that_of_the_published_steps(seed):
     rows = rows_of((np.random.default_rng(5).random(90) < 0.4).astype(int).tolist(), 1000)
     for k in (2, 16, 32):
-        drawn = legacy.draw_in_context(rows, k, 2, "rte", seed)
+        drawn = shots.draw_in_context(rows, k, 2, "rte", seed)
         assert drawn["id"].tolist() == published_context(rows, k, seed)
         assert drawn["position"].tolist() == list(range(k))
         assert drawn["label"].tolist() == rows.set_index("id").loc[drawn["id"], "label"].tolist()
@@ -88,7 +87,7 @@ def test_all_logged_draws_come_from_one_training_set(anchors):
     rows = mnli_like(fixed)
     for seed, own in anchors.groupby("data_seed"):
         for k in (2, 32):
-            drawn = legacy.draw_in_context(rows, k, 2, "mnli", seed)
+            drawn = shots.draw_in_context(rows, k, 2, "mnli", seed)
             logged = own[own["rank"] < k // 2]
             assert sorted(drawn["id"]) == sorted(logged["glue_idx"])
             named = logged.set_index("glue_idx")["label"] == "contradiction"
@@ -108,17 +107,17 @@ def test_all_logged_draws_come_from_one_training_set(anchors):
 def test_known_positions(seed, entailment, contradiction, mnli, rte):
     # Ids that tell the position in the label's list, the labels one behind the other.
     rows = rows_of([0] * ENTAILMENT + [1] * CONTRADICTION)
-    pair = legacy.draw_in_context(rows, 2, 2, "mnli", seed)
+    pair = shots.draw_in_context(rows, 2, 2, "mnli", seed)
     assert sorted(pair["id"]) == [entailment, ENTAILMENT + contradiction]
-    assert legacy.draw_fine_tuning(rows, 4, 2, "mnli", seed)["id"].tolist() == mnli
+    assert shots.draw_fine_tuning(rows, 4, 2, "mnli", seed)["id"].tolist() == mnli
     small = rows_of([0, 1] * 1245)
-    assert legacy.draw_fine_tuning(small, 4, 2, "rte", seed)["id"].tolist() == rte
+    assert shots.draw_fine_tuning(small, 4, 2, "rte", seed)["id"].tolist() == rte
 
 
 def test_qqp_is_cut_by_one_stream_for_all_splits():
     sizes, first = [363846, 40430, 390965], []
     for splits in (1, 2, 3):
-        positions = legacy.cut_of_split(sizes[:splits], 1000, 123)
+        positions = shots.cut_of_split(sizes[:splits], 1000, 123)
         assert len(set(positions)) == 1000
         first.append(positions[:5].tolist())
     assert first[0] == [51201, 294185, 287803, 73741, 121150]

@@ -5,16 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from fewshot.data.sampling import draw_balanced
+from fewshot.data.shots import draw_balanced
 from fewshot.data.synthetic import generate
-from fewshot.demo.embedded import (
-    LABEL_WORDS,
-    PATTERNS,
-    RECIPES,
-    SEPARATOR,
-    WINDOW,
-    build_tokenizer,
-)
+from fewshot.demo.recipes import LABEL_WORDS, PATTERNS, RECIPES, SEPARATOR, WINDOW, build_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 FOLDER = Path(__file__).parents[2] / "config" / "embedded"

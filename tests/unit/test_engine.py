@@ -1,7 +1,7 @@
 """DeepSpeed's configuration, and what it refuses."""
 
 import pytest
-from fewshot.adaptation.engine import engine_config
+from fewshot.adaptation.engines import engine_config
 from fewshot.errors import UserError
 from fewshot.runtime.placement import Placement, read_placement
 from job_files import TRAINING

@@ -3,9 +3,10 @@
 import pytest
 import yaml
 from fewshot.errors import UserError
-from fewshot.planning.memoryplan import MemoryPlan
-from fewshot.study.exchange import used_entries
-from fewshot.study.plan import Cell, load_study
+from fewshot.planning.memory_plan import MemoryPlan
+from fewshot.study.imports import used_entries
+from fewshot.study.load import load_study
+from fewshot.study.study import Cell
 from registries import STUDY, copy_registries, edit, load
 
 METHOD = {"family": "imported", "head": "language-model", "title": "Harness"}

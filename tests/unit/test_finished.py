@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import calibrate
 import pytest
-from fewshot import records
+from fewshot import storage
 from fewshot.errors import UserError
 from fewshot.planning import calibration, finished
 from fewshot.planning.calibration import fit
-from fewshot.planning.memoryplan import MemoryPlan
-from fewshot.planning.timing import PHASES
+from fewshot.planning.job_time import PHASES
+from fewshot.planning.memory_plan import MemoryPlan
 from fewshot.planning.workload import Splits
 from fewshot.runtime.placement import Placement
 from fewshot.study.cells import Job
@@ -72,7 +72,7 @@ def totals(seeds: dict) -> dict[str, float]:
 
 
 def write(folder: Path, job: Job, content: dict, wall: float) -> None:
-    records.write_json(folder / "runs" / job.folder / "manifest.json", content)
+    storage.write_json(folder / "runs" / job.folder / "manifest.json", content)
     path = folder / "benchmarks" / "runs" / f"{job.folder}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"s": wall, "h:m:s": "0:00:01"}) + "\n")

@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from fewshot.adaptation.student import adapted
+from fewshot.adaptation.trainable_model import adapted
 from fewshot.analysis import flops
-from fewshot.analysis.flops import Counts, Size
-from fewshot.data.sampling import generator
-from fewshot.models import architecture
+from fewshot.analysis.flops import Counts, ModelSize
+from fewshot.models import architectures
+from fewshot.rng import generator
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, OPTConfig
 
@@ -37,8 +37,8 @@ def model_of(name: str) -> torch.nn.Module:
     return AutoModelForCausalLM.from_config(CONFIGS[name], attn_implementation="eager")
 
 
-def size_of(name: str) -> Size:
-    return flops.size_of(architecture.describe(CONFIGS[name].to_dict(), 64))
+def size_of(name: str) -> ModelSize:
+    return flops.model_size(architectures.architecture_of(CONFIGS[name].to_dict(), 64))
 
 
 def counted(run) -> int:
@@ -117,7 +117,7 @@ def test_a_training_step_is_counted(name, family, head):
 
 
 def test_the_context_is_encoded_once_or_for_each_row():
-    size, counts = Size(1000, 20, 8, 50, 5, True), Counts(7, 11.0, 35.0, 181.0, 2)
+    size, counts = ModelSize(1000, 20, 8, 50, 5, True), Counts(7, 11.0, 35.0, 181.0, 2)
     by_hand = 2 * 1000 * 11 + 4 * 20 * (2 * 11 + 11 * 12 / 2)
     assert flops.context(size, counts) == by_hand
     whole = Counts(7, 0, 35 + 77, 181 + 2 * 11 * 35 + 7 * 121, 2)
@@ -129,7 +129,7 @@ def test_the_context_is_encoded_once_or_for_each_row():
 def test_attention_is_kaplans_and_palms():
     """A row of T tokens: 2 L d T per token forward (Kaplan, T large), 12 L d T of training with
     the mask's products (PaLM: no half)."""
-    size, tokens = Size(0, 100, known=True), 10_000
+    size, tokens = ModelSize(0, 100, known=True), 10_000
     kaplan = 2 * 100 * tokens * tokens
     assert flops.forward(size, tokens, tokens**2) == pytest.approx(kaplan, rel=1e-3)
     counts = Counts(1, 0, tokens, tokens**2)
@@ -140,18 +140,18 @@ def test_attention_is_kaplans_and_palms():
 def test_opt_125m_has_kaplans_weights():
     config = {"model_type": "opt", "hidden_size": 768, "num_hidden_layers": 12}
     config |= {"num_attention_heads": 12, "ffn_dim": 3072, "vocab_size": 50272}
-    size = flops.size_of(architecture.describe(config, 2048))
-    assert size == Size(12 * 12 * 768**2, 12 * 768, 2 * 12 * 768, 50272 * 768, 768, True)
-    guessed = flops.size_of(architecture.guess(10**9))
-    assert guessed == Size(10**9) and not guessed.known
+    size = flops.model_size(architectures.architecture_of(config, 2048))
+    assert size == ModelSize(12 * 12 * 768**2, 12 * 768, 2 * 12 * 768, 50272 * 768, 768, True)
+    guessed = flops.model_size(architectures.guess(10**9))
+    assert guessed == ModelSize(10**9) and not guessed.known
 
 
 # Liu et al. 2022, section 4.2 and table 1: 41 demonstrations of 98 tokens, an input of 103; tokens
 # of an encoder-decoder model pass through half of its weights.
 SHOTS, DEMONSTRATION, INPUT = 41, 98, 103
 TASK = Counts(1, SHOTS * DEMONSTRATION, INPUT, INPUT**2)
-T0, T5 = Size(int(11e9 / 2)), Size(int(11e9 / 2))
-GPT3 = {name: Size(int(name * 1e9)) for name in (6.7, 13, 175)}
+T0, T5 = ModelSize(int(11e9 / 2)), ModelSize(int(11e9 / 2))
+GPT3 = {name: ModelSize(int(name * 1e9)) for name in (6.7, 13, 175)}
 
 
 def digits(value: float, published: float) -> bool:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import clean
 import pytest
-from fewshot.downloads import freeing
+from fewshot.downloads import clean as clean_module
 from fewshot.errors import UserError
 from leftover_files import COMMIT, look, model, run, state
 
@@ -17,7 +17,7 @@ def test_snakemake_frees_states_of_finished_runs_of_its_own_plan():
     for name in ("a", "b", "c"):
         state(name, {"run": f"results/runs/{name}", "model": "m"})
     run("a"), run("c")
-    freeing.free_finished({"results/runs/a", "results/runs/b"})
+    clean_module.free_finished({"results/runs/a", "results/runs/b"})
     assert sorted(path.name for path in Path("results/state").iterdir()) == ["b", "c"]
 
 

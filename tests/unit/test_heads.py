@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from fewshot.data.sampling import generator
 from fewshot.errors import UserError
 from fewshot.models.heads import ClassificationHead, initial_std, new_head
+from fewshot.rng import generator
 from tiny import tiny_model
 
 

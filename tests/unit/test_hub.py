@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fewshot import records
-from fewshot.downloads import hub, network, snapshots
+from fewshot import storage
+from fewshot.downloads import hub, models
 from fewshot.errors import UserError
 from fewshot.runtime import script
 from hub_server import SIGNATURE, Fault, HubServer, Repo
@@ -46,9 +46,9 @@ def server(hub_server, tmp_path, monkeypatch):
 
 def fetch(server) -> dict:
     """Fetch facts and weights; return the manifest."""
-    manifest = snapshots.fetch(ENTRY, FOLDER, "m", endpoint=server.url)
-    records.write_json(FOLDER / "manifest.json", manifest)
-    snapshots.fetch_weights(FOLDER / "manifest.json", FOLDER / "weights.json", endpoint=server.url)
+    manifest = models.fetch_model(ENTRY, FOLDER, "m", endpoint=server.url)
+    storage.write_json(FOLDER / "manifest.json", manifest)
+    models.fetch_weights(FOLDER / "manifest.json", FOLDER / "weights.json", endpoint=server.url)
     assert (FOLDER / COMMIT / "model.safetensors").read_bytes() == WEIGHTS
     return manifest
 
@@ -101,7 +101,7 @@ def test_a_file_that_shrinks_and_grows_again_is_no_progress(monkeypatch):
         raise OSError("cut")
 
     with pytest.raises(UserError, match=r"^file: OSError: cut \(6 attempts\)$"):
-        network.retrying(broken, "file", lambda: next(sizes))
+        hub.retrying(broken, "file", lambda: next(sizes))
     assert len(calls) == 6
 
 
@@ -197,7 +197,7 @@ def test_an_answer_about_another_commit_is_refused(server, revision, sha):
     server.faults = [Fault("info", body=json.dumps(answer).encode())]
     cause = f"^model 'm': model any/model at revision {revision}: .* answered with commit {sha}$"
     with pytest.raises(UserError, match=cause):
-        snapshots.fetch({**ENTRY, "revision": revision}, FOLDER, "m", endpoint=server.url)
+        models.fetch_model({**ENTRY, "revision": revision}, FOLDER, "m", endpoint=server.url)
     assert not list(FOLDER.glob("*/*"))
 
 
@@ -221,18 +221,18 @@ FETCH = """
 import sys
 import threading
 from huggingface_hub import constants
-from fewshot import records
+from fewshot import storage
 from fewshot.runtime import script
-from fewshot.downloads import snapshots
+from fewshot.downloads import models
 
 constants.DOWNLOAD_CHUNK_SIZE = 1024
 folder, url, commit = sys.argv[1:]
 script.log_to(f"{folder}/log")
 entry = {"hub": "any/model", "revision": commit}
 print("started", flush=True)
-manifest = snapshots.fetch(entry, folder, "m", endpoint=url)
-records.write_json(f"{folder}/manifest.json", manifest)
-snapshots.fetch_weights(f"{folder}/manifest.json", f"{folder}/weights.json", endpoint=url)
+manifest = models.fetch_model(entry, folder, "m", endpoint=url)
+storage.write_json(f"{folder}/manifest.json", manifest)
+models.fetch_weights(f"{folder}/manifest.json", f"{folder}/weights.json", endpoint=url)
 """
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import run_in_context
 import torch
-from fewshot import records
+from fewshot import storage
 from fewshot.adaptation import in_context
 from fewshot.analysis import metrics
-from fewshot.analysis.evaluation import read_set
+from fewshot.analysis.evaluation_sets import read_set
 from fewshot.errors import UserError
 from job_files import PATTERN, some_rows, write_job
 from tiny import KINDS, tiny_model, tiny_tokenizer
@@ -26,7 +26,7 @@ def project(tmp_path, monkeypatch):
 
 def run(smk):
     run_in_context.main(smk)
-    predictions = records.read_table(smk.output.predictions)
+    predictions = storage.read_table(smk.output.predictions)
     return predictions, json.loads(Path(smk.output.manifest).read_text())
 
 
@@ -41,7 +41,7 @@ def test_scores_are_those_of_the_whole_prompts(project, kind):
     tokenizer, model, train = tiny_tokenizer(kind), tiny_model(kind), some_rows(60, "train")
     words = tokenizer.convert_tokens_to_ids(["ĠYes", "ĠNo"])
     for seed in (0, 1):
-        draw = records.read_table(smk.input.shots[seed])
+        draw = storage.read_table(smk.input.shots[seed])
         shots = train.set_index("id").loc[draw["id"]]
         context = "".join(
             f"{row.text_a} {row.text_b} ?{PATTERN.words[row.label]}\n\n"
@@ -65,7 +65,7 @@ def test_the_manifest_counts_what_whole_prompts_would_have_cost(project, kind):
     smk = write_job(project / "in", kind, k=4, seeds=(0,), family="in_context")
     _, manifest = run(smk)
     tokenizer, train = tiny_tokenizer(kind), some_rows(60, "train").set_index("id")
-    shots = train.loc[records.read_table(smk.input.shots[0])["id"]]
+    shots = train.loc[storage.read_table(smk.input.shots[0])["id"]]
     context = "".join(
         f"{row.text_a} {row.text_b} ?{PATTERN.words[row.label]}\n\n" for row in shots.itertuples()
     )
@@ -165,7 +165,9 @@ def test_words_of_several_tokens_are_ranked_alike_by_job_and_metrics(project, ra
     cell = {"protocol": "fair", "task": "task", "model": "tiny"}
     names = zip(("task", "other"), smk.input.evaluation, strict=True)
     sets = [read_set(name, (0, 1), path) for name, path in names]
-    found = metrics.compute(cell, [job], sets).metrics.query("evaluation_set == 'task' and n == 24")
+    found = metrics.compute_metrics(cell, [job], sets).metrics.query(
+        "evaluation_set == 'task' and n == 24"
+    )
     own = predictions.query("evaluation_set == 'task'")
     divisor = 3 if rank_by == "mean" else 1
     guess = own["logprob_1"].astype(float) / divisor > own["logprob_0"].astype(float)

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot import records
-from fewshot.adaptation import jobs, outputs
+from fewshot import schemas, storage
+from fewshot.adaptation import job as job_module
+from fewshot.adaptation import outputs
 from fewshot.codeversion import code_version, imports
 from fewshot.errors import UserError
 from fewshot.runtime import script
-from fewshot.scoring.scoring import Scores
+from fewshot.scoring.score import Scores
 from job_files import some_rows, write_job
 from safetensors.numpy import load_file
 
@@ -28,7 +29,7 @@ def in_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def a_result(job: jobs.Job, seed: int) -> jobs.SeedResult:
+def a_result(job: job_module.AdaptationJob, seed: int) -> job_module.SeedResult:
     """Return scores that tell the seed, for every row of every set."""
     predictions, curves = [], []
     for each in job.evaluation:
@@ -45,7 +46,7 @@ def a_result(job: jobs.Job, seed: int) -> jobs.SeedResult:
         predictions.append(outputs.prediction_frame(*common))
         curves.append(outputs.curve_frame(*common, each.merge))
     facts = {"device": "cpu", "parameters": {}, "peak_memory_mib": 1.0}
-    return jobs.SeedResult(
+    return job_module.SeedResult(
         pd.concat(predictions, ignore_index=True),
         pd.concat(curves, ignore_index=True),
         facts,
@@ -57,15 +58,15 @@ def a_result(job: jobs.Job, seed: int) -> jobs.SeedResult:
 def run(smk, fail_at: int | None = None) -> list[int]:
     """Run the job with made-up results and return the seeds that were computed."""
     done = []
-    job = jobs.read_job(smk)
+    job = job_module.read_job(smk)
 
-    def one(seed: int) -> jobs.SeedResult:
+    def one(seed: int) -> job_module.SeedResult:
         if seed == fail_at:
             raise RuntimeError("node failure")
         done.append(seed)
         return a_result(job, seed)
 
-    jobs.run_seeds(job, lambda _: one)
+    job_module.run_seeds(job, lambda _: one)
     return done
 
 
@@ -78,8 +79,8 @@ def output_bytes(smk) -> dict[str, bytes]:
 
 def test_a_job_reads_its_inputs_in_the_order_of_the_draw(tmp_path):
     smk = write_job(tmp_path, k=8, seeds=(3, 4), unfit=(4,))
-    job = jobs.read_job(smk)
-    draw = records.read_table(smk.input.shots[0])
+    job = job_module.read_job(smk)
+    draw = storage.read_table(smk.input.shots[0])
     train = some_rows(60, "train").set_index("id")
     assert job.shots[3]["id"].tolist() == draw["id"].tolist()
     assert job.shots[3]["text_a"].tolist() == train.loc[draw["id"], "text_a"].tolist()
@@ -87,12 +88,12 @@ def test_a_job_reads_its_inputs_in_the_order_of_the_draw(tmp_path):
     assert job.cell["k"] == 8 and job.name == "fair/task/tiny/ft/minimal/8"
     assert [each.name for each in job.evaluation] == ["task", "other"]
     assert job.pattern.query("a", "b") == "a b ?"
-    assert job.checksums["data"]["task/validation"] == records.sha256(smk.input.evaluation[0])
+    assert job.checksums["data"]["task/validation"] == storage.sha256(smk.input.evaluation[0])
 
 
 def test_without_shots_nothing_of_the_training_set_is_read(tmp_path):
     smk = write_job(tmp_path, k=0, seeds=(0,))
-    job = jobs.read_job(smk)
+    job = job_module.read_job(smk)
     assert job.shots == {} and job.checksums["shots"] == {}
     assert run(smk) == [0]
 
@@ -101,12 +102,12 @@ def test_shots_of_another_training_set_are_refused(tmp_path):
     smk = write_job(tmp_path)
     rows = some_rows(60, "train")
     rows["label"] = 1 - rows["label"]
-    records.write_table(smk.input.train, rows, records.ROWS)
+    storage.write_table(smk.input.train, rows, schemas.ROWS)
     with pytest.raises(UserError, match=r"shots0.parquet: drawn from other rows"):
-        jobs.read_job(smk)
-    records.write_table(smk.input.train, some_rows(20, "train"), records.ROWS)
+        job_module.read_job(smk)
+    storage.write_table(smk.input.train, some_rows(20, "train"), schemas.ROWS)
     with pytest.raises(UserError, match="drawn from other rows"):
-        jobs.read_job(smk)
+        job_module.read_job(smk)
 
 
 @pytest.mark.parametrize(
@@ -119,17 +120,17 @@ def test_shots_of_another_training_set_are_refused(tmp_path):
         lambda smk: setattr(smk, "threads", 2),
         lambda smk: smk.resources.update(zero_stage=3),
         lambda smk: setattr(smk.wildcards, "method", "renamed"),
-        lambda smk: records.write_table(
-            smk.input.evaluation[0], some_rows(23, "task"), records.ROWS
+        lambda smk: storage.write_table(
+            smk.input.evaluation[0], some_rows(23, "task"), schemas.ROWS
         ),
     ],
 )
 def test_whatever_changes_the_result_changes_the_fingerprint(tmp_path, change):
     smk = write_job(tmp_path)
-    before = jobs.read_job(smk).fingerprint
-    assert before == jobs.read_job(smk).fingerprint
+    before = job_module.read_job(smk).fingerprint
+    assert before == job_module.read_job(smk).fingerprint
     change(smk)
-    assert jobs.read_job(smk).fingerprint != before
+    assert job_module.read_job(smk).fingerprint != before
 
 
 def test_an_interrupted_job_repeats_no_finished_seed_and_ends_in_the_same_bytes(tmp_path):
@@ -141,7 +142,7 @@ def test_an_interrupted_job_repeats_no_finished_seed_and_ends_in_the_same_bytes(
     assert not Path(broken.output.predictions).exists()
     [state] = Path("results/state").iterdir()
     owner = {"run": str(tmp_path / "broken/out"), "model": "tiny"}
-    assert records.read_json(state / "owner.json") == owner
+    assert storage.read_json(state / "owner.json") == owner
     assert run(broken) == [1, 2]
     assert output_bytes(whole) == output_bytes(broken)
     assert len(output_bytes(whole)) == 5
@@ -158,36 +159,38 @@ def test_changed_settings_continue_nothing(tmp_path):
 
 def test_nothing_is_loaded_where_all_seeds_are_finished(tmp_path, monkeypatch):
     smk = write_job(tmp_path, seeds=(0, 1))
-    monkeypatch.setattr(jobs, "_assemble", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(
+        job_module, "_assemble", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
+    )
     with pytest.raises(OSError, match="disk full"):
         run(smk)
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    jobs.run_seeds(jobs.read_job(smk), lambda _: pytest.fail("the model was loaded"))
+    job_module.run_seeds(job_module.read_job(smk), lambda _: pytest.fail("the model was loaded"))
     assert len(output_bytes(smk)) == 4
 
 
 def test_seeds_that_do_not_fit_have_no_rows_and_a_status(tmp_path):
     smk = write_job(tmp_path, seeds=(0, 1), unfit=(0,))
     assert run(smk) == [1]
-    predictions = records.read_table(smk.output.predictions)
+    predictions = storage.read_table(smk.output.predictions)
     assert set(predictions["seed"]) == {1} and len(predictions) == 24 + 11
-    status = records.read_json(smk.output.manifest)["seeds"]
+    status = storage.read_json(smk.output.manifest)["seeds"]
     assert (status["0"]["status"], status["1"]["status"]) == ("does not fit", "ok")
 
 
 def test_a_job_of_which_nothing_fits_writes_empty_tables(tmp_path):
     smk = write_job(tmp_path, seeds=(0,), unfit=(0,))
-    jobs.run_seeds(jobs.read_job(smk), lambda _: pytest.fail("the model was loaded"))
-    assert len(records.read_table(smk.output.predictions)) == 0
-    assert len(records.read_table(smk.output.curves)) == 0
+    job_module.run_seeds(job_module.read_job(smk), lambda _: pytest.fail("the model was loaded"))
+    assert len(storage.read_table(smk.output.predictions)) == 0
+    assert len(storage.read_table(smk.output.curves)) == 0
     assert Path(smk.output.adapters).is_dir()
 
 
 FINE_TUNE = """
 import json, pickle, sys
 from pathlib import Path
-from fewshot import records
+from fewshot import storage
 from fewshot.runtime import script
 from fewshot.adaptation.training import fine_tune
 smk = pickle.loads(Path(sys.argv[1]).read_bytes())
@@ -232,7 +235,7 @@ def test_fine_tuning_killed_between_seeds_ends_in_the_same_bytes(tmp_path):
     fine_tune(whole)
     found = output_bytes(smk)
     assert found == output_bytes(whole) and len(found) == 8
-    curves = records.read_table(smk.output.curves)
+    curves = storage.read_table(smk.output.curves)
     last = curves[(curves["epoch"] == 20) & (curves["evaluation_set"] == "task")]
     assert last["correct"].sum() / last["n"].sum() > 0.8
 
@@ -255,7 +258,7 @@ def test_full_weights_are_kept_on_request_only(tmp_path, keep):
     smk = write_job(tmp_path, kind="gpt_neox", seeds=(5,), keep_weights=keep, head="classification")
     fine_tune(smk)
     kept = sorted(Path(smk.output.adapters).iterdir())
-    manifest = records.read_json(smk.output.manifest)
+    manifest = storage.read_json(smk.output.manifest)
     assert [path.name for path in kept] == (["seed5.safetensors"] if keep else [])
     assert manifest["seeds"]["5"]["adapters"] == [path.name for path in kept]
     assert manifest["parameters"]["trainable"] == 21952 - 75 * 32 + 32 * 32 + 32 + 2 * 32 + 2
@@ -272,23 +275,24 @@ def test_the_code_version_of_a_family_leaves_the_others_out():
             reached.add(name)
             todo += imports(name)
     needed = {
-        "adaptation.jobs",
+        "adaptation.job",
         "adaptation.outputs",
-        "scoring.scoring",
-        "prompts.tokens",
-        "models.models",
+        "scoring.score",
+        "prompts.tokenize",
+        "models.load",
         "prompts.patterns",
-        "runtime.state",
-        "runtime.lock",
-        "adaptation.preparation",
-        "adaptation.student",
+        "runtime.resume",
+        "runtime.locks",
+        "adaptation.setup",
+        "adaptation.trainable_model",
         "adaptation.batches",
-        "adaptation.engine",
+        "adaptation.engines",
         "models.heads",
         "methods.freezing",
-        "data.sampling",
-        "records",
-        "runtime.world",
+        "rng",
+        "schemas",
+        "storage",
+        "runtime.processes",
     }
     assert needed <= reached
     assert {each for each in reached if each.startswith("methods.")} == {

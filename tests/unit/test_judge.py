@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from benchmarks import cases, shapes
 from benchmarks.adapter import scorer
-from fewshot.models.models import load_tokenizer
+from fewshot.models.tokenizer import load_tokenizer
 
 huggingface = pytest.importorskip("lm_eval.models.huggingface", reason="lm_eval is not installed")
 from lm_eval.api.instance import Instance  # noqa: E402

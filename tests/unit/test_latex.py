@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import simulate
-from fewshot import registry
+from fewshot import validation
 from fewshot.report import latex, widths
-from fewshot.report.tables import tables
-from fewshot.report.typeset import Table
+from fewshot.report.table_text import Table
+from fewshot.report.tables import registry
 
 CATALOG = simulate.CATALOG
-ENTRIES = registry.read_yaml(Path(__file__).parents[2] / "config/figures.yaml")["tables"]
+ENTRIES = validation.read_yaml(Path(__file__).parents[2] / "config/figures.yaml")["tables"]
 PREAMBLE = r"""\documentclass[10pt,twocolumn,a4paper]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
@@ -61,7 +61,7 @@ def test_latex_escapes_what_it_would_read_as_commands():
 
 
 def test_rows_have_as_many_cells_as_columns(study):
-    found = tables.make("headline", study, CATALOG, {})
+    found = registry.make_table("headline", study, CATALOG, {})
     text = latex.to_latex(found, "headline", "Title", "Caption")
     rows = [line for line in text.splitlines() if line.startswith(("OPT", "Pythia"))]
     assert len(rows) == 24
@@ -111,7 +111,7 @@ def test_heads_are_broken_in_two_at_the_best_place():
 
 
 def test_origins_are_comments(study):
-    found = tables.make("headline", study, CATALOG, {})
+    found = registry.make_table("headline", study, CATALOG, {})
     text = latex.to_latex(found, "t", "T", "C", "metrics: m.parquet\ncode: 12")
     assert "% metrics: m.parquet\n% code: 12\n" in text
 
@@ -120,7 +120,7 @@ def test_origins_are_comments(study):
 def test_every_table_is_set_without_sticking_out(study, tmp_path):
     bodies = [
         latex.to_latex(
-            tables.make(function, study, CATALOG, entry.get("options", {})),
+            registry.make_table(function, study, CATALOG, entry.get("options", {})),
             *(name, entry["title"], entry["caption"]),
         )
         for name, entry in ENTRIES.items()

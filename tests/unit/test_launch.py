@@ -13,7 +13,7 @@ import torch
 from fewshot.errors import UserError
 from fewshot.runtime import launch
 from fewshot.runtime.launch import Wanted
-from fewshot.runtime.world import World
+from fewshot.runtime.processes import ProcessGroup
 from srun import pretend
 
 ROOT = Path(__file__).parents[2]
@@ -21,13 +21,13 @@ PART = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
 from fewshot.runtime import script
-from fewshot.runtime.world import read_world
+from fewshot.runtime.processes import read_process_group
 script.log_to("job.log")
-world = read_world()
-world.meet()
-total = world.sum(torch.tensor([world.rank + 1]))
-open(f"part{world.rank}", "w").write(f"{world.size} {int(total)} {world.local_rank}")
-world.part()
+processes = read_process_group()
+processes.connect()
+total = processes.sum(torch.tensor([processes.rank + 1]))
+open(f"part{processes.rank}", "w").write(f"{processes.size} {int(total)} {processes.local_rank}")
+processes.disconnect()
 """
 FAILING = "import os, sys, time; sys.exit(3) if os.environ['RANK'] == '1' else time.sleep(600)"
 
@@ -74,7 +74,7 @@ def test_several_nodes_take_slurm():
 
 def test_a_process_of_several_starts_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(launch, "read_world", lambda: World(1, 4))
+    monkeypatch.setattr(launch, "read_process_group", lambda: ProcessGroup(1, 4))
     monkeypatch.setattr(launch, "spread", lambda *_: pytest.fail("it starts processes"))
     done = []
     launch._run(done.append, SimpleNamespace(resources={"gpu": 4, "nodes": 2}))

@@ -1,14 +1,14 @@
 """Batches of sequences: who is read with whom, where words fork, what is read off."""
 
-from fewshot.prompts.tokens import Prompts
-from fewshot.scoring.layout import (
+from fewshot.prompts.tokenize import Prompts
+from fewshot.scoring.packing import (
     FAMILY_TOKENS,
-    Piece,
+    PackedSequence,
     canonical_batches,
     halves,
     lay_out,
     length_of,
-    pieces_of,
+    pack_rows,
     total,
 )
 from hypothesis import given
@@ -31,8 +31,8 @@ def test_batches_hold_every_row_once_within_the_budget(lengths, budget):
         assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
 
 
-def alone(row: int, tokens: int, *words: int) -> Piece:
-    return Piece(((row, words),), tokens)
+def alone(row: int, tokens: int, *words: int) -> PackedSequence:
+    return PackedSequence(((row, words),), tokens)
 
 
 def told(layout) -> list:
@@ -43,8 +43,8 @@ def told(layout) -> list:
 
 def test_words_of_one_token_need_one_sequence():
     prompts = Prompts((0, 1), (1, 2), [(3,), (4, 5)], [SHORT, SHORT])
-    pieces = pieces_of(prompts, forks=False)
-    assert pieces == pieces_of(prompts, forks=True) == [alone(0, 1, 0, 1), alone(1, 2, 0, 1)]
+    pieces = pack_rows(prompts, forks=False)
+    assert pieces == pack_rows(prompts, forks=True) == [alone(0, 1, 0, 1), alone(1, 2, 0, 1)]
     layout = lay_out(prompts, pieces, prompts.prefix)
     assert layout.ids.tolist() == [[1, 2, 3, 0], [1, 2, 4, 5]]
     assert layout.positions.tolist() == [[0, 1, 2, 3]] and layout.branches is None
@@ -54,7 +54,7 @@ def test_words_of_one_token_need_one_sequence():
 
 def test_words_of_several_tokens_fork_off():
     prompts = Prompts((0, 1), (1, 2), [(3,), (4, 5)], [LONG, SHORT])
-    pieces = pieces_of(prompts, forks=True)
+    pieces = pack_rows(prompts, forks=True)
     assert pieces == [alone(0, 1, 0, 1, 2), alone(1, 2, 0, 1)]
     assert [length_of(prompts, piece) for piece in pieces] == [4, 2]
     layout = lay_out(prompts, pieces, ())
@@ -73,7 +73,7 @@ def test_words_of_several_tokens_fork_off():
 
 def test_words_of_several_tokens_get_sequences_of_their_own_without_forks():
     prompts = Prompts((0,), (1, 2), [(3,)], [LONG])
-    pieces = pieces_of(prompts, forks=False)
+    pieces = pack_rows(prompts, forks=False)
     assert pieces == [alone(0, 1, 0, 1), alone(0, 1, 2)]
     layout = lay_out(prompts, pieces, prompts.prefix)
     assert layout.ids.tolist() == [[1, 2, 3, 7, 8], [1, 2, 3, 4, 0]]
@@ -84,8 +84,8 @@ def test_rows_that_begin_alike_are_packed():
     same = (5, 6, 7, 8)
     rows = [(*same, 9), (4,), (*same, 3, 2), same]
     prompts = Prompts((0, 1, 2, 3), (1,), rows, [SHORT, SHORT, ((7, 1), (8,)), SHORT])
-    pieces = pieces_of(prompts, forks=True)
-    family = Piece(((3, (0, 1)), (2, (0, 1)), (0, (0, 1))), 4)
+    pieces = pack_rows(prompts, forks=True)
+    family = PackedSequence(((3, (0, 1)), (2, (0, 1)), (0, (0, 1))), 4)
     assert pieces == [alone(1, 1, 0, 1), family]
     assert length_of(prompts, family) == 4 + (2 + 1) + 1
     assert total(prompts, pieces) == 9
@@ -102,14 +102,14 @@ def test_rows_that_begin_alike_are_packed():
 
 def test_each_sequence_counts_its_own_branches():
     prompts = Prompts((0, 1), (1,), [(3,), (4,)], [LONG, LONG])
-    branches, _ = lay_out(prompts, pieces_of(prompts, forks=True), ()).branches.tolist()
+    branches, _ = lay_out(prompts, pack_rows(prompts, forks=True), ()).branches.tolist()
     assert branches == [[0, 1, 1, 2]] * 2
 
 
 def test_little_in_common_is_not_worth_a_pack():
     rows = [(1, 2, 3, 4, *range(10, 90)), (1, 2, 3, 4, *range(100, 190))]
     prompts = Prompts((0, 1), (9,), rows, [SHORT, SHORT])
-    assert [len(piece.rows) for piece in pieces_of(prompts, forks=True)] == [1, 1]
+    assert [len(piece.rows) for piece in pack_rows(prompts, forks=True)] == [1, 1]
 
 
 @given(
@@ -118,7 +118,7 @@ def test_little_in_common_is_not_worth_a_pack():
 )
 def test_packs_hold_every_row_once_and_do_not_depend_on_the_order(rows, random):
     prompts = Prompts(tuple(range(len(rows))), (9,), rows, [SHORT] * len(rows))
-    pieces = pieces_of(prompts, forks=True)
+    pieces = pack_rows(prompts, forks=True)
     held = [row for piece in pieces for row, _ in piece.rows]
     assert sorted(held) == list(range(len(rows)))
     for piece in pieces:
@@ -132,7 +132,7 @@ def test_packs_hold_every_row_once_and_do_not_depend_on_the_order(rows, random):
     def texts(prompts):
         return sorted(
             (piece.shared, sorted(prompts.suffixes[row] for row, _ in piece.rows))
-            for piece in pieces_of(prompts, forks=True)
+            for piece in pack_rows(prompts, forks=True)
         )
 
     assert texts(other) == texts(prompts)
@@ -140,7 +140,10 @@ def test_packs_hold_every_row_once_and_do_not_depend_on_the_order(rows, random):
 
 def test_batches_are_halved_down_to_rows():
     one, two = alone(0, 1, 0), alone(1, 2, 0)
-    pack = Piece(((2, (0,)), (3, (0,)), (4, (0,))), 5)
+    pack = PackedSequence(((2, (0,)), (3, (0,)), (4, (0,))), 5)
     assert halves([one, two, pack]) == ([one], [two, pack])
-    assert halves([pack]) == ([Piece(pack.rows[:1], 5)], [Piece(pack.rows[1:], 5)])
+    assert halves([pack]) == (
+        [PackedSequence(pack.rows[:1], 5)],
+        [PackedSequence(pack.rows[1:], 5)],
+    )
     assert halves([one]) is None

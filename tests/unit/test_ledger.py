@@ -9,14 +9,14 @@ import compute_metrics
 import pandas as pd
 import pytest
 import simulate
-from fewshot import records
-from fewshot.analysis import flops, ledger, schemas
-from fewshot.analysis.flops import Counts, Size
+from fewshot import storage
+from fewshot.analysis import flops, result_schemas, run_costs
+from fewshot.analysis.flops import Counts, ModelSize
 
 CELL = {"protocol": "fair", "task": "nli", "model": "opt-s"}
 PAIR = next(p for p in simulate.pairs() if (p["task"], p["model"]) == ("nli", "opt-s"))
-MODEL = ledger.model_of(PAIR["size"], PAIR["evaluation"])
-SIZE = Size(**PAIR["size"])
+MODEL = run_costs.flops_model(PAIR["size"], PAIR["evaluation"])
+SIZE = ModelSize(**PAIR["size"])
 
 
 def write(folder: Path, method: str, k: int = 16, **changes) -> list[dict]:
@@ -24,19 +24,19 @@ def write(folder: Path, method: str, k: int = 16, **changes) -> list[dict]:
     job = next(each for each in PAIR["jobs"] if (each["method"], each["k"]) == (method, k))
     job = {**job, "folder": str(folder / method)}
     content = simulate.manifest(PAIR, job, 6, None) | changes
-    records.write_json(Path(job["folder"], "manifest.json"), content)
+    storage.write_json(Path(job["folder"], "manifest.json"), content)
     return [job]
 
 
 def costs(folder: Path, method: str, **changes) -> pd.DataFrame:
-    return ledger.compute(CELL, write(folder, method, **changes), MODEL)
+    return run_costs.compute_costs(CELL, write(folder, method, **changes), MODEL)
 
 
 def test_results_made_elsewhere_have_no_costs(tmp_path):
     """Zero seconds would be a number that nobody measured."""
     unknown = {"world_size": None, "peak_memory_mib": None, "seconds": {}}
     frame = costs(tmp_path, "icl", settings={"family": "imported"}, **unknown)
-    assert frame.empty and list(frame) == schemas.COSTS.names
+    assert frame.empty and list(frame) == result_schemas.COSTS.names
 
 
 def test_in_context_costs_by_hand(tmp_path):
@@ -85,8 +85,8 @@ def test_loading_is_shared_by_the_seeds_of_a_job(tmp_path):
         entry["seconds"] |= {"load": 10.0} if seed == "0" else {}
     content["seeds"]["4"] = {"status": "does not fit"}
     content["world_size"] = 2
-    records.write_json(path, content)
-    frame = ledger.compute(CELL, jobs, MODEL)
+    storage.write_json(path, content)
+    frame = run_costs.compute_costs(CELL, jobs, MODEL)
     assert frame["seed"].tolist() == [0, 1, 2, 3]
     assert frame["seconds_load"].eq(2.5).all() and frame["seconds_other"].eq(1.0).all()
     assert frame["device_seconds"].eq(2 * 68.5).all()
@@ -100,8 +100,8 @@ def test_a_classification_head_takes_the_place_of_the_readout(tmp_path):
 
 
 def test_an_unknown_shape_is_counted_by_its_parameters_alone(tmp_path):
-    model = ledger.model_of({"weights": 125_000_000}, PAIR["evaluation"])
-    row = ledger.compute(CELL, write(tmp_path, "icl"), model).iloc[0]
+    model = run_costs.flops_model({"weights": 125_000_000}, PAIR["evaluation"])
+    row = run_costs.compute_costs(CELL, write(tmp_path, "icl"), model).iloc[0]
     assert not row["shape_known"]
     assert row["flops_uncached"] == pytest.approx(2 * 125e6 * (1 + 30 * 16 + 24))
     assert pd.isna(row["cache_bytes"])
@@ -115,10 +115,10 @@ def test_a_manifest_without_counts_gives_nulls_that_are_stored(tmp_path):
         for entry in content["seeds"].values():
             for name in ("scoring", "training", "kept_bytes", "peak_memory_mib", "scored_rows"):
                 entry.pop(name, None)
-        records.write_json(path, content | {"peak_memory_mib": None, "memory": None})
-    frame = ledger.compute(CELL, jobs, MODEL)
-    records.write_table(tmp_path / "costs.parquet", frame, schemas.COSTS)
-    found = records.read_table(tmp_path / "costs.parquet")
+        storage.write_json(path, content | {"peak_memory_mib": None, "memory": None})
+    frame = run_costs.compute_costs(CELL, jobs, MODEL)
+    storage.write_table(tmp_path / "costs.parquet", frame, result_schemas.COSTS)
+    found = storage.read_table(tmp_path / "costs.parquet")
     assert found[["flops_cached", "disk_bytes", "rows", "peak_memory_mib"]].isna().all(axis=None)
     assert found.groupby("method", observed=True)["flops_train"].count().to_dict() == {
         "ft": 0, "icl": 5,
@@ -128,14 +128,14 @@ def test_a_manifest_without_counts_gives_nulls_that_are_stored(tmp_path):
 
 def test_a_job_without_a_manifest_has_no_costs(tmp_path):
     jobs = [{**PAIR["jobs"][0], "folder": str(tmp_path / "none")}]
-    frame = ledger.compute(CELL, jobs, MODEL)
-    assert frame.empty and list(frame) == schemas.COSTS.names
+    frame = run_costs.compute_costs(CELL, jobs, MODEL)
+    assert frame.empty and list(frame) == result_schemas.COSTS.names
 
 
 def test_results_made_elsewhere_have_no_known_cost(tmp_path):
     settings = {"family": "imported", "prompts": "?"}
     frame = costs(tmp_path, "icl", settings=settings, world_size=None, seconds={})
-    assert frame.empty and list(frame) == schemas.COSTS.names
+    assert frame.empty and list(frame) == result_schemas.COSTS.names
 
 
 def test_the_rule_writes_costs_beside_metrics(study_folder, study, tmp_path):
@@ -145,7 +145,7 @@ def test_the_rule_writes_costs_beside_metrics(study_folder, study, tmp_path):
         params=SimpleNamespace(
             **{name: pair[name] for name in (*CELL, "evaluation", "jobs", "size")}
         ),
-        input=SimpleNamespace(evaluation=sets, fit="results/fit/sim/nli/opt-l.parquet"),
+        input=SimpleNamespace(evaluation=sets, windows="results/windows/sim/nli/opt-l.parquet"),
         output=SimpleNamespace(
             metrics=tmp_path / "m.parquet",
             outcomes=tmp_path / "o.parquet",
@@ -154,7 +154,7 @@ def test_the_rule_writes_costs_beside_metrics(study_folder, study, tmp_path):
     )
     with chdir(study_folder):
         compute_metrics.main(smk)
-    found = records.read_table(tmp_path / "c.parquet")
+    found = storage.read_table(tmp_path / "c.parquet")
     expected = study.costs.query("task == 'nli' and model == 'opt-l'").reset_index(drop=True)
     assert found["flops_uncached"].tolist() == expected["flops_uncached"].tolist()
     assert len(found) == 7 * 5 - 4 and found["seed"].tolist() == expected["seed"].tolist()
@@ -167,4 +167,4 @@ def test_the_study_has_the_costs_of_all_finished_seeds(study):
     expected = overall[keys].drop_duplicates().astype({"k": int, "seed": int})
     merged = study.costs[keys].astype({"k": int, "seed": int}).merge(expected, how="outer")
     assert len(study.costs) == len(expected) == len(merged) > 200
-    assert list(study.costs) == schemas.COSTS.names
+    assert list(study.costs) == result_schemas.COSTS.names

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from fewshot import records
+from fewshot import storage
 from fewshot.downloads import presence, store
-from fewshot.runtime import exclusion
-from fewshot.runtime.lock import Lock, holder
-from fewshot.runtime.state import SeedStore
+from fewshot.runtime import locks
+from fewshot.runtime.locks import Lock, holder
+from fewshot.runtime.resume import SeedStore
 from leftover_files import COMMIT, OLD, files, look, model, run, state
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -42,8 +42,8 @@ def test_weights_that_no_cell_needs_go_and_local_models_are_never_looked_at():
     local = Path("results/models/local")
     manifest = {"model": "local", "kind": "local", "revision": None, "path": "my/model"}
     files_ = {"model.safetensors": {"bytes": 4}}
-    records.write_json(local / "manifest.json", {**manifest, "files": files_})
-    records.write_json(local / "weights.json", {"files": files_})
+    storage.write_json(local / "manifest.json", {**manifest, "files": files_})
+    storage.write_json(local / "weights.json", {"files": files_})
     Path("my/model").mkdir(parents=True)
     Path("my/model/model.safetensors").write_text("mine")
     found = look(run("a", model="local"), delete=True)
@@ -119,7 +119,7 @@ def test_a_study_without_runs_frees_no_old_state():
 def test_a_killed_jobs_lock_keeps_nothing():
     code = """
 import sys, time
-from fewshot.runtime.state import SeedStore
+from fewshot.runtime.resume import SeedStore
 with SeedStore.open("results/state", "f", {"run": "results/runs/a", "model": "m"}) as store:
     (store.folder / "seed0").mkdir()
     print("held", flush=True)
@@ -170,7 +170,7 @@ def test_nothing_of_a_store_goes_while_a_download_runs(store):
     (folder / ".partial").mkdir()
     (folder / ".partial/abc").write_bytes(b"123")
     before = files()
-    with exclusion.exclusive(store):
+    with locks.exclusive(store):
         found = look(runs, delete=True)
     assert set(found.values()) == {(False, "a download is running")} and len(found) == 2
     assert files() == before

@@ -1,7 +1,7 @@
 """Time limits: what is predicted, a margin and time for a checkpoint, in sensible steps."""
 
 import pytest
-from fewshot.runtime import limits
+from fewshot.runtime import submission
 
 
 @pytest.mark.parametrize(
@@ -20,14 +20,14 @@ from fewshot.runtime import limits
     ],
 )
 def test_limits_by_hand(seconds, margin, minutes):
-    assert limits.minutes(seconds, margin) == minutes
+    assert submission.time_limit(seconds, margin) == minutes
 
 
 def test_more_time_never_has_a_shorter_limit():
-    found = [limits.minutes(seconds, 1.5) for seconds in range(0, 200_000, 97)]
+    found = [submission.time_limit(seconds, 1.5) for seconds in range(0, 200_000, 97)]
     assert found == sorted(found)
 
 
 def test_a_job_that_takes_what_is_predicted_is_not_told_to_end():
     for seconds in (10, 1_000, 10_000, 100_000):
-        assert limits.minutes(seconds, 1.0) * 60 - limits.NOTICE >= seconds
+        assert submission.time_limit(seconds, 1.0) * 60 - submission.NOTICE >= seconds

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fewshot.errors import UserError
-from fewshot.exchange.lmeval_logs import Expected, read_log
+from fewshot.exchange.lm_eval_logs import Expected, read_log
 from fewshot.prompts.patterns import Pattern
 
 PATTERN = Pattern(

@@ -14,11 +14,11 @@ import pytest
 import read_lm_eval
 import run_in_context
 import yaml
-from fewshot import records
-from fewshot.adaptation import jobs
-from fewshot.analysis import evaluation, metrics
+from fewshot import storage
+from fewshot.adaptation import job as job_module
+from fewshot.analysis import evaluation_sets, metrics
 from fewshot.errors import UserError
-from fewshot.exchange import lmeval_tasks
+from fewshot.exchange import lm_eval_tasks
 from fewshot.prompts.patterns import restore_pattern
 from job_files import CELL, PATTERN, write_job
 
@@ -109,20 +109,20 @@ def reading(travelled, k: int, folder: Path, prompts: str = "stored") -> SimpleN
 
 def accuracies(job, k: int, folder: str, method: str):
     sets = [
-        evaluation.read_set(each["set"], each["merge"], path)
+        evaluation_sets.read_set(each["set"], each["merge"], path)
         for each, path in zip(job.params.evaluation, job.input.evaluation, strict=True)
     ]
     cell = {name: CELL[name] for name in ("protocol", "task", "model")}
     run = {"method": method, "pattern": "minimal", "k": k, "folder": folder}
-    return metrics.compute(cell, [{**run, "seeds": job.params.seeds}], sets).metrics
+    return metrics.compute_metrics(cell, [{**run, "seeds": job.params.seeds}], sets).metrics
 
 
 @pytest.mark.parametrize("k", [4, 0])
 def test_round_trip(travelled, tmp_path, k):
     job = travelled.jobs[k]
     read_lm_eval.main(reading(travelled, k, tmp_path))
-    ours = records.read_table(job.output.predictions)
-    theirs = records.read_table(tmp_path / "predictions.parquet")
+    ours = storage.read_table(job.output.predictions)
+    theirs = storage.read_table(tmp_path / "predictions.parquet")
     keys = ["seed", "evaluation_set", "id"]
     both = ours.astype({"evaluation_set": object}).merge(
         theirs.astype({"evaluation_set": object}), on=keys, suffixes=("", "_there"), how="outer"
@@ -144,13 +144,13 @@ def test_round_trip(travelled, tmp_path, k):
 def test_what_logs_do_not_tell_is_null(travelled, tmp_path):
     """The harness tells whether a word was the most probable text, and no more."""
     read_lm_eval.main(reading(travelled, 4, tmp_path))
-    found = records.read_table(tmp_path / "predictions.parquet")
-    ours = records.read_table(travelled.jobs[4].output.predictions)
+    found = storage.read_table(tmp_path / "predictions.parquet")
+    ours = storage.read_table(travelled.jobs[4].output.predictions)
     assert found["logsumexp"].isna().all() and found["tokens_0"].isna().all()
     # Words of one token here: what is known to start a word is what our scorer found so.
     assert found["argmax_is_label"].notna().tolist() == ours["argmax_is_label"].tolist()
     frame = accuracies(travelled.jobs[4], 4, str(tmp_path), "harness")
-    curves = records.read_table(tmp_path / "curves.parquet")
+    curves = storage.read_table(tmp_path / "curves.parquet")
     known = curves.groupby(["seed", "evaluation_set"], observed=True)["correct_vocabulary"]
     known = known.agg(lambda counts: counts.notna().all())
     overall = frame[frame["label"].isna() & (frame["selection"] == "last")]
@@ -167,7 +167,7 @@ def test_the_manifest_names_logs_versions_and_model(travelled, tmp_path):
     assert manifest["packages"]["lm_eval"] == "0.4.13"
     log = manifest["seeds"]["1"]["logs"]["other"]
     assert log["harness_task"] == "fair_task_minimal_k4_seed1_other"
-    assert log["sha256"] == records.sha256(logs_of(travelled, 4, [1])[1])
+    assert log["sha256"] == storage.sha256(logs_of(travelled, 4, [1])[1])
     assert log["model_name"].endswith("in/model")
     assert set(manifest["checksums"]["shots"]) == {"0", "1"}
 
@@ -205,9 +205,9 @@ def test_tasks_of_merged_labels_accept_each_word_that_counts(tmp_path):
     cell = cell_of(smk, 0)
     cell["pattern"]["words"] = (" Yes", " Maybe", " No")
     cell["evaluation"] = [{**cell["evaluation"][1], "merge": [0, 1, 1]}]
-    [name] = lmeval_tasks.write_tasks(tmp_path / "tasks", [cell])
+    [name] = lm_eval_tasks.write_tasks(tmp_path / "tasks", [cell])
     lines = (tmp_path / "tasks/rows/task_minimal_other.jsonl").read_text().splitlines()
-    labels = records.read_table(smk.input.evaluation[1])["label"]
+    labels = storage.read_table(smk.input.evaluation[1])["label"]
     expected = [[0] if label == 0 else [1, 2] for label in labels]
     assert [json.loads(line)["target"] for line in lines] == expected
     assert (tmp_path / f"tasks/{name}.yaml").exists()
@@ -216,7 +216,7 @@ def test_tasks_of_merged_labels_accept_each_word_that_counts(tmp_path):
 def test_the_same_cells_give_the_same_bytes(tmp_path):
     cell = cell_of(write_job(tmp_path, k=4), 4)
     for folder in ("one", "two"):
-        lmeval_tasks.write_tasks(tmp_path / folder, [cell])
+        lm_eval_tasks.write_tasks(tmp_path / folder, [cell])
     files = [path for path in sorted((tmp_path / "one").rglob("*")) if path.is_file()]
     assert len(files) == 2 * 2 + 2
     for file in files:
@@ -228,10 +228,10 @@ def test_demonstrations_may_read_otherwise_than_queries(tmp_path):
     """As the published code's do; what cannot be written as query and word is an error."""
     cell = cell_of(write_job(tmp_path, k=4, seeds=(0,)), 4)
     cell["pattern"] |= {"cue": " So", "query_cue": " Hence", "separator": "\\n"}
-    names = lmeval_tasks.write_tasks(tmp_path / "tasks", [cell])
+    names = lm_eval_tasks.write_tasks(tmp_path / "tasks", [cell])
     task = yaml.safe_load((tmp_path / f"tasks/{names[0]}.yaml").read_text())
     pattern = restore_pattern(cell["pattern"])
-    draw = jobs.read_shots(cell["train"], {0: cell["shots"]["0"]})[0]
+    draw = job_module.read_shots(cell["train"], {0: cell["shots"]["0"]})[0]
     texts = zip(draw["label"], draw["text_a"], draw["text_b"], strict=True)
     samples = task["fewshot_config"]["samples"]
     assert task["num_fewshot"] == len(samples) == 4

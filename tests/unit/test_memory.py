@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
 from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
-from fewshot.models.architecture import describe
+from fewshot.models.architectures import architecture_of
 from fewshot.planning import memory
-from fewshot.planning.activations import context_bytes, training_bytes
 from fewshot.planning.memory import (
     CONTEXT,
     GIB,
     LIBRARIES,
     SLACK,
     Demand,
+    context_bytes,
     estimate,
     holding,
     on_host,
@@ -22,6 +22,7 @@ from fewshot.planning.memory import (
     scoring,
     stepping,
     tokens_at_once,
+    training_bytes,
     zero2_model_states,
     zero3_model_states,
 )
@@ -76,7 +77,7 @@ def test_model_states_equal_deepspeeds(model, gpus, nodes, buffer):
         assert zero2_model_states(*args) == estimate_zero2_model_states_mem_needs(*args)
 
 
-SHAPE = describe(
+SHAPE = architecture_of(
     {
         "model_type": "opt",
         **{"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4},

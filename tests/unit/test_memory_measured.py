@@ -5,13 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fewshot.adaptation.engine import start_engine
-from fewshot.adaptation.student import Student
-from fewshot.models.architecture import describe
-from fewshot.planning.activations import training_bytes
-from fewshot.planning.memory import Demand, holding, on_host, stepping
+from fewshot.adaptation.engines import start_engine
+from fewshot.adaptation.trainable_model import TrainableModel
+from fewshot.models.architectures import architecture_of
+from fewshot.planning.memory import Demand, holding, on_host, stepping, training_bytes
 from fewshot.runtime.placement import Placement
-from fewshot.runtime.world import World
+from fewshot.runtime.processes import ProcessGroup
 from test_architecture import GROUPED, NEOX, OPT
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -63,7 +62,7 @@ def measure(dtype: str, placement: Placement) -> tuple[float, float]:
     with Tracked() as tracked:
         layers = [nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(LAYERS)]
         student = nn.Sequential(*layers).to(getattr(torch, dtype))
-        engine = start_engine(student, SETTINGS, dtype, placement, World())
+        engine = start_engine(student, SETTINGS, dtype, placement, ProcessGroup())
         for _ in range(2):  # moments are made at the first step
             inputs = torch.randn(2, WIDTH, dtype=getattr(torch, dtype))
             loss = engine.forward(inputs).float().square().mean()
@@ -117,8 +116,8 @@ def test_a_pass_takes_no_more_than_is_reckoned_and_not_much_less(config, checkpo
     rows, row = 8, 96
     ids, last = torch.randint(5, 400, (rows, row)), torch.full((rows,), row - 1)
     with Tracked(*model.parameters()) as tracked:
-        logits = Student(model)(ids, last)
+        logits = TrainableModel(model)(ids, last)
         nn.functional.cross_entropy(logits, torch.zeros(rows, dtype=torch.long)).backward()
-    shape = describe(config, 128)
+    shape = architecture_of(config, 128)
     expected = training_bytes(shape, dtype.itemsize, rows * row, rows, row, checkpointing)
     assert 0.5 * expected < tracked.peak <= expected

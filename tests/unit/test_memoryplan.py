@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from fewshot import records
+from fewshot import schemas, storage
 from fewshot.errors import UserError
-from fewshot.planning import plantable
+from fewshot.planning import memory_plan_table
 from fewshot.planning.calibration import UNKNOWN, Calibration, Factors
-from fewshot.planning.memoryplan import MemoryPlan
-from fewshot.planning.timing import PHASES, Place
-from fewshot.runtime import limits, machine
+from fewshot.planning.job_time import PHASES
+from fewshot.planning.memory_plan import MemoryPlan
+from fewshot.runtime import machine, submission
 from fewshot.runtime.machine import (
     GIB,
     Machine,
@@ -20,8 +20,8 @@ from fewshot.runtime.machine import (
     read_machine,
     visible_gpus,
 )
-from fewshot.runtime.placement import Placement, read_placement
-from fewshot.study.plan import Cell
+from fewshot.runtime.placement import JobPlace, Placement, read_placement
+from fewshot.study.study import Cell
 from registries import BLOCK, copy_registries, edit, load
 
 CLUSTER = {"gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb": 480}
@@ -108,7 +108,7 @@ def test_resources_of_a_job(folder):
     allocated = choice.expected.allocated
     assert found["predicted_gpu_mb"] * 10**6 >= allocated > (found["predicted_gpu_mb"] - 1) * 10**6
     seconds = sum(plan(folder).seconds(cell(), 10).values())
-    assert found["runtime"] == limits.minutes(seconds, UNKNOWN)
+    assert found["runtime"] == submission.time_limit(seconds, UNKNOWN)
     assert all(isinstance(value, int | str) for value in found.values())
 
 
@@ -126,13 +126,13 @@ def test_a_time_limit_follows_the_work_and_the_calibration(folder):
     ten, five = (known.resources(cell(), 1, seeds)["runtime"] for seeds in (10, 5))
     assert five < ten, "half the seeds"
     assert known.resources(cell(k=2), 1)["runtime"] < ten
-    assert known.resources(cell("opt-125m", "in-context", 0), 1, 1)["runtime"] == limits.LEAST
+    assert known.resources(cell("opt-125m", "in-context", 0), 1, 1)["runtime"] == submission.LEAST
     half = Factors(
         dict.fromkeys(PHASES, 0.5), dict.fromkeys(PHASES, 20), 0.9, 1.1, {"cuda: A": 20}, 1
     )
     learnt = MemoryPlan(known.study, Calibration({"gpu": half}))
     seconds = sum(known.seconds(cell(), 10).values())
-    assert learnt.resources(cell(), 1)["runtime"] == limits.minutes(0.5 * seconds, 1.5)
+    assert learnt.resources(cell(), 1)["runtime"] == submission.time_limit(0.5 * seconds, 1.5)
 
 
 def test_a_job_that_will_not_fit_ends_when_it_has_started(folder):
@@ -143,13 +143,13 @@ def test_a_job_that_will_not_fit_ends_when_it_has_started(folder):
     whole = known.seconds(beyond, 10)
     assert known.wall(beyond, 10) == whole["start"] == known.expected(beyond, 10)["start"]
     assert known.wall(fitting, 10) == sum(known.seconds(fitting, 10).values())
-    assert known.minutes(beyond, 10) == limits.minutes(sum(whole.values()), UNKNOWN)
+    assert known.minutes(beyond, 10) == submission.time_limit(sum(whole.values()), UNKNOWN)
 
 
 def test_where_a_job_runs_changes_its_time_and_no_kind_of_batch(folder):
     """On a processor a batch is as the study has it there, whatever machine is planned for."""
     known = plan(folder)
-    there = Place(Placement(), 0, threads=2)
+    there = JobPlace(Placement(), 0, threads=2)
     assert known.seconds(cell("opt-125m"), 1, there) == plan(
         folder, machine={"gpus_per_node": 0}
     ).seconds(cell("opt-125m"), 1, there)
@@ -226,19 +226,19 @@ def test_the_table_has_a_row_for_each_model_and_method(folder):
     assert (table.loc[table["method"] != "in-context", "k"] == 18).all()
     vanilla = table.set_index(["model", "method"]).loc[("opt-125m", "vanilla-ft")]
     assert vanilla["trainable"] == 125_239_296 + 768 * 769 + 769 * 3, "three labels, the most"
-    assert list(table.columns) == records.PLAN.names
+    assert list(table.columns) == schemas.MEMORY_PLAN.names
 
 
 def test_the_table_is_written_in_three_formats(folder, tmp_path):
     known = plan(folder, models=["opt-125m", "tiny"])
     models = {name: known.study.models[name] for name in ("opt-125m", "tiny")}
-    checked = plantable.checked(known.table(), models)
+    checked = memory_plan_table.checked(known.table(), models)
     output = SimpleNamespace(
         **{name: str(tmp_path / f"plan.{end}")
            for name, end in (("plan", "parquet"), ("csv", "csv"), ("md", "md"))}
     )  # fmt: skip
-    plantable.write(checked, output, known.machine.name)
-    stored = records.read_table(output.plan)
+    memory_plan_table.write_memory_plan(checked, output, known.machine.name)
+    stored = storage.read_table(output.plan)
     assert len(stored) == 8 and len(pd.read_csv(output.csv)) == 8
     page = Path(output.md).read_text()
     assert page.startswith("# Memory plan for 2 nodes of 4 × 80 GB GPUs")
@@ -252,12 +252,12 @@ def test_counts_that_differ_from_transformers_are_refused(folder):
     for row in rows:
         row["largest_layer"] += 1
     with pytest.raises(UserError, match=r"model 'opt-125m': the plan counts \(125239296, 38608897"):
-        plantable.checked(rows, {"opt-125m": entry})
+        memory_plan_table.checked(rows, {"opt-125m": entry})
     for row in rows:
         row["shape_known"] = False
     wrong = {**entry, "parameters": 5}
     with pytest.raises(UserError, match=r"opt-125m.parameters is 5, but the model has 125239296"):
-        plantable.checked(rows, {"opt-125m": wrong})
+        memory_plan_table.checked(rows, {"opt-125m": wrong})
 
 
 def test_a_type_that_the_plan_does_not_know_is_counted_by_transformers(folder):
@@ -269,6 +269,9 @@ def test_a_type_that_the_plan_does_not_know_is_counted_by_transformers(folder):
     known = plan(folder, models=["tiny"], grid=[BLOCK])
     [row] = known.table()
     assert not row["shape_known"] and row["largest_layer"] == parameters
-    checked = plantable.checked([row], {"tiny": known.study.models["tiny"]})
+    checked = memory_plan_table.checked([row], {"tiny": known.study.models["tiny"]})
     assert checked["largest_layer"].tolist() == [64 * 192]
-    assert plantable.count_parameters({**entry, "config": {"model_type": "no-such"}}, "x") is None
+    assert (
+        memory_plan_table.count_parameters({**entry, "config": {"model_type": "no-such"}}, "x")
+        is None
+    )

@@ -5,11 +5,11 @@ import copy
 import peft
 import pytest
 import torch
-from fewshot.adaptation.weights import put, read, take, write
+from fewshot.adaptation.weights import put_weights, read_weights, take_weights, write_weights
 from fewshot.codeversion import imports
-from fewshot.data.sampling import generator
 from fewshot.errors import UserError
 from fewshot.methods import bitfit, full, lora
+from fewshot.rng import generator
 from fewshot.study.checks import REQUIRED
 from tiny import KINDS, TARGETS, tiny_model
 
@@ -81,7 +81,7 @@ def test_lora_equals_pefts_own_model(kind):
         theirs, peft.LoraConfig(r=2, lora_alpha=4, target_modules=TARGETS[kind])
     )
     assert trainable(wrapped) == ["base_model.model." + name for name in trainable(ours)]
-    state = {"base_model.model." + n: p + 0.1 for n, p in take(ours).items()}
+    state = {"base_model.model." + n: p + 0.1 for n, p in take_weights(ours).items()}
     with torch.no_grad():
         for each in ours.parameters():
             if each.requires_grad:
@@ -99,14 +99,14 @@ def test_lora_is_drawn_within_pefts_bounds_and_starts_as_the_base_model():
     before = model(input_ids=ids).logits
     lora.adapt(model, LORA["opt"])
     lora.draw(model, generator("x", 1))
-    first = take(model)
+    first = take_weights(model)
     assert torch.equal(model(input_ids=ids).logits, before)
     a = torch.cat([each.flatten() for name, each in first.items() if "lora_A" in name])
     assert a.abs().max() <= 32**-0.5 and a.std() == pytest.approx((1 / 96) ** 0.5, rel=0.1)
     lora.draw(model, generator("x", 1))
-    assert all(torch.equal(each, first[name]) for name, each in take(model).items())
+    assert all(torch.equal(each, first[name]) for name, each in take_weights(model).items())
     lora.draw(model, generator("x", 2))
-    assert not all(torch.equal(each, first[name]) for name, each in take(model).items())
+    assert not all(torch.equal(each, first[name]) for name, each in take_weights(model).items())
 
 
 @pytest.mark.parametrize(
@@ -126,20 +126,20 @@ def test_adapters_are_stored_and_read_back(tmp_path):
     model = tiny_model("opt")
     lora.adapt(model, LORA["opt"])
     lora.draw(model, generator("x"))
-    state = take(model)
-    write(tmp_path / "a.safetensors", state, {"seed": "3"})
+    state = take_weights(model)
+    write_weights(tmp_path / "a.safetensors", state, {"seed": "3"})
     other = copy.deepcopy(model)
     lora.draw(other, generator("y"))
-    put(other, read(tmp_path / "a.safetensors", other))
-    assert all(torch.equal(each, state[name]) for name, each in take(other).items())
+    put_weights(other, read_weights(tmp_path / "a.safetensors", other))
+    assert all(torch.equal(each, state[name]) for name, each in take_weights(other).items())
     bitfit.adapt(other, {})
     with pytest.raises(UserError, match="not an adapter of this model and method"):
-        put(other, read(tmp_path / "a.safetensors", other))
+        put_weights(other, read_weights(tmp_path / "a.safetensors", other))
 
 
 def test_values_that_are_not_numbers_are_no_difference(tmp_path):
     state = {"a": torch.tensor([float("nan"), 1.0])}
-    write(tmp_path / "a.safetensors", state, {})
+    write_weights(tmp_path / "a.safetensors", state, {})
     assert (tmp_path / "a.safetensors").exists()
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewshot.adaptation import preparation, training
-from fewshot.adaptation.student import adapted, check_checkpointing, parameter_facts
-from fewshot.adaptation.weights import put, read, take
-from fewshot.data.sampling import generator
+from fewshot.adaptation import setup, training
+from fewshot.adaptation.trainable_model import adapted, check_checkpointing, parameter_facts
+from fewshot.adaptation.weights import put_weights, read_weights, take_weights
 from fewshot.errors import UserError
 from fewshot.methods.freezing import check_trainable, train_only
-from fewshot.models.models import virtual_ids
+from fewshot.models.parts import virtual_ids
+from fewshot.rng import generator
 from fewshot.runtime.placement import Placement
-from fewshot.scoring.scoring import score
+from fewshot.scoring.score import score
 from fewshot.study.checks import REQUIRED
 from seed_runs import a_job
 from tiny import ALL_KINDS, KINDS, TARGETS, tiny_model, tiny_tokenizer
@@ -64,7 +64,7 @@ def train(folder: Path, family: str, kind: str, stage: int = 0, **settings):
     """Return the setup, the losses of the epochs and the result of a training run in `folder`."""
     torch.set_num_threads(1)
     job, model = job_of(family, kind, stage, **settings), tiny_model(kind)
-    made = preparation.set_up(job, lambda: model, tiny_tokenizer(kind))
+    made = setup.set_up(job, lambda: model, tiny_tokenizer(kind))
     result = training.train_seed(made, 0, folder)
     curve = result.curves[result.curves["evaluation_set"] == "train"]
     return made, -curve["mean_logprob"].to_numpy(), result
@@ -95,20 +95,20 @@ def test_only_what_a_family_names_is_trained(family, kind):
 @each_pair
 def test_a_draw_belongs_to_its_generator_and_restores_the_untrained_model(family, kind):
     student, method = student_of(family, kind), method_of(job_of(family, kind))
-    before = take(student) if family in UNCHANGED else None
+    before = take_weights(student) if family in UNCHANGED else None
     method.draw(student.model, generator("x", 1))
-    first = take(student)
+    first = take_weights(student)
     if family in ("ia3", "lora", "dora", "prompt_tuning", "prefix_tuning"):
         with torch.no_grad():
             for name, each in student.named_parameters():
                 if each.requires_grad and "magnitude" not in name:
                     each += 1.0
     method.draw(student.model, generator("x", 1))
-    assert all(torch.equal(each, first[n]) for n, each in take(student).items())
+    assert all(torch.equal(each, first[n]) for n, each in take_weights(student).items())
     if before and family not in DRAWN:
         assert all(torch.equal(each, before[n]) for n, each in first.items())
     method.draw(student.model, generator("x", 2))
-    same = all(torch.equal(each, first[n]) for n, each in take(student).items())
+    same = all(torch.equal(each, first[n]) for n, each in take_weights(student).items())
     assert same == (family not in DRAWN)
 
 
@@ -132,7 +132,7 @@ def test_training_lowers_the_loss_and_is_restored_from_its_file(family, kind, tm
     path = tmp_path / "stored.safetensors"
     result.files["seed0.safetensors"](path)
     other = student_of(family, kind)
-    put(other, read(path, other))
+    put_weights(other, read_weights(path, other))
     for name, scored in made.whole.items():
         found = score(other.model, scored.prompts, batch_tokens=256)
         rows = result.predictions.query(f"epoch == 6 and evaluation_set == '{name}'")
@@ -156,7 +156,7 @@ def test_bfloat16_trains_alike(tmp_path, family):
     job = job_of(family, "llama", stage=1)
     half = dataclasses.replace(job, model={**job.model, "dtype": "bfloat16"})
     model = tiny_model("llama").to(torch.bfloat16)
-    made = preparation.set_up(half, lambda: model, tiny_tokenizer("llama"))
+    made = setup.set_up(half, lambda: model, tiny_tokenizer("llama"))
     curves = training.train_seed(made, 0, tmp_path).curves.query("evaluation_set == 'train'")
     _, losses, _ = train(tmp_path, family, "llama")
     np.testing.assert_allclose(-curves["mean_logprob"], losses, rtol=0.1, atol=0.1)

@@ -4,11 +4,11 @@ against weights folded by hand."""
 import peft
 import pytest
 import torch
-from fewshot.adaptation.weights import take
-from fewshot.data.sampling import generator
+from fewshot.adaptation.weights import take_weights
 from fewshot.errors import UserError
 from fewshot.methods import ia3, lora
-from fewshot.models.models import readout
+from fewshot.models.parts import readout
+from fewshot.rng import generator
 from tiny import ALL_KINDS, TARGETS, tiny_model
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, OPTConfig
 
@@ -53,7 +53,7 @@ def test_ia3_equals_peft_with_the_published_targets(kind):
         if "ia3_l" in name:
             pairs[name] = name.replace("ia3_l.default", "ia3.weight")
             parameter.data.copy_(ours.get_parameter(pairs[name]).reshape(parameter.shape))
-    assert sorted(pairs.values()) == sorted(take(ours)) and len(pairs) == 6
+    assert sorted(pairs.values()) == sorted(take_weights(ours)) and len(pairs) == 6
     modules = [name.removesuffix(".ia3.weight") for name in pairs.values()]
     expected = outputs_of(theirs, modules)
     for name, found in outputs_of(ours, modules).items():

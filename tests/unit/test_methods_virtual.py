@@ -8,14 +8,14 @@ import pytest
 import torch
 from architectures import CONFIGS, MODELS, PLAIN_ONLY, VOCABULARY, assert_equal, draw, reference
 from fewshot.adaptation.batches import training_rows
-from fewshot.adaptation.student import Student
-from fewshot.data.sampling import generator
+from fewshot.adaptation.trainable_model import TrainableModel
 from fewshot.errors import UserError
 from fewshot.methods import head_only, prefix_tuning, prompt_tuning
-from fewshot.models.models import learned_cache, learned_prefix, tokens_ahead, virtual_ids
-from fewshot.prompts.tokens import Prompts
-from fewshot.scoring import scoring, ways
-from fewshot.scoring.reading import PLAIN
+from fewshot.models.parts import learned_cache, learned_prefix, tokens_ahead, virtual_ids
+from fewshot.prompts.tokenize import Prompts
+from fewshot.rng import generator
+from fewshot.scoring import routes, score
+from fewshot.scoring.reader import PLAIN
 
 TOKENS = 5
 SETTINGS = {"head": "language-model", "virtual_tokens": TOKENS}
@@ -106,7 +106,7 @@ def test_prefix_tuning_is_scored_as_real_tokens_are(name, prefix):
     """Routed or plainly; the reference reads whole prompts behind the drawn tokens."""
     rows = [1, 4, 9, 9, 17, 30] + [12] * 3
     prompts = draw(np.random.default_rng(3), prefix, rows, words=((5,), (6, 7, 8)))
-    scores = scoring.score(made(prefix_tuning, name), prompts, batch_tokens=120)
+    scores = score.score(made(prefix_tuning, name), prompts, batch_tokens=120)
     assert_equal(scores, reference(MODELS[name], prompts.behind(DRAWN[name])))
     assert scores.route == "shared prefix" or (name in PLAIN_ONLY and "plain" in scores.route)
 
@@ -117,13 +117,13 @@ def test_routed_and_plain_scores_of_a_learned_prefix_are_equal(name, prefix, mon
     model = made(prefix_tuning, name)
     shift(model)
     prompts = draw(np.random.default_rng(4), prefix, [3, 8, 8, 21, 40])
-    routed = scoring.score(model, prompts, batch_tokens=120)
-    monkeypatch.setattr(ways, "usable_route", lambda *given: (PLAIN, None))
-    plain = scoring.score(model, prompts, batch_tokens=120)
+    routed = score.score(model, prompts, batch_tokens=120)
+    monkeypatch.setattr(routes, "usable_route", lambda *given: (PLAIN, None))
+    plain = score.score(model, prompts, batch_tokens=120)
     assert plain.route == "plain"
     np.testing.assert_allclose(routed.logprobs, plain.logprobs, atol=1e-5, rtol=0)
     np.testing.assert_allclose(routed.logsumexp, plain.logsumexp, atol=1e-5, rtol=0)
-    untouched = scoring.score(MODELS[name], prompts, batch_tokens=120)
+    untouched = score.score(MODELS[name], prompts, batch_tokens=120)
     assert np.abs(plain.logprobs - untouched.logprobs).max() > 0.01
 
 
@@ -137,7 +137,7 @@ def test_prompt_tuning_is_scored_as_whole_prompts_are(name, tokens):
     assert virtual_ids(model) == tuple(range(VOCABULARY, VOCABULARY + tokens))
     prompts = draw(np.random.default_rng(5), 3, [1, 4, 9, 9, 30], words=((5,), (6, 7)))
     prompts = prompts.behind(virtual_ids(model))
-    scores = scoring.score(model, prompts, batch_tokens=120)
+    scores = score.score(model, prompts, batch_tokens=120)
     assert_equal(scores, reference(model, prompts))
     shares = tokens + 3 >= 16 and name not in PLAIN_ONLY
     assert (scores.route == "shared prefix") == shares
@@ -156,7 +156,7 @@ def test_the_students_gradient_reaches_the_learned_prefix_alone(name):
     model = made(prefix_tuning, name)
     found = {}
     for kind in ("alone", "padded"):
-        student = Student(copy.deepcopy(model))
+        student = TrainableModel(copy.deepcopy(model))
         ids = IDS if kind == "alone" else torch.cat([IDS, torch.zeros_like(IDS)], dim=1)
         student(ids, torch.tensor([9, 9])).logsumexp(dim=-1).sum().backward()
         found[kind] = {n: each.grad for n, each in student.named_parameters() if each.requires_grad}
@@ -169,7 +169,7 @@ def test_the_students_gradient_reaches_the_learned_prefix_alone(name):
 
 @torch.no_grad()
 def test_padding_does_not_change_what_a_student_answers():
-    student = Student(made(prefix_tuning, "llama"))
+    student = TrainableModel(made(prefix_tuning, "llama"))
     rows = student(IDS, torch.tensor([9, 4]))
     alone = student(IDS[1:, :5], torch.tensor([4]))
     torch.testing.assert_close(rows[1:], alone, rtol=0, atol=1e-5)
@@ -178,14 +178,14 @@ def test_padding_does_not_change_what_a_student_answers():
 def test_learned_positions_count_towards_the_window():
     prompts = draw(np.random.default_rng(6), 0, [156, 3])
     plain = MODELS["llama"]
-    assert scoring.score(plain, prompts, batch_tokens=400)
+    assert score.score(plain, prompts, batch_tokens=400)
     message = "row 0: its prompt has 161 tokens, the model reads 160"
     model = made(prefix_tuning, "llama")
     with pytest.raises(UserError, match=message):
-        scoring.score(model, prompts, batch_tokens=400)
+        score.score(model, prompts, batch_tokens=400)
     longer = prompts.behind(virtual_ids(made(prompt_tuning, "llama")))
     with pytest.raises(UserError, match=message):
-        scoring.score(made(prompt_tuning, "llama"), longer, batch_tokens=400)
+        score.score(made(prompt_tuning, "llama"), longer, batch_tokens=400)
     assert tokens_ahead(model) == TOKENS
     for each, ahead in ((prompts, TOKENS), (longer, 0)):
         with pytest.raises(UserError, match="training row 0 has 161 tokens, the model reads 160"):
@@ -220,10 +220,10 @@ def test_a_learned_prefix_must_fit_the_sliding_window(name, fits):
 @pytest.mark.parametrize("family", [prompt_tuning, prefix_tuning, head_only])
 def test_no_family_needs_whole_weights(family):
     """At ZeRO stage 3 the model is in shards, and no engine gathers them yet."""
-    from fewshot.models.zero import load_deepspeed
-    from fewshot.runtime.world import World
+    from fewshot.models.deepspeed_zero import load_deepspeed
+    from fewshot.runtime.processes import ProcessGroup
 
-    deepspeed = load_deepspeed(World())
+    deepspeed = load_deepspeed(ProcessGroup())
     whole = made(family, "opt")
     config = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": {"stage": 3}}
     model = copy.deepcopy(MODELS["opt"])

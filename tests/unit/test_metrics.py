@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from fewshot import records
-from fewshot.analysis import evaluation, metrics, schemas
-from fewshot.analysis.evaluation import EvaluationSet
+from fewshot import schemas, storage
+from fewshot.analysis import evaluation_sets, metrics, result_schemas
+from fewshot.analysis.curves import SELECTIONS
+from fewshot.analysis.evaluation_sets import EvaluationSet
 from fewshot.analysis.predictions import predicted_labels, score_rows
-from fewshot.analysis.selection import SELECTIONS
 from fewshot.errors import UserError
 
 CELL = {"protocol": "fair", "task": "nli", "model": "opt-s"}
@@ -32,14 +32,14 @@ def pair(tmp_path, monkeypatch):
 def sets_of(pair):
     path = "results/data/{}/validation.parquet"
     return [
-        evaluation.read_set(item["set"], item["merge"], path.format(item["set"]))
+        evaluation_sets.read_set(item["set"], item["merge"], path.format(item["set"]))
         for item in pair["evaluation"]
     ]
 
 
 def compute(pair, **options):
     cell = {name: pair[name] for name in ("protocol", "task", "model")}
-    return metrics.compute(cell, pair["jobs"], sets_of(pair), **options).metrics
+    return metrics.compute_metrics(cell, pair["jobs"], sets_of(pair), **options).metrics
 
 
 def folder(pair, method):
@@ -48,7 +48,7 @@ def folder(pair, method):
 
 def edit(path, change, schema):
     """Rewrite a Parquet file with what `change` makes of its frame."""
-    records.write_table(path, change(records.read_table(path)), schema)
+    storage.write_table(path, change(storage.read_table(path)), schema)
 
 
 def test_every_level_adds_up_to_the_whole(pair):
@@ -78,7 +78,7 @@ def test_accuracy_is_that_of_the_row_predictions(pair):
         & (frame["evaluation_set"] == "nli")
         & frame["label"].isna()
     ]
-    rows = records.read_table(f"{folder(pair, 'ft')}/predictions.parquet")
+    rows = storage.read_table(f"{folder(pair, 'ft')}/predictions.parquet")
     rows = rows[(rows["seed"] == 0) & (rows["epoch"] == 3) & (rows["evaluation_set"] == "nli")]
     predicted = (rows["logprob_1"] > rows["logprob_0"]).astype(int)
     assert row["accuracy"].item() == (predicted == rows["label"]).mean()
@@ -144,7 +144,7 @@ def test_a_log_probability_that_is_not_a_number_is_an_error():
 def test_predictions_may_stand_in_any_order(pair):
     path = f"{folder(pair, 'ft')}/predictions.parquet"
     expected = compute(pair)
-    edit(path, lambda frame: frame.iloc[::-1], records.predictions_schema(2))
+    edit(path, lambda frame: frame.iloc[::-1], schemas.predictions_schema(2))
     pd.testing.assert_frame_equal(compute(pair), expected)
 
 
@@ -162,7 +162,7 @@ def test_predictions_may_stand_in_any_order(pair):
 )
 def test_broken_predictions_name_their_run(pair, change, message):
     path = f"{folder(pair, 'ft')}/predictions.parquet"
-    edit(path, change, records.predictions_schema(2))
+    edit(path, change, schemas.predictions_schema(2))
     with pytest.raises(UserError, match=message) as error:
         compute(pair)
     assert path in str(error.value)
@@ -180,7 +180,7 @@ def test_broken_predictions_name_their_run(pair, change, message):
 )
 def test_broken_curves_name_their_run(pair, change, message):
     path = f"{folder(pair, 'ft')}/curves.parquet"
-    edit(path, change, records.CURVES)
+    edit(path, change, schemas.CURVES)
     with pytest.raises(UserError, match=message) as error:
         compute(pair)
     assert path in str(error.value)
@@ -217,18 +217,18 @@ def test_cells_that_do_not_fit_have_no_rows_and_say_so(tmp_path, monkeypatch):
     # A run that was never made, of a cell that cannot fit, is not called missing.
     (tmp_path / pair["jobs"][0]["folder"] / "manifest.json").unlink()
     fit = pd.DataFrame([simulate.fit_row(pair, pair["jobs"][0], seed) for seed in range(5)])
-    assert set(compute(pair, fit=fit, problems={})["status"]) == {"does not fit"}
+    assert set(compute(pair, windows=fit, problems={})["status"]) == {"does not fit"}
 
 
 def test_the_script_writes_the_schema(pair, tmp_path):
     fit = [simulate.fit_row(pair, job, seed) for job in pair["jobs"] for seed in job["seeds"]]
-    records.write_table("fit.parquet", pd.DataFrame(fit), records.FIT)
+    storage.write_table("fit.parquet", pd.DataFrame(fit), schemas.WINDOWS)
     smk = SimpleNamespace(
         input=SimpleNamespace(
             evaluation=[
                 f"results/data/{item['set']}/validation.parquet" for item in pair["evaluation"]
             ],
-            fit="fit.parquet",
+            windows="fit.parquet",
         ),
         output=SimpleNamespace(
             **{name: f"{name}.parquet" for name in ("metrics", "outcomes", "costs")}
@@ -236,13 +236,13 @@ def test_the_script_writes_the_schema(pair, tmp_path):
         params=SimpleNamespace(**pair),
     )
     compute_metrics.main(smk)
-    frame = records.read_table("metrics.parquet")
-    assert frame.columns.tolist() == schemas.METRICS.names
+    frame = storage.read_table("metrics.parquet")
+    assert frame.columns.tolist() == result_schemas.METRICS.names
     assert set(frame["selection"]) == {*SELECTIONS, "each"}
-    outcomes = records.read_table("outcomes.parquet")
-    assert outcomes.columns.tolist() == schemas.OUTCOMES.names
+    outcomes = storage.read_table("outcomes.parquet")
+    assert outcomes.columns.tolist() == result_schemas.OUTCOMES.names
     # In context two seeds; fine-tuned two seeds with one or two kept epochs; two sets each.
     kept = frame[(frame["method"] == "ft") & frame["selection"].isin(SELECTIONS[:2])]
     epochs = len(kept.drop_duplicates(["seed", "epoch"]))
     assert len(outcomes) == 2 * (2 + epochs)
-    assert len(records.read_table("costs.parquet")) == 4
+    assert len(storage.read_table("costs.parquet")) == 4

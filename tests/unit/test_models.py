@@ -6,9 +6,10 @@ import zipfile
 
 import pytest
 import torch
-from fewshot import records
+from fewshot import storage
 from fewshot.errors import UserError
-from fewshot.models.models import backbone, load_model, readout
+from fewshot.models.load import load_model
+from fewshot.models.parts import backbone, readout
 from safetensors.torch import load_file, save_file
 from tiny import KINDS, save_tiny, tiny_model, write_manifest
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
@@ -168,8 +169,8 @@ def test_pickled_weights_that_are_none_end_in_one_line(stored, tmp_path, content
 def test_a_configuration_that_is_none_ends_in_one_line(stored, tmp_path, change, said):
     path, entry = stored()
     folder = tmp_path / "opt"
-    config = records.read_json(folder / "config.json")
-    records.write_json(folder / "config.json", {**config, **change})
+    config = storage.read_json(folder / "config.json")
+    storage.write_json(folder / "config.json", {**config, **change})
     write_manifest(path, folder)
     with pytest.raises(UserError, match=rf"^{folder}: cannot be loaded \([^\n]*{said}"):
         load_model(path, entry)
@@ -195,10 +196,10 @@ def test_files_that_the_manifest_does_not_name_are_not_read(stored, tmp_path):
     torch.save(Malice("true"), folder / "arguments.bin")
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x02no weights")
     write_manifest(path, folder)
-    manifest = records.read_json(path)
+    manifest = storage.read_json(path)
     for name in ("arguments.bin", "model.safetensors"):
         del manifest["files"][name]
-    records.write_json(path, manifest)
+    storage.write_json(path, manifest)
     with pytest.raises(UserError, match=r"pytorch_model.bin: refused: no pickle of weights"):
         load_model(path, entry)
 
@@ -206,9 +207,9 @@ def test_files_that_the_manifest_does_not_name_are_not_read(stored, tmp_path):
 def test_code_of_a_repository_is_never_run(stored, tmp_path):
     path, entry = stored()
     folder, proof = tmp_path / "opt", tmp_path / "it ran"
-    config = records.read_json(folder / "config.json")
+    config = storage.read_json(folder / "config.json")
     own = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
-    records.write_json(folder / "config.json", {**config, "model_type": "mine", "auto_map": own})
+    storage.write_json(folder / "config.json", {**config, "model_type": "mine", "auto_map": own})
     (folder / "mine.py").write_text(f"import os\nos.system('touch \"{proof}\"')\n")
     write_manifest(path, folder)
     with pytest.raises(UserError, match="custom code"):
@@ -234,7 +235,7 @@ def test_a_folder_without_weights_is_an_error(stored, tmp_path):
 )
 def test_a_file_that_is_lost_is_named_with_what_to_do(stored, tmp_path, kind, name, remedy):
     path, entry = stored()
-    records.write_json(path, {**records.read_json(path), "kind": kind})
+    storage.write_json(path, {**storage.read_json(path), "kind": kind})
     file = tmp_path / "opt" / name
     size = file.stat().st_size
     file.write_bytes(b"cut")

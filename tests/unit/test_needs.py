@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from fewshot.analysis.evidence import Evidence
 from fewshot.errors import UserError
-from fewshot.registry import read_yaml
-from fewshot.report.figures import charts
-from fewshot.report.tables import tables
-from fewshot.study import needs
-from fewshot.study.plan import load_study
+from fewshot.report.figures.registry import make_figure
+from fewshot.report.tables.registry import make_table
+from fewshot.study import figure_needs
+from fewshot.study.load import load_study
+from fewshot.validation import read_yaml
 
 ROOT = Path(__file__).parents[2]
 STUDIES = [
@@ -41,7 +41,7 @@ def paper():
 
 
 def test_kinds_are_the_same_in_every_study():
-    kinds = {name: needs.kind_of(entry) for name, entry in METHODS.items()}
+    kinds = {name: figure_needs.kind_of(entry) for name, entry in METHODS.items()}
     assert kinds == {
         "in-context": "in-context",
         "tiny-ft": "pattern-ft",
@@ -53,12 +53,12 @@ def test_kinds_are_the_same_in_every_study():
 
 
 def test_a_name_is_one_method_and_a_kind_all_of_it():
-    assert needs.methods_called("lora", METHODS) == ["lora"]
-    assert needs.methods_called("pattern-ft", METHODS) == ["tiny-ft"]
+    assert figure_needs.methods_called("lora", METHODS) == ["lora"]
+    assert figure_needs.methods_called("pattern-ft", METHODS) == ["tiny-ft"]
     others = {name: entry for name, entry in METHODS.items() if name != "lora"}
     others["lora-32"] = METHODS["lora"]
-    assert needs.methods_called("lora", others) == ["dora", "lora-32"]
-    assert needs.methods_called("bitfit", METHODS) == []
+    assert figure_needs.methods_called("lora", others) == ["dora", "lora-32"]
+    assert figure_needs.methods_called("bitfit", METHODS) == []
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def test_a_name_is_one_method_and_a_kind_all_of_it():
     ],
 )
 def test_arms_pick_methods_and_patterns(arm, method, pattern, picked):
-    assert needs.in_arms(["bitfit", arm], METHODS, method, pattern) is picked
+    assert figure_needs.in_arms(["bitfit", arm], METHODS, method, pattern) is picked
 
 
 def test_an_unknown_method_is_one_line_with_the_valid_ones():
     with pytest.raises(UserError, match="here: unknown method 'patern-ft'; did you mean 'pattern"):
-        needs.check_arms(["in-context", "patern-ft/minimal"], METHODS, "here")
+        figure_needs.check_arms(["in-context", "patern-ft/minimal"], METHODS, "here")
 
 
 def test_an_entry_that_the_study_lacks_is_left_out_with_a_reason(demo, paper):
@@ -121,7 +121,7 @@ def test_an_entry_that_the_study_lacks_is_left_out_with_a_reason(demo, paper):
     ],
 )
 def test_needs_are_found_in_the_same_cells(demo, entry, what):
-    assert needs.missing(entry, demo) == what
+    assert figure_needs.missing(entry, demo) == what
 
 
 def test_options_of_shipped_figures_name_what_some_study_has():
@@ -136,10 +136,10 @@ def test_options_of_shipped_figures_name_what_some_study_has():
 
 def test_each_study_of_the_paper_has_its_matrices(paper):
     config = read_yaml(ROOT / "config/paper-qqp-cola.yaml")
-    other = needs.makeable(load_study(config, str(ROOT / "config")))["tables"]
+    other = figure_needs.makeable(load_study(config, str(ROOT / "config")))["tables"]
     assert {"welch-qqp", "welch-cola"} <= set(other)
     assert not {"welch-rte", "welch-rte-last"} & set(other)
-    first = needs.makeable(paper)["tables"]
+    first = figure_needs.makeable(paper)["tables"]
     assert {"welch-rte-last", "welch-mnli-last"} <= set(first)
     assert first["welch-rte-last"]["options"]["selection"] == "last"
     assert "welch-qqp" not in first
@@ -151,9 +151,9 @@ def test_every_entry_that_a_shipped_study_plans_passes_its_option_checks(name):
     study = shipped(name)
     catalog = study.catalog()
     for entry in study.figures.values():
-        assert charts.make(entry["function"], Evidence(), catalog, entry["options"], "A title")
+        assert make_figure(entry["function"], Evidence(), catalog, entry["options"], "A title")
     for entry in study.tables.values():
-        tables.make(entry["function"], Evidence(), catalog, entry["options"])
+        make_table(entry["function"], Evidence(), catalog, entry["options"])
 
 
 def test_arms_that_a_study_lacks_are_left_out_of_its_entry():

@@ -113,7 +113,8 @@ manifest, entry, log = sys.argv[1:]
 def main(smk):
     import torch
     from huggingface_hub import HfApi
-    from fewshot.models.models import load_model, load_tokenizer
+    from fewshot.models.load import load_model
+    from fewshot.models.tokenizer import load_tokenizer
 
     load_tokenizer(manifest)
     model = load_model(manifest, json.loads(entry))

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot import records
+from fewshot import schemas, storage
 from fewshot.adaptation import outputs
-from fewshot.adaptation.jobs import EvaluationSet
+from fewshot.adaptation.job import EvaluationSet
 from fewshot.errors import UserError
 from fewshot.runtime.placement import Placement
-from fewshot.runtime.state import Seed
-from fewshot.scoring.scoring import Scores
+from fewshot.runtime.resume import FinishedSeed
+from fewshot.scoring.score import Scores
 from tiny import tiny_model
 
 CELL = {"protocol": "fair", "task": "nli", "model": "m", "method": "icl", "pattern": "minimal"}
@@ -48,7 +48,7 @@ def with_nan(row: int) -> Scores:
 
 def test_a_prediction_per_row_in_the_rows_order():
     frame = outputs.prediction_frame(CELL, 3, 1, "hans", ROWS, SCORES)
-    assert set(frame.columns) == set(records.predictions_schema(3).names)
+    assert set(frame.columns) == set(schemas.predictions_schema(3).names)
     assert frame["id"].tolist() == [7, 3, 9, 4] and frame["label"].tolist() == [0, 1, 1, 0]
     assert frame["logprob_2"].tolist() == SCORES.logprobs[:, 2].tolist()
     assert set(frame["seed"]) == {3} and set(frame["epoch"]) == {1} and set(frame["k"]) == {2}
@@ -58,7 +58,7 @@ def test_a_prediction_per_row_in_the_rows_order():
 def test_counts_with_merged_labels():
     """Words 1 and 2 both count as label 1; predictions are 0, 0, 1, 1 for gold 0, 1, 1, 0."""
     frame = outputs.curve_frame(CELL, 3, 1, "hans", ROWS, SCORES, MERGE)
-    assert list(frame.columns) == records.CURVES.names
+    assert list(frame.columns) == schemas.CURVES.names
     found = {
         (row.group, row.subset, row.label): (row.n, row.correct, row.correct_vocabulary)
         for row in frame.fillna("").itertuples()
@@ -102,13 +102,13 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
         name="job", cell=CELL, seeds=tuple(status), status=status, labels=3,
         evaluation=(EvaluationSet("hans", MERGE, ROWS),), settings={"family": "in_context"},
         batch_tokens=64, placement=Placement(), code="c", threads=1,
-        world=SimpleNamespace(size=1), predicted_gpu_mb=2000,
+        processes=SimpleNamespace(size=1), predicted_gpu_mb=2000,
         pattern=SimpleNamespace(rank_by="mean"), model={"dtype": "float32"},
         checksums={"model": "x"}, output=SimpleNamespace(**paths),
     )  # fmt: skip
 
 
-def make_seed(seed: int, epochs=(0,), rows=ROWS) -> Seed:
+def make_seed(seed: int, epochs=(0,), rows=ROWS) -> FinishedSeed:
     n = len(rows)
     scores = Scores(*(getattr(SCORES, name)[:n] for name in PER_ROW), "plain", 40)
     frames = {
@@ -121,15 +121,15 @@ def make_seed(seed: int, epochs=(0,), rows=ROWS) -> Seed:
     }
     facts = {"device": "cpu: x", "parameters": {"total": 5}, "peak_memory_mib": 10.0 + seed}
     facts["route"] = {"hans": "plain"}
-    return Seed(frames, {"facts": facts, "seconds": {"score": 1.5, "load": 0.25}}, {})
+    return FinishedSeed(frames, {"facts": facts, "seconds": {"score": 1.5, "load": 0.25}}, {})
 
 
 def test_a_run_is_written_with_its_manifest(tmp_path):
     job = make_job(tmp_path, {0: "ok", 1: "does not fit", 2: "ok"})
     outputs.write_run(job, {0: make_seed(0), 2: make_seed(2)})
-    predictions = records.read_table(job.output.predictions)
+    predictions = storage.read_table(job.output.predictions)
     assert predictions["seed"].tolist() == [0] * 4 + [2] * 4
-    assert len(records.read_table(job.output.curves)) == 6
+    assert len(storage.read_table(job.output.curves)) == 6
     content = json.loads(Path(job.output.manifest).read_text())
     assert {seed: entry["status"] for seed, entry in content["seeds"].items()} == {
         "0": "ok", "1": "does not fit", "2": "ok",
@@ -143,9 +143,9 @@ def test_a_run_is_written_with_its_manifest(tmp_path):
 def test_a_run_in_which_nothing_fits_has_no_rows(tmp_path):
     job = make_job(tmp_path, {0: "does not fit"})
     outputs.write_run(job, {})
-    frame = records.read_table(job.output.predictions)
-    assert len(frame) == 0 and list(frame.columns) == records.predictions_schema(3).names
-    assert len(records.read_table(job.output.curves)) == 0
+    frame = storage.read_table(job.output.predictions)
+    assert len(frame) == 0 and list(frame.columns) == schemas.predictions_schema(3).names
+    assert len(storage.read_table(job.output.curves)) == 0
     assert json.loads(Path(job.output.manifest).read_text())["seeds"]["0"] == {
         "status": "does not fit"
     }
@@ -173,7 +173,7 @@ def test_phases_add_up(monkeypatch):
 def test_a_model_is_described():
     model = tiny_model()
     name = "model.decoder.layers.0.fc1.bias"
-    facts = outputs.describe(model, [name])
+    facts = outputs.process_facts(model, [name])
     assert facts["parameters"]["total"] == sum(p.numel() for p in model.parameters())
     assert facts["parameters"]["trainable"] == 64
     assert facts["parameters"]["modules"] == ["model.decoder.layers.0.fc1"]

@@ -6,14 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 from fewshot.data import readers, sources
 from fewshot.errors import UserError
-from fewshot.records import write_json
-from fewshot.runtime.exclusion import exclusive
+from fewshot.runtime.locks import exclusive
+from fewshot.storage import write_json
 
 
 def test_local_files_stay_where_they_are(tmp_path):
     path = tmp_path / "rows.tsv"
     path.write_bytes(b"abc")
-    manifest = sources.fetch({"local": {"train": str(path)}}, tmp_path / "raw", "mine")
+    manifest = sources.fetch_source({"local": {"train": str(path)}}, tmp_path / "raw", "mine")
     assert manifest == {
         "source": "mine",
         "kind": "local",
@@ -31,7 +31,7 @@ def test_local_files_stay_where_they_are(tmp_path):
 
 def test_a_missing_local_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"source 'mine': split 'dev': nowhere.tsv is not a file"):
-        sources.fetch({"local": {"dev": "nowhere.tsv"}}, tmp_path, "mine")
+        sources.fetch_source({"local": {"dev": "nowhere.tsv"}}, tmp_path, "mine")
 
 
 def test_synthetic_rows_are_made_again_with_the_same_bytes(tmp_path, monkeypatch):
@@ -43,8 +43,8 @@ def test_synthetic_rows_are_made_again_with_the_same_bytes(tmp_path, monkeypatch
 
     monkeypatch.setattr(sources, "generate", generate)
     source = {"synthetic": "rte-like", "sizes": {"train": 3, "validation": 2}, "seed": 7}
-    first = sources.fetch(source, tmp_path / "a", "s")
-    assert sources.fetch(source, tmp_path / "b", "s") == first
+    first = sources.fetch_source(source, tmp_path / "a", "s")
+    assert sources.fetch_source(source, tmp_path / "b", "s") == first
     assert calls[:2] == [("rte-like", "train", 3, 7), ("rte-like", "validation", 2, 7)]
     assert first["kind"] == "synthetic"
     assert pq.read_table(tmp_path / "a" / first["files"]["train"]["path"]).num_rows == 3
@@ -65,14 +65,14 @@ def test_a_clean_up_finds_the_lock_held_while_files_are_made(tmp_path, monkeypat
 
     monkeypatch.setattr(sources, maker, made)
     with pytest.raises(UserError, match=r"^held$"):
-        sources.fetch(source, tmp_path / "raw", "mine")
+        sources.fetch_source(source, tmp_path / "raw", "mine")
 
 
 def test_raw_file_is_the_one_that_was_fetched(tmp_path):
     path = tmp_path / "rows.tsv"
     path.write_bytes(b"abc")
     manifest = tmp_path / "raw" / "manifest.json"
-    content = sources.fetch({"local": {"train": str(path)}}, manifest.parent, "mine")
+    content = sources.fetch_source({"local": {"train": str(path)}}, manifest.parent, "mine")
     write_json(manifest, content)
     assert readers.raw_file(manifest, "train") == path
     with pytest.raises(UserError, match=r"unknown raw split 'trian'; did you mean 'train'"):

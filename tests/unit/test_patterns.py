@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fewshot.errors import UserError
 from fewshot.prompts.patterns import bind_pattern, parse_template
-from fewshot.registry import load_registries
+from fewshot.validation import load_registries
 
 REGISTRIES = load_registries(Path(__file__).parents[2] / "config")
 TASK = REGISTRIES["tasks"]["rte"]

@@ -2,7 +2,7 @@
 
 import pytest
 from fewshot.errors import UserError
-from fewshot.study.plan import Cell, Job, chunks
+from fewshot.study.study import Cell, Job, chunks
 from registries import BLOCK, STUDY, copy_registries, edit, load
 
 

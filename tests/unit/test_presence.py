@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from fewshot import records
+from fewshot import storage
 from fewshot.downloads import presence
 
 MARKER = Path("results/models/m/weights.json")
@@ -30,7 +30,7 @@ def fetched(tmp_path, monkeypatch):
         (folder / name).write_bytes(b"1234")
     files = {name: {"path": str(folder / name), "bytes": 4} for name in ("a.bin", "b.bin")}
     facts = {"model": "m", "revision": "abc", "folder": str(folder)}
-    records.write_json(MARKER, {**facts, "files": files})
+    storage.write_json(MARKER, {**facts, "files": files})
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def hidden(monkeypatch):
 
 
 def finish():
-    records.write_json(RUN, {})
+    storage.write_json(RUN, {})
 
 
 def lose():
@@ -97,7 +97,7 @@ def test_where_a_run_is_finished_a_marker_without_files_takes_its_place():
     finish()
     lose()
     assert "m (results/models/m/abc/a.bin)" in presence.settle({"m": ["other", RUN]})
-    assert records.read_json(MARKER) == {"model": "m", "files": {}}
+    assert storage.read_json(MARKER) == {"model": "m", "files": {}}
     assert not presence.is_there("m")
     before = MARKER.stat().st_mtime_ns
     assert presence.settle({"m": [RUN]}) == ""
@@ -110,7 +110,7 @@ def test_runs_of_weights_that_were_never_fetched_are_those_of_an_archive():
     finish()
     MARKER.unlink()
     assert presence.settle({"m": [RUN], "never": []}) == ""
-    assert records.read_json(MARKER)["files"] == {}
+    assert storage.read_json(MARKER)["files"] == {}
     assert not presence.marker_of("never").exists()
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from fewshot.demo.documents import ANSWER, CUE, IGNORE, KINDS, WORD, Corpus, wrong_words
-from fewshot.demo.embedded import PATTERNS, SEPARATOR, Recipe, Stage, build_model, build_tokenizer
 from fewshot.demo.pretraining import train
+from fewshot.demo.recipes import PATTERNS, SEPARATOR, Recipe, Stage, build_model, build_tokenizer
 
 FAMILIES = ("opt", "gpt_neox")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import reference
 import yaml
-from fewshot import registry
-from fewshot.mistakes import NOT_BLANK
+from fewshot import validation
+from fewshot.validation import NOT_BLANK
 from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).parents[2]
@@ -57,8 +57,8 @@ def test_every_schema_property_is_closed_and_no_form_is_told_by_its_pattern_alon
 
 
 def test_shipped_registries_are_valid():
-    registries = registry.load_registries(ROOT / "config")
-    assert set(registries) == set(registry.REGISTRIES)
+    registries = validation.load_registries(ROOT / "config")
+    assert set(registries) == set(validation.REGISTRIES)
 
 
 def test_profiles_share_no_key():
@@ -113,14 +113,14 @@ def test_readme_examples_fit_the_schemas():
     names = ("models", "tasks", "patterns", "methods", "study")
     assert len(blocks) == len(names)
     for name, block in zip(names, blocks, strict=True):
-        registry.check(yaml.safe_load(block), name, f"README.md: {name}")
+        validation.validate(yaml.safe_load(block), name, f"README.md: {name}")
 
 
 def test_readme_lists_the_entries_of_a_site():
     readme = (ROOT / "README.md").read_text()
     table = readme[readme.index("| entry | what it is |") :].split("\n\n")[0]
     rows = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines()[2:]]
-    schema = registry.read_schema("site")
+    schema = validation.read_schema("site")
     assert sorted(key for row in rows for key in row) == sorted(schema["properties"])
     assert set(rows[-1]) == set(schema["properties"]) - set(schema["required"]), "not needed"
     assert len(schema["required"]) == 12 and "in twelve lines" in readme
@@ -132,7 +132,7 @@ def test_readme_names_targets_profiles_and_studies_that_exist():
     sources = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
     known = set(re.findall(r"^rule (\w+):", "".join(map(Path.read_text, sources)), re.M))
     for kind, prefix in (("figures", "fig"), ("tables", "table")):
-        entries = registry.read_yaml(ROOT / "config/figures.yaml")[kind]
+        entries = validation.read_yaml(ROOT / "config/figures.yaml")[kind]
         known |= {f"{prefix}_{name}".replace("-", "_") for name in entries}
     assert named <= known and {"all", "plan", "clean", "report_partial"} <= named
     for name in re.findall(r"--profile (\w+)", readme):

@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 
 import pytest
+from fewshot.models.tokenizer import load_tokenizer
+from fewshot.prompts.label_words import label_word_ids, label_words
 from fewshot.prompts.patterns import bind_pattern, restore_pattern
-from fewshot.prompts.tokens import Queries, encode, load_tokenizer
-from fewshot.prompts.words import label_word_ids, label_words
-from fewshot.registry import load_registries
+from fewshot.prompts.tokenize import Queries, encode
+from fewshot.validation import load_registries
 
 REGISTRIES = load_registries(Path(__file__).parents[2] / "config")
 A, B = "It rained.", "It was wet."

@@ -1,11 +1,10 @@
 """How jobs share submissions, and what their time limits are then."""
 
 import pytest
-from fewshot.planning.timing import Place
-from fewshot.runtime.placement import Placement
+from fewshot.runtime.placement import JobPlace, Placement
 from fewshot.runtime.submission import Queue
 
-PLACE = Place(Placement(), 1)
+PLACE = JobPlace(Placement(), 1)
 
 
 def limits(queue: Queue, minutes: int) -> list[int]:
@@ -35,8 +34,8 @@ def test_a_job_has_no_less_time_for_sharing_a_submission(most, expected):
 def test_only_short_jobs_of_one_process_share():
     queue = Queue(most_minutes=1440, attempts=3, short_minutes=10, together=6)
     assert queue.shares(PLACE, 599, 30) and not queue.shares(PLACE, 600, 30)
-    assert not queue.shares(Place(Placement(), 2), 500, 30)
-    assert not queue.shares(Place(Placement(2, "optimizer"), 1), 500, 30)
+    assert not queue.shares(JobPlace(Placement(), 2), 500, 30)
+    assert not queue.shares(JobPlace(Placement(2, "optimizer"), 1), 500, 30)
 
 
 def test_attempts_suffice_by_the_time_until_they_are_told_to_end():

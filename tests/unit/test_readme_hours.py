@@ -5,11 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fewshot.planning.memoryplan import MemoryPlan
-from fewshot.planning.schedule import Schedule
+from fewshot.planning.estimate import StudyEstimate
+from fewshot.planning.memory_plan import MemoryPlan
 from fewshot.planning.workload import Splits
-from fewshot.registry import read_yaml
-from fewshot.study.plan import load_study
+from fewshot.study.load import load_study
+from fewshot.validation import read_yaml
 
 ROOT = Path(__file__).parents[2]
 README = " ".join((ROOT / "README.md").read_text().split())
@@ -17,11 +17,11 @@ MACHINE = {"gpu_memory_gb": 80, "gpus_per_node": 8, "nodes": 2, "host_memory_gb"
 """Of the class that it names."""
 
 
-def planned(name: str, folder: Path) -> Schedule:
+def planned(name: str, folder: Path) -> StudyEstimate:
     """Return a study's schedule, not calibrated, with nothing finished in a folder."""
     settings = {**read_yaml(ROOT / f"config/{name}.yaml"), "machine": MACHINE}
     study = load_study(settings, ROOT / "config", name)
-    return Schedule(MemoryPlan(study, None, Splits(study.tasks, folder)), {}, folder)
+    return StudyEstimate(MemoryPlan(study, None, Splits(study.tasks, folder)), {}, folder)
 
 
 def test_the_papers_hours_by_model(tmp_path):

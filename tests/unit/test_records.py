@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fewshot import records
-from fewshot.analysis import schemas
+from fewshot import schemas, storage
+from fewshot.analysis import result_schemas
 from fewshot.errors import UserError
 
 ROWS = pd.DataFrame(
@@ -27,14 +27,14 @@ SHOTS = pd.DataFrame({"position": [0, 1], "id": [7, 3], "label": [1, 0]})
 
 def test_a_table_keeps_its_schema_descriptions_and_values(tmp_path):
     path = tmp_path / "new" / "rows.parquet"
-    records.write_table(path, ROWS[ROWS.columns[::-1]], records.ROWS)
+    storage.write_table(path, ROWS[ROWS.columns[::-1]], schemas.ROWS)
     stored = pq.read_schema(path)
-    assert stored.names == records.ROWS.names, "columns in the declared order"
-    assert stored.types == records.ROWS.types
+    assert stored.names == schemas.ROWS.names, "columns in the declared order"
+    assert stored.types == schemas.ROWS.types
     assert all(
-        stored.field(name).metadata == records.ROWS.field(name).metadata for name in stored.names
+        stored.field(name).metadata == schemas.ROWS.field(name).metadata for name in stored.names
     )
-    frame = records.read_table(path)
+    frame = storage.read_table(path)
     assert frame["id"].tolist() == [4, 9] and frame["text_a"].tolist() == ["a", "NA"]
     assert frame["subset"].tolist() == ["y", "z"] and frame["subset"].dtype == "category"
     assert frame[["text_b", "cluster"]].isna().all(axis=None)
@@ -43,9 +43,9 @@ def test_a_table_keeps_its_schema_descriptions_and_values(tmp_path):
 
 def test_metadata_is_stored_beside_the_columns(tmp_path):
     path = tmp_path / "shots.parquet"
-    records.write_table(path, SHOTS, records.SHOTS, checksum="abc")
+    storage.write_table(path, SHOTS, schemas.SHOTS, checksum="abc")
     assert pq.read_schema(path).metadata[b"checksum"] == b"abc"
-    assert records.read_table(path, columns=["id"])["id"].tolist() == [7, 3]
+    assert storage.read_table(path, columns=["id"])["id"].tolist() == [7, 3]
 
 
 @pytest.mark.parametrize(
@@ -58,27 +58,27 @@ def test_metadata_is_stored_beside_the_columns(tmp_path):
 )
 def test_a_table_that_does_not_fit_is_not_written(tmp_path, frame, message):
     with pytest.raises(ValueError, match=message):
-        records.write_table(tmp_path / "t.parquet", frame, records.SHOTS)
+        storage.write_table(tmp_path / "t.parquet", frame, schemas.SHOTS)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_category_without_a_value_is_not_written(tmp_path):
-    schema = pa.schema([pa.field("task", records.NAME, nullable=False)])
+    schema = pa.schema([pa.field("task", schemas.NAME, nullable=False)])
     for dtype in (object, "category"):
         frame = pd.DataFrame({"task": pd.Series(["a", None], dtype=dtype)})
         with pytest.raises(ValueError, match=r"task: .* not null"):
-            records.write_table(tmp_path / "t.parquet", frame, schema)
+            storage.write_table(tmp_path / "t.parquet", frame, schema)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_value_out_of_range_is_not_written(tmp_path):
     with pytest.raises(pa.ArrowInvalid):
-        records.write_table(tmp_path / "t.parquet", SHOTS.assign(label=300), records.SHOTS)
+        storage.write_table(tmp_path / "t.parquet", SHOTS.assign(label=300), schemas.SHOTS)
     assert not list(tmp_path.iterdir())
 
 
 def test_predictions_have_one_column_per_label_word():
-    names = records.predictions_schema(3).names
+    names = schemas.predictions_schema(3).names
     assert [name for name in names if name.startswith("logprob_")] == [
         "logprob_0",
         "logprob_1",
@@ -87,32 +87,37 @@ def test_predictions_have_one_column_per_label_word():
 
 
 def test_every_column_is_described():
-    stored = [records.ROWS, records.SHOTS, records.FIT, records.CURVES, records.PLAN]
-    computed = [schemas.METRICS, schemas.COSTS, schemas.COMPARISONS, schemas.VARIANCE]
-    for schema in [*stored, *computed, records.predictions_schema(2)]:
+    stored = [schemas.ROWS, schemas.SHOTS, schemas.WINDOWS, schemas.CURVES, schemas.MEMORY_PLAN]
+    computed = [
+        result_schemas.METRICS,
+        result_schemas.COSTS,
+        result_schemas.COMPARISONS,
+        result_schemas.VARIANCE,
+    ]
+    for schema in [*stored, *computed, schemas.predictions_schema(2)]:
         assert all(field.metadata[b"description"] for field in schema)
 
 
 def test_damaged_and_missing_tables_are_named(tmp_path):
     path = tmp_path / "t.parquet"
     with pytest.raises(UserError, match=r"t.parquet: file not found"):
-        records.read_table(path)
+        storage.read_table(path)
     path.write_bytes(b"no table")
     with pytest.raises(UserError, match=r"t.parquet: not a readable Parquet file"):
-        records.read_table(path)
+        storage.read_table(path)
     rows = pd.concat([ROWS.assign(text_a=[f"text {i}", f"word {i}"]) for i in range(3000)])
-    records.write_table(path, rows, records.ROWS)
+    storage.write_table(path, rows, schemas.ROWS)
     body = path.read_bytes()
     middle = len(body) // 3
     path.write_bytes(body[:middle] + bytes(200) + body[middle + 200 :])
     with pytest.raises(UserError, match=r"t.parquet: not a readable Parquet file"):
-        records.read_table(path)
+        storage.read_table(path)
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "f.txt"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), records.atomic(path) as partial:
+    with pytest.raises(KeyboardInterrupt), storage.atomic(path) as partial:
         partial.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "old"
@@ -121,37 +126,37 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_manifests_are_sorted_and_read_back(tmp_path):
     path = tmp_path / "m.json"
-    records.write_json(path, {"b": 1, "a": [1.5, None]})
+    storage.write_json(path, {"b": 1, "a": [1.5, None]})
     assert path.read_text().index('"a"') < path.read_text().index('"b"')
-    assert records.read_json(path) == {"b": 1, "a": [1.5, None]}
+    assert storage.read_json(path) == {"b": 1, "a": [1.5, None]}
     path.write_text('{"b": ')
     with pytest.raises(UserError, match=r"m.json: not readable JSON"):
-        records.read_json(path)
+        storage.read_json(path)
     with pytest.raises(UserError, match=r"none.json: file not found"):
-        records.read_json(tmp_path / "none.json")
+        storage.read_json(tmp_path / "none.json")
 
 
 def test_checksums(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"abc")
     # echo -n abc | sha256sum
-    assert records.sha256(path).startswith("ba7816bf8f01cfea")
+    assert storage.sha256(path).startswith("ba7816bf8f01cfea")
     expected = hashlib.sha256(b"0\t7\t1\n1\t3\t0").hexdigest()[:16]
-    assert records.frame_checksum(SHOTS.itertuples(index=False)) == expected
-    records.write_table(tmp_path / "s.parquet", SHOTS, records.SHOTS)
-    stored = records.read_table(tmp_path / "s.parquet")
-    assert records.frame_checksum(stored.itertuples(index=False)) == expected, "whatever the types"
+    assert storage.frame_checksum(SHOTS.itertuples(index=False)) == expected
+    storage.write_table(tmp_path / "s.parquet", SHOTS, schemas.SHOTS)
+    stored = storage.read_table(tmp_path / "s.parquet")
+    assert storage.frame_checksum(stored.itertuples(index=False)) == expected, "whatever the types"
 
 
 def test_json_stays_json(tmp_path):
-    records.write_json(tmp_path / "m.json", {"path": tmp_path})
+    storage.write_json(tmp_path / "m.json", {"path": tmp_path})
     assert json.loads((tmp_path / "m.json").read_text()) == {"path": str(tmp_path)}
 
 
 def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
     (tmp_path / ".a[1].json.4242.partial").write_text("half")
     (tmp_path / ".other.json.4242.partial").write_text("another's")
-    records.write_json(tmp_path / "a[1].json", {})
+    storage.write_json(tmp_path / "a[1].json", {})
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".other.json.4242.partial",
         "a[1].json",

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 from fewshot.errors import UserError, unknown
-from fewshot.mistakes import mistake
-from fewshot.models.modelfiles import read_mapping
-from fewshot.registry import REGISTRIES, check, load_registries, read_yaml
+from fewshot.models.files import read_mapping
+from fewshot.validation import REGISTRIES, load_registries, mistake, read_yaml, validate
 
 CONFIG = Path(__file__).parents[2] / "config"
 SOURCE = {"hub": "a/b", "revision": "x", "files": {"train": "f"}}
@@ -46,13 +45,13 @@ def folder(tmp_path):
 
 
 def test_defaults_are_filled_in_and_the_order_of_labels_kept():
-    task = check({"t": TASK}, "tasks", "x.yaml")["t"]
+    task = validate({"t": TASK}, "tasks", "x.yaml")["t"]
     assert task["drop"] == [] and task["out_of_domain"] == [] and task["subsets"] == {}
     assert list(task["labels"].items()) == [("z", 0), ("a", [1, "one"])]
     synthetic = {"synthetic": "rte-like", "sizes": {"train": 5}}
-    task = check({"t": {**TASK, "source": synthetic}}, "tasks", "x.yaml")["t"]
+    task = validate({"t": {**TASK, "source": synthetic}}, "tasks", "x.yaml")["t"]
     assert task["source"]["seed"] == 0, "a default of one of several alternatives"
-    study = check(STUDY, "study", "x.yaml")
+    study = validate(STUDY, "study", "x.yaml")
     assert study["protocol"] == "fair" and study["main"] == {"selection": "last"}
 
 
@@ -146,7 +145,7 @@ def test_the_shipped_registries_load():
 )
 def test_each_mistake_is_one_telling_line(schema, content, message):
     with pytest.raises(UserError) as error:
-        check({"t": content}, schema, "config/x.yaml")
+        validate({"t": content}, schema, "config/x.yaml")
     text = str(error.value)
     assert text.startswith("config/x.yaml: t") and message in text and "\n" not in text
 
@@ -166,13 +165,13 @@ def test_each_mistake_is_one_telling_line(schema, content, message):
 )
 def test_a_mistake_in_a_study_says_what_is_valid(changes, message):
     with pytest.raises(UserError) as error:
-        check({**STUDY, **changes}, "study", "x.yaml")
+        validate({**STUDY, **changes}, "study", "x.yaml")
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_name_that_no_registry_may_have_is_told_what_names_are():
     with pytest.raises(UserError) as error:
-        check({"My_task": TASK}, "tasks", "x.yaml")
+        validate({"My_task": TASK}, "tasks", "x.yaml")
     assert str(error.value) == (
         "x.yaml: top level: 'My_task' does not fit; valid: names of lower-case letters, digits and "
         "-, which begin with no -, such as my-task"
@@ -182,14 +181,14 @@ def test_a_name_that_no_registry_may_have_is_told_what_names_are():
 @pytest.mark.parametrize("text", ["much", "nan", "0.5"])
 def test_no_number_is_suggested_where_none_would_do(text):
     with pytest.raises(UserError) as error:
-        check({"t": {"base": "b", "epochs": text}}, "methods", "x.yaml")
+        validate({"t": {"base": "b", "epochs": text}}, "methods", "x.yaml")
     assert str(error.value) == f"x.yaml: t.epochs: '{text}' is not a whole number"
 
 
 @pytest.mark.parametrize("text", ["1e-5", "1E5", "-2.e+7", "2.5e3", "1_0", "0.1"])
 def test_what_is_suggested_is_a_number_to_yaml(text):
     with pytest.raises(UserError) as error:
-        check({"t": {"base": "b", "learning_rate": text}}, "methods", "x.yaml")
+        validate({"t": {"base": "b", "learning_rate": text}}, "methods", "x.yaml")
     suggested = re.search(r"write (\S+?)(,|$)", str(error.value))[1]
     assert yaml.safe_load(suggested) == float(text)
 
@@ -198,7 +197,7 @@ def test_a_misspelt_key_is_named_rather_than_the_one_it_leaves_missing():
     task = {**TASK, "lable": TASK["label"]}
     del task["label"]
     with pytest.raises(UserError, match=r"t: unknown key 'lable'; did you mean 'label'"):
-        check({"t": task}, "tasks", "x.yaml")
+        validate({"t": task}, "tasks", "x.yaml")
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import pytest
 import report_partial
 import simulate
 import write_report
-from fewshot import records, registry
-from fewshot.analysis import schemas, stats
+from fewshot import schemas, storage, validation
+from fewshot.analysis import result_schemas, stats
 from fewshot.report import partial, provenance, report
-from fewshot.report.figures import charts
-from fewshot.report.tables.contrasts import main_comparisons
+from fewshot.report.figures import registry
+from fewshot.report.tables.comparisons import main_comparisons
 from markupsafe import escape
 
 CATALOG = simulate.CATALOG
@@ -27,8 +27,8 @@ SETTINGS = {
     "models": list(simulate.MODELS),
     "seeds": "0-4",
 }
-ENTRIES = registry.read_yaml(Path(__file__).parents[2] / "config" / "figures.yaml")
-ENTRIES = registry.check(ENTRIES, "figures", "config/figures.yaml")
+ENTRIES = validation.read_yaml(Path(__file__).parents[2] / "config" / "figures.yaml")
+ENTRIES = validation.validate(ENTRIES, "figures", "config/figures.yaml")
 
 # The paper's matrices ask for tasks that this study does not have.
 TABLES = {name: each for name, each in ENTRIES["tables"].items() if not name.startswith("welch")}
@@ -44,14 +44,14 @@ def whole(study, study_folder):
     """Return the study with two figures and all tables."""
     figures = {name: ENTRIES["figures"][name] for name in ("id-ood-scatter", "accuracy-by-k")}
     specs = {
-        name: charts.make(entry["function"], study, CATALOG, {}, entry["title"])
+        name: registry.make_figure(entry["function"], study, CATALOG, {}, entry["title"])
         for name, entry in figures.items()
     }
     folders = {
         kind: [study_folder / f"results/{folder}/{name}" for name in CATALOG[kind]]
         for kind, folder in (("models", "models"), ("tasks", "raw"))
     }
-    return report.Study(
+    return report.ReportInputs(
         SETTINGS,
         CATALOG,
         figures,
@@ -173,7 +173,7 @@ def test_the_summary_is_narrow_and_says_where_things_are(whole):
 def plan(pairs):
     figures = {"id-ood-scatter": ENTRIES["figures"]["id-ood-scatter"]}
     tables = {name: ENTRIES["tables"][name] for name in ("headline", "coverage")}
-    return partial.Plan(SETTINGS, CATALOG, figures, tables, pairs)
+    return partial.PartialStudy(SETTINGS, CATALOG, figures, tables, pairs)
 
 
 def test_a_partial_report_works_with_nothing_at_all(tmp_path, monkeypatch):
@@ -225,9 +225,13 @@ def test_a_run_that_never_started_says_so(tmp_path, monkeypatch):
 
 
 def test_origins_name_files_folders_and_what_was_computed():
-    files = {"metrics": ["a/b/x.parquet", "a/b/y.parquet"], "fit": ["f.parquet"], "manifests": []}
-    text = provenance.origin(["metrics", "fit", "manifests"], files, "12")
-    assert text == "metrics: 2 files of a/b\nfit of the contexts: f.parquet\ncode: 12"
+    files = {
+        "metrics": ["a/b/x.parquet", "a/b/y.parquet"],
+        "windows": ["f.parquet"],
+        "manifests": [],
+    }
+    text = provenance.origin(["metrics", "windows", "manifests"], files, "12")
+    assert text == "metrics: 2 files of a/b\ncontexts and windows: f.parquet\ncode: 12"
     text = provenance.origin(["metrics", "logs"], {"manifests": ["m.json"]}, "12")
     assert text == "metrics: computed from 1 runs\ncode: 12"
 
@@ -236,10 +240,14 @@ def test_origins_name_files_folders_and_what_was_computed():
 def stored(study, tmp_path_factory):
     """Return the inputs of the rules that make tables and the report, as stored files."""
     folder = tmp_path_factory.mktemp("stored")
-    frames = {"metrics": schemas.METRICS, "comparisons": schemas.COMPARISONS, "fit": records.FIT}
+    frames = {
+        "metrics": result_schemas.METRICS,
+        "comparisons": result_schemas.COMPARISONS,
+        "windows": schemas.WINDOWS,
+    }
     for name, schema in frames.items():
-        records.write_table(folder / f"{name}.parquet", getattr(study, name), schema)
-    records.write_json(folder / "manifest.json", study.manifests[0])
+        storage.write_table(folder / f"{name}.parquet", getattr(study, name), schema)
+    storage.write_json(folder / "manifest.json", study.manifests[0])
     files = {name: [str(folder / f"{name}.parquet")] for name in frames}
     return files | {"manifests": [str(folder / "manifest.json")], "variance": [], "costs": []}
 

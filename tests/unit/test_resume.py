@@ -6,12 +6,13 @@ import signal
 
 import pandas as pd
 import pytest
-from fewshot.adaptation import checkpoints, preparation, training
+from fewshot.adaptation import checkpoints, training
+from fewshot.adaptation.setup import start_run
 from fewshot.errors import UserError
-from fewshot.runtime import ranks
-from fewshot.runtime.interrupts import Interrupted, Stop
+from fewshot.runtime import processes
 from fewshot.runtime.placement import Placement
-from fewshot.runtime.world import World
+from fewshot.runtime.processes import ProcessGroup
+from fewshot.runtime.stop import Interrupted, Stop
 from seed_runs import PLACEMENTS, StopAfter, a_job, outcome, set_up
 from tiny import TARGETS
 
@@ -64,7 +65,7 @@ def test_only_the_newest_whole_checkpoint_counts(tmp_path, monkeypatch):
     job = a_job(epochs=3)
     expected = outcome(training.train_seed(set_up("opt", job), 0, tmp_path / "whole"))
     folder, written = tmp_path / "parts", []
-    save = training.progress.save
+    save = training.save_progress
 
     def failing(progress, *rest):
         if len(written) == 2:
@@ -72,12 +73,12 @@ def test_only_the_newest_whole_checkpoint_counts(tmp_path, monkeypatch):
         written.append(progress.step)
         save(progress, *rest)
 
-    monkeypatch.setattr(training.progress, "save", failing)
+    monkeypatch.setattr(training, "save_progress", failing)
     with pytest.raises(OSError, match="disk full"):
         training.train_seed(set_up("opt", job), 0, folder)
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["seed0.step6", "seed0.step9.partial"] and written == [3, 6]
-    monkeypatch.setattr(training.progress, "save", save)
+    monkeypatch.setattr(training, "save_progress", save)
     result = training.train_seed(set_up("opt", job), 0, folder)
     assert result.facts["resumed_after_steps"] == [6]
     assert outcome(result) == expected
@@ -102,7 +103,7 @@ def test_what_takes_longer_to_write_than_to_repeat_is_not_written(tmp_path, monk
 
 
 def test_checkpoints_are_due_where_they_save_time(tmp_path, monkeypatch):
-    kept = checkpoints.Checkpoints(tmp_path, 0, World(), lambda: None)
+    kept = checkpoints.Checkpoints(tmp_path, 0, ProcessGroup(), lambda: None)
     kept.expect(4e9)
     assert kept.cost == pytest.approx(20.0)
     now = checkpoints.time.monotonic()
@@ -116,7 +117,7 @@ def test_a_checkpoint_is_not_written_to_a_state_that_was_lost(tmp_path):
     def lost():
         raise UserError("lost to another process")
 
-    kept = checkpoints.Checkpoints(tmp_path, 0, World(), lost)
+    kept = checkpoints.Checkpoints(tmp_path, 0, ProcessGroup(), lost)
     with pytest.raises(UserError, match="lost"), kept.writing(3) as folder:
         (folder / "progress.json").write_text(json.dumps({}))
     assert kept.latest() is None
@@ -125,11 +126,11 @@ def test_a_checkpoint_is_not_written_to_a_state_that_was_lost(tmp_path):
 def test_being_told_to_end_is_noted():
     stop = Stop()
     with stop.watched():
-        stop.check(World())
+        stop.check(ProcessGroup())
         os.kill(os.getpid(), signal.SIGTERM)
-    assert stop.requested and ranks.TOLD == 143
+    assert stop.requested and processes.TOLD == 143
     with pytest.raises(Interrupted):
-        stop.check(World())
+        stop.check(ProcessGroup())
 
 
 def test_told_to_end_twice_at_one_step(tmp_path):
@@ -154,9 +155,9 @@ def test_counts_do_not_depend_on_interruptions(tmp_path):
 
 def test_a_checkpoint_is_worth_while_before_all_rows_are_scored(tmp_path):
     setup = set_up("opt", a_job(epochs=2, curve_rows=8))
-    run = preparation.begin(
+    run = start_run(
         setup, 0, 0, training.outputs.Phases(), Stop(), checkpoints.Checkpoints(
-            tmp_path, 0, World(), lambda: None
+            tmp_path, 0, ProcessGroup(), lambda: None
         )
     )  # fmt: skip
     run.phases.seconds |= {"train": 30.0, "curve": 8.0}

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fewshot import records
+from fewshot import storage
 from fewshot.data import sources
-from fewshot.downloads import hub, revisions, snapshots
+from fewshot.downloads import hub, revisions
+from fewshot.downloads import models as models_module
 from fewshot.errors import UserError
 from hub_server import Fault, Repo
 
@@ -145,9 +146,9 @@ def test_a_manifest_of_another_commit_is_named(file):
         "unlocked": {**ENTRY, "hub": "x"},
     }
     for name, revision in (("m", FIRST), ("pinned", SECOND), ("unlocked", THIRD)):
-        records.write_json(f"results/models/{name}/manifest.json", {"revision": revision})
+        storage.write_json(f"results/models/{name}/manifest.json", {"revision": revision})
     revisions.check_manifests("models", {**models, "not fetched": ENTRY}, "results/models")
-    records.write_json("results/models/m/manifest.json", {"revision": SECOND})
+    storage.write_json("results/models/m/manifest.json", {"revision": SECOND})
     with pytest.raises(UserError) as error:
         revisions.check_manifests("models", models, "results/models")
     assert str(error.value) == (
@@ -168,8 +169,8 @@ def test_downloads_take_what_is_locked_after_the_branch_moved(server, tmp_path, 
     source = {"hub": "any/rows", "revision": "main", "files": {"train": "rows.csv"}}
 
     def fetch():
-        rows = sources.fetch(source, "results/raw/rows", "rows", endpoint=server.url)
-        model = snapshots.fetch(ENTRY, "results/models/m", "m", endpoint=server.url)
+        rows = sources.fetch_source(source, "results/raw/rows", "rows", endpoint=server.url)
+        model = models_module.fetch_model(ENTRY, "results/models/m", "m", endpoint=server.url)
         return rows["revision"], model["revision"]
 
     assert fetch() == (FIRST, FIRST)

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot.analysis import rowscores, stats
-from fewshot.analysis.evaluation import EvaluationSet
+from fewshot.analysis import predictions, stats
+from fewshot.analysis.evaluation_sets import EvaluationSet
 from fewshot.analysis.predictions import pack, score_rows, unpack
 from fewshot.analysis.summary import at_level
 from sklearn import metrics as reference
@@ -23,7 +23,7 @@ def test_scores_are_those_of_scikit_learn(labels):
     gold = rng.integers(0, labels, 500)
     logprobs = np.log(rng.dirichlet(np.ones(labels), 500)).T - 3  # the words share 5 %
     block, item = scored(tuple(range(labels)), gold, logprobs)
-    found = rowscores.scores(block, item)
+    found = predictions.row_scores(block, item)
     predicted = logprobs.argmax(axis=0)
     assert found["mcc"] == pytest.approx(reference.matthews_corrcoef(gold, predicted))
     assert found["macro_f1"] == pytest.approx(reference.f1_score(gold, predicted, average="macro"))
@@ -49,7 +49,7 @@ def test_scores_are_those_of_scikit_learn(labels):
 
 def test_one_matrix_of_three_labels_has_numbers_for_scores():
     """Scores of one evaluation set go into a frame: an array in it could not be stored."""
-    found = rowscores.of_confusion(np.array([[4, 1, 0], [0, 5, 2], [1, 0, 3]]))
+    found = predictions.of_confusion(np.array([[4, 1, 0], [0, 5, 2], [1, 0, 3]]))
     assert all(np.isscalar(value) for value in found.values())
     assert np.isnan(found["f1"]) and not np.isnan(found["macro_f1"])
 
@@ -57,20 +57,20 @@ def test_one_matrix_of_three_labels_has_numbers_for_scores():
 def test_probabilities_of_words_that_count_alike_are_added():
     ranks = [np.log([0.2, 0.5]), np.log([0.1, 0.25]), np.log([0.1, 0.25])]
     np.testing.assert_allclose(
-        rowscores.probabilities(ranks, (0, 1, 1), 2), [[0.5, 0.5], [0.5, 0.5]]
+        predictions.probabilities(ranks, (0, 1, 1), 2), [[0.5, 0.5], [0.5, 0.5]]
     )
 
 
 def test_impossible_words_share_what_there_is():
     nothing = np.array([-np.inf])
-    found = rowscores.probabilities([nothing, nothing], (0, 1), 2)
+    found = predictions.probabilities([nothing, nothing], (0, 1), 2)
     assert found.tolist() == [[0.5, 0.5]]
 
 
 def test_the_confidence_is_that_of_the_predicted_label_even_if_merged_words_have_more():
     block, item = scored((0, 1, 1), [0], np.log([[0.4], [0.3], [0.3]]))
     assert block.predicted.tolist() == [0]
-    assert rowscores.scores(block, item)["ece"] == pytest.approx(0.6)
+    assert predictions.row_scores(block, item)["ece"] == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("n", [1, 8, 13])
@@ -92,7 +92,7 @@ def test_scores_from_counts_are_those_from_predictions(study):
     each = rows[rows["selection"] == "each"].set_index(key)
     for row in kept.to_dict("records"):
         same = each.loc[tuple(row[name] for name in key)]
-        assert all(same[name] == row[name] for name in rowscores.NAMES)
+        assert all(same[name] == row[name] for name in predictions.NAMES)
     early = each[each.index.get_level_values("epoch") == 1]
     assert early["mcc"].notna().all(), "counts by label are enough"
     assert early["ece"].isna().any(), "calibration needs row predictions"

@@ -66,28 +66,28 @@ def test_a_family_does_not_reach_the_others(family):
     others = {f"methods.{name}" for name in FAMILIES if name != family}
     assert not reached & {*others, "adaptation.in_context"}
     assert {
-        "scoring.scoring",
-        "prompts.tokens",
+        "scoring.score",
+        "prompts.tokenize",
         "prompts.patterns",
-        "adaptation.engine",
-        "adaptation.jobs",
+        "adaptation.engines",
+        "adaptation.job",
     } <= reached
 
 
 def test_analysis_and_plans_do_not_reach_torch():
     analysis = {
         "analysis.metrics",
-        "analysis.comparison",
-        "analysis.variation",
-        "report.tables.tables",
-        "report.figures.charts",
+        "analysis.comparisons",
+        "analysis.variance",
+        "report.tables.registry",
+        "report.figures.registry",
         "report.report",
         "analysis.evidence",
     }
     plans = {
-        "planning.memoryplan",
-        "planning.schedule",
-        "planning.scheduletable",
+        "planning.memory_plan",
+        "planning.estimate",
+        "planning.estimate_page",
         "planning.calibration",
         "planning.finished",
     }

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot.data.sampling import draw_balanced, generator
+from fewshot.data.shots import draw_balanced
 from fewshot.errors import UserError
+from fewshot.rng import generator
 from hypothesis import given
 from hypothesis import strategies as st
 

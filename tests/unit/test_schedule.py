@@ -1,7 +1,7 @@
 """What a study will cost: counts, hours, the longest chain and bytes."""
 
 import pytest
-from fewshot.planning import chain, scheduletable
+from fewshot.planning import chain, estimate_page
 from fewshot.planning.chain import COMPARE, COUNT, NETWORK, PREPARE, SMALL
 from fewshot.planning.workload import BYTES_PER_TOKEN
 from schedules import GRID, calibrated, everything, files_of, of, schedule
@@ -33,7 +33,7 @@ def test_what_is_made_from_a_missing_run_is_to_do(study, tmp_path):
     assert left == {"fine_tune": 1, "compute_metrics": 1, **dict.fromkeys(last, 1)}
     [link, *after] = chain.longest(found)
     assert link.rule == "fine_tune" and after[0].of == "rte/opt-125m" and len(after) == 5
-    page = scheduletable.page(found, markdown=False)
+    page = estimate_page.estimate_page(found, markdown=False)
     assert "Finished is what is on disk" in page
 
 
@@ -126,7 +126,7 @@ def test_what_is_finished_is_in_no_chain(study, tmp_path):
     ]
     rest = schedule(study, tmp_path, done=everything(study))
     assert chain.longest(rest) == [] and rest.todo == []
-    page = scheduletable.page(rest, markdown=False)
+    page = estimate_page.estimate_page(rest, markdown=False)
     assert "All files are there" in page and "Longest chain" not in page
 
 

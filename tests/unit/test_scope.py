@@ -4,8 +4,8 @@ import pytest
 import simulate
 from fewshot.analysis import summary
 from fewshot.errors import UserError
-from fewshot.report.figures import charts, scope
-from fewshot.report.figures.sizes import families, short_titles
+from fewshot.report.figures import registry, select
+from fewshot.report.figures.select import family_titles, short_titles
 
 CATALOG = simulate.CATALOG
 
@@ -26,7 +26,7 @@ CATALOG = simulate.CATALOG
 )
 def test_what_the_study_does_not_know_is_one_line(study, options, message):
     with pytest.raises(UserError) as error:
-        scope.choose(study.metrics, CATALOG, **options)
+        select.select_rows(study.metrics, CATALOG, **options)
     assert str(error.value).startswith(f"figures.yaml: {message}")
     assert "\n" not in str(error.value)
 
@@ -53,13 +53,13 @@ def test_what_the_study_does_not_know_is_one_line(study, options, message):
 )
 def test_a_figure_refuses_what_would_leave_it_empty(study, function, options, message):
     with pytest.raises(UserError) as error:
-        charts.make(function, study, CATALOG, options, "A title")
+        registry.make_figure(function, study, CATALOG, options, "A title")
     assert str(error.value).startswith(f"figures.yaml: options.{message}")
     assert "\n" not in str(error.value)
 
 
 def test_options_narrow_the_rows(study):
-    rows = scope.choose(
+    rows = select.select_rows(
         study.metrics, CATALOG, task="r*", family="opt", k=32, selection="last",
         arms=["in-context", "lora"],
     )  # fmt: skip
@@ -70,15 +70,17 @@ def test_options_narrow_the_rows(study):
 
 
 def test_an_evaluation_set_keeps_the_rows_in_domain_of_its_tasks(study):
-    rows = scope.choose(study.metrics, CATALOG, task="rte", evaluation_set="ha*", selection="last")
+    rows = select.select_rows(
+        study.metrics, CATALOG, task="rte", evaluation_set="ha*", selection="last"
+    )
     assert set(rows["evaluation_set"]) == {"rte", "hans"}
 
 
 def test_a_part_without_a_seed_is_not_a_mean_over_all(study):
     """Breakdowns have rows of finished seeds alone; the others' cells must still count."""
     options = {"task": "nli", "k": 32, "selection": "last", "arms": ["icl"]}
-    parts = scope.choose(study.metrics, CATALOG, level=("group", "label"), **options)
-    overall = scope.choose(study.metrics, CATALOG, **options)
+    parts = select.select_rows(study.metrics, CATALOG, level=("group", "label"), **options)
+    overall = select.select_rows(study.metrics, CATALOG, **options)
     whole = summary.with_absent(parts, overall, ["group", "label"])
     means = summary.summarise(whole, ["group", "label"]).set_index(["model", "group", "label"])
     means = means.sort_index()
@@ -102,7 +104,7 @@ def test_sizes_are_the_last_part_of_a_title():
     }
     short = short_titles({"models": models})
     assert list(short.values()) == ["125M", "1.3B", "12B", "20B", "Solo", "X small", "Y small"]
-    assert families({"models": models}) == {
+    assert family_titles({"models": models}) == {
         "opt": "OPT",
         "pythia": "Pythia / GPT-NeoX",
         "solo": "solo",

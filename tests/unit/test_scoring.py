@@ -15,8 +15,8 @@ from architectures import (
     draw,
     reference,
 )
-from fewshot.models.models import backbone
-from fewshot.scoring.scoring import score
+from fewshot.models.parts import backbone
+from fewshot.scoring.score import score
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn

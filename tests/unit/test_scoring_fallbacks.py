@@ -16,14 +16,14 @@ from architectures import (
     draw,
     reference,
 )
-from fewshot.scoring import attention
-from fewshot.scoring.scoring import score
+from fewshot.scoring import prefix_attention
+from fewshot.scoring.score import score
 from transformers import DeepseekV3Config, Lfm2Config, LlamaConfig
 
 
 def test_a_last_layer_that_cannot_be_trimmed_is_computed_whole(monkeypatch, caplog):
     """Stands for an architecture that does more between its layers."""
-    monkeypatch.setattr(attention, "_cut", lambda value, *_: value)
+    monkeypatch.setattr(prefix_attention, "_cut", lambda value, *_: value)
     prompts = draw(np.random.default_rng(22), 40, [5, 9])
     with caplog.at_level("INFO"):
         scores = score(MODELS["llama"], prompts, batch_tokens=64)
@@ -39,9 +39,9 @@ def test_a_last_layer_that_cannot_be_trimmed_is_computed_whole(monkeypatch, capl
 def test_a_window_in_the_mask_only_is_found_out_behind_any_prefix(prefix, lengths, monkeypatch):
     config = copy.deepcopy(CONFIGS["mistral"])
     config.sliding_window = 50
-    model, original = build(config), attention.prefix_attention
+    model, original = build(config), prefix_attention.prefix_attention
     monkeypatch.setattr(
-        attention,
+        prefix_attention,
         "prefix_attention",
         lambda *given, sliding_window=None, **named: original(*given, **named),
     )
@@ -120,7 +120,7 @@ def test_a_model_that_is_not_plainly_causal_is_found_out(monkeypatch):
     """Stands for an architecture that puts more into its mask than causality."""
     model = build("llama")
     monkeypatch.setattr(
-        attention, "attend", lambda *given, **_: _attend(*given[:3], False, given[4])
+        prefix_attention, "attend", lambda *given, **_: _attend(*given[:3], False, given[4])
     )
     prompts = draw(np.random.default_rng(2), 40, [5, 9])
     scores = score(model, prompts, batch_tokens=64)
@@ -128,7 +128,7 @@ def test_a_model_that_is_not_plainly_causal_is_found_out(monkeypatch):
     assert_equal(scores, reference(model, prompts))
 
 
-_attend = attention.attend
+_attend = prefix_attention.attend
 
 
 def test_a_window_that_does_not_reach_the_attention_is_found_out(monkeypatch):
@@ -136,9 +136,9 @@ def test_a_window_that_does_not_reach_the_attention_is_found_out(monkeypatch):
     config = copy.deepcopy(CONFIGS["mistral"])
     config.sliding_window = 60
     model = build(config)
-    original = attention.prefix_attention
+    original = prefix_attention.prefix_attention
     monkeypatch.setattr(
-        attention,
+        prefix_attention,
         "prefix_attention",
         lambda *given, sliding_window=None, **named: original(*given, **named),
     )

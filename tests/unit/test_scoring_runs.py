@@ -7,9 +7,10 @@ import pytest
 import torch
 from architectures import MODELS, assert_equal, build, draw, reference
 from fewshot.errors import UserError
-from fewshot.runtime.world import World
-from fewshot.scoring import reading, scoring
-from fewshot.scoring.scoring import score
+from fewshot.runtime.processes import ProcessGroup
+from fewshot.scoring import reader
+from fewshot.scoring import score as score_module
+from fewshot.scoring.score import score
 
 
 def test_a_prompt_longer_than_the_window_is_refused():
@@ -64,14 +65,14 @@ def test_prompts_without_words_are_refused():
 def little_memory(monkeypatch):
     """Let batches of more than two sequences run out of memory, or of fewer if set so."""
     limit = [2]
-    hidden = reading.Reader.hidden
+    hidden = reader.Reader.hidden
 
     def failing(self, batch):
         if len(batch) > limit[0]:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return hidden(self, batch)
 
-    monkeypatch.setattr(reading.Reader, "hidden", failing)
+    monkeypatch.setattr(reader.Reader, "hidden", failing)
     return limit
 
 
@@ -89,7 +90,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_counted(prefix, little_memory, 
 def test_a_row_that_does_not_fit_alone_is_named(monkeypatch):
     model, prompts = build("opt"), draw(np.random.default_rng(14), 40, [5, 9])
     # The checks before the run read one row.
-    hidden, calls = reading.Reader.hidden, []
+    hidden, calls = reader.Reader.hidden, []
 
     def only_checks(self, batch):
         calls.append(batch)
@@ -97,7 +98,7 @@ def test_a_row_that_does_not_fit_alone_is_named(monkeypatch):
             raise MemoryError
         return hidden(self, batch)
 
-    monkeypatch.setattr(reading.Reader, "hidden", only_checks)
+    monkeypatch.setattr(reader.Reader, "hidden", only_checks)
     with pytest.raises(UserError, match=r"row 1: reading its 9 tokens alone takes more memory"):
         score(model, prompts, batch_tokens=5)
 
@@ -105,7 +106,7 @@ def test_a_row_that_does_not_fit_alone_is_named(monkeypatch):
 @pytest.mark.parametrize("calls", [0, 1, 2])
 def test_memory_does_not_decide_how_rows_are_read(monkeypatch, calls):
     """Neither in the check of the readout nor in the probes, of which the second is trimmed."""
-    hidden, seen = reading.Reader.hidden, []
+    hidden, seen = reader.Reader.hidden, []
 
     def failing(self, batch):
         seen.append(batch)
@@ -113,14 +114,14 @@ def test_memory_does_not_decide_how_rows_are_read(monkeypatch, calls):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return hidden(self, batch)
 
-    monkeypatch.setattr(reading.Reader, "hidden", failing)
+    monkeypatch.setattr(reader.Reader, "hidden", failing)
     with pytest.raises(UserError, match="memory ran out on a single row, before the first batch"):
         score(MODELS["opt"], draw(np.random.default_rng(0), 40, [5]), batch_tokens=64)
 
 
 def test_a_batch_of_shared_weights_is_not_halved(monkeypatch):
     prompts = draw(np.random.default_rng(13), 40, [5] * 7)
-    hidden, seen = reading.Reader.hidden, []
+    hidden, seen = reader.Reader.hidden, []
 
     def failing(self, batch):
         seen.append(batch)
@@ -128,9 +129,9 @@ def test_a_batch_of_shared_weights_is_not_halved(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return hidden(self, batch)
 
-    monkeypatch.setattr(reading.Reader, "hidden", failing)
+    monkeypatch.setattr(reader.Reader, "hidden", failing)
     with pytest.raises(UserError, match=r"batch of 7 rows of up to 5 tokens.*lower batch_tokens"):
-        score(MODELS["opt"], prompts, batch_tokens=1000, world=World(0, 2), sharded=True)
+        score(MODELS["opt"], prompts, batch_tokens=1000, processes=ProcessGroup(0, 2), sharded=True)
 
 
 def test_a_context_that_does_not_fit_alone_is_named(monkeypatch):
@@ -138,16 +139,16 @@ def test_a_context_that_does_not_fit_alone_is_named(monkeypatch):
         raise MemoryError
 
     prompts = draw(np.random.default_rng(13), 40, [5])
-    monkeypatch.setattr(reading.Reader, "_call", failing)
+    monkeypatch.setattr(reader.Reader, "_call", failing)
     with pytest.raises(UserError, match="the context of 40 tokens alone does not fit in memory"):
-        reading.Reader(MODELS["opt"], prompts, reading.Route(shared=True))
+        reader.Reader(MODELS["opt"], prompts, reader.Route(shared=True))
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch):
     def broken(*_):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(reading.Reader, "hidden", broken)
+    monkeypatch.setattr(reader.Reader, "hidden", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         score(MODELS["opt"], draw(np.random.default_rng(0), 0, [5]), batch_tokens=64)
 
@@ -171,17 +172,19 @@ def test_processes_share_the_batches(sharded, monkeypatch):
     prompts = draw(np.random.default_rng(16), 40, list(range(1, 30)), [(5, 6), (8,)])
     alone = score(MODELS["gpt-neox"], prompts, batch_tokens=64)
     calls = []
-    hidden = reading.Reader.hidden
+    hidden = reader.Reader.hidden
     monkeypatch.setattr(
-        reading.Reader, "hidden", lambda self, batch: calls.append(batch) or hidden(self, batch)
+        reader.Reader, "hidden", lambda self, batch: calls.append(batch) or hidden(self, batch)
     )
-    monkeypatch.setattr(World, "sum", lambda self, numbers: numbers)
+    monkeypatch.setattr(ProcessGroup, "sum", lambda self, numbers: numbers)
     parts, counts = [], []
     for rank in range(3):
         calls.clear()
-        world = World(rank, 3)
+        processes = ProcessGroup(rank, 3)
         parts.append(
-            score(MODELS["gpt-neox"], prompts, batch_tokens=64, world=world, sharded=sharded)
+            score(
+                MODELS["gpt-neox"], prompts, batch_tokens=64, processes=processes, sharded=sharded
+            )
         )
         counts.append(len(calls))
     assert (sum(part.logprobs for part in parts) == alone.logprobs).all()
@@ -192,7 +195,7 @@ def test_processes_share_the_batches(sharded, monkeypatch):
 
 
 def test_progress_is_logged(caplog, monkeypatch):
-    monkeypatch.setattr(scoring, "PROGRESS", 0.0)
+    monkeypatch.setattr(score_module, "PROGRESS", 0.0)
     with caplog.at_level("INFO"):
         score(MODELS["opt"], draw(np.random.default_rng(0), 0, [5, 9]), batch_tokens=1)
     assert "1 of 2 rows" in caplog.text and "2 of 2 rows" in caplog.text

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from fewshot import records
+from fewshot import schemas, storage
 from fewshot.errors import UserError, refusals_told
 from fewshot.runtime import script
 
@@ -51,11 +51,11 @@ def test_what_a_file_system_refuses_is_one_line(tmp_path, capsys, root_logger, m
     def refuse(*_, **__):
         raise OSError(number, "Error writing bytes to file. Detail: [errno 28]")
 
-    monkeypatch.setattr(records.pq, "write_table", refuse)
+    monkeypatch.setattr(storage.pq, "write_table", refuse)
     path = tmp_path / "s.parquet"
     smk = SimpleNamespace(log=[str(tmp_path / "x.log")], output=["other.parquet"])
     with pytest.raises(SystemExit, match="1"):
-        script.run(lambda _: records.write_table(path, SHOTS, records.SHOTS), smk)
+        script.run(lambda _: storage.write_table(path, SHOTS, schemas.SHOTS), smk)
     line = f"{path}: {os.strerror(number).lower()}"
     assert capsys.readouterr().err == f"error: {line}\n"
     log = (tmp_path / "x.log").read_text()
@@ -84,7 +84,7 @@ def test_a_refusal_names_the_file_that_was_meant(tmp_path, monkeypatch, turned, 
     with (
         pytest.raises(UserError, match=rf"^{path}: read-only file system$"),
         refusals_told([]),
-        records.atomic(path),
+        storage.atomic(path),
     ):
         raise OSError(errno.EROFS, "no", *names)
 
@@ -122,7 +122,7 @@ def test_a_log_that_may_not_be_written_is_one_line(capsys, root_logger, monkeypa
 
 def test_any_other_error_of_the_system_is_a_fault_of_the_program(tmp_path, root_logger):
     def main(_):
-        with records.atomic(tmp_path / "a"):
+        with storage.atomic(tmp_path / "a"):
             raise OSError(errno.EIO, "no")
 
     with pytest.raises(OSError, match="no"):

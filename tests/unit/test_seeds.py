@@ -29,14 +29,14 @@ def test_seeds_start_from_the_same_base_weights(tmp_path):
 @pytest.mark.parametrize("stage", [0, 1, 3])
 def test_weights_that_are_not_stored_as_they_were_trained_end_the_job(tmp_path, monkeypatch, stage):
     """What was written must give the logits of what was trained before it counts as written."""
-    write = weights.write
+    write = weights.write_weights
 
     def careless(path, state, about):
         name = next(iter(state))
         write(path, state | {name: state[name] * 1.001}, about)
 
     job = a_job(stage, family="lora", targets=TARGETS["opt"])
-    monkeypatch.setattr(weights, "write", careless)
+    monkeypatch.setattr(weights, "write_weights", careless)
     with pytest.raises(OSError, match="does not give the logits of what was trained"):
         training.train_seed(set_up("opt", job), 0, tmp_path)
 
@@ -106,13 +106,13 @@ def test_a_state_that_does_not_fit_the_disk_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", refuse)
     said = "[enforce fail at inline_container.cc:672] . unexpected pos 768 vs 662"
     with pytest.raises(UserError, match=f"^{tmp_path}: not written in full; is the disk full"):
-        weights.store({}, tmp_path)
+        weights.store_weights({}, tmp_path)
     said = "another"
     with pytest.raises(RuntimeError, match="another"):
-        weights.store({}, tmp_path)
+        weights.store_weights({}, tmp_path)
 
 
 def test_weights_that_cannot_be_written_are_one_line(tmp_path):
     path = tmp_path / "nowhere" / "seed0.safetensors"
     with pytest.raises(UserError, match=f"^{path}: .*No such file or directory"):
-        weights.write(path, {"a": torch.zeros(1)}, {})
+        weights.write_weights(path, {"a": torch.zeros(1)}, {})

@@ -1,11 +1,11 @@
 """Which epoch is chosen, worked out by hand, and over which rows it is then counted."""
 
 import pandas as pd
-from fewshot.analysis.selection import (
+from fewshot.analysis.curves import (
     SELECTIONS,
     best_outside,
-    curve_rows,
     kept_epochs,
+    rows_on_curve,
     selected_rows,
     selections,
 )
@@ -63,7 +63,7 @@ SAMPLED = frame(
 
 
 def test_a_sampled_set_is_judged_by_its_sample():
-    curve = curve_rows(SAMPLED)
+    curve = rows_on_curve(SAMPLED)
     assert len(curve) == 9
     assert curve.groupby("evaluation_set")["n"].unique().map(list).to_dict() == {
         "in": [10], "a": [10], "b": [8],

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from fewshot.analysis import schemas
+from fewshot.analysis import result_schemas
 from fewshot.analysis.evidence import Evidence
-from fewshot.registry import read_yaml
-from fewshot.report.tables import inventory, tables
-from fewshot.study.plan import load_study
+from fewshot.report.tables import registry, study_contents
+from fewshot.study.load import load_study
+from fewshot.validation import read_yaml
 
 CATALOG = simulate.CATALOG
 ROOT = Path(__file__).parents[2]
@@ -33,12 +33,12 @@ def runs(accuracies, **cell):
            {"n": 200, "correct": round(200 * value), "accuracy": value, "status": "ok"})
         for seed, value in enumerate(accuracies)
     ]  # fmt: skip
-    return pd.DataFrame(rows).reindex(columns=schemas.METRICS.names)
+    return pd.DataFrame(rows).reindex(columns=result_schemas.METRICS.names)
 
 
 def test_scores_tell_mean_half_interval_and_missing_seeds():
     frame = runs([0.6, 0.8, None]).assign(mcc=[0.1, 0.3, None], brier=[0.5, None, None])
-    text = tables.make("scores", Evidence(frame), CATALOG, {}).text.iloc[0]
+    text = registry.make_table("scores", Evidence(frame), CATALOG, {}).text.iloc[0]
     # t(1, 97.5 %) = 12.7062, sd = 0.141421; half = 12.7062 · 0.1 = 1.27: cut at 0 and 1.
     assert text["Accuracy"].startswith("70.0 ±70.0 (2/3)")
     assert text["MCC"] == "0.20"  # The accuracy beside it tells the seeds.
@@ -48,7 +48,7 @@ def test_scores_tell_mean_half_interval_and_missing_seeds():
 
 
 def test_scores_of_the_simulated_study_keep_labels_apart(study):
-    table = tables.make("scores", study, CATALOG, {})
+    table = registry.make_table("scores", study, CATALOG, {})
     rows = table.numbers[(table.numbers["evaluation_set"] == "hans")]
     icl = rows[(rows["method"] == "icl") & rows["label"].notna()]
     assert icl[icl["label"] == 0]["mean"].min() > 0.7 > 0.4 > icl[icl["label"] == 1]["mean"].max()
@@ -61,7 +61,7 @@ def test_patterns_are_summarised_as_by_hand():
     values = {"a": [0.5, 0.6, 0.7], "b": [0.6, 0.7, 0.8], "c": [0.9, 0.5, 0.7]}
     catalog = CATALOG | {"patterns": {name: {"title": name} for name in values}}
     frame = pd.concat([runs(each, pattern=name) for name, each in values.items()])
-    row = tables.make("patterns_summary", Evidence(frame), catalog, {}).numbers.iloc[0]
+    row = registry.make_table("patterns_summary", Evidence(frame), catalog, {}).numbers.iloc[0]
     # Means over draws: 0.6, 0.7, 0.7; medians over patterns of each draw: 0.6, 0.6, 0.7.
     assert row["pattern_median"] == pytest.approx(0.7)
     assert row["pattern_low"] == pytest.approx(np.quantile([0.6, 0.7, 0.7], 0.25))
@@ -76,16 +76,16 @@ def test_patterns_are_summarised_as_by_hand():
 def test_a_draw_that_one_pattern_lacks_is_left_out_and_counted():
     frame = pd.concat([runs([0.5, 0.7, 0.9]), runs([0.6, None, 0.8], pattern="b")])
     catalog = CATALOG | {"patterns": {"minimal": {"title": "m"}, "b": {"title": "b"}}}
-    table = tables.make("patterns_summary", Evidence(frame), catalog, {})
+    table = registry.make_table("patterns_summary", Evidence(frame), catalog, {})
     assert table.text["Seeds"].tolist() == ["2/3"]
     assert table.numbers["spread"].iloc[0] == pytest.approx(0.1)
     none = pd.concat([runs([None, 0.7]), runs([0.6, None], pattern="b")])
-    text = tables.make("patterns_summary", Evidence(none), catalog, {}).text.iloc[0]
+    text = registry.make_table("patterns_summary", Evidence(none), catalog, {}).text.iloc[0]
     assert (text["Median over draws [IQR]"], text["Seeds"]) == ("–", "0/2")
 
 
 def test_cells_with_one_pattern_have_no_summary():
-    assert tables.make("patterns_summary", Evidence(runs([0.5])), CATALOG, {}).text.empty
+    assert registry.make_table("patterns_summary", Evidence(runs([0.5])), CATALOG, {}).text.empty
 
 
 def test_variance_is_printed_as_deviations_in_points():
@@ -93,8 +93,8 @@ def test_variance_is_printed_as_deviations_in_points():
     row |= {"selection": "last", "evaluation_set": "nli", "domain": "in", "patterns": 2}
     row |= {"patterns_planned": 3, "seeds": 5, "seeds_planned": 5, "rows": 200, "mean": 0.7}
     row |= {"seed": 0.0004, "pattern": 0.0009, "row": 0.16, "residual": 0.04, "spread": 0.05}
-    frame = pd.DataFrame([row]).reindex(columns=schemas.VARIANCE.names)
-    text = tables.make("variance", Evidence(variance=frame), CATALOG, {}).text.iloc[0]
+    frame = pd.DataFrame([row]).reindex(columns=result_schemas.VARIANCE.names)
+    text = registry.make_table("variance", Evidence(variance=frame), CATALOG, {}).text.iloc[0]
     assert (text["Draws"], text["Patterns"]) == ("2.0", "3.0")
     assert (text["Rows"], text["Rest"], text["Draws × rows"]) == ("40.0", "20.0", "–")
     assert text["Spread of patterns"] == "5.0"
@@ -102,7 +102,7 @@ def test_variance_is_printed_as_deviations_in_points():
 
 
 def test_data_are_counted_by_gold_label(study):
-    table = tables.make("data", study, CATALOG, {})
+    table = registry.make_table("data", study, CATALOG, {})
     assert len(table.text) == 4
     first, second = table.text.iloc[0], table.text.iloc[1]
     assert (first["Rows"], first["Gold labels"]) == ("120", "entailment: 60; contradiction: 60")
@@ -111,7 +111,7 @@ def test_data_are_counted_by_gold_label(study):
 
 
 def test_models_are_listed_with_their_source(paper):
-    text = tables.make("models", Evidence(), paper, {}).text.set_index("Model")
+    text = registry.make_table("models", Evidence(), paper, {}).text.set_index("Model")
     assert len(text) == 13
     assert text.loc["OPT-125M", "Source"] == "facebook/opt-125m @ 27dcfa74d334"
     assert text.loc["OPT-6.7B", "Parameters"] == "6.66 B"
@@ -120,7 +120,7 @@ def test_models_are_listed_with_their_source(paper):
 
 def test_settings_are_those_of_the_registry(paper):
     methods = read_yaml(ROOT / "config/methods.yaml")
-    table = tables.make("hyperparameters", Evidence(), paper, {})
+    table = registry.make_table("hyperparameters", Evidence(), paper, {})
     text = table.text.set_index("Setting")
     assert "In-context learning" not in text
     assert float(text.loc["Learning rate", "LoRA"]) == methods["lora"]["learning_rate"]
@@ -130,7 +130,7 @@ def test_settings_are_those_of_the_registry(paper):
 
 
 def test_prompts_are_what_the_models_see(paper):
-    text = tables.make("prompts", Evidence(), paper, {}).text
+    text = registry.make_table("prompts", Evidence(), paper, {}).text
     gpt3 = text[text["Pattern"] == "gpt-3"].iloc[0]
     assert gpt3["Query"] == "{text_a} question: {text_b} Yes or No? answer:"
     assert gpt3["Demonstration"] == "{text_a} question: {text_b} Yes or No? answer: {label}↵↵"
@@ -138,10 +138,10 @@ def test_prompts_are_what_the_models_see(paper):
 
 
 def test_blanks_and_line_breaks_can_be_seen():
-    assert inventory.visible(" a b\nc ") == "␣a b↵c␣"
-    assert inventory.visible("plain") == "plain"
-    assert inventory.visible("literal \\n") == "literal \\n"
-    assert inventory.visible("  ") == "␣␣"
+    assert study_contents.visible(" a b\nc ") == "␣a b↵c␣"
+    assert study_contents.visible("plain") == "plain"
+    assert study_contents.visible("literal \\n") == "literal \\n"
+    assert study_contents.visible("  ") == "␣␣"
 
 
 def test_qualities_show_medians_of_what_was_measured():
@@ -150,7 +150,7 @@ def test_qualities_show_medians_of_what_was_measured():
         runs([0.5, 0.6], model="opt-l"),
         runs([0.4, 0.8], model="opt-s", method="ft"),
     ]
-    table = tables.make("qualitative", Evidence(pd.concat(frames)), CATALOG, {})
+    table = registry.make_table("qualitative", Evidence(pd.concat(frames)), CATALOG, {})
     numbers = table.numbers.set_index(["criterion", "side"])
     sd = [np.std(each, ddof=1) for each in ([0.5, 0.7], [0.5, 0.6], [0.4, 0.8])]
     found = numbers.loc[("Variance over draws", "context")]
@@ -163,7 +163,7 @@ def test_qualities_show_medians_of_what_was_measured():
 def test_qualities_count_a_cell_of_two_evaluation_sets_once():
     inside = runs([0.5, 0.7])
     outside = inside.assign(evaluation_set="hans", domain="out", accuracy=[0.4, 0.4])
-    table = tables.make("qualitative", Evidence(pd.concat([inside, outside])), CATALOG, {})
+    table = registry.make_table("qualitative", Evidence(pd.concat([inside, outside])), CATALOG, {})
     found = table.numbers.set_index("criterion").loc["Variance over draws"]
     assert (found["cells"], found["runs"]) == (1, 2)
     assert found["value"] == pytest.approx(100 * np.std([0.5, 0.7], ddof=1) / 2)
@@ -180,7 +180,7 @@ def test_qualities_have_costs_where_they_are_known():
             for seed in range(3)
         ]
     )  # fmt: skip
-    numbers = tables.make("qualitative", Evidence(costs=costs), CATALOG, {}).numbers
+    numbers = registry.make_table("qualitative", Evidence(costs=costs), CATALOG, {}).numbers
     values = numbers.set_index("criterion")["value"]
     assert values["What changes"] == 2.0
     assert values["Cost before the first answer"] == 61.0

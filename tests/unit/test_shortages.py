@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from fewshot.adaptation import epochs, training
+from fewshot.adaptation import training
 from fewshot.errors import UserError
-from fewshot.runtime import ranks
-from fewshot.runtime.interrupts import Interrupted
+from fewshot.runtime import processes
 from fewshot.runtime.placement import Placement, easier
-from fewshot.runtime.world import World
+from fewshot.runtime.processes import ProcessGroup
+from fewshot.runtime.stop import Interrupted
 from seed_runs import StopAfter, a_job, outcome, set_up
 
 
@@ -19,7 +19,7 @@ def own_folder(tmp_path, monkeypatch):
 
 def run_out(monkeypatch, limit: int) -> None:
     """Let memory run out where more than `limit` tokens are trained at once."""
-    losses = epochs._losses
+    losses = training._losses
 
     def scarce(run, piece):
         longest = int(run.rows.lengths[piece.rows].max())
@@ -27,7 +27,7 @@ def run_out(monkeypatch, limit: int) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return losses(run, piece)
 
-    monkeypatch.setattr(epochs, "_losses", scarce)
+    monkeypatch.setattr(training, "_losses", scarce)
 
 
 def test_a_seed_that_runs_out_of_memory_starts_again_with_less(tmp_path, monkeypatch, caplog):
@@ -51,7 +51,7 @@ def test_memory_that_cannot_be_helped_ends_the_job_with_what_was_tried(tmp_path,
     def none(run, piece):
         raise MemoryError
 
-    monkeypatch.setattr(epochs, "_losses", none)
+    monkeypatch.setattr(training, "_losses", none)
     told = "memory ran out on a row of 9 tokens with ZeRO stage 0, 9 tokens at once, activations re"
     with pytest.raises(UserError, match=told):
         training.train_seed(set_up("opt", a_job()), 0, tmp_path)
@@ -59,19 +59,19 @@ def test_memory_that_cannot_be_helped_ends_the_job_with_what_was_tried(tmp_path,
 
 def test_of_several_processes_all_start_anew(tmp_path, monkeypatch):
     """They wait for each other: the launcher starts them again, told how often this was."""
-    setup = set_up("opt", a_job(world=World(1, 2)))
+    setup = set_up("opt", a_job(processes=ProcessGroup(1, 2)))
 
     def scarce(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(training, "begin", scarce)
+    monkeypatch.setattr(training, "start_run", scarce)
     monkeypatch.setattr(training, "_shortages_before", lambda _: 0)
-    monkeypatch.setenv(ranks.MARK, str(tmp_path / "mark"))
+    monkeypatch.setenv(processes.MARK, str(tmp_path / "mark"))
     with pytest.raises(SystemExit) as ended:
         training.train_seed(setup, 0, tmp_path)
     assert ended.value.code == 1 and (tmp_path / "mark").exists()
     monkeypatch.undo()
-    monkeypatch.setenv(ranks.SHORTAGES, "2")
+    monkeypatch.setenv(processes.SHORTAGES, "2")
     again = training.train_seed(set_up("opt", a_job()), 0, tmp_path)
     assert again.facts["shortages"] == 2 and again.facts["placement"]["micro_tokens"] == 9
 

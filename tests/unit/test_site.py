@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 from fewshot.errors import UserError
-from fewshot.registry import read_schema
-from fewshot.runtime import site, sitecheck, slurm
+from fewshot.runtime import site, site_checks, slurm
 from fewshot.runtime.submission import Queue
+from fewshot.validation import read_schema
 from slurm_commands import SITE, calls, stand_in
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def cluster(tmp_path, monkeypatch):
 
 def problems(cluster: Path, requests=(JOB,), attempts: int = 1, **changes) -> list[str]:
     found = site.read_site(write(cluster, **changes))
-    lines, doubts = sitecheck.check_site(found, requests, attempts)
+    lines, doubts = site_checks.check_site(found, requests, attempts)
     assert not doubts
     return lines
 
@@ -170,12 +170,12 @@ def test_work_that_its_attempts_do_not_end_is_told_of(tmp_path):
     """Of each attempt's time the last five minutes are for its end."""
     found = site.read_site(write(tmp_path, gpu_max_hours=4))
     queue = Queue(found.most_minutes(1), 2, found.short_minutes, 6)
-    assert sitecheck.check_work(found, queue, 2 * (4 * 3600 - 300)) == []
-    (line,) = sitecheck.check_work(found, queue, 8 * 3600)
+    assert site_checks.check_work(found, queue, 2 * (4 * 3600 - 300)) == []
+    (line,) = site_checks.check_work(found, queue, 8 * 3600)
     assert "gpu_max_hours is 4, but jobs are predicted to take up to 8.0 hours" in line
     assert "more than 2 attempts; --retries 2 lets them end" in line
     endless = replace(queue, most_minutes=site.read_site(write(tmp_path)).most_minutes(1))
-    assert sitecheck.check_work(found, endless, 1e9) == []
+    assert site_checks.check_work(found, endless, 1e9) == []
 
 
 def test_what_sbatch_refuses_is_told_once_for_each_shape_of_job(cluster):
@@ -192,7 +192,7 @@ def test_while_nodes_are_down_what_none_can_take_now_is_only_told_of(cluster):
     found = site.read_site(write(cluster))
     for reasons, count in (("", (1, 0)), ("a fan 2026-11-26 gpu1", (0, 1))):
         (cluster / "reasons.out").write_text(reasons)
-        assert tuple(map(len, sitecheck.check_site(found, [JOB]))) == count
+        assert tuple(map(len, site_checks.check_site(found, [JOB]))) == count
     assert ["-h", "-R", "-p", "gpu"] in calls(cluster, "sinfo")
 
 
@@ -218,7 +218,7 @@ def test_a_machine_without_slurm_is_one_line(tmp_path, monkeypatch):
     [("1-00:00:00", 1440), ("1:30:00", 90), ("5:00", 5), ("0:30", 0.5), ("infinite", float("inf"))],
 )
 def test_time_limits_are_read(limit, minutes):
-    assert slurm.minutes(limit) == minutes
+    assert slurm.parse_minutes(limit) == minutes
 
 
 def test_gpus_are_read():

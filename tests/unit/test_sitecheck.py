@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from fewshot.runtime import sitecheck
+from fewshot.runtime import site_checks
 from fewshot.runtime.site import Site
 from slurm_commands import SITE, calls, stand_in
 
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 def test_sbatch_is_asked_with_all_that_a_job_will_ask_for(folder):
     """What is left out is found by the first submission, hours of downloads later."""
-    assert sitecheck.check_site(Site(**SITE), [JOB]) == ([], [])
+    assert site_checks.check_site(Site(**SITE), [JOB]) == ([], [])
     [[test, *options, wrap, command]] = calls(folder, "sbatch")
     assert (test, wrap, command) == ("--test-only", "--wrap", "true")
     assert options == [
@@ -45,8 +45,8 @@ def test_sbatch_is_asked_with_all_that_a_job_will_ask_for(folder):
 
 def test_what_a_job_does_not_ask_for_is_no_option():
     given = {"slurm_partition": "cpu", "gpu": 0}
-    assert sitecheck.options({**dict.fromkeys(JOB), **given}) == ["--partition=cpu"]
-    assert sitecheck.options({"gpu": 2, "gpu_model": None}) == ["--gpus=2"]
+    assert site_checks.options({**dict.fromkeys(JOB), **given}) == ["--partition=cpu"]
+    assert site_checks.options({"gpu": 2, "gpu_model": None}) == ["--gpus=2"]
 
 
 def test_a_scratch_that_cannot_be_written_to_is_told_of(tmp_path, monkeypatch):
@@ -55,8 +55,8 @@ def test_a_scratch_that_cannot_be_written_to_is_told_of(tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     site = Site(**{**SITE, "scratch": str(scratch)}, path="site.yaml")
-    assert sitecheck.check_entries(site) == []
+    assert site_checks.check_entries(site) == []
     for mode in (0o500, 0o600):  # Without the last bit nothing in it can be opened.
         scratch.chmod(mode)
-        (line,) = sitecheck.check_entries(site)
+        (line,) = site_checks.check_entries(site)
         assert line == f"site.yaml: scratch: {scratch} cannot be written to"

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from fewshot import records
-from fewshot.downloads import snapshots
+from fewshot import storage
+from fewshot.downloads import models
 from fewshot.errors import UserError
 from hub_server import Fault, Repo, git_blob
 
@@ -43,14 +43,14 @@ def serve(server, files, lfs=(".bin", ".safetensors")):
 
 def fetch(server, folder="results/models/opt-125m", entry=ENTRY):
     """Fetch facts, write the manifest and return it."""
-    manifest = snapshots.fetch(entry, folder, "opt-125m", endpoint=server.url)
-    records.write_json(Path(folder, "manifest.json"), manifest)
+    manifest = models.fetch_model(entry, folder, "opt-125m", endpoint=server.url)
+    storage.write_json(Path(folder, "manifest.json"), manifest)
     return manifest
 
 
 def fetch_weights(server, folder="results/models/opt-125m", **how):
     paths = (f"{folder}/manifest.json", f"{folder}/weights.json")
-    return snapshots.fetch_weights(*paths, endpoint=server.url, **how)
+    return models.fetch_weights(*paths, endpoint=server.url, **how)
 
 
 def visible(folder):
@@ -99,7 +99,7 @@ def test_facts_and_weights_are_two_steps(hub_server, weights, chosen):
     for name, entry in manifest["files"].items():
         body = Path(folder, name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body)}
-    assert marker == records.read_json("results/models/opt-125m/weights.json")
+    assert marker == storage.read_json("results/models/opt-125m/weights.json")
     assert sorted(marker["files"]) == [name for name in sorted(chosen) if name not in small]
     for name, entry in marker["files"].items():
         path = Path(folder, name)
@@ -181,7 +181,7 @@ def test_a_manifest_of_an_older_version_is_named(hub_server):
     serve(hub_server, {**BASE, "model.safetensors": b"safe"})
     manifest = fetch(hub_server)
     del manifest["hub"]
-    records.write_json("results/models/opt-125m/manifest.json", manifest)
+    storage.write_json("results/models/opt-125m/manifest.json", manifest)
     with pytest.raises(UserError, match=r"manifest.json is of an older version; remove it$"):
         fetch_weights(hub_server)
 

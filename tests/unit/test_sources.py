@@ -31,7 +31,7 @@ def server(hub_server, monkeypatch):
 
 
 def fetch(server, folder, **changes):
-    return sources.fetch({**SOURCE, **changes}, folder, "rte", endpoint=server.url)
+    return sources.fetch_source({**SOURCE, **changes}, folder, "rte", endpoint=server.url)
 
 
 def test_hub_files_arrive_with_a_manifest_of_their_checksums(server, tmp_path):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fewshot.errors import UserError
-from fewshot.runtime.lock import Lock
-from fewshot.runtime.state import SeedStore, fingerprint, read_owner
+from fewshot.runtime.locks import Lock
+from fewshot.runtime.resume import SeedStore, fingerprint, read_owner
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -41,7 +41,7 @@ def start(code: str, folder: Path, *arguments: str) -> subprocess.Popen:
 
 HOLD = """
 import sys, time
-from fewshot.runtime.state import SeedStore
+from fewshot.runtime.resume import SeedStore
 with SeedStore.open(sys.argv[1], "job"):
     print("held", flush=True)
     time.sleep(60)
@@ -50,7 +50,7 @@ with SeedStore.open(sys.argv[1], "job"):
 SAVE = """
 import sys, time
 import pandas as pd
-from fewshot.runtime.state import SeedStore
+from fewshot.runtime.resume import SeedStore
 
 def slow(path):
     path.write_text("half")
@@ -180,7 +180,7 @@ def test_a_beating_lock_of_another_machine_is_left_alone(tmp_path, monkeypatch):
     path = tmp_path / "lock"
     with Lock(path, beat=0.05) as lock:
         # What the second process reads must not look like its own machine.
-        monkeypatch.setattr("fewshot.runtime.lock._machine", lambda: "elsewhere")
+        monkeypatch.setattr("fewshot.runtime.locks._machine", lambda: "elsewhere")
         with pytest.raises(UserError, match="alive"), Lock(path, beat=0.2, silence=5):
             pass
         lock.check()

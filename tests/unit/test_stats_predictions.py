@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fewshot.analysis import stats
-from fewshot.data.sampling import generator
+from fewshot.rng import generator
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

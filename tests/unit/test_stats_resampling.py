@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from fewshot.analysis import stats
-from fewshot.data.sampling import generator
+from fewshot.rng import generator
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from fewshot.analysis import stats
-from fewshot.data.sampling import generator
+from fewshot.rng import generator
 from scipy import integrate
 from scipy import stats as reference
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import filelock
 import pytest
-from fewshot import records
-from fewshot.downloads import snapshots, store
+from fewshot import storage
+from fewshot.downloads import models, store
 from fewshot.errors import UserError
-from fewshot.runtime import exclusion
+from fewshot.runtime import locks
 from hub_server import Fault, Repo
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -39,10 +39,10 @@ def server(hub_server, tmp_path, monkeypatch):
 
 
 def fetch(server, tmp_path, scratch="scratch", **how) -> dict:
-    manifest = snapshots.fetch(ENTRY, FOLDER, "m", endpoint=server.url)
-    records.write_json(FOLDER / "manifest.json", manifest)
+    manifest = models.fetch_model(ENTRY, FOLDER, "m", endpoint=server.url)
+    storage.write_json(FOLDER / "manifest.json", manifest)
     how = {"scratch": str(tmp_path / scratch) if scratch else "", "endpoint": server.url, **how}
-    return snapshots.fetch_weights(FOLDER / "manifest.json", FOLDER / "weights.json", **how)
+    return models.fetch_weights(FOLDER / "manifest.json", FOLDER / "weights.json", **how)
 
 
 def place(tmp_path, scratch="scratch") -> Path:
@@ -103,7 +103,7 @@ def test_notes_that_a_file_system_removed_are_made_again(server, tmp_path, prese
     shutil.rmtree(place(tmp_path) / ".users")
     assert not store.is_registered(place(tmp_path), folder)
     if present:
-        snapshots.fetch_freed(["m"])
+        models.fetch_freed(["m"])
     else:
         (FOLDER / "weights.json").unlink()
         fetch(server, tmp_path, scratch="")
@@ -119,7 +119,7 @@ def test_what_a_file_system_refuses_is_named(server, tmp_path):
     server.repos["models/any/model"] = Repo("b" * 40, FILES, lfs=tuple(SHARDS))
     (FOLDER / ("b" * 40)).write_text("in the way")
     with pytest.raises(UserError, match=rf"^model 'm': .*File exists: '{FOLDER}/bbb"):
-        snapshots.fetch({**ENTRY, "revision": "b" * 40}, FOLDER, "m", endpoint=server.url)
+        models.fetch_model({**ENTRY, "revision": "b" * 40}, FOLDER, "m", endpoint=server.url)
 
 
 def test_what_is_in_place_stays_where_it_is(server, tmp_path):
@@ -171,13 +171,13 @@ def test_two_downloads_at_once_do_not_count_on_the_same_room(server, tmp_path):
     for name, commit in (("m", COMMIT), ("n", "b" * 40)):
         server.repos[f"models/any/{name}"] = Repo(commit, FILES, lfs=tuple(SHARDS))
         entry = {"hub": f"any/{name}", "revision": commit}
-        manifest = snapshots.fetch(entry, f"results/models/{name}", name, endpoint=server.url)
-        records.write_json(f"results/models/{name}/manifest.json", manifest)
+        manifest = models.fetch_model(entry, f"results/models/{name}", name, endpoint=server.url)
+        storage.write_json(f"results/models/{name}/manifest.json", manifest)
         paths.append([f"results/models/{name}/{file}.json" for file in ("manifest", "weights")])
 
     def fetch_one(pair):
         try:
-            snapshots.fetch_weights(*pair, str(tmp_path / "scratch"), 9e-6, server.url)
+            models.fetch_weights(*pair, str(tmp_path / "scratch"), 9e-6, server.url)
             return "fetched"
         except UserError as error:
             return str(error).partition("; ")[0].partition("which ")[2]
@@ -194,7 +194,7 @@ def test_what_is_there_already_is_not_counted_twice(server, tmp_path):
     (FOLDER / "weights.json").unlink()
     (FOLDER / COMMIT / "model-2-of-2.safetensors").unlink()
     whole = place(tmp_path) / "model-2-of-2.safetensors"
-    digest = records.sha256(whole)
+    digest = storage.sha256(whole)
     partial = place(tmp_path) / ".partial" / digest
     partial.parent.mkdir()
     partial.write_bytes(whole.read_bytes()[:1000])
@@ -222,7 +222,7 @@ def test_free_disk_counts_what_is_still_to_come(server, tmp_path, monkeypatch):
 HOLD = """
 import sys
 from pathlib import Path
-from fewshot.runtime.exclusion import exclusive
+from fewshot.runtime.locks import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -246,18 +246,18 @@ def held(tmp_path):
 
 def test_who_comes_second_waits_and_says_so(held, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(exclusion, "POLL", 0.02)
-    monkeypatch.setattr(exclusion, "REMIND", 0.2)
+    monkeypatch.setattr(locks, "POLL", 0.02)
+    monkeypatch.setattr(locks, "REMIND", 0.2)
     folder, process = held
     threading.Timer(0.7, process.stdin.close).start()
-    with exclusion.exclusive(folder):
+    with locks.exclusive(folder):
         lines = [each.getMessage() for each in caplog.records if each.name.startswith("fewshot")]
     assert set(lines) == {f"waiting for another process, which holds {folder}/.lock"}
     assert len(lines) > 1, "now and then"
 
 
 def test_who_must_not_wait_is_told(held):
-    with pytest.raises(filelock.Timeout), exclusion.exclusive(held[0], wait=False):
+    with pytest.raises(filelock.Timeout), locks.exclusive(held[0], wait=False):
         pass
 
 
@@ -266,9 +266,9 @@ def test_the_lock_of_a_killed_process_is_free(held):
     process.kill()
     process.wait()
     with (
-        exclusion.exclusive(folder, wait=False),
+        locks.exclusive(folder, wait=False),
         pytest.raises(filelock.Timeout),  # since it is this process's now
-        exclusion.exclusive(folder, wait=False),
+        locks.exclusive(folder, wait=False),
     ):
         pass
 
@@ -277,7 +277,7 @@ def test_a_folder_that_cannot_be_locked_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(UserError, match=rf"^{tmp_path}/file/store: cannot be locked \(.*\)$"),
-        exclusion.exclusive(tmp_path / "file/store"),
+        locks.exclusive(tmp_path / "file/store"),
     ):
         pass
 
@@ -291,6 +291,6 @@ def test_a_file_system_that_cannot_lock_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", refuse)
     with (
         pytest.raises(UserError, match=rf"^{tmp_path}: cannot be locked \(.*not implemented"),
-        exclusion.exclusive(tmp_path),
+        locks.exclusive(tmp_path),
     ):
         pass

@@ -5,9 +5,20 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot.data.hanslike import HANS_TEMPLATES, HEURISTICS
-from fewshot.data.language import INTRANSITIVE, LABELS, NEGATION, NOUNS, TRANSITIVE, vocabulary
-from fewshot.data.synthetic import CONSTRUCTIONS, generate, overlap, split_of
+from fewshot.data.synthetic import (
+    CONSTRUCTIONS,
+    HANS_TEMPLATES,
+    HEURISTICS,
+    INTRANSITIVE,
+    LABELS,
+    NEGATION,
+    NOUNS,
+    TRANSITIVE,
+    generate,
+    overlap,
+    split_of,
+    vocabulary,
+)
 from fewshot.errors import UserError
 
 

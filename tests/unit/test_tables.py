@@ -5,15 +5,16 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import simulate
-from fewshot.analysis import schemas
+from fewshot import formatting
+from fewshot.analysis import result_schemas
 from fewshot.analysis.evidence import Evidence
 from fewshot.analysis.summary import at_level, summarise
 from fewshot.errors import UserError
-from fewshot.report import typeset
-from fewshot.report.tables import tables
-from fewshot.report.tables.contrasts import main_comparisons
-from fewshot.report.typeset import Table
-from fewshot.study import needs
+from fewshot.report import table_text
+from fewshot.report.table_text import Table
+from fewshot.report.tables import registry
+from fewshot.report.tables.comparisons import main_comparisons
+from fewshot.study import figure_needs
 
 CATALOG = simulate.CATALOG
 UNMEASURED = ("models", "hyperparameters", "qualitative")
@@ -29,7 +30,7 @@ def rows_of(accuracies, *, k=16, n=100, status="ok", **cell):
         | {"accuracy": value, "majority": 0.5, "status": status, **cell}
         for seed, value in enumerate(accuracies)
     ]
-    return pd.DataFrame(rows).reindex(columns=schemas.METRICS.names)
+    return pd.DataFrame(rows).reindex(columns=result_schemas.METRICS.names)
 
 
 def test_a_mean_has_its_interval_seeds_and_rows():
@@ -60,9 +61,9 @@ def test_missing_seeds_are_marked_and_never_averaged_in_silence():
     unfit = blank.assign(method="icl", status="does not fit")
     frame = summarise(pd.concat([good, blank, unfit]))
     assert frame["status"].tolist() == ["2/3 seeds", "does not fit"]
-    assert typeset.cell_text(frame.iloc[0]).startswith("70.0 [")
-    assert typeset.cell_text(frame.iloc[0]).endswith("] (2/3)")
-    assert typeset.cell_text(frame.iloc[1]) == "does not fit"
+    assert table_text.cell_text(frame.iloc[0]).startswith("70.0 [")
+    assert table_text.cell_text(frame.iloc[0]).endswith("] (2/3)")
+    assert table_text.cell_text(frame.iloc[1]) == "does not fit"
 
 
 def test_levels_pick_exactly_their_rows(study):
@@ -74,7 +75,7 @@ def test_levels_pick_exactly_their_rows(study):
 
 
 def test_the_headline_recovers_the_simulated_effects(study):
-    numbers = tables.make("headline", study, CATALOG, {}).numbers
+    numbers = registry.make_table("headline", study, CATALOG, {}).numbers
     inside = numbers[numbers["domain"] == "in"].set_index(["task", "model", "method"])
     for key, row in inside.iterrows():
         truth = simulate.accuracy_of(key[1], key[2], 16, key[0], 0)
@@ -97,15 +98,15 @@ def test_the_comparison_finds_fine_tuning_better_in_domain(study):
 
 
 def test_every_table_follows_the_order_of_the_catalog(study):
-    numbers = tables.make("accuracy", study, CATALOG, {}).numbers
+    numbers = registry.make_table("accuracy", study, CATALOG, {}).numbers
     for column, order in (("task", list(simulate.SIZES)), ("model", list(simulate.MODELS))):
         assert list(dict.fromkeys(numbers[column])) == order
 
 
 def test_coverage_lists_what_is_missing_and_what_does_not_fit(study):
-    table = tables.make("coverage", study, CATALOG, {})
+    table = registry.make_table("coverage", study, CATALOG, {})
     assert table.note == "53 of 56 cells are complete."
-    text = typeset.to_text(table)
+    text = table_text.to_text(table)
     assert "1150 of 1024" in text
     assert len(table.text) == 3
     assert table.text["Done"].tolist() == ["0/5", "4/5", "0/5"]
@@ -124,19 +125,19 @@ def test_coverage_counts_the_prompts_that_were_cut(study):
         ),
     ):
         evidence = replace(study, manifests=manifests)
-        note = tables.make("coverage", evidence, CATALOG, {}).note
+        note = registry.make_table("coverage", evidence, CATALOG, {}).note
         assert note == "53 of 56 cells are complete." + sentence
 
 
 def test_the_accuracy_table_says_what_has_no_number(study):
-    text = tables.make("accuracy", study, CATALOG, {}).text
+    text = registry.make_table("accuracy", study, CATALOG, {}).text
     cells = set(text["In domain"])
     assert {"does not fit", "missing"} <= cells
     assert any(cell.endswith("(4/5)") for cell in cells)
 
 
 def test_costs_are_means_per_seed(study):
-    numbers = tables.make("costs", study, CATALOG, {}).numbers
+    numbers = registry.make_table("costs", study, CATALOG, {}).numbers
     ft = numbers[(numbers["method"] == "ft") & (numbers["k"] == 16)]
     assert ft["seconds_train"].eq(60).all()
     assert ft["seeds"].eq(5).all()
@@ -144,7 +145,7 @@ def test_costs_are_means_per_seed(study):
 
 
 def test_costs_tell_the_share_of_scoring(study):
-    table = tables.make("costs", study, CATALOG, {})
+    table = registry.make_table("costs", study, CATALOG, {})
     numbers = table.numbers.set_index("method")
     assert numbers.loc["ft", "scoring_share"].round(6).eq(round(30 / 92, 6)).all()
     assert numbers.loc["icl", "scoring_share"].round(6).eq(round(30 / 32, 6)).all()
@@ -158,7 +159,7 @@ def cells(table, name):
 
 
 def test_checkpoints_are_compared_for_fine_tuned_models(study):
-    table = tables.make("model_selection", study, CATALOG, {})
+    table = registry.make_table("model_selection", study, CATALOG, {})
     assert len(table.text) == 2 * 4 * 2 * 3  # tasks, models, methods, checkpoints
     outside = cells(table, "hans").dropna()
     assert (outside["best-out-of-domain"] >= outside["last"]).all()
@@ -177,13 +178,13 @@ def test_a_checkpoint_names_its_epochs_and_seeds(study):
     chosen &= (study.metrics["method"] == "ft") & (study.metrics["selection"] == "best-in-domain")
     metrics = study.metrics[chosen & (study.metrics["seed"] < 3)].copy()
     metrics["epoch"] = metrics["seed"].map({0: 2, 1: 6, 2: 3})
-    text = tables.make("model_selection", Evidence(metrics), CATALOG, {}).text
+    text = registry.make_table("model_selection", Evidence(metrics), CATALOG, {}).text
     assert text["Epoch"].tolist() == ["3.7 [2–6]"]
     assert text["Seeds"].tolist() == ["3"]
 
 
 def test_accuracies_over_a_sample_are_marked(study, sampled_study):
-    table = tables.make("model_selection", sampled_study, CATALOG, {})
+    table = registry.make_table("model_selection", sampled_study, CATALOG, {})
     assert table.note == (
         "16 shots. An epoch that was not kept is counted over the curve's sample: NLI 60 of 120 "
         "rows, HANS-like 60 of 240 rows."
@@ -191,21 +192,21 @@ def test_accuracies_over_a_sample_are_marked(study, sampled_study):
     numbers = table.numbers.set_index("selection")
     assert (numbers.loc["last", "rows_fewest"] == numbers.loc["last", "rows"]).all()
     assert numbers.loc["best-out-of-domain", "rows_fewest"].min() == 60
-    every = tables.make("accuracy", sampled_study, CATALOG, {})
+    every = registry.make_table("accuracy", sampled_study, CATALOG, {})
     assert every.note.startswith("An epoch that was not kept")
-    assert tables.make("accuracy", study, CATALOG, {}).note == ""
-    assert "sample" not in tables.make("headline", sampled_study, CATALOG, {}).note
+    assert registry.make_table("accuracy", study, CATALOG, {}).note == ""
+    assert "sample" not in registry.make_table("headline", sampled_study, CATALOG, {}).note
 
 
 def test_every_cell_has_its_checkpoints_in_order(study):
-    numbers = tables.make("accuracy", study, CATALOG, {}).numbers
+    numbers = registry.make_table("accuracy", study, CATALOG, {}).numbers
     ft = numbers[(numbers["method"] == "ft") & (numbers["evaluation_set"] == "hans")]
     assert ft["selection"].tolist()[:3] == ["last", "best-in-domain", "best-out-of-domain"]
     assert set(numbers.loc[numbers["method"] == "icl", "selection"]) == {"last"}
 
 
 def test_subcases_keep_entailment_and_non_entailment_apart(study):
-    numbers = tables.make("hans", study, CATALOG, {}).numbers
+    numbers = registry.make_table("hans", study, CATALOG, {}).numbers
     icl = numbers[numbers["method"] == "icl"].groupby("label")["mean"].mean()
     assert icl[0] > 0.8
     assert icl[1] < 0.25
@@ -213,16 +214,16 @@ def test_subcases_keep_entailment_and_non_entailment_apart(study):
 
 def test_unknown_functions_name_the_valid_ones(study):
     with pytest.raises(UserError, match="did you mean 'headline'"):
-        tables.make("headlines", study, CATALOG, {})
+        registry.make_table("headlines", study, CATALOG, {})
 
 
-@pytest.mark.parametrize("name", list(tables.TABLES))
+@pytest.mark.parametrize("name", list(registry.TABLES))
 def test_every_table_is_written_even_when_empty(study, tmp_path, name):
     paths = {kind: tmp_path / f"t.{kind}" for kind in ("parquet", "csv", "tex", "md")}
     empty = Evidence(study.metrics.iloc[:0])
     for evidence in (study, empty):
-        table = tables.make(name, evidence, CATALOG, {})
-        tables.write(table, paths, name, "A title", "A caption with 95 % & more.")
+        table = registry.make_table(name, evidence, CATALOG, {})
+        registry.write_table_files(table, paths, name, "A title", "A caption with 95 % & more.")
         latex = paths["tex"].read_text()
         assert latex.count(r"\begin{") == latex.count(r"\end{")
         assert (r"\toprule" in latex) == (len(table.text) > 0)
@@ -232,26 +233,28 @@ def test_every_table_is_written_even_when_empty(study, tmp_path, name):
     assert ("No results yet." in paths["md"].read_text()) == (name not in UNMEASURED)
 
 
-@pytest.mark.parametrize("name", list(tables.TABLES))
+@pytest.mark.parametrize("name", list(registry.TABLES))
 def test_the_rules_know_which_tables_read_manifests(study, name):
-    read = tables.make(name, study, CATALOG, {}).read
-    assert ("manifests" in read) == (name in needs.WITH_MANIFESTS)
+    read = registry.make_table(name, study, CATALOG, {}).read
+    assert ("manifests" in read) == (name in figure_needs.WITH_MANIFESTS)
 
 
 def test_text_stays_within_its_width(study):
-    for name in tables.TABLES:
-        text = typeset.to_text(tables.make(name, study, CATALOG, {}), 100)
+    for name in registry.TABLES:
+        text = table_text.to_text(registry.make_table(name, study, CATALOG, {}), 100)
         assert max(map(len, text.splitlines())) <= 100
 
 
 def test_text_that_is_too_wide_becomes_blocks():
     table = Table(pd.DataFrame(), pd.DataFrame({"Name": ["x" * 30], "Value": ["y" * 30]}))
-    assert typeset.to_text(table, 40).splitlines()[-1] == "  Value: " + "y" * 30
+    assert table_text.to_text(table, 40).splitlines()[-1] == "  Value: " + "y" * 30
 
 
 def test_a_set_with_subsets_but_no_groups_has_no_group_column(study):
     metrics = study.metrics.assign(group=None)
-    table = tables.make("hans", replace(study, metrics=metrics), CATALOG, {"level": "subset"})
+    table = registry.make_table(
+        "hans", replace(study, metrics=metrics), CATALOG, {"level": "subset"}
+    )
     assert len(table.text)
     assert "Group" not in table.text
     assert "nan" not in table.text.to_string().lower()
@@ -261,9 +264,11 @@ def test_groups_that_only_some_sets_have_are_blank_in_the_others(study):
     """The column keeps its place, whichever set comes first."""
     rte = study.metrics["task"] == study.metrics["task"].iloc[0]
     metrics = study.metrics.assign(group=study.metrics["group"].mask(rte))
-    table = tables.make("hans", replace(study, metrics=metrics), CATALOG, {"level": "subset"})
+    table = registry.make_table(
+        "hans", replace(study, metrics=metrics), CATALOG, {"level": "subset"}
+    )
     assert list(table.text)[:4] == ["section", "Gold label", "Group", "Subset"]
-    assert {typeset.BLANK, "lexical overlap"} <= set(table.text["Group"])
+    assert {formatting.BLANK, "lexical overlap"} <= set(table.text["Group"])
     assert table.text.notna().all(axis=None)
 
 
@@ -272,10 +277,10 @@ def test_subsets_of_in_domain_sets_are_not_out_of_domain(study):
     own = metrics[(metrics["domain"] == "in") & metrics["label"].notna()].assign(subset="swapped")
     more = replace(study, metrics=pd.concat([metrics, own], ignore_index=True))
     for entry in ({}, {"level": "group"}):
-        parts = [tables.make("hans", each, CATALOG, entry).text for each in (study, more)]
+        parts = [registry.make_table("hans", each, CATALOG, entry).text for each in (study, more)]
         pd.testing.assert_frame_equal(*parts)
 
 
 def test_an_unknown_level_is_named(study):
     with pytest.raises(UserError, match="unknown level 'subcase'"):
-        tables.make("hans", study, CATALOG, {"level": "subcase"})
+        registry.make_table("hans", study, CATALOG, {"level": "subcase"})

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot import records, registry
-from fewshot.analysis.evaluation import read_set
-from fewshot.data import readers, sources, tasks
+from fewshot import schemas, storage, validation
+from fewshot.analysis.evaluation_sets import read_set
+from fewshot.data import prepare as prepare_module
+from fewshot.data import readers, sources
 from fewshot.errors import UserError
 
-ENTRIES = registry.load_registries(Path(__file__).parents[2] / "config")["tasks"]
+ENTRIES = validation.load_registries(Path(__file__).parents[2] / "config")["tasks"]
 ENTRY = {
     "text": ["text"],
     "label": "label",
@@ -34,7 +35,9 @@ COLA = (
 
 
 def prepare(rows, **changes):
-    return tasks.prepare(pd.DataFrame(rows, dtype=object), {**ENTRY, **changes}, "t", "validation")
+    return prepare_module.prepare_rows(
+        pd.DataFrame(rows, dtype=object), {**ENTRY, **changes}, "t", "validation"
+    )
 
 
 def manifest_of(folder: Path, **frames) -> Path:
@@ -44,7 +47,7 @@ def manifest_of(folder: Path, **frames) -> Path:
         paths[split] = str(folder / f"{split}.parquet")
         frame.to_parquet(paths[split])
     path = folder / "raw" / "manifest.json"
-    records.write_json(path, sources.fetch({"local": paths}, path.parent, "t"))
+    storage.write_json(path, sources.fetch_source({"local": paths}, path.parent, "t"))
     return path
 
 
@@ -57,13 +60,15 @@ def test_paws_as_it_is_written_and_as_the_published_code_reads_it(tmp_path):
     (tmp_path / "dev_and_test.tsv").write_text(PAWS)
     raw = readers.read_raw(tmp_path / "dev_and_test.tsv")
     texts = ["text_a", "text_b"]
-    fair = tasks.prepare(raw, ENTRIES["paws-qqp"], "paws-qqp", "validation")
+    fair = prepare_module.prepare_rows(raw, ENTRIES["paws-qqp"], "paws-qqp", "validation")
     assert fair[texts].values.tolist() == [
         ["Is it so ?", "Is n't it so ?"],
         ['A "quoted" café \'s', "1 \\ 2"],
     ]
     assert fair[["id", "label"]].values.tolist() == [[1, 0], [2, 1]]
-    published = tasks.prepare(raw, ENTRIES["paws-qqp-llmft"], "paws-qqp", "validation")
+    published = prepare_module.prepare_rows(
+        raw, ENTRIES["paws-qqp-llmft"], "paws-qqp", "validation"
+    )
     own = [[text[2:-1] for text in line.split("\t")[1:3]] for line in PAWS.splitlines()[1:]]
     assert published[texts].values.tolist() == own
     assert published["text_a"][1] == 'A "quoted" caf\\xc3\\xa9 \\\'s', "escapes stay"
@@ -87,14 +92,14 @@ def test_cola_ood_has_no_header_and_is_told_by_source(tmp_path):
     (tmp_path / "dev.tsv").write_text(COLA)
     entry = ENTRIES["cola-ood"]
     raw = readers.read_raw(tmp_path / "dev.tsv", entry["columns"])
-    rows = tasks.prepare(raw, entry, "cola-ood", "validation")
+    rows = prepare_module.prepare_rows(raw, entry, "cola-ood", "validation")
     assert rows[["id", "text_a", "label", "subset"]].values.tolist() == [
         [0, "She is proud she.", 0, "clc95"],
         [1, 'She is "proud".', 1, "clc95"],
         [2, "Nobody left.", 1, "swb04"],
         [3, "Left nobody.", 0, "swb04"],
     ]
-    records.write_table(tmp_path / "rows.parquet", rows, records.ROWS)
+    storage.write_table(tmp_path / "rows.parquet", rows, schemas.ROWS)
     found = read_set("cola-ood", [0, 1], tmp_path / "rows.parquet")
     assert found.majority([])["majority"].tolist() == [0.5]
     assert found.parts["n"].tolist() == [1, 1, 1, 1]
@@ -140,12 +145,16 @@ def test_an_evaluation_set_is_cut_alike_whatever_the_order(tmp_path):
     frame = numbered(200)
     orders = {"a": frame, "b": frame, "c": frame.iloc[::-1]}
     manifest = manifest_of(tmp_path, **orders)
-    cut = tasks.prepare_split(manifest, entry, "t", "validation")
+    cut = prepare_module.prepare_split(manifest, entry, "t", "validation")
     assert len(cut) == 20 and cut["id"].is_monotonic_increasing
-    assert len(tasks.prepare_split(manifest, entry, "t", "train")) == 200, "not among its splits"
+    assert len(prepare_module.prepare_split(manifest, entry, "t", "train")) == 200, (
+        "not among its splits"
+    )
     other = {**entry, "splits": {"train": "a", "validation": "c"}}
-    assert set(tasks.prepare_split(manifest, other, "t", "validation")["id"]) == set(cut["id"])
-    named = tasks.prepare_split(manifest, entry, "u", "validation")
+    assert set(prepare_module.prepare_split(manifest, other, "t", "validation")["id"]) == set(
+        cut["id"]
+    )
+    named = prepare_module.prepare_split(manifest, entry, "u", "validation")
     assert set(named["id"]) != set(cut["id"])
 
 
@@ -156,7 +165,7 @@ def test_the_published_cut_is_one_stream_over_the_splits(tmp_path):
     np.random.seed(123)
     expected = [np.random.choice(np.arange(size), size=30, replace=False) for size in (90, 40)]
     for split, positions, first in zip(("train", "validation"), expected, (1000, 0), strict=True):
-        rows = tasks.prepare_split(manifest, {**ENTRY, "subsample": cut}, "t", split)
+        rows = prepare_module.prepare_split(manifest, {**ENTRY, "subsample": cut}, "t", split)
         assert rows["id"].tolist() == (positions + first).tolist(), "in the order drawn"
         assert rows["text_a"].tolist() == [f"text {i}" for i in rows["id"]]
 
@@ -166,19 +175,21 @@ def test_more_rows_than_there_are_cannot_be_kept(tmp_path):
     for seed in ({}, {"legacy_seed": 1}):
         entry = {**ENTRY, "subsample": {"rows": 9, "splits": ["validation"], **seed}}
         with pytest.raises(UserError, match="subsample: 9 rows asked for, but there are only 8"):
-            tasks.prepare_split(manifest, entry, "t", "validation")
+            prepare_module.prepare_split(manifest, entry, "t", "validation")
 
 
 def test_another_source_than_the_one_meant_is_refused(tmp_path):
     manifest = manifest_of(tmp_path, a=numbered(10), b=numbered(5))
     for expected in (5, {"bad": 3, "good": 2}):
         entry = {**ENTRY, "expected": {"validation": expected}}
-        assert len(tasks.prepare_split(manifest, entry, "t", "validation")) == 5
-        assert len(tasks.prepare_split(manifest, entry, "t", "train")) == 10, "nothing is said"
+        assert len(prepare_module.prepare_split(manifest, entry, "t", "validation")) == 5
+        assert len(prepare_module.prepare_split(manifest, entry, "t", "train")) == 10, (
+            "nothing is said"
+        )
     for expected, wanted in ((6, "6"), ({"bad": 2, "good": 3}, "bad 2, good 3")):
         with pytest.raises(UserError) as error:
             entry = {**ENTRY, "expected": {"validation": expected}}
-            tasks.prepare_split(manifest, entry, "t", "validation")
+            prepare_module.prepare_split(manifest, entry, "t", "validation")
         assert str(error.value) == (
             "task 't', split 'validation': 5 rows (bad 3, good 2) where tasks.yaml expects "
             f"{wanted}: the source is not the one that was meant, or 'expected' is wrong"
@@ -204,10 +215,10 @@ def test_real_sets_have_the_rows_and_majorities_of_the_notes(shared_data, tmp_pa
         for raw in ENTRIES[task]["splits"].values()
     }
     manifest = tmp_path / "manifest.json"
-    records.write_json(manifest, sources.fetch({"local": paths}, tmp_path, task))
-    rows = tasks.prepare_split(manifest, ENTRIES[task], task, "validation")
+    storage.write_json(manifest, sources.fetch_source({"local": paths}, tmp_path, task))
+    rows = prepare_module.prepare_split(manifest, ENTRIES[task], task, "validation")
     assert len(rows) == size
-    records.write_table(tmp_path / "rows.parquet", rows, records.ROWS)
+    storage.write_table(tmp_path / "rows.parquet", rows, schemas.ROWS)
     labels = list(range(len(ENTRIES[task]["labels"])))
     found = read_set(task, labels, tmp_path / "rows.parquet")
     assert found.majority([])["majority"].tolist() == [pytest.approx(majority, abs=1e-12)]
@@ -219,8 +230,8 @@ def test_real_sets_have_the_rows_and_majorities_of_the_notes(shared_data, tmp_pa
 def test_real_training_sets_have_the_rows_of_the_notes(shared_data, tmp_path, task):
     paths = {"train": str(shared_data / "full" / f"{task}_train.parquet")}
     manifest = tmp_path / "manifest.json"
-    records.write_json(manifest, sources.fetch({"local": paths}, tmp_path, task))
-    assert len(tasks.prepare_split(manifest, ENTRIES[task], task, "train")) > 2000
+    storage.write_json(manifest, sources.fetch_source({"local": paths}, tmp_path, task))
+    assert len(prepare_module.prepare_split(manifest, ENTRIES[task], task, "train")) > 2000
 
 
 def test_the_end_of_colas_validation_rows_are_those_of_cola_ood(shared_data):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fewshot import records, registry
-from fewshot.data import readers, tasks
+from fewshot import schemas, storage, validation
+from fewshot.data import prepare as prepare_module
+from fewshot.data import readers
 from fewshot.errors import UserError
 
 ENTRY = {
@@ -61,7 +62,9 @@ def read(folder, name, text):
 
 
 def prepare(rows, **changes):
-    return tasks.prepare(pd.DataFrame(rows, dtype=object), {**ENTRY, **changes}, "mnli", "train")
+    return prepare_module.prepare_rows(
+        pd.DataFrame(rows, dtype=object), {**ENTRY, **changes}, "mnli", "train"
+    )
 
 
 @pytest.mark.parametrize("name", [*TEXTS, "rows.txt", "rows.parquet"])
@@ -74,13 +77,13 @@ def test_all_formats_give_the_same_rows(tmp_path, name, line_end, mark):
     else:
         text = TEXTS[name.replace("txt", "tsv")]
         path = write(tmp_path, name, mark + text.replace("\n", line_end))
-    rows = tasks.prepare(readers.read_raw(path), ENTRY, "mnli", "train")
+    rows = prepare_module.prepare_rows(readers.read_raw(path), ENTRY, "mnli", "train")
     assert rows[["id", "text_a", "text_b", "label"]].values.tolist() == [
         [7, 'He said "NA', "null", 0],
         [5, "Ünïcode \u2028 break", '"a" b" ', 1],
     ]
-    records.write_table(tmp_path / "out.parquet", rows, records.ROWS)
-    stored = records.read_table(tmp_path / "out.parquet")
+    storage.write_table(tmp_path / "out.parquet", rows, schemas.ROWS)
+    stored = storage.read_table(tmp_path / "out.parquet")
     assert stored["text_a"].tolist() == rows["text_a"].tolist()
     assert stored[["group", "subset", "cluster"]].isna().all(axis=None)
 
@@ -92,7 +95,7 @@ def test_quoted_csv_fields_may_hold_line_breaks(tmp_path):
 
 def test_hans_as_published(tmp_path):
     raw = read(tmp_path, "heuristics_evaluation_set.txt", HANS_TEXT)
-    rows = tasks.prepare(raw, HANS_ENTRY, "hans", "validation")
+    rows = prepare_module.prepare_rows(raw, HANS_ENTRY, "hans", "validation")
     assert rows.values.tolist() == [
         [
             0,
@@ -129,7 +132,7 @@ def test_three_labels_and_several_raw_values_for_one():
 def test_one_text_field_leaves_the_second_null(tmp_path):
     rows = prepare(RAW, text=["premise"])
     assert rows["text_b"].isna().all()
-    records.write_table(tmp_path / "rows.parquet", rows, records.ROWS)
+    storage.write_table(tmp_path / "rows.parquet", rows, schemas.ROWS)
 
 
 @pytest.mark.parametrize("value", [0, "0", 0.0])
@@ -252,11 +255,11 @@ def test_a_missing_file_is_named(tmp_path):
 
 @pytest.fixture(scope="module")
 def entries():
-    return registry.load_registries(Path(__file__).parents[2] / "config")["tasks"]
+    return validation.load_registries(Path(__file__).parents[2] / "config")["tasks"]
 
 
 def counts(path, entry):
-    rows = tasks.prepare(readers.read_raw(path), entry, "real", "split")
+    rows = prepare_module.prepare_rows(readers.read_raw(path), entry, "real", "split")
     assert rows["id"].is_unique
     return len(rows), rows["label"].value_counts().sort_index().tolist()
 
@@ -265,7 +268,9 @@ def test_real_rte(shared_data, entries):
     assert counts(shared_data / "rte_train.jsonl", entries["rte"]) == (2490, [1249, 1241])
     assert counts(shared_data / "rte_validation.jsonl", entries["rte"]) == (277, [146, 131])
     both = [
-        tasks.prepare(readers.read_raw(shared_data / name), entries["rte"], "rte", "validation")
+        prepare_module.prepare_rows(
+            readers.read_raw(shared_data / name), entries["rte"], "rte", "validation"
+        )
         for name in ("rte_validation.jsonl", "full/rte_validation.parquet")
     ]
     pd.testing.assert_frame_equal(*both)
@@ -279,7 +284,7 @@ def test_real_mnli_binary_and_three_way(shared_data, entries):
 
 def test_real_hans_by_subcase(shared_data, entries):
     raw = readers.read_raw(shared_data / "hans_sample.jsonl")
-    rows = tasks.prepare(raw, entries["hans"], "hans", "validation")
+    rows = prepare_module.prepare_rows(raw, entries["hans"], "hans", "validation")
     assert rows.groupby("subset").size().tolist() == [100] * 30
     assert rows.groupby("group").size().to_dict() == {
         "constituent": 1000,

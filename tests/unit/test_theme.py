@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from colours import VISIONS, distance, lab
-from fewshot.registry import read_yaml
 from fewshot.report.figures import theme
-from fewshot.study.plan import load_study
+from fewshot.study.load import load_study
+from fewshot.validation import read_yaml
 
 ROOT = Path(__file__).parents[2]
 PALETTES = {

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from fewshot.analysis import flops
 from fewshot.analysis.flops import Counts
-from fewshot.models.architecture import of_entry
-from fewshot.models.blueprints import TYPES
-from fewshot.planning import costs
+from fewshot.models.architectures import entry_architecture
+from fewshot.models.shapes import TYPES
+from fewshot.planning import rates
+from fewshot.planning.job_time import PHASES, JobModel, job_seconds
 from fewshot.planning.memory import Demand
-from fewshot.planning.timing import PHASES, Model, Place, phases
 from fewshot.planning.workload import Reading, Work
-from fewshot.runtime.placement import Placement
+from fewshot.runtime.placement import JobPlace, Placement
 from test_architecture import MODELS
 
 WIDTH, LAYERS, INNER, WORDS = 64, 2, 128, 1000
@@ -21,16 +21,16 @@ SHAPE = TYPES["opt"](
 )  # fmt: skip
 SHOWN = {"family": "in_context", "head": "language-model"}
 FULL = {"family": "full", "head": "language-model", "keep_weights": False}
-GPU, CPU = Place(Placement(), 1), Place(Placement(), 0)
+GPU, CPU = JobPlace(Placement(), 1), JobPlace(Placement(), 0)
 ONCE = (Reading(1000, 20.0),)
 
 
-def model(settings=SHOWN, shape=SHAPE, **changes) -> Model:
+def model(settings=SHOWN, shape=SHAPE, **changes) -> JobModel:
     demand = Demand(shape, 4, batch_tokens=1024)
     if settings["family"] != "in_context":
         demand = replace(demand, trainable=shape.parameters, rows=32)
-    size, demand = flops.size_of(shape), replace(demand, **changes)
-    return Model(size, demand, settings, flops.head(size, settings, 2))
+    size, demand = flops.model_size(shape), replace(demand, **changes)
+    return JobModel(size, demand, settings, flops.head(size, settings, 2))
 
 
 def trained(**changes) -> Work:
@@ -43,7 +43,7 @@ def trained(**changes) -> Work:
 
 def test_in_context_by_hand():
     """1,000 rows of 20 tokens behind 300 on a GPU in float32, for three seeds."""
-    found = phases(Work(3, ONCE, context=300.0, predictions=1000), model(), GPU)
+    found = job_seconds(Work(3, ONCE, context=300.0, predictions=1000), model(), GPU)
     weights = LAYERS * (4 * WIDTH**2 + 2 * WIDTH * INNER)
     heads = 4 * LAYERS * WIDTH
     context = 2 * weights * 300 + heads * 300 * 301 / 2
@@ -63,8 +63,8 @@ def test_in_context_by_hand():
 
 def test_training_by_hand():
     """Four epochs of two steps on one thread of a CPU: 6 N a token, AdamW's bytes, launches."""
-    found = phases(trained(), model(FULL), CPU)
-    size, padded = flops.size_of(SHAPE), 1.1 * 64 * 30
+    found = job_seconds(trained(), model(FULL), CPU)
+    size, padded = flops.model_size(SHAPE), 1.1 * 64 * 30
     operations = flops.training(
         size, Counts(64, 0, padded, 64 * 30**2), 1, FULL, WORDS * WIDTH, SHAPE.parameters
     )
@@ -76,7 +76,9 @@ def test_training_by_hand():
     epoch = operations / 75e9 * (1 + 16 / 1024) + 2 * step
     assert found["train"] == pytest.approx(2 * 4 * epoch)
     assert found["write"] == pytest.approx(2 * (5e-3 + 5 * 4 * SHAPE.parameters / 1e10))
-    again = phases(trained(), model(FULL), replace(CPU, placement=Placement(checkpointing=True)))
+    again = job_seconds(
+        trained(), model(FULL), replace(CPU, placement=Placement(checkpointing=True))
+    )
     assert again["train"] - found["train"] == pytest.approx(
         2 * 4 * (flops.forward(size, padded, 64 * 30**2) / 75e9 * (1 + 16 / 1024)
                  + 2 * 1056 / 1024 * LAYERS * 4e-4)
@@ -84,34 +86,34 @@ def test_training_by_hand():
 
 
 def test_curve_and_rows_add_up():
-    found = phases(trained(), model(FULL), CPU)
-    once = phases(trained(curve=(Reading(100, 20.0, 1),)), model(FULL), CPU)
+    found = job_seconds(trained(), model(FULL), CPU)
+    once = job_seconds(trained(curve=(Reading(100, 20.0, 1),)), model(FULL), CPU)
     assert found["curve"] == pytest.approx(3 * once["curve"]) and found["score"] == once["score"]
-    two = phases(trained(score=ONCE * 2), model(FULL), CPU)
+    two = job_seconds(trained(score=ONCE * 2), model(FULL), CPU)
     assert two["score"] == pytest.approx(2 * found["score"])
-    none = phases(trained(score=(Reading(1000, 20.0, 0),)), model(FULL), CPU)
+    none = job_seconds(trained(score=(Reading(1000, 20.0, 0),)), model(FULL), CPU)
     assert none["score"] == 0, "counted by the curve already"
 
 
 def test_weights_that_are_kept_are_written_and_read():
-    kept = phases(trained(), model({**FULL, "keep_weights": True}), CPU)
-    more = kept["write"] - phases(trained(), model(FULL), CPU)["write"]
+    kept = job_seconds(trained(), model({**FULL, "keep_weights": True}), CPU)
+    more = kept["write"] - job_seconds(trained(), model(FULL), CPU)["write"]
     assert more == pytest.approx(2 * (5e-3 + 2 * 4 * SHAPE.parameters / 2e8))
 
 
 def test_sharded_weights_are_gathered_for_each_batch():
-    shards = Place(Placement(3), 4)
+    shards = JobPlace(Placement(3), 4)
     work, half = Work(1, ONCE), model(element=2)
-    alone, shared = phases(work, half, GPU)["score"], phases(work, half, shards)["score"]
+    alone, shared = job_seconds(work, half, GPU)["score"], job_seconds(work, half, shards)["score"]
     rounds = 1.1 * 20_000 / 1024 / 4
-    gathered = rounds * 2 * SHAPE.parameters * 0.75 / costs.LINK
-    place = Place(Placement(), 4)
-    whole = phases(work, half, place)["score"]
+    gathered = rounds * 2 * SHAPE.parameters * 0.75 / rates.LINK
+    place = JobPlace(Placement(), 4)
+    whole = job_seconds(work, half, place)["score"]
     assert shared - whole == pytest.approx(gathered) and whole < alone
-    far = phases(work, half, Place(Placement(3), 2, 2))["score"]
-    assert far - whole == pytest.approx(gathered * costs.LINK / (2 * costs.NETWORK))
+    far = job_seconds(work, half, JobPlace(Placement(3), 2, 2))["score"]
+    assert far - whole == pytest.approx(gathered * rates.LINK / (2 * rates.NETWORK))
     shown = replace(work, context=300.0)
-    extra = phases(shown, half, shards)["score"] - phases(shown, half, place)["score"]
+    extra = job_seconds(shown, half, shards)["score"] - job_seconds(shown, half, place)["score"]
     assert extra == pytest.approx(gathered * (rounds + 1) / rounds), "and for the context's pass"
 
 
@@ -119,19 +121,19 @@ def test_processes_without_rows_share_no_arithmetic():
     """A step of two rows takes eight GPUs as long as two."""
     few = model(FULL, rows=2)
     two, eight = (
-        phases(trained(rows=2, epochs=1000), few, Place(Placement(), count))["train"]
+        job_seconds(trained(rows=2, epochs=1000), few, JobPlace(Placement(), count))["train"]
         - moved(few, count)
         for count in (2, 8)
     )
     assert eight == pytest.approx(two)
 
 
-def moved(found: Model, count: int) -> float:
+def moved(found: JobModel, count: int) -> float:
     """Return the seconds in which states move in two seeds' thousand steps."""
-    return 2 * 1000 * costs.moving(found.demand, Placement(), count, 1, 1)
+    return 2 * 1000 * rates.moving(found.demand, Placement(), count, 1, 1)
 
 
-@pytest.mark.parametrize("site", [CPU, GPU, Place(Placement(2, "optimizer", 1024, True), 4, 2)])
+@pytest.mark.parametrize("site", [CPU, GPU, JobPlace(Placement(2, "optimizer", 1024, True), 4, 2)])
 @pytest.mark.parametrize(
     "more",
     [
@@ -149,8 +151,8 @@ def moved(found: Model, count: int) -> float:
     ],
 )
 def test_more_work_is_never_cheaper(site, more):
-    before = phases(trained(), model(FULL), site)
-    after = phases(trained(**more), model(FULL), site)
+    before = job_seconds(trained(), model(FULL), site)
+    after = job_seconds(trained(**more), model(FULL), site)
     assert all(after[phase] >= before[phase] for phase in PHASES)
     assert sum(after.values()) > sum(before.values())
 
@@ -160,7 +162,7 @@ def test_more_work_is_never_cheaper(site, more):
 def test_more_rows_shots_and_parameters_never_take_less(settings, site):
     def seconds(shape=SHAPE, **changes) -> float:
         work = trained(**changes) if settings is FULL else replace(Work(2, ONCE), **changes)
-        return sum(phases(work, model(settings, shape), site).values())
+        return sum(job_seconds(work, model(settings, shape), site).values())
 
     by_rows = [seconds(score=(Reading(n, 20.0),)) for n in range(1, 3000, 37)]
     assert by_rows == sorted(by_rows)
@@ -168,12 +170,12 @@ def test_more_rows_shots_and_parameters_never_take_less(settings, site):
     by_shots = [seconds(**{shots: n}) for n in range(1, 300)]
     assert by_shots == sorted(by_shots)
     sizes = ["opt-125m", "opt-1.3b", "opt-2.7b", "opt-6.7b", "opt-13b", "opt-30b"]
-    by_size = [seconds(of_entry(MODELS[name])) for name in sizes]
+    by_size = [seconds(entry_architecture(MODELS[name])) for name in sizes]
     assert by_size == sorted(by_size)
 
 
 def test_threads_share_what_a_processor_does():
-    one, two = (phases(trained(), model(FULL), replace(CPU, threads=n)) for n in (1, 2))
+    one, two = (job_seconds(trained(), model(FULL), replace(CPU, threads=n)) for n in (1, 2))
     assert two["train"] < one["train"] and two["score"] < one["score"]
     assert two["start"] == one["start"]
 
@@ -181,7 +183,7 @@ def test_threads_share_what_a_processor_does():
 def test_a_head_of_its_own_spares_the_vocabulary():
     """Per row: products with the readout (a tenth is padding) and the logits' bytes."""
     vanilla = {**FULL, "head": "classification", "classifier": "linear"}
-    with_words, without = (phases(trained(), model(each), CPU) for each in (FULL, vanilla))
+    with_words, without = (job_seconds(trained(), model(each), CPU) for each in (FULL, vanilla))
     spared = WORDS - 2
     each = 1.1 * 2 * spared * WIDTH / 75e9 * (1 + 16 / 1024) + 32 * spared / 1e10
     assert with_words["score"] - without["score"] == pytest.approx(2 * 1000 * each)
@@ -203,23 +205,25 @@ MEASURED = [
 def test_the_scorers_benchmark_is_met_within_a_third(name, rows, tokens, context, measured):
     work = Work(1, (Reading(rows, tokens),), context=context)
     site = replace(CPU, threads=2)
-    found = rows / phases(work, model(shape=of_entry(MODELS["opt-125m"])), site)["score"]
+    found = (
+        rows / job_seconds(work, model(shape=entry_architecture(MODELS["opt-125m"])), site)["score"]
+    )
     assert 0.7 < found / measured < 1.35, f"{name}: {found:.1f} rows/s"
 
 
 def test_the_training_benchmark_is_met_within_a_third():
     """README.md, "Training": 8.5 seconds for a step on 32 rows of RTE, on two threads."""
     work = Work(1, (Reading(277, 66.2),), rows=128, row=68.0, epochs=1)
-    found = model(FULL, of_entry(MODELS["opt-125m"]))
-    seconds = phases(work, found, replace(CPU, threads=2))["train"] / 4
+    found = model(FULL, entry_architecture(MODELS["opt-125m"]))
+    seconds = job_seconds(work, found, replace(CPU, threads=2))["train"] / 4
     assert 0.7 < seconds / 8.5 < 1.35
 
 
 def test_large_models_train_at_a_plausible_share_of_the_peak():
     """OPT-6.7B on one GPU, by operations of the model: 30 to 50 % of 312e12 a second."""
-    shape = of_entry(MODELS["opt-6.7b"])
+    shape = entry_architecture(MODELS["opt-6.7b"])
     wanted = replace(model(FULL, shape, element=2), answer=shape.vocabulary * shape.readout)
     work = Work(1, (Reading(1, 1.0),), rows=32, row=128.0, epochs=1)
-    seconds = phases(work, wanted, Place(Placement(1, micro_tokens=16384), 1))["train"]
+    seconds = job_seconds(work, wanted, JobPlace(Placement(1, micro_tokens=16384), 1))["train"]
     used = flops.training(wanted.size, Counts(32, 0, 32 * 128, 32 * 128**2), 1, FULL, wanted.answer)
     assert 0.3 < used / seconds / 312e12 < 0.5

@@ -5,10 +5,11 @@ import json
 import pandas as pd
 import pytest
 from fewshot.errors import UserError
-from fewshot.prompts import tokens
+from fewshot.models.tokenizer import load_tokenizer
+from fewshot.prompts import tokenize
+from fewshot.prompts.label_words import label_word_ids, label_words
 from fewshot.prompts.patterns import Pattern, parse_template
-from fewshot.prompts.tokens import Queries, load_tokenizer
-from fewshot.prompts.words import label_word_ids, label_words
+from fewshot.prompts.tokenize import Queries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_tokenizer
@@ -83,9 +84,11 @@ def test_real_tokenizers_row_by_row(real, pattern, shared_data):
 def test_few_tails_serve_all_contexts(real, monkeypatch):
     """Rows are tokenized once per tail (" Yes\\n\\n"), not once per context."""
     calls = []
-    encode = tokens.encode
+    encode = tokenize.encode
     monkeypatch.setattr(
-        tokens, "encode", lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw)
+        tokenize,
+        "encode",
+        lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw),
     )
     pattern = PATTERNS["minimal"]
     queries = Queries(real, [pattern.query("A man sleeps.", f"It is {i}.") for i in range(500)])
@@ -187,9 +190,11 @@ def test_words_are_tokenized_once_for_all_contexts(real, monkeypatch):
     queries = Queries(real, texts, words=pattern.words)
     queries.prompts(pattern.context([(0, "A text.", "b")]))
     calls = []
-    encode = tokens.encode
+    encode = tokenize.encode
     monkeypatch.setattr(
-        tokens, "encode", lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw)
+        tokenize,
+        "encode",
+        lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw),
     )
     for i in range(20):
         queries.prompts(pattern.context([(0, f"Text {i}.", "b")]))
@@ -279,7 +284,7 @@ def test_a_folder_without_tokenizer_is_an_error(tmp_path):
 def test_bare_queries_are_tokenized_once(monkeypatch):
     queries = Queries(tiny_tokenizer(), ["the doctor ?", "the nurse ?"])
     first = queries.prompts("")
-    monkeypatch.setattr(tokens, "encode", lambda *a, **kw: pytest.fail("tokenized again"))
+    monkeypatch.setattr(tokenize, "encode", lambda *a, **kw: pytest.fail("tokenized again"))
     assert queries.prompts("") == first
 
 
@@ -287,4 +292,4 @@ def test_tails_that_do_not_come_again_are_let_go():
     queries = Queries(tiny_tokenizer(), ["the doctor ?", "the nurse ?"])
     for i in range(100):
         queries.prompts(f"some lawyer {i}")
-    assert len(queries._tails) <= tokens.TAILS
+    assert len(queries._tails) <= tokenize.TAILS

@@ -6,12 +6,12 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from fewshot.adaptation.student import adapted
+from fewshot.adaptation.trainable_model import adapted
 from fewshot.methods import bitfit, full
-from fewshot.models.architecture import describe, of_entry
+from fewshot.models.architectures import architecture_of, entry_architecture
 from fewshot.models.heads import ClassificationHead
-from fewshot.registry import load_registries
-from fewshot.study.trainable import FAMILIES, added, head_size, trainable
+from fewshot.study.families import FAMILIES, added, head_size, trainable
+from fewshot.validation import load_registries
 from test_architecture import CONFIGS, MODELS, ROOT, meta
 from tiny import ALL_KINDS, TARGETS, tiny_model
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -34,7 +34,7 @@ def test_every_registered_method_trains_as_many_as_its_module_says(name, kind):
     if (settings["family"], kind) == ("bitfit", "llama"):
         return  # it has no biases, which the family itself refuses
     model = tiny_model(kind)
-    shape = describe(model.config.to_dict(), 128)
+    shape = architecture_of(model.config.to_dict(), 128)
     before = sum(each.numel() for each in model.parameters())
     method = importlib.import_module(f"fewshot.methods.{settings['family']}")
     student = adapted(model, method, settings, 3)
@@ -47,7 +47,7 @@ def test_every_registered_method_trains_as_many_as_its_module_says(name, kind):
 @pytest.mark.parametrize("name", ["opt", "opt projected", "neox", "llama"])
 @pytest.mark.parametrize("dora", [False, True])
 def test_lora_and_dora_train_what_peft_adds(name, dora):
-    model, shape = meta(CONFIGS[name]), describe(CONFIGS[name], 1)
+    model, shape = meta(CONFIGS[name]), architecture_of(CONFIGS[name], 1)
     targets = ["query_key_value", "dense_4h_to_h"] if name == "neox" else ["q_proj", "v_proj"]
     config = peft.LoraConfig(r=3, target_modules=targets, use_dora=dora)
     with torch.device("meta"):
@@ -60,18 +60,18 @@ def test_lora_and_dora_train_what_peft_adds(name, dora):
 @pytest.mark.parametrize("name", [n for n in CONFIGS if n.startswith(("opt", "neox", "qwen2"))])
 def test_bitfit_trains_all_biases(name):
     if name == "opt without biases":
-        assert trainable(describe(CONFIGS[name], 1), {"family": "bitfit"}, 2) == 0
+        assert trainable(architecture_of(CONFIGS[name], 1), {"family": "bitfit"}, 2) == 0
         return
     model = meta(CONFIGS[name])
     names = set(bitfit.adapt(model, {}))
     expected = sum(p.numel() for n, p in model.named_parameters() if n in names)
-    assert trainable(describe(CONFIGS[name], 1), {"family": "bitfit"}, 2) == expected
+    assert trainable(architecture_of(CONFIGS[name], 1), {"family": "bitfit"}, 2) == expected
 
 
 @pytest.mark.parametrize("name", ["opt", "opt projected", "neox", "llama tied"])
 def test_full_fine_tuning_with_a_head(name):
     """A readout of its own is not trained then; the head is the scorer's module."""
-    model, shape = meta(CONFIGS[name]), describe(CONFIGS[name], 1)
+    model, shape = meta(CONFIGS[name]), architecture_of(CONFIGS[name], 1)
     names = set(full.adapt(model, {"head": "classification"}))
     trained = sum(p.numel() for n, p in model.named_parameters() if n in names)
     head = sum(p.numel() for p in ClassificationHead(shape.readout, 3, 0.0, None).parameters())
@@ -83,7 +83,7 @@ def test_full_fine_tuning_with_a_head(name):
 
 @pytest.mark.parametrize("name", ["opt", "opt projected", "neox", "llama"])
 def test_soft_prompts_train_what_peft_trains(name):
-    shape, settings = describe(CONFIGS[name], 1), {"virtual_tokens": 7}
+    shape, settings = architecture_of(CONFIGS[name], 1), {"virtual_tokens": 7}
     kinds = {"prompt_tuning": peft.PromptTuningConfig, "prefix_tuning": peft.PrefixTuningConfig}
     for family, make in kinds.items():
         if (family, name) == ("prompt_tuning", "opt projected"):
@@ -97,12 +97,14 @@ def test_soft_prompts_train_what_peft_trains(name):
 
 
 def test_other_families():
-    small = of_entry(MODELS["opt-125m"])
+    small = entry_architecture(MODELS["opt-125m"])
     assert trainable(small, {"family": "ia3"}, 2) == 55_296, "12 × (768 + 768 + 3072)"
     assert trainable(small, {"family": "in_context", "head": "language-model"}, 2) == 0
     linear = {"family": "head_only", "head": "classification", "classifier": "linear"}
     assert trainable(small, linear, 3) == head_size(small, "linear", 3) == 769 * 3
     readout = {"family": "head_only", "head": "language-model"}
     assert trainable(small, readout, 3) == added(small, readout, 3) == 50_272 * 768
-    assert added(of_entry(MODELS["pythia-410m"]), readout, 3) == 0, "it has one of its own"
+    assert added(entry_architecture(MODELS["pythia-410m"]), readout, 3) == 0, (
+        "it has one of its own"
+    )
     assert trainable(small, {"family": "something new"}, 2) == small.parameters

@@ -8,13 +8,13 @@ import numpy as np
 import peft
 import pytest
 import torch
-from fewshot.adaptation import epochs, preparation, training
-from fewshot.adaptation.jobs import Job
-from fewshot.adaptation.student import parameter_facts
-from fewshot.data.sampling import generator
+from fewshot.adaptation import setup, training
+from fewshot.adaptation.job import AdaptationJob
+from fewshot.adaptation.trainable_model import parameter_facts
 from fewshot.errors import UserError
 from fewshot.methods import lora
 from fewshot.models.heads import ClassificationHead
+from fewshot.rng import generator
 from fewshot.runtime.placement import Placement
 from job_files import PATTERN
 from safetensors.torch import load_file
@@ -22,11 +22,11 @@ from seed_runs import K, a_job
 from tiny import KINDS, TARGETS, tiny_model, tiny_tokenizer
 
 
-def train(kind: str, job: Job, model=None, seed: int = 0):
+def train(kind: str, job: AdaptationJob, model=None, seed: int = 0):
     """Return the final state by name, the mean loss of each epoch and the result."""
     torch.set_num_threads(1)
     model = model or tiny_model(kind)
-    made = preparation.set_up(job, lambda: model, tiny_tokenizer(kind))
+    made = setup.set_up(job, lambda: model, tiny_tokenizer(kind))
     with tempfile.TemporaryDirectory() as folder:
         result = training.train_seed(made, seed, Path(folder))
         curve = result.curves[result.curves["evaluation_set"] == "train"]
@@ -39,7 +39,7 @@ def state_of(result, seed: int, folder: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-def plain(model, forward, job: Job, targets, seed: int = 0) -> tuple[dict, list[float]]:
+def plain(model, forward, job: AdaptationJob, targets, seed: int = 0) -> tuple[dict, list[float]]:
     """Train with nothing but PyTorch: rows one batch at a time, padded, attention masked."""
     tokenizer = tiny_tokenizer(model.config.model_type)
     rows, settings = job.shots[seed], job.settings
@@ -266,14 +266,14 @@ def test_a_loss_that_is_not_finite_ends_the_job_with_place_and_hint():
 
 def test_the_rate_rises_over_the_warmup_and_stays():
     settings = {"learning_rate": 2.0, "warmup": 0.1}
-    rates = [epochs.rate(step, 40, settings) for step in range(6)]
+    rates = [training.rate(step, 40, settings) for step in range(6)]
     assert rates == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
-    assert epochs.rate(0, 40, {"learning_rate": 2.0, "warmup": 0.0}) == 2.0
+    assert training.rate(0, 40, {"learning_rate": 2.0, "warmup": 0.0}) == 2.0
 
 
 def test_parameter_facts_join_the_layers():
     job = a_job(family="lora", targets=TARGETS["opt"])
-    made = preparation.set_up(job, lambda: tiny_model("opt"), tiny_tokenizer("opt"))
+    made = setup.set_up(job, lambda: tiny_model("opt"), tiny_tokenizer("opt"))
     facts = parameter_facts(made.origin.start(0, Placement(), torch.device("cpu")))
     assert facts["trainable"] == 512 and facts["total"] == 512 + 23712
     assert facts["modules"] == [

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from fewshot.adaptation import training
 from fewshot.adaptation.batches import query_prompts
-from fewshot.prompts.tokens import Prompts, load_tokenizer
-from fewshot.prompts.truncation import truncate
+from fewshot.models.tokenizer import load_tokenizer
+from fewshot.prompts.tokenize import Prompts, truncate
 from job_files import PATTERN
 from seed_runs import a_job, set_up
 from tiny import tiny_tokenizer

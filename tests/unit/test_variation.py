@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import yaml
 from arm_frames import ROWS, SEEDS, arm, evaluation, together
-from fewshot.analysis import schemas, stats
+from fewshot.analysis import result_schemas, stats
 from fewshot.analysis.predictions import unpack
-from fewshot.analysis.variation import split_variance
+from fewshot.analysis.variance import split_variance
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +56,7 @@ def test_rows_of_one_template_count_as_independent_and_readers_are_told():
     arms = [arm("opt-s", "ft", 0.6, pattern=name) for name in ("minimal", "gpt-3")]
     templates = evaluation([f"t{i // 8}" for i in range(ROWS)])
     pd.testing.assert_frame_equal(split_variance(*together(*arms), [templates]), split(*arms))
-    assert b"one template" in schemas.VARIANCE.field("rows").metadata[b"description"]
+    assert b"one template" in result_schemas.VARIANCE.field("rows").metadata[b"description"]
     entries = yaml.safe_load((ROOT / "config" / "figures.yaml").read_text())
     for kind in ("figures", "tables"):
         assert "one template" in " ".join(entries[kind]["variance"]["caption"].split())

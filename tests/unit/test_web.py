@@ -6,7 +6,7 @@ import shutil
 import pytest
 from fewshot.data import readers, sources
 from fewshot.errors import UserError
-from fewshot.records import write_json
+from fewshot.storage import write_json
 from hub_server import Fault, Repo
 
 BODY = b"a\t1\n" * 3000
@@ -22,7 +22,7 @@ def server(hub_server, monkeypatch):
 
 def fetch(server, folder, name="rows.tsv", **entry):
     address = f"{server.url}/datasets/any/place/resolve/main/{name}"
-    return sources.fetch({"url": {"dev": {"address": address, **entry}}}, folder, "mine")
+    return sources.fetch_source({"url": {"dev": {"address": address, **entry}}}, folder, "mine")
 
 
 @pytest.mark.parametrize("entry", [{}, {"sha256": DIGEST}])

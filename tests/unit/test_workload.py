@@ -4,19 +4,12 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from fewshot import records
+from fewshot import schemas, storage
 from fewshot.data.synthetic import generate
 from fewshot.planning import workload
-from fewshot.planning.workload import (
-    BYTES_PER_TOKEN,
-    Reading,
-    Split,
-    Splits,
-    stated_rows,
-    told_rows,
-    work_of,
-)
-from fewshot.study.plan import Cell
+from fewshot.planning.workload import BYTES_PER_TOKEN, Reading, Split, Splits, told_rows, work_of
+from fewshot.study.study import Cell
+from fewshot.study.task_checks import stated_rows
 from registries import copy_registries, edit, load
 
 SYNTHETIC = {"synthetic": "mnli-like", "sizes": {"train": 901, "validation": 31}}
@@ -35,7 +28,7 @@ def write_rows(path, texts: list[tuple[str, str | None]]) -> None:
     blank = [None] * len(texts)
     frame = pd.DataFrame({"id": range(len(texts)), "text_a": a, "text_b": b, "label": 0,
                           "group": blank, "subset": blank, "cluster": blank})  # fmt: skip
-    records.write_table(path, frame, records.ROWS)
+    storage.write_table(path, frame, schemas.ROWS)
 
 
 @pytest.fixture

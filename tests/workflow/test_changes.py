@@ -35,9 +35,9 @@ def test_second_run_does_nothing(study):
 @pytest.mark.parametrize(
     "path",
     [
-        "scripts/fewshot/scoring/scoring.py",
-        "scripts/fewshot/report/figures/charts.py",
-        "scripts/fewshot/records.py",
+        "scripts/fewshot/scoring/score.py",
+        "scripts/fewshot/report/figures/registry.py",
+        "scripts/fewshot/storage.py",
         "scripts/fewshot/adaptation/training.py",
     ],
 )
@@ -50,18 +50,18 @@ def test_a_comment_runs_nothing(study, path):
     ("module", "expected"),
     [
         ("report/render", {"plot_figure", "render_figure", "write_report"}),
-        ("report/figures/charts", {"plot_figure", "render_figure", "write_report"}),
+        ("report/figures/registry", {"plot_figure", "render_figure", "write_report"}),
         ("report/figures/theme", {"plot_figure", "render_figure", "write_report"}),
         ("report/report", {"write_report"}),
-        ("report/tables/tables", {"make_table", "write_report"}),
+        ("report/tables/registry", {"make_table", "write_report"}),
         ("analysis/metrics", ANALYSIS),
-        ("analysis/comparison", STATISTICS),
+        ("analysis/comparisons", STATISTICS),
         ("methods/lora", {"fine_tune"} | ANALYSIS),
         ("methods/full", {"fine_tune"} | ANALYSIS),
         ("adaptation/in_context", {"run_in_context"} | ANALYSIS),
         ("adaptation/training", {"fine_tune"} | ANALYSIS),
-        ("scoring/attention", ADAPTATION | ANALYSIS),
-        ("scoring/scoring", ADAPTATION | ANALYSIS),
+        ("scoring/prefix_attention", ADAPTATION | ANALYSIS),
+        ("scoring/score", ADAPTATION | ANALYSIS),
     ],
 )
 def test_edited_module_runs_what_imports_it(study, module, expected):
@@ -147,7 +147,7 @@ def test_a_title_runs_no_adaptation(study):
 def test_another_study_of_the_same_cells_adapts_nothing_again(study):
     study.edit("config/config.yaml", lambda content: content.update(study="other"))
     jobs = study.planned()
-    assert rules(jobs) == {"check_fit"} | ANALYSIS
+    assert rules(jobs) == {"check_window"} | ANALYSIS
 
 
 def test_a_caption_draws_no_figure_again(study):

@@ -30,7 +30,7 @@ def test_paper_grid(project):
     assert jobs["run_in_context"] == 13 * 2 * 3 * 4
     assert jobs["fine_tune"] == 13 * 2 * (3 * 5 + 3 * 5)
     assert jobs["sample_shots"] == 2 * 5 * 10
-    assert jobs["check_fit"] == jobs["compute_metrics"] == 13 * 2
+    assert jobs["check_window"] == jobs["compute_metrics"] == 13 * 2
     assert jobs["compare_methods"] == 2
     assert jobs["download_model"] == jobs["download_weights"] == 13
     assert jobs["download_data"] == 3
@@ -41,8 +41,8 @@ def test_only_local_rules_fetch_what_a_study_needs(project):
     jobs = counts(project.run("download", "--dry-run", "--configfile", "config/paper.yaml"))
     fetched = {"download_data": 3, "download_model": 13, "download_weights": 13}
     assert jobs == {**fetched, "download": 1, "total": 30}
-    planned = project.run("fit", "--dry-run", "--configfile", "config/paper.yaml")
-    assert counts(planned)["check_fit"] == 26 and "download_weights" not in planned
+    planned = project.run("window", "--dry-run", "--configfile", "config/paper.yaml")
+    assert counts(planned)["check_window"] == 26 and "download_weights" not in planned
     assert counts(project.run("download", "--dry-run")) == {
         **{"download_data": 3, "download_model": 4, "download": 1, "total": 8}
     }

@@ -82,10 +82,10 @@ def test_word_of_several_tokens_is_refused_for_fine_tuning_only(fresh):
     fresh.edit("config/patterns.yaml", change)
     own = {"patterns": ["odd"], "k": [4], "methods": ["in-context"]}
     fresh.edit(STUDY, lambda c: c["grid"][0].update(own))
-    done = fresh.snakemake("fit")
+    done = fresh.snakemake("window")
     assert done.code == 0, done.output
     fresh.edit(STUDY, lambda c: c["grid"][0].update(methods=["quick-ft"]))
-    line = one_line(fresh.snakemake("fit"))
+    line = one_line(fresh.snakemake("window"))
     assert "Yes Yes" in line and "opt-micro" in line and "odd" in line
 
 

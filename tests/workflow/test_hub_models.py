@@ -294,11 +294,11 @@ def test_a_job_whose_weights_vanish_while_it_waits_says_what_to_do(study):
     free(study)
     add_cell(study)
     fetch = "if not is_there(model):"
-    study.replace("scripts/fewshot/downloads/snapshots.py", fetch, "if False:")
+    study.replace("scripts/fewshot/downloads/models.py", fetch, "if False:")
     output = study.snakemake("runs").output
     lines = {line for line in output.splitlines() if line.startswith("error: model")}
     remedy = "start Snakemake again, which fetches it"
     assert lines == {f"error: model 'tiny': {WEIGHTS} is gone; {remedy}"}
-    study.replace("scripts/fewshot/downloads/snapshots.py", "if False:", fetch)
+    study.replace("scripts/fewshot/downloads/models.py", "if False:", fetch)
     study.run("runs")
     assert study.planned("runs") == []

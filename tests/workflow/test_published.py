@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from fewshot.data.legacy import draw_fine_tuning, draw_in_context
+from fewshot.data.shots import draw_fine_tuning, draw_in_context
 
 RUNS = "results/runs/mosbach2023/synth-mnli/opt-micro"
 CUT = 18

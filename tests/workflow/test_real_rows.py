@@ -155,7 +155,7 @@ def test_every_evaluation_row_has_exactly_one_prediction(real):
 
 
 def test_rte_with_32_shots_does_not_fit(real):
-    fit = pd.read_parquet(real.folder / "results/fit/real/rte/random-opt.parquet")
+    fit = pd.read_parquet(real.folder / "results/windows/real/rte/random-opt.parquet")
     statuses = fit.groupby("k")["status"].agg(set)
     assert statuses[32] == {"does not fit"}
     assert statuses[2] == {"ok"}

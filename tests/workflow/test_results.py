@@ -6,9 +6,9 @@ from contextlib import chdir
 
 import pandas as pd
 import pyarrow.parquet as pq
-from fewshot import records
-from fewshot.registry import read_yaml
-from fewshot.study.plan import load_study
+from fewshot import schemas
+from fewshot.study.load import load_study
+from fewshot.validation import read_yaml
 
 RUN = "results/runs/fair/synth-mnli/opt-micro"
 
@@ -36,9 +36,9 @@ def test_every_row_has_exactly_one_prediction(finished):
 def test_predictions_have_the_declared_schema(finished):
     for file in (finished.folder / RUN).rglob("predictions.parquet"):
         schema = pq.read_schema(file)
-        assert schema.names == records.predictions_schema(2).names
+        assert schema.names == schemas.predictions_schema(2).names
     for file in (finished.folder / RUN).rglob("curves.parquet"):
-        assert pq.read_schema(file).names == records.CURVES.names
+        assert pq.read_schema(file).names == schemas.CURVES.names
 
 
 def test_log_probabilities_are_log_probabilities(finished):

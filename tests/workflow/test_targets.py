@@ -1,8 +1,8 @@
 """Every figure and table is a target by name, in every shipped study."""
 
 import pytest
-from fewshot.registry import read_yaml
-from fewshot.study.plan import load_study
+from fewshot.study.load import load_study
+from fewshot.validation import read_yaml
 from project import ROOT, Project
 
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import simulate
 import travels
-from fewshot import records
+from fewshot import storage
 from project import Project, run_once
 
 ANALYSIS = {"compute_metrics", "make_table", "plot_figure", "render_figure", "write_report"}
@@ -95,14 +95,14 @@ def test_results_made_elsewhere_join_the_same_tables(exporter, tmp_path):
     run = "results/runs/fair/nli/opt-l/harness/minimal/k16/seeds0-1"
     assert made == {
         ("read_lm_eval", f"{run}/predictions.parquet"),
-        ("check_fit", "results/fit/sim/nli/opt-l.parquet"),
+        ("check_window", "results/windows/sim/nli/opt-l.parquet"),
     }
     project.run("all", "import_lm_eval", *STUDY)
-    table = records.read_table(project.folder / "results/sim/tables/accuracy.parquet")
+    table = storage.read_table(project.folder / "results/sim/tables/accuracy.parquet")
     own = table[table["method"] == "harness"]
     assert set(own["model"]) == {"opt-l"} and (own["seeds"] == 2).all()
     assert (own["mean"] == 0.5).all(), "every row is called label 0, and half of them are"
-    costs = records.read_table(project.folder / "results/sim/tables/costs.parquet")
+    costs = storage.read_table(project.folder / "results/sim/tables/costs.parquet")
     assert "harness" not in set(costs["method"]) and "icl" in set(costs["method"])
     assert "Harness" in (project.folder / "results/sim/report.html").read_text()
     assert project.planned("all", *STUDY) == []

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..data.sampling import generator
 from ..errors import UserError
 from ..prompts.patterns import Pattern
-from ..prompts.tokens import Prompts, Queries
-from ..runtime.world import World
+from ..prompts.tokenize import Prompts, Queries
+from ..rng import generator
+from ..runtime.processes import ProcessGroup
 
 PASS = 128
 """Tokens that a forward and backward pass costs beside its own, about: kernels are started for each
@@ -31,7 +31,7 @@ class TrainingRows:
 
 
 @dataclass(frozen=True)
-class Piece:
+class MicroBatch:
     """What one process computes at once: `rows` of the draw, and those that count.
 
     A process without a row of its own computes one that does not count, since all must take part
@@ -75,7 +75,9 @@ def epoch_order(rows: int, batch_size: int, task: str, seed: int, epoch: int) ->
     return [order[start : start + batch_size] for start in range(0, rows, batch_size)]
 
 
-def pieces(batch: np.ndarray, lengths: np.ndarray, tokens: int, world: World) -> list[Piece]:
+def micro_batches(
+    batch: np.ndarray, lengths: np.ndarray, tokens: int, processes: ProcessGroup
+) -> list[MicroBatch]:
     """Cut a batch into what each pass of this process computes: rows of similar length, of at most
     `tokens` padded tokens, or a single row.
 
@@ -83,9 +85,11 @@ def pieces(batch: np.ndarray, lengths: np.ndarray, tokens: int, world: World) ->
     passes, and passes of one length. A pure function of the rows' `lengths` (in tokens).
     """
     batch = batch[np.lexsort((batch, -lengths[batch]))]
-    hands = [batch[start : start + world.size] for start in range(0, len(batch), world.size)]
+    hands = [
+        batch[start : start + processes.size] for start in range(0, len(batch), processes.size)
+    ]
     cuts = _cuts([int(lengths[hand[0]]) for hand in hands], tokens)
-    return [_piece(hands[start:end], world) for start, end in pairwise(cuts)]
+    return [_piece(hands[start:end], processes) for start, end in pairwise(cuts)]
 
 
 def _cuts(lengths: list[int], tokens: int) -> list[int]:
@@ -109,8 +113,8 @@ def _cuts(lengths: list[int], tokens: int) -> list[int]:
     return cuts[::-1]
 
 
-def _piece(hands: list[np.ndarray], world: World) -> Piece:
-    own = [hand[world.rank] for hand in hands if world.rank < len(hand)]
+def _piece(hands: list[np.ndarray], processes: ProcessGroup) -> MicroBatch:
+    own = [hand[processes.rank] for hand in hands if processes.rank < len(hand)]
     if own:
-        return Piece(np.array(own), np.ones(len(own), dtype=np.float32))
-    return Piece(hands[0][:1], np.zeros(1, dtype=np.float32))
+        return MicroBatch(np.array(own), np.ones(len(own), dtype=np.float32))
+    return MicroBatch(hands[0][:1], np.zeros(1, dtype=np.float32))

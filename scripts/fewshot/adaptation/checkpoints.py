@@ -1,19 +1,105 @@
-"""Checkpoints within a seed: written only where training again would take longer than that.
+"""Checkpoints within a seed, written only where training again would take longer than that."""
 
-A checkpoint is a folder beside the finished seeds (`state.py`). It is written under another name
-and renamed when all processes have written their part and it has reached the disk, so that an
-interrupted write leaves the one before.
-"""
-
+import json
 import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from ..runtime.state import remove, sync
-from ..runtime.world import World
+import pandas as pd
+import torch
+
+from ..runtime.processes import ProcessGroup
+from ..runtime.resume import remove, sync
+from .weights import store_weights
+
+
+@dataclass
+class TrainingProgress:
+    """Where training stands, and what it has found.
+
+    `done` steps of epoch `epoch` are done, `step` of all; `skipped` are those without update, as
+    float16 overflowed. `scored` evaluation rows were read, `splits` of their batches halved.
+    `counts` are the running epoch's sum of losses, correct rows, and rows whose top token is right;
+    `curves` what is stored of the epochs before. `best` is (correct rows, epoch) of the best curve
+    point in domain, `best_state` the trained parameters then, by name, in the first process (None:
+    it is the last epoch). `resumed` are the steps after which training went on from a checkpoint,
+    `seconds` those of the phases before the last of these.
+    """
+
+    epoch: int = 1
+    done: int = 0
+    step: int = 0
+    skipped: int = 0
+    splits: int = 0
+    scored: int = 0
+    counts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    best: tuple[int, int] = (-1, 0)
+    last_loss: float | None = None
+    resumed: tuple[int, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    curves: list[pd.DataFrame] = field(default_factory=list)
+    best_state: dict[str, torch.Tensor] | None = None
+
+
+FILES = {"curves", "best_state"}
+"""What a checkpoint has files of its own for; the rest is JSON."""
+
+
+def save_progress(
+    progress: TrainingProgress, how: dict[str, object], folder: Path, processes: ProcessGroup
+) -> None:
+    """Write progress and this process's random state to `folder`.
+
+    `how` says how the seed is run (placement, device, …): another way rounds otherwise.
+    """
+    store_weights(_random_state(), folder / f"random{processes.rank}.pt")
+    if processes.rank:
+        return
+    names = {each.name for each in fields(progress)} - FILES
+    plain = {name: getattr(progress, name) for name in sorted(names)}
+    (folder / "progress.json").write_text(json.dumps({**plain, "how": how}), "utf-8")
+    for number, frame in enumerate(progress.curves):
+        frame.to_parquet(folder / f"curve{number:04d}.parquet")
+    if progress.best_state is not None:
+        store_weights(progress.best_state, folder / "best.pt")
+
+
+def read_conditions(folder: Path) -> dict[str, object]:
+    """Return how the seed was run that left its progress in `folder`."""
+    return json.loads((folder / "progress.json").read_text("utf-8"))["how"]
+
+
+def load_progress(folder: Path, processes: ProcessGroup) -> TrainingProgress:
+    """Return the progress stored in `folder` and set this process's random state to what it was."""
+    content = json.loads((folder / "progress.json").read_text("utf-8"))
+    del content["how"]
+    for name in ("counts", "best", "resumed"):
+        content[name] = tuple(content[name])
+    curves = [pd.read_parquet(path) for path in sorted(folder.glob("curve*.parquet"))]
+    best = folder / "best.pt"
+    first = processes.rank == 0 and best.exists()
+    state = torch.load(best, weights_only=True) if first else None
+    _set_random_state(torch.load(folder / f"random{processes.rank}.pt", weights_only=True))
+    return TrainingProgress(**content, curves=curves, best_state=state)
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    """Return the states of the generators that dropout draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _set_random_state(state: dict[str, torch.Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
+
 
 LOG = logging.getLogger(__name__)
 
@@ -33,8 +119,8 @@ class Checkpoints:
     `check` raises where this job no longer owns the folder.
     """
 
-    def __init__(self, folder: Path, seed: int, world: World, check: Callable[[], None]):
-        self.folder, self.seed, self.world, self.check = folder, seed, world, check
+    def __init__(self, folder: Path, seed: int, processes: ProcessGroup, check: Callable[[], None]):
+        self.folder, self.seed, self.processes, self.check = folder, seed, processes, check
         self.cost = 0.0
         self._last = time.monotonic()
 
@@ -44,17 +130,17 @@ class Checkpoints:
 
     def latest(self) -> Path | None:
         """Return the newest whole checkpoint."""
-        return self.world.share(max(self._all(), key=_step, default=None))
+        return self.processes.broadcast(max(self._all(), key=_step, default=None))
 
     def due(self, remaining: float) -> bool:
         """Return whether to write one now, with `remaining` seconds of work left for the seed."""
         since = time.monotonic() - self._last
         worth = self.cost < remaining and since >= max(EVERY, self.cost / SHARE)
-        return self.world.share(worth)
+        return self.processes.broadcast(worth)
 
     def in_time(self) -> bool:
         """Return whether a process that is told to end has the time to write one."""
-        return self.world.share(self.cost < GRACE)
+        return self.processes.broadcast(self.cost < GRACE)
 
     @contextmanager
     def writing(self, step: int) -> Iterator[Path]:
@@ -65,13 +151,13 @@ class Checkpoints:
         begin = time.monotonic()
         final = self.folder / f"seed{self.seed}.step{step}"
         partial = final.with_name(f"{final.name}.partial")
-        if self.world.rank == 0:
+        if self.processes.rank == 0:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-        self.world.wait()
+        self.processes.barrier()
         yield partial
-        self.world.wait()
-        if self.world.rank == 0:
+        self.processes.barrier()
+        if self.processes.rank == 0:
             for path in [*partial.rglob("*"), partial]:
                 sync(path)
             self.check()
@@ -80,17 +166,17 @@ class Checkpoints:
             sync(self.folder)
             for path in older:
                 remove(path)
-        self.world.wait()
+        self.processes.barrier()
         self._last = time.monotonic()
         self.cost = self._last - begin
         LOG.info("seed %d: checkpoint after step %d in %.1f s", self.seed, step, self.cost)
 
     def clear(self) -> None:
         """Remove all checkpoints of the seed."""
-        if self.world.rank == 0:
+        if self.processes.rank == 0:
             for path in self._all():
                 remove(path)
-        self.world.wait()
+        self.processes.barrier()
 
     def _all(self) -> list[Path]:
         found = self.folder.glob(f"seed{self.seed}.step*")

@@ -6,12 +6,13 @@ from collections.abc import Callable
 import pandas as pd
 import torch
 
-from ..models.models import load_model, load_tokenizer, pick_device
-from ..prompts.tokens import Queries
-from ..prompts.words import label_words
-from ..scoring.scoring import score
-from . import effort, outputs
-from .jobs import Job, SeedResult
+from ..models.load import load_model, pick_device
+from ..models.tokenizer import load_tokenizer
+from ..prompts.label_words import label_words
+from ..prompts.tokenize import Queries
+from ..scoring.score import score
+from . import outputs
+from .job import AdaptationJob, SeedResult
 
 LOG = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ EPOCH = 0
 """Nothing is trained."""
 
 
-def start(job: Job) -> Callable[[int], SeedResult]:
+def start_in_context(job: AdaptationJob) -> Callable[[int], SeedResult]:
     """Load the model once and return the function that scores all evaluation sets for a seed.
 
     With k = 0 there are no demonstrations and prompts are bare queries. Several processes share
@@ -50,22 +51,22 @@ def start(job: Job) -> Callable[[int], SeedResult]:
     return run
 
 
-def _shards_weights(job: Job) -> bool:
+def _shards_weights(job: AdaptationJob) -> bool:
     """Return whether the processes share the weights: at ZeRO stage 3, which the memory plan takes
     where a GPU cannot hold them all. Sharing only the rows is faster, and the scores are the same.
     """
-    return job.placement.zero_stage == 3 and job.world.size > 1
+    return job.placement.zero_stage == 3 and job.processes.size > 1
 
 
-def _load(job: Job, sharded: bool) -> torch.nn.Module:
+def _load(job: AdaptationJob, sharded: bool) -> torch.nn.Module:
     def load():
         return load_model(job.model_manifest, job.model, job.cell["model"])
 
     if not sharded:
         return load().to(pick_device())
-    from ..models.zero import shard_model
+    from ..models.deepspeed_zero import shard_model
 
-    return shard_model(load, job.model["dtype"], job.world)
+    return shard_model(load, job.model["dtype"], job.processes)
 
 
 def _run_seed(job, seed, model, queries, phases, sharded) -> SeedResult:
@@ -84,21 +85,21 @@ def _run_seed(job, seed, model, queries, phases, sharded) -> SeedResult:
         with phases.measure("score"):
             scores = score(
                 model, prompts, batch_tokens=job.batch_tokens_on(pick_device().type),
-                world=job.world, sharded=sharded, rank_by=job.pattern.rank_by,
+                processes=job.processes, sharded=sharded, rank_by=job.pattern.rank_by,
             )  # fmt: skip
         of_set = (job.cell, seed, EPOCH, each.name, each.rows, scores)
         predictions.append(outputs.prediction_frame(*of_set))
         curves.append(outputs.curve_frame(*of_set, each.merge))
         facts[each.name] = {
             "route": scores.route,
-            **effort.reading(prompts, scores),
+            **outputs.prompt_tokens(prompts, scores),
             "splits": scores.splits,
             "ties": scores.ties,
         }
     return SeedResult(
         pd.concat(predictions, ignore_index=True),
         pd.concat(curves, ignore_index=True),
-        {**outputs.describe(model), "scoring": facts, "kept_bytes": len(context.encode())},
+        {**outputs.process_facts(model), "scoring": facts, "kept_bytes": len(context.encode())},
         phases.seconds,
     )
 

@@ -1,5 +1,11 @@
 """From scores to what a run stores: row predictions, counts per epoch, and the manifest."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..prompts.tokenize import Prompts
+    from ..scoring.score import Scores
 import platform
 import resource
 import sys
@@ -8,18 +14,53 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .. import records
+from .. import schemas, storage
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    from ..runtime.state import Seed
-    from ..scoring.scoring import Scores
-    from .jobs import Job
+    from ..runtime.resume import FinishedSeed
+    from ..scoring.score import Scores
+    from .job import AdaptationJob
+
+
+def prompt_tokens(prompts: "Prompts", scores: "Scores") -> dict[str, int]:
+    """Return how long the prompts of an evaluation set are.
+
+    In tokens: `shared_tokens` is the prefix of all rows, `own_tokens` the sum of what rows have
+    behind it and `own_squares` that of the squares; `tokens_read` is what the scorer read, to
+    which rows that begin alike count a common part once.
+    """
+    shared = len(prompts.prefix)
+    own = [length - shared for length in prompts.lengths]
+    return {
+        "rows": len(own),
+        "shared_tokens": shared,
+        "own_tokens": sum(own),
+        "own_squares": sum(length**2 for length in own),
+        "longest_tokens": shared + max(own),
+        "tokens_read": scores.tokens_read,
+    }
+
+
+def training_tokens(lengths: Iterable[int], epochs: int, learned_keys: int) -> dict[str, int]:
+    """Return what was trained on: rows of `lengths` tokens, unpadded, in each of the epochs.
+
+    `learned_keys` stand before every row in each layer (prefix tuning); virtual tokens of a prompt
+    count as its own.
+    """
+    lengths = [int(length) for length in lengths]
+    return {
+        "epochs": epochs,
+        "rows": len(lengths),
+        "tokens": sum(lengths),
+        "squares": sum(length**2 for length in lengths),
+        "learned_keys": learned_keys,
+    }
+
 
 PACKAGES = (
     "deepspeed",
@@ -54,9 +95,9 @@ class Phases:
 def prediction_frame(
     cell: dict, seed: int, epoch: int, name: str, rows: pd.DataFrame, scores: "Scores"
 ) -> pd.DataFrame:
-    """Return one prediction (records.predictions_schema) per row of evaluation set `name`.
+    """Return one prediction (schemas.predictions_schema) per row of evaluation set `name`.
 
-    `rows` are the set's prepared rows (records.ROWS) and `scores` those rows' scores, in the same
+    `rows` are the set's prepared rows (schemas.ROWS) and `scores` those rows' scores, in the same
     order. Raises UserError, naming the row, where a score is not a number.
     """
     _check_scores(cell, seed, name, rows, scores)
@@ -78,7 +119,7 @@ class Parts:
 
 
 def parts_of(rows: pd.DataFrame) -> Parts:
-    """Return the parts of evaluation rows (records.ROWS), in a fixed order.
+    """Return the parts of evaluation rows (schemas.ROWS), in a fixed order.
 
     Found once for each set: grouping rows anew for each epoch takes as long as scoring small ones.
     """
@@ -102,7 +143,7 @@ def curve_frame(
     sampled: bool = False,
     parts: Parts | None = None,
 ) -> pd.DataFrame:
-    """Return the counts (records.CURVES) of one epoch and evaluation set, per part and label.
+    """Return the counts (schemas.CURVES) of one epoch and evaluation set, per part and label.
 
     `rows` and `scores` are the set's, or those of the curve's sample of it where `sampled`; `parts`
     are those of the rows, found here if not given. `merge[i]` is the label of the set that label
@@ -128,7 +169,7 @@ def curve_frame(
         "mean_logprob": total(np.logaddexp.reduce(logprobs, axis=1)) / n,
     }
     run = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": name, "sampled": sampled}
-    return parts.keys.assign(**run, **counts)[records.CURVES.names]
+    return parts.keys.assign(**run, **counts)[schemas.CURVES.names]
 
 
 def _check_scores(cell: dict, seed: int, name: str, rows: pd.DataFrame, scores: "Scores") -> None:
@@ -142,7 +183,7 @@ def _check_scores(cell: dict, seed: int, name: str, rows: pd.DataFrame, scores: 
         )
 
 
-def describe(model, trainable: Sequence[str] = ()) -> dict:
+def process_facts(model, trainable: Sequence[str] = ()) -> dict:
     """Return the facts of a process for the manifest: device, dtype, parameters, peak memory.
 
     `trainable` names the parameters that are trained. Memory is in MiB: the GPU's, as allocated by
@@ -150,7 +191,7 @@ def describe(model, trainable: Sequence[str] = ()) -> dict:
     """
     import torch
 
-    from ..models.models import size_of
+    from ..models.parts import element_count
 
     parameters = dict(model.named_parameters())
     device = next(iter(parameters.values())).device
@@ -162,15 +203,15 @@ def describe(model, trainable: Sequence[str] = ()) -> dict:
     return {
         "device": f"{device.type}: {name}",
         "parameters": {
-            "total": sum(map(size_of, parameters.values())),
-            "trainable": sum(size_of(parameters[each]) for each in trainable),
+            "total": sum(map(element_count, parameters.values())),
+            "trainable": sum(element_count(parameters[each]) for each in trainable),
             "modules": sorted({each.rpartition(".")[0] for each in trainable}),
         },
         "peak_memory_mib": round(peak, 1),
     }
 
 
-def manifest(job: "Job", seeds: dict[int, "Seed"]) -> dict:
+def manifest(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> dict:
     """Return a run's manifest: its cell, settings, inputs, environment and each seed's facts."""
     infos = [seeds[seed].info for seed in sorted(seeds)]
     facts = infos[0]["facts"] if infos else {}
@@ -188,7 +229,7 @@ def manifest(job: "Job", seeds: dict[int, "Seed"]) -> dict:
         "device": facts.get("device"),
         "dtype": job.model["dtype"],
         "threads": job.threads,
-        "world_size": job.world.size,
+        "world_size": job.processes.size,
         "checksums": job.checksums,
         "parameters": facts.get("parameters"),
         "peak_memory_mib": peak,
@@ -203,7 +244,7 @@ def manifest(job: "Job", seeds: dict[int, "Seed"]) -> dict:
     }
 
 
-def _seed_entry(status: str, seed: "Seed | None") -> dict:
+def _seed_entry(status: str, seed: "FinishedSeed | None") -> dict:
     if seed is None:
         return {"status": status}
     common = ("device", "parameters")
@@ -217,28 +258,28 @@ def _packages() -> dict[str, str]:
     return {name: metadata.version(name) for name in PACKAGES if name in installed}
 
 
-def write_run(job: "Job", seeds: dict[int, "Seed"]) -> None:
+def write_run(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> None:
     """Write predictions, curves and, last, the manifest of a job from its finished seeds.
 
     A seed that does not fit has no rows. Raises ValueError, before anything is written, unless
     every evaluation row has exactly one prediction per seed and kept epoch.
     """
-    schema = records.predictions_schema(job.labels)
+    schema = schemas.predictions_schema(job.labels)
     predictions = _together([seed.frames["predictions"] for seed in seeds.values()], schema.names)
-    curves = _together([seed.frames["curves"] for seed in seeds.values()], records.CURVES.names)
+    curves = _together([seed.frames["curves"] for seed in seeds.values()], schemas.CURVES.names)
     _check_complete(job, seeds)
     content = manifest(job, seeds)
-    ranks = {records.RANK_BY: job.pattern.rank_by}
-    records.write_table(job.output.predictions, predictions, schema, **ranks)
-    records.write_table(job.output.curves, curves, records.CURVES)
-    records.write_json(job.output.manifest, content)
+    ranks = {schemas.RANK_BY: job.pattern.rank_by}
+    storage.write_table(job.output.predictions, predictions, schema, **ranks)
+    storage.write_table(job.output.curves, curves, schemas.CURVES)
+    storage.write_json(job.output.manifest, content)
 
 
 def _together(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def _check_complete(job: "Job", seeds: dict[int, "Seed"]) -> None:
+def _check_complete(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> None:
     ids = {each.name: np.sort(each.rows["id"].to_numpy()) for each in job.evaluation}
     for number, seed in seeds.items():
         frame = seed.frames["predictions"]

@@ -1,26 +1,33 @@
-"""Fine-tuning: the one loop of all families, models and heads, scored in the same job."""
+"""Fine-tuning, top to bottom: job, seed, epoch, step, loss; scored in the same job.
+
+One loop serves all method families, models and heads.
+"""
 
 import gc
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import torch
+from torch.nn import functional
 
-from ..data import samples
-from ..runtime.interrupts import Interrupted, Stop
-from ..runtime.ranks import TOLD, mark_shortage, read_shortages
-from ..runtime.state import SeedStore
-from ..scoring.reading import out_of_memory
-from ..scoring.scoring import Scores
-from . import outputs, progress, weights
-from .checkpoints import Checkpoints
-from .completion import finish
-from .epochs import train_epoch
-from .jobs import Job, SeedResult, read_job, run_seeds
-from .marking import correct_in_domain, count, curve_rows, score_sets
-from .preparation import Run, Setup, begin, load, release
+from .. import schemas
+from ..data import curve_sample
+from ..errors import UserError
+from ..runtime.processes import TOLD, mark_shortage, read_shortages
+from ..runtime.resume import SeedStore
+from ..runtime.stop import Interrupted, Stop
+from ..scoring.reader import out_of_memory
+from ..scoring.score import Scores
+from . import outputs, weights
+from .batches import MicroBatch, epoch_order, micro_batches
+from .checkpoints import Checkpoints, load_progress, read_conditions, save_progress
+from .evaluate import HINT, correct_in_domain, count_scored, curve_frames, finish_seed, score_sets
+from .job import AdaptationJob, SeedResult, read_job, run_seeds
+from .setup import SeedRun, Setup, load_setup, release_run, start_run
 
 LOG = logging.getLogger(__name__)
 
@@ -42,11 +49,11 @@ def fine_tune(smk) -> None:
             raise SystemExit(TOLD) from None
 
 
-def _start(job: Job, stop: Stop, store: SeedStore | None) -> Callable[[int], SeedResult]:
+def _start(job: AdaptationJob, stop: Stop, store: SeedStore | None) -> Callable[[int], SeedResult]:
     """Load what all seeds share; return the function that trains one."""
     phases = outputs.Phases()
     with phases.measure("load"):
-        setup = load(job)
+        setup = load_setup(job)
     # The first seed carries the time of what all share.
     clocks = iter([phases])
     check = store.check if store else lambda: None
@@ -69,12 +76,12 @@ def train_seed(
     Raises UserError where a loss or a score is not finite, or where memory cannot be helped.
     """
     stop, phases = stop or Stop(), phases or outputs.Phases()
-    checkpoints = Checkpoints(folder, seed, setup.job.world, check)
+    checkpoints = Checkpoints(folder, seed, setup.job.processes, check)
     shortages = max(read_shortages(), _shortages_before(checkpoints))
     while True:
         run = None
         try:
-            run = begin(setup, seed, shortages, phases, stop, checkpoints)
+            run = start_run(setup, seed, shortages, phases, stop, checkpoints)
             return _train(run, folder)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
@@ -82,7 +89,7 @@ def train_seed(
         # Outside the handler, whose traceback holds on to the tensors that did not fit.
         LOG.warning("%s: seed %d: memory ran out; it starts again with what needs less",
                     setup.job.name, seed)  # fmt: skip
-        if setup.job.world.size > 1:
+        if setup.job.processes.size > 1:
             # The others wait for this one: the launcher starts all anew.
             mark_shortage()
             raise SystemExit(1)
@@ -91,21 +98,21 @@ def train_seed(
         lost, phases = sum(phases.seconds.values()), outputs.Phases()
         phases.seconds["lost"] = lost
         if run is not None:
-            release(run)
+            release_run(run)
         gc.collect()
 
 
 def _shortages_before(checkpoints: Checkpoints) -> int:
     """Return how often memory ran out before the newest checkpoint, which was made with less."""
     path = checkpoints.latest()
-    return int(progress.read_how(path)["shortages"]) if path else 0
+    return int(read_conditions(path)["shortages"]) if path else 0
 
 
-def _train(run: Run, folder: Path) -> SeedResult:
+def _train(run: SeedRun, folder: Path) -> SeedResult:
     """Go on from the newest checkpoint, or from the start, to the end."""
     _resume(run)
     settings, job = run.setup.job.settings, run.setup.job
-    points = samples.curve_epochs(settings["curve_epochs"], settings["epochs"])
+    points = curve_sample.curve_epochs(settings["curve_epochs"], settings["epochs"])
     scores = None
     try:
         for epoch in range(run.progress.epoch, settings["epochs"] + 1):
@@ -113,27 +120,27 @@ def _train(run: Run, folder: Path) -> SeedResult:
             scores = _score_curve(run) if epoch in points else None
             _enter(run, epoch, row, scores)
             _report(run, epoch, points)
-            run.stop.check(job.world)
+            run.stop.check(job.processes)
             if run.checkpoints.due(_remaining(run)):
                 _write_checkpoint(run)
-        return finish(run, scores, folder)
+        return finish_seed(run, scores, folder)
     except Interrupted:
         if run.unspoilt and run.checkpoints.in_time():
             _write_checkpoint(run)
         raise
 
 
-def _resume(run: Run) -> None:
+def _resume(run: SeedRun) -> None:
     """Return to the newest checkpoint, if there is one that was made in the same way."""
     path = run.checkpoints.latest()
     if path is None:
         return
-    if progress.read_how(path) != run.how:
+    if read_conditions(path) != run.how:
         LOG.info("%s: its checkpoint was made in another way; it starts again", run.where)
         run.checkpoints.clear()
         return
     run.engine.load(path)
-    run.progress = found = progress.load(path, run.setup.job.world)
+    run.progress = found = load_progress(path, run.setup.job.processes)
     run.written = found.step
     found.resumed = (*found.resumed, found.step)
     for phase, seconds in found.seconds.items():
@@ -141,40 +148,42 @@ def _resume(run: Run) -> None:
     LOG.info("%s: goes on after epoch %d, step %d", run.where, found.epoch - 1, found.step)
 
 
-def _write_checkpoint(run: Run) -> None:
+def _write_checkpoint(run: SeedRun) -> None:
     if run.written == run.progress.step:
         return  # nothing was trained since
     with run.checkpoints.writing(run.progress.step) as folder:
         run.progress.seconds = dict(run.phases.seconds)
-        progress.save(run.progress, run.how, folder, run.setup.job.world)
+        save_progress(run.progress, run.how, folder, run.setup.job.processes)
         run.engine.save(folder)
     run.written = run.progress.step
 
 
-def _score_curve(run: Run) -> dict[str, Scores]:
+def _score_curve(run: SeedRun) -> dict[str, Scores]:
     """Score the rows of the learning curve; the time is told apart from that of all rows."""
     with run.phases.measure("curve"):
         return score_sets(run, run.setup.curve)
 
 
-def _enter(run: Run, epoch: int, row: pd.DataFrame, scores: dict[str, Scores] | None) -> None:
+def _enter(run: SeedRun, epoch: int, row: pd.DataFrame, scores: dict[str, Scores] | None) -> None:
     """Close an epoch: enter its curve rows, note whether it is the best."""
     job, state = run.setup.job, run.progress
     state.curves.append(row)
     if scores is not None:
-        count(run, scores, scores)
-        state.curves += curve_rows(run, epoch, scores, run.setup.curve)
+        count_scored(run, scores, scores)
+        state.curves += curve_frames(run, epoch, scores, run.setup.curve)
         correct = correct_in_domain(run, scores)
         if correct > state.best[0]:
             last = epoch == job.settings["epochs"]
             with run.phases.measure("keep"):
-                student, sharded = run.engine.student, run.engine.sharded
-                state.best_state = None if last else weights.take(student, sharded, job.world)
+                trainable, sharded = run.engine.trainable, run.engine.sharded
+                state.best_state = (
+                    None if last else weights.take_weights(trainable, sharded, job.processes)
+                )
             state.best = (correct, epoch)
     state.epoch, state.done, state.counts = epoch + 1, 0, (0.0, 0.0, 0.0)
 
 
-def _remaining(run: Run) -> float:
+def _remaining(run: SeedRun) -> float:
     """Return about how many seconds are left: of epochs, and of all rows of what is kept."""
     state, seconds = run.progress, run.phases.seconds
     train, curve = (seconds.get(phase, 0.0) for phase in ("train", "curve"))
@@ -185,7 +194,7 @@ def _remaining(run: Run) -> float:
     return (train + curve) / (state.epoch - 1) * epochs + scoring
 
 
-def _report(run: Run, epoch: int, points: list[int]) -> None:
+def _report(run: SeedRun, epoch: int, points: list[int]) -> None:
     """Log a line now and then, and after the last epoch."""
     state, now = run.progress, time.monotonic()
     if epoch == points[-1] or now - run.reported >= PROGRESS:
@@ -194,3 +203,90 @@ def _report(run: Run, epoch: int, points: list[int]) -> None:
         LOG.info("%s: epoch %d of %d, step %d, loss %.4f, at best %d correct in domain; %.1f "
                  "steps/s, %.1f s scoring", run.where, epoch, points[-1], state.step,
                  state.last_loss, state.best[0], state.step / train, scoring)  # fmt: skip
+
+
+def train_epoch(run: SeedRun, epoch: int) -> pd.DataFrame:
+    """Pass over the rows once; return the epoch's row of the training curve.
+
+    Loss and correct rows are those of the forward passes before each step, with dropout.
+    """
+    job, rows, state = run.setup.job, run.rows, run.progress
+    settings, count = job.settings, len(run.rows.labels)
+    order = epoch_order(count, settings["batch_size"], job.cell["task"], run.seed, epoch)
+    run.engine.trainable.train()
+    with run.phases.measure("train"):
+        for batch in order[state.done :]:
+            micro = micro_batches(batch, rows.lengths, run.placement.micro_tokens, job.processes)
+            _step(run, epoch, micro, len(batch), settings["epochs"] * len(order))
+            run.stop.check(job.processes)
+    loss_sum, correct, correct_vocabulary = state.counts
+    return pd.DataFrame(
+        [
+            {
+                **job.cell,
+                "seed": run.seed,
+                "epoch": epoch,
+                "evaluation_set": "train",
+                "group": None,
+                "subset": None,
+                "label": None,
+                "sampled": False,
+                "n": count,
+                "correct": int(correct),
+                "correct_vocabulary": int(correct_vocabulary),
+                "mean_logprob": -loss_sum / count,
+            }
+        ],
+        columns=schemas.CURVES.names,
+    )
+
+
+def _step(run: SeedRun, epoch: int, micro: list[MicroBatch], batch: int, total: int) -> None:
+    """Compute the mean loss of a batch of that size by micro-batches, and update once."""
+    state, processes = run.progress, run.setup.job.processes
+    counts = torch.zeros(3, dtype=torch.float64, device=run.device)
+    for micro_batch in micro:
+        losses, correct, top = _losses(run, micro_batch)
+        counted = torch.from_numpy(micro_batch.counts).to(run.device)
+        run.engine.backward((losses * counted).sum() / batch)
+        found = torch.stack([losses.detach(), correct, top]).double()
+        counts += (found * counted).sum(dim=1)
+    counts = processes.sum(counts.cpu()).tolist()
+    loss = counts[0] / batch
+    if not math.isfinite(loss):
+        raise UserError(
+            f"{run.where}: the loss is {loss} at epoch {epoch}, step {state.step + 1}; the last "
+            f"finite loss was {state.last_loss}; {HINT}"
+        )
+    if not run.engine.step(rate(state.step, total, run.setup.job.settings)):
+        state.skipped += 1
+    state.last_loss = loss
+    state.counts = tuple(a + b for a, b in zip(state.counts, counts, strict=True))
+    state.step += 1
+    state.done += 1
+
+
+def rate(step: int, total: int, settings: dict) -> float:
+    """Return the learning rate of a step (from 0): a linear rise over the warm-up, then constant.
+
+    The warm-up's last step is the first with the full rate; no step has rate 0.
+    """
+    warmup = math.ceil(settings["warmup"] * total - 1e-9)
+    return settings["learning_rate"] * min(1.0, (step + 1) / max(warmup, 1))
+
+
+def _losses(
+    run: SeedRun, micro_batch: MicroBatch
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return each row's loss, whether its best label word is gold, whether the top token is."""
+    rows, device = run.rows, run.device
+    targets = torch.tensor(run.setup.targets, device=device)
+    longest = int(rows.lengths[micro_batch.rows].max())
+    ids = rows.ids[micro_batch.rows, :longest].to(device)
+    labels = rows.labels[micro_batch.rows].to(device)
+    last = torch.from_numpy(rows.lengths[micro_batch.rows] - 1).to(device)
+    logits = run.engine.forward(ids, last)
+    found = logits.detach()
+    words = found[:, targets].argmax(dim=-1) == labels
+    top = found.argmax(dim=-1) == targets[labels]
+    return functional.cross_entropy(logits, targets[labels], reduction="none"), words, top

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..runtime.world import World
+from ..runtime.processes import ProcessGroup
 
-ALONE = World()
+ALONE = ProcessGroup()
 
 
-def take(model: nn.Module, sharded: bool = False, world: World = ALONE) -> dict[str, torch.Tensor]:
+def take_weights(
+    model: nn.Module, sharded: bool = False, processes: ProcessGroup = ALONE
+) -> dict[str, torch.Tensor]:
     """Return copies of the trained parameters by name, on the CPU; all in the first process only.
 
     All processes must call it where parameters are in shards.
@@ -22,14 +24,17 @@ def take(model: nn.Module, sharded: bool = False, world: World = ALONE) -> dict[
     state = {}
     for name, parameter in _trained(model):
         with _whole(parameter, sharded):
-            if world.rank == 0:
+            if processes.rank == 0:
                 state[name] = parameter.detach().to("cpu", copy=True).contiguous()
     return state
 
 
 @torch.no_grad()
-def put(
-    model: nn.Module, state: dict[str, torch.Tensor], sharded: bool = False, world: World = ALONE
+def put_weights(
+    model: nn.Module,
+    state: dict[str, torch.Tensor],
+    sharded: bool = False,
+    processes: ProcessGroup = ALONE,
 ) -> None:
     """Give every process the first one's `state`, as `take` returned it.
 
@@ -37,22 +42,22 @@ def put(
     """
     for name, parameter in _trained(model):
         with _whole(parameter, sharded, changed=True):
-            if world.rank == 0:
+            if processes.rank == 0:
                 parameter.copy_(state[name])
-        if world.size > 1 and not sharded:
+        if processes.size > 1 and not sharded:
             torch.distributed.broadcast(parameter.data, src=0)
 
 
 @torch.no_grad()
-def wipe(model: nn.Module, sharded: bool, world: World) -> None:
+def wipe_weights(model: nn.Module, sharded: bool, processes: ProcessGroup) -> None:
     """Make every trained parameter not a number, so that none can pass for having been read."""
     for _, parameter in _trained(model):
         with _whole(parameter, sharded, changed=True):
-            if world.rank == 0 or not sharded:
+            if processes.rank == 0 or not sharded:
                 parameter.fill_(float("nan"))
 
 
-def write(path: Path, state: dict[str, torch.Tensor], about: dict[str, object]) -> None:
+def write_weights(path: Path, state: dict[str, torch.Tensor], about: dict[str, object]) -> None:
     """Write tensors as safetensors.
 
     `about` becomes the file's metadata `about`, as JSON: safetensors writes several entries in an
@@ -69,7 +74,7 @@ def write(path: Path, state: dict[str, torch.Tensor], about: dict[str, object]) 
         raise UserError(f"{path}: {error}") from None
 
 
-def store(state: object, path: Path) -> None:
+def store_weights(state: object, path: Path) -> None:
     """Write a state that holds tensors, as torch does.
 
     Raises UserError where the file system has no room for all of it.
@@ -82,7 +87,7 @@ def store(state: object, path: Path) -> None:
         raise UserError(f"{path}: not written in full; is the disk full?") from error
 
 
-def read(path: str | Path, model: nn.Module) -> dict[str, torch.Tensor]:
+def read_weights(path: str | Path, model: nn.Module) -> dict[str, torch.Tensor]:
     """Return stored parameters of an adapted model, for `put`.
 
     Raises UserError where the file's parameters are not the model's trainable ones.

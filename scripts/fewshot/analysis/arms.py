@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..data.sampling import generator
+from ..rng import generator
 from . import stats
-from .evaluation import EvaluationSet
+from .evaluation_sets import EvaluationSet
 from .predictions import unpack
 from .summary import at_level
 
@@ -86,8 +86,8 @@ class Bootstrap:
     """The resampled rows of one evaluation set, the same for all its arms and seeds.
 
     `weights` [B, C] and `sizes` [C] are those of clusters, or of rows (`sizes` is None) where the
-    set has no clusters. `packed` are all answers (schemas.OUTCOMES). Resampled means are computed
-    once for each arm and kept in `lines`, as resampled seeds are in `seeds`.
+    set has no clusters. `packed` are all answers (result_schemas.OUTCOMES). Resampled means are
+    computed once for each arm and kept in `lines`, as resampled seeds are in `seeds`.
     """
 
     task: str

@@ -1,14 +1,79 @@
-"""Read a run's curves and check them against the prepared rows and the run's settings."""
+"""Read learning curves, check them, and choose the epoch that counts."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .. import records
-from ..data.samples import STRATUM, curve_epochs, row_limit
+from .. import schemas, storage
+from ..data.curve_sample import STRATUM, curve_epochs, row_limit
 from ..errors import UserError
-from .evaluation import EvaluationSet
+from .evaluation_sets import EvaluationSet
+
+SELECTIONS = ("last", "best-in-domain", "best-out-of-domain")
+RUN = ["seed", "epoch"]
+
+
+def selections(sets: int) -> tuple[str, ...]:
+    """Return the selections of a task with `sets` evaluation sets, its own included."""
+    return SELECTIONS if sets > 1 else SELECTIONS[:2]
+
+
+def rows_on_curve(scored: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a run's curves that are the curve: of a sampled set only its sample."""
+    return scored[scored["sampled"] == scored.groupby("evaluation_set")["sampled"].transform("any")]
+
+
+def kept_epochs(in_domain: pd.DataFrame) -> pd.DataFrame:
+    """Return per seed the `last` epoch and the `best` in-domain one (the earliest of equals).
+
+    `in_domain` are the rows of the task's own curve; all evaluation rows are scored at both.
+    """
+    correct = in_domain.groupby(RUN)["correct"].sum().reset_index()
+    best = correct.sort_values("correct", ascending=False, kind="stable").groupby("seed")["epoch"]
+    return pd.DataFrame({"last": correct.groupby("seed")["epoch"].max(), "best": best.first()})
+
+
+def best_outside(curve: pd.DataFrame) -> pd.Series:
+    """Return per seed the epoch with the highest mean accuracy over the out-of-domain sets.
+
+    `curve` are those sets' rows of the curve. Each set weighs the same, whatever its size; of
+    equals the earliest epoch counts.
+    """
+    counts = curve.groupby(["evaluation_set", *RUN])[["n", "correct"]].sum()
+    # Whole numbers over a common denominator: equal means compare as equal.
+    common = math.lcm(*counts["n"].unique().tolist())
+    score: dict[tuple[int, int], int] = {}
+    for (_, *run), n, correct in counts.itertuples():
+        score[tuple(run)] = score.get(tuple(run), 0) + correct * (common // n)
+    best: dict[int, int] = {}
+    for seed, epoch in sorted(score):
+        if seed not in best or score[seed, epoch] > score[seed, best[seed]]:
+            best[seed] = epoch
+    return pd.Series(best, name="epoch").rename_axis("seed")
+
+
+def selected_rows(scored: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Return the counts of each selection's epoch, marked by a column `selection`.
+
+    `scored` are all counts of a run's evaluation sets. Where an epoch was not kept, a sampled set
+    has only its sample's counts there, and these are returned.
+    """
+    curve = rows_on_curve(scored)
+    inside = curve["evaluation_set"] == task
+    kept = kept_epochs(curve[inside])
+    epochs = {"last": kept["last"], "best-in-domain": kept["best"]}
+    if not inside.all():
+        epochs["best-out-of-domain"] = best_outside(curve[~inside])
+    frames = []
+    for selection, epoch in epochs.items():
+        rows = scored.merge(epoch.rename("epoch").reset_index(), on=RUN)
+        has_whole = (~rows["sampled"]).groupby([rows["seed"], rows["evaluation_set"]])
+        rows = rows[rows["sampled"] != has_whole.transform("any")]
+        frames.append(rows.assign(selection=selection))
+    return pd.concat(frames)
+
 
 CORRUPT = "an epoch lacks or repeats an evaluation set; corrupt run"
 
@@ -16,8 +81,8 @@ CORRUPT = "an epoch lacks or repeats an evaluation set; corrupt run"
 def read_curves(folder: str, seeds: list[int]) -> pd.DataFrame:
     """Return a run's curves with plain columns; '' stands for no group or subset."""
     path = Path(folder, "curves.parquet")
-    curves = records.read_table(path)
-    absent = [name for name in records.CURVES.names if name not in curves]
+    curves = storage.read_table(path)
+    absent = [name for name in schemas.CURVES.names if name not in curves]
     if absent:
         raise UserError(f"{path}: no column '{absent[0]}'; written by another version, run it anew")
     surplus = set(curves["seed"]) ^ set(seeds)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import records
-from . import schemas
+from .. import schemas, storage
+from . import result_schemas
 from .summary import at_level
 
 SCHEMAS = {
-    "metrics": schemas.METRICS,
-    "fit": records.FIT,
-    "costs": schemas.COSTS,
-    "comparisons": schemas.COMPARISONS,
-    "variance": schemas.VARIANCE,
+    "metrics": result_schemas.METRICS,
+    "windows": schemas.WINDOWS,
+    "costs": result_schemas.COSTS,
+    "comparisons": result_schemas.COMPARISONS,
+    "variance": result_schemas.VARIANCE,
 }
 
 
@@ -26,14 +26,14 @@ def _empty(name: str) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the pages of a study are made from: frames of `records.FIT` and of `schemas`.
+    """All that the pages of a study are made from: frames of `schemas.WINDOWS` and of `schemas`.
 
     `manifests` are those of its runs; `logs` gives the last log line of a missing run by (task,
     model, method, pattern, k).
     """
 
     metrics: pd.DataFrame = field(default_factory=partial(_empty, "metrics"))
-    fit: pd.DataFrame = field(default_factory=partial(_empty, "fit"))
+    windows: pd.DataFrame = field(default_factory=partial(_empty, "windows"))
     costs: pd.DataFrame = field(default_factory=partial(_empty, "costs"))
     comparisons: pd.DataFrame = field(default_factory=partial(_empty, "comparisons"))
     variance: pd.DataFrame = field(default_factory=partial(_empty, "variance"))
@@ -56,7 +56,7 @@ class Watched:
         return value
 
 
-def parts_of(inputs: object) -> dict[str, list[str]]:
+def evidence_inputs(inputs: object) -> dict[str, list[str]]:
     """Return the files among a rule's named inputs that hold parts of the evidence, by part."""
     found = {name: getattr(inputs, name, None) for name in (*SCHEMAS, "manifests")}
     return {name: list(map(str, paths)) for name, paths in found.items() if paths is not None}
@@ -87,18 +87,18 @@ def read_evidence(
         name: join(
             (
                 PARTS[part](frame) if name == "metrics" else frame
-                for frame in map(records.read_table, paths)
+                for frame in map(storage.read_table, paths)
             ),
             SCHEMAS[name].names,
         )
         for name, paths in files.items()
     }
-    return Evidence(**frames, manifests=[records.read_json(path) for path in manifests])
+    return Evidence(**frames, manifests=[storage.read_json(path) for path in manifests])
 
 
 def read_frames(paths: Iterable[str | Path], columns: list[str]) -> pd.DataFrame:
     """Read and join Parquet files; none give an empty frame with `columns`."""
-    return join([records.read_table(path) for path in paths], columns)
+    return join([storage.read_table(path) for path in paths], columns)
 
 
 def join(frames: Iterable[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

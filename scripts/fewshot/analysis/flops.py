@@ -18,14 +18,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..models.blueprints import Architecture
+from ..models.shapes import Architecture
 
 READOUTS = ("lm_head",)
 """Modules that only meet the positions where an answer is read off."""
 
 
 @dataclass(frozen=True)
-class Size:
+class ModelSize:
     """What of a model decides its operations; all but `weights` is 0 where the shape is not known.
 
     `weights` are those of the layers' products, or all parameters where the shape is not known;
@@ -53,15 +53,15 @@ class Counts:
     learned: int = 0
 
 
-def size_of(shape: Architecture) -> Size:
+def model_size(shape: Architecture) -> ModelSize:
     """Return what of an architecture decides its operations.
 
     Of a guessed shape nothing is used but the number of parameters, as T-Few does.
     """
     if not shape.exact:
-        return Size(shape.parameters)
+        return ModelSize(shape.parameters)
     products = [each for each in shape.modules if each.inputs and each.name not in READOUTS]
-    return Size(
+    return ModelSize(
         weights=sum(each.weight * each.count for each in products),
         attention=shape.layers * shape.query,
         cache=2 * shape.layers * shape.key_value,
@@ -71,7 +71,7 @@ def size_of(shape: Architecture) -> Size:
     )
 
 
-def head(size: Size, settings: Mapping, labels: int) -> int:
+def head(size: ModelSize, settings: Mapping, labels: int) -> int:
     """Return the weights that a position meets where an answer is read off.
 
     `settings` are the method's: the readout over the vocabulary, or a classification head.
@@ -82,7 +82,7 @@ def head(size: Size, settings: Mapping, labels: int) -> int:
     return dense + size.width * labels
 
 
-def forward(size: Size, tokens: float, squares: float, keys: float = 0) -> float:
+def forward(size: ModelSize, tokens: float, squares: float, keys: float = 0) -> float:
     """Return the operations of rows through the layers: 2 N Σq and attention.
 
     `tokens` is Σq over rows of q tokens, `squares` Σq², `keys` the K that each token attends to
@@ -91,22 +91,22 @@ def forward(size: Size, tokens: float, squares: float, keys: float = 0) -> float
     return products(size, tokens) + attention(size, tokens, squares, keys)
 
 
-def products(size: Size, tokens: float) -> float:
+def products(size: ModelSize, tokens: float) -> float:
     """Return the operations of the layers' products with weights: 2 N Σq."""
     return 2 * size.weights * tokens
 
 
-def attention(size: Size, tokens: float, squares: float, keys: float = 0) -> float:
+def attention(size: ModelSize, tokens: float, squares: float, keys: float = 0) -> float:
     """Return the operations of attention: 4 L d (K Σq + Σ q (q + 1) / 2)."""
     return 4 * size.attention * (keys * tokens + (squares + tokens) / 2)
 
 
-def context(size: Size, counts: Counts) -> float:
+def context(size: ModelSize, counts: Counts) -> float:
     """Return the operations of encoding what all prompts begin with, once: 2 N P + …"""
     return forward(size, counts.shared, counts.shared**2, counts.learned)
 
 
-def cached(size: Size, counts: Counts, answer: int) -> float:
+def cached(size: ModelSize, counts: Counts, answer: int) -> float:
     """Return the operations of all rows behind the encoded context: 2 N M Q + …, and `answer`
     weights for each row. Label words of several tokens are read off at one position more each,
     which is not counted."""
@@ -115,7 +115,7 @@ def cached(size: Size, counts: Counts, answer: int) -> float:
     return own + 2 * answer * counts.rows
 
 
-def uncached(size: Size, counts: Counts, answer: int) -> float:
+def uncached(size: ModelSize, counts: Counts, answer: int) -> float:
     """Return the operations of all rows, each read whole: 2 N M (P + Q) + …
 
     That is the context encoded for each row, and each row behind it.
@@ -124,7 +124,7 @@ def uncached(size: Size, counts: Counts, answer: int) -> float:
 
 
 def training(
-    size: Size, counts: Counts, epochs: int, settings: Mapping, answer: int, trainable: int = 0
+    size: ModelSize, counts: Counts, epochs: int, settings: Mapping, answer: int, trainable: int = 0
 ) -> float:
     """Return the operations of training on rows, `epochs` times, by the method's `settings`.
 

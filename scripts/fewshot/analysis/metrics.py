@@ -1,11 +1,4 @@
-"""From stored runs to metrics: what was kept is checked, selected and counted.
-
-Curves hold counts per epoch and part of an evaluation set (of a large set over a sample of its
-rows), predictions hold the rows of the kept epochs. Metrics are computed from curves; the
-predictions must tell the same counts, with exactly one prediction for every evaluation row, or the
-run counts as broken. They are read once: which rows are right is kept as outcomes, from which
-statistics over rows are computed.
-"""
+"""From stored runs to metrics at every level of breakdown."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,31 +6,101 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .. import records
+from .. import storage
 from ..errors import UserError
-from . import rowscores, schemas
-from .curves import check_curves, read_curves
-from .evaluation import EvaluationSet
-from .levels import metric_rows
+from . import predictions, result_schemas
+from .curves import check_curves, kept_epochs, read_curves, rows_on_curve, selected_rows, selections
+from .evaluation_sets import EvaluationSet
 from .predictions import score_predictions
-from .selection import curve_rows, kept_epochs, selected_rows, selections
+
+LEVELS = (
+    [],
+    ["label"],
+    ["group"],
+    ["group", "label"],
+    ["group", "subset"],
+    ["group", "subset", "label"],
+)
+COUNTS = ["n", "correct", "correct_vocabulary", "logprob"]
+KEYS = ["job", "selection", "seed", "epoch", "evaluation_set"]
+
+
+def metric_rows(
+    chosen: pd.DataFrame,
+    curve: pd.DataFrame,
+    train: pd.DataFrame,
+    scored: pd.DataFrame,
+    sets: list[EvaluationSet],
+) -> pd.DataFrame:
+    """Return the metric rows of runs, which a column `job` tells apart.
+
+    `chosen` are the counts of the selected epochs, `curve` those of each epoch and `train` the
+    training losses, as `curves.read_curves` returns them; `scored` the scores of row predictions
+    (`predictions.score_predictions`).
+    """
+    labels = {item.name: item.label_count for item in sets}
+    rows = {tuple(level): _level_rows(chosen, level, sets) for level in LEVELS}
+    rows[()] = predictions.add_scores(rows[()], rows["label",], scored, labels)
+    each = curve.assign(selection="each")
+    epochs = _level_rows(each, [], sets)
+    epochs = predictions.add_scores(epochs, _level_rows(each, ["label"], sets), scored, labels)
+    frames = [*rows.values(), epochs, _train_rows(train)]
+    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+
+
+def _level_rows(curves: pd.DataFrame, level: list[str], sets: list[EvaluationSet]) -> pd.DataFrame:
+    """Return the metric rows at one level of breakdown: parts that agree in it are added up."""
+    part = next((name for name in ("subset", "group") if name in level), None)
+    if part:  # Rows outside any part have no breakdown.
+        curves = curves[curves[part] != ""]
+    keys = [*KEYS, *level]
+    # Where one part's count is not known, neither is the sum.
+    rows = curves.groupby(keys, as_index=False, sort=False)[COUNTS].sum(skipna=False)
+    if "label" not in level:  # Within one label a majority baseline means nothing.
+        majorities = [item.majority(level).assign(evaluation_set=item.name) for item in sets]
+        rows = rows.merge(pd.concat(majorities), on=["evaluation_set", *level], how="left")
+    return _finish(rows)
+
+
+def _train_rows(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the training loss per epoch; accuracy on the shots is not recorded."""
+    columns = ["job", "seed", "epoch", "evaluation_set", *COUNTS]
+    rows = _finish(curves[columns].assign(selection="each"))
+    return rows.assign(accuracy=np.nan, vocabulary_accuracy=np.nan)
+
+
+def _finish(rows: pd.DataFrame) -> pd.DataFrame:
+    """Turn counts into shares and add the columns that this level does not break down by."""
+    rows = rows.assign(
+        accuracy=rows["correct"] / rows["n"],
+        vocabulary_accuracy=rows["correct_vocabulary"] / rows["n"],
+        mean_logprob=rows["logprob"] / rows["n"],
+    )
+    for name in ("group", "subset"):
+        values = rows[name].astype(object) if name in rows else pd.Series("", rows.index)
+        rows[name] = values.where(values != "", None)
+    rows["majority"] = rows.get("majority", np.nan)
+    label = rows["label"] if "label" in rows else pd.Series(pd.NA, rows.index)
+    rows["label"] = label.astype("Int8")
+    return rows.drop(columns=["correct_vocabulary", "logprob"])
+
 
 CELL = ["protocol", "task", "model", "method", "pattern", "k"]
 
 
 @dataclass(frozen=True)
 class Results:
-    """What runs say: `metrics` (schemas.METRICS), and `outcomes` of all rows (schemas.OUTCOMES)."""
+    """What runs say: `metrics` (result_schemas.METRICS), and `outcomes` (OUTCOMES) of all rows."""
 
     metrics: pd.DataFrame
     outcomes: pd.DataFrame
 
 
-def compute(
+def compute_metrics(
     cell: dict,
     jobs: list[dict],
     sets: list[EvaluationSet],
-    fit: pd.DataFrame | None = None,
+    windows: pd.DataFrame | None = None,
     *,
     problems: dict[str, str] | None = None,
 ) -> Results:
@@ -46,8 +109,8 @@ def compute(
     `cell` names protocol, task and model; each job has method, pattern, k, seeds and the folder of
     its run. Raises UserError for a run that is missing, incomplete or contradicts itself; where
     `problems` is given such a run counts as missing and what is wrong with it is entered there, by
-    its folder. `fit` (records.FIT) tells which missing seeds never could run: if no seed could,
-    nothing is wrong.
+    its folder. `windows` (schemas.WINDOWS) tells which missing seeds never could run: if no seed
+    could, nothing is wrong.
     """
     majorities = {item.name: item.majority([])["majority"].iloc[0] for item in sets}
     keys = [{**cell, **{name: job[name] for name in CELL[3:]}} for job in jobs]
@@ -59,7 +122,7 @@ def compute(
             if done:
                 runs.append(_read_run(job["folder"], done, sets, cell["task"]).marked(number))
         except UserError as error:
-            statuses = _without_run(job, key, fit)
+            statuses = _without_run(job, key, windows)
             if "missing" in statuses.values():
                 if problems is None:
                     raise
@@ -67,8 +130,8 @@ def compute(
         blank.append(_blank_rows(statuses, majorities, cell["task"]).assign(job=number))
     rows, outcomes = _of_runs(runs, sets, cell["task"])
     return Results(
-        _named([*blank, rows], keys, schemas.METRICS.names),
-        _named([outcomes], keys, schemas.OUTCOMES.names),
+        _named([*blank, rows], keys, result_schemas.METRICS.names),
+        _named([outcomes], keys, result_schemas.OUTCOMES.names),
     )
 
 
@@ -87,31 +150,31 @@ def _statuses(job: dict) -> dict[int, str]:
     path = Path(job["folder"], "manifest.json")
     if not path.exists():
         raise UserError(f"{path}: file not found; the run is incomplete")
-    seeds = records.read_json(path).get("seeds", {})
+    seeds = storage.read_json(path).get("seeds", {})
     absent = [seed for seed in job["seeds"] if str(seed) not in seeds]
     if absent:
         raise UserError(f"{path}: seed {absent[0]} is not in it; the run is incomplete")
     return {seed: seeds[str(seed)]["status"] for seed in job["seeds"]}
 
 
-def _without_run(job: dict, key: dict, fit: pd.DataFrame | None) -> dict[int, str]:
+def _without_run(job: dict, key: dict, windows: pd.DataFrame | None) -> dict[int, str]:
     """Return seed -> 'does not fit' or 'missing', by the fit table alone."""
-    unfit = unfit_seeds(fit, key)
+    unfit = unfit_seeds(windows, key)
     return {seed: "does not fit" if seed in unfit else "missing" for seed in job["seeds"]}
 
 
-def unfit_seeds(fit: pd.DataFrame | None, key: dict) -> set[int]:
-    """Return the seeds of a cell that the fit table (records.FIT) rules out."""
-    if fit is None or fit.empty:
+def unfit_seeds(windows: pd.DataFrame | None, key: dict) -> set[int]:
+    """Return the seeds of a cell that the table (schemas.WINDOWS) rules out."""
+    if windows is None or windows.empty:
         return set()
-    mask = fit["status"] == "does not fit"
+    mask = windows["status"] == "does not fit"
     for name in ("task", "model", "method", "pattern", "k"):
-        mask &= fit[name] == key[name]
-    return set(fit.loc[mask, "seed"].tolist())
+        mask &= windows[name] == key[name]
+    return set(windows.loc[mask, "seed"].tolist())
 
 
 def without_results(
-    cell: dict, jobs: list[dict], names: list[str], fit: pd.DataFrame | None
+    cell: dict, jobs: list[dict], names: list[str], windows: pd.DataFrame | None
 ) -> Results:
     """Return the results of jobs without usable ones: 'does not fit' or 'missing' throughout.
 
@@ -119,13 +182,14 @@ def without_results(
     """
     keys = [{**cell, **{name: job[name] for name in CELL[3:]}} for job in jobs]
     frames = [
-        _blank_rows(_without_run(job, key, fit), dict.fromkeys(names, np.nan), cell["task"]).assign(
-            job=number
-        )
+        _blank_rows(
+            _without_run(job, key, windows), dict.fromkeys(names, np.nan), cell["task"]
+        ).assign(job=number)
         for number, (job, key) in enumerate(zip(jobs, keys, strict=True))
     ]
     return Results(
-        _named(frames, keys, schemas.METRICS.names), pd.DataFrame(columns=schemas.OUTCOMES.names)
+        _named(frames, keys, result_schemas.METRICS.names),
+        pd.DataFrame(columns=result_schemas.OUTCOMES.names),
     )
 
 
@@ -147,48 +211,48 @@ def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.D
     )
     frame["domain"] = np.where(frame["evaluation_set"] == task, "in", "out")
     frame = frame.assign(epoch=0, n=0, correct=0, group=None, subset=None)
-    for name in ("accuracy", "vocabulary_accuracy", "mean_logprob", *rowscores.NAMES):
+    for name in ("accuracy", "vocabulary_accuracy", "mean_logprob", *predictions.NAMES):
         frame[name] = np.nan
     return frame.assign(label=pd.array([pd.NA] * len(frame), dtype="Int8"))
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What one run stores, read, checked and selected (see `levels.metric_rows`)."""
+class _StoredRun:
+    """What one run stores, read, checked and selected (see `metrics.metric_rows`)."""
 
     chosen: pd.DataFrame
     curve: pd.DataFrame
     train: pd.DataFrame
     scored: pd.DataFrame
 
-    def marked(self, job: int) -> "_Run":
+    def marked(self, job: int) -> "_StoredRun":
         """Return the same with a column `job`."""
         parts = (self.chosen, self.curve, self.train, self.scored)
-        return _Run(*(part.assign(job=job) for part in parts))
+        return _StoredRun(*(part.assign(job=job) for part in parts))
 
 
-def _read_run(folder: str, seeds: list[int], sets: list[EvaluationSet], task: str) -> _Run:
+def _read_run(folder: str, seeds: list[int], sets: list[EvaluationSet], task: str) -> _StoredRun:
     """Read a run's finished seeds; raises UserError where it is not what it says."""
     curves = read_curves(folder, seeds)
     trains = curves["evaluation_set"] == "train"
     scored = curves[~trains]
-    settings = records.read_json(Path(folder, "manifest.json"))["settings"]
+    settings = storage.read_json(Path(folder, "manifest.json"))["settings"]
     check_curves(folder, scored, seeds, sets, settings)
-    curve = curve_rows(scored)
+    curve = rows_on_curve(scored)
     kept = kept_epochs(curve[curve["evaluation_set"] == task])
     found = score_predictions(folder, scored[~scored["sampled"]], kept, sets)
-    return _Run(selected_rows(scored, task), curve, curves[trains], found)
+    return _StoredRun(selected_rows(scored, task), curve, curves[trains], found)
 
 
 def _of_runs(
-    runs: list[_Run], sets: list[EvaluationSet], task: str
+    runs: list[_StoredRun], sets: list[EvaluationSet], task: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return metric rows and outcomes of runs, by their column `job`."""
     if not runs:
         return pd.DataFrame(), pd.DataFrame()
     chosen, curve, train, scored = (
         pd.concat([getattr(run, field.name) for run in runs], ignore_index=True)
-        for field in fields(_Run)
+        for field in fields(_StoredRun)
     )
     rows = metric_rows(chosen, curve, train, scored, sets)
     domain = np.where(rows["evaluation_set"] == task, "in", "out")

@@ -1,27 +1,125 @@
-"""Read stored row predictions once: check them against prepared rows and curves, and score them."""
+"""Read stored row predictions, check them against prepared rows and curves, and score them."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from . import stats
+
+if TYPE_CHECKING:
+    from .evaluation_sets import EvaluationSet
+
+    pass
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .. import records
+from .. import schemas, storage
 from ..errors import UserError
 from ..prompts.patterns import ranking
-from . import rowscores
-from .evaluation import EvaluationSet
+from .evaluation_sets import EvaluationSet
+
+BINS = 15
+NAMES = ["mcc", "f1", "macro_f1", "brier", "ece"]
+"""Matthews correlation, F1 of label 1 (two labels only), mean of the labels' F1, Brier score and
+expected calibration error."""
+POSITIVE = 1
+
+
+def row_scores(scored: "PredictedRows", item: "EvaluationSet") -> dict[str, float]:
+    """Return the scores NAMES of one evaluation set's predictions; `f1` is nan for 3 labels and up.
+
+    Probabilities are those of the label words alone (see `probabilities`). The confidence of the
+    calibration error is the probability of the predicted label.
+    """
+    labels = item.label_count
+    shares = probabilities(scored.ranks, item.merge, labels)
+    confidence = np.take_along_axis(shares, scored.predicted[:, None], axis=1)[:, 0]
+    codes = scored.gold * labels + scored.predicted
+    confusion = np.bincount(codes, minlength=labels**2).reshape(labels, labels)
+    return of_confusion(confusion) | {
+        "brier": stats.brier(shares, scored.gold),
+        "ece": stats.calibration_error(confidence, scored.correct, BINS),
+    }
+
+
+def of_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Return `mcc`, `f1` and `macro_f1` of confusion matrices [..., gold, predicted]."""
+    # For one matrix a number, as the others are: an array of none would be an object in a frame.
+    none = np.full(confusion.shape[:-2], np.nan)[()]
+    return {
+        "mcc": stats.matthews(confusion),
+        "f1": stats.f1(confusion, POSITIVE) if confusion.shape[-1] == 2 else none,
+        "macro_f1": stats.macro_f1(confusion),
+    }
+
+
+def probabilities(ranks: list[np.ndarray], merge: tuple[int, ...], labels: int) -> np.ndarray:
+    """Return the probability of each label given that one of the words is said, [rows, labels].
+
+    softmax over the words of what they are ranked by (their log-probability, or its mean over
+    their tokens), added up over the words that count as the same label of the set.
+    """
+    best = np.maximum.reduce(ranks)
+    # Where every word is impossible none is more likely than another.
+    best = np.where(np.isneginf(best), 0, best)
+    found = np.zeros((len(best), labels), dtype=np.float64)
+    for label, values in zip(merge, ranks, strict=True):
+        found[:, label] += np.exp(values - best)
+    total = found.sum(axis=1, keepdims=True)
+    return np.divide(found, total, out=np.full_like(found, 1 / labels), where=total > 0)
+
+
+def add_scores(
+    rows: pd.DataFrame,
+    by_label: pd.DataFrame,
+    scored: pd.DataFrame,
+    labels: Mapping[str, int],
+) -> pd.DataFrame:
+    """Return overall metric rows with the columns NAMES.
+
+    `rows` have job, selection, seed, epoch, evaluation_set and n, `by_label` the same counts by
+    label. `scored` is that of `predictions.score_predictions` with a job; its scores count where
+    they rest on as many rows (a curve's sample has fewer). `labels` gives each set's number of
+    labels.
+    """
+    keys = ["job", "seed", "epoch", "evaluation_set"]
+    rows = rows.merge(scored[[*keys, "n", *NAMES]], on=[*keys, "n"], how="left")
+    two = rows["evaluation_set"].map(labels).eq(2).to_numpy()
+    if two.any():
+        found = of_confusion(_confusions(rows, by_label))
+        rows = rows.assign(**{name: np.where(two, found[name], rows[name]) for name in found})
+    return rows
+
+
+def _confusions(rows: pd.DataFrame, by_label: pd.DataFrame) -> np.ndarray:
+    """Return the confusion matrices [rows, 2, 2] of rows with two labels, from counts by label."""
+    keys = ["job", "selection", "seed", "epoch", "evaluation_set"]
+    place = pd.MultiIndex.from_frame(rows[keys]).get_indexer(
+        pd.MultiIndex.from_frame(by_label[keys])
+    )
+    label = by_label["label"].to_numpy(dtype=np.int64)
+    right = by_label["correct"].to_numpy()
+    two = label < 2
+    confusion = np.zeros((len(rows), 2, 2), dtype=np.int64)
+    np.add.at(confusion, (place[two], label[two], label[two]), right[two])
+    wrong = (by_label["n"].to_numpy() - right)[two]
+    np.add.at(confusion, (place[two], label[two], 1 - label[two]), wrong)
+    return confusion
+
 
 KEYS = ["seed", "epoch", "evaluation_set"]
 PART = ["group", "subset", "label"]
 
 
 @dataclass(frozen=True)
-class Scored:
+class PredictedRows:
     """One evaluation set's rows as predicted by one run (seed and epoch), in ascending id.
 
     `predicted` and `gold` [rows] are labels of the set; `ranks` has an array [rows] per label word:
@@ -43,7 +141,7 @@ def score_predictions(
 ) -> pd.DataFrame:
     """Return one row per seed, epoch and evaluation set of a run's predictions.
 
-    Columns: seed, epoch, evaluation_set, n, correct (bits, see `pack`) and `rowscores.NAMES`.
+    Columns: seed, epoch, evaluation_set, n, correct (bits, see `pack`) and `predictions.NAMES`.
 
     Raises UserError unless the predictions are complete and tell what the run's curves tell. `kept`
     has, per seed, the epochs `last` and `best` whose predictions must be there; predictions of
@@ -70,11 +168,11 @@ def score_predictions(
                 f"{path}: {_say(key)}: correct rows differ from its curves; corrupt run"
             )
         wanted.discard(key)
-        row = dict(zip(KEYS, key, strict=True)) | rowscores.scores(scored, item)
+        row = dict(zip(KEYS, key, strict=True)) | row_scores(scored, item)
         rows.append(row | {"n": len(scored.gold), "correct": pack(scored.correct)})
     if wanted:
         raise UserError(f"{path}: {_say(min(wanted))} has no predictions; incomplete run")
-    return pd.DataFrame(rows, columns=[*KEYS, "n", "correct", *rowscores.NAMES])
+    return pd.DataFrame(rows, columns=[*KEYS, "n", "correct", *NAMES])
 
 
 def pack(correct: np.ndarray) -> bytes:
@@ -99,7 +197,7 @@ def read_blocks(path: Path) -> Iterator[tuple[tuple[int, int, str], dict]]:
     """
     words, rank_by = _words(path)
     tokens = [name.replace("logprob", "tokens") for name in words] if rank_by == "mean" else []
-    table = records.read_table(path, [*KEYS, "id", "label", *words, *tokens])
+    table = storage.read_table(path, [*KEYS, "id", "label", *words, *tokens])
     for name, count in zip(words, tokens, strict=False):
         table[name] = ranking(table[name], table[count], rank_by)
     names = table["evaluation_set"].cat.categories
@@ -131,7 +229,7 @@ def predicted_labels(ranks: list[np.ndarray], merge: tuple[int, ...]) -> np.ndar
     return np.asarray(merge)[label]
 
 
-def score_rows(block: dict, item: EvaluationSet, where: str) -> Scored:
+def score_rows(block: dict, item: EvaluationSet, where: str) -> PredictedRows:
     """Return the block's predictions in the order of the set's ascending ids.
 
     Raises UserError unless the block predicts every prepared row of the set exactly once, with
@@ -152,7 +250,7 @@ def score_rows(block: dict, item: EvaluationSet, where: str) -> Scored:
         raise UserError(f"{where}: gold labels differ from the prepared rows; corrupt run")
     if any(np.isnan(values).any() for values in ranks):
         raise UserError(f"{where}: a log-probability is not a number; corrupt run")
-    return Scored(predicted_labels(ranks, item.merge), item.labels, ranks)
+    return PredictedRows(predicted_labels(ranks, item.merge), item.labels, ranks)
 
 
 def _curve_counts(curves: pd.DataFrame, sets: dict[str, EvaluationSet]) -> dict:
@@ -180,7 +278,7 @@ def _words(path: Path) -> tuple[list[str], str]:
         raise UserError(f"{path}: file not found; incomplete run") from None
     except pa.ArrowInvalid as error:
         raise UserError(f"{path}: not a readable Parquet file ({error}); corrupt run") from None
-    rank_by = (schema.metadata or {}).get(records.RANK_BY.encode(), b"sum").decode()
+    rank_by = (schema.metadata or {}).get(schemas.RANK_BY.encode(), b"sum").decode()
     return [name for name in schema.names if name.startswith("logprob_")], rank_by
 
 

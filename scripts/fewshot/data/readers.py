@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError, unknown
-from ..records import read_json, sha256
+from ..storage import read_json, sha256
 
 
 def raw_file(manifest_path: str | Path, split: str) -> Path:

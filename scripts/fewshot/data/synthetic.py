@@ -1,12 +1,4 @@
-"""Make the synthetic inference corpora of the embedded default.
-
-Three kinds of sentence pairs over about a hundred words. `mnli-like` and `rte-like` are training
-tasks: entailed hypotheses repeat one event of the premise, contradictions change it in one of three
-ways (CONSTRUCTIONS), so that the hypothesis alone says nothing about the label. Most contradictions
-name something that the premise does not say, so lexical overlap goes with entailment. `hans-like`
-breaks that heuristic as HANS does (McCoy et al. 2019): every hypothesis word is in the premise and
-half of the hypotheses do not follow.
-"""
+"""The synthetic inference corpora of the demo: vocabulary, training rows, HANS-like rows."""
 
 import zlib
 from typing import NamedTuple
@@ -15,19 +7,90 @@ import numpy as np
 import pandas as pd
 
 from ..errors import unknown
-from .hanslike import hans_pair
-from .language import (
-    ADJECTIVES,
-    INTRANSITIVE,
-    LABELS,
-    NEGATION,
-    NOUNS,
-    PLACES,
-    PREPOSITIONS,
-    TRANSITIVE,
-    pick,
+from ..rng import generator
+
+NOUNS = tuple(
+    "doctor lawyer teacher artist student manager actor judge banker author senator scientist "
+    "tourist secretary athlete president professor baker farmer pilot".split()
 )
-from .sampling import generator
+TRANSITIVE = tuple(
+    "saw helped called thanked admired avoided praised followed visited paid advised warned".split()
+)
+INTRANSITIVE = tuple("slept danced ran laughed waited shouted cried sang worked arrived".split())
+ADJECTIVES = tuple("old young tall happy tired famous quiet clever".split())
+PLACES = tuple("garden office river market library station kitchen park".split())
+PREPOSITIONS = tuple("near behind in by".split())
+FUNCTION_WORDS = tuple(
+    "the The and or who that never was while because if If since Since said hoped knew "
+    "thought Clearly Probably".split()
+)
+NEGATION = "never"
+LABELS = {
+    "mnli-like": ("entailment", "neutral", "contradiction"),
+    "rte-like": ("entailment", "not_entailment"),
+    "hans-like": ("entailment", "non-entailment"),
+}
+"""Of each corpus, in the order of their numbers."""
+
+
+def vocabulary() -> list[str]:
+    """Return every word of the corpora, without marks."""
+    groups = (NOUNS, TRANSITIVE, INTRANSITIVE, ADJECTIVES, PLACES, PREPOSITIONS, FUNCTION_WORDS)
+    return sorted({word for group in groups for word in group})
+
+
+def pick(rng: np.random.Generator, words: tuple[str, ...], count: int = 1, not_in=()) -> list[str]:
+    """Draw distinct words, none of them in `not_in`."""
+    order = (words[i] for i in rng.permutation(len(words)))
+    chosen = [word for word in order if word not in not_in]
+    return chosen[:count]
+
+
+# HANS-like pairs: subcase -> (premise, hypothesis). Slots: a, b, c people; v, w transitive and
+# i, j intransitive verbs; d an adjective; p a place; r a preposition. The prefix is HANS's:
+# heuristic (l, s, c), then e (entailment) or n (non-entailment).
+HANS_TEMPLATES = {
+    "le_conjunction": ("The {a} and the {b} {v} the {c}.", "The {b} {v} the {c}."),
+    "le_relative_clause": ("The {a} who the {b} {v} {w} the {c}.", "The {b} {v} the {a}."),
+    "le_around_prepositional_phrase": ("The {a} {r} the {b} {v} the {c}.", "The {a} {v} the {c}."),
+    "ln_subject_object_swap": ("The {a} {v} the {b}.", "The {b} {v} the {a}."),
+    "ln_preposition": ("The {a} {r} the {b} {v} the {c}.", "The {b} {v} the {a}."),
+    "ln_conjunction": ("The {a} and the {b} {v} the {c}.", "The {a} {v} the {b}."),
+    "se_conjunction": ("The {b} {i} and the {a} {v} the {c}.", "The {a} {v} the {c}."),
+    "se_adjective": ("The {d} {a} {v} the {b}.", "The {a} {v} the {b}."),
+    "se_PP_on_obj": ("The {a} {v} the {b} {r} the {p}.", "The {a} {v} the {b}."),
+    "sn_NP_S": ("The {a} knew the {b} {i}.", "The {a} knew the {b}."),
+    "sn_PP_on_subject": ("The {a} {r} the {b} {i}.", "The {b} {i}."),
+    "sn_relative_clause_on_subject": ("The {a} who {v} the {b} {i}.", "The {b} {i}."),
+    "ce_embedded_under_since": ("Since the {a} {i}, the {b} {j}.", "The {a} {i}."),
+    "ce_embedded_under_verb": ("The {b} knew that the {a} {i}.", "The {a} {i}."),
+    "ce_adverb": ("Clearly the {a} {v} the {b}.", "The {a} {v} the {b}."),
+    "cn_embedded_under_if": ("If the {a} {i}, the {b} {j}.", "The {a} {i}."),
+    "cn_embedded_under_verb": ("The {b} hoped that the {a} {i}.", "The {a} {i}."),
+    "cn_adverb": ("Probably the {a} {v} the {b}.", "The {a} {v} the {b}."),
+}
+HEURISTICS = {"l": "lexical_overlap", "s": "subsequence", "c": "constituent"}
+
+
+def hans_pair(label: int, position: int, rng: np.random.Generator) -> dict:
+    """Return the row of the next subcase with this label: texts, heuristic, subcase, template."""
+    names = [name for name in HANS_TEMPLATES if name[1] == "en"[label]]
+    subcase = names[position // 2 % len(names)]
+    a, b, c = pick(rng, NOUNS, 3)
+    v, w = pick(rng, TRANSITIVE, 2)
+    i, j = pick(rng, INTRANSITIVE, 2)
+    d, p = pick(rng, ADJECTIVES)[0], pick(rng, PLACES)[0]
+    r = pick(rng, PREPOSITIONS, not_in=("in",))[0]
+    slots = dict(a=a, b=b, c=c, v=v, w=w, i=i, j=j, d=d, p=p, r=r)
+    premise, hypothesis = (text.format(**slots) for text in HANS_TEMPLATES[subcase])
+    return {
+        "premise": premise,
+        "hypothesis": hypothesis,
+        "heuristic": HEURISTICS[subcase[0]],
+        "subcase": subcase,
+        "template": f"temp{list(HANS_TEMPLATES).index(subcase) + 1}",
+    }
+
 
 # How contradictions are made, and the share of each: words that the premise does not have, roles
 # exchanged (all words are in the premise), "never" added or dropped.

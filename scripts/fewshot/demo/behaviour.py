@@ -15,12 +15,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from ..data.sampling import draw_balanced, generator
+from ..data.shots import draw_balanced
 from ..data.synthetic import generate
 from ..prompts.patterns import Pattern
-from ..prompts.tokens import Queries
-from ..scoring.scoring import score
-from .embedded import PATTERNS
+from ..prompts.tokenize import Queries
+from ..rng import generator
+from ..scoring.score import score
+from .recipes import PATTERNS
 
 PATTERN = {pattern.name: pattern for pattern in PATTERNS}
 TASKS = {"synth-mnli": "mnli-like", "synth-rte": "rte-like"}
@@ -29,7 +30,7 @@ BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
-class Cell:
+class Condition:
     """One way to adapt a model: to k rows of a task in one pattern, the label words flipped or not.
 
     `rate` is the learning rate of fine-tuning; in-context learning has none. `sets` are scored.
@@ -52,21 +53,21 @@ def cells(
     shots: Iterable[int] = (0, 2, 4, 8, 16, 32),
     tuned: Iterable[int] = (4, 16, 64, 128),
     rate: float = 3e-4,
-) -> list[Cell]:
+) -> list[Condition]:
     """Return what is measured of each model."""
     found = []
     for k in shots:
         found += [
-            Cell("synth-mnli", "minimal", k, sets=("synth-mnli", HANS)),
-            Cell("synth-rte", "minimal", k, sets=("synth-rte",)),
+            Condition("synth-mnli", "minimal", k, sets=("synth-mnli", HANS)),
+            Condition("synth-rte", "minimal", k, sets=("synth-rte",)),
         ]
         if k:
-            found.append(Cell("synth-mnli", "minimal", k, flipped=True, sets=("synth-mnli",)))
+            found.append(Condition("synth-mnli", "minimal", k, flipped=True, sets=("synth-mnli",)))
     for pattern in ("gpt-3", "eval-harness"):
-        found += [Cell(task, pattern, 16, sets=(task,)) for task in TASKS]
+        found += [Condition(task, pattern, 16, sets=(task,)) for task in TASKS]
     for k in tuned:
-        found.append(Cell("synth-mnli", "minimal", k, rate=rate, sets=("synth-mnli", HANS)))
-    found.append(Cell("synth-rte", "minimal", 64, rate=rate, sets=("synth-rte",)))
+        found.append(Condition("synth-mnli", "minimal", k, rate=rate, sets=("synth-mnli", HANS)))
+    found.append(Condition("synth-rte", "minimal", 64, rate=rate, sets=("synth-rte",)))
     return found
 
 
@@ -98,8 +99,8 @@ def draw(task: str, k: int, seed: int) -> pd.DataFrame:
     return train.set_index("id").loc[shots["id"]].reset_index()
 
 
-def measure(folder: str | Path, cell: Cell, seeds: Iterable[int], size: int) -> pd.DataFrame:
-    """Return counts of right rows by subset and seed: schemas.BEHAVIOUR, but for the model."""
+def measure(folder: str | Path, cell: Condition, seeds: Iterable[int], size: int) -> pd.DataFrame:
+    """Return counts of right rows by subset and seed (result_schemas.BEHAVIOUR without model)."""
     pattern, found = PATTERN[cell.pattern], []
     model, tokenizer = load(folder)
     start = {name: value.clone() for name, value in model.state_dict().items()}

@@ -12,11 +12,10 @@ import pandas as pd
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from ..data.language import NEGATION
-from ..data.sampling import generator
-from ..data.synthetic import CONSTRUCTIONS, generate
+from ..data.synthetic import CONSTRUCTIONS, NEGATION, generate
 from ..prompts.patterns import Pattern
-from .embedded import PATTERNS, Recipe, Stage
+from ..rng import generator
+from .recipes import PATTERNS, Recipe, Stage
 
 KINDS = ("entailed", *CONSTRUCTIONS)
 RULES = 5

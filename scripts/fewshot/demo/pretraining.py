@@ -19,7 +19,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from .documents import ANSWER, CUE, KINDS, RULES, WORD, Corpus
-from .embedded import WINDOW, Recipe, Stage, build_model, build_tokenizer
+from .recipes import WINDOW, Recipe, Stage, build_model, build_tokenizer
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..report.typeset import size_text
+from ..formatting import size_text
 
 HINT = "`snakemake clean` shows what can be freed"
 PARTIAL = ".partial"

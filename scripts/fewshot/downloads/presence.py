@@ -15,9 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import UserError
-from ..models.folders import size_of_file
-from ..models.modelfiles import weight_names
-from ..records import read_json, write_json
+from ..models.files import size_of_file, weight_names
+from ..storage import read_json, write_json
 from .store import HOME
 
 

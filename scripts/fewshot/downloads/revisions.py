@@ -11,9 +11,9 @@ from pathlib import Path
 import yaml
 
 from ..errors import UserError
-from ..records import atomic, read_json
-from ..registry import check, read_yaml
-from ..runtime.exclusion import exclusive
+from ..runtime.locks import exclusive
+from ..storage import atomic, read_json
+from ..validation import read_yaml, validate
 
 FILE = Path("config/revisions.yaml")
 HEADER = """\
@@ -38,7 +38,7 @@ def read(path: Path | None = None) -> dict[str, dict]:
     content = read_yaml(path, empty=True) if path.is_file() else {}
     # Who removes the last entry of a kind leaves its key without a value.
     given = {key: entries for key, entries in content.items() if entries is not None}
-    return check(given, "revisions", str(path))
+    return validate(given, "revisions", str(path))
 
 
 def commit_of(kind: str, name: str, entry: Mapping, resolve: Callable[[], str]) -> str:

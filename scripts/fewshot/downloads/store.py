@@ -2,7 +2,7 @@
 
 On a scratch file system a revision has a folder of its own, whose files are linked from the
 project. Projects may share it: each that links to it is noted there, so that none frees what
-another one uses. The lock of the store (`exclusion.py`) lets one download or clean up at a time.
+another one uses. The lock of the store (`locks.py`) lets one download or clean up at a time.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import UserError
-from ..records import atomic
+from ..storage import atomic
 from .disk import naming
 from .revisions import is_commit
 

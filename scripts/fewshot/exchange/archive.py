@@ -21,10 +21,10 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-from .. import records
+from .. import schemas, storage
 from ..downloads import disk
 from ..errors import UserError
-from ..study.exchange import folder_of
+from ..study.imports import folder_of
 
 LOG = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ PACKAGES = ("numpy", "pandas", "pyarrow", "snakemake")
 
 TEXTLESS = pa.schema(
     [
-        *(field for field in records.ROWS if not field.name.startswith("text_")),
-        records.column("texts", pa.string(), "checksum of the row's texts"),
+        *(field for field in schemas.ROWS if not field.name.startswith("text_")),
+        schemas.column("texts", pa.string(), "checksum of the row's texts"),
     ]
 )
 """Evaluation rows as they travel: their texts have licences of their own."""
@@ -61,7 +61,7 @@ def write_archive(
 
     `settings` and `entries` (registry → name → entry) are the study's configuration; `files` travel
     as they are, and so do the predictions and curves beside each run's manifest among them; of
-    `rows` (records.ROWS) the texts stay behind. Raises UserError for a file that is missing or
+    `rows` (schemas.ROWS) the texts stay behind. Raises UserError for a file that is missing or
     changes meanwhile, and where the disk has too little room.
     """
     path = Path(path)
@@ -72,17 +72,17 @@ def write_archive(
         places = {**{name: Path(name) for name in names}, **made}
         members = [_member(name, places[name]) for name in sorted(places)]
         disk.check_room(sum(each.bytes for each in members), path.parent, str(path))
-        with records.atomic(path) as partial:
+        with storage.atomic(path) as partial:
             _write_tar(partial, members, settings["study"])
     LOG.info("%d files, %d bytes in %s", len(members), path.stat().st_size, path)
 
 
 def without_texts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows (records.ROWS) with a checksum in the place of their texts (TEXTLESS)."""
+    """Return rows (schemas.ROWS) with a checksum in the place of their texts (TEXTLESS)."""
     if "texts" in rows:  # They came from an archive themselves.
         return rows
     pairs = zip(rows["text_a"], rows["text_b"], strict=True)
-    sums = [records.frame_checksum([[a, "" if b is None else b]]) for a, b in pairs]
+    sums = [storage.frame_checksum([[a, "" if b is None else b]]) for a, b in pairs]
     return rows.assign(texts=sums)[TEXTLESS.names]
 
 
@@ -101,7 +101,7 @@ def _write_made(
     made, folder = {}, folder_of(settings["study"])
     for number, name in enumerate(rows):
         made[name] = scratch / f"rows{number}.parquet"
-        records.write_table(made[name], without_texts(records.read_table(name)), TEXTLESS)
+        storage.write_table(made[name], without_texts(storage.read_table(name)), TEXTLESS)
     for name, content in {"study": {**settings, "registries": folder}, **entries}.items():
         made[f"{folder}/{name}.yaml"] = scratch / f"{name}.yaml"
         # Plain JSON types: what Snakemake passes may be subclasses, which YAML refuses.
@@ -114,10 +114,10 @@ def _write_made(
 def _member(name: str, path: Path) -> Member:
     if not path.is_file():
         raise UserError(f"{path}: file not found; the study is incomplete")
-    return Member(name, path, records.sha256(path), path.stat().st_size)
+    return Member(name, path, storage.sha256(path), path.stat().st_size)
 
 
-def describe(members: Iterable[Member], study: str) -> dict:
+def archive_manifest(members: Iterable[Member], study: str) -> dict:
     """Return the archive's manifest."""
     return {
         "kind": KIND,
@@ -132,7 +132,9 @@ def describe(members: Iterable[Member], study: str) -> dict:
 
 
 def _write_tar(path: Path, members: list[Member], study: str) -> None:
-    content = json.dumps(describe(members, study), indent=1, sort_keys=True).encode() + b"\n"
+    content = (
+        json.dumps(archive_manifest(members, study), indent=1, sort_keys=True).encode() + b"\n"
+    )
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(_info(MANIFEST, len(content)), io.BytesIO(content))
         for each in members:

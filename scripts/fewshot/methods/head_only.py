@@ -3,7 +3,7 @@
 import numpy as np
 from torch import nn
 
-from ..models.shards import whole
+from ..models.deepspeed_zero import whole
 from .freezing import train_only
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..models.models import backbone
-from ..models.shards import callable_whole
+from ..models.deepspeed_zero import callable_whole
+from ..models.parts import backbone
 from .freezing import train_only
 
 COMMON = 5000
@@ -34,7 +34,7 @@ class LearnedPrefix(nn.Module):
 def adapt(model: nn.Module, settings: dict) -> list[str]:
     """Give the model keys and values of `settings["virtual_tokens"]` positions; freeze all else.
 
-    They are `models.learned_prefix(model)`; positions of real tokens start behind them. Their shape
+    They are `parts.learned_prefix(model)`; positions of real tokens start behind them. Their shape
     is that of the keys and values which the model makes of as many tokens. Raises UserError where
     it does not keep all of these, or of other shapes in other layers.
     """

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..models.shards import callable_whole
+from ..models.deepspeed_zero import callable_whole
 from .freezing import train_only
 
 COMMON = 5000
@@ -37,7 +37,7 @@ class VirtualEmbedding(nn.Module):
 def adapt(model: nn.Module, settings: dict) -> list[str]:
     """Give the model `settings["virtual_tokens"]` more embeddings and freeze all else.
 
-    `models.virtual_ids` are their ids, which prompts then begin with.
+    `parts.virtual_ids` are their ids, which prompts then begin with.
     """
     embedding = VirtualEmbedding(model.get_input_embeddings(), settings["virtual_tokens"])
     model.set_input_embeddings(embedding)

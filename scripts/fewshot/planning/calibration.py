@@ -1,4 +1,4 @@
-"""Factors that make the seconds of `timing.py` those of the machines that jobs ran on.
+"""Factors that make the seconds of `job_time.py` those of the machines that jobs ran on.
 
 One factor for each kind of device and phase. `snakemake calibrate` fits them to finished jobs and
 writes them to FILE, from where plan and time limits read them, in this clone or another one.
@@ -15,11 +15,11 @@ import numpy as np
 
 from ..codeversion import code_version
 from ..errors import UserError
-from .timing import PHASES
+from .job_time import PHASES
 
 FILE = Path("results/calibration.json")
 """Relative to the project's folder."""
-PREDICTING = ("planning.timing", "planning.demands", "models.architecture")
+PREDICTING = ("planning.job_time", "planning.job_time", "models.architectures")
 """The modules that predictions come from, with their imports."""
 LEAST_SECONDS = 0.1
 """Mean seconds of a phase, predicted and measured, below which its factor stays 1: a clock's noise
@@ -188,10 +188,10 @@ def version() -> str:
 def write(calibration: Calibration, path: Path = FILE) -> None:
     """Write the file, whole or not at all."""
     # Imported here: Snakemake reads this module whenever it starts.
-    from .. import records
+    from .. import storage
 
     kinds = {kind: {**vars(known), "jobs": known.jobs} for kind, known in calibration.kinds.items()}
-    records.write_json(path, {"version": version(), "kinds": kinds})
+    storage.write_json(path, {"version": version(), "kinds": kinds})
 
 
 def read(path: Path = FILE) -> Calibration:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..study.cells import Job
-from .schedule import Planned, Schedule
+from .estimate import Planned, StudyEstimate
 from .workload import BYTES_PER_TOKEN
 
 SMALL = 5.0
@@ -33,7 +33,7 @@ class Link:
     seconds: float
 
 
-def longest(schedule: Schedule) -> list[Link]:
+def longest(schedule: StudyEstimate) -> list[Link]:
     """Return the chain that takes longest of what is not finished; queues are not counted."""
     jobs, study = schedule.todo, schedule.plan.study
     chains = [
@@ -51,18 +51,18 @@ def seconds_of(links: Iterable[Link]) -> float:
     return sum(link.seconds for link in links)
 
 
-def _link(schedule: Schedule, rule: str, path: str, of: str, seconds: float = 0.0) -> Link:
+def _link(schedule: StudyEstimate, rule: str, path: str, of: str, seconds: float = 0.0) -> Link:
     """Return a step that takes SMALL and so many seconds, or none if it is not to do."""
     return Link(rule, of, SMALL + seconds if path in schedule.to_make else 0.0)
 
 
-def _own(schedule: Schedule, planned: Planned) -> Link:
+def _own(schedule: StudyEstimate, planned: Planned) -> Link:
     shown = schedule.plan.study.uses_context(planned.job.cell.method)
     rule = "run_in_context" if shown else "fine_tune"
     return Link(rule, planned.job.folder.partition("/")[2], planned.wall)
 
 
-def _before(schedule: Schedule, planned: Planned) -> list[Link]:
+def _before(schedule: StudyEstimate, planned: Planned) -> list[Link]:
     """Return what a job waits for: its model, or its rows and draws."""
     cell, study = planned.job.cell, schedule.plan.study
     task, source = cell.task, study.source_of(cell.task)
@@ -86,7 +86,7 @@ def _before(schedule: Schedule, planned: Planned) -> list[Link]:
     return max([model, rows], key=seconds_of)
 
 
-def _after(schedule: Schedule, job: Job) -> list[Link]:
+def _after(schedule: StudyEstimate, job: Job) -> list[Link]:
     """Return the metrics and statistics that wait for a job."""
     name, task, model = schedule.plan.study.name, job.cell.task, job.cell.model
     counted = schedule.predictions
@@ -98,7 +98,7 @@ def _after(schedule: Schedule, job: Job) -> list[Link]:
     ]  # fmt: skip
 
 
-def _report(schedule: Schedule) -> list[Link]:
+def _report(schedule: StudyEstimate) -> list[Link]:
     """Return the last steps: figures, which take longer than tables, and the report."""
     found = []
     for rule in ("plot_figure", "render_figure", "write_report"):

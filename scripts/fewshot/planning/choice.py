@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from ..errors import UserError
 from ..runtime.machine import Machine
 from ..runtime.placement import OFFLOADS, STAGES, Placement
-from .costs import step_cost
-from .memory import GIB, Demand, Estimate, estimate
+from .memory import GIB, Demand, MemoryEstimate, estimate
+from .rates import step_cost
 
 LEAST_TOKENS = 512
 """Fewest tokens at once that are tried: smaller passes leave most of a GPU idle."""
@@ -20,7 +20,7 @@ class Choice:
     placement: Placement
     per_node: int
     nodes: int
-    expected: Estimate
+    expected: MemoryEstimate
 
     @property
     def gpus(self) -> int:
@@ -38,7 +38,7 @@ class Choice:
         return ", ".join(parts + (["checkpointing"] if place.checkpointing else []))
 
 
-def choose(
+def choose_placement(
     demand: Demand, machine: Machine, batch_size: int, checkpoints: bool, where: str
 ) -> Choice:
     """Return the cheapest configuration that fits.
@@ -61,7 +61,7 @@ def choose(
     return min(fitting, key=lambda each: _rank(demand, each))
 
 
-def fits(expected: Estimate, machine: Machine) -> bool:
+def fits(expected: MemoryEstimate, machine: Machine) -> bool:
     """Return whether a machine's GPUs and nodes hold what is expected."""
     return expected.gpu <= machine.gpu_memory and expected.host <= machine.host_memory
 
@@ -124,7 +124,7 @@ def _rank(demand: Demand, option: Choice) -> tuple:
     return (cost, *plain, place.checkpointing, -place.micro_tokens)
 
 
-def _demanding(expected: Estimate, machine: Machine) -> float:
+def _demanding(expected: MemoryEstimate, machine: Machine) -> float:
     """Return how much more is expected than there is, of GPU or host memory."""
     gpu = expected.gpu / machine.gpu_memory if machine.gpu_memory else 0.0
     return max(gpu, expected.host / max(machine.host_memory, 1))

@@ -11,14 +11,14 @@ from pathlib import Path
 
 RUNS = ("run_in_context", "fine_tune", "read_lm_eval")
 """Rules of adaptation jobs; their outputs' paths have task and model as fourth and fifth part."""
-PAIRED = ("check_fit", "compute_metrics")
+PAIRED = ("check_window", "compute_metrics")
 """Rules with a file for each task and model, results/{kind}/{study}/{task}/{model}.parquet."""
-READERS = ("check_fit", *RUNS)
+READERS = ("check_window", *RUNS)
 """Rules that read training rows and draws."""
 
 
 def with_what_follows(files: Mapping[str, Iterable[str]], missing: set[str]) -> set[str]:
-    """Return `missing` files with those of all jobs that wait for a run, a fit or metrics of them.
+    """Return `missing` files with those of all jobs that wait for runs, windows or metrics.
 
     `files` are those of all jobs by rule.
     """

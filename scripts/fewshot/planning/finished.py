@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import records
+from .. import storage
 from ..errors import UserError
-from ..runtime.placement import Placement
-from ..study.cells import Cell
-from ..study.protocols import PROTOCOLS
+from ..runtime.placement import JobPlace, Placement
+from ..study.cells import PROTOCOLS, Cell
 from .calibration import FILE, Calibration, Measured, held_out
-from .timing import MEASURED, PHASES, Place
+from .job_time import MEASURED, PHASES
 
 if TYPE_CHECKING:
-    from ..study.plan import Study
-    from .memoryplan import MemoryPlan
+    from ..study.study import Study
+    from .memory_plan import MemoryPlan
 
 BENCHMARKS = Path("results/benchmarks/runs")
 RUNS = Path("results/runs")
@@ -76,7 +75,7 @@ def gather(
         try:
             if not manifest.exists():
                 raise Unusable("not finished")
-            found.append(measure(plan, records.read_json(manifest), wall_seconds(path)))
+            found.append(measure(plan, storage.read_json(manifest), wall_seconds(path)))
         except Unusable as reason:
             left[str(reason)] += 1
     if not found:
@@ -184,17 +183,17 @@ def _check_course(run: Run, wall: float) -> None:
         raise Unusable("ran out of memory on the way")
 
 
-def place_of(run: Run, per_node: int) -> Place:
+def place_of(run: Run, per_node: int) -> JobPlace:
     """Return where a job ran, whose GPUs were `per_node` on each node.
 
     Raises Unusable for several GPUs where that is not known (0): a manifest does not tell it.
     """
     if not run.device.startswith("cuda"):
-        return Place(run.placement, 0, run.processes, run.threads)
+        return JobPlace(run.placement, 0, run.processes, run.threads)
     if run.processes > 1 and not per_node:
         raise Unusable("of which it is not known how many nodes they ran on")
     there = min(run.processes, per_node or 1)
-    return Place(run.placement, there, -(-run.processes // there))
+    return JobPlace(run.placement, there, -(-run.processes // there))
 
 
 def report(found: Calibration, jobs: Sequence[Measured], left_out: Mapping[str, int]) -> str:

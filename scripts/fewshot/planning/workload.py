@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data import samples
-from ..data.language import LABELS
+from ..data import curve_sample
+from ..study.task_checks import stated_rows
 
 if TYPE_CHECKING:
-    from ..study.plan import Cell, Study
+    from ..study.study import Cell, Study
 
 DATA = Path("results/data")
 """Where prepared rows are."""
@@ -99,43 +99,8 @@ def told_rows(entry: Mapping, tasks: Mapping[str, Mapping], split: str) -> int:
     return sum(rows.values()) if isinstance(rows, Mapping) else rows
 
 
-def stated_rows(
-    entry: Mapping, tasks: Mapping[str, Mapping], split: str
-) -> tuple[str, int | Mapping[str, int]] | None:
-    """Return which key of a task's entry states the rows of a split, and the rows, in all or by
-    label: `expected`, `subsample`, or `sizes` of a synthetic source, before any is filtered."""
-    expected = entry.get("expected", {}).get(split)
-    if expected is not None:
-        return "expected", expected
-    cut = entry.get("subsample", {})
-    if split in cut.get("splits", ()):
-        return "subsample", cut["rows"]
-    source = entry["source"]
-    source = tasks[source]["source"] if isinstance(source, str) else source
-    rows = source.get("sizes", {}).get(entry["splits"].get(split))
-    if rows is None:
-        return None
-    raw = LABELS.get(source["synthetic"])
-    if raw is None or entry["label"] != "label":
-        return "sizes", rows
-    return "sizes", _synthetic_rows(entry, rows, len(raw))
-
-
-def _synthetic_rows(entry: Mapping, size: int, number: int) -> dict[str, int]:
-    """Return the rows by label of a synthetic split, whose raw labels take turns."""
-    raw = {str(value): len(range(value, size, number)) for value in range(number)}
-    groups = {
-        label: values if isinstance(values, list) else [values]
-        for label, values in entry["labels"].items()
-    }
-    return {
-        label: sum(raw.get(value, 0) for value in set(map(str, values)))
-        for label, values in groups.items()
-    }
-
-
 def prepared(path: Path) -> Split | None:
-    """Return the size of a prepared split (records.ROWS) by its file's metadata alone.
+    """Return the size of a prepared split (schemas.ROWS) by its file's metadata alone.
 
     A column of texts takes the bytes of its different texts: as the scorer reads what rows have in
     common once, so is a repeated text stored once. Rows that were imported without texts have no
@@ -167,8 +132,8 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
         return _shown(study, cell, seeds, whole, cell.k * (row + SOLVED))
     virtual = settings.get("virtual_tokens", 0)
     learned = virtual if settings["family"] == "prefix_tuning" else 0
-    points = len(samples.curve_epochs(settings["curve_epochs"], settings["epochs"]))
-    limit = samples.row_limit(settings["curve_rows"])
+    points = len(curve_sample.curve_epochs(settings["curve_epochs"], settings["epochs"]))
+    limit = curve_sample.row_limit(settings["curve_rows"])
     # The best epoch is scored on all rows; the last one on those that its curve did not count.
     best = int(points > 1)
     score = [

@@ -7,9 +7,10 @@ import pandas as pd
 
 from ..analysis import stats
 from ..analysis.arms import RESAMPLES
-from ..analysis.catalog import arm_title
-from .tables.contrasts import ALPHA, main_comparisons, setting_text, with_agreement
-from .typeset import Table, points
+from ..analysis.titles import arm_title
+from ..formatting import points
+from .table_text import Table
+from .tables.comparisons import ALPHA, main_comparisons, setting_text, with_agreement
 
 WHERE = {"in": "In domain", "out": "Out of domain"}
 VERDICTS = {

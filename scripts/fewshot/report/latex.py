@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .typeset import NOTHING, Table, columns, sections, sides, values
+from .table_text import NOTHING, Table, columns, sections, sides, values
 from .widths import LOOSE, TEXT_WIDTH, Column, Layout, em, header_lines, lay_out
 
 CHARACTERS = {

@@ -6,29 +6,29 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import records
-from ..analysis import comparison, evaluation, ledger, metrics, schemas, variation
+from .. import schemas, storage
+from ..analysis import comparisons, evaluation_sets, metrics, result_schemas, run_costs, variance
 from ..analysis.evidence import Evidence, join, read_frames
 from ..codeversion import code_version
 from ..errors import UserError
-from ..runtime import causes
+from ..runtime import slurm
 from . import provenance, render, report
-from .figures import charts
-from .tables import tables
+from .figures import registry as figure_registry
+from .tables import registry as table_registry
 
 CELL = ("method", "pattern", "k")
-TABLE_CODE = ("report.tables.tables", "report.provenance")
-FIGURE_CODE = ("report.figures.charts", "analysis.evidence", "report.render")
+TABLE_CODE = ("report.tables.registry", "report.provenance")
+FIGURE_CODE = ("report.figures.registry", "analysis.evidence", "report.render")
 """The modules that make tables and figures, as the rules name them."""
 NOT_STARTED = "not started: no log"
 
 
 @dataclass(frozen=True)
-class Plan:
+class PartialStudy:
     """What the rules know of a study: its settings, catalog, entries and planned jobs by pair.
 
-    Each pair has protocol, task, model, `evaluation` (set and merge), `size` (fields of flops.Size)
-    and `jobs` (method, pattern, k, seeds, folder).
+    Each pair has protocol, task, model, `evaluation` (set and merge), `size` (fields of
+    flops.ModelSize) and `jobs` (method, pattern, k, seeds, folder).
     """
 
     settings: dict
@@ -38,25 +38,25 @@ class Plan:
     pairs: list[dict]
 
 
-def write(plan: Plan, folder: str | Path) -> Path:
+def write_partial_report(plan: PartialStudy, folder: str | Path) -> Path:
     """Write tables, figures, report and summary into `folder` and return the report's path."""
     folder = Path(folder)
     stored, files = collect(plan), existing_files(plan)
     versions = {"table": code_version(*TABLE_CODE), "figure": code_version(*FIGURE_CODE)}
     for name, entry in plan.tables.items():
-        table = tables.make(entry["function"], stored, plan.catalog, entry["options"])
+        table = table_registry.make_table(entry["function"], stored, plan.catalog, entry["options"])
         paths = {kind: folder / f"tables/{name}.{kind}" for kind in report.TABLE_FILES}
         made = provenance.origin(table.read, files, versions["table"])
-        tables.write(table, paths, name, entry["title"], entry["caption"], made)
+        table_registry.write_table_files(table, paths, name, entry["title"], entry["caption"], made)
     specs = {}
     for name, entry in plan.figures.items():
-        specs[name] = charts.make(
+        specs[name] = figure_registry.make_figure(
             entry["function"], stored, plan.catalog, entry["options"], entry["title"]
         )
         render.write_spec(folder / f"figures/{name}.vl.json", specs[name])
         kinds = ("svg", "pdf", "png", "html")
         render.render(specs[name], {kind: folder / f"figures/{name}.{kind}" for kind in kinds})
-    study = report.Study(
+    study = report.ReportInputs(
         plan.settings,
         plan.catalog,
         plan.figures,
@@ -69,16 +69,16 @@ def write(plan: Plan, folder: str | Path) -> Path:
         versions=versions,
         partial=True,
     )
-    report.write(study, folder / "report.html", folder / "summary.txt")
+    report.write_report(study, folder / "report.html", folder / "summary.txt")
     return folder / "report.html"
 
 
-def existing_files(plan: Plan) -> dict[str, list[str]]:
-    """Return the fit tables and the runs' manifests that exist: what all the rest is made from."""
+def existing_files(plan: PartialStudy) -> dict[str, list[str]]:
+    """Return the window tables and run manifests that exist: what all else is made from."""
     study = plan.settings["study"]
     paths = {
-        "fit": [
-            f"results/fit/{study}/{pair['task']}/{pair['model']}.parquet" for pair in plan.pairs
+        "windows": [
+            f"results/windows/{study}/{pair['task']}/{pair['model']}.parquet" for pair in plan.pairs
         ],
         "manifests": [
             f"{job['folder']}/manifest.json" for pair in plan.pairs for job in pair["jobs"]
@@ -87,56 +87,58 @@ def existing_files(plan: Plan) -> dict[str, list[str]]:
     return {name: [path for path in each if Path(path).exists()] for name, each in paths.items()}
 
 
-def collect(plan: Plan) -> Evidence:
+def collect(plan: PartialStudy) -> Evidence:
     """Return the evidence that exists, relative to the project's folder.
 
     A run that is missing or broken counts as missing, with the last line of its log or what is
     wrong with it.
     """
-    fit = read_frames(existing_files(plan)["fit"], records.FIT.names)
+    windows = read_frames(existing_files(plan)["windows"], schemas.WINDOWS.names)
     found, costs, manifests, logs = [], [], [], {}
     for pair in plan.pairs:
-        results, problems = _pair_results(pair, fit)
+        results, problems = _pair_results(pair, windows)
         found.append(results)
         for job in pair["jobs"]:
             if job["folder"] in problems:
                 key = (pair["task"], pair["model"], *(job[name] for name in CELL))
                 logs[key] = problems[job["folder"]]
             elif (manifest := Path(job["folder"], "manifest.json")).exists():
-                manifests.append(records.read_json(manifest))
-                model = ledger.model_of(pair["size"], pair["evaluation"])
-                costs.append(ledger.compute(_task(pair), [job], model))
-    frame = join([each.metrics for each in found], schemas.METRICS.names)
-    outcomes = join([each.outcomes for each in found], schemas.OUTCOMES.names)
+                manifests.append(storage.read_json(manifest))
+                model = run_costs.flops_model(pair["size"], pair["evaluation"])
+                costs.append(run_costs.compute_costs(_task(pair), [job], model))
+    frame = join([each.metrics for each in found], result_schemas.METRICS.names)
+    outcomes = join([each.outcomes for each in found], result_schemas.OUTCOMES.names)
     tests = _statistics(plan, frame, outcomes)
-    priced = join(costs, schemas.COSTS.names)
-    return Evidence(frame, fit, priced, **tests, manifests=manifests, logs=logs)
+    priced = join(costs, result_schemas.COSTS.names)
+    return Evidence(frame, windows, priced, **tests, manifests=manifests, logs=logs)
 
 
 def _task(pair: dict) -> dict:
     return {name: pair[name] for name in ("protocol", "task", "model")}
 
 
-def _statistics(plan: Plan, frame: pd.DataFrame, outcomes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _statistics(
+    plan: PartialStudy, frame: pd.DataFrame, outcomes: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
     """Return comparisons and variance of every task whose evaluation sets can be read."""
     sets = {pair["task"]: _read_sets(pair)[0] for pair in plan.pairs}
     of_task = [
         (frame[frame["task"] == task], outcomes[outcomes["task"] == task], found)
         for task, found in sets.items()
     ]
-    compared = [comparison.compare(*each, plan.catalog) for each in of_task]
-    split = [variation.split_variance(*each) for each in of_task]
+    compared = [comparisons.compare(*each, plan.catalog) for each in of_task]
+    split = [variance.split_variance(*each) for each in of_task]
     return {
-        "comparisons": join(compared, schemas.COMPARISONS.names),
-        "variance": join(split, schemas.VARIANCE.names),
+        "comparisons": join(compared, result_schemas.COMPARISONS.names),
+        "variance": join(split, result_schemas.VARIANCE.names),
     }
 
 
-def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:
+def _read_sets(pair: dict) -> tuple[list[evaluation_sets.EvaluationSet], str]:
     """Return the prepared evaluation sets, or what is wrong with the first that cannot be read."""
     try:
         return [
-            evaluation.read_set(
+            evaluation_sets.read_set(
                 item["set"], item["merge"], f"results/data/{item['set']}/validation.parquet"
             )
             for item in pair["evaluation"]
@@ -145,16 +147,16 @@ def _read_sets(pair: dict) -> tuple[list[evaluation.EvaluationSet], str]:
         return [], str(error)
 
 
-def _pair_results(pair: dict, fit: pd.DataFrame) -> tuple[metrics.Results, dict[str, str]]:
+def _pair_results(pair: dict, windows: pd.DataFrame) -> tuple[metrics.Results, dict[str, str]]:
     """Return a pair's results and, by folder, why runs have no usable ones."""
     cell = _task(pair)
     sets, absent = _read_sets(pair)
     problems: dict[str, str] = {}
     if sets:
-        results = metrics.compute(cell, pair["jobs"], sets, fit, problems=problems)
+        results = metrics.compute_metrics(cell, pair["jobs"], sets, windows, problems=problems)
     else:
         names = [item["set"] for item in pair["evaluation"]]
-        results = metrics.without_results(cell, pair["jobs"], names, fit)
+        results = metrics.without_results(cell, pair["jobs"], names, windows)
         problems = {job["folder"]: absent for job in pair["jobs"]}
     for job in pair["jobs"]:
         if job["folder"] in problems and not Path(job["folder"], "manifest.json").exists():
@@ -168,14 +170,14 @@ def last_line(job: dict) -> str:
     """Return the last line of a job's log that is not blank, and what SLURM says of its end."""
     path = Path(f"{job['folder'].replace('results/runs/', 'results/logs/runs/', 1)}.log")
     if not path.exists():
-        return causes.of_cluster(job["folder"], 0.0) or NOT_STARTED
+        return slurm.of_cluster(job["folder"], 0.0) or NOT_STARTED
     lines = [line for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
     last = lines[-1].strip() if lines else "started: its log is empty"
-    said = causes.of_cluster(job["folder"], path.stat().st_mtime)
+    said = slurm.of_cluster(job["folder"], path.stat().st_mtime)
     return f"{last} ({said})" if said else last
 
 
 def manifests_in(folders: Iterable[str | Path]) -> list[dict]:
     """Return the manifests of those folders that have one."""
     paths = [Path(folder, "manifest.json") for folder in folders]
-    return [records.read_json(path) for path in paths if path.exists()]
+    return [storage.read_json(path) for path in paths if path.exists()]

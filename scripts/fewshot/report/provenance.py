@@ -5,15 +5,16 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from ..analysis.catalog import titles
-from .typeset import BLANK, Table
+from ..analysis.titles import titles
+from ..formatting import BLANK
+from .table_text import Table
 
 PARTS = {
     "metrics": "metrics",
     "comparisons": "comparisons",
     "variance": "variance components",
     "costs": "costs",
-    "fit": "fit of the contexts",
+    "windows": "contexts and windows",
     "manifests": "manifests of the runs",
 }
 """What the parts of the evidence are called."""

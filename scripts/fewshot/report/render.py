@@ -6,30 +6,30 @@ from pathlib import Path
 import altair
 import vl_convert
 
-from .. import records
+from .. import storage
 
 DOTS_PER_INCH = 300
 
 
 def write_spec(path: str | Path, spec: dict) -> None:
     """Write a specification with its data: sorted keys, so equal figures are equal bytes."""
-    with records.atomic(path) as partial:
+    with storage.atomic(path) as partial:
         partial.write_text(json.dumps(spec, sort_keys=True, separators=(",", ":")) + "\n", "utf-8")
 
 
-def version() -> str:
+def vega_version() -> str:
     """Return the Vega-Lite version of the specifications, as vl-convert names it."""
     return ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
 def to_png(spec: dict, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
     """Return a figure as PNG, with the font it was laid out for."""
-    return vl_convert.vegalite_to_png(spec, vl_version=version(), ppi=dots_per_inch)
+    return vl_convert.vegalite_to_png(spec, vl_version=vega_version(), ppi=dots_per_inch)
 
 
 def to_svg(spec: dict) -> str:
     """Return a figure as SVG; one of its pixels is one point in print."""
-    return vl_convert.vegalite_to_svg(spec, vl_version=version())
+    return vl_convert.vegalite_to_svg(spec, vl_version=vega_version())
 
 
 def render(spec: dict, paths: dict[str, str]) -> None:
@@ -44,9 +44,9 @@ def render(spec: dict, paths: dict[str, str]) -> None:
         "pdf": lambda: vl_convert.svg_to_pdf(svg),
         "png": lambda: vl_convert.svg_to_png(svg, ppi=DOTS_PER_INCH),
         "html": lambda: vl_convert.vegalite_to_html(
-            spec, vl_version=version(), bundle=True
+            spec, vl_version=vega_version(), bundle=True
         ).encode(),
     }
     for kind, path in paths.items():
-        with records.atomic(path) as partial:
+        with storage.atomic(path) as partial:
             partial.write_bytes(kinds[kind]())

@@ -9,16 +9,16 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from .. import records
+from .. import storage
 from ..analysis import stats
-from ..analysis.catalog import SELECTIONS, titles
 from ..analysis.evidence import Evidence
-from . import render, typeset
+from ..analysis.titles import SELECTIONS, titles
+from . import render, table_text
 from .answers import answer
 from .page import PAGE, STYLE
 from .provenance import evidence_files, origin, provenance
-from .tables import tables
-from .typeset import Table
+from .table_text import Table
+from .tables import registry
 
 TABLE_FILES = ("parquet", "csv", "tex", "md")
 FIGURE_FILES = ("html", "pdf", "svg", "png", "vl.json")
@@ -27,7 +27,7 @@ SCREEN = 150
 
 
 @dataclass(frozen=True)
-class Study:
+class ReportInputs:
     """What a report is written about.
 
     `settings` and `catalog` are the study's, `figures` and `tables` its entries of
@@ -54,15 +54,15 @@ class Study:
         return self.settings.get("title") or self.settings["study"]
 
 
-def write(study: Study, report: str | Path, summary: str | Path) -> None:
+def write_report(study: ReportInputs, report: str | Path, summary: str | Path) -> None:
     """Write the page and the summary; links are relative to the page's folder."""
-    with records.atomic(report) as partial:
+    with storage.atomic(report) as partial:
         partial.write_text(page(study), "utf-8")
-    with records.atomic(summary) as partial:
+    with storage.atomic(summary) as partial:
         partial.write_text(summary_text(study, Path(report).parent), "utf-8")
 
 
-def page(study: Study) -> str:
+def page(study: ReportInputs) -> str:
     """Return the report as one HTML page that needs no other file."""
     evidence, catalog = study.evidence, study.catalog
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -81,7 +81,8 @@ def page(study: Study) -> str:
         shared=catalog.get("shared_draws", True),
         tests=stats.MEANING,
         main=_figure(study, main, study.figures[main]) if main else None,
-        coverage_note=tables.make("coverage", evidence, catalog, {}).note or "No results yet.",
+        coverage_note=registry.make_table("coverage", evidence, catalog, {}).note
+        or "No results yet.",
         headline=_headline(study),
         sections=_sections(study, main),
         provenance=[{"title": title, **_shown(table)} for title, table in facts.items()],
@@ -89,16 +90,16 @@ def page(study: Study) -> str:
     )
 
 
-def summary_text(study: Study, folder: Path) -> str:
+def summary_text(study: ReportInputs, folder: Path) -> str:
     """Return the headline as aligned text, at most 100 characters wide, and where the rest is."""
-    headline = tables.make("headline", study.evidence, study.catalog, {})
-    coverage = tables.make("coverage", study.evidence, study.catalog, {})
+    headline = registry.make_table("headline", study.evidence, study.catalog, {})
+    coverage = registry.make_table("coverage", study.evidence, study.catalog, {})
     lines = [
         study.title,
         "",
         "Accuracy in percent, mean over seeds [95 % interval].",
         "",
-        typeset.to_text(headline),
+        table_text.to_text(headline),
         "",
         coverage.note or "No runs yet.",
         "",
@@ -109,7 +110,7 @@ def summary_text(study: Study, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _lead(study: Study) -> str:
+def _lead(study: ReportInputs) -> str:
     done = sum(manifest_seeds(manifest) for manifest in study.evidence.manifests)
     return (
         f"Study “{study.settings['study']}”, protocol “{study.settings['protocol']}”: {done} runs."
@@ -121,7 +122,7 @@ def manifest_seeds(manifest: dict) -> int:
     return sum(seed["status"] == "ok" for seed in manifest["seeds"].values())
 
 
-def _asked(study: Study) -> list[tuple[str, str]]:
+def _asked(study: ReportInputs) -> list[tuple[str, str]]:
     catalog, main = study.catalog, study.catalog["main"]
     cells = study.evidence.metrics
     shots = sorted(int(k) for k in cells["k"].unique())
@@ -137,12 +138,12 @@ def _asked(study: Study) -> list[tuple[str, str]]:
     ]
 
 
-def _headline(study: Study) -> dict:
+def _headline(study: ReportInputs) -> dict:
     """Return the headline table, with links to its files where the study keeps it as a table."""
     kept = {name: item for name, item in study.tables.items() if item["function"] == "headline"}
     for name, entry in kept.items():
         return _table(study, name, entry)
-    table = tables.make("headline", study.evidence, study.catalog, {})
+    table = registry.make_table("headline", study.evidence, study.catalog, {})
     return {
         **_shown(table),
         "image": "",
@@ -156,7 +157,7 @@ def _in_order(entries: dict[str, dict]) -> list[str]:
     return sorted(entries, key=lambda name: entries[name]["category"])
 
 
-def _sections(study: Study, main: str | None) -> list[dict]:
+def _sections(study: ReportInputs, main: str | None) -> list[dict]:
     """Return the categories in their order, each with its figures first, then its tables.
 
     The `main` figure and the headline are left out: they stand above, as the answer.
@@ -178,7 +179,7 @@ def _sections(study: Study, main: str | None) -> list[dict]:
     ]
 
 
-def _figure(study: Study, name: str, entry: dict) -> dict:
+def _figure(study: ReportInputs, name: str, entry: dict) -> dict:
     # A picture, not SVG: with another font than the figure was laid out for, labels overlap.
     spec = study.specs[name]
     image = base64.b64encode(render.to_png(spec, SCREEN)).decode()
@@ -187,8 +188,8 @@ def _figure(study: Study, name: str, entry: dict) -> dict:
     return {"id": f"figure-{name}", **_texts(entry), "image": image, "links": links, "origin": made}
 
 
-def _table(study: Study, name: str, entry: dict) -> dict:
-    table = tables.make(entry["function"], study.evidence, study.catalog, entry["options"])
+def _table(study: ReportInputs, name: str, entry: dict) -> dict:
+    table = registry.make_table(entry["function"], study.evidence, study.catalog, entry["options"])
     links = [(kind, f"tables/{name}.{kind}") for kind in TABLE_FILES]
     made = _origin(study, "table", table.read)
     texts = _texts(entry)
@@ -196,7 +197,7 @@ def _table(study: Study, name: str, entry: dict) -> dict:
             "origin": made}  # fmt: skip
 
 
-def _origin(study: Study, kind: str, read: Iterable[str]) -> str:
+def _origin(study: ReportInputs, kind: str, read: Iterable[str]) -> str:
     """Return in one line what a table or figure was made from."""
     return origin(read, study.files, study.versions.get(kind, "not known")).replace("\n", "; ")
 
@@ -207,13 +208,13 @@ def _texts(entry: dict) -> dict:
 
 def _shown(table: Table) -> dict:
     """Return a table as the template wants it."""
-    names = typeset.columns(table)
+    names = table_text.columns(table)
     return {
         "columns": names,
-        "sides": typeset.sides(table),
+        "sides": table_text.sides(table),
         "sections": [
             (heading, rows.astype(str).to_numpy().tolist())
-            for heading, rows in typeset.sections(table)
+            for heading, rows in table_text.sections(table)
         ],
         "count": len(table.text),
         "note": table.note,

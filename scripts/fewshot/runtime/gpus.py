@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .machine import Gpu, visible_gpus
-from .ranks import read_ranks
+from .processes import read_ranks
 
 LOG = logging.getLogger(__name__)
 

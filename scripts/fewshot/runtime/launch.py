@@ -18,8 +18,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from . import gpus, script, slurm
-from .ranks import MARK, SHORTAGES, TOLD, read_shortages
-from .world import read_world
+from .processes import MARK, SHORTAGES, TOLD, read_process_group, read_shortages
 
 LOG = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def run(main: Callable[[object], None], smk: object) -> None:
 
 
 def _run(main: Callable[[object], None], smk: object) -> None:
-    if read_world().size > 1:
+    if read_process_group().size > 1:
         main(smk)
         return
     before = signal.signal(signal.SIGTERM, _told)
@@ -112,7 +111,7 @@ def wanted(resources: Mapping[str, object], env: Mapping[str, str] = os.environ)
 
 
 def spread(command: Sequence[str], found: Wanted, mark: Path, shortages: int = 0) -> bool:
-    """Run `command` in several processes of one world and wait for them.
+    """Run `command` in several processes of one process group and wait for them.
 
     Return whether all ended well, or else one ran out of memory, which it tells by the file `mark`.
     Raises UserError where one fails otherwise; the others are ended, since they would wait for it

@@ -81,3 +81,23 @@ def easier(
     if placement.offload == "none":
         return replace(placement, zero_stage=max(2, placement.zero_stage), offload="optimizer")
     return replace(placement, zero_stage=3, offload="parameters")
+
+
+@dataclass(frozen=True)
+class JobPlace:
+    """Where a job runs: `per_node` GPUs on each of `nodes`, or a process of `threads` without."""
+
+    placement: Placement
+    per_node: int
+    nodes: int = 1
+    threads: int = 1
+
+    @property
+    def kind(self) -> str:
+        """Return "gpu" or "cpu"."""
+        return "gpu" if self.per_node else "cpu"
+
+    @property
+    def processes(self) -> int:
+        """Return the processes, of which each has a GPU, if there is any."""
+        return max(1, self.per_node) * self.nodes

@@ -1,16 +1,15 @@
 """What a SLURM cluster is, as its user wrote it down, and what jobs ask of it.
 
 Changes no result. What is missing or wrong is planned with as a placeholder: a dry run says so, a
-real run stops before it submits anything (`sitecheck.py`).
+real run stops before it submits anything (`site_checks.py`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..mistakes import mistake
-from ..registry import read_schema, read_yaml
-from .limits import NOTICE
+from ..validation import mistake, read_schema, read_yaml
+from .submission import NOTICE
 
 NONE = "none"
 """What stands for a thing that a site does not have."""

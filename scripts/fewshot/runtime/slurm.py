@@ -1,5 +1,6 @@
-"""What SLURM's own commands say: partitions, nodes, accounts, and jobs that are still there."""
+"""SLURM's commands, and why it ended a job."""
 
+import functools
 import getpass
 import os
 import re
@@ -68,7 +69,7 @@ def partitions() -> dict[str, Partition]:
     nodes: dict[str, list[Nodes]] = {}
     for line in ask("sinfo", "-a", "-h", "-e", "-o", "%R|%l|%D|%m|%G").splitlines():
         name, limit, count, memory, gres = line.split("|")
-        limits[name] = minutes(limit)
+        limits[name] = parse_minutes(limit)
         found = Nodes(int(count), int(memory.rstrip("+")), gpus_in(gres))
         nodes.setdefault(name, []).append(found)
     return {name: Partition(name, limits[name], tuple(nodes[name])) for name in limits}
@@ -82,7 +83,7 @@ def gpus_in(gres: str) -> dict[str, int]:
     return found
 
 
-def minutes(limit: str) -> float:
+def parse_minutes(limit: str) -> float:
     """Return a time limit as sinfo prints it ([days-][hours:]minutes:seconds) in minutes."""
     found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit)
     if not found:  # infinite, UNLIMITED
@@ -166,3 +167,33 @@ def _left(numbers: Iterable[str], patience: float) -> list[str]:
         if not left or time.monotonic() > end:
             return left
         time.sleep(POLL)
+
+
+LOGS = Path(".snakemake/slurm_logs")
+"""Where the executor keeps the logs of jobs that failed, relative to the project's folder."""
+SLACK = 60.0
+"""Seconds by which SLURM's last word may come before that of the job's own log."""
+
+
+@functools.cache
+def _shared() -> list[tuple[Path, str]]:
+    """Return the logs of submissions that jobs shared: read once, not for each run that lacks."""
+    return [(path, path.read_text("utf-8", "replace")) for path in LOGS.glob("group_*/*.log")]
+
+
+def of_cluster(folder: str, since: float) -> str:
+    """Return what SLURM says of the end of the job whose run is `folder`; empty: nothing.
+
+    A log from long before `since` (seconds of the epoch) is of an earlier try, and is not asked.
+    """
+    *names, k, seeds = Path(folder).parts[2:]
+    wildcards = [*names, k.removeprefix("k"), *seeds.removeprefix("seeds").split("-")]
+    found = list(LOGS.glob(f"rule_*/{'_'.join(wildcards)}/*.log"))
+    found += [path for path, text in _shared() if f"{folder}/" in text]
+    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None or newest.stat().st_mtime < since - SLACK:
+        return ""
+    text = newest.read_text("utf-8", "replace")
+    said = re.findall(r"^slurmstepd[^:]*: error: (.+)$", text, re.M)
+    said = said or re.findall(r"^srun: error: (.+)$", text, re.M)
+    return f"SLURM job {newest.stem}: {said[-1].strip('* ')}" if said else ""

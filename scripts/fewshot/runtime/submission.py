@@ -1,11 +1,25 @@
-"""How a cluster's site and profile submit adaptation jobs."""
+"""How adaptation jobs are submitted to a cluster: time limits, and jobs that share a submission."""
 
 import math
 from dataclasses import dataclass
 
-from ..planning.timing import Place
 from ..study.cells import Cell
-from .limits import NOTICE
+from .placement import JobPlace
+
+NOTICE = 300
+"""Seconds before its limit at which a job is told to end, for a checkpoint (`Site.request`)."""
+LEAST = 30
+"""Minutes that are always asked for: no queue rewards less, and start-up varies most."""
+STEPS = ((4 * 60, 30), (24 * 60, 60), (math.inf, 6 * 60))
+"""Minutes up to which limits are multiples of so many minutes."""
+
+
+def time_limit(seconds: float, margin: float) -> int:
+    """Return the minutes to ask for, for a job that is predicted to take `seconds`."""
+    asked = max(LEAST, (margin * seconds + NOTICE) / 60)
+    step = next(step for most, step in STEPS if asked <= most)
+    return math.ceil(asked / step) * step
+
 
 SHORT = "short"
 """The group of adaptation jobs that share a submission."""
@@ -29,12 +43,12 @@ class Queue:
     short_minutes: float
     together: int
 
-    def is_short(self, place: Place, seconds: float) -> bool:
+    def is_short(self, place: JobPlace, seconds: float) -> bool:
         """Return whether a job that takes so long there is one to share a submission, if it can."""
         alike = place.processes == 1 and place.placement.offload == "none"
         return alike and seconds < 60 * self.short_minutes
 
-    def shares(self, place: Place, seconds: float, minutes: float) -> bool:
+    def shares(self, place: JobPlace, seconds: float, minutes: float) -> bool:
         """Return whether a short job shares a submission, whose limits add up.
 
         A full submission must have room for as many `minutes` as the job's first attempt asks for,

@@ -1,6 +1,6 @@
 """Softmax attention with its log-sum-exp: PyTorch's fused kernels, or ordinary products.
 
-The log-sum-exp is what lets attentions over two sets of keys be merged (`attention.py`).
+The log-sum-exp is what lets attentions over two sets of keys be merged (`prefix_attention.py`).
 """
 
 import torch

@@ -9,19 +9,18 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data.samples import curve_epochs
+from ..data.curve_sample import curve_epochs
 from ..errors import UserError, unknown
-from ..models.architecture import check_config, local_config
-from ..planning.workload import stated_rows
+from ..models.architectures import check_config, local_config
 from ..prompts.patterns import bind_pattern
-from ..registry import read_schema
-from .exchange import check_imports
-from .needs import check_arms
-from .protocols import UNBALANCED
-from .taskchecks import check_tasks
+from ..validation import read_schema
+from .cells import UNBALANCED
+from .figure_needs import check_arms
+from .imports import check_imports
+from .task_checks import check_tasks, stated_rows
 
 if TYPE_CHECKING:
-    from .plan import Cell, Study
+    from .study import Cell, Study
 
 # What each family needs besides its own settings; the registry's entries inherit most of it.
 TRAINING = (
@@ -42,7 +41,7 @@ HEADS = {"language-model": (), "classification": ("classifier",)}
 
 # Folders of results/ that all studies share.
 RESERVED = (
-    *("raw", "data", "runs", "models", "logs", "state", "fit", "metrics"),
+    *("raw", "data", "runs", "models", "logs", "state", "windows", "metrics"),
     *("embedded", "shots", "benchmarks"),
 )
 
@@ -226,8 +225,8 @@ def _check_figures(study: "Study") -> None:
     The signatures are read from the source: importing the chart library costs a second.
     """
     known = {**_every_kind(), **study.methods}
-    for module, entries in (("figures/charts", study.figures), ("tables/tables", study.tables)):
-        functions = _signatures(Path(__file__).parents[1] / f"report/{module}.py")
+    for kind, entries in (("figures", study.figures), ("tables", study.tables)):
+        functions = _signatures(Path(__file__).parents[1] / f"report/{kind}/registry.py")
         for name, entry in entries.items():
             where = f"{study.file('figures')}: '{name}'"
             if entry["function"] not in functions:
@@ -236,7 +235,7 @@ def _check_figures(study: "Study") -> None:
             for option in entry["options"]:
                 if option not in options:
                     raise unknown("option", option, options, where)
-            # Arms that this study lacks are left out (needs.py); a misspelt one would be too.
+            # Arms that this study lacks are left out (figure_needs.py), a misspelt one too.
             check_arms(entry["options"].get("arms", ()), known, f"{where}.arms")
 
 

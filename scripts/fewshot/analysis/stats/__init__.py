@@ -31,32 +31,45 @@ from .aggregates import (
     paired_improvement,
     probability_of_improvement,
 )
-from .calibration import Reliability, brier, calibration_error, reliability
-from .differences import Test, paired_difference, paired_tests, welch_test, welch_tests
-from .intervals import CONFIDENCE, Estimate, mean_interval, t_interval, wilson_interval
-from .multiplicity import benjamini_hochberg, holm
-from .permutation import (
-    PermutationTest,
-    holm_floor,
-    permutation_floor,
-    permutation_test,
-    permutation_tests,
-)
-from .power import detectable_difference
-from .resampling import (
+from .bootstrap import (
     BootstrapTest,
     bootstrap_floor,
     bootstrap_interval,
     bootstrap_tests,
     cluster_sums,
     crossed_bootstrap,
+    detectable_difference,
     over_seeds,
     resampled_means,
     resampled_sums,
     row_weights,
     seed_weights,
 )
-from .scores import accuracy, f1, macro_f1, matthews
+from .classification import (
+    Reliability,
+    accuracy,
+    brier,
+    calibration_error,
+    f1,
+    macro_f1,
+    matthews,
+    reliability,
+)
+from .intervals import CONFIDENCE, Estimate, mean_interval, t_interval, wilson_interval
+from .tests import (
+    PermutationTest,
+    Test,
+    benjamini_hochberg,
+    holm,
+    holm_floor,
+    paired_difference,
+    paired_tests,
+    permutation_floor,
+    permutation_test,
+    permutation_tests,
+    welch_test,
+    welch_tests,
+)
 from .variance import Component, Sensitivity, prompt_sensitivity, variance_components
 from .wording import MEANING, floor_note
 

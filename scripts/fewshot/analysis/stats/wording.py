@@ -1,7 +1,7 @@
 """What each test says and how small its p can get, in words that tables and the report quote."""
 
-from .permutation import holm_floor, permutation_floor
-from .resampling import bootstrap_floor
+from .bootstrap import bootstrap_floor
+from .tests import holm_floor, permutation_floor
 
 MEANING = {
     "welch": (

@@ -6,14 +6,14 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from ...analysis.catalog import arm_title, set_title
+from ...analysis.comparisons import ACROSS_PATTERNS, MATRIX
 from ...analysis.evidence import Evidence
-from ...analysis.pairing import ACROSS_PATTERNS, MATRIX
+from ...analysis.titles import arm_title, set_title
 from ...errors import unknown
-from ...study.needs import in_arms
-from ..tables.contrasts import ALPHA
-from . import panels, scope, theme
-from .sizes import families, family_order, short_titles, sizes_of, with_sizes
+from ...study.figure_needs import in_arms
+from ..tables.comparisons import ALPHA
+from . import panels, select, theme
+from .select import family_order, family_titles, short_titles, sizes_of, with_sizes
 
 TESTS = {
     "welch": "Welch's t",
@@ -50,14 +50,16 @@ def welch_matrix(
     and one in context.
     """
     tests = ["welch", "bootstrap-holm"] if tests is None else tests
-    scope.check(evidence.metrics, catalog, task, evaluation_set, family, k, selection, arms)
-    k, selection = scope.main_k(catalog, k), scope.main_selection(catalog, selection)
+    select.check_options(
+        evidence.metrics, catalog, task, evaluation_set, family, k, selection, arms
+    )
+    k, selection = select.main_k(catalog, k), select.main_selection(catalog, selection)
     pairs = evidence.comparisons
     pairs = pairs[(pairs["k"] == k) & (pairs["selection"] == selection)]
     pairs = _one_matrix(pairs, catalog, task, evaluation_set, family, arms)
     if pairs.empty:
         return panels.nothing("No comparison of fine-tuning with in-context learning yet.")
-    pairs, known = with_sizes(pairs, catalog), families(catalog)
+    pairs, known = with_sizes(pairs, catalog), family_titles(catalog)
     pairs["reference_size"] = pairs["reference_model"].map(short_titles(catalog))
     largest = pairs["difference"].astype(float).abs().max()
     limit = 5.0 if pd.isna(largest) else max(5.0, np.ceil(20 * largest) * 5)
@@ -89,11 +91,11 @@ def _one_matrix(
     if family is not None:
         pairs = pairs[pairs["family_of_model"] == family]
     if task is not None:
-        pairs = pairs[scope.called(pairs["task"], task)]
+        pairs = pairs[select.called(pairs["task"], task)]
     if evaluation_set is None:
         pairs = pairs[pairs["domain"] == "out"]
     else:
-        pairs = pairs[scope.called(pairs["evaluation_set"], evaluation_set)]
+        pairs = pairs[select.called(pairs["evaluation_set"], evaluation_set)]
     if arms is None:
         pairs = pairs[pairs["family"] == MATRIX]
     else:
@@ -125,12 +127,12 @@ def judged(pairs: pd.DataFrame, test: str, limit: float) -> tuple[pd.DataFrame, 
     name, _, correction = test.partition("-")
     correction = correction or "none"
     if name not in TESTS:
-        raise unknown("test", name, TESTS, f"{scope.WHERE}.tests")
+        raise unknown("test", name, TESTS, f"{select.WHERE}.tests")
     if correction not in CORRECTIONS:
-        raise unknown("correction", correction, CORRECTIONS, f"{scope.WHERE}.tests")
+        raise unknown("correction", correction, CORRECTIONS, f"{select.WHERE}.tests")
     column = f"{'p' if correction == 'none' else correction}_{name}"
     if column not in pairs:
-        raise unknown("correction", f"{correction} of {name}", ["none", "holm"], scope.WHERE)
+        raise unknown("correction", f"{correction} of {name}", ["none", "holm"], select.WHERE)
     points = 100 * pairs["difference"].astype(float)
     p = pairs[column].astype(float)
     significant = (p < ALPHA).to_numpy()
@@ -205,7 +207,7 @@ def _panel(cells: pd.DataFrame, title: list[str], frame: _Frame) -> alt.LayerCha
     below = base.mark_text(fontSize=7, dy=5).encode(text="count:N", color=ink)
     texts = [number.transform_filter(f"!{two}")]
     texts += [each.transform_filter(two) for each in (above, below)]
-    data = panels.data(cells, COLUMNS)
+    data = panels.inline_data(cells, COLUMNS)
     return alt.layer(pale, full, *texts, data=data).properties(
         width=side * count, height=side * count, title=title
     )

@@ -20,7 +20,7 @@ HEIGHT = 600
 """Points that the panels of a figure may take, so that it fits on a page with its caption."""
 
 
-def data(frame: pd.DataFrame, columns: Sequence[str]) -> alt.InlineData:
+def inline_data(frame: pd.DataFrame, columns: Sequence[str]) -> alt.InlineData:
     """Return columns as inline data: five digits, null for nan; the same bytes every time."""
     frame = frame[[name for name in columns if name in frame]]
     plain = frame.astype(object).where(frame.notna(), None)
@@ -76,7 +76,7 @@ def fewer_arms(frame: pd.DataFrame, catalog: dict, pattern: str | None) -> pd.Da
 
 
 @dataclass(frozen=True)
-class Place:
+class GridPosition:
     """Where a panel stands in its block: it alone decides which axis labels and titles it needs."""
 
     left: bool
@@ -84,9 +84,9 @@ class Place:
     top: bool
 
 
-def places(count: int, columns: int) -> list[Place]:
+def grid_positions(count: int, columns: int) -> list[GridPosition]:
     """Return the places of `count` panels set in rows of `columns`."""
-    return [Place(i % columns == 0, i + columns >= count, i < columns) for i in range(count)]
+    return [GridPosition(i % columns == 0, i + columns >= count, i < columns) for i in range(count)]
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def footnote(chart: Grid, lines: Sequence[str]) -> Grid:
     )
 
 
-def axis(place: Place, side: str, title: str | list[str] | None, **settings) -> alt.Axis:
+def axis(place: GridPosition, side: str, title: str | list[str] | None, **settings) -> alt.Axis:
     """Return the axis of a panel: labels and title only where its place asks for them.
 
     `side` is "x" or "y". Grid lines are drawn everywhere.
@@ -205,3 +205,54 @@ def margin(first: float, last: float) -> list[float]:
     """Return a range widened by a twentieth on both sides."""
     room = 0.05 * (last - first)
     return [first - room, last + room]
+
+
+MOST = 3
+"""Ticks of a panel at most."""
+EDGE = 0.04
+"""Share of a vertical axis at both ends that has no label."""
+
+
+def span(values: pd.Series) -> list[float]:
+    """Return the range of an axis: that of the positive values, and a little more."""
+    numbers = values.astype(float)
+    logs = np.log10(numbers[numbers > 0])
+    room = max(0.06 * (logs.max() - logs.min()), 0.08)
+    return [float(f"{10**bound:.4g}") for bound in (logs.min() - room, logs.max() + room)]
+
+
+def ticks(limits: list[float], most: int = MOST) -> list[float]:
+    """Return powers of ten between limits, every other one where there are many; for less than two
+    of them their multiples as well."""
+    first, last = (math.log10(limit) for limit in limits)
+    powers = range(math.ceil(first), math.floor(last) + 1)
+    if len(powers) >= 2:
+        return [10.0**power for power in powers[:: math.ceil(len(powers) / most)]]
+    for multiples in ((1, 2, 5), range(1, 10)):
+        near = [
+            m * 10.0**p for p in range(math.floor(first), math.ceil(last) + 1) for m in multiples
+        ]
+        found = [value for value in near if limits[0] <= value <= limits[1]]
+        if len(found) >= 2:
+            return found[:: math.ceil(len(found) / most)]
+    return found or [float(f"{math.sqrt(limits[0] * limits[1]):.2g}")]
+
+
+def channel(
+    place: GridPosition, side: str, title: str | list[str] | None, limits: list[float], most=MOST
+) -> dict:
+    """Return scale and axis of a logarithmic channel; `side` is "x" or "y"."""
+    inner = limits
+    if side == "y":  # A label at an edge would stand out of its panel and move it.
+        first, last = np.log10(limits)
+        room = EDGE * (last - first)
+        inner = [10 ** (first + room), 10 ** (last - room)]
+    text = "replace(format(datum.value, '.0e'), 'e+', 'e')"
+    drawn = axis(
+        place,
+        side,
+        title,
+        values=ticks(inner, most),
+        labelExpr=f"datum.value < 1e4 ? format(datum.value, '~r') : {text}",
+    )
+    return {"scale": alt.Scale(type="log", domain=limits, nice=False), "axis": drawn}

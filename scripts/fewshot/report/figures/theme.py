@@ -9,8 +9,8 @@ from itertools import cycle
 import altair as alt
 import pandas as pd
 
-from ...analysis.catalog import SELECTIONS as SELECTION_TITLES
-from ...analysis.catalog import arms, model_order, titles
+from ...analysis.titles import SELECTIONS as SELECTION_TITLES
+from ...analysis.titles import arms, model_order, titles
 
 WIDTH = 504
 COLUMN = 238

@@ -7,10 +7,11 @@ read.
 import numpy as np
 import pandas as pd
 
-from ...analysis.catalog import is_imported, is_trained
 from ...analysis.evidence import Evidence
 from ...analysis.summary import at_level
-from ..typeset import BLANK, Table
+from ...analysis.titles import is_imported, is_trained
+from ...formatting import BLANK
+from ..table_text import Table
 
 WORDS = {
     "What changes": ("weights: all, or a small part", "nothing; the prompt carries the task"),

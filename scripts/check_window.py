@@ -1,0 +1,43 @@
+"""Say which contexts fit the model's window (rule check_window)."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from fewshot import schemas, storage
+from fewshot.models import tokenizer
+from fewshot.prompts import window
+from fewshot.prompts.patterns import restore_pattern
+from fewshot.runtime import script
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def main(smk):
+    params = smk.params
+    if not params.cells:  # All of this model's results were made elsewhere.
+        storage.write_table(
+            smk.output.windows, pd.DataFrame(columns=schemas.WINDOWS.names), schemas.WINDOWS
+        )
+        return
+    evaluation = map(storage.read_rows, smk.input.evaluation)
+    empty = pd.DataFrame(columns=schemas.ROWS.names)
+    checker = window.WindowChecker(
+        tokenizer.load_tokenizer(smk.input.model),
+        {name: restore_pattern(entry) for name, entry in params.patterns.items()},
+        dict(zip(params.evaluation_sets, evaluation, strict=True)),
+        storage.read_table(smk.input.train) if smk.input.train else empty,
+        {_draw(name): storage.read_table(path) for name, path in params.shots.items()},
+    )
+    cell = {"protocol": params.protocol, "task": params.task, "model": smk.wildcards.model}
+    rows = window.check_cells(checker, cell, params.cells, params.window)
+    storage.write_table(smk.output.windows, pd.DataFrame(rows), schemas.WINDOWS)
+
+
+def _draw(name: str) -> tuple[str, int, int]:
+    draw, k, seed = name.split("/")
+    return draw, int(k), int(seed)
+
+
+if __name__ == "__main__":
+    script.run(main, snakemake)

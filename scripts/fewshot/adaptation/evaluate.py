@@ -1,0 +1,204 @@
+"""Score a model in training: the learning curve, and all rows of the epochs that are kept.
+
+At the end of a seed adapters are written, and read back to prove that they give the same logits.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..errors import UserError
+from ..models.parts import element_count
+from ..scoring.score import Scores, score
+from . import outputs, weights
+from .job import SeedResult
+from .setup import ScoredSet, SeedRun, release_run
+from .trainable_model import parameter_facts
+
+HINT = "lower learning_rate in methods.yaml, or give the model another dtype"
+
+
+def score_sets(run: SeedRun, sets: Mapping[str, ScoredSet]) -> dict[str, Scores]:
+    """Score evaluation sets by name.
+
+    Raises UserError for scores that are not finite, Interrupted where the process is to end.
+    """
+    job, trainable = run.setup.job, run.engine.trainable
+    found = {}
+    for name, scored in sets.items():
+        found[name] = score(
+            trainable.model,
+            scored.prompts,
+            batch_tokens=job.batch_tokens_on(run.device.type),
+            head=trainable.head,
+            processes=job.processes,
+            sharded=run.engine.sharded,
+            pause=lambda: run.stop.check(job.processes),
+            plan=run.plans[name] if scored is run.setup.curve[name] else None,
+        )
+        if not np.isfinite(found[name].logsumexp).all():
+            raise UserError(
+                f"{run.where}: scores of '{name}' are not finite after step {run.progress.step}; "
+                f"the last finite loss was {run.progress.last_loss}; {HINT}"
+            )
+    return found
+
+
+def count_scored(run: SeedRun, scores: Mapping[str, Scores], names: Iterable[str]) -> None:
+    """Add up the rows and halved batches of scores that are entered."""
+    for name in names:
+        run.progress.scored += len(scores[name].logprobs)
+        run.progress.splits += scores[name].splits
+
+
+def curve_frames(
+    run: SeedRun, epoch: int, scores: Mapping[str, Scores], sets: Mapping[str, ScoredSet]
+) -> list[pd.DataFrame]:
+    """Return the rows of the curves for what was scored of `sets`."""
+    job = run.setup.job
+    return [
+        outputs.curve_frame(
+            job.cell, run.seed, epoch, each.name, of.rows, scores[each.name], each.merge,
+            sampled=not of.whole, parts=of.parts,
+        )
+        for each, of in ((each, sets[each.name]) for each in job.evaluation if each.name in scores)
+    ]  # fmt: skip
+
+
+def correct_in_domain(run: SeedRun, scores: Mapping[str, Scores]) -> int:
+    """Return the curve's rows of the task's own set whose most probable label word is gold."""
+    name = run.setup.job.evaluation[0].name
+    gold = run.setup.curve[name].rows["label"].to_numpy()
+    return int((scores[name].ranking.argmax(axis=1) == gold).sum())
+
+
+PROBES = 4
+"""Rows of the draw on which stored parameters are compared with those in memory."""
+
+
+def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) -> SeedResult:
+    """Return what is stored of the seed, and let go of its engine.
+
+    `curve` are the last epoch's scores, which are those of all rows for sets small enough.
+    """
+    job, state = run.setup.job, run.progress
+    with run.phases.measure("write"):
+        files = _write_weights(run, folder)
+    kept = _score_kept(run, curve or {})
+    predictions = [
+        outputs.prediction_frame(job.cell, run.seed, epoch, each.name, each.rows, scores[each.name])
+        for epoch, scores in sorted(kept.items())
+        for each in job.evaluation
+    ]
+    facts = _facts(run, kept[max(kept)], files)
+    release_run(run)
+    return SeedResult(
+        pd.concat(predictions, ignore_index=True),
+        pd.concat(state.curves, ignore_index=True),
+        facts,
+        run.phases.seconds,
+        files,
+    )
+
+
+def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> dict[str, object]:
+    """Return what the manifest tells of the seed; `last` are the scores of the last epoch."""
+    setup, state = run.setup, run.progress
+    facts = {
+        **outputs.process_facts(run.engine.trainable),
+        "parameters": parameter_facts(run.engine.trainable),
+        "steps": state.step,
+        "skipped_steps": state.skipped,
+        "training": outputs.training_tokens(
+            run.rows.lengths, setup.job.settings["epochs"], setup.origin.tokens_ahead
+        ),
+        "kept_bytes": _trained_bytes(run),
+        "scored_rows": state.scored,
+        "scoring": {
+            name: outputs.prompt_tokens(setup.whole[name].prompts, scores)
+            for name, scores in last.items()
+        },
+        "splits": state.splits,
+        "ties": {name: scores.ties for name, scores in last.items()},
+        "placement": asdict(run.placement),
+        "shortages": run.shortages,
+        "resumed_after_steps": list(state.resumed),
+        "adapters": sorted(files),
+    }
+    if "truncate" in setup.job.settings:
+        facts["truncated"] = {**setup.truncated, "train": run.rows.truncated}
+    return facts
+
+
+def _trained_bytes(run: SeedRun) -> int:
+    """Return the size of the trained parameters, whether or not they are kept."""
+    trained = (each for each in run.engine.trainable.parameters() if each.requires_grad)
+    return sum(element_count(each) * each.element_size() for each in trained)
+
+
+def _score_kept(run: SeedRun, curve: Mapping[str, Scores]) -> dict[int, dict[str, Scores]]:
+    """Return the scores of all rows after the last epoch and after the best one."""
+    setup, state = run.setup, run.progress
+    last, best = setup.job.settings["epochs"], state.best[1]
+    known = {name: scores for name, scores in curve.items() if setup.curve[name].whole}
+    kept = {last: _score_rest(run, last, known)}
+    if best != last:
+        run.unspoilt = False
+        with run.phases.measure("keep"):
+            weights.put_weights(
+                run.engine.trainable, state.best_state, run.engine.sharded, setup.job.processes
+            )
+        kept[best] = _score_rest(run, best, {})
+    return kept
+
+
+def _score_rest(run: SeedRun, epoch: int, known: dict[str, Scores]) -> dict[str, Scores]:
+    """Score what is not known yet, and enter into the curves what was only sampled there."""
+    sets = {name: scored for name, scored in run.setup.whole.items() if name not in known}
+    with run.phases.measure("score"):
+        scores = known | score_sets(run, sets)
+    count_scored(run, scores, sets)
+    sampled = {name: scores[name] for name in sets if not run.setup.curve[name].whole}
+    run.progress.curves += curve_frames(run, epoch, sampled, run.setup.whole)
+    return {each.name: scores[each.name] for each in run.setup.job.evaluation}
+
+
+def _write_weights(run: SeedRun, folder: Path) -> dict[str, object]:
+    """Write the trained parameters, and prove that what was written gives the same logits.
+
+    Full weights are kept on request only: 60 GB a seed for a model of 30B parameters. Raises
+    OSError where the stored ones differ.
+    """
+    job, trainable, sharded = run.setup.job, run.engine.trainable, run.engine.sharded
+    if job.settings["family"] == "full" and not job.settings["keep_weights"]:
+        return {}
+    path = folder / f"seed{run.seed}.weights.partial" / f"seed{run.seed}.safetensors"
+    state = weights.take_weights(trainable, sharded, job.processes)
+    if job.processes.rank == 0:
+        shutil.rmtree(path.parent, ignore_errors=True)
+        path.parent.mkdir(parents=True)
+        about = {**job.cell, "seed": run.seed, "epoch": job.settings["epochs"]}
+        weights.write_weights(path, state, about)
+    before = _probe(run)
+    weights.wipe_weights(trainable, sharded, job.processes)
+    stored = weights.read_weights(path, trainable) if job.processes.rank == 0 else {}
+    weights.put_weights(trainable, stored, sharded, job.processes)
+    if not torch.equal(_probe(run), before):
+        raise OSError(f"{path}: what was written does not give the logits of what was trained")
+    return {path.name: partial(os.replace, path)}
+
+
+@torch.no_grad()
+def _probe(run: SeedRun) -> torch.Tensor:
+    """Return the logits of a few training rows."""
+    trainable, rows = run.engine.trainable.eval(), run.rows
+    lengths = rows.lengths[:PROBES]
+    ids = rows.ids[:PROBES, : int(lengths.max())].to(run.device)
+    return trainable(ids, torch.from_numpy(lengths - 1).to(run.device))

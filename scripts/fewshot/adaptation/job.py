@@ -1,0 +1,260 @@
+"""The frame of every adaptation job: read the inputs, run each seed once, assemble the outputs.
+
+In-context learning and fine-tuning differ in what they do for a seed and in nothing here.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from .. import schemas, storage
+from ..errors import UserError
+from ..models.tokenizer import load_tokenizer
+from ..prompts.patterns import Pattern, restore_pattern
+from ..prompts.window import WindowChecker, check_cells
+from ..runtime.placement import Placement, read_placement
+from ..runtime.processes import ProcessGroup, read_process_group
+from ..runtime.resume import STATE, FinishedSeed, SeedStore, fingerprint
+from . import outputs
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """One validation split; `merge` maps the training task's labels to the set's."""
+
+    name: str
+    merge: tuple[int, ...]
+    rows: pd.DataFrame = field(repr=False)
+
+
+@dataclass(frozen=True)
+class AdaptationJob:
+    """All that one adaptation job reads, and how it is run.
+
+    `cell` has the keys protocol, task, model, method, pattern, k. `shots[seed]` has the ROWS
+    columns of the draw, in the order of the context (no entries for k = 0). `status[seed]` is "ok"
+    or "does not fit". The first evaluation set is the in-domain one. `batch_tokens` says how many
+    padded tokens are scored at once on a "cpu" and on a "gpu". `predicted_gpu_mb` is what the
+    memory plan expects on each GPU, in 10^6 bytes (0: no GPU planned). `keeps_state` tells whether
+    finished seeds stay once the outputs are there (see `clean.free_finished`).
+    """
+
+    cell: dict[str, object]
+    seeds: tuple[int, ...]
+    status: dict[int, str]
+    labels: int
+    pattern: Pattern
+    settings: dict
+    model: dict
+    model_manifest: Path
+    evaluation: tuple[EvaluationSet, ...]
+    shots: dict[int, pd.DataFrame] = field(repr=False)
+    batch_tokens: dict[str, int]
+    placement: Placement
+    threads: int
+    processes: ProcessGroup
+    checksums: dict[str, object]
+    code: str
+    output: object
+    predicted_gpu_mb: int = 0
+    keeps_state: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the cell as it is named in messages."""
+        return "/".join(str(self.cell[key]) for key in self.cell)
+
+    def batch_tokens_on(self, device_type: str) -> int:
+        """Return the padded tokens of a scoring batch on a torch device type."""
+        return self.batch_tokens["gpu" if device_type == "cuda" else "cpu"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the name of the job's state: its settings, inputs, code, processes, threads."""
+        params = {
+            "cell": self.cell,
+            "settings": self.settings,
+            "model": self.model,
+            "pattern": asdict(self.pattern),
+            "merge": [[each.name, each.merge] for each in self.evaluation],
+            "labels": self.labels,
+            "batch_tokens": self.batch_tokens,
+            "placement": asdict(self.placement),
+            "code": self.code,
+        }
+        return fingerprint(params, self.checksums, self.processes.size, self.threads)
+
+    @property
+    def state(self) -> Path:
+        """Return the folder of the job's finished seeds and checkpoints."""
+        return STATE / self.fingerprint
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What a method gives for one seed.
+
+    `predictions` and `curves` have the columns of `records`; `facts` describe the process for the
+    manifest (device, parameters, …), `seconds` are per phase; `files` writes the adapters.
+    """
+
+    predictions: pd.DataFrame
+    curves: pd.DataFrame
+    facts: dict
+    seconds: dict[str, float]
+    files: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+
+
+def read_job(smk) -> AdaptationJob:
+    """Read the inputs of an adaptation job, with their checksums.
+
+    Raises UserError for a missing input, or for shots that are not of this training split.
+    """
+    wildcards, params = smk.wildcards, smk.params
+    cell = {name: getattr(wildcards, name) for name in ("protocol", "task", "model", "method")} | {
+        "pattern": wildcards.pattern,
+        "k": int(wildcards.k),
+    }
+    seeds = tuple(int(seed) for seed in params.seeds)
+    paths = dict(zip(seeds, smk.input.shots, strict=True)) if cell["k"] else {}
+    sets = [each["set"] for each in params.evaluation]
+    rows = dict(zip(sets, map(storage.read_rows, smk.input.evaluation), strict=True))
+    pattern = restore_pattern(params.pattern)
+    shots = read_shots(smk.input.train, paths) if paths else {}
+    return AdaptationJob(
+        cell=cell,
+        seeds=seeds,
+        status=_check_window(smk, cell, pattern, rows, paths),
+        labels=int(params.labels),
+        pattern=pattern,
+        settings=dict(params.method),
+        model=dict(params.model),
+        model_manifest=Path(smk.input.model),
+        evaluation=tuple(
+            EvaluationSet(each["set"], tuple(each["merge"]), rows[each["set"]])
+            for each in params.evaluation
+        ),
+        shots=shots,
+        batch_tokens=dict(params.batch_tokens),
+        placement=read_placement(smk.resources),
+        threads=int(smk.threads),
+        processes=read_process_group(),
+        checksums=_checksums(smk, sets, paths),
+        code=params.code,
+        output=smk.output,
+        predicted_gpu_mb=int(smk.resources.get("predicted_gpu_mb", 0)),
+        keeps_state=bool(smk.resources.get("grouped", 0)),
+    )
+
+
+def run_seeds(
+    job: AdaptationJob, start: Callable[[SeedStore | None], Callable[[int], SeedResult]]
+) -> None:
+    """Run the seeds that are not finished yet, then write the job's outputs.
+
+    `start` loads what all seeds share and returns the function of one seed; it is called only
+    where a seed is left to do, in the first process with the store. A seed that does not fit gives
+    no rows and is named in the manifest.
+    """
+    fitting = [seed for seed in job.seeds if job.status[seed] == "ok"]
+    first = job.processes.rank == 0
+    job.processes.connect()
+    owner = {"run": str(Path(job.output.manifest).parent), "model": job.cell["model"]}
+    with SeedStore.open(STATE, job.fingerprint, owner) if first else nullcontext() as store:
+        todo = job.processes.broadcast(
+            [seed for seed in fitting if not store.has(seed)] if first else []
+        )
+        LOG.info("%s: %d of %d seeds to do, %d do not fit", job.name, len(todo), len(job.seeds),
+                 len(job.seeds) - len(fitting))  # fmt: skip
+        run = start(store) if todo else None
+        for number, seed in enumerate(todo, 1):
+            begin = time.perf_counter()
+            result = run(seed)
+            if first:
+                _save(store, seed, result)
+            LOG.info("%s: seed %d done (%d of %d) in %.1f s", job.name, seed, number, len(todo),
+                     time.perf_counter() - begin)  # fmt: skip
+        if first:
+            _assemble(job, {seed: store.load(seed) for seed in fitting})
+            if not job.keeps_state:
+                store.discard()
+    job.processes.disconnect()
+
+
+def _save(store: SeedStore, seed: int, result: SeedResult) -> None:
+    frames = {"predictions": result.predictions, "curves": result.curves}
+    info = {"facts": result.facts, "seconds": result.seconds}
+    store.save(seed, frames, info, result.files)
+
+
+def _assemble(job: AdaptationJob, seeds: dict[int, FinishedSeed]) -> None:
+    """Write the outputs from the stored seeds: the same bytes whether or not one was resumed."""
+    folder = getattr(job.output, "adapters", None)
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    for seed in seeds.values():
+        for name, path in seed.files.items():
+            with storage.atomic(Path(folder, name)) as partial:
+                partial.write_bytes(path.read_bytes())
+    outputs.write_run(job, seeds)
+
+
+def _check_window(smk, cell: dict, pattern: Pattern, rows: dict, draws: dict) -> dict[int, str]:
+    """Return seed → "ok" or "does not fit", by the function that tells it in advance."""
+    settings, params = smk.params.method, smk.params
+    empty = pd.DataFrame(columns=schemas.ROWS.names)
+    checker = WindowChecker(
+        load_tokenizer(smk.input.model),
+        {pattern.name: pattern},
+        rows,
+        storage.read_table(smk.input.train) if draws else empty,
+        {("own", cell["k"], seed): storage.read_table(path) for seed, path in draws.items()},
+    )
+    own = {
+        **{name: cell[name] for name in ("method", "pattern", "k")},
+        "seeds": params.seeds,
+        "draw": "own",
+        "uses_context": settings["family"] == "in_context",
+        "needs_words": settings["head"] == "language-model",
+        "virtual_tokens": settings.get("virtual_tokens", 0),
+        "truncate": settings.get("truncate"),
+    }
+    checked = check_cells(checker, cell, [own], params.model["window"])
+    return {int(row["seed"]): str(row["status"]) for row in checked}
+
+
+def read_shots(train: str, paths: dict[int, str]) -> dict[int, pd.DataFrame]:
+    """Return the training rows of each draw, in its order."""
+    rows = storage.read_table(train).set_index("id", drop=False)
+    shots = {}
+    for seed, path in paths.items():
+        draw = storage.read_table(path).sort_values("position")
+        chosen = rows.reindex(draw["id"]).reset_index(drop=True)
+        if not (chosen["label"].to_numpy() == draw["label"].to_numpy()).all():
+            raise UserError(f"{path}: drawn from other rows than those of {train}; remove it")
+        shots[seed] = chosen.astype(rows.dtypes)
+    return shots
+
+
+def _checksums(smk, sets: list[str], shots: dict[int, str]) -> dict[str, object]:
+    """Return the checksums of model, evaluation rows and draws."""
+    files = storage.read_json(smk.input.model)["files"]
+    draws = {}
+    for seed, path in shots.items():
+        metadata = pq.read_schema(path).metadata or {}
+        draws[str(seed)] = metadata.get(b"checksum", b"").decode() or storage.sha256(path)
+    evaluated = zip(sets, smk.input.evaluation, strict=True)
+    data = {f"{name}/validation": storage.sha256(path) for name, path in evaluated}
+    if shots:
+        data[f"{smk.wildcards.task}/train"] = storage.sha256(smk.input.train)
+    model = storage.frame_checksum([[json.dumps(files, sort_keys=True)]])
+    return {"model": model, "data": data, "shots": draws}

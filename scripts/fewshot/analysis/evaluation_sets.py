@@ -1,0 +1,106 @@
+"""A prepared evaluation set and its parts, as metrics count them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .. import storage
+from ..data.curve_sample import curve_sample
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """The prepared rows of an evaluation set (schemas.ROWS) and how labels map onto its labels.
+
+    `merge[i]` is the label of this set that label i of the training task counts as. `samples` keeps
+    the samples of curves that were drawn from it, by their limit.
+    """
+
+    name: str
+    merge: tuple[int, ...]
+    rows: pd.DataFrame
+    samples: dict[int | None, "EvaluationSet"] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @cached_property
+    def sorted_ids(self) -> np.ndarray:
+        """Return the row ids in ascending order, int64 [rows]."""
+        return np.sort(self.rows["id"].to_numpy())
+
+    @cached_property
+    def _sorted_rows(self) -> pd.DataFrame:
+        rows = self.rows.sort_values("id", ignore_index=True)
+        return pd.DataFrame(
+            {
+                "group": rows["group"].astype(object).fillna(""),
+                "subset": rows["subset"].astype(object).fillna(""),
+                "label": rows["label"].astype("int64"),
+            }
+        )
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Return the gold labels in the order of `sorted_ids`, int64 [rows]."""
+        return self._sorted_rows["label"].to_numpy()
+
+    @cached_property
+    def parts(self) -> pd.DataFrame:
+        """Return group, subset ('' for none), label and n of every part, in a fixed order."""
+        return self._sorted_rows.groupby(["group", "subset", "label"]).size().reset_index(name="n")
+
+    @cached_property
+    def part_of(self) -> np.ndarray:
+        """Return the index into `parts` of each row, in the order of `sorted_ids`, int [rows]."""
+        keys = pd.MultiIndex.from_frame(self.parts[["group", "subset", "label"]])
+        return keys.get_indexer(pd.MultiIndex.from_frame(self._sorted_rows))
+
+    @cached_property
+    def label_count(self) -> int:
+        """Return how many labels there are: of the rows, and of what can be predicted."""
+        return int(max(*self.merge, self.labels.max(initial=0))) + 1
+
+    @cached_property
+    def clusters(self) -> np.ndarray | None:
+        """Return the cluster of each row, 0 to C - 1, in the order of `sorted_ids`, int [rows].
+
+        None where the set has no clusters; a row without one is a cluster of its own.
+        """
+        if "cluster" not in self.rows or self.rows["cluster"].isna().all():
+            return None
+        names = self.rows.sort_values("id")["cluster"].astype(object)
+        codes = pd.factorize(names, sort=True)[0]
+        alone = codes < 0
+        codes[alone] = codes.max() + 1 + np.arange(alone.sum())
+        return codes
+
+    def sample(self, limit: int | None) -> "EvaluationSet":
+        """Return the rows that a curve of at most `limit` rows counts, as a set of its own.
+
+        That is this very set where they are all of its rows.
+        """
+        if limit not in self.samples:
+            chosen = curve_sample(self.rows, limit, self.name)
+            whole = len(chosen) == len(self.rows)
+            found = self if whole else replace(self, rows=self.rows.iloc[chosen], samples={})
+            self.samples[limit] = found
+        return self.samples[limit]
+
+    def majority(self, level: Sequence[str]) -> pd.DataFrame:
+        """Return the share of the most frequent gold label for each part at `level`."""
+        by = [*level, "label"]
+        counts = self.parts.groupby(by, as_index=False)["n"].sum()
+        if not level:
+            return pd.DataFrame({"majority": [counts["n"].max() / counts["n"].sum()]})
+        grouped = counts.groupby(list(level))["n"]
+        return (grouped.max() / grouped.sum()).rename("majority").reset_index()
+
+
+def read_set(name: str, merge: Sequence[int], path: str | Path) -> EvaluationSet:
+    """Read the prepared validation rows of an evaluation set."""
+    columns = ["id", "label", "group", "subset", "cluster"]
+    return EvaluationSet(name, tuple(merge), storage.read_table(path, columns))

@@ -1,0 +1,239 @@
+"""Schemas of what is computed from runs; what runs themselves store is in `records`."""
+
+import pyarrow as pa
+
+from ..schemas import CELL, NAME, SUBSETS, column
+
+METRICS = pa.schema(
+    [
+        *CELL,
+        column("selection", NAME, "checkpoint, as in main.selection, or 'each' epoch of the curve"),
+        column("epoch", pa.int32(), "epochs trained"),
+        column("evaluation_set", NAME, "task that was scored, or 'train' (loss only)"),
+        column("domain", NAME, "'in' or 'out' of the training domain, or 'train'"),
+        *SUBSETS,
+        column("label", pa.int8(), "gold label; null: all labels", nullable=True),
+        column("n", pa.int32(), "rows counted (0 where the status is not 'ok')"),
+        column("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
+        column("accuracy", pa.float64(), "correct / n", nullable=True),
+        column(
+            "vocabulary_accuracy",
+            pa.float64(),
+            "share right whose top token starts a word",
+            nullable=True,
+        ),
+        column("mean_logprob", pa.float64(), "mean log-prob of the gold word", nullable=True),
+        column("majority", pa.float64(), "share of the set's most frequent label", nullable=True),
+        column("mcc", pa.float64(), "Matthews correlation, over all rows of the set", True),
+        column("f1", pa.float64(), "F1 of the set's second label; null for 3 labels and up", True),
+        column("macro_f1", pa.float64(), "mean of the labels' F1", True),
+        column("brier", pa.float64(), "Brier score (0 to 2) of the label words, scaled to 1", True),
+        column("ece", pa.float64(), "expected calibration error of the same, 15 bins", True),
+        column("status", NAME, "'ok', 'does not fit' or 'missing'"),
+    ]
+)
+
+
+OUTCOMES = pa.schema(
+    [
+        *CELL,
+        column("epoch", pa.int32(), "epochs trained (0: no training)"),
+        column("evaluation_set", NAME, "task that was scored"),
+        column("n", pa.int32(), "rows"),
+        column(
+            "correct",
+            pa.binary(),
+            "which rows are right, in ascending id: eight a byte, the first the highest bit",
+        ),
+    ]
+)
+
+
+COSTS = pa.schema(
+    [
+        *CELL,
+        column("device", NAME, "kind and name of the processor"),
+        column("processes", pa.int32(), "processes, of which each has a GPU of its own, if any"),
+        column("seconds_load", pa.float64(), "reading model and data: the seed's share of the job"),
+        column("seconds_train", pa.float64(), "passes over the shots and their updates"),
+        column("seconds_curve", pa.float64(), "scoring for the learning curve"),
+        column("seconds_score", pa.float64(), "scoring all rows of the kept epochs"),
+        column("seconds_other", pa.float64(), "everything else that was timed"),
+        column("device_seconds", pa.float64(), "all of these × processes: GPU seconds on GPUs"),
+        column("peak_memory_mib", pa.float64(), "largest memory of a process or its GPU", True),
+        column("predicted_memory_mib", pa.float64(), "that of a GPU as planned", True),
+        column("parameters", pa.int64(), "parameters of the model", True),
+        column("trainable", pa.int64(), "parameters that were trained", True),
+        column("steps", pa.int64(), "optimiser steps (0: no training)", True),
+        column("epochs", pa.int64(), "passes over the shots (0: no training)", True),
+        column("train_tokens", pa.int64(), "tokens of one pass over the shots", True),
+        column("virtual_tokens", pa.int64(), "learned tokens or keys before every prompt"),
+        column("rows", pa.int64(), "evaluation rows, of all sets", True),
+        column("scored_rows", pa.int64(), "rows scored in seconds_curve and seconds_score", True),
+        column("context_tokens", pa.float64(), "tokens all rows begin with, mean over rows", True),
+        column("row_tokens", pa.float64(), "a row's tokens behind these, mean over rows", True),
+        column("tokens_read", pa.int64(), "tokens that scoring all rows once did read", True),
+        column(
+            "shape_known", pa.bool_(), "whether FLOPs rest on the model's shape, with attention"
+        ),
+        column("flops_train", pa.float64(), "operations of training", True),
+        column("flops_context", pa.float64(), "operations of encoding the context once", True),
+        column("flops_cached", pa.float64(), "operations of a row behind it, mean", True),
+        column("flops_uncached", pa.float64(), "operations of a row's whole prompt, mean", True),
+        column("disk_bytes", pa.int64(), "what a task keeps: text shown, or weights trained", True),
+        column("cache_bytes", pa.int64(), "keys and values of the encoded context", True),
+    ]
+)
+
+
+BEHAVIOUR = pa.schema(
+    [
+        column("model", NAME, "embedded model"),
+        column("task", NAME, "what it was adapted to"),
+        column("method", NAME, "in-context or fine-tuned"),
+        column("pattern", NAME, "pattern of the prompt"),
+        column("k", pa.int32(), "demonstrations or training rows"),
+        column("flipped", pa.bool_(), "whether their label words were exchanged"),
+        column("seed", pa.int32(), "data seed of their draw"),
+        column("evaluation_set", NAME, "task that was scored"),
+        column("subset", NAME, "part of it: construction, or HANS's subcase"),
+        column("n", pa.int32(), "rows"),
+        column("correct", pa.int32(), "rows whose likelier label word is gold, or the flipped one"),
+    ]
+)
+
+
+SCHEDULE = pa.schema(
+    [
+        *[each for each in CELL if each.name != "seed"],
+        column("first_seed", pa.int32(), "first data seed of the job"),
+        column("last_seed", pa.int32(), "its last one"),
+        column("gpus", pa.int32(), "GPUs, over all nodes (0: one process on a CPU)"),
+        column("nodes", pa.int32(), "nodes"),
+        column("seconds_start", pa.float64(), "imports, checks, storing predictions"),
+        column("seconds_load", pa.float64(), "reading weights and rows, each seed's model"),
+        column("seconds_train", pa.float64(), "passes over the shots and their updates"),
+        column("seconds_curve", pa.float64(), "scoring for the learning curve"),
+        column("seconds_score", pa.float64(), "scoring all rows of the kept epochs"),
+        column("seconds_write", pa.float64(), "keeping the best weights, writing adapters"),
+        column("seconds", pa.float64(), "all of these: from the job's start to its end"),
+        column("device_hours", pa.float64(), "the same in hours × GPUs (threads of a CPU)"),
+        column(
+            "limit_minutes", pa.int32(), "time limit of the first attempt, as the site allows it"
+        ),
+        column("fits", pa.bool_(), "whether its context is expected to fit the window"),
+        column("finished", pa.bool_(), "whether its results are there"),
+        column("calibrated", pa.bool_(), "whether seconds rest on finished jobs on such devices"),
+    ]
+)
+
+
+COMPARISONS = pa.schema(
+    [
+        column(
+            "family", NAME, "'same model', 'matrix' or 'matrix across patterns', see pairing.py"
+        ),
+        column("protocol", NAME, "sampling and scoring rules"),
+        column("task", NAME, "training task"),
+        column("evaluation_set", NAME, "task that was scored"),
+        column("domain", NAME, "'in' or 'out' of the training domain"),
+        column("k", pa.int32(), "total number of shots, the same on both sides"),
+        column("selection", NAME, "checkpoint of the fine-tuned model, as in main.selection"),
+        column("model", NAME, "model that was fine-tuned"),
+        column("method", NAME, "how"),
+        column("pattern", NAME, "with which pattern"),
+        column("reference_model", NAME, "model that learnt in context"),
+        column("reference_method", NAME, "how"),
+        column("reference_pattern", NAME, "with which pattern"),
+        column(
+            "seeds",
+            pa.int32(),
+            "seeds that both have, on which every test rests; where draws are not shared, each "
+            "side keeps its own, and this tells of the side that lacks any, or has fewer",
+        ),
+        column("seeds_planned", pa.int32(), "seeds that both (or that side) should have"),
+        column("rows", pa.int32(), "evaluation rows counted, the fewest of a seed"),
+        column("clusters", pa.int32(), "rows or clusters (templates) resampled; 0: none"),
+        column("mean", pa.float64(), "mean accuracy of the fine-tuned model", True),
+        column("reference_mean", pa.float64(), "mean accuracy in context", True),
+        column("difference", pa.float64(), "mean - reference_mean", True),
+        column("low", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
+        column("high", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
+        column(
+            "p_bootstrap",
+            pa.float64(),
+            "two-sided p of the crossed bootstrap, see arms.RESAMPLES",
+            True,
+        ),
+        column("t_low", pa.float64(), "95 % bound: paired t over seeds", True),
+        column("t_high", pa.float64(), "95 % bound: paired t over seeds", True),
+        column("p_paired", pa.float64(), "two-sided p of the paired t-test", True),
+        column("p_permutation", pa.float64(), "two-sided p of the sign-flip test", True),
+        column("floor_permutation", pa.float64(), "smallest p that this test can give", True),
+        column("welch_t", pa.float64(), "Welch's t, as published", True),
+        column("welch_df", pa.float64(), "its degrees of freedom", True),
+        column("p_welch", pa.float64(), "its two-sided p", True),
+        column("holm_bootstrap", pa.float64(), "p_bootstrap, Holm over the family", True),
+        column("holm_paired", pa.float64(), "p_paired, Holm over the family", True),
+        column("holm_welch", pa.float64(), "p_welch, Holm over the family", True),
+        column("holm_permutation", pa.float64(), "p_permutation, Holm over the family", True),
+        column("bh_bootstrap", pa.float64(), "p_bootstrap, Benjamini-Hochberg", True),
+        column("bh_paired", pa.float64(), "p_paired, Benjamini-Hochberg", True),
+        column("bh_welch", pa.float64(), "p_welch, Benjamini-Hochberg", True),
+        column("bh_permutation", pa.float64(), "p_permutation, Benjamini-Hochberg", True),
+        column(
+            "family_size",
+            pa.int32(),
+            "comparisons corrected together: those with p_bootstrap or, if none has, an estimate",
+        ),
+        column(
+            "improvement",
+            pa.float64(),
+            "share of shared draws in which the fine-tuned run is better, a tie counting half; "
+            "where draws are not shared, the probability that one run beats another",
+            True,
+        ),
+        column("improvement_low", pa.float64(), "95 % bound: Wilson, or Newcombe", True),
+        column("improvement_high", pa.float64(), "95 % bound: Wilson, or Newcombe", True),
+        column(
+            "detectable",
+            pa.float64(),
+            "difference that the crossed bootstrap finds (80 %) at 5 % / comparisons with its p",
+            True,
+        ),
+        column("status", NAME, "'ok', 'i/n seeds', 'sampled rows', or why there is no estimate"),
+    ]
+)
+
+
+VARIANCE = pa.schema(
+    [
+        column("protocol", NAME, "sampling and scoring rules"),
+        column("task", NAME, "training task"),
+        column("model", NAME, "model"),
+        column("method", NAME, "method"),
+        column("k", pa.int32(), "total number of shots"),
+        column("selection", NAME, "checkpoint"),
+        column("evaluation_set", NAME, "task that was scored"),
+        column("domain", NAME, "'in' or 'out' of the training domain"),
+        column("patterns", pa.int32(), "patterns with row predictions"),
+        column("patterns_planned", pa.int32(), "patterns that there should be"),
+        column("seeds", pa.int32(), "seeds whose row predictions all these patterns have"),
+        column("seeds_planned", pa.int32(), "seeds that there should be"),
+        column(
+            "rows",
+            pa.int32(),
+            "evaluation rows; split as independent of each other, also those of one template",
+        ),
+        column("mean", pa.float64(), "mean accuracy", True),
+        column("seed", pa.float64(), "variance of one answer (0 or 1) between draws", True),
+        column("pattern", pa.float64(), "the same between patterns", True),
+        column("seed_pattern", pa.float64(), "the same of draw and pattern together", True),
+        column("row", pa.float64(), "the same between evaluation rows", True),
+        column("seed_row", pa.float64(), "the same of draw and row together", True),
+        column("pattern_row", pa.float64(), "the same of pattern and row together", True),
+        column("residual", pa.float64(), "the same of what is left", True),
+        column("spread", pa.float64(), "largest less smallest pattern, mean over seeds", True),
+        column("status", NAME, "'ok', what of the table is there, or why there is none"),
+    ]
+)

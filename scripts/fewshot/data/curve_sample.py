@@ -1,0 +1,89 @@
+"""Which rows and epochs a learning curve is taken from.
+
+One pass over all evaluation rows (6,692 of MNLI and 30,000 of HANS) reads more rows than a whole
+training of 40 epochs on 128 shots. The curve is therefore counted over a fixed sample of each set;
+all rows are scored for the kept epochs alone.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STRATUM = ["group", "subset", "label"]
+
+
+def row_limit(setting: int | str) -> int | None:
+    """Return the setting `curve_rows` as a number of rows; None: all."""
+    return None if setting == "all" else int(setting)
+
+
+def curve_sample(rows: "pd.DataFrame", limit: int | None, name: str) -> np.ndarray:
+    """Return the positions in `rows` that the curve of set `name` counts, ascending, int64.
+
+    Everything where there is no `limit` or the set (schemas.ROWS) has no more rows than it. Else
+    `limit` rows, stratified by group, subset and label (see `allocate`), drawn by the set's name
+    and the rows' ids alone: the same for every seed, epoch, method, model and order of rows. A
+    larger limit gives each stratum the same rows first.
+
+    Raises UserError where the limit is smaller than the number of strata.
+    """
+    # Imported here: the plan reads this module too, and pandas would slow every start of a job.
+    from ..rng import generator
+
+    if limit is None or len(rows) <= limit:
+        return np.arange(len(rows))
+    keys = rows[STRATUM[:2]].astype(object).fillna("").assign(label=rows["label"].astype("int64"))
+    order = np.argsort(rows["id"].to_numpy(), kind="stable")
+    stratum = keys.groupby(STRATUM).ngroup().to_numpy()[order]
+    sizes = np.bincount(stratum)
+    if limit < len(sizes):
+        raise UserError(
+            f"methods.yaml: curve_rows: {limit} rows cannot show each of the {len(sizes)} "
+            f"parts (group, subset, label) of '{name}'; valid: {len(sizes)} or more, or all"
+        )
+    draw = generator("curve", name)
+    chosen = [
+        draw.permutation(order[stratum == i])[:share]
+        for i, share in enumerate(allocate(sizes, limit))
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def allocate(sizes: np.ndarray, limit: int) -> np.ndarray:
+    """Return how many of `limit` rows fall to strata of `sizes` rows: proportional, none empty.
+
+    A stratum whose share is below one row gets one; the others share the rest in proportion, by
+    largest remainders (Hamilton's method; of equal remainders the first strata get the row).
+    Needs len(sizes) <= limit <= sum(sizes).
+    """
+    sizes = np.asarray(sizes, dtype=np.int64)
+    ones = np.zeros(len(sizes), dtype=bool)
+    while True:  # Integers throughout: no share depends on rounding.
+        rest, total = limit - ones.sum(), sizes[~ones].sum()
+        below = ~ones & (rest * sizes < total)
+        if not below.any():
+            break
+        ones |= below
+    whole, remainder = np.divmod(rest * sizes, total)
+    shares, remainder = np.where(ones, 1, whole), np.where(ones, -1, remainder)
+    shares[np.argsort(-remainder, kind="stable")[: limit - shares.sum()]] += 1
+    return shares
+
+
+def curve_epochs(setting: str | list[int], epochs: int) -> list[int]:
+    """Return the epochs, from 1, after which the curve is taken, ascending; always the last.
+
+    `setting` is "each", "last" or a list. Raises UserError for an epoch beyond 1 to `epochs`.
+    """
+    if setting == "each":
+        return list(range(1, epochs + 1))
+    chosen = [] if setting == "last" else setting
+    wrong = [epoch for epoch in chosen if not 1 <= epoch <= epochs]
+    if wrong:
+        raise UserError(f"curve_epochs: {wrong[0]} is none of the epochs; valid: 1 to {epochs}")
+    return sorted({*chosen, epochs})

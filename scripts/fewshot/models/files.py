@@ -1,0 +1,115 @@
+"""The files of a model: which are needed, and whether all of them are there."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ..errors import UserError
+from ..storage import read_json
+
+SUFFIXES = (".safetensors", ".bin")
+"""What the names of weights end in, which can be fetched by themselves."""
+
+
+def model_folder(manifest_path: str | Path) -> Path:
+    """Return the folder that a model's manifest names."""
+    return Path(read_json(manifest_path)["path"])
+
+
+def whole_folder(manifest_path: str | Path) -> Path:
+    """Return a model's folder, in which every file of its manifest is there with its size.
+
+    Raises UserError for the first that is not: weights may have been freed, or removed by a file
+    system that clears what was not read for a while, since Snakemake looked. A stat for each file.
+    """
+    manifest = read_json(manifest_path)
+    folder = Path(manifest["path"])
+    for name, entry in manifest["files"].items():
+        found = size_of_file(folder / name)
+        if found == entry["bytes"]:
+            continue
+        what = "is gone" if found is None else f"has {found} bytes instead of {entry['bytes']}"
+        remedy = "start Snakemake again, which fetches it"
+        if manifest["kind"] == "local":
+            remedy = "put it back, or start Snakemake again, which reads the folder anew"
+        elif not name.endswith(SUFFIXES):
+            remedy = f"remove {manifest_path} and start Snakemake again, which fetches both"
+        raise UserError(f"model '{manifest['model']}': {folder / name} {what}; {remedy}")
+    return folder
+
+
+def size_of_file(path: Path) -> int | None:
+    """Return the bytes of a file, links followed, or None where there is none."""
+    # Unlike Path.is_file, this raises nothing where a link leads to what may not be looked into.
+    return path.stat().st_size if os.path.isfile(path) else None
+
+
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+# One of these sets is enough to build a tokenizer.
+VOCABULARIES = (
+    {"tokenizer.json"},
+    {"vocab.json", "merges.txt"},
+    {"vocab.txt"},
+    {"tokenizer.model"},
+    {"spiece.model"},
+    {"sentencepiece.bpe.model"},
+)
+# In order of preference: safetensors before pickled weights, and never both.
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+INDEX = ".index.json"
+
+
+def needed_files(available: Iterable[str], where: str) -> list[str]:
+    """Return which of the available files a model needs (of sharded weights, the index).
+
+    Raises UserError where configuration, tokenizer or weights are missing.
+    """
+    available = set(available)
+    if "config.json" not in available:
+        raise UserError(f"{where}: 'config.json' is missing")
+    if not any(files <= available for files in VOCABULARIES):
+        valid = "; ".join(" + ".join(sorted(files)) for files in VOCABULARIES)
+        raise UserError(f"{where}: no tokenizer; valid: {valid}")
+    weights = [name for name in WEIGHTS if name in available]
+    if not weights:
+        raise UserError(f"{where}: no weights; valid: {', '.join(WEIGHTS)}")
+    tokenizer = [name for name in TOKENIZER if name in available]
+    return ["config.json", *tokenizer, weights[0]]
+
+
+def weight_names(manifest: Mapping) -> list[str]:
+    """Return the weights among the files of a model's manifest: all that is no fact about them."""
+    facts = ("config.json", *TOKENIZER)
+    return [name for name in manifest["files"] if name not in facts and not name.endswith(INDEX)]
+
+
+def read_mapping(path: Path, where: str) -> dict:
+    """Return the mapping in a JSON file of a model; raises UserError where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: '{path.name}' is not UTF-8 text ({error})") from None
+    except PermissionError:
+        raise UserError(f"{where}: '{path.name}' cannot be read (permission denied)") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: '{path.name}' is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: '{path.name}' must hold a mapping")
+    return content

@@ -1,0 +1,202 @@
+"""The plan of a study's adaptation jobs: where each runs, the memory that takes, and the time.
+
+Computed while Snakemake builds its graph, from architectures, settings, the machine, and the sizes
+of prepared rows where there are any. Nothing of it changes a result: it travels as resources.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ..models.architectures import entry_architecture
+from ..models.shapes import Architecture
+from ..runtime.machine import Machine, read_machine
+from ..runtime.placement import JobPlace
+from ..runtime.submission import time_limit
+from ..study.cells import CHUNK
+from . import job_time
+from .calibration import Calibration
+from .choice import Choice, choose_placement
+from .job_time import demand_of, job_model
+from .memory import GIB, Demand
+from .workload import Splits, Work, work_of
+
+if TYPE_CHECKING:
+    from ..study.study import Cell, Study
+
+MB = 10**6
+WITHOUT_CHECKPOINTS = ("in_context", "head_only", "prefix_tuning")
+"""Families that keep no activations of layers, or whose learned keys and values, which transformers
+gives to layers as a cache, exclude computing activations again."""
+
+
+class MemoryPlan:
+    """Chooses once for all jobs that take the same memory.
+
+    Times are predicted as `calibration` says; `splits` are the sizes of the study's data.
+    """
+
+    def __init__(
+        self,
+        study: "Study",
+        calibration: Calibration | None = None,
+        splits: Splits | None = None,
+    ):
+        self.study = study
+        self.calibration = calibration or Calibration()
+        self.splits = splits or Splits(study.tasks)
+        self._shapes: dict[str, Architecture] = {}
+        self._choices: dict[tuple, Choice] = {}
+        self._models: dict[tuple, job_time.JobModel] = {}
+        self._resources: dict[tuple, dict] = {}
+
+    @cached_property
+    def machine(self) -> Machine:
+        """Return the machine that jobs are planned for."""
+        return read_machine(self.study.machine)
+
+    def check(self) -> None:
+        """Choose for every cell; raises UserError for one that fits nowhere on the machine."""
+        for cell in self.study.own_cells:
+            self.choice(cell.task, cell.model, cell.method, cell.k)
+
+    def choice(self, task: str, model: str, method: str, k: int) -> Choice:
+        """Return the cheapest configuration of a cell's jobs."""
+        settings, key = self.study.methods[method], self._key(task, model, method, k)
+        if key not in self._choices:
+            self._choices[key] = choose_placement(
+                self.demand(task, model, method, k),
+                self.machine,
+                0 if self.study.uses_context(method) else settings["batch_size"],
+                settings["family"] not in WITHOUT_CHECKPOINTS,
+                f"{self.study.file('models')}: model '{model}' with method '{method}' and k = {k}",
+            )
+        return self._choices[key]
+
+    def _key(self, task: str, model: str, method: str, k: int) -> tuple:
+        """Return what of a cell decides where its jobs run."""
+        rows = min(self.study.methods[method].get("batch_size", 0), k) or k
+        return model, method, len(self.study.tasks[task]["labels"]), rows
+
+    def demand(self, task: str, model: str, method: str, k: int) -> Demand:
+        """Return what a cell's jobs compute."""
+        kind = "gpu" if self.machine.has_gpu else "cpu"
+        return demand_of(self.study, self.shape(model), task, model, method, k, kind)
+
+    def shape(self, model: str) -> Architecture:
+        """Return a model's architecture."""
+        if model not in self._shapes:
+            self._shapes[model] = entry_architecture(self.study.models[model])
+        return self._shapes[model]
+
+    def resources(self, cell: "Cell", attempt: int, seeds: int = CHUNK) -> dict[str, object]:
+        """Return the resources of a cell's job of so many seeds at an attempt (from 1), by name.
+
+        `mem_mb` and `predicted_gpu_mb` are in 10^6 bytes, of a node and of a GPU; the latter is
+        what PyTorch allocates. Each attempt asks for more host memory and time, in the same place:
+        elsewhere, what the attempt before has finished could not be continued.
+        """
+        key = (cell, seeds, attempt)
+        if key not in self._resources:
+            choice = self.choice(cell.task, cell.model, cell.method, cell.k)
+            place, memory = choice.placement, attempt * choice.expected.host
+            if self.machine.binding:
+                memory = min(memory, max(self.machine.host_memory, choice.expected.host))
+            self._resources[key] = {
+                "gpu": choice.gpus,
+                "nodes": choice.nodes,
+                "zero_stage": place.zero_stage,
+                "offload": place.offload,
+                "micro_tokens": place.micro_tokens,
+                "checkpointing": int(place.checkpointing),
+                "mem_mb": -(-memory // MB),
+                "predicted_gpu_mb": -(-choice.expected.allocated // MB),
+                "runtime": attempt * self.minutes(cell, seeds),
+            }
+        return self._resources[key]
+
+    def minutes(self, cell: "Cell", seeds: int) -> int:
+        """Return the time limit of a job's first attempt.
+
+        Whether a context fits is told by mean lengths: one that is not expected to may well do, and
+        has the time for that.
+        """
+        seconds = self._calibrated(cell, seeds)
+        margin = self.calibration.margin(self.site(cell).kind, seconds)
+        return time_limit(sum(seconds.values()), margin)
+
+    def expected(self, cell: "Cell", seeds: int) -> dict[str, float]:
+        """Return the predicted seconds of a cell's job by phase, calibrated; of one that is not
+        expected to fit its window those of its start, after which it ends."""
+        ends = not self.work(cell, seeds).fits
+        seconds = self._calibrated(cell, seeds)
+        return {phase: 0.0 if ends and phase != "start" else n for phase, n in seconds.items()}
+
+    def wall(self, cell: "Cell", seeds: int) -> float:
+        """Return the predicted seconds of a cell's job from start to end, as `expected`."""
+        return sum(self.expected(cell, seeds).values())
+
+    def _calibrated(self, cell: "Cell", seeds: int) -> dict[str, float]:
+        return self.calibration.applied(self.site(cell).kind, self.seconds(cell, seeds))
+
+    def site(self, cell: "Cell") -> JobPlace:
+        """Return where a cell's jobs run."""
+        choice = self.choice(cell.task, cell.model, cell.method, cell.k)
+        return JobPlace(choice.placement, choice.per_node, choice.nodes)
+
+    def work(self, cell: "Cell", seeds: int) -> Work:
+        """Return what a cell's job of so many seeds does."""
+        return work_of(self.study, self.splits, cell, seeds, self._settings(cell))
+
+    def seconds(self, cell: "Cell", seeds: int, site: JobPlace | None = None) -> dict[str, float]:
+        """Return the predicted seconds of a cell's job by phase, uncalibrated.
+
+        `site` is where it runs, if not where this plan would have it.
+        """
+        site = site or self.site(cell)
+        return job_time.job_seconds(self.work(cell, seeds), self._model(cell, site.kind), site)
+
+    def _settings(self, cell: "Cell") -> Mapping:
+        return self.study.method_settings(cell.method, cell.model)
+
+    def _model(self, cell: "Cell", kind: str) -> job_time.JobModel:
+        """Return what is run of a cell on a kind of device."""
+        key = (*self._key(cell.task, cell.model, cell.method, cell.k), kind)
+        if key not in self._models:
+            self._models[key] = job_model(self.study, self.shape(cell.model), cell, kind)
+        return self._models[key]
+
+    def table(self) -> list[dict[str, object]]:
+        """Return rows (schemas.MEMORY_PLAN), one per model and method, at their most shots."""
+        most: dict[tuple[str, str], Cell] = {}
+        for cell in self.study.own_cells:
+            known = most.setdefault((cell.model, cell.method), cell)
+            if self._extent(cell) > self._extent(known):
+                most[cell.model, cell.method] = cell
+        return [self._row(cell) for cell in most.values()]
+
+    def _extent(self, cell: "Cell") -> tuple[int, int]:
+        """Return what makes one cell of a model and method take more memory than another."""
+        return cell.k, len(self.study.tasks[cell.task]["labels"])
+
+    def _row(self, cell: "Cell") -> dict[str, object]:
+        choice = self.choice(cell.task, cell.model, cell.method, cell.k)
+        demand = self.demand(cell.task, cell.model, cell.method, cell.k)
+        place, expected = choice.placement, choice.expected
+        return {
+            "model": cell.model,
+            "method": cell.method,
+            "k": cell.k,
+            "gpus": choice.gpus,
+            "nodes": choice.nodes,
+            "zero_stage": place.zero_stage,
+            "offload": place.offload,
+            "micro_tokens": place.micro_tokens,
+            "checkpointing": place.checkpointing,
+            "gpu_gb": round(expected.gpu / GIB, 2),
+            "host_gb": round(expected.host / GIB, 2),
+            "parameters": demand.shape.parameters,
+            "trainable": demand.trainable,
+            "largest_layer": demand.shape.largest_layer,
+            "shape_known": demand.shape.exact,
+        }

@@ -1,0 +1,202 @@
+"""The figure of total cost by number of predictions: where fine-tuning becomes the cheaper way."""
+
+import math
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from ...analysis.cell_costs import contests
+from ...analysis.evidence import Evidence
+from ...analysis.titles import arm_title, model_order, set_title, titles
+from . import missing, panels, select, theme
+
+COLUMNS = ["line", "m", "cost", "seeds", "seeds_planned", "state", "against", "area"]
+MOST = 6
+"""Powers of ten up to which predictions are counted."""
+KEPT = ("task", "model", "arm", "seeds", "seeds_planned", "state")
+"""What a break-even point has of its contest."""
+STEPS = 4
+"""Points of a line for each power of ten."""
+DASHES = {"whole prompts": [4, 2], "context cached": [1, 0]}
+TRAINED = ([1, 0], [5, 5])
+"""Dashes of trained methods in turn: of two that cost the same both colours are seen."""
+
+
+def break_even(
+    evidence: Evidence, catalog: dict, *, k: int | None = None, pattern: str | None = None
+) -> panels.Chart:
+    """Plot total cost by number of predictions: operations, and measured time.
+
+    Shown are the largest models of each family, with k shots (the study's main number if left
+    out). Fine-tuned methods stand against in-context learning that reads whole prompts, and that
+    caches its context; points mark where they cost the same. `pattern` restricts the methods; with
+    more than five methods × patterns the study's first one does.
+    """
+    select.check_options(evidence.metrics, catalog, k=k, pattern=pattern)
+    k = select.main_k(catalog, k)
+    found = contests(evidence, catalog, k)
+    found = panels.fewer_arms(found, catalog, pattern) if len(found) else found
+    if found.empty:
+        return panels.nothing("No costs to compare yet.")
+    present = [name for name in model_order(catalog) if name in set(found["model"])]
+    shown = list({catalog["models"][name]["family"]: name for name in present}.values())
+    found = _titled(found[found["model"].isin(shown)], catalog)
+    lines, marks = _lines(found, catalog), _marks(found, catalog)
+    styles = _styles(lines, found, catalog)
+    groups = list(lines.groupby(["task", "measure"], sort=False))
+    width = panels.panel_width(len(shown))
+    height = min(120, max(50, panels.HEIGHT // len(groups) - 12))
+    blocks = []
+    for i, ((task, measure), rows) in enumerate(groups):
+        limits = panels.span(rows["cost"])
+        points = marks[(marks["task"] == task) & (marks["measure"] == measure)]
+        block = []
+        for j, name in enumerate(shown):
+            place = panels.GridPosition(j == 0, i == len(groups) - 1, i == 0)
+            title = [measure, set_title(catalog, task)]
+            y = panels.channel(place, "y", title, limits, most=5)
+            own = points[(points["model"] == name) & points["cost"].between(*limits)]
+            chart = _panel(rows[rows["model"] == name], own, place, y, styles)
+            chart = chart.properties(width=width, height=height)
+            heading = panels.heading(titles(catalog, "models")[name], width)
+            block.append(chart.properties(title=heading) if i == 0 else chart)
+        blocks.append(block)
+    words = "Means over fewer seeds than planned, with hollow points"
+    return panels.footnote(panels.grid(blocks, len(shown)), missing.hollow(found, words))
+
+
+def _titled(found: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return contests with titles, and the state of their means."""
+    pairs = zip(found["method"], found["pattern"], strict=True)
+    named = found.assign(size=found["model"].map(titles(catalog, "models")))
+    return missing.with_state(named.assign(arm=[arm_title(catalog, *pair) for pair in pairs]))
+
+
+def _measure(device: str) -> str:
+    """Return the title of measured time."""
+    return "GPU seconds" if device.startswith("cuda") else "Processor seconds"
+
+
+def _ways(row: dict, catalog: dict) -> dict[tuple[str, str], tuple[float, float]]:
+    """Return (line, measure) -> what a method costs once and for each prediction: of a contest's
+    trained method, and of its rival.
+
+    A trained method whose prompts share no context reads them alike in both ways and has one line.
+    Measured time is that of cached contexts.
+    """
+    own, whole, *rivals = _titles(row, catalog)
+    seconds = _measure(row["device"])
+    train, context = row["flops_train"], row["flops_context"]
+    return {
+        (own, "FLOPs"): (train + context, row["flops_cached"]),
+        (whole, "FLOPs"): (train, row["flops_uncached"]),
+        (rivals[0], "FLOPs"): (0.0, row["rival_flops_uncached"]),
+        (rivals[1], "FLOPs"): (row["rival_flops_context"], row["rival_flops_cached"]),
+        (own, seconds): (row["train_device_seconds"], row["prediction_device_seconds"]),
+        (rivals[1], seconds): (0.0, row["rival_prediction_device_seconds"]),
+    }
+
+
+def _titles(row: dict, catalog: dict) -> tuple[str, str, str, str]:
+    """Return the lines of a contest: the trained method that encodes its context once, that reads
+    whole prompts; its rival that reads whole prompts, that encodes its context once."""
+    own = row["arm"]
+    rival = arm_title(catalog, row["rival_method"], row["rival_pattern"])
+    whole, cached = DASHES
+    return (
+        own,
+        f"{own}, {whole}" if row["flops_context"] else own,
+        *(f"{rival}, {way}" for way in (whole, cached)),
+    )
+
+
+def _lines(found: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return points of every line: cost of M predictions, a trained method's or its rival's.
+
+    A rival that several methods have is drawn once.
+    """
+    made: dict[tuple, dict] = {}
+    for row in found.to_dict("records"):
+        own = _titles(row, catalog)[:2]
+        for (line, measure), way in _ways(row, catalog).items():
+            key = (row["task"], row["model"], measure, line)
+            seeds = row["seeds"] if line in own else row["rival_seeds"]
+            seen = {"seeds": seeds, "seeds_planned": row["seeds_planned"]}
+            made.setdefault(key, {"way": way, "seen": seen})
+    counts = np.logspace(0, MOST, MOST * STEPS + 1)
+    frames = [
+        pd.DataFrame({"m": counts, "cost": each["way"][0] + each["way"][1] * counts}).assign(
+            **dict(zip(("task", "model", "measure", "line"), key, strict=True)),
+            **each["seen"],
+        )
+        for key, each in made.items()
+        if not any(map(math.isnan, each["way"]))
+    ]
+    return missing.with_state(pd.concat(frames, ignore_index=True))
+
+
+def _marks(found: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return the points where a trained method and its rival cost the same, as far as shown."""
+    rows = []
+    for row in found.to_dict("records"):
+        own, whole, *rivals = _titles(row, catalog)
+        ways, seconds = _ways(row, catalog), _measure(row["device"])
+        for line, rival, measure, even in (
+            (whole, rivals[0], "FLOPs", "even_uncached"),
+            (own, rivals[1], "FLOPs", "even_cached"),
+            (own, rivals[1], seconds, "even_seconds"),
+        ):
+            fixed, each = ways[rival, measure]
+            point = {"m": row[even], "cost": fixed + row[even] * each, "against": rival}
+            base = {name: row[name] for name in KEPT}
+            rows.append({**base, **point, "line": line, "measure": measure})
+    marks = pd.DataFrame(rows)
+    return marks[marks["m"].between(1, 10**MOST)]
+
+
+def _styles(lines: pd.DataFrame, found: pd.DataFrame, catalog: dict) -> dict[str, dict]:
+    """Return the styles of the lines, in order; dashed where prompts are read whole."""
+    rivals = found[["rival_method", "rival_pattern"]].set_axis(["method", "pattern"], axis=1)
+    arms = theme.arm_styles(catalog, pd.concat([found[["method", "pattern"]], rivals]))
+    styles, ways = {}, []
+    for title, style in arms.items():
+        for line in (title, *(f"{title}, {way}" for way in DASHES)):
+            if line in set(lines["line"]):
+                turn = TRAINED[sum(each not in DASHES for each in ways) % 2]
+                ways.append(line.removeprefix(f"{title}, "))
+                styles[line] = {**style, "dash": DASHES.get(ways[-1], turn)}
+    return styles
+
+
+def _panel(
+    rows: pd.DataFrame, points: pd.DataFrame, place: panels.GridPosition, y: dict, styles: dict
+) -> alt.LayerChart:
+    """Return one panel: a line for each way, a point at each break-even."""
+    legend = theme.legend(styles)
+    legend.symbolType, legend.symbolFillColor, legend.symbolSize = "stroke", "transparent", 140
+    x = alt.X("m:Q", **panels.channel(place, "x", "Predictions", [1, 10**MOST], most=4))
+    shared = {"x": x, "y": alt.Y("cost:Q", **y), "color": theme.color("line", styles, legend)}
+    tooltip = [
+        alt.Tooltip("line:N", title="method"),
+        alt.Tooltip("m:Q", title="predictions", format=",.0f"),
+        alt.Tooltip("cost:Q", title="cost", format=".3g"),
+        alt.Tooltip("seeds:Q", title="seeds"),
+        alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
+    ]
+    dash = theme.dash("line", styles, legend)
+    layers = [
+        alt.Chart(panels.inline_data(rows[rows["line"] == line], COLUMNS))
+        .mark_line(clip=True, strokeWidth=2 if style["dash"] == [1, 0] else 1.4)
+        .encode(**shared, strokeDash=dash, tooltip=tooltip)
+        for line, style in styles.items()
+        if (rows["line"] == line).any()
+    ]
+    # Of points in one place each is smaller than those below it.
+    order = list(points["arm"].unique())
+    points = points.assign(area=[60 * 0.5 ** order.index(arm) for arm in points["arm"]])
+    base = alt.Chart(panels.inline_data(points, COLUMNS))
+    against = alt.Tooltip("against:N", title="costs the same as")
+    area = alt.Size("area:Q", scale=None, legend=None)
+    marks = missing.mean_points(base, 60, **shared, size=area, tooltip=[*tooltip, against])
+    return alt.layer(*layers, *marks)

@@ -1,0 +1,206 @@
+"""HANS by subcase: what follows and what does not, apart."""
+
+import altair as alt
+import pandas as pd
+
+from ...analysis.evidence import Evidence
+from ...analysis.summary import summarise, with_absent
+from ...analysis.titles import arm_title, label_title, model_order, ordered, set_title, titles
+from . import missing, panels, select, theme
+from .by_size import by_size
+from .select import with_sizes
+
+COLUMNS = [
+    *("panel", "arm", "subset", "subcase", "mean", "low", "high", "seeds", "seeds_planned"),
+    *("rows", "state", "status"),
+]
+KEYS = ["task", "evaluation_set", "label", "model", "method", "pattern"]
+MOST_PANELS = 4
+HEIGHT = 560
+TITLE = 66
+"""Points that the longest usual title of a block takes, upright."""
+LABELS = 130
+"""Points that the subcases' names may take."""
+
+
+def hans_by_subcase(
+    evidence: Evidence, catalog: dict, *, pattern: str | None = None
+) -> panels.Chart:
+    """Plot mean accuracy by subcase of out-of-domain sets with its 95 % interval, grouped by gold
+    label and heuristic.
+
+    Shown is the largest model of each family, or the largest of all where that gives more than
+    four panels in a row. `pattern` is as in `curves.accuracy_by_k`.
+    """
+    main = catalog["main"]
+    chosen, overall = (
+        select.select_rows(
+            evidence.metrics, catalog, level=level, k=main["k"], selection=main["selection"]
+        )
+        for level in (("subset", "label"), ())
+    )
+    # After rows of what is absent have come in: a set may be out of one task's domain alone.
+    chosen = with_absent(chosen, overall, ["group", "subset", "label"])
+    chosen = chosen[chosen["domain"] == "out"]
+    if chosen.empty:
+        return panels.nothing("No out-of-domain set with subsets has results yet.")
+    chosen = panels.fewer_arms(chosen, catalog, pattern)
+    chosen = chosen[chosen["model"].isin(_largest(chosen, catalog))]
+    shown = set(zip(chosen["model"], chosen["method"], chosen["pattern"], strict=True))
+    keys = zip(overall["model"], overall["method"], overall["pattern"], strict=True)
+    notes = missing.lacking(overall[[key in shown for key in keys]], catalog)
+    frame = _titled(summarise(chosen, ["group", "subset", "label"]), catalog)
+    styles = theme.arm_styles(catalog, frame)
+    order = list(dict.fromkeys(frame["panel"]))
+    room = HEIGHT // frame.groupby(["evaluation_set", "label", "subset"]).ngroups
+    labels = int(min(LABELS, 4 * frame["subcase"].str.len().max()))
+    width = (theme.WIDTH - labels - 38 - panels.GAP * (len(order) - 1)) // len(order)
+    blocks = []
+    groups = list(frame.groupby(["evaluation_set", "label", "group"], sort=False, dropna=False))
+    for i, ((name, label, group), rows) in enumerate(groups):
+        block = []
+        for j, title in enumerate(order):
+            place = panels.GridPosition(left=j == 0, bottom=i == len(groups) - 1, top=i == 0)
+            # A set may have subsets without groups.
+            titled = [label_title(catalog, name, label)]
+            titled += [group.replace("_", " ")] if pd.notna(group) else []
+            extent = {"minExtent": labels, "maxExtent": labels} if place.left else {}
+            axis = panels.axis(place, "y", titled, grid=True, **extent)
+            chart = _panel(rows[rows["panel"] == title], rows, axis, place, styles, room)
+            chart = chart.properties(width=width)
+            block.append(chart.properties(title=title.split("\n")) if i == 0 else chart)
+        blocks.append(block)
+    return panels.footnote(panels.grid(blocks, len(order)), notes)
+
+
+def hans_by_heuristic(
+    evidence: Evidence,
+    catalog: dict,
+    *,
+    task: str | None = None,
+    evaluation_set: str | None = None,
+    family: str | None = None,
+    k: int | None = None,
+    selection: str | None = None,
+    arms: list[str] | None = None,
+    pattern: str | None = None,
+) -> panels.Chart:
+    """Plot accuracy by size on each group of an out-of-domain set (HANS: heuristic), by gold label.
+
+    A column per group, a line per method; `arms` and `pattern` as in `by_size.methods_compared`.
+    """
+    k, selection = select.main_k(catalog, k), select.main_selection(catalog, selection)
+    chosen, overall = (
+        select.select_rows(
+            evidence.metrics, catalog, level=level, task=task, family=family, k=k,
+            evaluation_set=evaluation_set, selection=selection, arms=arms,
+        )
+        for level in (("group", "label"), ())
+    )  # fmt: skip
+    chosen = with_absent(chosen, overall, ["group", "label"])
+    chosen = chosen[chosen["domain"] == "out"]
+    chosen = chosen if arms else panels.fewer_arms(chosen, catalog, pattern)
+    if chosen.empty:
+        return panels.nothing("No out-of-domain set with groups has results yet.")
+    means = missing.with_states(summarise(chosen, ["group", "label"]))
+    means = with_sizes(ordered(means, catalog, [*KEYS[:3], "group", *KEYS[3:]]), catalog)
+    keys = list(zip(means["task"], means["evaluation_set"], means["label"], strict=True))
+    headings = {key: _heading(catalog, *key) for key in dict.fromkeys(keys)}
+    pairs = zip(means["method"], means["pattern"], strict=True)
+    means = means.assign(
+        heading=[headings[key] for key in keys],
+        where=[" ".join(headings[key]).replace(" (%)", "") for key in keys],
+        column=means["group"],
+        group=[arm_title(catalog, *pair) for pair in pairs],
+        majority=50.0 if means["label"].nunique() == 2 else None,
+    )
+    names = {name: name.replace("_", " ") for name in dict.fromkeys(means["column"])}
+    means = means.assign(column=means["column"].map(names))
+    styles = theme.arm_styles(catalog, chosen)
+    return by_size(means, None, catalog, styles, list(names.values()), join=True)
+
+
+def _heading(catalog: dict, task: str, evaluation_set: str, label: int) -> tuple[str, ...]:
+    gold = label_title(catalog, evaluation_set, label)
+    return (f"{set_title(catalog, task)} →", f"{set_title(catalog, evaluation_set)} (%)", gold)
+
+
+def _largest(frame: pd.DataFrame, catalog: dict) -> list[str]:
+    """Return the largest model of each family, or of all if that makes too many panels."""
+    present = [name for name in model_order(catalog) if name in set(frame["model"])]
+    family = {catalog["models"][name]["family"]: name for name in present}
+    if len(family) * frame["task"].nunique() <= MOST_PANELS:
+        return list(family.values())
+    return [max(present, key=lambda name: catalog["models"][name]["parameters"])]
+
+
+def _titled(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    keys = ["evaluation_set", "label", "group", "subset", "task", "model", "method", "pattern"]
+    frame = ordered(frame, catalog, keys)
+    frame = missing.with_states(frame)
+    pairs = zip(frame["method"], frame["pattern"], strict=True)
+    frame["arm"] = [arm_title(catalog, *pair) for pair in pairs]
+    models = frame["model"].map(titles(catalog, "models"))
+    frame["panel"] = frame["task"].map(lambda name: set_title(catalog, name)) + "\n" + models
+    blocks = frame.groupby(["evaluation_set", "label", "group"], dropna=False)["subset"]
+    frame["subcase"] = blocks.transform(readable)
+    return frame
+
+
+def readable(names: pd.Series) -> list[str]:
+    """Return subset names without underscores and without a prefix that all of them share."""
+    words = names.astype(str)
+    first = words.str.split("_").str[0]
+    if first.nunique() == 1 and words.str.contains("_").all():
+        words = words.str.split("_", n=1).str[1]
+    return words.str.replace("_", " ").tolist()
+
+
+def _panel(
+    shown: pd.DataFrame,
+    rows: pd.DataFrame,
+    y_axis: alt.Axis,
+    place: panels.GridPosition,
+    styles: dict,
+    room: int,
+) -> alt.LayerChart:
+    """Return one panel of `shown`: subcases down, methods side by side within each.
+
+    `rows` are those of the whole block, whose subcases all its panels list; each gets at most
+    `room` points, unless the block would be too low for its title.
+    """
+    names = list(dict.fromkeys(rows["subcase"]))
+    step = max(10, min(5 * len(styles) + 2, room), TITLE // len(names))
+    y = alt.Y("subcase:N", scale=alt.Scale(domain=names), axis=y_axis)
+    aside = alt.YOffset("arm:N", scale=alt.Scale(domain=list(styles)))
+    x_axis = panels.axis(place, "x", "Accuracy (%)", values=[0, 50, 100])
+    x = {"scale": alt.Scale(domain=panels.margin(0, 100), nice=False), "axis": x_axis}
+    base, legend = alt.Chart(), theme.legend(styles)
+    shared = {"y": y, "yOffset": aside, "color": theme.color("arm", styles, legend)}
+    bars = base.mark_rule(strokeWidth=0.8).encode(**shared, x=alt.X("low:Q", **x), x2="high:Q")
+    marks = base.encode(
+        **shared,
+        x=alt.X("mean:Q", **x),
+        shape=theme.shape("arm", styles, legend),
+        tooltip=[
+            alt.Tooltip("panel:N", title="task, model"),
+            alt.Tooltip("arm:N", title="method"),
+            alt.Tooltip("subset:N", title="subcase"),
+            alt.Tooltip("mean:Q", title="accuracy (%)", format=".1f"),
+            alt.Tooltip("low:Q", title="interval from", format=".1f"),
+            alt.Tooltip("high:Q", title="to", format=".1f"),
+            alt.Tooltip("seeds:Q", title="seeds"),
+            alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
+            alt.Tooltip("rows:Q", title="rows"),
+        ],
+    )
+    size = 18 if len(styles) < 4 else 13
+    whole, some = (
+        marks.transform_filter(f"datum.state === '{each}'") for each in ("whole", "some")
+    )
+    points = [
+        whole.mark_point(filled=True, size=size, opacity=1),
+        some.mark_point(filled=False, fill="white", size=size, strokeWidth=1, opacity=1),
+    ]
+    data = panels.inline_data(shown, COLUMNS)
+    return alt.layer(bars, *points, data=data).properties(height=step * len(names))

@@ -1,0 +1,153 @@
+"""Accuracy over training, in domain and out of domain: a line per seed, a panel per size."""
+
+import altair as alt
+import pandas as pd
+
+from ...analysis.evidence import Evidence
+from ...analysis.summary import summarise
+from ...analysis.titles import arms as arms_in
+from ...analysis.titles import ordered, set_title
+from . import missing, panels, select, theme
+from .by_size import first_arm
+from .select import family_order, sizes_of, whole_title, with_sizes
+
+MEAN = [
+    *("title", "arm", "part", "epoch", "mean", "low", "high", "majority"),
+    *("seeds", "seeds_planned", "rows"),
+]
+SEED = ["part", "epoch", "seed", "mean"]
+PARTS = {"in": "in domain", "out": "out of domain"}
+ROOM = 540
+
+
+def over_training(
+    evidence: Evidence,
+    catalog: dict,
+    *,
+    task: str | None = None,
+    evaluation_set: str | None = None,
+    family: str | None = None,
+    k: int | None = None,
+    arms: list[str] | None = None,
+) -> panels.Chart:
+    """Plot accuracy by epoch in and out of domain: a thin line per seed, a thick mean.
+
+    A column per size, a row per task, family and out-of-domain set, for one way of fine-tuning:
+    that of `arms`, or the study's first.
+    """
+    k = select.main_k(catalog, k)
+    chosen = select.select_rows(
+        evidence.metrics, catalog, task=task, evaluation_set=evaluation_set, family=family, k=k,
+        arms=arms,
+    )  # fmt: skip
+    chosen = first_arm(chosen, catalog)
+    scored = chosen[(chosen["selection"] == "each") & chosen["domain"].isin(["in", "out"])]
+    if scored.empty:
+        return panels.nothing(f"No learning curve with {k} shots yet.")
+    [arm] = arms_in(catalog, scored).values()
+    means, seeds = (with_sizes(make(scored), catalog) for make in (_means, _seeds))
+    last = chosen[chosen["selection"] == "last"]
+    lines = [
+        f"{arm}, {k} shots.",
+        *_sampled(scored, last, catalog),
+        *missing.lacking(last, catalog),
+    ]
+    return panels.footnote(_curves(means.assign(arm=arm), seeds, catalog), lines)
+
+
+def _means(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over seeds of each epoch, in percent."""
+    means = missing.with_states(summarise(chosen, ["epoch"]))
+    return means.assign(part=means["domain"].map(PARTS))
+
+
+def _seeds(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Return each seed's own accuracy, in percent."""
+    own = 100 * chosen["accuracy"].astype(float)
+    return chosen.assign(mean=own, part=chosen["domain"].map(PARTS))
+
+
+def _sampled(scored: pd.DataFrame, last: pd.DataFrame, catalog: dict) -> list[str]:
+    """Return a line about sets of which the curve counts a sample of the rows."""
+    sizes = last.groupby("evaluation_set")["n"].max()
+    counted = scored.groupby("evaluation_set", sort=False)["n"].max()
+    fewer = {name: n for name, n in counted.items() if n < sizes[name]}
+    named = [
+        f"{n:,} of {sizes[name]:,} rows of {set_title(catalog, name)}" for name, n in fewer.items()
+    ]
+    return [f"Curves count a sample, the same for all: {'; '.join(named)}."] if fewer else []
+
+
+def _curves(means: pd.DataFrame, seeds: pd.DataFrame, catalog: dict) -> panels.Grid:
+    """Return rows of panels by family, task and out-of-domain set, a column per size."""
+    outside = ordered(means[means["domain"] == "out"], catalog, ["task", "evaluation_set"])
+    pairs = dict.fromkeys(zip(outside["task"], outside["evaluation_set"], strict=True))
+    # A task without an out-of-domain set has a curve in domain alone.
+    alone = [task for task in means["task"].unique() if task not in {pair[0] for pair in pairs}]
+    pairs = [*pairs, *((task, task) for task in alone)]
+    found = family_order(means, catalog)
+    most = max(len(sizes_of(means, catalog, name)) for name in found)
+    width = panels.panel_width(most)
+    height = min(110, max(50, ROOM // (len(pairs) * len(found)) - 28))
+    span = [int(means["epoch"].min()), int(means["epoch"].max())]
+    blocks = []
+    for name in found:
+        sizes = sizes_of(means, catalog, name)
+        for task, evaluation_set in pairs:
+            own = [_of(frame, task, evaluation_set) for frame in (means, seeds)]
+            limits = panels.domain(*(frame["mean"] for frame in own), own[0]["majority"])
+            title = ["Accuracy (%)", f"{set_title(catalog, task)},"]
+            title.append(f"{set_title(catalog, evaluation_set)}")
+            block = []
+            for i, size in enumerate(sizes):
+                shown = [each[(each["family"] == name) & (each["size"] == size)] for each in own]
+                chart = _panel(*shown, title[: 2 + (task != evaluation_set)], limits, span, i == 0)
+                heading = panels.heading(whole_title(means, name, size), width)
+                block.append(chart.properties(width=width, height=height, title=heading))
+            blocks.append(block)
+    return panels.grid(blocks, most)
+
+
+def _of(frame: pd.DataFrame, task: str, evaluation_set: str) -> pd.DataFrame:
+    return frame[(frame["task"] == task) & frame["evaluation_set"].isin([task, evaluation_set])]
+
+
+def _panel(
+    means: pd.DataFrame,
+    seeds: pd.DataFrame,
+    title: list[str],
+    limits: list[float],
+    span: list[int],
+    left: bool,
+) -> alt.LayerChart:
+    """Return one size: a thin line per seed below, the means and baselines above."""
+    place = panels.GridPosition(left=left, bottom=True, top=True)
+    x_axis = panels.axis(place, "x", "Epoch", tickMinStep=1, tickCount=4, grid=False)
+    y_axis = panels.axis(place, "y", title, tickCount=4)
+    styles = {PARTS[name]: {"color": color} for name, color in theme.DOMAINS.items()}
+    y = {"scale": alt.Scale(domain=limits, nice=False), "axis": y_axis}
+    shared = {
+        "x": alt.X("epoch:Q", axis=x_axis, scale=alt.Scale(domain=span, nice=False)),
+        "y": alt.Y("mean:Q", **y),
+        "color": theme.color("part", styles, theme.legend(styles)),
+    }
+    own = alt.Chart(panels.inline_data(seeds, SEED)).mark_line(strokeWidth=0.4, opacity=0.5)
+    thick = alt.Chart(panels.inline_data(means, MEAN))
+    rule = thick.mark_rule(strokeDash=[3, 2], strokeWidth=0.6)
+    line = thick.mark_line(strokeWidth=1.4).encode(
+        **shared,
+        tooltip=[
+            alt.Tooltip("title:N", title="model"),
+            alt.Tooltip("arm:N", title="method"),
+            alt.Tooltip("part:N", title="accuracy"),
+            alt.Tooltip("epoch:Q", title="epoch"),
+            alt.Tooltip("mean:Q", title="mean (%)", format=".1f"),
+            alt.Tooltip("low:Q", title="95 % interval from", format=".1f"),
+            alt.Tooltip("high:Q", title="to", format=".1f"),
+            alt.Tooltip("seeds:Q", title="seeds"),
+            alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
+            alt.Tooltip("rows:Q", title="rows counted"),
+        ],
+    )
+    baseline = rule.encode(y=alt.Y("min(majority):Q", **y), color=shared["color"])
+    return alt.layer(baseline, own.encode(**shared, detail="seed:N"), line)

@@ -1,0 +1,65 @@
+"""The figures of a study: each function turns stored evidence into an Altair chart."""
+
+from altair.utils.schemapi import debug_mode
+
+from ...analysis.evidence import Evidence, Watched
+from ...errors import unknown
+from . import theme
+from .break_even import break_even
+from .by_size import effect_of_k, icl_patterns_shots, methods_compared, model_selection
+from .cost_accuracy import cost_accuracy
+from .curves import accuracy_by_k, learning_curves
+from .differences import differences
+from .hans import hans_by_heuristic, hans_by_subcase
+from .matrix import welch_matrix
+from .metrics_by_k import metrics_panels
+from .over_training import over_training
+from .scatter import id_ood_scatter, individual_runs
+from .variance import prompt_sensitivity, variance
+
+CHARTS = {
+    "id_ood_scatter": id_ood_scatter,
+    "accuracy_by_k": accuracy_by_k,
+    "learning_curves": learning_curves,
+    "hans_by_subcase": hans_by_subcase,
+    "metrics_panels": metrics_panels,
+    "cost_accuracy": cost_accuracy,
+    "break_even": break_even,
+    "hans_by_heuristic": hans_by_heuristic,
+    "individual_runs": individual_runs,
+    "over_training": over_training,
+    "model_selection": model_selection,
+    "methods_compared": methods_compared,
+    "icl_patterns_shots": icl_patterns_shots,
+    "effect_of_k": effect_of_k,
+    "welch_matrix": welch_matrix,
+    "differences": differences,
+    "variance": variance,
+    "prompt_sensitivity": prompt_sensitivity,
+}
+CURVES = ("learning_curves", "over_training", "metrics_panels")
+BREAKDOWN = ("hans_by_subcase", "hans_by_heuristic")
+
+
+def part_of(function: str) -> str:
+    """Return which of `evidence.PARTS` a function needs."""
+    return "curves" if function in CURVES else "breakdown" if function in BREAKDOWN else "overall"
+
+
+def make_figure(
+    function: str, evidence: Evidence, catalog: dict, options: dict, title: str
+) -> dict:
+    """Return the Vega-Lite specification of one entry of config/figures.yaml.
+
+    Without results the figure says that it is empty. The specification is not checked against
+    Vega-Lite's schema, which would take longer than all the rest; the tests do that.
+    """
+    if function not in CHARTS:
+        raise unknown("figure function", function, CHARTS, "figures.yaml: figures")
+    watched = Watched(evidence)
+    with debug_mode(False):
+        spec = CHARTS[function](watched, catalog, **options).to_dict(validate=False)
+    datasets = {name: list(rows) for name, rows in spec["datasets"].items()}
+    # What the figure was made from; Vega-Lite leaves `usermeta` to its users.
+    own = {"datasets": datasets, "config": theme.config(), "usermeta": {"read": watched.read}}
+    return {**spec, **own, "description": title}

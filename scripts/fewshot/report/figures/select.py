@@ -1,0 +1,189 @@
+"""Which results a figure shows, and the models of a family as steps of size."""
+
+import re
+from fnmatch import fnmatchcase
+
+import pandas as pd
+
+from ...analysis.summary import at_level
+from ...analysis.titles import SELECTIONS, model_order, set_title, titles
+from ...errors import UserError, unknown
+from ...study.figure_needs import any_called, check_arms, in_arms
+
+WHERE = "figures.yaml: options"
+CHOICES = tuple(name for name in SELECTIONS if name != "each")
+
+
+def select_rows(
+    metrics: pd.DataFrame,
+    catalog: dict,
+    *,
+    level: tuple[str, ...] = (),
+    task: str | None = None,
+    evaluation_set: str | None = None,
+    family: str | None = None,
+    k: int | None = None,
+    selection: str | None = None,
+    arms: list[str] | None = None,
+) -> pd.DataFrame:
+    """Return the rows of one breakdown `level` that fit every option given, whatever their status.
+
+    In `task` and `evaluation_set` * stands for anything; with the latter, the in-domain rows of its
+    tasks stay. `arms` is as in `figure_needs.in_arms`.
+    Raises UserError for a value that the study does not know.
+    """
+    check_options(metrics, catalog, task, evaluation_set, family, k, selection, arms)
+    rows = at_level(metrics, *level)
+    if task is not None:
+        rows = rows[called(rows["task"], task)]
+    if evaluation_set is not None:
+        wanted = called(rows["evaluation_set"], evaluation_set)
+        inside = rows["domain"].isin(["in", "train"]) & rows["task"].isin(rows.loc[wanted, "task"])
+        rows = rows[wanted | inside]
+    if family is not None:
+        members = [name for name, each in catalog["models"].items() if each["family"] == family]
+        rows = rows[rows["model"].isin(members)]
+    if k is not None:
+        rows = rows[rows["k"] == k]
+    if selection is not None:
+        rows = rows[rows["selection"] == selection]
+    return of_arms(rows, catalog, arms)
+
+
+def called(names: pd.Series, wanted: str) -> pd.Series:
+    """Return which names are `wanted`, in which * stands for anything."""
+    known = {name: fnmatchcase(name, wanted) for name in names.unique()}
+    return names.map(known).astype(bool)
+
+
+def of_arms(rows: pd.DataFrame, catalog: dict, arms: list[str] | None) -> pd.DataFrame:
+    """Return the rows whose method and pattern one of `arms` picks; all without any."""
+    if arms is None or rows.empty:
+        return rows
+    pairs = rows[["method", "pattern"]].drop_duplicates()
+    kept = {
+        pair
+        for pair in pairs.itertuples(index=False, name=None)
+        if in_arms(arms, catalog["methods"], *pair)
+    }
+    keys = zip(rows["method"], rows["pattern"], strict=True)
+    return rows[[key in kept for key in keys]]
+
+
+def main_k(catalog: dict, k: int | None) -> int:
+    """Return the number of shots to show: as given, or the study's main one."""
+    return catalog["main"]["k"] if k is None else k
+
+
+def main_selection(catalog: dict, selection: str | None) -> str:
+    """Return the checkpoint to show: as given, or the study's main one."""
+    return catalog["main"]["selection"] if selection is None else selection
+
+
+def check_options(
+    metrics: pd.DataFrame,
+    catalog: dict,
+    task: str | None = None,
+    evaluation_set: str | None = None,
+    family: str | None = None,
+    k: int | None = None,
+    selection: str | None = None,
+    arms: list[str] | None = None,
+    *,
+    pattern: str | None = None,
+    tasks: list[str] | None = None,
+    predictions: float | None = None,
+) -> None:
+    """Raise UserError, one line with the valid values, for an option that the study lacks.
+
+    `pattern` and each of `tasks`, which are adapted to, are names, in which * is no wildcard.
+    """
+    families = dict.fromkeys(entry["family"] for entry in catalog["models"].values())
+    for option, value, valid in (
+        ("task", task, catalog["tasks"]),
+        ("evaluation_set", evaluation_set, catalog["tasks"]),
+        ("family", family, families),
+        ("selection", selection, CHOICES),
+    ):
+        if value is not None and not any_called(valid, value):
+            raise unknown(option.replace("_", " "), value, valid, f"{WHERE}.{option}")
+    if pattern is not None and pattern not in catalog["patterns"]:
+        raise unknown("pattern", pattern, catalog["patterns"], f"{WHERE}.pattern")
+    adapted = [name for name in catalog["tasks"] if name in set(metrics["task"])]
+    for name in tasks or ():
+        if name not in (adapted or catalog["tasks"]):
+            raise unknown("task", name, adapted or catalog["tasks"], f"{WHERE}.tasks")
+    if predictions is not None and not (isinstance(predictions, int | float) and predictions > 0):
+        raise UserError(f"{WHERE}.predictions: must be a number above 0, not {predictions!r}")
+    check_arms(arms or (), catalog["methods"], f"{WHERE}.arms")
+    planned = sorted(int(each) for each in metrics["k"].unique())
+    if k is not None and planned and k not in planned:
+        valid = ", ".join(map(str, planned))
+        raise UserError(f"{WHERE}.k: no cell has {k} shots; valid: {valid}")
+
+
+def family_titles(catalog: dict) -> dict[str, str]:
+    """Return family -> title: what the titles of its models share, or their different heads."""
+    found: dict[str, str] = {}
+    for family, members in _members(catalog).items():
+        heads = dict.fromkeys(head for head, tail in members.values() if tail)
+        found[family] = " / ".join(heads) if heads else family
+    return found
+
+
+def short_titles(catalog: dict) -> dict[str, str]:
+    """Return model -> the last part of its title ("125M" of "OPT-125M").
+
+    That is the whole title where a model's family would have the same one twice.
+    """
+    whole, found = titles(catalog, "models"), {}
+    for members in _members(catalog).values():
+        tails = [tail for _, tail in members.values()]
+        for name, (_, tail) in members.items():
+            found[name] = tail if tail and tails.count(tail) == 1 else whole[name]
+    return found
+
+
+def _members(catalog: dict) -> dict[str, dict[str, tuple[str, str]]]:
+    """Return family -> model -> its title in two parts, cut at the last blank or hyphen."""
+    whole, found = titles(catalog, "models"), {}
+    for name in model_order(catalog):
+        head, _, tail = re.sub(r"[\s-]+(?=[^\s-]+$)", "\0", whole[name]).partition("\0")
+        found.setdefault(catalog["models"][name]["family"], {})[name] = (head, tail)
+    return found
+
+
+def with_sizes(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return the frame with `family`, `size` (short title) and `title` of each row's model."""
+    family = {name: entry["family"] for name, entry in catalog["models"].items()}
+    return frame.assign(
+        family=frame["model"].map(family),
+        size=frame["model"].map(short_titles(catalog)),
+        title=frame["model"].map(titles(catalog, "models")),
+    )
+
+
+def sizes_of(frame: pd.DataFrame, catalog: dict, family: str) -> list[str]:
+    """Return the short titles of a family's models that occur in `frame`, smallest first."""
+    present, short = set(frame["model"]), short_titles(catalog)
+    members = (name for name in model_order(catalog) if name in present)
+    return [short[name] for name in members if catalog["models"][name]["family"] == family]
+
+
+def family_order(frame: pd.DataFrame, catalog: dict) -> list[str]:
+    """Return the families that occur in `frame`, in the order of the registry."""
+    present = set(frame["model"])
+    order = (catalog["models"][name]["family"] for name in model_order(catalog) if name in present)
+    return list(dict.fromkeys(order))
+
+
+def set_heading(catalog: dict, task: str, evaluation_set: str, domain: str) -> list[str]:
+    """Return the lines of an axis title that say on what accuracy (percent) is measured."""
+    if domain == "in":
+        return [f"{set_title(catalog, task)} (%)", "in domain"]
+    return [f"{set_title(catalog, task)} →", f"{set_title(catalog, evaluation_set)} (%)"]
+
+
+def whole_title(frame: pd.DataFrame, family: str, size: str) -> str:
+    """Return the title of the model of a family that has this size in `frame` (`with_sizes`)."""
+    return frame[(frame["family"] == family) & (frame["size"] == size)]["title"].iloc[0]

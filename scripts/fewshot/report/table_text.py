@@ -1,0 +1,137 @@
+"""Tables as Markdown and plain text, and how their numbers are printed."""
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ..formatting import BLANK, counted, percent
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: `numbers` in tidy form, `text` as it is printed.
+
+    Rows of `text` that agree in its column "section" stand under one heading; `note` is a line
+    below the table; `read` names the parts of the evidence that it was made from. All columns
+    stand left where `words` are what it holds.
+    """
+
+    numbers: pd.DataFrame
+    text: pd.DataFrame
+    note: str = ""
+    read: tuple[str, ...] = ()
+    words: bool = False
+
+
+NOTHING = "No results yet."
+RULES = {"l": " :-- ", "r": " --: "}
+"""What aligns a column in Markdown."""
+WITHOUT = {BLANK, "", "missing", "does not fit"}
+"""What is printed where there is no number."""
+
+
+def cell_text(row: Mapping) -> str:
+    """Return 'mean [low, high]' in percent, marked where seeds are missing."""
+    if row["seeds"] == 0:
+        return row["status"]
+    interval = "" if pd.isna(row["low"]) else f" [{percent(row['low'])}, {percent(row['high'])}]"
+    mark = "" if row["seeds"] == row["seeds_planned"] else f" ({seeds_text(row)})"
+    return percent(row["mean"]) + interval + mark
+
+
+def seeds_text(row: Mapping) -> str:
+    """Return the number of seeds, with the number planned where some are missing: '3/5'."""
+    return counted(row["seeds"], row["seeds_planned"])
+
+
+def sections(table: Table) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield (heading, rows without the section column) in their order."""
+    if "section" not in table.text:
+        yield "", table.text
+        return
+    for heading, rows in table.text.groupby("section", sort=False):
+        yield str(heading), rows.drop(columns="section")
+
+
+def columns(table: Table) -> list[str]:
+    """Return the printed columns."""
+    return [name for name in table.text.columns if name != "section"]
+
+
+def to_markdown(table: Table, title: str, caption: str, origin: str = "") -> str:
+    """Return the table in Markdown, one block per section; `origin`: what it was made from."""
+    lines = [f"# {title}", "", " ".join(caption.split()), ""]
+    for heading, rows in sections(table):
+        lines += [f"**{heading}**", ""] if heading else []
+        if rows.empty:
+            lines += [(table.note and "") or NOTHING]
+            continue
+        cells = [[_plain(value) for value in row] for row in values(rows)]
+        lines.append("| " + " | ".join(rows.columns) + " |")
+        lines.append("|" + "|".join(RULES[side] for side in sides(table)) + "|")
+        lines += ["| " + " | ".join(row) + " |" for row in cells]
+        lines.append("")
+    lines += [_plain(table.note), ""] if table.note else []
+    lines += [f"<!-- {line} -->" for line in origin.splitlines()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown does not read as a column's border or as emphasis."""
+    return str(text).replace("|", "\\|").replace("*", "\\*")
+
+
+def sides(table: Table) -> str:
+    """Return 'l' or 'r' per column: numbers stand right, whatever stands where there is none."""
+    if table.words:
+        return "l" * len(columns(table))
+    value, unit = r"(≈ |< )?[+−-]?[\d.,]+(e[+-]?\d+)?", r"( [kMB]| of [\d.,]+)?"
+    number = re.compile(rf"^{value}{unit}([ /\[*†±][^A-Za-z]*)?$")
+    found = ""
+    for name in columns(table):
+        shown = [str(value) for value in table.text[name] if str(value) not in WITHOUT]
+        found += "r" if 2 * sum(bool(number.match(text)) for text in shown) > len(shown) else "l"
+    return found
+
+
+def to_text(table: Table, width: int = 100) -> str:
+    """Return the table in aligned columns.
+
+    Where a line would be wider than `width`, each row is printed as a block of "column: value".
+    """
+    blocks = []
+    for heading, rows in sections(table):
+        body = _aligned(rows, sides(table)) if len(rows) else []
+        if max(map(len, body), default=0) > width:
+            body = [
+                line
+                for row in rows.to_dict("records")
+                for line in ["", *(f"{name}: {value}" for name, value in row.items())]
+            ]
+        blocks.append("\n".join([*_wrap(heading, width), *(f"  {line}".rstrip() for line in body)]))
+    blocks += _wrap(table.note, width)
+    return "\n\n".join(block for block in blocks if block) or NOTHING
+
+
+def _aligned(rows: pd.DataFrame, right: str) -> list[str]:
+    grid = [list(rows.columns), *values(rows)]
+    widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
+    return [
+        "  ".join(
+            cell.rjust(size) if side == "r" else cell.ljust(size)
+            for cell, size, side in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in grid
+    ]
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width)
+
+
+def values(rows: pd.DataFrame) -> list[list[str]]:
+    """Return the printed cells, row by row."""
+    return [[str(value) for value in row] for row in rows.itertuples(index=False)]

@@ -1,0 +1,209 @@
+"""Accuracies as tables: what was reached, at which checkpoint, and on which part of a set."""
+
+import pandas as pd
+
+from ...analysis.evidence import Evidence
+from ...analysis.metrics import CELL
+from ...analysis.summary import at_level, summarise, with_absent
+from ...analysis.titles import (
+    SELECTIONS,
+    arm_title,
+    arms,
+    is_trained,
+    label_title,
+    ordered,
+    set_title,
+    titles,
+)
+from ...errors import unknown
+from ...formatting import BLANK, counted, percent
+from ..table_text import Table, cell_text
+from .comparisons import self_chosen
+
+OWN = {"matthews": ("mcc", "MCC × 100"), "f1": ("f1", "F1 (%)")}
+"""Metric of a task to the column of its score and what that is called."""
+
+
+def headline(evidence: Evidence, catalog: dict) -> Table:
+    """Compare the methods at the study's main k and selection, in and out of domain."""
+    main, metrics = catalog["main"], evidence.metrics
+    chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
+    numbers = _cells(chosen, catalog)
+    text = _wide(numbers, catalog, ["model", "arm"])
+    note = f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}."
+    instead = "the comparison uses the last epoch"
+    warnings = [
+        self_chosen("in", main["selection"], instead),
+        self_chosen("out", main["selection"]),
+    ]
+    note += "".join(f" {warning}" for warning in warnings if warning)
+    note += _sample_note(numbers, metrics, catalog)
+    return Table(numbers, text, note if len(numbers) else "")
+
+
+def accuracy(evidence: Evidence, catalog: dict) -> Table:
+    """List the accuracy of every cell at every checkpoint."""
+    metrics = evidence.metrics
+    once = ~_is_trained(metrics, catalog) & (metrics["selection"] != "last")
+    numbers = _cells(metrics[(metrics["selection"] != "each") & ~once], catalog)
+    text = _wide(numbers, catalog, ["model", "arm", "k", "selection"])
+    return Table(numbers, text, _sample_note(numbers, metrics, catalog).strip())
+
+
+def model_selection(evidence: Evidence, catalog: dict) -> Table:
+    """Compare the checkpoints of every fine-tuned cell at the main k, in and out of domain."""
+    metrics = at_level(evidence.metrics)
+    chosen = metrics[(metrics["k"] == catalog["main"]["k"]) & (metrics["selection"] != "each")]
+    chosen = chosen[_is_trained(chosen, catalog)]
+    numbers = _cells(chosen, catalog)
+    if numbers.empty:
+        return Table(numbers, pd.DataFrame())
+    keys = [*CELL, "selection", "evaluation_set"]
+    done = chosen[chosen["status"] == "ok"].groupby(keys, sort=False)["epoch"]
+    span = done.agg(epoch="mean", epoch_first="min", epoch_last="max").reset_index()
+    numbers = numbers.merge(span, on=keys, how="left")
+    text = _wide(numbers, catalog, ["model", "arm", "selection"])
+    cells = numbers.groupby([*CELL, "selection"], sort=False)
+    text.insert(text.columns.get_loc("Checkpoint") + 1, "Epoch", [_epochs(c) for _, c in cells])
+    note = f"{catalog['main']['k']} shots.{_sample_note(numbers, metrics, catalog)}"
+    return Table(numbers, text, note)
+
+
+def _is_trained(metrics: pd.DataFrame, catalog: dict) -> pd.Series:
+    return metrics["method"].map(lambda name: is_trained(catalog, name)).astype(bool)
+
+
+def _epochs(part: pd.DataFrame) -> str:
+    """Return the mean epoch that was chosen, and its range over seeds where it varies."""
+    first = part.iloc[0]
+    if pd.isna(first["epoch"]):
+        return BLANK
+    span = f"{first['epoch_first']:.0f}–{first['epoch_last']:.0f}"
+    same = first["epoch_first"] == first["epoch_last"]
+    return f"{first['epoch']:.0f}" if same else f"{first['epoch']:.1f} [{span}]"
+
+
+def _sample_note(numbers: pd.DataFrame, metrics: pd.DataFrame, catalog: dict) -> str:
+    """Return a sentence on the accuracies that rest on a sample of the rows, or nothing."""
+    sizes = metrics.groupby(["task", "evaluation_set"])["n"].max() if len(numbers) else {}
+    found = {}
+    for row in numbers[numbers["seeds"] > 0].to_dict("records"):
+        total = sizes[row["task"], row["evaluation_set"]]
+        if row["rows_fewest"] < total:
+            counts = f"{row['rows_fewest']:,} of {total:,} rows"
+            found[f"{set_title(catalog, row['evaluation_set'])} {counts}"] = None
+    if not found:
+        return ""
+    return f" An epoch that was not kept is counted over the curve's sample: {', '.join(found)}."
+
+
+def _cells(metrics: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return the overall summary of the cells, in order, by `score`.
+
+    "accuracy" is that of all tasks; one whose own metric is another has rows of that score, too.
+    """
+    overall = at_level(metrics)
+    own = overall["task"].map(lambda name: catalog["tasks"].get(name, {}).get("metric"))
+    frames = [summarise(overall).assign(score="accuracy")]
+    for metric, (name, _) in OWN.items():
+        if (own == metric).any():
+            frames.append(summarise(overall[own == metric], value=name).assign(score=name))
+    frame = pd.concat(frames, ignore_index=True)
+    return ordered(frame, catalog, ["task", "model", "method", "pattern", "k", "selection"])
+
+
+def _wide(numbers: pd.DataFrame, catalog: dict, index: list[str]) -> pd.DataFrame:
+    """Return one printed row per cell, its evaluation sets side by side, a section per task."""
+    outside = numbers[numbers["domain"] == "out"]
+    most = outside.groupby("task")["evaluation_set"].nunique().max() if len(outside) else 0
+    section = {task: _section(part, catalog) for task, part in numbers.groupby("task", sort=False)}
+    cells: dict[tuple, list[dict]] = {}
+    for item in numbers.to_dict("records"):
+        cells.setdefault(tuple(item[name] for name in [*CELL, "selection"]), []).append(item)
+    rows = []
+    for part in cells.values():
+        row = {"section": section[part[0]["task"]]}
+        row |= {title: text for title, text in _heads(part[0], catalog) if title in _titles(index)}
+        for item in part:
+            inside = item["domain"] == "in"
+            name = "In domain" if inside else set_title(catalog, item["evaluation_set"])
+            name = "Out of domain" if most == 1 and not inside else name
+            row[name + _score_title(item)] = _score_text(item)
+        rows.append(row | {"Seeds": _seeds(part)})
+    frame = pd.DataFrame(rows).fillna(BLANK)
+    return frame[[name for name in frame if name != "Seeds"] + ["Seeds"]] if rows else frame
+
+
+def _score_title(item: dict) -> str:
+    """Return what follows the name of a set in the heading of a score: nothing for accuracy."""
+    return "".join(f", {title}" for name, title in OWN.values() if name == item["score"])
+
+
+def _score_text(item: dict) -> str:
+    """Return the printed score; why there is none stands in the column of accuracies."""
+    return BLANK if item["score"] != "accuracy" and item["seeds"] == 0 else cell_text(item)
+
+
+def _heads(row: dict, catalog: dict) -> list[tuple[str, str]]:
+    """Return the (column, value) pairs that name a cell."""
+    return [
+        ("Model", titles(catalog, "models")[row["model"]]),
+        ("Method", arm_title(catalog, row["method"], row["pattern"])),
+        ("Shots", str(row["k"])),
+        (
+            "Checkpoint",
+            SELECTIONS[row["selection"]] if is_trained(catalog, row["method"]) else BLANK,
+        ),
+    ]
+
+
+def _titles(index: list[str]) -> list[str]:
+    known = {"model": "Model", "arm": "Method", "k": "Shots", "selection": "Checkpoint"}
+    return [known[name] for name in index]
+
+
+def _seeds(part: list[dict]) -> str:
+    fewest = min(item["seeds"] for item in part)
+    return counted(fewest, max(item["seeds_planned"] for item in part))
+
+
+def _section(numbers: pd.DataFrame, catalog: dict) -> str:
+    """Return a task's heading: its evaluation sets with their rows and majority baselines."""
+    sets = []
+    for name, part in numbers.groupby("evaluation_set", sort=False):
+        where = "in domain" if (part["domain"] == "in").any() else set_title(catalog, name)
+        rows = f"{part['rows'].max():,} rows, " if part["rows"].max() else ""
+        sets.append(f"{where}: {rows}majority {percent(part['majority'].max())}")
+    return f"{set_title(catalog, numbers['task'].iloc[0])} ({'; '.join(sets)})"
+
+
+def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
+    """Break the main cells down by `level` ('group' or 'subset') and gold label, out of domain."""
+    main, metrics = catalog["main"], evidence.metrics[evidence.metrics["domain"] == "out"]
+    chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
+    levels = {"group": ["group"], "subset": ["group", "subset"]}
+    if level not in levels:
+        raise unknown("level", level, levels, "figures.yaml: options")
+    by = levels[level]
+    parts = ["group", "subset", "label"]
+    known = with_absent(at_level(chosen, level, "label"), at_level(chosen), parts)
+    numbers = summarise(known, [*by, "label"])
+    numbers = ordered(numbers, catalog, ["task", "model", "evaluation_set", "label", *by, "method"])
+    shown = arms(catalog, numbers)
+    keys = ["task", "model", "evaluation_set", "label", *by]
+    # Sets may have subsets without groups: where none has any, that column is left out.
+    named, rows = [name for name in by if numbers[name].notna().any()], []
+    for key, part in numbers.groupby(keys, sort=False, dropna=False):
+        item = dict(zip(keys, key, strict=True))
+        names = [titles(catalog, "models")[item["model"]], set_title(catalog, item["task"])]
+        row = {"section": f"{names[0]}, trained or prompted on {names[1]}"}
+        row["Gold label"] = label_title(catalog, item["evaluation_set"], item["label"])
+        row |= {
+            name.capitalize(): BLANK if pd.isna(item[name]) else item[name].replace("_", " ")
+            for name in named
+        }
+        row |= {title: BLANK for title in shown.values()}
+        for cell in part.to_dict("records"):
+            row[shown[cell["method"], cell["pattern"]]] = cell_text(cell)
+        rows.append(row)
+    return Table(numbers, pd.DataFrame(rows))

@@ -1,0 +1,237 @@
+"""What runs cost, as tables: costs and coverage, cost against accuracy, break-even."""
+
+import math
+
+import pandas as pd
+
+from ...analysis.cell_costs import ORDER, accuracies, cell_costs, contests
+from ...analysis.evidence import Evidence
+from ...analysis.metrics import CELL
+from ...analysis.summary import NUMBERS, seed_counts
+from ...analysis.titles import arm_title, ordered, set_title, titles
+from ...formatting import BLANK, percent, size_text
+from ..table_text import Table, seeds_text
+
+KEYS = ["task", "model", "method", "pattern", "k"]
+SHOWN = {
+    "Load (s)": "seconds_load",
+    "Train (s)": "seconds_train",
+    "Curve (s)": "seconds_curve",
+    "Score (s)": "seconds_score",
+    "Other (s)": "seconds_other",
+}
+"""Columns of the printed table of costs and what they show."""
+
+
+def coverage(evidence: Evidence, catalog: dict) -> Table:
+    """Count the seeds of every cell; print the cells that are not complete, and why."""
+    counts = seed_counts(evidence.metrics)
+    tokens = evidence.windows.astype({name: object for name in KEYS})
+    tokens = tokens.groupby([*CELL], as_index=False)[["longest_tokens", "window"]].max()
+    numbers = counts.merge(tokens.astype({"protocol": object}), on=CELL, how="left")
+    numbers["log"] = [
+        evidence.logs.get(tuple(row), "") for row in numbers[KEYS].itertuples(index=False)
+    ]
+    numbers = ordered(numbers, catalog, KEYS)
+    open_cells = numbers[numbers["seeds_ok"] < numbers["seeds_planned"]]
+    text = pd.DataFrame([_open_cell(row, catalog) for _, row in open_cells.iterrows()])
+    if len(text) and not text["Last line of the log"].any():
+        text = text.drop(columns="Last line of the log")
+    total = len(numbers)
+    note = f"{total - len(open_cells)} of {total} cells are complete."
+    note += _truncation_note(evidence.manifests)
+    return Table(numbers, text, note if total else "")
+
+
+def _truncation_note(manifests: list[dict]) -> str:
+    """Return a sentence on the runs whose prompts were cut, or nothing where none was."""
+    counts = [seed.get("truncated", {}) for each in manifests for seed in each["seeds"].values()]
+    cut = [
+        (sum(n for name, n in own.items() if name != "train"), own["train"])
+        for own in counts
+        if any(own.values())
+    ]
+    if not cut:
+        return ""
+    rows, shots = (max(column) for column in zip(*cut, strict=True))
+    return (
+        f" Their methods cut prompts in {len(cut)} runs: of up to {rows} evaluation rows and "
+        f"{shots} shots each."
+    )
+
+
+def _open_cell(row: pd.Series, catalog: dict) -> dict:
+    """Return the printed row of a cell that lacks seeds."""
+    unfit = row["seeds_unfit"] > 0
+    tokens = f"{row['longest_tokens']:.0f} of {row['window']:.0f}" if unfit else BLANK
+    return {
+        "section": set_title(catalog, row["task"]),
+        **cell_names(row.to_dict(), catalog),
+        "Done": f"{row['seeds_ok']}/{row['seeds_planned']}",
+        "Does not fit": str(row["seeds_unfit"] or BLANK),
+        "Missing": str(row["seeds_missing"] or BLANK),
+        "Longest prompt (tokens)": tokens if row["longest_tokens"] > 0 else BLANK,
+        "Last line of the log": row["log"],
+    }
+
+
+def costs(evidence: Evidence, catalog: dict) -> Table:
+    """Return seconds per phase and seed, memory and parameters of every cell.
+
+    Seconds are means over finished seeds; `scoring_share` is the part of them that goes into
+    evaluation, `curve_share` that of the learning curve among it. A cell's peak is that of its
+    largest seed; on GPUs what was planned stands beside it.
+    """
+    numbers = cell_costs(evidence, catalog)
+    if numbers.empty:
+        return Table(numbers, pd.DataFrame())
+    total = numbers["seconds_total"]
+    numbers["curve_share"] = numbers["seconds_curve"] / total
+    numbers["scoring_share"] = numbers["curve_share"] + numbers["seconds_score"] / total
+    planned = numbers["predicted_memory_mib"].notna().any()
+    rows = [_cost_row(row, catalog, planned) for row in numbers.to_dict("records")]
+    note = f"Device: {', '.join(sorted(set(numbers['device'])))}. Seconds are means per seed."
+    return Table(numbers, pd.DataFrame(rows), note)
+
+
+def _cost_row(row: dict, catalog: dict, planned: bool) -> dict:
+    """Return the printed row of a cell, with the planned memory where there is any."""
+    share = row["trainable"] / row["parameters"] if row["parameters"] else 0
+    plan = {"Planned (MiB)": number(row["predicted_memory_mib"])} if planned else {}
+    return {
+        "section": set_title(catalog, row["task"]),
+        **cell_names(row, catalog),
+        **{title: f"{row[name]:,.1f}" for title, name in SHOWN.items()},
+        "Scoring (share)": f"{100 * row['scoring_share']:.0f} %",
+        "of which curve": f"{100 * row['curve_share']:.0f} %" if row["trainable"] else BLANK,
+        "Peak memory (MiB)": number(row["peak_memory_mib"]),
+        **plan,
+        "Trained parameters": f"{row['trainable']:,.0f} ({100 * share:.3g} %)",
+        "Seeds": seeds_text(row),
+    }
+
+
+def cell_names(row: dict, catalog: dict) -> dict[str, str]:
+    """Return the printed columns that name a cell."""
+    return {
+        "Model": titles(catalog, "models")[row["model"]],
+        "Method": arm_title(catalog, row["method"], row["pattern"]),
+        "Shots": str(row["k"]),
+    }
+
+
+def number(value: float, kind: str = ",.0f") -> str:
+    """Return a number as text, or a dash for what is not known."""
+    return BLANK if pd.isna(value) else format(value, kind)
+
+
+ROUGH = (
+    " ≈ counts two operations for each parameter and token alone, since the model's shape is not "
+    "known: attention is left out."
+)
+
+
+def cost_accuracy(evidence: Evidence, catalog: dict, *, k: int | None = None) -> Table:
+    """Set operations, seconds, disk and memory of each cell beside its accuracy.
+
+    Cells with k shots (the study's main number if left out), and without any for comparison.
+    """
+    k = catalog["main"]["k"] if k is None else k
+    costs = cell_costs(evidence, catalog, sorted({0, k}))
+    if costs.empty:
+        return Table(costs, pd.DataFrame())
+    means = accuracies(evidence, catalog, sorted({0, k}))
+    means = means[[*CELL, "evaluation_set", "domain", *NUMBERS]].rename(
+        columns={name: f"accuracy_{name}" for name in NUMBERS}
+    )
+    numbers = costs.merge(means, on=CELL, how="left")
+    numbers = ordered(numbers, catalog, [*ORDER, "evaluation_set"])
+    rows = [_priced(cell, catalog) for _, cell in numbers.groupby(CELL, sort=False)]
+    devices = ", ".join(sorted(set(costs["device"])))
+    note = f"Device: {devices}. Seconds and memory are added up over processes."
+    return Table(numbers, pd.DataFrame(rows).fillna(BLANK), note + _rough(numbers))
+
+
+def _priced(cell: pd.DataFrame, catalog: dict) -> dict:
+    """Return the printed row of a cell, which has a row for each evaluation set."""
+    row = cell.iloc[0].to_dict()
+    several = (cell["domain"] == "out").sum() > 1
+    shown = {}
+    for item in cell[cell["evaluation_set"].notna()].to_dict("records"):
+        outside = set_title(catalog, item["evaluation_set"]) if several else "Out of domain"
+        title = "In domain" if item["domain"] == "in" else outside
+        shown[f"{title} (%)"] = accuracy_text(item)
+    known = bool(row["shape_known"])
+    return {
+        "section": f"{set_title(catalog, row['task'])} · {titles(catalog, 'models')[row['model']]}",
+        "Method": arm_title(catalog, row["method"], row["pattern"]),
+        "Shots": str(row["k"]),
+        "FLOPs": operations_text(row["flops_uncached"], known),
+        "cached": operations_text(row["flops_cached"], known),
+        "training": operations_text(row["flops_train"], known),
+        "Training (s)": number(row["train_device_seconds"], ",.1f"),
+        "1,000 rows (s)": number(1000 * row["prediction_device_seconds"], ",.1f"),
+        "Disk": size_text(row["disk_bytes"]),
+        "Memory": size_text(row["total_memory_mib"] * 2**20),
+        **shown,
+        "Seeds": seeds_text(row),
+    }
+
+
+def accuracy_text(row: dict) -> str:
+    """Return a mean accuracy in percent, with half of its interval where there is one."""
+    if not row["accuracy_seeds"]:
+        return BLANK
+    half = (row["accuracy_high"] - row["accuracy_low"]) / 2
+    return percent(row["accuracy_mean"]) + ("" if pd.isna(half) else f" ± {percent(half)}")
+
+
+def operations_text(value: float, known: bool) -> str:
+    """Return operations as 1.4e15; ≈ where they rest on the number of parameters alone."""
+    if pd.isna(value) or value == 0:
+        return BLANK if pd.isna(value) else "0"
+    digits, _, power = f"{value:.1e}".partition("e")
+    return f"{'' if known else '≈ '}{digits}e{int(power)}"
+
+
+def _rough(numbers: pd.DataFrame) -> str:
+    """Return a sentence on operations that leave attention out, where some do."""
+    return "" if numbers["shape_known"].astype(bool).all() else ROUGH
+
+
+def break_even(evidence: Evidence, catalog: dict, *, k: int | None = None) -> Table:
+    """Tell from how many predictions on fine-tuning is cheaper than the same model in context.
+
+    `k` is the study's main number of shots if left out.
+    """
+    numbers = contests(evidence, catalog, catalog["main"]["k"] if k is None else k)
+    if numbers.empty:
+        return Table(numbers, pd.DataFrame())
+    rows = [_contest(row, catalog) for row in numbers.to_dict("records")]
+    return Table(numbers, pd.DataFrame(rows), _rough(numbers).strip())
+
+
+def _contest(row: dict, catalog: dict) -> dict:
+    """Return the printed row of a fine-tuned cell and its rival."""
+    sign = "" if row["shape_known"] else "≈ "
+    return {
+        "section": set_title(catalog, row["task"]),
+        **cell_names(row, catalog),
+        "Against": arm_title(catalog, row["rival_method"], row["rival_pattern"]),
+        "Context (tokens)": number(row["rival_context_tokens"]),
+        "Cache": size_text(row["rival_cache_bytes"]),
+        "From (whole prompts)": sign + count_text(row["even_uncached"]),
+        "From (cached context)": sign + count_text(row["even_cached"]),
+        "From (measured)": count_text(row["even_seconds"]),
+        "Memory (×)": number(row["total_memory_mib"] / row["rival_total_memory_mib"], ".2f"),
+        "Seeds": seeds_text(row),
+    }
+
+
+def count_text(count: float) -> str:
+    """Return a number of predictions, rounded up; 'never' where it is infinite."""
+    if pd.isna(count):
+        return BLANK
+    if math.isinf(count):
+        return "never"
+    return f"{math.ceil(count):,}" if count < 1e9 else operations_text(count, True)

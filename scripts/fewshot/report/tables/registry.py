@@ -1,0 +1,70 @@
+"""The tables of a study: each function turns stored evidence into numbers and printed text."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ... import storage
+from ...analysis.evidence import Evidence, Watched
+from ...errors import unknown
+from .. import table_text
+from ..latex import to_latex
+from ..table_text import Table
+from .accuracy import accuracy, hans, headline, model_selection
+from .comparisons import comparison, significance
+from .costs import break_even, cost_accuracy, costs, coverage
+from .matrix import matrix
+from .qualities import qualitative
+from .scores import scores
+from .study_contents import data, hyperparameters, models, prompts
+from .variability import patterns_summary, variance
+
+
+def make_table(function: str, evidence: Evidence, catalog: dict, options: dict) -> Table:
+    """Return the table of one entry of config/figures.yaml."""
+    if function not in TABLES:
+        raise unknown("table function", function, TABLES, "figures.yaml: tables")
+    watched = Watched(evidence)
+    table = TABLES[function](watched, catalog, **options)
+    return replace(table, read=tuple(watched.read))
+
+
+def write_table_files(
+    table: Table, paths: dict[str, str], name: str, title: str, caption: str, origin: str = ""
+) -> None:
+    """Write a table to `paths`: parquet and csv hold the numbers, tex and md the text.
+
+    `origin` says, in lines, what the table was made from; tex and md carry it as a comment.
+    """
+    with storage.atomic(paths["parquet"]) as partial:
+        table.numbers.to_parquet(partial, compression="zstd", index=False)
+    texts = {
+        "csv": table.numbers.to_csv(index=False, lineterminator="\n"),
+        "tex": to_latex(table, name, title, caption, origin),
+        "md": table_text.to_markdown(table, title, caption, origin),
+    }
+    for kind, text in texts.items():
+        with storage.atomic(paths[kind]) as partial:
+            Path(partial).write_text(text, "utf-8")
+
+
+TABLES = {
+    "headline": headline,
+    "accuracy": accuracy,
+    "costs": costs,
+    "coverage": coverage,
+    "hans": hans,
+    "model_selection": model_selection,
+    "comparison": comparison,
+    "significance": significance,
+    "matrix": matrix,
+    "scores": scores,
+    "patterns_summary": patterns_summary,
+    "variance": variance,
+    "data": data,
+    "models": models,
+    "hyperparameters": hyperparameters,
+    "prompts": prompts,
+    "qualitative": qualitative,
+    "cost_accuracy": cost_accuracy,
+    "break_even": break_even,
+}

@@ -1,0 +1,143 @@
+"""Columns of everything that jobs store: rows, draws, predictions, curves, memory plan.
+
+Declared here and nowhere else; `config/REFERENCE.md` prints their descriptions. What is computed
+from runs has its schemas in `analysis/result_schemas.py`, so that a new column runs no job again.
+"""
+
+import pyarrow as pa
+
+
+def column(name: str, kind: pa.DataType, text: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"description": text})
+
+
+NAME = pa.dictionary(pa.int32(), pa.string())
+
+
+CELL = [
+    column("protocol", NAME, "sampling and scoring rules: fair or mosbach2023"),
+    column("task", NAME, "training task"),
+    column("model", NAME, "model, as in config/models.yaml"),
+    column("method", NAME, "method, as in config/methods.yaml"),
+    column("pattern", NAME, "pattern, as in config/patterns.yaml"),
+    column("k", pa.int32(), "total number of shots"),
+    column("seed", pa.int32(), "data seed (0 where k = 0)"),
+]
+
+
+SUBSETS = [
+    column("group", NAME, "coarse part of the evaluation set (HANS: heuristic)", nullable=True),
+    column("subset", NAME, "fine part of the evaluation set (HANS: subcase)", nullable=True),
+]
+
+
+ROWS = pa.schema(
+    [
+        column("id", pa.int64(), "the row's number in the published split"),
+        column("text_a", pa.string(), "first text"),
+        column("text_b", pa.string(), "second text, null for tasks with one", nullable=True),
+        column("label", pa.int8(), "gold label, an index into the task's labels"),
+        *SUBSETS,
+        column("cluster", NAME, "rows made from one template (HANS)", nullable=True),
+    ]
+)
+
+
+SHOTS = pa.schema(
+    [
+        column("position", pa.int32(), "place in the context, from 0"),
+        column("id", pa.int64(), "row of the training split"),
+        column("label", pa.int8(), "its gold label"),
+    ]
+)
+
+
+WINDOWS = pa.schema(
+    [
+        *CELL,
+        column("context_tokens", pa.int32(), "tokens of the demonstrations"),
+        column("longest_tokens", pa.int32(), "tokens of the longest full prompt"),
+        column("longest_row", pa.string(), "that row, as set/id"),
+        column("window", pa.int32(), "tokens the model can read"),
+        column("status", NAME, "'ok' or 'does not fit'"),
+    ]
+)
+
+
+CURVES = pa.schema(
+    [
+        *CELL,
+        column("epoch", pa.int32(), "epochs trained (0: no training)"),
+        column("evaluation_set", NAME, "task that was scored, or 'train' for the training loss"),
+        *SUBSETS,
+        column("label", pa.int8(), "gold label (null for 'train')", nullable=True),
+        column("sampled", pa.bool_(), "whether only the curve's sample of rows was counted"),
+        column("n", pa.int32(), "rows"),
+        column("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
+        column(
+            "correct_vocabulary",
+            pa.int32(),
+            "correct rows whose top token starts a label word; null: not known of every such row",
+            nullable=True,
+        ),
+        column("mean_logprob", pa.float64(), "mean log-probability of the gold label word"),
+    ]
+)
+
+
+RANK_BY = "rank_by"
+"""Metadata of row predictions: by what label words are ranked, "sum" or "mean" over tokens."""
+
+
+def predictions_schema(labels: int) -> pa.Schema:
+    """Return the schema of row predictions over `labels` label words.
+
+    Null is what results made elsewhere do not tell: tokens of words, the normaliser, and whether
+    the top token starts a label word where none of the words was the most probable text.
+    """
+    words = [
+        column(f"logprob_{i}", pa.float32(), f"log-probability of label word {i}, over its tokens")
+        for i in range(labels)
+    ]
+    tokens = [
+        column(f"tokens_{i}", pa.int16(), f"tokens of label word {i} behind this prompt", True)
+        for i in range(labels)
+    ]
+    return pa.schema(
+        [
+            *CELL,
+            column("epoch", pa.int32(), "epochs trained (0: no training)"),
+            column("evaluation_set", NAME, "task that was scored"),
+            column("id", pa.int64(), "row of the evaluation split"),
+            column("label", pa.int8(), "gold label, an index into the evaluation set's labels"),
+            *words,
+            *tokens,
+            column(
+                "logsumexp", pa.float32(), "log of the sum of exponentials over all logits", True
+            ),
+            column(
+                "argmax_is_label", pa.bool_(), "whether the top token starts a label word", True
+            ),
+        ]
+    )
+
+
+MEMORY_PLAN = pa.schema(
+    [
+        column("model", NAME, "name of the model"),
+        column("method", NAME, "name of the method"),
+        column("k", pa.int32(), "shots of the largest cell, which the row describes"),
+        column("gpus", pa.int32(), "GPUs, over all nodes (0: one process on a CPU)"),
+        column("nodes", pa.int32(), "nodes"),
+        column("zero_stage", pa.int8(), "DeepSpeed ZeRO stage"),
+        column("offload", NAME, "what lies in host memory: none, optimizer, parameters (and both)"),
+        column("micro_tokens", pa.int32(), "padded tokens of one pass (0: nothing is trained)"),
+        column("checkpointing", pa.bool_(), "whether activations are computed again"),
+        column("gpu_gb", pa.float64(), "expected memory of a GPU, in 2^30 bytes"),
+        column("host_gb", pa.float64(), "expected memory of a node's host, in 2^30 bytes"),
+        column("parameters", pa.int64(), "parameters of the model"),
+        column("trainable", pa.int64(), "parameters that are trained, a new head's included"),
+        column("largest_layer", pa.int64(), "parameters of the largest module"),
+        column("shape_known", pa.bool_(), "whether the model's shape is known, or guessed"),
+    ]
+)

@@ -1,0 +1,118 @@
+"""The catalog of a study: names, order, titles and facts that tables and figures show."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ..prompts.patterns import bind_pattern
+from .checks import unread_settings
+
+if TYPE_CHECKING:
+    from .study import Study
+
+SHOWN_REVISION = 12
+"""Characters of a revision that are shown."""
+
+
+def catalog_of(study: "Study") -> dict[str, dict]:
+    """Return what `Study.catalog` promises, as plain values in the registries' order."""
+    used = {
+        kind: {getattr(cell, kind): None for cell in study.cells}
+        for kind in ("task", "model", "method", "pattern")
+    }
+    tasks = dict.fromkeys(name for task in used["task"] for name in study.evaluation_sets(task))
+    models = {name: _model(study, name) for name in study.models if name in used["model"]}
+    methods = {name: _method(study, name) for name in study.methods if name in used["method"]}
+    patterns = {name: _pattern(study, name) for name in study.patterns if name in used["pattern"]}
+    return {
+        "models": models,
+        "methods": methods,
+        "patterns": patterns,
+        "tasks": {name: _task(study, name) for name in tasks},
+        "main": {"k": study.main_k, "selection": study.settings["main"]["selection"]},
+        "shared_draws": study.shared_draws,
+    }
+
+
+def title_of(name: str, registry: dict[str, dict]) -> str:
+    """Return the name a reader sees."""
+    return registry[name].get("title", name)
+
+
+def _model(study: "Study", name: str) -> dict:
+    entry = study.models[name]
+    return {
+        "title": title_of(name, study.models),
+        "family": entry["family"],
+        "parameters": entry["parameters"],
+        "window": entry["window"],
+        "dtype": entry["dtype"],
+        "source": _source(entry),
+    }
+
+
+def _method(study: "Study", name: str) -> dict:
+    entry = study.methods[name]
+    unread = {"title", "base", "head", "family", *unread_settings(entry)}
+    settings = {key: value for key, value in entry.items() if key not in unread}
+    if "targets" in settings:  # Of the families of models that the study has.
+        present = {study.models[cell.model]["family"] for cell in study.cells}
+        settings["targets"] = {
+            key: value for key, value in settings["targets"].items() if key in present
+        }
+    found = {
+        "title": title_of(name, study.methods),
+        "family": entry["family"],
+        "head": entry["head"],
+        "settings": settings,
+    }
+    if study.is_imported(name):
+        prompts = [each.prompts for each in study.imports if each.cell.method == name]
+        found["stored_draws"] = set(prompts) == {"stored"}
+    return found
+
+
+def _pattern(study: "Study", name: str) -> dict:
+    tasks = dict.fromkeys(cell.task for cell in study.cells if cell.pattern == name)
+    return {
+        "title": title_of(name, study.patterns),
+        "prompts": {task: _prompt(study, name, task) for task in tasks},
+    }
+
+
+def _prompt(study: "Study", name: str, task: str) -> dict:
+    """Return what a pattern makes of a task's rows, with the texts' names in their place."""
+    pattern = bind_pattern(name, study.patterns[name], task, study.tasks[task])
+    word = pattern.words[0]
+    blank = word[: len(word) - len(word.lstrip())]
+    shown = replace(pattern, words=(f"{blank}{{label}}",))
+    return {
+        "demonstration": shown.demonstration(0, "{text_a}", "{text_b}"),
+        "query": pattern.query("{text_a}", "{text_b}"),
+        "words": list(pattern.words),
+    }
+
+
+def _task(study: "Study", name: str) -> dict:
+    entry = study.tasks[name]
+    train = entry.get("expected", {}).get("train")
+    return {
+        "title": title_of(name, study.tasks),
+        "labels": list(entry["labels"]),
+        "metric": entry["metric"],
+        "source": _source(study.tasks[study.source_of(name)]["source"]),
+        "train_rows": sum(train.values()) if isinstance(train, dict) else train,
+    }
+
+
+def _source(entry: dict) -> str:
+    """Return where a model or a task comes from: a Hub name at a revision, a host, or local."""
+    if "hub" in entry:
+        return f"{entry['hub']} @ {entry['revision'][:SHOWN_REVISION]}"
+    if "url" in entry:
+        addresses = [urlsplit(file["address"]) for file in entry["url"].values()]
+        return ", ".join(dict.fromkeys(f"{at.netloc} ({Path(at.path).name})" for at in addresses))
+    if "synthetic" in entry:
+        return f"synthetic ({entry['synthetic']})"
+    return "local files"

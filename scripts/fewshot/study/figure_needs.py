@@ -1,0 +1,150 @@
+"""What a figure or table needs of a study, and the names that pick methods and patterns.
+
+A method can be called by its name or by its kind, which is the same in every study: the demo's
+`tiny-pattern-ft` and the paper's `pattern-ft` are both of the kind "pattern-ft". No chart library
+and no pandas here: the plan imports this before any job.
+"""
+
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from ..errors import unknown
+
+if TYPE_CHECKING:
+    from .study import Study
+
+WITH_MANIFESTS = ("coverage",)
+"""Functions of tables that read the manifests of all runs. In the paper's study these are a
+thousand files: half of all edges of its graph, if they were inputs of the other tables too."""
+
+KINDS = {
+    ("in_context", "language-model"): "in-context",
+    ("full", "language-model"): "pattern-ft",
+    ("full", "classification"): "vanilla-ft",
+}
+
+
+def kind_of(entry: dict) -> str:
+    """Return the kind of a method: its family, and its head where that is not the usual one."""
+    key = (entry["family"], entry["head"])
+    suffix = "" if entry["head"] == "language-model" else f"-{entry['head']}"
+    return KINDS.get(key, entry["family"].replace("_", "-") + suffix)
+
+
+def methods_called(name: str, methods: dict[str, dict]) -> list[str]:
+    """Return the one method of that name or, if there is none, all methods of that kind."""
+    if name in methods:
+        return [name]
+    return [each for each, entry in methods.items() if kind_of(entry) == name]
+
+
+def any_called(names: Iterable[str], wanted: str) -> bool:
+    """Return whether `wanted`, in which * stands for anything, is one of `names`."""
+    return any(fnmatchcase(name, wanted) for name in names)
+
+
+def check_arms(arms: Iterable[str], methods: dict[str, dict], where: str) -> None:
+    """Raise UserError for an arm whose method is neither the name nor the kind of any method."""
+    valid = dict.fromkeys([*methods, *map(kind_of, methods.values())])
+    for arm in arms:
+        name = str(arm).partition("/")[0]
+        if name not in valid:
+            raise unknown("method", name, valid, where)
+
+
+def in_arms(arms: Iterable[str], methods: dict[str, dict], method: str, pattern: str) -> bool:
+    """Return whether one of `arms` picks a method with a pattern.
+
+    An arm is "method" or "method/pattern": a name or a kind, and a pattern in which * stands for
+    anything.
+    """
+    for arm in arms:
+        name, _, wanted = arm.partition("/")
+        if method in methods_called(name, methods) and fnmatchcase(pattern, wanted or "*"):
+            return True
+    return False
+
+
+def missing(entry: dict, study: "Study") -> str | None:
+    """Return the first thing that an entry of config/figures.yaml needs and the study lacks.
+
+    An entry needs what its `needs` lists, the task, evaluation set, family and k that its options
+    name, in which * stands for anything, and one of the arms that they name. Tasks, sets, families
+    and k narrow the cells that the next need looks at, so that task "rte" and k = 128 are found in
+    the same cells.
+    """
+    cells = study.cells
+    needs, options = entry.get("needs", {}), entry.get("options", {})
+    for key, (noun, option, has) in PARTS.items():
+        names = [*needs.get(key, []), *([options[option]] if option in options else [])]
+        for name in names:
+            if not any(has(study, cell, name) for cell in cells):
+                return f"{noun} {name!r}"
+        if names and key not in ("methods", "patterns"):
+            cells = [cell for cell in cells if any(has(study, cell, name) for name in names)]
+    for column, count in needs.get("at_least", {}).items():
+        if len({getattr(cell, column) for cell in cells}) < count:
+            return f"at least {count} {COUNTED[column]}"
+    arms = options.get("arms")
+    if arms and not present_arms(arms, study, {(cell.method, cell.pattern) for cell in cells}):
+        return f"one of the arms {', '.join(arms)}"
+    return None
+
+
+def present_arms(
+    arms: Iterable[str], study: "Study", pairs: Iterable[tuple[str, str]]
+) -> list[str]:
+    """Return those of `arms` that pick one of `pairs`, methods of the study with patterns."""
+    methods = {cell.method: study.methods[cell.method] for cell in study.cells}
+    return [arm for arm in arms if any(in_arms([arm], methods, *pair) for pair in pairs)]
+
+
+PARTS: dict[str, tuple[str, str, Callable]] = {
+    "tasks": ("task", "task", lambda study, cell, name: fnmatchcase(cell.task, name)),
+    "evaluation_sets": (
+        *("evaluation set", "evaluation_set"),
+        lambda study, cell, name: any_called(study.evaluation_sets(cell.task), name),
+    ),
+    "families": (
+        *("a model of family", "family"),
+        lambda study, cell, name: study.models[cell.model]["family"] == name,
+    ),
+    "k": ("k =", "k", lambda study, cell, name: cell.k == name),
+    "methods": (
+        *("method", ""),
+        lambda study, cell, name: name in (cell.method, kind_of(study.methods[cell.method])),
+    ),
+    "patterns": ("pattern", "", lambda study, cell, name: fnmatchcase(cell.pattern, name)),
+}
+"""Key of `needs` to what a message calls it, the option that asks for the same, and the test."""
+COUNTED = {"model": "models", "method": "methods", "pattern": "patterns", "k": "numbers of shots"}
+
+
+def _fitted(entry: dict, study: "Study") -> dict:
+    """Return an entry without the arms of which the study has no cell, which its function would
+    not know; the others still stand side by side."""
+    options = entry.get("options", {})
+    if not options.get("arms"):
+        return entry
+    arms = present_arms(
+        options["arms"], study, {(cell.method, cell.pattern) for cell in study.cells}
+    )
+    return {**entry, "options": {**options, "arms": arms}}
+
+
+def makeable(study: "Study") -> dict[str, dict]:
+    """Return the figures and tables that a study can make and, as `unmet`, why not the others."""
+    found: dict[str, dict] = {"unmet": {}}
+    for kind in ("figure", "table"):
+        entries = getattr(study, f"{kind}s")
+        lacks = {name: missing(entry, study) for name, entry in entries.items()}
+        found[f"{kind}s"] = {
+            name: _fitted(each, study) for name, each in entries.items() if not lacks[name]
+        }
+        found["unmet"][kind] = {
+            name: f"{kind} '{name}' needs {what}, which study '{study.name}' does not have"
+            for name, what in lacks.items()
+            if what
+        }
+    return found

@@ -1,0 +1,184 @@
+"""The checks of a study's tasks: sources and splits, raw labels, out-of-domain sets.
+
+Each raises UserError with one line that names the task and the key.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UserError, unknown
+from .cells import PROTOCOLS
+
+if TYPE_CHECKING:
+    from .study import Study
+from collections.abc import Mapping
+
+from ..data.synthetic import LABELS
+
+# The name under which curves hold the rows that are trained on.
+RESERVED = "train"
+
+
+def check_tasks(study: "Study") -> None:
+    """Check every task of the registry, used or not."""
+    for name, task in study.tasks.items():
+        where = f"{study.file('tasks')}: task '{name}'"
+        if name == RESERVED:
+            raise UserError(
+                f"{where}: this name is reserved for the rows trained on; choose another"
+            )
+        _check_source(study, task, where)
+        _check_labels(task, where)
+        _check_counts(task, where)
+    # What follows looks at pairs of tasks, each of which must be sound by itself.
+    for name in study.tasks:
+        where = f"{study.file('tasks')}: task '{name}'"
+        for protocol in PROTOCOLS:
+            _check_out_of_domain(study, name, protocol, where)
+            _check_leaks(study, name, protocol, where)
+
+
+def _check_source(study: "Study", task: dict, where: str) -> None:
+    source = task["source"]
+    if isinstance(source, str):
+        if source not in study.tasks:
+            raise unknown("source task", source, study.tasks, where)
+        if isinstance(study.tasks[source]["source"], str):
+            raise UserError(f"{where}: source '{source}' itself shares another task's source")
+        source = study.tasks[source]["source"]
+    kinds = ("files", "url", "local", "sizes")
+    splits = next(source[kind] for kind in kinds if kind in source)
+    for split in task["splits"].values():
+        if split not in splits:
+            raise unknown("raw split", split, splits, f"{where}: splits")
+
+
+def _check_labels(task: dict, where: str) -> None:
+    """Check that no raw value has two meanings; 0 and "0" are one value."""
+    meanings: dict[str, str] = {}
+    for label, values in [*task["labels"].items(), (None, task["drop"])]:
+        meaning = f"label '{label}'" if label is not None else "drop"
+        for value in values if isinstance(values, list) else [values]:
+            key = str(value)
+            first = meanings.setdefault(key, meaning)
+            if first != meaning:
+                raise UserError(
+                    f"{where}: raw label '{key}' is given two meanings: {first} and {meaning}"
+                )
+
+
+def _check_counts(task: dict, where: str) -> None:
+    """Check what is said of splits and counts of rows: that there are such splits and labels."""
+    for key, splits in (("subsample", task.get("subsample", {}).get("splits", ())),
+                        ("expected", task.get("expected", {}))):  # fmt: skip
+        for split in splits:
+            if split not in task["splits"]:
+                raise unknown("split", split, task["splits"], f"{where}: {key}")
+    labels = list(task["labels"])
+    for split, counts in task.get("expected", {}).items():
+        if not isinstance(counts, int) and list(counts) != labels:
+            raise UserError(
+                f"{where}: expected: {split}: labels {', '.join(counts)}; valid: all labels in "
+                f"their order, {', '.join(labels)}"
+            )
+    if task["metric"] != "accuracy" and len(labels) != 2:
+        raise UserError(
+            f"{where}: metric: '{task['metric']}' is for two labels and there are {len(labels)}; "
+            "valid: accuracy"
+        )
+
+
+def _check_out_of_domain(study: "Study", name: str, protocol: str, where: str) -> None:
+    where, task, seen = f"{where}: out_of_domain", study.tasks[name], {name}
+    for evaluation, merge in study.out_of_domain(name, protocol):
+        if evaluation not in study.tasks:
+            raise unknown("task", evaluation, study.tasks, where)
+        if evaluation in seen:
+            what = "is the task itself" if evaluation == name else "is given twice"
+            raise UserError(f"{where}: '{evaluation}' {what}; valid: other tasks, each once")
+        seen.add(evaluation)
+        other = study.tasks[evaluation]
+        fields = len(other["text"])
+        if fields != len(task["text"]):
+            raise UserError(
+                f"{where}: '{evaluation}' has {fields} text field{'s' * (fields > 1)} and the task "
+                f"{len(task['text'])}; a pattern shows the same fields for both"
+            )
+        _check_merge(list(task["labels"]), evaluation, list(other["labels"]), merge, where)
+
+
+def _check_merge(labels: list[str], name: str, others: list[str], merge: list[int], where: str):
+    """Check that `merge` reaches every label of the set and that equal names stay together."""
+    if len(merge) != len(labels) or set(merge) != set(range(len(others))):
+        raise UserError(
+            f"{where}: '{name}' has {len(others)} labels and the task "
+            f"{len(labels)}; say with 'merge' which label of the set each label "
+            "of the task counts as"
+        )
+    for label, place in zip(labels, merge, strict=True):
+        if label in others and others[place] != label:
+            raise UserError(
+                f"{where}: its label '{label}' would count as '{others[place]}' of '{name}', which "
+                f"has '{label}' itself; give 'merge', with {others.index(label)} for '{label}'"
+            )
+
+
+def _check_leaks(study: "Study", name: str, protocol: str, where: str) -> None:
+    """Check that the rows which shots are drawn from are evaluated nowhere."""
+    if "train" not in study.tasks[name]["splits"]:
+        return
+    shots = _raw_rows(study, name, "train")
+    for evaluation in [name, *(other for other, _ in study.out_of_domain(name, protocol))]:
+        if _raw_rows(study, evaluation, "validation") == shots:
+            raise UserError(
+                f"{where}: splits: train and the validation split of '{evaluation}' are the same "
+                "rows; shots must not be evaluation rows"
+            )
+
+
+def _raw_rows(study: "Study", name: str, split: str) -> tuple:
+    """Return what identifies the raw rows of a task's split, whatever they are called."""
+    source = study.tasks[study.source_of(name)]["source"]
+    raw = study.tasks[name]["splits"][split]
+    if "url" in source:
+        return (source["url"][raw]["address"],)
+    if "local" in source:
+        return (Path(source["local"][raw]).resolve(),)
+    if "hub" in source:
+        return source["hub"], source["files"][raw]
+    return source["synthetic"], source["seed"], raw
+
+
+def stated_rows(
+    entry: Mapping, tasks: Mapping[str, Mapping], split: str
+) -> tuple[str, int | Mapping[str, int]] | None:
+    """Return which key of a task's entry states the rows of a split, and the rows, in all or by
+    label: `expected`, `subsample`, or `sizes` of a synthetic source, before any is filtered."""
+    expected = entry.get("expected", {}).get(split)
+    if expected is not None:
+        return "expected", expected
+    cut = entry.get("subsample", {})
+    if split in cut.get("splits", ()):
+        return "subsample", cut["rows"]
+    source = entry["source"]
+    source = tasks[source]["source"] if isinstance(source, str) else source
+    rows = source.get("sizes", {}).get(entry["splits"].get(split))
+    if rows is None:
+        return None
+    raw = LABELS.get(source["synthetic"])
+    if raw is None or entry["label"] != "label":
+        return "sizes", rows
+    return "sizes", _synthetic_rows(entry, rows, len(raw))
+
+
+def _synthetic_rows(entry: Mapping, size: int, number: int) -> dict[str, int]:
+    """Return the rows by label of a synthetic split, whose raw labels take turns."""
+    raw = {str(value): len(range(value, size, number)) for value in range(number)}
+    groups = {
+        label: values if isinstance(values, list) else [values]
+        for label, values in entry["labels"].items()
+    }
+    return {
+        label: sum(raw.get(value, 0) for value in set(map(str, values)))
+        for label, values in groups.items()
+    }

@@ -1,0 +1,170 @@
+"""Which contexts fit, against whole prompts tokenized one by one."""
+
+import json
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import check_window
+import pandas as pd
+import pytest
+from fewshot import storage
+from fewshot.adaptation.job import read_job
+from fewshot.data.shots import draw_balanced
+from fewshot.errors import UserError
+from fewshot.models.tokenizer import load_tokenizer
+from fewshot.prompts.patterns import Pattern
+from fewshot.prompts.window import WindowChecker, check_cells
+from job_files import PATTERN, some_rows, write_job
+from tiny import tiny_tokenizer
+
+NAME = {"protocol": "fair", "task": "task", "model": "tiny"}
+TRAIN = some_rows(60, "train")
+SETS = {"task": some_rows(24, "task"), "other": some_rows(11, "other")}
+
+
+def cell(method="icl", k=4, seeds=(0, 1), uses_context=True, needs_words=True, virtual=0, **other):
+    return {
+        "method": method, "pattern": "minimal", "k": k, "seeds": list(seeds),
+        "uses_context": uses_context, "needs_words": needs_words, "virtual_tokens": virtual,
+        "draw": "fair", "truncate": None, **other,
+    }  # fmt: skip
+
+
+def checker(pattern=PATTERN, ks=(2, 4, 8)):
+    shots = {("fair", k, s): draw_balanced(TRAIN, k, 2, "task", s) for k in ks for s in (0, 1)}
+    return WindowChecker(tiny_tokenizer(), {"minimal": pattern}, SETS, TRAIN, shots)
+
+
+def whole(context: str) -> dict[str, int]:
+    """Return the tokens of every row's prompt, tokenized whole and alone."""
+    return {
+        f"{name}/{row.id}": len(tiny_tokenizer()(f"{context}{row.text_a} {row.text_b} ?").input_ids)
+        for name, rows in SETS.items()
+        for row in rows.itertuples()
+    }
+
+
+def test_lengths_are_those_of_whole_prompts():
+    check = checker()
+    rows = check_cells(check, NAME, [cell(k=k) for k in (2, 4, 8)], 64)
+    assert len(rows) == 6 and {row["status"] for row in rows} == {"ok", "does not fit"}
+    for row in rows:
+        draw = check.shots[("fair", row["k"], row["seed"])]
+        context = "".join(
+            f"{each.text_a} {each.text_b} ?{PATTERN.words[each.label]}\n\n"
+            for each in TRAIN.set_index("id").loc[draw["id"]].itertuples()
+        )
+        lengths = whole(context)
+        assert row["longest_tokens"] == max(lengths.values()) == lengths[row["longest_row"]]
+        alone = tiny_tokenizer()(context, add_special_tokens=False).input_ids
+        assert row["context_tokens"] == len(alone)
+        assert row["status"] == ("ok" if row["longest_tokens"] <= 64 else "does not fit")
+
+
+def test_the_window_itself_still_fits():
+    longest = check_cells(checker(), NAME, [cell(seeds=[0])], 10**6)[0]["longest_tokens"]
+    for window, status in ((longest, "ok"), (longest - 1, "does not fit")):
+        assert check_cells(checker(), NAME, [cell(seeds=[0])], window)[0]["status"] == status
+
+
+def test_no_shots_have_no_context():
+    row = check_cells(checker(), NAME, [cell(k=0, seeds=[0])], 64)[0]
+    lengths = whole("")
+    assert row["context_tokens"] == 0 and row["longest_tokens"] == max(lengths.values())
+
+
+def test_training_counts_the_shots_and_no_context():
+    long = TRAIN.assign(text_b=" ".join(["doctor"] * 90))
+    shots = {("fair", 4, 0): draw_balanced(long, 4, 2, "task", 0)}
+    check = WindowChecker(tiny_tokenizer(), {"minimal": PATTERN}, SETS, long, shots)
+    row = check_cells(check, NAME, [cell("ft", seeds=[0], uses_context=False)], 90)[0]
+    assert row["context_tokens"] == 0 and row["longest_row"].startswith("train/")
+    assert row["longest_tokens"] > 90 and row["status"] == "does not fit"
+
+
+def test_a_prompt_that_is_cut_is_no_longer_than_that():
+    free = cell("ft", seeds=[0], uses_context=False)
+    longest = check_cells(checker(), NAME, [free], 64)[0]["longest_tokens"]
+    for limit, length in ((longest - 3, longest - 3), (longest + 3, longest)):
+        row = check_cells(checker(), NAME, [{**free, "truncate": limit, "virtual_tokens": 2}], 64)
+        assert row[0]["longest_tokens"] == length + 2
+
+
+def test_two_kinds_of_draw_are_told_apart():
+    check = checker(ks=(4,))
+    long = TRAIN.assign(text_b=" ".join(["doctor"] * 30))
+    both = pd.concat([TRAIN, long.assign(id=TRAIN["id"] + 1000)])
+    check.train = both
+    check.shots["other", 4, 0] = check.shots["fair", 4, 0].assign(id=lambda d: d["id"] + 1000)
+    own, other = check_cells(check, NAME, [cell(seeds=[0]), cell(seeds=[0], draw="other")], 64)
+    assert own["context_tokens"] < 64 < other["context_tokens"]
+    assert (own["status"], other["status"]) == ("ok", "does not fit")
+
+
+def test_learned_positions_count_towards_the_window():
+    free = cell("ft", seeds=[0], uses_context=False)
+    longest = check_cells(checker(), NAME, [free], 64)[0]["longest_tokens"]
+    for virtual, status in ((64 - longest, "ok"), (65 - longest, "does not fit")):
+        row = check_cells(checker(), NAME, [{**free, "virtual_tokens": virtual}], 64)[0]
+        assert row["status"] == status and row["longest_tokens"] == longest + virtual
+        assert row["context_tokens"] == 0
+
+
+def test_a_job_counts_what_its_method_learns(tmp_path):
+    settings = {"family": "prefix_tuning", "virtual_tokens": 100}
+    assert set(read_job(write_job(tmp_path / "a", **settings)).status.values()) == {"ok"}
+    settings["virtual_tokens"] = 120
+    assert set(read_job(write_job(tmp_path / "b", **settings)).status.values()) == {"does not fit"}
+
+
+def test_label_words_are_checked_where_they_are_needed():
+    odd = Pattern("minimal", PATTERN.parts, "", (" Yes", " Banana"), "\n\n")
+    with pytest.raises(UserError, match="label word ' Banana'"):
+        check_cells(checker(odd), NAME, [cell()], 64)
+    free = cell("vanilla", uses_context=False, needs_words=False)
+    assert len(check_cells(checker(odd), NAME, [free], 64)) == 2
+
+
+def test_a_draw_from_other_rows_is_an_error():
+    check = checker()
+    check.shots[("fair", 4, 0)] = check.shots[("fair", 4, 0)].assign(
+        id=lambda rows: rows["id"] + 1000
+    )
+    with pytest.raises(UserError, match="no training row"):
+        check_cells(check, NAME, [cell()], 64)
+
+
+def test_the_script_writes_a_row_per_cell_and_seed(tmp_path):
+    smk = write_job(tmp_path, k=4)
+    smk.params = SimpleNamespace(
+        protocol="fair", task="task", evaluation_sets=["task", "other"], window=128,
+        cells=[cell(), cell("ft", uses_context=False), cell(k=0, seeds=[0])],
+        patterns={"minimal": json.loads(json.dumps(asdict(PATTERN)))},
+        shots={f"fair/4/{seed}": path for seed, path in enumerate(smk.input.shots)},
+    )  # fmt: skip
+    smk.wildcards = SimpleNamespace(study="s", task="task", model="tiny")
+    smk.output = SimpleNamespace(windows=str(tmp_path / "windows2.parquet"))
+    check_window.main(smk)
+    frame = storage.read_table(smk.output.windows)
+    assert frame[["method", "k", "seed"]].astype(str).agg("/".join, axis=1).tolist() == [
+        "icl/4/0", "icl/4/1", "ft/4/0", "ft/4/1", "icl/0/0",
+    ]  # fmt: skip
+    assert (frame["status"] == "ok").all() and (frame["window"] == 128).all()
+
+
+@pytest.mark.parametrize("name", ["opt", "neox"])
+def test_rte_with_32_shots_fits_no_2048_tokens(shared_data, tmp_path, name):
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"path": str(shared_data / f"{name}_tokenizer")}))
+    rows = [
+        pd.read_json(shared_data / f"rte_{split}.jsonl", lines=True).rename(
+            columns={"sentence1": "text_a", "sentence2": "text_b", "idx": "id"}
+        )
+        for split in ("train", "validation")
+    ]
+    shots = {("fair", 32, seed): draw_balanced(rows[0], 32, 2, "rte", seed) for seed in range(10)}
+    check = WindowChecker(
+        load_tokenizer(path), {"minimal": PATTERN}, {"rte": rows[1]}, rows[0], shots
+    )
+    found = check_cells(check, NAME, [cell(k=32, seeds=range(10))], 2048)
+    assert {row["status"] for row in found} == {"does not fit"}
