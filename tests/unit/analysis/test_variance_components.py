@@ -1,0 +1,91 @@
+"""The split of variance rests on full tables of patterns × seeds × rows."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from arm_frames import ROWS, SEEDS, arm, evaluation, together
+from fewshot.analysis import result_schemas, stats
+from fewshot.analysis.predictions import unpack
+from fewshot.analysis.variance import split_variance
+
+ROOT = Path(__file__).parents[3]
+
+
+def split(*arms):
+    return split_variance(*together(*arms), [evaluation()])
+
+
+def answers(one):
+    return unpack(one[1]["correct"].tolist(), ROWS)
+
+
+def test_components_are_those_of_the_table_of_answers():
+    arms = [arm("opt-s", "ft", 0.6, pattern=name) for name in ("minimal", "gpt-3")]
+    [row] = split(*arms).to_dict("records")
+    table = np.stack([answers(one) for one in arms])
+    expected = stats.variance_components(table, ("pattern", "seed", "row"))
+    for column, name in (("pattern", "pattern"), ("seed", "seed"), ("row", "row"),
+                         ("seed_pattern", "pattern:seed"), ("seed_row", "seed:row"),
+                         ("pattern_row", "pattern:row"), ("residual", "residual")):  # fmt: skip
+        assert row[column] == pytest.approx(expected[name].variance)
+    assert row["mean"] == pytest.approx(table.mean())
+    spread = np.abs(table[0].mean(axis=1) - table[1].mean(axis=1)).mean()
+    assert row["spread"] == pytest.approx(spread)
+    assert (row["patterns"], row["seeds"], row["rows"], row["status"]) == (2, SEEDS, ROWS, "ok")
+
+
+def test_one_pattern_has_draws_and_rows():
+    one = arm("opt-s", "ft", 0.6)
+    [row] = split(one).to_dict("records")
+    table = answers(one).astype(float)
+    # By hand: mean squares of a two-way table with one answer per cell.
+    of_seeds = ROWS * table.mean(axis=1).var(ddof=1)
+    of_rows = SEEDS * table.mean(axis=0).var(ddof=1)
+    left = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+    rest = (left**2).sum() / (ROWS - 1) / (SEEDS - 1)
+    assert row["seed"] == pytest.approx(max((of_seeds - rest) / ROWS, 0))
+    assert row["row"] == pytest.approx(max((of_rows - rest) / SEEDS, 0))
+    assert row["residual"] == pytest.approx(rest)
+    assert np.isnan([row[name] for name in ("pattern", "spread", "seed_row")]).all()
+
+
+def test_rows_of_one_template_count_as_independent_and_readers_are_told():
+    arms = [arm("opt-s", "ft", 0.6, pattern=name) for name in ("minimal", "gpt-3")]
+    templates = evaluation([f"t{i // 8}" for i in range(ROWS)])
+    pd.testing.assert_frame_equal(split_variance(*together(*arms), [templates]), split(*arms))
+    assert b"one template" in result_schemas.VARIANCE.field("rows").metadata[b"description"]
+    entries = yaml.safe_load((ROOT / "config" / "figures.yaml").read_text())
+    for kind in ("figures", "tables"):
+        assert "one template" in " ".join(entries[kind]["variance"]["caption"].split())
+
+
+def test_only_seeds_that_all_patterns_have_count():
+    arms = [
+        arm("opt-s", "ft", 0.6),
+        arm("opt-s", "ft", 0.6, pattern="gpt-3", seeds=range(2, 6)),
+        arm("opt-s", "ft", 0, pattern="gpt-3", seeds=range(2), status="missing"),
+    ]
+    [row] = split(*arms).to_dict("records")
+    assert (row["seeds"], row["seeds_planned"]) == (4, 6)
+    assert row["status"] == "2/2 patterns, 4/6 seeds"
+    table = np.stack([answers(arms[0])[2:], answers(arms[1])])
+    assert row["mean"] == pytest.approx(table.mean())
+
+
+def test_a_pattern_without_any_seed_is_told_and_left_out():
+    lost = arm("opt-s", "ft", 0, pattern="gpt-3", status="does not fit")
+    [row] = split(arm("opt-s", "ft", 0.6), lost).to_dict("records")
+    assert (row["patterns"], row["patterns_planned"]) == (1, 2)
+    assert row["status"] == "1/2 patterns, 6/6 seeds"
+
+
+def test_a_cell_without_results_has_no_numbers_and_says_so():
+    lost = arm("opt-l", "ft", 0, status="does not fit")
+    frame = split(arm("opt-s", "ft", 0.6), lost)
+    row = frame[frame["model"] == "opt-l"].iloc[0]
+    assert row["status"] == "does not fit"
+    assert np.isnan(row["mean"]) and np.isnan(row["seed"])
+    assert len(frame) == 2

@@ -1,0 +1,295 @@
+"""Raw tables in every format become the same rows; what does not fit is an error."""
+
+import json
+import logging
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fewshot import schemas, storage, validation
+from fewshot.data import prepare as prepare_module
+from fewshot.data import readers
+from fewshot.errors import UserError
+
+ENTRY = {
+    "text": ["premise", "hypothesis"],
+    "label": "label",
+    "labels": {"entailment": 0, "contradiction": 2},
+    "drop": [1],
+    "id": "idx",
+}
+RAW = [
+    {"idx": 7, "premise": 'He said "NA', "hypothesis": "null", "label": 0},
+    {"idx": 3, "premise": "neutral, dropped", "hypothesis": "x", "label": 1},
+    {"idx": 5, "premise": "Ünïcode \u2028 break", "hypothesis": '"a" b" ', "label": 2},
+]
+# The same three rows, written by hand in each text format.
+TEXTS = {
+    "rows.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in RAW),
+    "rows.tsv": "idx\tpremise\thypothesis\tlabel\n"
+    '7\tHe said "NA\tnull\t0\n'
+    "3\tneutral, dropped\tx\t1\n"
+    '5\tÜnïcode \u2028 break\t"a" b" \t2\n',
+    "rows.csv": "idx,premise,hypothesis,label\n"
+    '7,"He said ""NA",null,0\n'
+    '3,"neutral, dropped",x,1\n'
+    '5,Ünïcode \u2028 break,"""a"" b"" ",2\n',
+}
+HANS_TEXT = (
+    "gold_label\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\t"
+    "sentence2_parse\tsentence1\tsentence2\tpairID\theuristic\tsubcase\ttemplate\n"
+    "non-entailment\t( ( The\t( The\t(ROOT\t(ROOT\tThe doctor saw the judge .\t"
+    "The judge saw the doctor .\tex0\tlexical_overlap\tln_subject/object_swap\ttemp1\n"
+    "entailment\t( ( The\t( The\t(ROOT\t(ROOT\tThe judge and the actor ran .\t"
+    "The actor ran .\tex1\tlexical_overlap\tle_conjunction\ttemp4\n"
+)
+HANS_ENTRY = {
+    "text": ["sentence1", "sentence2"],
+    "label": "gold_label",
+    "labels": {"entailment": "entailment", "non-entailment": "non-entailment"},
+    "subsets": {"group": "heuristic", "subset": "subcase", "cluster": "template"},
+}
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def read(folder, name, text):
+    return readers.read_raw(write(folder, name, text))
+
+
+def prepare(rows, **changes):
+    return prepare_module.prepare_rows(
+        pd.DataFrame(rows, dtype=object), {**ENTRY, **changes}, "mnli", "train"
+    )
+
+
+@pytest.mark.parametrize("name", [*TEXTS, "rows.txt", "rows.parquet"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_all_formats_give_the_same_rows(tmp_path, name, line_end, mark):
+    if name == "rows.parquet":
+        path = tmp_path / name
+        pd.DataFrame(RAW).to_parquet(path)
+    else:
+        text = TEXTS[name.replace("txt", "tsv")]
+        path = write(tmp_path, name, mark + text.replace("\n", line_end))
+    rows = prepare_module.prepare_rows(readers.read_raw(path), ENTRY, "mnli", "train")
+    assert rows[["id", "text_a", "text_b", "label"]].values.tolist() == [
+        [7, 'He said "NA', "null", 0],
+        [5, "Ünïcode \u2028 break", '"a" b" ', 1],
+    ]
+    storage.write_table(tmp_path / "out.parquet", rows, schemas.ROWS)
+    stored = storage.read_table(tmp_path / "out.parquet")
+    assert stored["text_a"].tolist() == rows["text_a"].tolist()
+    assert stored[["group", "subset", "cluster"]].isna().all(axis=None)
+
+
+def test_quoted_csv_fields_may_hold_line_breaks(tmp_path):
+    raw = read(tmp_path, "rows.csv", 'premise,label\n"two\nlines",1\n')
+    assert raw.values.tolist() == [["two\nlines", "1"]]
+
+
+def test_hans_as_published(tmp_path):
+    raw = read(tmp_path, "heuristics_evaluation_set.txt", HANS_TEXT)
+    rows = prepare_module.prepare_rows(raw, HANS_ENTRY, "hans", "validation")
+    assert rows.values.tolist() == [
+        [
+            0,
+            "The doctor saw the judge .",
+            "The judge saw the doctor .",
+            1,
+            "lexical_overlap",
+            "ln_subject/object_swap",
+            "temp1",
+        ],
+        [
+            1,
+            "The judge and the actor ran .",
+            "The actor ran .",
+            0,
+            "lexical_overlap",
+            "le_conjunction",
+            "temp4",
+        ],
+    ]
+
+
+def test_ids_are_positions_in_the_published_split_before_rows_are_dropped():
+    assert prepare(RAW, id=None)["id"].tolist() == [0, 2]
+
+
+def test_three_labels_and_several_raw_values_for_one():
+    labels = {"entailment": 0, "neutral": 1, "contradiction": 2}
+    assert prepare(RAW, labels=labels, drop=[])["label"].tolist() == [0, 1, 2]
+    two = {"entailment": 0, "not_entailment": ["1", 2]}
+    assert prepare(RAW, labels=two, drop=[])["label"].tolist() == [0, 1, 1]
+
+
+def test_one_text_field_leaves_the_second_null(tmp_path):
+    rows = prepare(RAW, text=["premise"])
+    assert rows["text_b"].isna().all()
+    storage.write_table(tmp_path / "rows.parquet", rows, schemas.ROWS)
+
+
+@pytest.mark.parametrize("value", [0, "0", 0.0])
+def test_numbers_and_digits_are_the_same_label(value):
+    rows = [{**RAW[0], "label": value}, RAW[2]]
+    assert prepare(rows)["label"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (3, "3"),
+        ("entailment", "'entailment'"),
+        (None, "None"),
+        (True, "True"),
+        (0.5, "0.5"),
+        (float("nan"), "nan"),
+        (" 0", "' 0'"),
+        ("", "''"),
+        (-1, "-1"),
+    ],
+)
+def test_a_label_outside_the_map_is_named_with_its_row(value, shown):
+    with pytest.raises(UserError) as error:
+        prepare([*RAW, {**RAW[0], "idx": 9, "label": value}])
+    assert str(error.value) == (
+        f"task 'mnli', split 'train': row 3: label is {shown}, which is neither in labels nor in "
+        "drop; valid: 1, 0, 2"
+    )
+
+
+def test_what_is_left_out_is_logged_with_counts(caplog):
+    caplog.set_level(logging.INFO)
+    prepare(RAW)
+    assert [record.message for record in caplog.records] == [
+        "task 'mnli', split 'train': left out 1 rows with label 1",
+        "task 'mnli', split 'train': 1 rows with label 'entailment'",
+        "task 'mnli', split 'train': 1 rows with label 'contradiction'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text": ["premise", "hypotesis"]}, "unknown column 'hypotesis'; did you mean 'hypothes"),
+        ({"label": "gold"}, "unknown column 'gold'; valid: idx, premise, hypothesis, label"),
+        ({"id": "pair"}, "unknown column 'pair'"),
+        ({"id": "premise"}, "row 0: id column 'premise' holds 'He said \"NA', not an integer"),
+        ({"subsets": {"group": "genre"}}, "unknown column 'genre'"),
+        ({"drop": [1, 2]}, "raw label 2 is given two meanings"),
+        ({"drop": [1, "2"]}, "raw label 2 is given two meanings"),
+        ({"labels": {"a": 0, "b": [2, 0]}}, "raw label 0 is given two meanings"),
+        ({"labels": {"a": 0, "b": 2, "c": 3}}, r"no row has label 'c' \(3 rows read\)"),
+    ],
+)
+def test_an_entry_that_does_not_fit_the_columns(changes, message):
+    with pytest.raises(UserError, match=message):
+        prepare(RAW, **changes)
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ("", "text is empty"),
+        (" \n", "text is empty"),
+        (None, "None is not text"),
+        (5, "5 is not text"),
+        ("\ud800", "surrogates not allowed"),
+    ],
+)
+def test_a_text_that_is_none_is_named_with_its_row(value, what):
+    with pytest.raises(UserError, match=f"row 2: column 'hypothesis': .*{what}"):
+        prepare([*RAW[:2], {**RAW[2], "hypothesis": value}])
+    assert len(prepare([RAW[0], {**RAW[1], "hypothesis": value}, RAW[2]])) == 2, "dropped anyway"
+
+
+def test_an_id_given_twice_is_an_error_even_in_a_dropped_row():
+    with pytest.raises(UserError, match=r"row 1: id 7 appears twice"):
+        prepare([RAW[0], {**RAW[1], "idx": 7}, RAW[2]])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.jsonl", '{"a": 1}\n{"a": \n', "a.jsonl: line 2: not JSON"),
+        ("a.jsonl", '{"a": 1}\n\n{"a": 2}\n', "a.jsonl: line 2: not JSON"),
+        ("a.jsonl", "[1]\n", "a.jsonl: line 1: not a JSON object"),
+        ("a.jsonl", "", "a.jsonl: has no rows"),
+        ("a.jsonl", b'{"a": "\xff"}\n', "a.jsonl: not UTF-8 text"),
+        ("a.tsv", "x\ty\n1\t2\n1\n", "a.tsv: line 3: 1 fields where the header has 2"),
+        ("a.tsv", "x\tx\n1\t2\n", "two columns have the same name"),
+        ("a.tsv", "x\ty\n", "a.tsv: has no rows"),
+        ("a.txt", b"x\n\xff\n", "a.txt: not UTF-8 text"),
+        ("a.csv", 'x,y\n1,"2\n', "a.csv: line 2: unexpected end of data"),
+        ("a.csv", "x,y\n1,2\n1,2,3\n", "a.csv: line 3: 3 fields where the header has 2"),
+        ("a.parquet", b"PAR1 no", "a.parquet: cannot be read"),
+        ("a.parquet", b"", "a.parquet: cannot be read"),
+        ("a.json", "{}", "unknown file extension '.json'; did you mean '.jsonl'"),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_cause(tmp_path, name, text, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, name, text)
+
+
+def test_a_parquet_file_damaged_in_the_middle(tmp_path):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"x": [f"text {i}" for i in range(5000)]}).to_parquet(path, compression="zstd")
+    body = path.read_bytes()
+    middle = len(body) // 3
+    path.write_bytes(body[:middle] + bytes(200) + body[middle + 200 :])
+    with pytest.raises(UserError, match=r"a.parquet: cannot be read"):
+        readers.read_raw(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"none.tsv: file not found"):
+        readers.read_raw(tmp_path / "none.tsv")
+
+
+@pytest.fixture(scope="module")
+def entries():
+    return validation.load_registries(Path(__file__).parents[3] / "config")["tasks"]
+
+
+def counts(path, entry):
+    rows = prepare_module.prepare_rows(readers.read_raw(path), entry, "real", "split")
+    assert rows["id"].is_unique
+    return len(rows), rows["label"].value_counts().sort_index().tolist()
+
+
+def test_real_rte(shared_data, entries):
+    assert counts(shared_data / "rte_train.jsonl", entries["rte"]) == (2490, [1249, 1241])
+    assert counts(shared_data / "rte_validation.jsonl", entries["rte"]) == (277, [146, 131])
+    both = [
+        prepare_module.prepare_rows(
+            readers.read_raw(shared_data / name), entries["rte"], "rte", "validation"
+        )
+        for name in ("rte_validation.jsonl", "full/rte_validation.parquet")
+    ]
+    pd.testing.assert_frame_equal(*both)
+
+
+def test_real_mnli_binary_and_three_way(shared_data, entries):
+    path = shared_data / "full" / "mnli_validation_matched.parquet"
+    assert counts(path, entries["mnli"]) == (6692, [3479, 3213])
+    assert counts(path, entries["mnli-three-way"]) == (9815, [3479, 3123, 3213])
+
+
+def test_real_hans_by_subcase(shared_data, entries):
+    raw = readers.read_raw(shared_data / "hans_sample.jsonl")
+    rows = prepare_module.prepare_rows(raw, entries["hans"], "hans", "validation")
+    assert rows.groupby("subset").size().tolist() == [100] * 30
+    assert rows.groupby("group").size().to_dict() == {
+        "constituent": 1000,
+        "lexical_overlap": 1000,
+        "subsequence": 1000,
+    }
+    assert (rows.groupby("subset")["label"].nunique() == 1).all()
+    assert rows["label"].value_counts().to_dict() == {0: 1500, 1: 1500}

@@ -1,0 +1,292 @@
+"""What can go wrong with a download, ordered from a loopback Hub and met by the real client."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fewshot import storage
+from fewshot.downloads import hub, models
+from fewshot.errors import UserError
+from fewshot.runtime import script
+from hub_server import SIGNATURE, Fault, HubServer, Repo
+from huggingface_hub.utils import close_session, get_token
+
+ROOT = Path(__file__).parents[3]
+COMMIT = "27dcfa74d334bc871f3234de431e71c6eeba5dd6"
+WEIGHTS = bytes(range(256)) * 400
+FILES = {
+    "config.json": b"{}",
+    "tokenizer.json": b"{}",
+    "model.safetensors": WEIGHTS,
+}
+ENTRY = {"hub": "any/model", "revision": COMMIT}
+FOLDER = Path("results/models/m")
+TOKEN = "hf_secretsecret"
+
+
+def repository() -> dict[str, Repo]:
+    return {"models/any/model": Repo(COMMIT, dict(FILES), lfs=("model.safetensors",))}
+
+
+@pytest.fixture
+def server(hub_server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hub_server.repos = repository()
+    # The client writes whole chunks of 10 MB; small ones let a cut download leave something.
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1024)
+    return hub_server
+
+
+def fetch(server) -> dict:
+    """Fetch facts and weights; return the manifest."""
+    manifest = models.fetch_model(ENTRY, FOLDER, "m", endpoint=server.url)
+    storage.write_json(FOLDER / "manifest.json", manifest)
+    models.fetch_weights(FOLDER / "manifest.json", FOLDER / "weights.json", endpoint=server.url)
+    assert (FOLDER / COMMIT / "model.safetensors").read_bytes() == WEIGHTS
+    return manifest
+
+
+def test_an_answer_after_the_clients_patience_is_asked_for_again(server, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(hub, "PATIENCE", 0.2)
+    server.faults = [Fault("info", delay=30), Fault("model.safetensors", delay=30)]
+    fetch(server)
+    assert len(server.gets("model.safetensors")) == 2
+    assert server.waits == [1, 1], "ours between lookups, the client's own between downloads"
+
+
+def test_a_body_that_stalls_is_gone_on_from(server, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    server.faults = [Fault("model.safetensors", stall=50_000)]
+    fetch(server)
+    ranges = [headers.get("Range") for headers in server.gets("model.safetensors")]
+    assert ranges == [None, f"bytes={50_000 // 1024 * 1024}-"]
+
+
+@pytest.fixture
+def shallow():
+    """Let Python's stack end after some forty calls of the client to itself."""
+    frames, frame = 0, sys._getframe()
+    while frame := frame.f_back:
+        frames += 1
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(frames + 200)
+    yield
+    sys.setrecursionlimit(before)
+
+
+def test_a_connection_that_breaks_hundreds_of_times_is_gone_on_from(server, shallow, caplog):
+    server.faults = [Fault("model.safetensors", times=95, cut=1030)]
+    fetch(server)
+    assert "the connection broke too often; next attempt in 1 s" in caplog.text
+    ranges = [headers.get("Range", "bytes=0-") for headers in server.gets("model.safetensors")]
+    starts = [int(each.removeprefix("bytes=").removesuffix("-")) for each in ranges]
+    assert starts == sorted(starts) and len(set(starts)) > 60
+
+
+def test_a_file_that_shrinks_and_grows_again_is_no_progress(monkeypatch):
+    """A server that cannot resume sends all from the start."""
+    sizes, calls = iter([0, 50, 20, 50, 30, 50, 40, 50]), []
+    monkeypatch.setattr("time.sleep", lambda _: None)
+
+    def broken():
+        calls.append(1)
+        raise OSError("cut")
+
+    with pytest.raises(UserError, match=r"^file: OSError: cut \(6 attempts\)$"):
+        hub.retrying(broken, "file", lambda: next(sizes))
+    assert len(calls) == 6
+
+
+def test_a_hub_that_stalls_forever_ends_in_one_line(server, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.05)
+    server.faults = [Fault("model.safetensors", times=99, delay=30)]
+    with pytest.raises(
+        UserError, match=r"^model 'm': .* file 'model.safetensors': ReadTimeout: .*"
+    ):
+        fetch(server)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "waits"),
+    [
+        (503, {}, [1, 2]),
+        (503, {"Retry-After": "7"}, [7, 7]),
+        (503, {"Retry-After": "86400"}, [300, 300]),
+        (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, [1, 2]),
+        # The client waits by itself here, and a second longer.
+        (429, {"Retry-After": "7"}, [8, 8]),
+        (429, {"ratelimit": '"api";r=0;t=55'}, [56, 56]),
+        (429, {}, [1, 2]),
+    ],
+)
+def test_a_busy_hub_says_when_a_file_is_asked_for_again(server, status, headers, waits):
+    server.faults = [Fault("model.safetensors", times=2, status=status, headers=headers)]
+    fetch(server)
+    assert server.waits == waits
+
+
+@pytest.mark.parametrize(
+    ("headers", "waits"),
+    [({}, [1, 2]), ({"Retry-After": "9"}, [9, 9]), ({"ratelimit": '"api";r=0;t=55'}, [55, 55])],
+)
+def test_a_busy_hub_says_when_a_repository_is_looked_up_again(server, headers, waits):
+    server.faults = [Fault("info", times=2, status=429, headers=headers)]
+    fetch(server)
+    assert server.waits == waits
+
+
+def test_what_the_client_says_goes_to_the_log(server, caplog, capfd):
+    server.faults = [Fault("model.safetensors", status=429)]
+    fetch(server)
+    assert "HTTP Error 429" in caplog.text and "Retrying in 1" in caplog.text
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_proxy_of_the_environment_does_not_matter_on_the_loopback_interface(server, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    close_session()
+    fetch(server)
+    assert len(server.gets("model.safetensors")) == 1
+
+
+def test_the_token_is_sent_to_the_hub_and_nowhere_else(server, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    server.token = TOKEN
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with HubServer(repos=repository()) as other:
+        server.elsewhere = other
+        server.faults = [Fault("config.json", status=503)]
+        other.faults = [
+            Fault("model.safetensors", cut=30_000),
+            Fault("model.safetensors", status=503),
+        ]
+        fetch(server)
+        asked = other.gets("model.safetensors")
+    assert len(asked) == 3 and not any("Authorization" in headers for headers in asked)
+    sent = [headers["Authorization"] for headers in server.gets("model.safetensors")]
+    assert sent == [f"Bearer {TOKEN}"] * 3
+    assert asked[-1]["Range"].startswith("bytes="), "resumed there as well"
+    written = [path.read_bytes() for path in Path().rglob("*") if path.is_file()]
+    assert written and not any(TOKEN.encode() in each for each in written)
+    assert "HTTP 503" in caplog.text
+    assert TOKEN not in caplog.text and SIGNATURE not in caplog.text
+
+
+def test_a_token_that_the_client_finds_in_a_file_is_not_sent(server, tmp_path, monkeypatch):
+    """It comes from the environment or not at all: another machine has other files."""
+    (tmp_path / "token").write_text(TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    assert get_token() == TOKEN
+    fetch(server)
+    asked = [path for _, path, headers in server.requests if "Authorization" in headers]
+    assert not asked and len(server.requests) == 1 + len(FILES)
+
+
+@pytest.mark.parametrize(("revision", "sha"), [(COMMIT, "b" * 40), ("main", None)])
+def test_an_answer_about_another_commit_is_refused(server, revision, sha):
+    answer = {"id": "any/model", "sha": sha, "siblings": []}
+    server.faults = [Fault("info", body=json.dumps(answer).encode())]
+    cause = f"^model 'm': model any/model at revision {revision}: .* answered with commit {sha}$"
+    with pytest.raises(UserError, match=cause):
+        models.fetch_model({**ENTRY, "revision": revision}, FOLDER, "m", endpoint=server.url)
+    assert not list(FOLDER.glob("*/*"))
+
+
+@pytest.mark.parametrize("level", [logging.NOTSET, logging.DEBUG])
+def test_a_signed_address_is_in_no_log_of_a_job(server, tmp_path, monkeypatch, level):
+    """A script logs at level INFO, and a failing download's last words are its error."""
+    # What HF_DEBUG or HF_HUB_VERBOSITY sets where the client is imported.
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "level", level)
+    with HubServer(repos=repository()) as other:
+        server.elsewhere = other
+        other.faults = [Fault("model.safetensors", times=99, status=403)]
+        script.log_to(tmp_path / "job.log")
+        with pytest.raises(UserError, match="HTTP 403") as error:
+            fetch(server)
+        logging.error("%s", error.value)
+    text = (tmp_path / "job.log").read_text()
+    assert "HTTP 403" in text and SIGNATURE not in text and "httpx" not in text
+
+
+FETCH = """
+import sys
+import threading
+from huggingface_hub import constants
+from fewshot import storage
+from fewshot.runtime import script
+from fewshot.downloads import models
+
+constants.DOWNLOAD_CHUNK_SIZE = 1024
+folder, url, commit = sys.argv[1:]
+script.log_to(f"{folder}/log")
+entry = {"hub": "any/model", "revision": commit}
+print("started", flush=True)
+manifest = models.fetch_model(entry, folder, "m", endpoint=url)
+storage.write_json(f"{folder}/manifest.json", manifest)
+models.fetch_weights(f"{folder}/manifest.json", f"{folder}/weights.json", endpoint=url)
+"""
+
+
+def start(server, folder: Path = FOLDER) -> subprocess.Popen:
+    """Fetch facts and weights in another process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "HF_HUB_OFFLINE": "0"}
+    return subprocess.Popen(
+        [sys.executable, "-c", FETCH, str(folder), server.url, COMMIT],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(found, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 60
+    while not found():
+        assert process.poll() is None and time.monotonic() < end, process.stdout.read()
+        threading.Event().wait(0.01)  # time.sleep is the server's
+
+
+def test_kill_9_in_the_middle_of_a_file_loses_little(server):
+    server.faults = [Fault("model.safetensors", stall=90_000)]
+    process = start(server)
+    partial = FOLDER / COMMIT / ".partial"
+    wait_for(lambda: [path for path in partial.glob("*") if path.stat().st_size > 50_000], process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (FOLDER / "weights.json").exists()
+    [left] = partial.glob("*")
+    size = left.stat().st_size
+    fetch(server)
+    assert server.gets("model.safetensors")[1]["Range"] == f"bytes={size}-"
+    assert not partial.exists()
+
+
+def test_two_processes_fetch_each_file_once(server):
+    """The second one waits, says so, and finds what the first one fetched."""
+    server.faults = [Fault(name, delay=1.5) for name in FILES]
+    processes = [start(server), start(server)]
+    for process in processes:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+    assert {name: len(server.gets(name)) for name in FILES} == dict.fromkeys(FILES, 1)
+    assert json.loads((FOLDER / "weights.json").read_text())["model"] == "m"
+
+
+def test_a_download_that_waits_for_another_says_so(server, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    server.faults = [Fault("model.safetensors", delay=2)]
+    process = start(server)
+    wait_for(lambda: server.gets("model.safetensors"), process)
+    fetch(server)
+    assert "waiting for another process, which holds results/models/.lock" in caplog.text
+    assert process.wait(60) == 0 and len(server.gets("model.safetensors")) == 1

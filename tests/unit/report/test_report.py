@@ -1,0 +1,286 @@
+"""The report, whole and partial: complete, self-contained, and honest about what is missing."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import make_table
+import pandas as pd
+import pytest
+import report_partial
+import simulate
+import write_report
+from fewshot import schemas, storage, validation
+from fewshot.analysis import result_schemas, stats
+from fewshot.report import partial, provenance, report
+from fewshot.report.figures import registry
+from fewshot.report.tables.comparisons import main_comparisons
+from markupsafe import escape
+
+CATALOG = simulate.CATALOG
+SETTINGS = {
+    "study": "sim",
+    "title": "A <simulated> study",
+    "protocol": "fair",
+    "tasks": list(simulate.SIZES),
+    "models": list(simulate.MODELS),
+    "seeds": "0-4",
+}
+ENTRIES = validation.read_yaml(Path(__file__).parents[3] / "config" / "figures.yaml")
+ENTRIES = validation.validate(ENTRIES, "figures", "config/figures.yaml")
+
+# The paper's matrices ask for tasks that this study does not have.
+TABLES = {name: each for name, each in ENTRIES["tables"].items() if not name.startswith("welch")}
+FILES = {
+    "metrics": ["results/metrics/sim/nli/a.parquet", "results/metrics/sim/rte/a.parquet"],
+    "comparisons": ["results/statistics/sim/nli/comparisons.parquet"],
+    "manifests": ["results/runs/a/manifest.json"] * 3,
+}
+
+
+@pytest.fixture(scope="module")
+def whole(study, study_folder):
+    """Return the study with two figures and all tables."""
+    figures = {name: ENTRIES["figures"][name] for name in ("id-ood-scatter", "accuracy-by-k")}
+    specs = {
+        name: registry.make_figure(entry["function"], study, CATALOG, {}, entry["title"])
+        for name, entry in figures.items()
+    }
+    folders = {
+        kind: [study_folder / f"results/{folder}/{name}" for name in CATALOG[kind]]
+        for kind, folder in (("models", "models"), ("tasks", "raw"))
+    }
+    return report.ReportInputs(
+        SETTINGS,
+        CATALOG,
+        figures,
+        TABLES,
+        study,
+        specs,
+        models=partial.manifests_in(folders["models"]),
+        sources=partial.manifests_in(folders["tasks"]),
+        files=FILES,
+        versions={"table": "7ab1e", "figure": "f19e"},
+    )
+
+
+@pytest.fixture(scope="module")
+def page(whole):
+    return report.page(whole)
+
+
+def test_the_page_needs_no_other_file(page):
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+    assert "<script" not in page
+    assert page.count('<img src="data:image/png;base64,iVBOR') == 2
+
+
+def test_text_is_escaped(page):
+    assert "A &lt;simulated&gt; study" in page
+    assert "A <simulated> study" not in page
+
+
+def test_the_page_leads_from_question_to_answer_to_provenance(page):
+    order = ["question", "answer", "limits", "figure-id-ood-scatter", "headline"]
+    order += ["1-main-result", "2-effect-of-shots", "reading", "provenance"]
+    places = [page.index(f'id="{name}"') for name in order]
+    assert places == sorted(places)
+    for title in ("Fine-tuning minus in-context learning", "Costs", "Coverage"):
+        assert f"{title}</h3>" in page
+
+
+def test_links_within_the_page_lead_somewhere(page):
+    for target in re.findall(r'href="#([^"]+)"', page):
+        assert f'id="{target}"' in page
+
+
+def test_ids_of_several_charts_do_not_clash(page):
+    ids = re.findall(r'id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_provenance_names_models_data_packages_and_code(page):
+    for text in ("cdcdcdcdcdcdcdcd", "abababababababab", "2.13.0", "0123456789abcdef", "3.11.7"):
+        assert text in page
+
+
+def test_the_answer_counts_the_simulated_effect(page, study):
+    frame = main_comparisons(study.comparisons, CATALOG)
+    inside = frame[frame["domain"] == "in"]
+    better = (inside["verdict"] == "higher").sum()
+    assert 4 <= better <= len(inside) == 16  # five seeds and 80 rows do not find all of them
+    assert f"In domain: fine-tuning was better in {better} of 16 comparisons, worse in 0" in page
+    assert "32 comparisons" in page and "What cannot be concluded" in page
+
+
+def test_the_limits_follow_from_seeds_and_comparisons(page):
+    # 2 / 2^5 = 0.0625; four models are corrected together.
+    assert "The smallest p of the permutation test of 5 seeds is 0.062; over 4 comparisons" in page
+    assert "makes it 0.25, so that it can never fall below 0.05" in page
+
+
+def test_every_test_is_explained_once(page):
+    for text in stats.MEANING.values():
+        assert page.count(str(escape(text))) == 1
+
+
+def test_every_entry_says_what_it_was_made_from(page, whole):
+    made = re.findall(r"Made from ([^<]*)\.</p>", page)
+    assert len(made) == len(whole.tables) + len(whole.figures)
+    place = page.index('id="table-comparison"')
+    found = page[place : page.index("<h3", place)]
+    path = "results/statistics/sim/nli/comparisons.parquet"
+    assert f"Made from comparisons: {path}; code: 7ab1e." in found
+    place = page.index('id="figure-id-ood-scatter"')
+    found = page[place : page.index("<h3", place)]
+    assert "Made from metrics: 2 files of results/metrics/sim; code: f19e." in found
+
+
+def test_links_of_files_name_every_format(page):
+    for kind in report.TABLE_FILES:
+        assert f'href="tables/comparison.{kind}"' in page
+    for kind in report.FIGURE_FILES:
+        assert f'href="figures/id-ood-scatter.{kind}"' in page
+
+
+def test_draws_that_are_not_shared_are_not_called_shared(whole):
+    other = replace(whole, catalog=CATALOG | {"shared_draws": False})
+    text = report.page(other)
+    assert "the same stored draws" not in text
+    assert "draws are not paired" in text
+
+
+def test_the_headline_stands_once_with_its_files(page):
+    assert page.count('href="tables/headline.csv"') == 1
+    # The headline, every cell's accuracy and the selection of models.
+    assert page.count(">Out of domain</th>") == 3
+
+
+def test_the_page_says_what_is_incomplete(page):
+    assert "53 of 56 cells are complete." in page
+    assert "does not fit" in page
+
+
+def test_the_summary_is_narrow_and_says_where_things_are(whole):
+    text = report.summary_text(whole, Path("results/sim"))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "results/sim/report.html" in text
+    assert text.count("In-context learning") == 8  # a row per task and model
+    assert "53 of 56 cells are complete." in text
+
+
+def plan(pairs):
+    figures = {"id-ood-scatter": ENTRIES["figures"]["id-ood-scatter"]}
+    tables = {name: ENTRIES["tables"][name] for name in ("headline", "coverage")}
+    return partial.PartialStudy(SETTINGS, CATALOG, figures, tables, pairs)
+
+
+def test_a_partial_report_works_with_nothing_at_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    planned = plan(simulate.pairs())
+    smk = SimpleNamespace(
+        params=SimpleNamespace(
+            study=planned.settings,
+            catalog=planned.catalog,
+            figures=planned.figures,
+            tables=planned.tables,
+            pairs=planned.pairs,
+        )
+    )
+    report_partial.main(smk)
+    folder = tmp_path / "results/sim/partial"
+    assert "0 of 56 cells are complete." in (folder / "summary.txt").read_text()
+    assert "This report is partial" in (folder / "report.html").read_text()
+    assert (folder / "figures/id-ood-scatter.png").stat().st_size > 1000
+    assert "missing" in (folder / "tables/headline.md").read_text()
+
+
+def test_a_missing_run_shows_the_last_line_of_its_log(study):
+    assert study.logs == {
+        ("rte", "opt-s", "lora", "minimal", 32): "ERROR step 12: the loss is not a number"
+    }
+
+
+def test_a_broken_run_counts_as_missing_and_says_why(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    simulate.write_prepared(tmp_path)
+    pair = simulate.pairs([0, 1])[0]
+    pair["jobs"] = [job for job in pair["jobs"] if job["k"] == 16][:2]
+    for job in pair["jobs"]:
+        simulate.write_run(tmp_path, pair, job, epochs=2)
+    Path(pair["jobs"][1]["folder"], "predictions.parquet").write_bytes(b"PAR1 cut off")
+    found = partial.collect(plan([pair]))
+    status = found.metrics.groupby("method")["status"].agg(set).to_dict()
+    assert status == {"icl": {"ok"}, "ft": {"missing"}}
+    assert "not a readable Parquet file" in found.logs["nli", "opt-s", "ft", "minimal", 16]
+
+
+def test_a_run_that_never_started_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert partial.last_line({"folder": "results/runs/x/seeds0-4"}) == partial.NOT_STARTED
+    Path("results/logs/runs/x").mkdir(parents=True)
+    Path("results/logs/runs/x/seeds0-4.log").write_text("one\ntwo\n\n")
+    assert partial.last_line({"folder": "results/runs/x/seeds0-4"}) == "two"
+
+
+def test_origins_name_files_folders_and_what_was_computed():
+    files = {
+        "metrics": ["a/b/x.parquet", "a/b/y.parquet"],
+        "windows": ["f.parquet"],
+        "manifests": [],
+    }
+    text = provenance.origin(["metrics", "windows", "manifests"], files, "12")
+    assert text == "metrics: 2 files of a/b\ncontexts and windows: f.parquet\ncode: 12"
+    text = provenance.origin(["metrics", "logs"], {"manifests": ["m.json"]}, "12")
+    assert text == "metrics: computed from 1 runs\ncode: 12"
+
+
+@pytest.fixture(scope="module")
+def stored(study, tmp_path_factory):
+    """Return the inputs of the rules that make tables and the report, as stored files."""
+    folder = tmp_path_factory.mktemp("stored")
+    frames = {
+        "metrics": result_schemas.METRICS,
+        "comparisons": result_schemas.COMPARISONS,
+        "windows": schemas.WINDOWS,
+    }
+    for name, schema in frames.items():
+        storage.write_table(folder / f"{name}.parquet", getattr(study, name), schema)
+    storage.write_json(folder / "manifest.json", study.manifests[0])
+    files = {name: [str(folder / f"{name}.parquet")] for name in frames}
+    return files | {"manifests": [str(folder / "manifest.json")], "variance": [], "costs": []}
+
+
+def test_the_script_of_tables_notes_what_it_read(stored, tmp_path):
+    paths = {"table": "t.parquet", "csv": "t.csv", "tex": "t.tex", "md": "t.md"}
+    entry = ENTRIES["tables"]["comparison"]
+    smk = SimpleNamespace(
+        input=SimpleNamespace(**stored),
+        output=SimpleNamespace(**{kind: tmp_path / name for kind, name in paths.items()}),
+        params=SimpleNamespace(name="comparison", catalog=CATALOG, code="c0de", **entry),
+    )
+    make_table.main(smk)
+    line = f"comparisons: {stored['comparisons'][0]}"
+    assert f"% {line}\n% code: c0de\n" in (tmp_path / "t.tex").read_text()
+    assert f"<!-- {line} -->\n<!-- code: c0de -->\n" in (tmp_path / "t.md").read_text()
+    assert len(pd.read_parquet(tmp_path / "t.parquet")) == 32
+
+
+def test_the_script_of_the_report_answers_from_stored_files(stored, tmp_path):
+    smk = SimpleNamespace(
+        input=SimpleNamespace(**stored, models=[], sources=[], tables=[], figures=[]),
+        output=SimpleNamespace(report=tmp_path / "report.html", summary=tmp_path / "s.txt"),
+        params=SimpleNamespace(
+            study=SETTINGS,
+            catalog=CATALOG,
+            figures={},
+            tables={"headline": ENTRIES["tables"]["headline"]},
+            versions={"table": "c0de", "figure": "c0de"},
+        ),
+    )
+    write_report.main(smk)
+    text = (tmp_path / "report.html").read_text()
+    assert "fine-tuning was better in" in text
+    assert f"Made from metrics: {stored['metrics'][0]}; code: c0de." in text
+    assert "In-context learning" in (tmp_path / "s.txt").read_text()

@@ -1,0 +1,187 @@
+"""Tables of scores, spreads and of what a study is made of, against values computed by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import simulate
+from fewshot.analysis import result_schemas
+from fewshot.analysis.evidence import Evidence
+from fewshot.report.tables import registry, study_contents
+from fewshot.study.load import load_study
+from fewshot.validation import read_yaml
+
+CATALOG = simulate.CATALOG
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def paper():
+    """Return the catalog of the paper's study."""
+    study = load_study(read_yaml(ROOT / "config/paper.yaml"), str(ROOT / "config"), "paper.yaml")
+    return study.catalog()
+
+
+def runs(accuracies, **cell):
+    """Return the overall metrics of one cell in nli, a seed per accuracy (None: missing)."""
+    base = {"protocol": "fair", "task": "nli", "model": "opt-s", "method": "icl", "k": 16}
+    base |= {"pattern": "minimal", "evaluation_set": "nli", "domain": "in", "selection": "last"}
+    rows = [
+        base | {"seed": seed, "epoch": 0, "majority": 0.5} | cell
+        | ({"n": 0, "correct": 0, "status": "missing"} if value is None else
+           {"n": 200, "correct": round(200 * value), "accuracy": value, "status": "ok"})
+        for seed, value in enumerate(accuracies)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).reindex(columns=result_schemas.METRICS.names)
+
+
+def test_scores_tell_mean_half_interval_and_missing_seeds():
+    frame = runs([0.6, 0.8, None]).assign(mcc=[0.1, 0.3, None], brier=[0.5, None, None])
+    text = registry.make_table("scores", Evidence(frame), CATALOG, {}).text.iloc[0]
+    # t(1, 97.5 %) = 12.7062, sd = 0.141421; half = 12.7062 · 0.1 = 1.27: cut at 0 and 1.
+    assert text["Accuracy"].startswith("70.0 ±70.0 (2/3)")
+    assert text["MCC"] == "0.20"  # The accuracy beside it tells the seeds.
+    assert text["Brier"] == "0.50 (1/3)"
+    assert text["ECE"] == "–"
+    assert text["Seeds"] == "2/3"
+
+
+def test_scores_of_the_simulated_study_keep_labels_apart(study):
+    table = registry.make_table("scores", study, CATALOG, {})
+    rows = table.numbers[(table.numbers["evaluation_set"] == "hans")]
+    icl = rows[(rows["method"] == "icl") & rows["label"].notna()]
+    assert icl[icl["label"] == 0]["mean"].min() > 0.7 > 0.4 > icl[icl["label"] == 1]["mean"].max()
+    section = "NLI, HANS-like (labels 1: entailment, 2: non-entailment)"
+    assert f"{section}: In-context learning" in set(table.text["section"])
+    assert {"mcc", "f1", "macro_f1", "brier", "ece"} <= set(table.numbers["score"])
+
+
+def test_patterns_are_summarised_as_by_hand():
+    values = {"a": [0.5, 0.6, 0.7], "b": [0.6, 0.7, 0.8], "c": [0.9, 0.5, 0.7]}
+    catalog = CATALOG | {"patterns": {name: {"title": name} for name in values}}
+    frame = pd.concat([runs(each, pattern=name) for name, each in values.items()])
+    row = registry.make_table("patterns_summary", Evidence(frame), catalog, {}).numbers.iloc[0]
+    # Means over draws: 0.6, 0.7, 0.7; medians over patterns of each draw: 0.6, 0.6, 0.7.
+    assert row["pattern_median"] == pytest.approx(0.7)
+    assert row["pattern_low"] == pytest.approx(np.quantile([0.6, 0.7, 0.7], 0.25))
+    assert row["draw_median"] == pytest.approx(0.6)
+    assert row["draw_high"] == pytest.approx(0.65)
+    # Nine runs: two are cut at each end.
+    assert row["interquartile_mean"] == pytest.approx(np.mean([0.6, 0.6, 0.7, 0.7, 0.7]))
+    assert row["spread"] == pytest.approx(np.mean([0.4, 0.2, 0.1]))
+    assert (row["patterns"], row["seeds"], row["seeds_planned"], row["rows"]) == (3, 3, 3, 200)
+
+
+def test_a_draw_that_one_pattern_lacks_is_left_out_and_counted():
+    frame = pd.concat([runs([0.5, 0.7, 0.9]), runs([0.6, None, 0.8], pattern="b")])
+    catalog = CATALOG | {"patterns": {"minimal": {"title": "m"}, "b": {"title": "b"}}}
+    table = registry.make_table("patterns_summary", Evidence(frame), catalog, {})
+    assert table.text["Seeds"].tolist() == ["2/3"]
+    assert table.numbers["spread"].iloc[0] == pytest.approx(0.1)
+    none = pd.concat([runs([None, 0.7]), runs([0.6, None], pattern="b")])
+    text = registry.make_table("patterns_summary", Evidence(none), catalog, {}).text.iloc[0]
+    assert (text["Median over draws [IQR]"], text["Seeds"]) == ("–", "0/2")
+
+
+def test_cells_with_one_pattern_have_no_summary():
+    assert registry.make_table("patterns_summary", Evidence(runs([0.5])), CATALOG, {}).text.empty
+
+
+def test_variance_is_printed_as_deviations_in_points():
+    row = {"protocol": "fair", "task": "nli", "model": "opt-s", "method": "icl", "k": 16}
+    row |= {"selection": "last", "evaluation_set": "nli", "domain": "in", "patterns": 2}
+    row |= {"patterns_planned": 3, "seeds": 5, "seeds_planned": 5, "rows": 200, "mean": 0.7}
+    row |= {"seed": 0.0004, "pattern": 0.0009, "row": 0.16, "residual": 0.04, "spread": 0.05}
+    frame = pd.DataFrame([row]).reindex(columns=result_schemas.VARIANCE.names)
+    text = registry.make_table("variance", Evidence(variance=frame), CATALOG, {}).text.iloc[0]
+    assert (text["Draws"], text["Patterns"]) == ("2.0", "3.0")
+    assert (text["Rows"], text["Rest"], text["Draws × rows"]) == ("40.0", "20.0", "–")
+    assert text["Spread of patterns"] == "5.0"
+    assert text["Patterns used"] == "2/3"
+
+
+def test_data_are_counted_by_gold_label(study):
+    table = registry.make_table("data", study, CATALOG, {})
+    assert len(table.text) == 4
+    first, second = table.text.iloc[0], table.text.iloc[1]
+    assert (first["Rows"], first["Gold labels"]) == ("120", "entailment: 60; contradiction: 60")
+    assert (second["Scored on"], second["Domain"], second["Rows"]) == ("HANS-like", "out", "240")
+    assert first["Majority"] == "50.0"
+
+
+def test_models_are_listed_with_their_source(paper):
+    text = registry.make_table("models", Evidence(), paper, {}).text.set_index("Model")
+    assert len(text) == 13
+    assert text.loc["OPT-125M", "Source"] == "facebook/opt-125m @ 27dcfa74d334"
+    assert text.loc["OPT-6.7B", "Parameters"] == "6.66 B"
+    assert text.loc["OPT-125M", "Window"] == "2,048"
+
+
+def test_settings_are_those_of_the_registry(paper):
+    methods = read_yaml(ROOT / "config/methods.yaml")
+    table = registry.make_table("hyperparameters", Evidence(), paper, {})
+    text = table.text.set_index("Setting")
+    assert "In-context learning" not in text
+    assert float(text.loc["Learning rate", "LoRA"]) == methods["lora"]["learning_rate"]
+    assert float(text.loc["Epochs", "BitFit"]) == methods["pattern-ft"]["epochs"]
+    assert text.loc["Targets", "LoRA"] == "opt: q_proj, v_proj; pythia: query_key_value"
+    assert text.loc["Rank", "BitFit"] == "–"
+
+
+def test_prompts_are_what_the_models_see(paper):
+    text = registry.make_table("prompts", Evidence(), paper, {}).text
+    gpt3 = text[text["Pattern"] == "gpt-3"].iloc[0]
+    assert gpt3["Query"] == "{text_a} question: {text_b} Yes or No? answer:"
+    assert gpt3["Demonstration"] == "{text_a} question: {text_b} Yes or No? answer: {label}↵↵"
+    assert gpt3["Label words"] == "␣Yes, ␣No"
+
+
+def test_blanks_and_line_breaks_can_be_seen():
+    assert study_contents.visible(" a b\nc ") == "␣a b↵c␣"
+    assert study_contents.visible("plain") == "plain"
+    assert study_contents.visible("literal \\n") == "literal \\n"
+    assert study_contents.visible("  ") == "␣␣"
+
+
+def test_qualities_show_medians_of_what_was_measured():
+    frames = [
+        runs([0.5, 0.7], model="opt-s"),
+        runs([0.5, 0.6], model="opt-l"),
+        runs([0.4, 0.8], model="opt-s", method="ft"),
+    ]
+    table = registry.make_table("qualitative", Evidence(pd.concat(frames)), CATALOG, {})
+    numbers = table.numbers.set_index(["criterion", "side"])
+    sd = [np.std(each, ddof=1) for each in ([0.5, 0.7], [0.5, 0.6], [0.4, 0.8])]
+    found = numbers.loc[("Variance over draws", "context")]
+    assert found["value"] == pytest.approx(100 * np.median(sd[:2]))
+    assert (found["cells"], found["runs"]) == (2, 4)
+    assert numbers.loc[("Variance over draws", "trained"), "value"] == pytest.approx(100 * sd[2])
+    assert "this project's" in table.note
+
+
+def test_qualities_count_a_cell_of_two_evaluation_sets_once():
+    inside = runs([0.5, 0.7])
+    outside = inside.assign(evaluation_set="hans", domain="out", accuracy=[0.4, 0.4])
+    table = registry.make_table("qualitative", Evidence(pd.concat([inside, outside])), CATALOG, {})
+    found = table.numbers.set_index("criterion").loc["Variance over draws"]
+    assert (found["cells"], found["runs"]) == (1, 2)
+    assert found["value"] == pytest.approx(100 * np.std([0.5, 0.7], ddof=1) / 2)
+    shown = table.text.set_index("Criterion").loc["Variance over draws"]
+    assert shown["Measured, in-context learning"].endswith("; 1 cell, 2 runs")
+
+
+def test_qualities_have_costs_where_they_are_known():
+    row = {"protocol": "fair", "task": "nli", "model": "opt-s", "pattern": "minimal", "k": 16}
+    costs = pd.DataFrame(
+        [
+            row | {"method": "ft", "seed": seed, "seconds_train": 60.0 + seed, "parameters": 100}
+            | {"seconds_score": 5.0, "trainable": 2}
+            for seed in range(3)
+        ]
+    )  # fmt: skip
+    numbers = registry.make_table("qualitative", Evidence(costs=costs), CATALOG, {}).numbers
+    values = numbers.set_index("criterion")["value"]
+    assert values["What changes"] == 2.0
+    assert values["Cost before the first answer"] == 61.0
+    assert values["Cost of each answer"] == 5.0

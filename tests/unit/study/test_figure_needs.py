@@ -1,0 +1,169 @@
+"""Which figures and tables a study can make, and the names that pick methods."""
+
+from pathlib import Path
+
+import pytest
+from fewshot.analysis.evidence import Evidence
+from fewshot.errors import UserError
+from fewshot.report.figures.registry import make_figure
+from fewshot.report.tables.registry import make_table
+from fewshot.study import figure_needs
+from fewshot.study.load import load_study
+from fewshot.validation import read_yaml
+
+ROOT = Path(__file__).parents[3]
+STUDIES = [
+    path.stem for path in sorted((ROOT / "config").glob("*.yaml")) if "grid" in read_yaml(path)
+]
+LM, HEAD = "language-model", "classification"
+METHODS = {
+    "in-context": {"family": "in_context", "head": LM},
+    "tiny-ft": {"family": "full", "head": LM},
+    "tiny-vanilla": {"family": "full", "head": HEAD},
+    "lora": {"family": "lora", "head": LM},
+    "dora": {"family": "lora", "head": LM},
+    "lora-head": {"family": "lora", "head": HEAD},
+}
+
+
+def shipped(name):
+    return load_study(read_yaml(ROOT / f"config/{name}.yaml"), str(ROOT / "config"))
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return shipped("config")
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return shipped("paper")
+
+
+def test_kinds_are_the_same_in_every_study():
+    kinds = {name: figure_needs.kind_of(entry) for name, entry in METHODS.items()}
+    assert kinds == {
+        "in-context": "in-context",
+        "tiny-ft": "pattern-ft",
+        "tiny-vanilla": "vanilla-ft",
+        "lora": "lora",
+        "dora": "lora",
+        "lora-head": "lora-classification",
+    }
+
+
+def test_a_name_is_one_method_and_a_kind_all_of_it():
+    assert figure_needs.methods_called("lora", METHODS) == ["lora"]
+    assert figure_needs.methods_called("pattern-ft", METHODS) == ["tiny-ft"]
+    others = {name: entry for name, entry in METHODS.items() if name != "lora"}
+    others["lora-32"] = METHODS["lora"]
+    assert figure_needs.methods_called("lora", others) == ["dora", "lora-32"]
+    assert figure_needs.methods_called("bitfit", METHODS) == []
+
+
+@pytest.mark.parametrize(
+    ("arm", "method", "pattern", "picked"),
+    [
+        ("in-context/*gpt-3", "in-context", "llmft-gpt-3", True),
+        ("in-context/*gpt-3", "in-context", "gpt-3", True),
+        ("in-context/gpt-3", "in-context", "llmft-gpt-3", False),
+        ("in-context/gpt-3", "tiny-ft", "gpt-3", False),
+        ("pattern-ft", "tiny-ft", "minimal", True),
+        ("lora/minimal", "dora", "minimal", False),
+    ],
+)
+def test_arms_pick_methods_and_patterns(arm, method, pattern, picked):
+    assert figure_needs.in_arms(["bitfit", arm], METHODS, method, pattern) is picked
+
+
+def test_an_unknown_method_is_one_line_with_the_valid_ones():
+    with pytest.raises(UserError, match="here: unknown method 'patern-ft'; did you mean 'pattern"):
+        figure_needs.check_arms(["in-context", "patern-ft/minimal"], METHODS, "here")
+
+
+def test_an_entry_that_the_study_lacks_is_left_out_with_a_reason(demo, paper):
+    assert "rte-hans-scatter" in paper.figures and "rte-hans-scatter" not in demo.figures
+    assert demo.unmet["figure"]["rte-hans-scatter"] == (
+        "figure 'rte-hans-scatter' needs task 'rte', which study 'demo' does not have"
+    )
+    assert not set(demo.figures) & set(demo.unmet["figure"])
+    assert {*demo.figures, *demo.unmet["figure"]} == {*paper.figures, *paper.unmet["figure"]}
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ({}, None),
+        ({"needs": {"tasks": ["synth-mnli", "synth-rte"]}}, None),
+        ({"options": {"task": "synth-*"}}, None),
+        ({"options": {"task": "qqp*"}}, "task 'qqp*'"),
+        ({"options": {"evaluation_set": "hans"}}, "evaluation set 'hans'"),
+        ({"needs": {"evaluation_sets": ["*hans"]}}, None),
+        ({"options": {"family": "llama"}}, "a model of family 'llama'"),
+        ({"options": {"k": 128}}, "k = 128"),
+        ({"options": {"k": 0}}, None),
+        # The demo has 4 shots on one task only.
+        ({"options": {"k": 4}}, None),
+        ({"options": {"task": "synth-rte", "k": 4}}, "k = 4"),
+        ({"needs": {"methods": ["pattern-ft", "vanilla-ft"]}}, None),
+        ({"needs": {"methods": ["ia3"]}}, "method 'ia3'"),
+        ({"options": {"task": "synth-rte"}, "needs": {"methods": ["lora"]}}, "method 'lora'"),
+        ({"needs": {"patterns": ["*gpt-3"]}}, None),
+        ({"needs": {"patterns": ["llmft-*"]}}, "pattern 'llmft-*'"),
+        ({"options": {"arms": ["ia3", "pattern-ft/minimal"]}}, None),
+        (
+            {"options": {"arms": ["ia3", "pattern-ft/llmft-*"]}},
+            "one of the arms ia3, pattern-ft/llmft-*",
+        ),
+        ({"needs": {"at_least": {"model": 4, "method": 2}}}, None),
+        ({"needs": {"at_least": {"model": 5}}}, "at least 5 models"),
+        ({"options": {"family": "opt"}, "needs": {"at_least": {"model": 3}}}, "at least 3 models"),
+    ],
+)
+def test_needs_are_found_in_the_same_cells(demo, entry, what):
+    assert figure_needs.missing(entry, demo) == what
+
+
+def test_options_of_shipped_figures_name_what_some_study_has():
+    """A misspelt task would leave an entry out of every study without a word."""
+    unmet = []
+    for name in STUDIES:
+        unmet.append(set(shipped(name).unmet["figure"]))
+    assert set.intersection(*unmet) == {
+        "mnli-mismatched-scatter"
+    }  # no shipped study scores that set
+
+
+def test_each_study_of_the_paper_has_its_matrices(paper):
+    config = read_yaml(ROOT / "config/paper-qqp-cola.yaml")
+    other = figure_needs.makeable(load_study(config, str(ROOT / "config")))["tables"]
+    assert {"welch-qqp", "welch-cola"} <= set(other)
+    assert not {"welch-rte", "welch-rte-last"} & set(other)
+    first = figure_needs.makeable(paper)["tables"]
+    assert {"welch-rte-last", "welch-mnli-last"} <= set(first)
+    assert first["welch-rte-last"]["options"]["selection"] == "last"
+    assert "welch-qqp" not in first
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_entry_that_a_shipped_study_plans_passes_its_option_checks(name):
+    """Options are checked before anything is drawn, so that no result is needed for it."""
+    study = shipped(name)
+    catalog = study.catalog()
+    for entry in study.figures.values():
+        assert make_figure(entry["function"], Evidence(), catalog, entry["options"], "A title")
+    for entry in study.tables.values():
+        make_table(entry["function"], Evidence(), catalog, entry["options"])
+
+
+def test_arms_that_a_study_lacks_are_left_out_of_its_entry():
+    arms = shipped("mosbach2023").figures["methods-compared-rte"]["options"]["arms"]
+    assert arms == ["vanilla-ft", "pattern-ft"]
+
+
+def test_an_arm_that_no_study_could_have_is_one_line(tmp_path):
+    for path in (ROOT / "config").glob("*.yaml"):
+        text = path.read_text().replace("pattern-ft, lora]", "pattern-ft, lorra]")
+        (tmp_path / path.name).write_text(text)
+    with pytest.raises(UserError, match=r"-rte'\.arms: unknown method 'lorra'; did you mean 'lora"):
+        load_study(read_yaml(ROOT / "config/config.yaml"), str(tmp_path))

@@ -1,0 +1,110 @@
+"""Trainable parameters told from settings, against the methods themselves and peft."""
+
+import importlib
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from fewshot.adaptation.trainable_model import adapted
+from fewshot.methods import bitfit, full
+from fewshot.models.architectures import architecture_of, entry_architecture
+from fewshot.models.heads import ClassificationHead
+from fewshot.study.families import FAMILIES, added, head_size, trainable
+from fewshot.validation import load_registries
+from test_architectures import CONFIGS, MODELS, ROOT, meta
+from tiny import ALL_KINDS, TARGETS, tiny_model
+from transformers import AutoConfig, AutoModelForCausalLM
+
+METHODS = load_registries(ROOT / "config")["methods"]
+TRAINED = [name for name, each in METHODS.items() if each["family"] != "in_context"]
+
+
+def test_every_family_is_known():
+    modules = Path(importlib.import_module("fewshot.methods").__file__).parent.glob("*.py")
+    assert {path.stem for path in modules} - {"__init__", "freezing"} | {"in_context"} == set(
+        FAMILIES
+    )
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_every_registered_method_trains_as_many_as_its_module_says(name, kind):
+    settings = {**METHODS[name], "targets": TARGETS[kind]}
+    if (settings["family"], kind) == ("bitfit", "llama"):
+        return  # it has no biases, which the family itself refuses
+    model = tiny_model(kind)
+    shape = architecture_of(model.config.to_dict(), 128)
+    before = sum(each.numel() for each in model.parameters())
+    method = importlib.import_module(f"fewshot.methods.{settings['family']}")
+    student = adapted(model, method, settings, 3)
+    assert shape.parameters == before
+    assert sum(each.numel() for each in student.parameters()) - before == added(shape, settings, 3)
+    trained = sum(each.numel() for each in student.parameters() if each.requires_grad)
+    assert trained == trainable(shape, settings, 3)
+
+
+@pytest.mark.parametrize("name", ["opt", "opt projected", "neox", "llama"])
+@pytest.mark.parametrize("dora", [False, True])
+def test_lora_and_dora_train_what_peft_adds(name, dora):
+    model, shape = meta(CONFIGS[name]), architecture_of(CONFIGS[name], 1)
+    targets = ["query_key_value", "dense_4h_to_h"] if name == "neox" else ["q_proj", "v_proj"]
+    config = peft.LoraConfig(r=3, target_modules=targets, use_dora=dora)
+    with torch.device("meta"):
+        peft.inject_adapter_in_model(config, model)
+    expected = sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
+    settings = {"family": "lora", "rank": 3, "targets": targets, "dora": dora}
+    assert trainable(shape, settings, 2) == added(shape, settings, 2) == expected
+
+
+@pytest.mark.parametrize("name", [n for n in CONFIGS if n.startswith(("opt", "neox", "qwen2"))])
+def test_bitfit_trains_all_biases(name):
+    if name == "opt without biases":
+        assert trainable(architecture_of(CONFIGS[name], 1), {"family": "bitfit"}, 2) == 0
+        return
+    model = meta(CONFIGS[name])
+    names = set(bitfit.adapt(model, {}))
+    expected = sum(p.numel() for n, p in model.named_parameters() if n in names)
+    assert trainable(architecture_of(CONFIGS[name], 1), {"family": "bitfit"}, 2) == expected
+
+
+@pytest.mark.parametrize("name", ["opt", "opt projected", "neox", "llama tied"])
+def test_full_fine_tuning_with_a_head(name):
+    """A readout of its own is not trained then; the head is the scorer's module."""
+    model, shape = meta(CONFIGS[name]), architecture_of(CONFIGS[name], 1)
+    names = set(full.adapt(model, {"head": "classification"}))
+    trained = sum(p.numel() for n, p in model.named_parameters() if n in names)
+    head = sum(p.numel() for p in ClassificationHead(shape.readout, 3, 0.0, None).parameters())
+    settings = {"family": "full", "head": "classification"}
+    assert trainable(shape, settings, 3) == trained + head
+    assert added(shape, settings, 3) == head
+    assert trainable(shape, {"family": "full"}, 3) == shape.parameters
+
+
+@pytest.mark.parametrize("name", ["opt", "opt projected", "neox", "llama"])
+def test_soft_prompts_train_what_peft_trains(name):
+    shape, settings = architecture_of(CONFIGS[name], 1), {"virtual_tokens": 7}
+    kinds = {"prompt_tuning": peft.PromptTuningConfig, "prefix_tuning": peft.PrefixTuningConfig}
+    for family, make in kinds.items():
+        if (family, name) == ("prompt_tuning", "opt projected"):
+            # peft takes the hidden width, which such an OPT's embeddings do not have.
+            assert trainable(shape, {**settings, "family": family}, 2) == 7 * 32
+            continue
+        config = make(task_type="CAUSAL_LM", num_virtual_tokens=7)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**CONFIGS[name]))
+        trained, _ = peft.get_peft_model(model, config).get_nb_trainable_parameters()
+        assert trainable(shape, {**settings, "family": family}, 2) == trained
+
+
+def test_other_families():
+    small = entry_architecture(MODELS["opt-125m"])
+    assert trainable(small, {"family": "ia3"}, 2) == 55_296, "12 × (768 + 768 + 3072)"
+    assert trainable(small, {"family": "in_context", "head": "language-model"}, 2) == 0
+    linear = {"family": "head_only", "head": "classification", "classifier": "linear"}
+    assert trainable(small, linear, 3) == head_size(small, "linear", 3) == 769 * 3
+    readout = {"family": "head_only", "head": "language-model"}
+    assert trainable(small, readout, 3) == added(small, readout, 3) == 50_272 * 768
+    assert added(entry_architecture(MODELS["pythia-410m"]), readout, 3) == 0, (
+        "it has one of its own"
+    )
+    assert trainable(small, {"family": "something new"}, 2) == small.parameters
