@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ..errors import unknown
+from ..errors import UserError, unknown
 
 if TYPE_CHECKING:
     from .study import Study
@@ -133,18 +133,36 @@ def _fitted(entry: dict, study: "Study") -> dict:
     return {**entry, "options": {**options, "arms": arms}}
 
 
-def makeable(study: "Study") -> dict[str, dict]:
-    """Return the figures and tables that a study can make and, as `unmet`, why not the others."""
+def makeable(study: "Study", where: str = "config/config.yaml") -> dict[str, dict]:
+    """Return the figures and tables that a study draws and, as `unmet`, why not the others.
+
+    These are all that its cells allow or, of them, those that its keys `figures` and `tables`
+    name. Raises UserError, with the study's file `where`, for a name that config/figures.yaml has
+    not and for one that the cells do not allow.
+    """
     found: dict[str, dict] = {"unmet": {}}
     for kind in ("figure", "table"):
-        entries = getattr(study, f"{kind}s")
-        lacks = {name: missing(entry, study) for name, entry in entries.items()}
-        found[f"{kind}s"] = {
-            name: _fitted(each, study) for name, each in entries.items() if not lacks[name]
+        entries, key = getattr(study, f"{kind}s"), f"{kind}s"
+        named = study.settings.get(key, list(entries))
+        reasons = {name: _reason(kind, name, entry, study) for name, entry in entries.items()}
+        for name in named if key in study.settings else ():
+            if name not in entries:
+                raise unknown(kind, name, entries, f"{where}: {key}")
+            if reasons[name]:
+                raise UserError(f"{where}: {key}: {reasons[name]}")
+        found[key] = {
+            name: _fitted(entry, study)
+            for name, entry in entries.items()
+            if name in named and not reasons[name]
         }
         found["unmet"][kind] = {
-            name: f"{kind} '{name}' needs {what}, which study '{study.name}' does not have"
-            for name, what in lacks.items()
-            if what
+            name: reason or f"{kind} '{name}' is not among the {key} that {where} names under {key}"
+            for name, reason in reasons.items()
+            if name not in found[key]
         }
     return found
+
+
+def _reason(kind: str, name: str, entry: dict, study: "Study") -> str | None:
+    what = missing(entry, study)
+    return what and f"{kind} '{name}' needs {what}, which study '{study.name}' does not have"

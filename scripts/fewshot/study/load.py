@@ -26,4 +26,4 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
         machine=machine, folder=folder,
     )  # fmt: skip
     check_study(study, where, archived=bool(brought) and is_archived(brought))
-    return replace(study, **makeable(study))
+    return replace(study, **makeable(study, where))

@@ -15,7 +15,7 @@ from .imports import FAMILY, Import, read_imports, read_seeds
 class Study:
     """A checked study configuration with the registries it refers to.
 
-    `figures` and `tables` are those it can make; `unmet` has the reasons for the others, by kind.
+    `figures` and `tables` are those it draws; `unmet` has the reasons for the others, by kind.
     The registries are in `folder`.
     """
 

@@ -167,3 +167,42 @@ def test_an_arm_that_no_study_could_have_is_one_line(tmp_path):
         (tmp_path / path.name).write_text(text)
     with pytest.raises(UserError, match=r"-rte'\.arms: unknown method 'lorra'; did you mean 'lora"):
         load_study(read_yaml(ROOT / "config/config.yaml"), str(tmp_path))
+
+
+def named(**keys):
+    config = {**read_yaml(ROOT / "config/config.yaml"), **keys}
+    return load_study(config, str(ROOT / "config"), "my-study.yaml")
+
+
+def test_a_study_draws_the_figures_and_tables_that_it_names(demo):
+    study = named(figures=["differences", "id-ood-scatter"], tables=[])
+    assert list(study.figures) == ["id-ood-scatter", "differences"]  # in the order of figures.yaml
+    assert study.figures["differences"] == demo.figures["differences"]
+    assert not study.tables and set(study.unmet["table"]) >= set(demo.tables)
+    assert study.unmet["figure"]["break-even"] == (
+        "figure 'break-even' is not among the figures that my-study.yaml names under figures"
+    )
+    assert "needs task 'rte'" in study.unmet["figure"]["rte-hans-scatter"]
+    assert set(named(figures=["variance"]).tables) == set(demo.tables)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"figures": ["diferences"]},
+            "my-study.yaml: figures: unknown figure 'diferences'; did you mean 'differences'?",
+        ),
+        ({"tables": ["xyz"]}, "my-study.yaml: tables: unknown table 'xyz'; valid: headline, "),
+        (
+            {"figures": ["rte-hans-scatter"]},
+            "my-study.yaml: figures: figure 'rte-hans-scatter' needs task 'rte', which study "
+            "'demo' does not have",
+        ),
+        ({"tables": ["costs", "costs"]}, "my-study.yaml: tables: 'costs' is given twice"),
+    ],
+)
+def test_a_name_that_a_study_cannot_draw_is_one_line(keys, message):
+    with pytest.raises(UserError) as caught:
+        named(**keys)
+    assert str(caught.value).startswith(message)
