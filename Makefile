@@ -57,8 +57,8 @@ format: $(READY)  ## format Python and Snakemake files
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ruff check --fix scripts tests .ci
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --line-length 100 Snakefile rules
 
-docs: $(READY)  ## write config/README.md from the schemas
-	@PYTHONPATH=scripts $(BIN)/python .ci/reference.py > config/README.md.new && mv config/README.md.new config/README.md
+docs: $(READY)  ## write config/REFERENCE.md from the schemas
+	@PYTHONPATH=scripts $(BIN)/python .ci/reference.py > config/REFERENCE.md.new && mv config/REFERENCE.md.new config/REFERENCE.md
 
 envs: $(READY)  ## write envs/fairshot.yaml from the pins of pip
 	@PYTHONPATH=scripts $(BIN)/python .ci/environments.py > envs/fairshot.yaml.new && mv envs/fairshot.yaml.new envs/fairshot.yaml

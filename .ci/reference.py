@@ -1,4 +1,4 @@
-"""Write `config/README.md` from the schemas: every key and every stored column, in one place.
+"""Write `config/REFERENCE.md` from the schemas: every key and every stored column, in one place.
 
 `make docs` runs it; a test fails while the file is out of step.
 """
@@ -13,7 +13,8 @@ from fewshot.validation import read_schema
 INTRODUCTION = """\
 # Configuration and outputs
 
-`make docs` writes this page from `config/schema/` and `scripts/fewshot/{records,schemas}.py`.
+`make docs` writes this page from `config/schema/`, `scripts/fewshot/schemas.py` and
+`scripts/fewshot/analysis/result_schemas.py`.
 
 A study names models, tasks, methods and patterns from the registries beside it and says which
 combinations are run. `config/config.yaml` is the demo; `config/paper.yaml` the paper's grid; any
