@@ -98,9 +98,12 @@ def test_jobs_of_seconds_share_submissions():
     assert most["short"] == 6, "adaptation jobs, as README.md has it"
 
 
-@pytest.mark.parametrize("name", ["README.md", ".github/CONTRIBUTING.md", "config/REFERENCE.md"])
-def test_pages_have_no_placeholder_and_their_links_lead_somewhere(name):
-    page = ROOT / name
+FOLDERS = ("", ".github", "config", "config/embedded", "profiles/slurm", "rules", "scripts")
+PAGES = [page for folder in (*FOLDERS, "tests/benchmarks") for page in (ROOT / folder).glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_have_no_placeholder_and_their_links_lead_somewhere(page):
     text = page.read_text()
     assert not re.findall(r"\b(?:DEMO|REBUILD|EMBEDDED)_[A-Z]+\b|TODO", text)
     for link in re.findall(r"\]\(([^)#]+)\)", text):
