@@ -127,7 +127,6 @@ REPORTED = (
     "compare_methods",
     "make_table",
     "plot_figure",
-    "render_figure",
     "write_report",
 )
 

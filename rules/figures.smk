@@ -1,4 +1,4 @@
-# Metrics to charts: a Vega-Lite file with its data, then every format from that file.
+# Metrics to figures: a Vega-Lite file with its data, and every format made from it.
 rule plot_figure:
     input:
         metrics=METRICS,
@@ -7,29 +7,6 @@ rule plot_figure:
         variance=VARIANCE,
     output:
         spec="results/{study}/figures/{name}.vl.json",
-    log:
-        "results/logs/{study}/figures/{name}.plot.log",
-    wildcard_constraints:
-        name=any_of(STUDY.figures),
-    conda:
-        "../envs/fairshot.yaml"
-    resources:
-        mem_mb=scaled(4000),
-        runtime=longer(2),
-    params:
-        function=lambda wildcards: figure_entry(wildcards)["function"],
-        title=lambda wildcards: figure_entry(wildcards)["title"],
-        options=lambda wildcards: figure_entry(wildcards)["options"],
-        catalog=CATALOG,
-        code=code_version("report.figures.registry", "analysis.evidence", "report.render"),
-    script:
-        "../scripts/plot_figure.py"
-
-
-rule render_figure:
-    input:
-        spec="results/{study}/figures/{name}.vl.json",
-    output:
         svg=report(
             "results/{study}/figures/{name}.svg",
             caption="captions/entry.rst",
@@ -40,16 +17,20 @@ rule render_figure:
         png="results/{study}/figures/{name}.png",
         html="results/{study}/figures/{name}.html",
     log:
-        "results/logs/{study}/figures/{name}.render.log",
+        "results/logs/{study}/figures/{name}.log",
     wildcard_constraints:
         name=any_of(STUDY.figures),
     conda:
         "../envs/fairshot.yaml"
     resources:
-        mem_mb=scaled(2000),
-        runtime=longer(1),
+        mem_mb=scaled(4000),
+        runtime=longer(2),
     params:
+        function=lambda wildcards: figure_entry(wildcards)["function"],
+        title=lambda wildcards: figure_entry(wildcards)["title"],
         caption=lambda wildcards: figure_entry(wildcards)["caption"],
-        code=code_version("report.render", "storage"),
+        options=lambda wildcards: figure_entry(wildcards)["options"],
+        catalog=CATALOG,
+        code=code_version("report.figures.registry", "analysis.evidence", "report.render"),
     script:
-        "../scripts/render_figure.py"
+        "../scripts/plot_figure.py"

@@ -226,6 +226,5 @@ def job_files():
         "compare_methods": COMPARISONS,
         "make_table": files_of("tables", STUDY.tables, ["parquet"]),
         "plot_figure": files_of("figures", STUDY.figures, ["vl.json"]),
-        "render_figure": files_of("figures", STUDY.figures, ["svg"]),
         "write_report": [f"results/{STUDY.name}/report.html"],
     }

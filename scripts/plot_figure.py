@@ -1,4 +1,4 @@
-"""Make one figure's specification from metrics (rule plot_figure)."""
+"""Make one figure from metrics, in every format (rule plot_figure)."""
 
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,9 @@ def main(smk):
     p = smk.params
     part = registry.part_of(p.function)
     stored = evidence.read_evidence(part=part, **evidence.evidence_inputs(smk.input))
-    render.write_spec(
-        smk.output.spec, registry.make_figure(p.function, stored, p.catalog, p.options, p.title)
-    )
+    spec = registry.make_figure(p.function, stored, p.catalog, p.options, p.title)
+    render.write_spec(smk.output.spec, spec)
+    render.render(spec, {kind: getattr(smk.output, kind) for kind in render.KINDS})
 
 
 if __name__ == "__main__":

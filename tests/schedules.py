@@ -40,7 +40,6 @@ def files_of(study) -> dict[str, list[str]]:
         "compare_methods": ["results/statistics/mine/rte/comparisons.parquet"],
         "make_table": ["results/mine/tables/a.parquet"],
         "plot_figure": ["results/mine/figures/a.vl.json"],
-        "render_figure": ["results/mine/figures/a.svg"],
         "write_report": ["results/mine/report.html"],
     }  # fmt: skip
 

@@ -76,7 +76,7 @@ def expected(printed: str) -> dict[str, dict[str, str]]:
 
 def test_every_job_asked_for_what_the_plan_says(finished):
     wanted = expected(finished.planned)
-    assert {"tables_paper_make_table", "figures_paper_plot_figure_render_figure"} < set(wanted)
+    assert {"tables_paper_make_table", "figures_paper_plot_figure"} < set(wanted)
     assert set(finished.jobs) == set(wanted)
     for name, resources in wanted.items():
         (job,) = finished.jobs[name]

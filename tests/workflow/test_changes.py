@@ -3,7 +3,7 @@
 import pytest
 
 RUNS = "results/runs/fair/synth-mnli/opt-micro"
-STATISTICS = {"compare_methods", "make_table", "plot_figure", "render_figure", "write_report"}
+STATISTICS = {"compare_methods", "make_table", "plot_figure", "write_report"}
 ANALYSIS = STATISTICS | {"compute_metrics"}
 ADAPTATION = {"run_in_context", "fine_tune"}
 
@@ -49,9 +49,9 @@ def test_a_comment_runs_nothing(study, path):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("report/render", {"plot_figure", "render_figure", "write_report"}),
-        ("report/figures/registry", {"plot_figure", "render_figure", "write_report"}),
-        ("report/figures/theme", {"plot_figure", "render_figure", "write_report"}),
+        ("report/render", {"plot_figure", "write_report"}),
+        ("report/figures/registry", {"plot_figure", "write_report"}),
+        ("report/figures/theme", {"plot_figure", "write_report"}),
         ("report/report", {"write_report"}),
         ("report/tables/registry", {"make_table", "write_report"}),
         ("analysis/metrics", ANALYSIS),
@@ -76,7 +76,7 @@ def test_edited_module_runs_what_imports_it(study, module, expected):
 
 def test_figure_script_runs_only_figures(study):
     append(study, "scripts/plot_figure.py", "\nEDITED = True\n")
-    assert rules(study.planned()) <= {"plot_figure", "render_figure", "write_report"}
+    assert rules(study.planned()) <= {"plot_figure", "write_report"}
     assert "plot_figure" in rules(study.planned())
 
 

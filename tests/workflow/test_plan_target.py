@@ -94,7 +94,7 @@ def test_the_papers_plan_is_printed_and_written(project):
     assert len(hours) == 13 + 1 and hours["opt-125m"] != hours["opt-30b"]
     assert list(told(page, "Longest chain")) == [
         *("download_model", "download_weights", "fine_tune", "compute_metrics"),
-        *("compare_methods", "plot_figure", "render_figure", "write_report", "total"),
+        *("compare_methods", "plot_figure", "write_report", "total"),
     ]
     assert "the hours of all jobs" in page and "are not calibrated" in page
     folder = project.folder / "results/paper"

@@ -8,7 +8,7 @@ import travels
 from fewshot import storage
 from project import Project, run_once
 
-ANALYSIS = {"compute_metrics", "make_table", "plot_figure", "render_figure", "write_report"}
+ANALYSIS = {"compute_metrics", "make_table", "plot_figure", "write_report"}
 STUDY = ("--configfile", "study.yaml")
 IMPORTED = ("--configfile", "results/sim/imported/study.yaml")
 

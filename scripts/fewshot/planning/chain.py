@@ -101,7 +101,7 @@ def _after(schedule: StudyEstimate, job: Job) -> list[Link]:
 def _report(schedule: StudyEstimate) -> list[Link]:
     """Return the last steps: figures, which take longer than tables, and the report."""
     found = []
-    for rule in ("plot_figure", "render_figure", "write_report"):
+    for rule in ("plot_figure", "write_report"):
         todo = [path for path in schedule.files.get(rule, ()) if path in schedule.to_make]
         found += [_link(schedule, rule, path, Path(path).name) for path in todo[:1]]
     return found

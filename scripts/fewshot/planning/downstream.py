@@ -29,8 +29,6 @@ def with_what_follows(files: Mapping[str, Iterable[str]], missing: set[str]) -> 
     found |= {path for path in files.get("compare_methods", ()) if Path(path).parts[3] in tasks}
     if _lacking(files, found, ("compute_metrics", "compare_methods")):
         found |= {path for rule in ("make_table", "plot_figure") for path in files.get(rule, ())}
-    drawn = {Path(path).name.partition(".")[0] for path in _lacking(files, found, ["plot_figure"])}
-    found |= {path for path in files.get("render_figure", ()) if Path(path).stem in drawn}
     if _lacking(files, found, ("make_table", "plot_figure")):
         found |= set(files.get("write_report", ()))
     return found

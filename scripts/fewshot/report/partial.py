@@ -54,8 +54,8 @@ def write_partial_report(plan: PartialStudy, folder: str | Path) -> Path:
             entry["function"], stored, plan.catalog, entry["options"], entry["title"]
         )
         render.write_spec(folder / f"figures/{name}.vl.json", specs[name])
-        kinds = ("svg", "pdf", "png", "html")
-        render.render(specs[name], {kind: folder / f"figures/{name}.{kind}" for kind in kinds})
+        paths = {kind: folder / f"figures/{name}.{kind}" for kind in render.KINDS}
+        render.render(specs[name], paths)
     study = report.ReportInputs(
         plan.settings,
         plan.catalog,

@@ -9,6 +9,8 @@ import vl_convert
 from .. import storage
 
 DOTS_PER_INCH = 300
+KINDS = ("svg", "pdf", "png", "html")
+"""What a figure is rendered to."""
 
 
 def write_spec(path: str | Path, spec: dict) -> None:

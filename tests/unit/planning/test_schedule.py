@@ -29,10 +29,10 @@ def test_what_is_made_from_a_missing_run_is_to_do(study, tmp_path):
     (tmp_path / run).unlink()
     found = schedule(study, tmp_path)
     left = {rule: todo for rule, (_, todo) in found.counts().items() if todo}
-    last = ("compare_methods", "make_table", "plot_figure", "render_figure", "write_report")
+    last = ("compare_methods", "make_table", "plot_figure", "write_report")
     assert left == {"fine_tune": 1, "compute_metrics": 1, **dict.fromkeys(last, 1)}
     [link, *after] = chain.longest(found)
-    assert link.rule == "fine_tune" and after[0].of == "rte/opt-125m" and len(after) == 5
+    assert link.rule == "fine_tune" and after[0].of == "rte/opt-125m" and len(after) == 4
     page = estimate_page.estimate_page(found, markdown=False)
     assert "Finished is what is on disk" in page
 
@@ -40,11 +40,11 @@ def test_what_is_made_from_a_missing_run_is_to_do(study, tmp_path):
 @pytest.mark.parametrize(
     ("rule", "left"),
     [
-        ("compute_metrics", ["compare_methods", "make_table", "plot_figure", "render_figure"]),
-        ("compare_methods", ["make_table", "plot_figure", "render_figure"]),
-        ("plot_figure", ["render_figure"]),
+        ("compute_metrics", ["compare_methods", "make_table", "plot_figure"]),
+        ("compare_methods", ["make_table", "plot_figure"]),
+        ("plot_figure", []),
         ("make_table", []),
-        ("render_figure", None),
+        ("write_report", None),
     ],
 )
 def test_pages_are_made_from_what_is_made_anew(study, tmp_path, rule, left):
@@ -99,7 +99,6 @@ def test_the_longest_chain_by_hand(study, tmp_path):
         ("compute_metrics", pytest.approx(SMALL + COUNT * predictions["opt-13b"])),
         ("compare_methods", pytest.approx(SMALL + COMPARE * sum(predictions.values()))),
         ("plot_figure", SMALL),
-        ("render_figure", SMALL),
         ("write_report", SMALL),
     ]
 
@@ -122,7 +121,7 @@ def test_what_is_finished_is_in_no_chain(study, tmp_path):
     runs = ["prepare_task", "sample_shots", "run_in_context", "fine_tune"]
     rest = schedule(study, tmp_path, done=[*downloads, *runs])
     assert [link.rule for link in chain.longest(rest)] == [
-        *("compute_metrics", "compare_methods", "plot_figure", "render_figure", "write_report")
+        *("compute_metrics", "compare_methods", "plot_figure", "write_report")
     ]
     rest = schedule(study, tmp_path, done=everything(study))
     assert chain.longest(rest) == [] and rest.todo == []

@@ -17,7 +17,7 @@ from fewshot.report.tables.comparisons import main_comparisons
 from fewshot.study import figure_needs
 
 CATALOG = simulate.CATALOG
-UNMEASURED = ("models", "hyperparameters", "qualitative")
+UNMEASURED = ("models", "hyperparameters")
 """Tables that have rows without any result."""
 
 

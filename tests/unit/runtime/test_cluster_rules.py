@@ -115,7 +115,7 @@ def test_every_rule_that_is_submitted_asks_for_more_with_every_attempt():
     rules = {rule.partition(":")[0]: rule for rule in re.split(r"^rule ", text, flags=re.M)[1:]}
     others = {name for name, rule in rules.items() if "    script:" in rule}
     others -= local | {"run_in_context", "fine_tune"}
-    assert "download" in local and {"sample_shots", "render_figure"} < others
+    assert "download" in local and {"sample_shots", "plot_figure"} < others
     assert [name for name in others if not GROWING.search(rules[name])] == []
 
 

@@ -13,7 +13,6 @@ from .accuracy import accuracy, hans, headline, model_selection
 from .comparisons import comparison, significance
 from .costs import break_even, cost_accuracy, costs, coverage
 from .matrix import matrix
-from .qualities import qualitative
 from .scores import scores
 from .study_contents import data, hyperparameters, models, prompts
 from .variability import patterns_summary, variance
@@ -64,7 +63,6 @@ TABLES = {
     "models": models,
     "hyperparameters": hyperparameters,
     "prompts": prompts,
-    "qualitative": qualitative,
     "cost_accuracy": cost_accuracy,
     "break_even": break_even,
 }
