@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # One thread per process: two jobs side by side are faster than one job with two threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-slurm bench-scorer bench-training bench-memory bench-analysis bench-planning lint format docs envs setup help
+.PHONY: demo test test-slow test-slurm bench-scorer bench-training bench-memory bench-analysis lint format docs envs setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -45,9 +45,6 @@ bench-memory: $(READY)  ## memory of training, predicted and measured; ARGS="--h
 
 bench-analysis: $(READY)  ## metrics and statistics at the paper's size; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_analysis $(ARGS)
-
-bench-planning: $(READY)  ## dry run and empty run of the paper's study; ARGS="--help" lists options
-	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_planning $(ARGS)
 
 lint: $(READY)  ## formatters, linters, dry runs of every target
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lint

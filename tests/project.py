@@ -13,6 +13,8 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
+DOWNLOADS = {"download_data", "download_model", "download_weights", "fetch_freed"}
+"""Scripts that use the network."""
 PARTS = ("Snakefile", "rules", "scripts", "config", "profiles", "envs")
 
 
@@ -121,8 +123,6 @@ class Planned:
     rule: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    log: bool
-    benchmark: bool
 
 
 def parse_plan(output: str) -> list[Planned]:
@@ -132,7 +132,7 @@ def parse_plan(output: str) -> list[Planned]:
         if head := re.match(r"\s*(?:local)?rule (\w+):", block):
             said = dict(re.findall(r"^    (\w+): (.*)$", block, re.M))
             files = [tuple(filter(None, said.get(n, "").split(", "))) for n in ("input", "output")]
-            jobs.append(Planned(head[1], *files, "log" in said, "benchmark" in said))
+            jobs.append(Planned(head[1], *files))
     return jobs
 
 

@@ -1,14 +1,9 @@
-"""Measure the analysis: `make bench-analysis`.
+"""Measure the analysis of the grid of config/paper.yaml: `make bench-analysis`.
 
-First the metrics of one million predictions (runs of the paper's grid on MNLI and HANS, simulated)
-by this project and by a plain computation: read the predictions with pandas, group them by seed,
-epoch and set, and ask scikit-learn for each score, with accuracies by subcase from a second
-grouping. Both end in the same numbers (checked); the plain one checks nothing and has no curves.
-
-Then, with --scale, the analysis of the grid of config/paper.yaml as the workflow does it: for each
-task and model runs are simulated and stored, metrics and outcomes computed from them, and the
-predictions removed (unless --keep); for each task comparisons and variance follow. --scale 1.0 is
-the whole grid; a smaller share takes the first of its models, at least that share of them.
+As the workflow does it: for each task and model runs are simulated and stored, metrics and outcomes
+computed from them, and the predictions removed (unless --keep); for each task comparisons and
+variance follow. --scale 1.0 is the whole grid; a smaller share takes the first of its models, at
+least that share of them.
 
 Seconds are wall time of this process on this machine, memory the most that it ever held.
 """
@@ -25,20 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import paper_grid
 from fewshot import storage
 from fewshot.analysis import comparisons, evidence, metrics, result_schemas, variance
-from fewshot.analysis.summary import at_level
 from fewshot.errors import UserError
 from fewshot.study.study import Study
 
-from . import plain_metrics
 from .printing import aligned
-
-RUNS = 2
-"""Simulated fine-tuning runs whose metrics are timed; each has 733,840 predictions."""
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -49,65 +37,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
-    add("--scale", type=float, default=0.0, help="share of the paper's grid (default: 0, none)")
-    add("--repeats", type=int, default=3, help="passes to take the median of (default: 3)")
+    add("--scale", type=float, default=0.1, help="share of the paper's grid (default: 0.1)")
     add("--folder", type=Path, help="where runs are simulated (default: a temporary folder)")
     add("--keep", action="store_true", help="keep predictions; needs --folder")
     asked = made.parse_args(argv)
-    if not 0 <= asked.scale <= 1:
-        raise UserError(f"--scale {asked.scale:g}: must be between 0 and 1")
-    if asked.repeats < 1:
-        raise UserError(f"--repeats {asked.repeats}: must be at least 1")
+    if not 0 < asked.scale <= 1:
+        raise UserError(f"--scale {asked.scale:g}: must be above 0 and at most 1")
     if asked.keep and not asked.folder:
         raise UserError("--keep: name a --folder to keep them in")
     return asked
-
-
-def side_by_side(folder: Path, repeats: int) -> str:
-    """Time the metrics of some runs by both ways; return the table. Raises where they differ."""
-    study = paper_grid.grid(0.01)
-    jobs = [job for job in study.jobs if job.cell.task == "mnli" and job.cell.k == 16]
-    jobs = [job for job in jobs if job.cell.method == "pattern-ft"][:RUNS]
-    sets = paper_grid.sets_of(study, "mnli")
-    rows = sum(paper_grid.write_run(folder, study, job, sets) for job in jobs)
-    entries = [paper_grid.job_entry(job, folder) for job in jobs]
-    cell = {"protocol": "fair", "task": "mnli", "model": jobs[0].cell.model}
-    size = sum(path.stat().st_size for path in folder.rglob("predictions.parquet"))
-    ways = {
-        "this project": lambda: metrics.compute_metrics(cell, entries, sets).metrics,
-        "plain": lambda: plain_metrics.of_runs([each["folder"] for each in entries], sets),
-    }
-    seconds, found = {}, {}
-    for name, way in ways.items():
-        seconds[name], found[name] = _median(way, repeats)
-    _same(found["this project"], found["plain"])
-    lines = [("metrics of predictions", "seconds", "s per million", "MB read", "times faster")]
-    for name, spent in seconds.items():
-        ratio = seconds["plain"] / spent
-        lines.append(
-            (name, f"{spent:.2f}", f"{spent / rows * 1e6:.2f}", f"{size / 1e6:.0f}", f"{ratio:.1f}")
-        )
-    return aligned(lines) + f"\n{rows:,} predictions of {len(jobs)} runs"
-
-
-def _median(way, repeats: int) -> tuple[float, pd.DataFrame]:
-    spent = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        found = way()
-        spent.append(time.perf_counter() - start)
-    return float(np.median(spent)), found
-
-
-def _same(ours: pd.DataFrame, plain: pd.DataFrame) -> None:
-    """Raise ValueError unless both ways have the same scores of the last epoch."""
-    keys = ["pattern", "seed", "evaluation_set"]
-    rows = at_level(ours)
-    rows = rows[(rows["selection"] == "last") & (rows["status"] == "ok")]
-    both = rows.merge(plain, on=[*keys, "epoch"], suffixes=("", "_plain"), validate="1:1")
-    for name in plain_metrics.NAMES:
-        if not len(both) or not np.allclose(both[name], both[f"{name}_plain"], atol=1e-6):
-            raise ValueError(f"{name} differs between the two ways")
 
 
 @dataclass
@@ -203,11 +141,8 @@ def main(argv: list[str]) -> int:
     asked = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     with tempfile.TemporaryDirectory(prefix="bench-analysis-") as scratch:
-        print(side_by_side(Path(scratch, "million"), asked.repeats), end="\n\n", flush=True)
-        if asked.scale:
-            study = paper_grid.grid(asked.scale)
-            tally = analyse_grid(study, asked.folder or Path(scratch), asked.keep)
-            print(render(study, tally))
+        study = paper_grid.grid(asked.scale)
+        print(render(study, analyse_grid(study, asked.folder or Path(scratch), asked.keep)))
     return 0
 
 

@@ -17,16 +17,18 @@ from srun import pretend
 from testbed import ACCOUNT, GPU, output, until
 
 METHODS = {
-    "long-ft": {"base": "tiny-pattern-ft", "title": "Fine-tuning", "epochs": 250},
-    "long-lora": {"base": "tiny-lora", "title": "LoRA", "epochs": 400},
+    "long-ft": {"base": "tiny-pattern-ft", "title": "Fine-tuning", "epochs": 250,
+                "curve_epochs": [50, 100, 150, 200, 250]},
+    "long-lora": {"base": "tiny-lora", "title": "LoRA", "epochs": 400,
+                  "curve_epochs": [100, 200, 300, 400]},
     "broken": {"base": "tiny-lora", "title": "Broken", "epochs": 9, "learning_rate": 1.0e30},
-}
+}  # fmt: skip
 RUNS = "results/runs/fair/synth-mnli/opt-mini"
 ONE_NODE, TWO_NODES, BROKEN = (
     f"{RUNS}/{method}/minimal/k4/seeds8-9" for method in ("long-lora", "long-ft", "broken")
 )
 QUICK = Path(__file__).parent / "quick"
-PATIENCE = 400.0
+PATIENCE = 1200.0
 """Seconds that a study on the cluster may take."""
 SITE = {
     "account": ACCOUNT,
@@ -233,7 +235,7 @@ def records(since: float) -> list[Record]:
         found[:] = _records(since)
         return not any(job.state in ("PENDING", "RUNNING") for job in found)
 
-    until(are_there, "the records of jobs that have ended", 30)
+    until(are_there, "the records of jobs that have ended", 120)
     return found
 
 

@@ -2,18 +2,18 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 from fewshot import codeversion
 from fewshot.study.checks import REQUIRED
+from project import DOWNLOADS, ROOT
 
-ROOT = Path(__file__).parents[2]
 # What is downloaded depends on its pinned revision alone; the others always run.
-DOWNLOADS = {"download_data", "download_model", "download_weights", "fetch_freed"}
 UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean", "plan", "calibrate"}
 # How many processes do a job, and where it logs, changes none of its bytes.
 HARMLESS = {"runtime.launch", "runtime.script"}
+ANALYSIS = {"compare_methods", "make_table", "plot_figure", "write_report"}
+BEHAVIOUR = {"behaviour", "measure_behaviour"}
 FAMILIES = tuple(name for name in REQUIRED if name != "in_context")
 
 
@@ -58,6 +58,23 @@ def test_rule_declares_what_its_script_imports(script):
     assert script in declared(), "a script without a rule"
     if script not in UNDECLARED:
         assert imported(script) - HARMLESS <= closure(declared()[script])
+
+
+@pytest.mark.parametrize(
+    ("module", "scripts"),
+    [
+        ("report.render", {"plot_figure", "write_report"}),
+        ("report.figures.registry", {"plot_figure", "write_report"}),
+        ("report.report", {"write_report"}),
+        ("analysis.metrics", ANALYSIS | {"compute_metrics"}),
+        ("analysis.comparisons", ANALYSIS),
+        ("adaptation.in_context", {"run_in_context"}),
+        ("adaptation.training", {"fine_tune"}),
+        ("scoring.prefix_attention", {"run_in_context", "fine_tune", *BEHAVIOUR}),
+    ],
+)
+def test_an_edited_module_repeats_these_scripts_and_no_others(module, scripts):
+    assert {name for name, names in declared().items() if module in closure(names)} == scripts
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,9 +5,14 @@ import shutil
 import pytest
 from project import Project, run_once
 
+PAGES = {
+    "figures": ["id-ood-scatter", "accuracy-by-k", "learning-curves", "hans-by-subcase"],
+    "tables": ["headline", "comparison", "accuracy", "costs", "coverage"],
+}
+
 
 def shrink(project: Project) -> None:
-    """Turn the demo into a study of seconds: one model, one task, few rows, two seeds."""
+    """Turn the demo into a study of seconds: one model, one task, few rows, seeds and pages."""
 
     def study(content):
         content.update(
@@ -19,6 +24,7 @@ def shrink(project: Project) -> None:
                 {"methods": ["quick-ft", "quick-lora"], "patterns": ["minimal"], "k": [4]},
             ],
             main={"k": 4},
+            **PAGES,
         )
 
     def tasks(content):

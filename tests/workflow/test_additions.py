@@ -53,6 +53,8 @@ def test_one_entry_each(fresh):
             seeds="0",
             grid=[{"methods": ["in-context", "mine"], "patterns": ["mine"], "k": [4]}],
             main={},
+            figures=["accuracy-by-k"],
+            tables=["accuracy", "coverage"],
         ),
     )
     fresh.run()

@@ -3,7 +3,10 @@
 import re
 
 import pytest
-from project import ROOT, Project
+from project import ROOT, Project, parse_jobs
+
+# One process for all of them: they share dry runs.
+pytestmark = pytest.mark.xdist_group("dry")
 
 
 @pytest.fixture(scope="module")
@@ -16,17 +19,30 @@ def counts(output: str) -> dict[str, int]:
     return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", output, re.M)}
 
 
+@pytest.fixture(scope="module")
+def paper(project) -> str:
+    """Return what a dry run of the paper's study prints."""
+    return project.run("--dry-run", "--configfile", "config/paper.yaml")
+
+
+@pytest.fixture(scope="module")
+def submitted(project) -> str:
+    """Return what a dry run of the same prints with the profile of a cluster, typed so."""
+    return project.run("--profile", "slurm", "--dry-run")
+
+
 def test_demo_stays_small(project):
     jobs = counts(project.run("--dry-run"))
     assert jobs["run_in_context"] + jobs["fine_tune"] <= 40
 
 
-def test_paper_grid(project):
+def test_paper_grid(paper):
     """13 models, 2 tasks; in context 3 patterns × 4 k; trained 3 patterns × 5 k + 3 methods × 5 k.
 
     Draws: 2 tasks × 5 k × 10 seeds. Ten seeds make one chunk.
     """
-    jobs = counts(project.run("--dry-run", "--configfile", "config/paper.yaml"))
+    jobs = counts(paper)
+    assert "synth-mnli" not in paper and "opt-micro" not in paper, "merged with the demo"
     assert jobs["run_in_context"] == 13 * 2 * 3 * 4
     assert jobs["fine_tune"] == 13 * 2 * (3 * 5 + 3 * 5)
     assert jobs["sample_shots"] == 2 * 5 * 10
@@ -43,9 +59,6 @@ def test_only_local_rules_fetch_what_a_study_needs(project):
     assert jobs == {**fetched, "download": 1, "total": 30}
     planned = project.run("window", "--dry-run", "--configfile", "config/paper.yaml")
     assert counts(planned)["check_window"] == 26 and "download_weights" not in planned
-    assert counts(project.run("download", "--dry-run")) == {
-        **{"download_data": 3, "download_model": 4, "download": 1, "total": 8}
-    }
 
 
 def test_the_published_grid(project):
@@ -77,37 +90,26 @@ def test_the_other_two_tasks(project):
     assert jobs["prepare_task"] == 2 * 2 + 2 and jobs["download_data"] == 4
 
 
-def test_another_study_is_not_merged_with_the_demo(project):
-    output = project.run("--dry-run", "--configfile", "config/paper.yaml")
-    assert "synth-mnli" not in output
-    assert "opt-micro" not in output
-
-
-def test_slurm_profile_resolves_as_typed(project):
-    output = project.run("--profile", "slurm", "--dry-run")
-    assert counts(output)["fine_tune"] == 780
-
-
 RUN = "results/runs/fair/rte/{}/minimal/k16/seeds0-9/manifest.json"
 
 
-def resources_of(output: str, rule: str) -> dict[str, str]:
-    """Parse the resources of the first job of a rule in a dry run."""
-    block = output[output.index(f"rule {rule}:") :].split("\n\n")[0]
+def resources_of(output: str, rule: str, run: str = "") -> dict[str, str]:
+    """Parse the resources of the first job of a rule in a dry run, or of the one of a run."""
+    blocks = re.split(rf"^(?:local)?rule {rule}:", output, flags=re.M)[1:]
+    block = next(block for block in blocks if run in block).split("\n\n")[0]
     line = re.search(r"resources: (.*)", block)[1]
     return dict(item.split("=", 1) for item in line.split(", ") if "=" in item)
 
 
-def test_slurm_profile_asks_for_gpus_and_memory(project):
-    output = project.run("--profile", "slurm", "--dry-run", RUN.format("opt-13b/pattern-ft"))
-    found = resources_of(output, "fine_tune")
+def test_slurm_profile_asks_for_gpus_and_memory(submitted):
+    assert counts(submitted)["fine_tune"] == 780
+    found = resources_of(submitted, "fine_tune", RUN.format("opt-13b/pattern-ft"))
     assert found["gpu"] == "4" and found["nodes"] == "1" and found["zero_stage"] == "3"
     assert found["offload"] == "none" and found["checkpointing"] == "0"
     assert 60_000 < int(found["predicted_gpu_mb"]) < 80_000
     assert int(found["mem_mb"]) > 12_853 * 2, "one process reads the weights"
-    small = project.run("--profile", "slurm", "--dry-run", RUN.format("opt-125m/pattern-ft"))
-    less = int(resources_of(small, "fine_tune")["runtime"])
-    assert 30 <= less < int(found["runtime"]), "larger models ask for more time"
+    small = resources_of(submitted, "fine_tune", RUN.format("opt-125m/pattern-ft"))
+    assert 30 <= int(small["runtime"]) < int(found["runtime"]), "larger models ask for more time"
     assert found["slurm_extra"] == "--signal=TERM@300", "time for a checkpoint"
 
 
@@ -116,12 +118,13 @@ def test_a_job_is_placed_on_the_machine_that_the_study_names(project, tmp_path):
     machine = "gpu_memory_gb: 24, gpus_per_node: 8, nodes: 4, host_memory_gb: 500"
     site.write_text(f"machine: {{{machine}}}\n")
     study = ("--configfile", "config/paper.yaml", str(site), "--dry-run")
-    whole = resources_of(project.run(RUN.format("opt-6.7b/in-context"), *study), "run_in_context")
+    two = [RUN.format(f"{model}/in-context") for model in ("opt-6.7b", "opt-30b")]
+    output = project.run(*two, *study)
+    whole, shards = (resources_of(output, "run_in_context", run) for run in two)
     assert (whole["gpu"], whole["zero_stage"]) == ("1", "0")
-    shards = resources_of(project.run(RUN.format("opt-30b/in-context"), *study), "run_in_context")
     assert (shards["gpu"], shards["zero_stage"]) == ("4", "3")
     override = ("--set-resources", "run_in_context:gpu=2", "run_in_context:zero_stage=0")
-    found = project.run(RUN.format("opt-6.7b/in-context"), *study, *override)
+    found = project.run(two[0], *study, *override)
     assert resources_of(found, "run_in_context")["gpu"] == "2"
 
 
@@ -145,12 +148,10 @@ def test_a_mistake_in_the_site_names_both_files(project, tmp_path):
     assert re.search(message, output, re.M), output
 
 
-def test_ten_seeds_more_add_jobs_and_rename_none(tmp_path):
-    project = Project.create(tmp_path / "project")
-    before = project.planned("--configfile", "config/paper.yaml")
-    study = project.read("config/paper.yaml") | {"seeds": "0-19"}
-    project.edit("config/paper.yaml", lambda content: content.update(study))
-    after = project.planned("--configfile", "config/paper.yaml")
+def test_ten_seeds_more_add_jobs_and_rename_none(project, paper, tmp_path):
+    (tmp_path / "more.yaml").write_text("seeds: 0-19\n")
+    files = ("config/paper.yaml", str(tmp_path / "more.yaml"))
+    before, after = parse_jobs(paper), project.planned("--configfile", *files)
     runs = ("run_in_context", "fine_tune")
     old = {path for rule, path in before if rule in runs}
     new = {path for rule, path in after if rule in runs}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import travels
 from project import Project, run_once
 
 MODELS = {"random-opt": "opt_tokenizer", "random-neox": "neox_tokenizer"}
@@ -102,6 +103,7 @@ def run_study(project: Project, shared_data: Path) -> None:
     project.edit("config/tasks.yaml", tasks)
     project.edit("config/methods.yaml", methods)
     project.edit("config/config.yaml", lambda content: (content.clear(), content.update(study)))
+    travels.few_pages(project)
     project.run(timeout=900)
 
 

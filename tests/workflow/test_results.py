@@ -6,6 +6,7 @@ from contextlib import chdir
 
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 from fewshot import schemas
 from fewshot.study.load import load_study
 from fewshot.validation import read_yaml
@@ -80,18 +81,31 @@ def test_manifests_say_what_was_run(finished):
     }
 
 
-def test_tables_figures_and_report_exist(finished):
-    with chdir(finished.folder):
+def check_pages(project) -> tuple[int, int]:
+    """Look at all pages of a study that was run; return the numbers of figures and tables."""
+    with chdir(project.folder):
         study = load_study(read_yaml("config/config.yaml"))
-    assert len(study.figures) > 10 and len(study.tables) > 10
+    pages = project.folder / "results/demo"
     for name in study.figures:
         for kind in ("vl.json", "svg", "pdf", "png", "html"):
-            assert (finished.folder / f"results/demo/figures/{name}.{kind}").stat().st_size > 500
+            assert (pages / f"figures/{name}.{kind}").stat().st_size > 500
     for name in study.tables:
         for kind in ("parquet", "csv", "tex", "md"):
-            assert (finished.folder / f"results/demo/tables/{name}.{kind}").stat().st_size > 50
-    assert "<img src=" in (finished.folder / "results/demo/report.html").read_text()
-    assert "Fine-tuning" in (finished.folder / "results/demo/summary.txt").read_text()
+            assert (pages / f"tables/{name}.{kind}").stat().st_size > 50
+    assert "<img src=" in (pages / "report.html").read_text()
+    assert "Fine-tuning" in (pages / "summary.txt").read_text()
+    return len(study.figures), len(study.tables)
+
+
+def test_tables_figures_and_report_exist(finished):
+    assert check_pages(finished) == (4, 5)
+
+
+@pytest.mark.slow
+def test_every_page_that_the_cells_allow_is_made(study):
+    study.edit("config/config.yaml", lambda c: (c.pop("figures"), c.pop("tables")))
+    study.run()
+    assert min(check_pages(study)) > 10
 
 
 def test_state_is_gone_after_a_finished_run(finished):

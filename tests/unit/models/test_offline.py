@@ -4,15 +4,13 @@ import ast
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from project import DOWNLOADS, ROOT
 from safetensors.torch import load_file
-from test_rules import DOWNLOADS
 from tiny import save_tiny, tiny_model, write_manifest
 
-ROOT = Path(__file__).parents[3]
 SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
 ONLINE = {"HF_HUB_OFFLINE": "0", "DISABLE_SAFETENSORS_CONVERSION": "0"}
 

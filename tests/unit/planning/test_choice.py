@@ -13,7 +13,7 @@ from fewshot.planning.memory import GIB, Demand, estimate
 from fewshot.planning.rates import step_cost
 from fewshot.runtime.machine import Machine
 from fewshot.runtime.placement import Placement
-from test_architectures import MODELS
+from model_configs import MODELS
 
 BATCH = 32
 

@@ -12,7 +12,7 @@ from fewshot.planning.job_time import PHASES, JobModel, job_seconds
 from fewshot.planning.memory import Demand
 from fewshot.planning.workload import Reading, Work
 from fewshot.runtime.placement import JobPlace, Placement
-from test_architectures import MODELS
+from model_configs import MODELS
 
 WIDTH, LAYERS, INNER, WORDS = 64, 2, 128, 1000
 SHAPE = TYPES["opt"](

@@ -11,7 +11,7 @@ from fewshot.models.architectures import architecture_of
 from fewshot.planning.memory import Demand, holding, on_host, stepping, training_bytes
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
-from test_architectures import GROUPED, NEOX, OPT
+from model_configs import GROUPED, NEOX, OPT
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter

@@ -123,6 +123,10 @@ def test_label_words_are_checked_where_they_are_needed():
         check_cells(checker(odd), NAME, [cell()], 64)
     free = cell("vanilla", uses_context=False, needs_words=False)
     assert len(check_cells(checker(odd), NAME, [free], 64)) == 2
+    several = Pattern("minimal", PATTERN.parts, "", (" Yes Yes", " No"), "\n\n")
+    assert len(check_cells(checker(several), NAME, [cell()], 64)) == 2
+    with pytest.raises(UserError, match="' Yes Yes' must be one token for fine-tuning"):
+        check_cells(checker(several), NAME, [cell("ft", uses_context=False)], 64)
 
 
 def test_a_draw_from_other_rows_is_an_error():

@@ -12,7 +12,8 @@ from fewshot.models.architectures import architecture_of, entry_architecture
 from fewshot.models.heads import ClassificationHead
 from fewshot.study.families import FAMILIES, added, head_size, trainable
 from fewshot.validation import load_registries
-from test_architectures import CONFIGS, MODELS, ROOT, meta
+from model_configs import CONFIGS, MODELS, meta
+from project import ROOT
 from tiny import ALL_KINDS, TARGETS, tiny_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
