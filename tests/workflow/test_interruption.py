@@ -32,7 +32,9 @@ def kill_when(project, condition, timeout=120):
 MOMENTS = [
     pytest.param("results/shots/**/*.parquet", id="first-draw", marks=pytest.mark.slow),
     pytest.param("results/state/*/seed8*", id="first-seed-trained"),
-    pytest.param("results/runs/**/predictions.parquet", id="first-run-written"),
+    pytest.param(
+        "results/runs/**/predictions.parquet", id="first-run-written", marks=pytest.mark.slow
+    ),
 ]
 
 

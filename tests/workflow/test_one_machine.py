@@ -1,6 +1,7 @@
 """One machine with several GPUs (pretended): one adaptation job on each, at one time."""
 
 import re
+import shutil
 from datetime import datetime
 
 TWO = ("0, GPU-aa, 81559", "1, GPU-bb, 81559")
@@ -40,12 +41,14 @@ def test_as_many_jobs_at_once_as_gpus_and_the_same_bytes(fresh, finished, smi):
             assert twin.read_bytes() == file.read_bytes(), "which GPU changes nothing"
 
 
-def test_a_number_of_jobs_leaves_it_to_the_locks(fresh, smi):
+def test_a_number_of_jobs_leaves_it_to_the_locks(study, smi):
     """`--jobs` may be meant for a cluster, so that Snakemake is not told how many GPUs are here."""
     smi(*TWO)
-    output = fresh.run(FINE_TUNE, "--jobs", "4")
+    (study.folder / FINE_TUNE).unlink()
+    shutil.rmtree(study.folder / RUNS)
+    output = study.run(FINE_TUNE, "--jobs", "4")
     assert "gpu" not in "".join(re.findall("^Provided.*", output, re.M))
-    assert len(spans(fresh)) == 1
+    assert len(spans(study)) == 1
 
 
 def test_more_gpus_than_there_are_stop_before_anything_runs(fresh, smi):

@@ -274,22 +274,3 @@ def test_real_rte(shared_data, entries):
         for name in ("rte_validation.jsonl", "full/rte_validation.parquet")
     ]
     pd.testing.assert_frame_equal(*both)
-
-
-def test_real_mnli_binary_and_three_way(shared_data, entries):
-    path = shared_data / "full" / "mnli_validation_matched.parquet"
-    assert counts(path, entries["mnli"]) == (6692, [3479, 3213])
-    assert counts(path, entries["mnli-three-way"]) == (9815, [3479, 3123, 3213])
-
-
-def test_real_hans_by_subcase(shared_data, entries):
-    raw = readers.read_raw(shared_data / "hans_sample.jsonl")
-    rows = prepare_module.prepare_rows(raw, entries["hans"], "hans", "validation")
-    assert rows.groupby("subset").size().tolist() == [100] * 30
-    assert rows.groupby("group").size().to_dict() == {
-        "constituent": 1000,
-        "lexical_overlap": 1000,
-        "subsequence": 1000,
-    }
-    assert (rows.groupby("subset")["label"].nunique() == 1).all()
-    assert rows["label"].value_counts().to_dict() == {0: 1500, 1: 1500}
