@@ -1,87 +1,42 @@
-"""Tables as LaTeX with booktabs, laid out to fit the text width of a two-column paper.
+"""Tables as LaTeX with booktabs, for the text width of a two-column paper.
 
-Widths are estimated from Computer Modern's metrics, which are wider than those of Times. A table
-that is too wide is set smaller, then its text columns are wrapped, then its columns are split; one
-that is too high becomes several floats. The preamble needs booktabs and array, nothing else.
+A table that is wider is scaled down by adjustbox, long cells are wrapped, and a table of many rows
+becomes several floats.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import textwrap
 
 from .table_text import NOTHING, Table, columns, sections, sides, values
-from .widths import LOOSE, TEXT_WIDTH, Column, Layout, em, header_lines, lay_out
 
+# Pairs: a character, and what stands for it in math mode.
+MATHS = r"""
+< <  > >  | |  · \cdot  − -  → \rightarrow  ← \leftarrow  ↓ \downarrow  ↑ \uparrow
+↵ \hookleftarrow  × \times  ± \pm  ≥ \geq  ≤ \leq  ≈ \approx  ≠ \neq  √ \surd  ∞ \infty
+† ^{\dagger}  ‡ ^{\ddagger}  ° ^{\circ}  ¹ ^{1}  ² ^{2}  ³ ^{3}  ½ 1/2
+α \alpha  β \beta  Δ \Delta  μ \mu  σ \sigma
+""".split()
+TEXT = r"""
+\ \textbackslash{}  ~ \textasciitilde{}  ^ \textasciicircum{}  " \textquotedbl{}  … \dots{}
+␣ \textvisiblespace{}  – --  — ---  “ ``  ” ''  ‘ `  ’ '
+""".split()
 CHARACTERS = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\n": " ",
-    "\u00a0": "~",
-    "\u202f": r"\,",
-    "<": "$<$",
-    ">": "$>$",
-    "|": "$|$",
-    '"': r"\textquotedbl{}",
-    "·": r"$\cdot$",
-    "–": "--",
-    "—": "---",
-    "−": "$-$",
-    "“": "``",
-    "”": "''",
-    "‘": "`",
-    "’": "'",
-    "…": r"\dots{}",
-    "→": r"$\rightarrow$",
-    "←": r"$\leftarrow$",
-    "↓": r"$\downarrow$",
-    "↑": r"$\uparrow$",
-    "↵": r"$\hookleftarrow$",
-    "␣": r"\textvisiblespace{}",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "≈": r"$\approx$",
-    "≠": r"$\neq$",
-    "√": r"$\surd$",
-    "∞": r"$\infty$",
-    "†": r"$^{\dagger}$",
-    "‡": r"$^{\ddagger}$",
-    "°": r"$^{\circ}$",
-    "¹": "$^{1}$",
-    "²": "$^{2}$",
-    "³": "$^{3}$",
-    "½": "$1/2$",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "Δ": r"$\Delta$",
-    "μ": r"$\mu$",
-    "σ": r"$\sigma$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{key: f"${text}$" for key, text in zip(MATHS[::2], MATHS[1::2], strict=True)},
+    **dict(zip(TEXT[::2], TEXT[1::2], strict=True)),
+    **{"\n": " ", "\u00a0": "~", "\u202f": r"\,"},
 }
 """What pdflatex would read as commands, or cannot print."""
 
-PAGE = 620.0
-"""Points of a page that rows and rules may fill, below the caption."""
+PREAMBLE = r"\usepackage[T1]{fontenc}, \usepackage{adjustbox,array,booktabs}"
+ROWS = 45
+"""Lines of one float at most, headings of sections included."""
+WRAP = 40
+"""Characters of a cell's line at most."""
+WRAPPED = r">{\raggedright\arraybackslash}p{18em}"
+"""A column of cells that are longer."""
 HELD = 12
-"""Floats of one table after which the page is ended."""
-CAPTION = (12.0, 95)
-"""Points of a line of the caption, and characters in it."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the body: a section's heading, or the cells of a row."""
-
-    heading: str = ""
-    cells: tuple[str, ...] = ()
+"""Floats of one table after which the page is ended: LaTeX holds back so many."""
 
 
 def to_latex(table: Table, name: str, title: str, caption: str, origin: str = "") -> str:
@@ -89,120 +44,73 @@ def to_latex(table: Table, name: str, title: str, caption: str, origin: str = ""
 
     `origin` is a comment: what the table was made from.
     """
-    head = ["% Preamble: \\usepackage[T1]{fontenc}, \\usepackage{array,booktabs}"]
-    head += [f"% {line}" for line in origin.splitlines()]
+    lines = [f"% {line}" for line in (f"Preamble: {PREAMBLE}", *origin.splitlines())]
     text = escape(f"{title}. {' '.join(caption.split())}")
-    label = f"tab:{name}"
+    first = rf"\caption{{{text}}}\label{{tab:{name}}}"
+    text = escape(f"{title} (continued).")
+    later = rf"\addtocounter{{table}}{{-1}}\caption{{{text}}}"
     if table.text.empty:
-        body = _environment(text, label, [escape(table.note or NOTHING)], "")
-        return "\n".join([*head, *body]) + "\n"
-    floats = list(_floats(table, len(text)))
-    lines = []
-    for i, content in enumerate(floats):
-        # LaTeX holds back so many floats at most.
+        lines += _environment(first, [escape(table.note or NOTHING)])
+        return "\n".join(lines) + "\n"
+    pages = _pages(table)
+    for i, page in enumerate(pages):
         lines += [r"\clearpage"] if i and i % HELD == 0 else []
-        shown = text if i == 0 else escape(f"{title} (continued).")
-        note = escape(table.note) if i == len(floats) - 1 else ""
-        lines += _environment(shown, "" if i else label, content, note, continued=i > 0)
-    return "\n".join([*head, *lines]) + "\n"
+        content = _tabular(table, page)
+        if i == len(pages) - 1 and table.note:
+            note = rf"\footnotesize {escape(table.note)}"
+            content.append(rf"\par\smallskip\parbox{{\linewidth}}{{{note}}}")
+        lines += _environment(later if i else first, content)
+    return "\n".join(lines) + "\n"
 
 
-def _environment(
-    caption: str, label: str, content: list[str], note: str, *, continued: bool = False
-) -> list[str]:
-    return [
-        r"\begin{table*}[tp]",
-        *([r"\addtocounter{table}{-1}"] if continued else []),
-        r"\centering",
-        r"\setlength{\belowcaptionskip}{4pt}",
-        rf"\caption{{{caption}}}" + (rf"\label{{{label}}}" if label else ""),
-        *content,
-        *([rf"\par\smallskip\parbox{{\textwidth}}{{\footnotesize {note}}}"] if note else []),
-        r"\end{table*}",
-    ]
+def _environment(caption: str, content: list[str]) -> list[str]:
+    start = [r"\begin{table*}[tp]", r"\centering\small", r"\setlength{\belowcaptionskip}{4pt}"]
+    return [*start, caption, *content, r"\end{table*}"]
 
 
-def _floats(table: Table, caption: int) -> Iterator[list[str]]:
-    """Yield what stands in each float: groups of columns, each cut into pages."""
-    names = columns(table)
-    shown = [Column.of(name, side, [str(value) for value in table.text[name]])
-             for name, side in zip(names, sides(table), strict=True)]  # fmt: skip
-    for layout in lay_out(shown):
-        room = PAGE - CAPTION[0] * math.ceil(caption / CAPTION[1])
-        room -= layout.size.line * math.ceil(len(table.note) / 110)
-        for page in _pages(list(_lines(table, layout)), layout, room):
-            yield _tabular(page, layout)
-
-
-def _lines(table: Table, layout: Layout) -> Iterator[Line]:
+def _pages(table: Table) -> list[list[str]]:
+    """Return the lines of each float's body; a section that goes on says so."""
+    pages, used = [[]], 0
     for heading, rows in sections(table):
-        if heading:
-            yield Line(heading)
-        for row in values(rows):
-            yield Line(cells=tuple(row[i] for i in layout.columns))
+        for i, row in enumerate(values(rows)):
+            high = max(math.ceil(len(cell) / WRAP) or 1 for cell in row)
+            if used and used + high + (i == 0) > ROWS:
+                pages, used = [*pages, []], 0
+            if heading and (i == 0 or not used):
+                shown = rf"\textit{{{escape(heading + (' (continued)' if i else ''))}}}"
+                pages[-1] += [r"\midrule"] if used else []
+                pages[-1].append(rf"\multicolumn{{{len(row)}}}{{@{{}}l@{{}}}}{{{shown}}} \\")
+                used += 1
+            pages[-1].append(" & ".join(map(escape, row)) + r" \\")
+            used += high
+    return pages
 
 
-def _pages(lines: Sequence[Line], layout: Layout, room: float) -> Iterator[list[Line]]:
-    """Cut lines into pages of at most `room` points; a section that goes on says so."""
-    page, used, heading = [], 0.0, ""
-    for i, line in enumerate(lines):
-        heading = line.heading or heading
-        needed = layout.height(line.heading, line.cells)
-        if line.heading and i + 1 < len(lines):  # A heading never stands last on its page.
-            needed += layout.height("", lines[i + 1].cells)
-        if page and used + needed > room:
-            yield page
-            page, used = [], 0.0
-            if heading and not line.heading:
-                page = [Line(f"{heading} (continued)")]
-                used = layout.height(page[0].heading, ())
-        page.append(line)
-        used += layout.height(line.heading, line.cells)
-    yield page
-
-
-def _tabular(lines: Sequence[Line], layout: Layout) -> list[str]:
-    spec = "".join(
-        side if width is None else rf">{{\raggedright\arraybackslash}}p{{{width:.1f}pt}}"
-        for side, width in zip(layout.sides, layout.widths, strict=True)
-    )
-    # Rows of several lines stand a little apart.
-    end = rf" \\[{LOOSE:g}pt]" if any(layout.widths) else r" \\"
-    body = []
-    for i, line in enumerate(lines):
-        if line.heading:
-            body += [r"\midrule"] if i else []
-            body += [_heading(line.heading, layout), r"\addlinespace[2pt]"]
-        else:
-            body.append(" & ".join(map(escape, line.cells)) + end)
+def _tabular(table: Table, body: list[str]) -> list[str]:
+    names = columns(table)
+    longest = [max(len(str(cell)) for cell in table.text[name]) for name in names]
+    pairs = zip(sides(table), longest, strict=True)
+    spec = "".join(WRAPPED if most > WRAP else side for side, most in pairs)
     return [
-        rf"\{layout.size.name}\setlength{{\tabcolsep}}{{{layout.size.gap / 2:g}pt}}%",
+        r"\begin{adjustbox}{max width=\linewidth}",
         rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
         r"\toprule",
-        " & ".join(_head(column, i, layout) for i, column in enumerate(layout.names)) + r" \\",
+        " & ".join(map(_head, names, sides(table), longest)) + r" \\",
         r"\midrule",
         *body,
         r"\bottomrule",
         r"\end{tabular}",
+        r"\end{adjustbox}",
     ]
 
 
-def _heading(text: str, layout: Layout) -> str:
-    width = max(layout.total, min(em(text) * layout.size.em * 1.05, TEXT_WIDTH))
-    box = rf"@{{}}>{{\raggedright\arraybackslash}}p{{{width:.1f}pt}}@{{}}"
-    return rf"\multicolumn{{{len(layout.names)}}}{{{box}}}{{\textit{{{escape(text)}}}}} \\"
-
-
-def _head(name: str, place: int, layout: Layout) -> str:
+def _head(name: str, side: str, longest: int) -> str:
     """Return a column's head, in as many lines as keep it from widening the column."""
-    if layout.widths[place] is not None:
+    lines = textwrap.wrap(name, max(longest, 10)) or [""]
+    bold = r"\\".join(rf"\textbf{{{escape(line)}}}" for line in lines)
+    if len(lines) == 1 or longest > WRAP:
         return rf"\textbf{{{escape(name)}}}"
-    lines = header_lines(name, layout.cells[place])
-    bold = [rf"\textbf{{{escape(line)}}}" for line in lines]
-    if len(bold) == 1:
-        return bold[0]
-    side = layout.sides[place]
-    return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}" + r"\\".join(bold) + r"\end{tabular}"
+    return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{bold}\end{{tabular}}"
 
 
 def escape(text: str) -> str:
