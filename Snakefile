@@ -10,30 +10,23 @@ if not workflow.overwrite_configfiles:
 report: "rules/captions/workflow.rst"
 
 
-include: "rules/cluster.smk"
 include: "rules/common.smk"
-include: "rules/pairs.smk"
-include: "rules/inputs.smk"
 include: "rules/download.smk"
-include: "rules/embedded.smk"
-include: "rules/prepare.smk"
-include: "rules/sample_shots.smk"
-include: "rules/check_window.smk"
-include: "rules/plan_memory.smk"
-include: "rules/in_context.smk"
-include: "rules/fine_tune.smk"
+include: "rules/data.smk"
+include: "rules/adapt.smk"
 include: "rules/exchange.smk"
-include: "rules/metrics.smk"
-include: "rules/statistics.smk"
+include: "rules/analyse.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
 include: "rules/clean.smk"
-include: "rules/plan.smk"
+include: "rules/planning.smk"
+include: "rules/demo.smk"
 include: "rules/targets.smk"
 include: "rules/start.smk"
 
 
+# The whole study: its report with all tables and figures.
 rule all:
     default_target: True
     input:
@@ -42,47 +35,33 @@ rule all:
         FIGURES,
 
 
-rule metrics:
-    input:
-        METRICS,
-
-
-rule statistics:
-    input:
-        COMPARISONS,
-        VARIANCE,
-
-
-rule runs:
-    input:
-        [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs],
-
-
-rule window:
-    input:
-        WINDOWS,
-
-
+# Models, raw rows, and rows of one shape.
 rule data:
     input:
         MODEL_MANIFESTS,
         PREPARED,
 
 
-onstart:
-    clean.free_finished(planned_runs(waiting=set(workflow.dag.needrun_jobs())))
-    check_gpus()
-    check_cluster()
-    check_weights()
+# Which contexts fit which model's window.
+rule window:
+    input:
+        WINDOWS,
 
 
-onsuccess:
-    clean.free_finished(planned_runs())
-    if Path(f"results/{STUDY.name}/report.html").exists():
-        print(SUMMARY_HINT)
+# Predictions of every model, method, pattern, number of shots and seed.
+rule runs:
+    input:
+        RUN_MANIFESTS,
 
 
-onerror:
-    clean.free_finished(planned_runs())
-    if any(job.rule.name in REPORTED for job in workflow.dag.needrun_jobs()):
-        print(PARTIAL_HINT, file=sys.stderr)
+# Accuracies and costs of each seed.
+rule metrics:
+    input:
+        METRICS,
+
+
+# Methods compared over seeds, and where the variance comes from.
+rule statistics:
+    input:
+        COMPARISONS,
+        VARIANCE,

@@ -39,7 +39,7 @@ TABLES = {
     "results/runs/…/predictions.parquet: row predictions": schemas.predictions_schema(2),
     "results/runs/…/curves.parquet: counts by epoch": schemas.CURVES,
     "results/{study}/plan.parquet: the memory plan": schemas.MEMORY_PLAN,
-    "results/{study}/schedule.parquet: predicted times of adaptation jobs": results.SCHEDULE,
+    "results/{study}/estimate.parquet: predicted times of adaptation jobs": results.ESTIMATE,
     "results/metrics/{study}/{task}/{model}.parquet: accuracies": results.METRICS,
     "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": results.COSTS,
     "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": results.OUTCOMES,

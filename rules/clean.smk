@@ -9,7 +9,7 @@ rule clean:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        **STORE,
+        **(SITE.store if SITE else {}),
     params:
         study=STUDY.name,
         runs={

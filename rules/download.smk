@@ -8,7 +8,7 @@ localrules:
 
 rule download_data:
     input:
-        files=source_files,
+        files=lambda w: INPUTS.source_files(w.source),
     output:
         manifest="results/raw/{source}/manifest.json",
     log:
@@ -19,8 +19,8 @@ rule download_data:
         "../envs/fairshot.yaml"
     params:
         name="{source}",
-        source=lambda wildcards: STUDY.tasks[wildcards.source]["source"],
-        code=source_code_version,
+        source=lambda w: STUDY.tasks[w.source]["source"],
+        code=lambda w: INPUTS.source_code(w.source),
     script:
         "../scripts/download_data.py"
 
@@ -28,7 +28,7 @@ rule download_data:
 # What a model's files are, by the Hub's metadata, and all of them but its weights.
 rule download_model:
     input:
-        files=model_files,
+        files=lambda w: INPUTS.model_files(w.model),
     output:
         manifest="results/models/{model}/manifest.json",
     log:
@@ -37,7 +37,7 @@ rule download_model:
         "../envs/fairshot.yaml"
     params:
         name="{model}",
-        entry=lambda wildcards: STUDY.model_source(wildcards.model),
+        entry=lambda w: STUDY.model_source(w.model),
     script:
         "../scripts/download_model.py"
 
@@ -54,7 +54,7 @@ rule download_weights:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        **STORE,
+        **(SITE.store if SITE else {}),
     script:
         "../scripts/download_weights.py"
 
@@ -70,7 +70,7 @@ rule download:
     conda:
         "../envs/fairshot.yaml"
     resources:
-        **STORE,
+        **(SITE.store if SITE else {}),
     params:
         models=UNFINISHED,
     script:

@@ -1,3 +1,6 @@
+from scripts.fewshot.study.imports import used_entries
+
+
 # What travels: all that tables and figures are made from, and results made elsewhere.
 localrules:
     export_predictions,
@@ -12,10 +15,40 @@ TRAVELLING = sorted(
         *WINDOWS,
         *MODEL_MANIFESTS,
         *SOURCE_MANIFESTS,
-        *(path for pair in PAIRS for path in pair_shots_files(Pair(*pair))),
+        *(path for pair in PAIRS for path in INPUTS.pair_shots(*pair).values()),
     }
 )
-EVALUATION = sorted({path for pair in PAIRS for path in evaluation_files(Pair(*pair))})
+EVALUATION = sorted({path for task in TASKS for path in INPUTS.evaluation_files(task)})
+CONTEXT_CELLS = INPUTS.context_cells()
+
+
+def import_of(w):
+    """Return the entry of the study's imports that a run is read from."""
+    return next(
+        each
+        for each in STUDY.imports
+        if each.cell == Cell(w.protocol, w.task, w.model, w.method, w.pattern, int(w.k))
+    )
+
+
+def import_samples(w):
+    """Return the logs of a run, by seed and, within one, by evaluation set."""
+    entry = import_of(w)
+    return [
+        entry.file(name, seed) for seed in job_seeds(w) for name in STUDY.evaluation_sets(w.task)
+    ]
+
+
+def import_train_file(w):
+    return INPUTS.train_file(w.task, w.k) if import_of(w).prompts == "stored" else []
+
+
+def import_shots_files(w):
+    return (
+        INPUTS.shots(w.method, w.task, w.k, job_seeds(w))
+        if import_of(w).prompts == "stored"
+        else []
+    )
 
 
 rule export_predictions:
@@ -52,15 +85,15 @@ rule import_predictions:
 rule read_lm_eval:
     input:
         samples=import_samples,
-        evaluation=evaluation_files,
+        evaluation=lambda w: INPUTS.evaluation_files(w.task),
         train=import_train_file,
         shots=import_shots_files,
     output:
-        predictions="results/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}/predictions.parquet",
-        curves="results/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}/curves.parquet",
-        manifest="results/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}/manifest.json",
+        predictions=f"results/runs/{RUN}/predictions.parquet",
+        curves=f"results/runs/{RUN}/curves.parquet",
+        manifest=f"results/runs/{RUN}/manifest.json",
     log:
-        "results/logs/runs/{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}.log",
+        f"results/logs/runs/{RUN}.log",
     wildcard_constraints:
         method=any_of(METHODS_IMPORTED),
     conda:
@@ -70,10 +103,10 @@ rule read_lm_eval:
         runtime=longer(60),
     params:
         seeds=job_seeds,
-        evaluation=evaluation_sets,
-        pattern=job_pattern,
-        prompts=lambda wildcards: import_of(wildcards).prompts,
-        parameters=lambda wildcards: STUDY.models[wildcards.model]["parameters"],
+        evaluation=lambda w: INPUTS.evaluation_sets(w.task),
+        pattern=lambda w: INPUTS.pattern(w.task, w.pattern),
+        prompts=lambda w: import_of(wildcards).prompts,
+        parameters=lambda w: STUDY.models[w.model]["parameters"],
         code=code_version("exchange.lm_eval_runs", "adaptation.job"),
     script:
         "../scripts/read_lm_eval.py"
@@ -94,7 +127,7 @@ rule import_lm_eval:
 rule export_lm_eval:
     input:
         evaluation=EVALUATION,
-        train=sorted({path for pair in PAIRS for path in [pair_train_file(Pair(*pair))] if path}),
+        train=sorted({path for pair in PAIRS for path in [INPUTS.pair_train_file(*pair)] if path}),
         shots=sorted({path for cell in CONTEXT_CELLS for path in cell["shots"].values()}),
     output:
         folder=directory(f"results/{STUDY.name}/lm_eval"),

@@ -10,7 +10,7 @@ rule plot_figure:
         svg=report(
             "results/{study}/figures/{name}.svg",
             caption="captions/entry.rst",
-            category=figure_category,
+            category=lambda w: STUDY.figures[w.name]["category"],
             labels={"figure": "{name}"},
         ),
         pdf="results/{study}/figures/{name}.pdf",
@@ -25,11 +25,12 @@ rule plot_figure:
     resources:
         mem_mb=scaled(4000),
         runtime=longer(2),
+        in_turn=1,
     params:
-        function=lambda wildcards: figure_entry(wildcards)["function"],
-        title=lambda wildcards: figure_entry(wildcards)["title"],
-        caption=lambda wildcards: figure_entry(wildcards)["caption"],
-        options=lambda wildcards: figure_entry(wildcards)["options"],
+        function=lambda w: STUDY.figures[w.name]["function"],
+        title=lambda w: STUDY.figures[w.name]["title"],
+        caption=lambda w: STUDY.figures[w.name]["caption"],
+        options=lambda w: STUDY.figures[w.name]["options"],
         catalog=CATALOG,
         code=code_version("report.figures.registry", "analysis.evidence", "report.render"),
     script:

@@ -60,9 +60,9 @@ rule report_partial:
                 "protocol": PROTOCOL,
                 "task": task,
                 "model": model,
-                "evaluation": evaluation_sets(Pair(task, model)),
-                "size": pair_size(Pair(task, model)),
-                "jobs": pair_jobs(Pair(task, model)),
+                "evaluation": INPUTS.evaluation_sets(task),
+                "size": INPUTS.model_size(model),
+                "jobs": INPUTS.jobs(task, model),
             }
             for task, model in PAIRS
         ],

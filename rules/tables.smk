@@ -1,3 +1,6 @@
+from scripts.fewshot.study.figure_needs import WITH_MANIFESTS
+
+
 # Metrics to tables: Parquet with the numbers, CSV, LaTeX and Markdown to read.
 rule make_table:
     input:
@@ -6,7 +9,9 @@ rule make_table:
         comparisons=COMPARISONS,
         variance=VARIANCE,
         windows=WINDOWS,
-        manifests=table_manifests,
+        manifests=lambda w: (
+            RUN_MANIFESTS if STUDY.tables[w.name]["function"] in WITH_MANIFESTS else []
+        ),
     output:
         table="results/{study}/tables/{name}.parquet",
         csv="results/{study}/tables/{name}.csv",
@@ -14,7 +19,7 @@ rule make_table:
         md=report(
             "results/{study}/tables/{name}.md",
             caption="captions/entry.rst",
-            category=table_category,
+            category=lambda w: STUDY.tables[w.name]["category"],
             labels={"table": "{name}"},
         ),
     log:
@@ -26,12 +31,13 @@ rule make_table:
     resources:
         mem_mb=scaled(4000),
         runtime=longer(2),
+        in_turn=1,
     params:
         name="{name}",
-        function=lambda wildcards: table_entry(wildcards)["function"],
-        title=lambda wildcards: table_entry(wildcards)["title"],
-        caption=lambda wildcards: table_entry(wildcards)["caption"],
-        options=lambda wildcards: table_entry(wildcards)["options"],
+        function=lambda w: STUDY.tables[w.name]["function"],
+        title=lambda w: STUDY.tables[w.name]["title"],
+        caption=lambda w: STUDY.tables[w.name]["caption"],
+        options=lambda w: STUDY.tables[w.name]["options"],
         catalog=CATALOG,
         code=code_version("report.tables.registry", "report.provenance"),
     script:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from fewshot.planning.memory_plan import MemoryPlan
+from fewshot.planning.requests import Requests
 from fewshot.runtime.site import read_site
 from fewshot.storage import read_json
 from fewshot.study.load import load_study
@@ -90,25 +91,22 @@ def test_every_job_asked_for_what_the_plan_says(finished):
 
 
 def test_adaptation_jobs_are_where_the_memory_plan_puts_them(finished, monkeypatch):
-    """Training of all weights on two nodes; the others, which are short, in one submission."""
+    """Training of all weights on two nodes; each job has a submission to itself."""
     monkeypatch.chdir(finished.project.folder)
     facts = read_site("profiles/slurm/site.yaml")
     study = load_study({**read_yaml("config/paper.yaml"), "machine": facts.machine})
     plan = MemoryPlan(study)
-    planned = [(job, plan.resources(job.cell, 1, len(job.seeds))) for job in study.jobs]
-    wide = [(job, found) for job, found in planned if found["nodes"] == 2]
-    narrow = [found for _, found in planned if found["nodes"] == 1]
-    ((job, found),) = wide
-    values = (*vars(job.cell).values(), job.seeds[0], job.seeds[-1])
-    (own,) = finished.jobs[f"fine_tune_wildcards_{'_'.join(map(str, values))}"]
-    assert (own.asked["node"], own.asked["gres/gpu"], own.partition) == ("2", "2", "gpu")
-    assert megabytes(own.asked["mem"]) == 2 * min(found["mem_mb"], facts.most_mib)
-    assert own.minutes == found["runtime"]
-    (shared,) = finished.jobs["short_paper_fair_synth-mnli_opt-mini_fine_tune_run_in_context"]
-    assert (shared.asked["node"], shared.asked["gres/gpu"], shared.partition) == ("1", "1", "gpu")
-    most = max(each["mem_mb"] for each in narrow)
-    assert megabytes(shared.asked["mem"]) == min(most, facts.most_mib)
-    assert shared.minutes == sum(each["runtime"] for each in narrow) and len(narrow) == 3
+    requests = Requests(plan, facts)
+    planned = [(job, requests.adaptation(job.cell, len(job.seeds))) for job in study.jobs]
+    assert sorted(found["nodes"] for _, found in planned) == [1, 1, 1, 2]
+    for job, found in planned:
+        rule = "run_in_context" if study.uses_context(job.cell.method) else "fine_tune"
+        values = (*vars(job.cell).values(), job.seeds[0], job.seeds[-1])
+        (own,) = finished.jobs[f"{rule}_wildcards_{'_'.join(map(str, values))}"]
+        count = str(found["nodes"])
+        assert (own.asked["node"], own.asked["gres/gpu"], own.partition) == (count, count, "gpu")
+        assert megabytes(own.asked["mem"]) == found["nodes"] * found["mem_mb"]
+        assert own.minutes == found["runtime"]
 
 
 def test_one_world_trained_on_both_nodes(finished):

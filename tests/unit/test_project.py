@@ -8,6 +8,7 @@ import pytest
 import reference
 import yaml
 from fewshot import validation
+from fewshot.planning.requests import ATTEMPTS
 from fewshot.validation import NOT_BLANK
 from jsonschema import Draft202012Validator
 
@@ -74,7 +75,7 @@ def test_the_profile_lets_a_study_on_a_cluster_end():
     default = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
     slurm = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
     assert slurm["executor"] == "slurm" and slurm["configfile"] == ["config/paper.yaml"]
-    assert slurm["retries"] == 2, "three attempts, as README.md has it"
+    assert slurm["retries"] == ATTEMPTS - 1, "what check_site reckons with"
     assert default["keep-going"] is True, "Snakemake adds the default profile to every call"
     assert slurm["keep-incomplete"] is True, "what is finished of a shared submission stays"
     assert slurm["slurm-requeue"] is True and slurm["slurm-status-command"] == "squeue"
@@ -93,8 +94,12 @@ def test_jobs_of_seconds_share_submissions():
     slurm = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
     groups, most = slurm["groups"], slurm["group-components"]
     assert set(groups) == {"sample_shots", "make_table", "plot_figure"}
-    assert set(most) == {*groups.values(), "short"} and min(most.values()) > 1
-    assert most["short"] == 6, "adaptation jobs, as README.md has it"
+    assert set(most) == set(groups.values()) and min(most.values()) > 1
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    rules = {rule.partition(":")[0]: rule for rule in re.split(r"^rule ", text, flags=re.M)[1:]}
+    assert {name for name, rule in rules.items() if "in_turn=1" in rule} == set(groups)
+    assert slurm["resources"] == {"in_turn": 1}
+    assert slurm["set-resource-scopes"] == {"in_turn": "local"}, "not one at a time everywhere"
 
 
 FOLDERS = ("", ".github", "config", "config/embedded", "profiles/slurm", "rules", "scripts")
@@ -136,7 +141,7 @@ def test_readme_names_targets_profiles_and_studies_that_exist():
     for kind, prefix in (("figures", "fig"), ("tables", "table")):
         entries = validation.read_yaml(ROOT / "config/figures.yaml")[kind]
         known |= {f"{prefix}_{name}".replace("-", "_") for name in entries}
-    assert named <= known and {"all", "plan", "clean", "report_partial"} <= named
+    assert named <= known and {"all", "estimate", "clean", "report_partial"} <= named
     for name in re.findall(r"--profile (\w+)", readme):
         assert (ROOT / "profiles" / name / "config.yaml").is_file()
     for name in re.findall(r"--configfile (config/[\w.-]+)", readme):

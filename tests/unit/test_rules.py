@@ -2,14 +2,16 @@
 
 import ast
 import re
+from collections import Counter
 
 import pytest
 from fewshot import codeversion
+from fewshot.planning.requests import WITHOUT_MODEL
 from fewshot.study.checks import REQUIRED
 from project import DOWNLOADS, ROOT
 
 # What is downloaded depends on its pinned revision alone; the others always run.
-UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean", "plan", "calibrate"}
+UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean", "check_site"}
 # How many processes do a job, and where it logs, changes none of its bytes.
 HARMLESS = {"runtime.launch", "runtime.script"}
 ANALYSIS = {"compare_methods", "make_table", "plot_figure", "write_report"}
@@ -105,11 +107,47 @@ def test_analysis_and_plans_do_not_reach_torch():
         "planning.memory_plan",
         "planning.estimate",
         "planning.estimate_page",
-        "planning.calibration",
-        "planning.finished",
+        "planning.requests",
+        "study.job_inputs",
     }
     for module in closure(analysis | plans):
         path = codeversion._path(module)
         assert not re.search(
             r"^\s*(import|from) (torch|transformers|peft|deepspeed)", path.read_text(), re.M
         )
+
+
+RULES = sorted((ROOT / "rules").glob("*.smk"))
+GROWING = re.compile(r"^        mem_mb=scaled\((\d+)\),\n        runtime=longer\((\d+)\),$", re.M)
+
+
+def test_every_rule_that_is_submitted_asks_for_more_with_every_attempt():
+    """Those that adapt a model as the memory plan has it; the most that the others ask for is what
+    is compared with a cluster."""
+    text = "\n".join(path.read_text() for path in RULES)
+    listed = " ".join(re.findall(r"^localrules:\n((?:    \w+,\n)+)", text, re.M))
+    local = set(re.findall(r"\w+", listed))
+    rules = {rule.partition(":")[0]: rule for rule in re.split(r"^rule ", text, flags=re.M)[1:]}
+    others = {name for name, rule in rules.items() if "    script:" in rule}
+    others -= local | {"run_in_context", "fine_tune"}
+    assert {"download", "check_site"} < local and {"sample_shots", "plot_figure"} < others
+    asked = {name: GROWING.search(rules[name]) for name in others}
+    assert [name for name, found in asked.items() if not found] == []
+    memory, minutes = (max(int(found[i]) for found in asked.values()) for i in (1, 2))
+    assert {"mem_mb": memory, "runtime": minutes} == WITHOUT_MODEL
+
+
+def test_snakemakes_own_objects_are_read_in_few_places_and_never_written():
+    """Its documentation names few of them; each use is one that an update may break."""
+    files = [ROOT / "Snakefile", *RULES]
+    text = "\n".join(re.sub("#.*", "", path.read_text()) for path in files)
+    assert Counter(re.findall(r"\bworkflow\.(?!rst)(\w+)", text)) == {
+        "is_main_process": 3,
+        "configfiles": 2,
+        "overwrite_configfiles": 2,
+        "resource_settings": 1,
+        "executor_plugin": 1,
+        "touch": 1,
+    }
+    assert not re.search(r"^\s*(del )?workflow\.[\w.\[\]\"']+ *(\||\+)?=[^=]", text, re.M)
+    assert "snakemake_executor_plugin" not in text and "snakemake." not in text

@@ -15,7 +15,6 @@ def spans(project) -> list[tuple[str, datetime, datetime]]:
     found = []
     for log in sorted((project.folder / RUNS).rglob("*.log")):
         text = log.read_text()
-        assert "waiting" not in text, "Snakemake started it too early"
         begin, gpu = re.search(
             r"^(.{23}) INFO GPUs of this job: \d \((\S+)\)$", text, re.M
         ).groups()
@@ -24,10 +23,9 @@ def spans(project) -> list[tuple[str, datetime, datetime]]:
     return found
 
 
-def test_as_many_jobs_at_once_as_gpus_and_the_same_bytes(fresh, finished, smi):
+def test_as_many_jobs_compute_at_once_as_there_are_gpus_and_the_same_bytes(fresh, finished, smi):
     smi(*TWO)
-    output = fresh.run("runs", "--cores", "8")
-    assert re.search(r"^Provided resources: .*gpu.*2", output, re.M)
+    fresh.run("runs", "--cores", "8")
     jobs = spans(fresh)
     assert len(jobs) == 4 and {gpu for gpu, *_ in jobs} == {"GPU-aa", "GPU-bb"}
     for gpu, begin, _ in jobs:
@@ -41,40 +39,24 @@ def test_as_many_jobs_at_once_as_gpus_and_the_same_bytes(fresh, finished, smi):
             assert twin.read_bytes() == file.read_bytes(), "which GPU changes nothing"
 
 
-def test_a_number_of_jobs_leaves_it_to_the_locks(study, smi):
-    """`--jobs` may be meant for a cluster, so that Snakemake is not told how many GPUs are here."""
+def test_more_gpus_than_there_are_end_the_job_with_one_line(study, smi):
     smi(*TWO)
     (study.folder / FINE_TUNE).unlink()
-    shutil.rmtree(study.folder / RUNS)
-    output = study.run(FINE_TUNE, "--jobs", "4")
-    assert "gpu" not in "".join(re.findall("^Provided.*", output, re.M))
-    assert len(spans(study)) == 1
-
-
-def test_more_gpus_than_there_are_stop_before_anything_runs(fresh, smi):
-    smi(*TWO)
-    result = fresh.snakemake(FINE_TUNE, *FOUR)
-    [line] = [each for each in result.output.splitlines() if each.startswith("error: ")]
-    assert "quick-ft/minimal/k4/seeds8-9/predictions.parquet: gpu = 4; valid: up to 2" in line
+    result = study.snakemake(FINE_TUNE, *FOUR)
+    lines = {each for each in result.output.splitlines() if each.startswith("error: ")}
+    assert lines == {"error: gpu = 4: valid: up to 2, the GPUs that are visible"}
     assert result.code == 1 and "Traceback" not in result.output
-    assert not (fresh.folder / "results").exists()
-    assert "gpu=4," in fresh.run("--dry-run", FINE_TUNE, *FOUR), "planned, not cut down"
+    assert "gpu=4," in study.run("--dry-run", FINE_TUNE, *FOUR), "planned, not cut down"
 
 
-def test_a_limit_of_the_users_stands(study, smi):
+def test_snakemake_starts_only_as_many_as_it_is_told_to(study, smi):
     smi(*TWO)
-    (study.folder / FINE_TUNE).unlink()
-    output = study.snakemake(FINE_TUNE, "--resources", "gpu=0").output
-    assert "gpu = 1; valid: up to 0" in output
-    study.run("--touch", "--resources", "gpu=0")
-    output = study.run(FINE_TUNE, "--resources", "gpu=1")
+    shutil.rmtree(study.folder / RUNS)
+    manifests = [FINE_TUNE, FINE_TUNE.replace("quick-ft", "quick-lora")]
+    for manifest in manifests:
+        (study.folder / manifest).unlink()
+    output = study.run(*manifests, "--cores", "8", "--resources", "gpu=1")
     assert re.search(r"^Provided resources: .*gpu.*1", output, re.M)
-
-
-def test_what_needs_no_gpu_is_not_refused(study, smi):
-    """Tables from runs of a larger machine, on a small one."""
-    smi(TWO[0])
-    table = "results/demo/tables/headline.md"
-    (study.folder / table).unlink()
-    study.run(table, *FOUR)
-    assert (study.folder / table).exists()
+    logs = [log.read_text() for log in (study.folder / RUNS).rglob("*.log")]
+    assert len(logs) == 2 and "waiting" not in "".join(logs)
+    assert {gpu for gpu, *_ in spans(study)} == {"GPU-aa"}

@@ -12,13 +12,13 @@ def test_the_papers_plan_is_written_and_follows_the_machine(tmp_path):
     study = (*STUDY, project.machine())
     project.run(TARGET, *study)
     folder = project.folder / "results/paper"
-    plan = pd.read_parquet(folder / "plan.parquet")
+    plan = pd.read_parquet(folder / "memory_plan.parquet")
     assert len(plan) == 13 * 5 and plan["shape_known"].all()
     assert (plan["gpu_gb"] <= 80).all() and (plan["gpu_gb"] > 0).all()
     assert (plan["gpus"] >= 1).all() and (plan["nodes"] <= 2).all()
-    assert len(pd.read_csv(folder / "plan.csv")) == len(plan)
-    assert "2 nodes of 4 × 80 GB GPUs" in (folder / "plan.md").read_text()
-    log = (project.folder / "results/logs/paper/plan.log").read_text()
+    assert len(pd.read_csv(folder / "memory_plan.csv")) == len(plan)
+    assert "2 nodes of 4 × 80 GB GPUs" in (folder / "memory_plan.md").read_text()
+    log = (project.folder / "results/logs/paper/memory_plan.log").read_text()
     assert "opt-30b: 29974540288 parameters, 360349696 in the largest layer" in log
     assert project.planned(TARGET, *study) == [], "nothing changed"
     project.machine(gpu_memory_gb=141)

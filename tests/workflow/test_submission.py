@@ -49,16 +49,32 @@ def test_nothing_is_fetched_for_a_site_that_is_not_filled_in(project):
 
 
 def test_a_plan_with_placeholders_says_so(project):
-    printed = project.run("--profile", "slurm", "plan")
-    assert "missing or wrong: account, " in printed and "planned with placeholders" in printed
+    """A dry run plans for a cluster that is not filled in; so does estimate, which submits none."""
+    for arguments in (("-n",), ("estimate", "--executor", "local")):
+        printed = project.run("--profile", "slurm", *arguments)
+        assert "missing or wrong: account, " in printed and "planned with placeholders" in printed
+    assert not calls(project.folder.parent, "sbatch")
     place(project)
-    assert "planned with placeholders" not in project.run("--profile", "slurm", "plan")
+    assert "planned with placeholders" not in project.run("--profile", "slurm", "-n")
 
 
-def test_gpus_of_a_job_are_those_that_its_request_is_for(project):
+def test_the_site_is_checked_as_a_target(project):
     place(project)
-    (line,) = refused(project, RUN, "--set-resources", "fine_tune:gpu=8", "fine_tune:nodes=2")
-    assert f"error: {RUN}: gpu = 8 and nodes = 2, but the memory plan has 1 and 1;" in line
+    printed = project.run("check_site", "--profile", "slurm")
+    assert "profiles/slurm/site.yaml: SLURM agrees, and takes jobs of all" in printed
+    assert calls(project.folder.parent, "sbatch")
+    done = project.snakemake("check_site")
+    assert done.code == 1
+    assert "error: no cluster is named; valid: snakemake check_site --profile slurm" in done.output
+
+
+def test_jobs_left_over_end_the_start_and_are_named(project):
+    """They would write the same files; nothing is cancelled for the user."""
+    place(project)
+    queue = project.folder.parent / "squeue.out"
+    queue.write_text(f"7|rule_prepare_task_wildcards_a|{project.folder}\n8|rule_x|/elsewhere\n")
+    (line,) = refused(project, RUN)
+    assert line.endswith("scancel 7") and not calls(project.folder.parent, "scancel")
 
 
 def test_a_start_without_the_facts_of_the_cluster_submits_nothing(project):
@@ -82,44 +98,12 @@ def asked(printed: str, rule: str, name: str) -> list[int]:
     return [int(re.search(rf"\b{name}=(\d+)", block)[1]) for block in blocks]
 
 
-@pytest.mark.parametrize(("hours", "shared", "limit"), [(0.5, False, 30), (4, True, 4 * 60 // 6)])
-def test_the_last_attempt_asks_for_what_the_site_has_at_most(project, hours, shared, limit):
-    """Six limits of half an hour are more than one. What the first attempt needs is asked for."""
-    place(project, gpu_max_hours=hours, host_memory_gb=5.5)
+def test_the_last_attempt_asks_for_what_the_site_has_at_most(project):
+    """What the first attempt needs is asked for."""
+    place(project, gpu_max_hours=0.5, host_memory_gb=5.5)
     printed = project.run("--profile", "slurm", "-n", "--attempt", "3")
-    assert ("Group job short_paper_fair_synth-mnli_opt-mini" in printed) == shared
     adapting = ("fine_tune", "run_in_context")
-    assert [asked(printed, rule, "runtime") for rule in adapting] == [[limit] * 2] * 2
+    assert [asked(printed, rule, "runtime") for rule in adapting] == [[30] * 2] * 2
     assert [asked(printed, rule, "mem_mb") for rule in adapting] == [[5632] * 2] * 2
     assert asked(printed, "compute_metrics", "mem_mb") == [8000]
     assert asked(printed, "prepare_task", "mem_mb") == [5632] * 3
-
-
-def test_jobs_left_over_are_told_to_end_whatever_they_were_together_with(project):
-    """A submission's name has the rules of its jobs, and which these are is chance. Whether a job
-    is short enough to be together with others may have changed since, too."""
-    place(project, short_minutes=0)
-    group, cell = "fair_synth-mnli_opt-mini", RUN.removeprefix("results/runs/")
-    alone = "_".join(re.sub(r"/k(\d+)/seeds(\d+)-(\d+)/.*", r"/\1/\2/\3", cell).split("/"))
-    ours = [
-        *(f"short_paper_{group}_{rules}" for rules in ("fine_tune", "fine_tune_run_in_context")),
-        f"fine_tune_wildcards_{alone}",
-        "shots_fair_synth-mnli_4_sample_shots",
-        "prepare_task_wildcards_synth-mnli_train",
-    ]
-    others = [
-        f"short_other_{group}_fine_tune",
-        "short_paper_fair_synth-mnli_opt-mini-2_fine_tune",
-        f"fine_tune_wildcards_{alone}0",
-        "figures_paper_plot_figure",
-    ]
-    lines = [f"{i}|PENDING|rule_{name}|{project.folder}" for i, name in enumerate(ours + others)]
-    queue = project.folder.parent / "squeue.out"
-    queue.write_text("\n".join(lines))
-    # Once they are told to end, the queue cannot be asked any more, which ends the start.
-    (project.folder.parent / "bin/scancel").write_text(
-        f'#!/bin/sh\necho "$@" > {queue.parent}/told\necho error:closed > {queue}\n'
-    )
-    (line,) = refused(project, RUN)
-    assert line == "error: squeue --me -h -o %A: closed"
-    assert (queue.parent / "told").read_text().split() == [str(i) for i in range(len(ours))]

@@ -44,8 +44,7 @@ class AdaptationJob:
     columns of the draw, in the order of the context (no entries for k = 0). `status[seed]` is "ok"
     or "does not fit". The first evaluation set is the in-domain one. `batch_tokens` says how many
     padded tokens are scored at once on a "cpu" and on a "gpu". `predicted_gpu_mb` is what the
-    memory plan expects on each GPU, in 10^6 bytes (0: no GPU planned). `keeps_state` tells whether
-    finished seeds stay once the outputs are there (see `clean.free_finished`).
+    memory plan expects on each GPU, in 10^6 bytes (0: no GPU planned).
     """
 
     cell: dict[str, object]
@@ -66,7 +65,6 @@ class AdaptationJob:
     code: str
     output: object
     predicted_gpu_mb: int = 0
-    keeps_state: bool = False
 
     @property
     def name(self) -> str:
@@ -152,7 +150,6 @@ def read_job(smk) -> AdaptationJob:
         code=params.code,
         output=smk.output,
         predicted_gpu_mb=int(smk.resources.get("predicted_gpu_mb", 0)),
-        keeps_state=bool(smk.resources.get("grouped", 0)),
     )
 
 
@@ -185,8 +182,7 @@ def run_seeds(
                      time.perf_counter() - begin)  # fmt: skip
         if first:
             _assemble(job, {seed: store.load(seed) for seed in fitting})
-            if not job.keeps_state:
-                store.discard()
+            store.discard()
     job.processes.disconnect()
 
 

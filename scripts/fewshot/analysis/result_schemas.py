@@ -103,7 +103,7 @@ BEHAVIOUR = pa.schema(
 )
 
 
-SCHEDULE = pa.schema(
+ESTIMATE = pa.schema(
     [
         *[each for each in CELL if each.name != "seed"],
         column("first_seed", pa.int32(), "first data seed of the job"),
@@ -121,9 +121,9 @@ SCHEDULE = pa.schema(
         column(
             "limit_minutes", pa.int32(), "time limit of the first attempt, as the site allows it"
         ),
+        column("result_bytes", pa.int64(), "bytes of its predictions and of the weights it keeps"),
         column("fits", pa.bool_(), "whether its context is expected to fit the window"),
         column("finished", pa.bool_(), "whether its results are there"),
-        column("calibrated", pa.bool_(), "whether seconds rest on finished jobs on such devices"),
     ]
 )
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 PHASES = ("start", "load", "train", "curve", "score", "write")
 """Imports, checks and storing; weights and tokens; training; learning curve; all rows; weights."""
-MEASURED = {"tokenize": "load", "prepare": "load", "keep": "write"}
-"""Phases of a manifest that count as another one here."""
+UNCERTAINTY = 3.0
+"""Factor, up and down, within which a prediction is taken to lie; time limits are that much longer.
+Guessed: no job was measured on a GPU."""
 
 IMPORTS = {"cpu": 5.0, "gpu": 30.0}
 """Seconds until a process is ready: Python, torch and transformers, as measured from a local disk;

@@ -103,44 +103,6 @@ SHORT_ROW = 32
 """Tokens of the shortest queries, which makes most rows in a batch."""
 
 
-def zero2_model_states(
-    parameters: int, gpus: int, nodes: int = 1, offload: bool = True, buffer: float = 1.5
-) -> tuple[int, int]:
-    """Return bytes per node's CPU and per GPU of ZeRO-2's model states in mixed precision.
-
-    DeepSpeed's `estimate_zero2_model_states_mem_needs`: `gpus` on each node; `offload` puts the
-    optimiser's states into host memory, of which `buffer` times as much is wanted.
-    """
-    total = gpus * nodes
-    if offload:
-        return int(parameters * max(4 * total, 16) * buffer), 2 * parameters
-    return int(parameters * 4 * gpus * buffer), 2 * parameters + int(18 * parameters / total)
-
-
-def zero3_model_states(
-    parameters: int,
-    largest_layer: int,
-    gpus: int,
-    nodes: int = 1,
-    offload: str = "parameters",
-    sharded: bool = True,
-    buffer: float = 1.5,
-) -> tuple[int, int]:
-    """Return bytes per node's CPU and per GPU of ZeRO-3's model states in mixed precision.
-
-    DeepSpeed's `estimate_zero3_model_states_mem_needs`: `offload` is one of placement's; `sharded`
-    tells whether weights are cut while they are read (`zero_init`) or first held whole.
-    """
-    layer, share = 4 * largest_layer, 1 / nodes
-    if offload == "none":
-        on_host = 4 * gpus * (largest_layer if sharded else parameters)
-        return int(on_host * buffer), layer + int(18 * parameters / (gpus * nodes))
-    each = (18 if offload == "parameters" else 16) * share
-    on_host = parameters * (each if sharded else max(4 * gpus, each)) * buffer
-    on_gpu = 0 if offload == "parameters" else int(2 * parameters / (gpus * nodes))
-    return int(on_host), layer + on_gpu
-
-
 @dataclass(frozen=True)
 class Demand:
     """What a job computes, wherever it runs.

@@ -12,19 +12,16 @@ from ..models.architectures import entry_architecture
 from ..models.shapes import Architecture
 from ..runtime.machine import Machine, read_machine
 from ..runtime.placement import JobPlace
-from ..runtime.submission import time_limit
-from ..study.cells import CHUNK
+from ..runtime.time_limits import time_limit
 from . import job_time
-from .calibration import Calibration
 from .choice import Choice, choose_placement
-from .job_time import demand_of, job_model
+from .job_time import UNCERTAINTY, demand_of, job_model
 from .memory import GIB, Demand
 from .workload import Splits, Work, work_of
 
 if TYPE_CHECKING:
     from ..study.study import Cell, Study
 
-MB = 10**6
 WITHOUT_CHECKPOINTS = ("in_context", "head_only", "prefix_tuning")
 """Families that keep no activations of layers, or whose learned keys and values, which transformers
 gives to layers as a cache, exclude computing activations again."""
@@ -33,22 +30,15 @@ gives to layers as a cache, exclude computing activations again."""
 class MemoryPlan:
     """Chooses once for all jobs that take the same memory.
 
-    Times are predicted as `calibration` says; `splits` are the sizes of the study's data.
+    `splits` are the sizes of the study's data.
     """
 
-    def __init__(
-        self,
-        study: "Study",
-        calibration: Calibration | None = None,
-        splits: Splits | None = None,
-    ):
+    def __init__(self, study: "Study", splits: Splits | None = None):
         self.study = study
-        self.calibration = calibration or Calibration()
         self.splits = splits or Splits(study.tasks)
         self._shapes: dict[str, Architecture] = {}
         self._choices: dict[tuple, Choice] = {}
         self._models: dict[tuple, job_time.JobModel] = {}
-        self._resources: dict[tuple, dict] = {}
 
     @cached_property
     def machine(self) -> Machine:
@@ -58,7 +48,7 @@ class MemoryPlan:
     def check(self) -> None:
         """Choose for every cell; raises UserError for one that fits nowhere on the machine."""
         for cell in self.study.own_cells:
-            self.choice(cell.task, cell.model, cell.method, cell.k)
+            self.cell_choice(cell)
 
     def choice(self, task: str, model: str, method: str, k: int) -> Choice:
         """Return the cheapest configuration of a cell's jobs."""
@@ -72,6 +62,10 @@ class MemoryPlan:
                 f"{self.study.file('models')}: model '{model}' with method '{method}' and k = {k}",
             )
         return self._choices[key]
+
+    def cell_choice(self, cell: "Cell") -> Choice:
+        """Return the cheapest configuration of a cell's jobs."""
+        return self.choice(cell.task, cell.model, cell.method, cell.k)
 
     def _key(self, task: str, model: str, method: str, k: int) -> tuple:
         """Return what of a cell decides where its jobs run."""
@@ -89,71 +83,37 @@ class MemoryPlan:
             self._shapes[model] = entry_architecture(self.study.models[model])
         return self._shapes[model]
 
-    def resources(self, cell: "Cell", attempt: int, seeds: int = CHUNK) -> dict[str, object]:
-        """Return the resources of a cell's job of so many seeds at an attempt (from 1), by name.
-
-        `mem_mb` and `predicted_gpu_mb` are in 10^6 bytes, of a node and of a GPU; the latter is
-        what PyTorch allocates. Each attempt asks for more host memory and time, in the same place:
-        elsewhere, what the attempt before has finished could not be continued.
-        """
-        key = (cell, seeds, attempt)
-        if key not in self._resources:
-            choice = self.choice(cell.task, cell.model, cell.method, cell.k)
-            place, memory = choice.placement, attempt * choice.expected.host
-            if self.machine.binding:
-                memory = min(memory, max(self.machine.host_memory, choice.expected.host))
-            self._resources[key] = {
-                "gpu": choice.gpus,
-                "nodes": choice.nodes,
-                "zero_stage": place.zero_stage,
-                "offload": place.offload,
-                "micro_tokens": place.micro_tokens,
-                "checkpointing": int(place.checkpointing),
-                "mem_mb": -(-memory // MB),
-                "predicted_gpu_mb": -(-choice.expected.allocated // MB),
-                "runtime": attempt * self.minutes(cell, seeds),
-            }
-        return self._resources[key]
-
     def minutes(self, cell: "Cell", seeds: int) -> int:
         """Return the time limit of a job's first attempt.
 
         Whether a context fits is told by mean lengths: one that is not expected to may well do, and
         has the time for that.
         """
-        seconds = self._calibrated(cell, seeds)
-        margin = self.calibration.margin(self.site(cell).kind, seconds)
-        return time_limit(sum(seconds.values()), margin)
+        return time_limit(sum(self.seconds(cell, seeds).values()), UNCERTAINTY)
 
     def expected(self, cell: "Cell", seeds: int) -> dict[str, float]:
-        """Return the predicted seconds of a cell's job by phase, calibrated; of one that is not
-        expected to fit its window those of its start, after which it ends."""
+        """Return the predicted seconds of a cell's job by phase; of one that is not expected to fit
+        its window those of its start, after which it ends."""
         ends = not self.work(cell, seeds).fits
-        seconds = self._calibrated(cell, seeds)
+        seconds = self.seconds(cell, seeds)
         return {phase: 0.0 if ends and phase != "start" else n for phase, n in seconds.items()}
 
     def wall(self, cell: "Cell", seeds: int) -> float:
         """Return the predicted seconds of a cell's job from start to end, as `expected`."""
         return sum(self.expected(cell, seeds).values())
 
-    def _calibrated(self, cell: "Cell", seeds: int) -> dict[str, float]:
-        return self.calibration.applied(self.site(cell).kind, self.seconds(cell, seeds))
-
     def site(self, cell: "Cell") -> JobPlace:
         """Return where a cell's jobs run."""
-        choice = self.choice(cell.task, cell.model, cell.method, cell.k)
+        choice = self.cell_choice(cell)
         return JobPlace(choice.placement, choice.per_node, choice.nodes)
 
     def work(self, cell: "Cell", seeds: int) -> Work:
         """Return what a cell's job of so many seeds does."""
         return work_of(self.study, self.splits, cell, seeds, self._settings(cell))
 
-    def seconds(self, cell: "Cell", seeds: int, site: JobPlace | None = None) -> dict[str, float]:
-        """Return the predicted seconds of a cell's job by phase, uncalibrated.
-
-        `site` is where it runs, if not where this plan would have it.
-        """
-        site = site or self.site(cell)
+    def seconds(self, cell: "Cell", seeds: int) -> dict[str, float]:
+        """Return the predicted seconds of a cell's job by phase, if its context fits."""
+        site = self.site(cell)
         return job_time.job_seconds(self.work(cell, seeds), self._model(cell, site.kind), site)
 
     def _settings(self, cell: "Cell") -> Mapping:
@@ -180,7 +140,7 @@ class MemoryPlan:
         return cell.k, len(self.study.tasks[cell.task]["labels"])
 
     def _row(self, cell: "Cell") -> dict[str, object]:
-        choice = self.choice(cell.task, cell.model, cell.method, cell.k)
+        choice = self.cell_choice(cell)
         demand = self.demand(cell.task, cell.model, cell.method, cell.k)
         place, expected = choice.placement, choice.expected
         return {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..validation import mistake, read_schema, read_yaml
-from .submission import NOTICE
+from .time_limits import NOTICE
 
 NONE = "none"
 """What stands for a thing that a site does not have."""
@@ -51,7 +51,6 @@ class Site:
     scratch: str
     disk_budget_gb: int | str
     cpus_per_gpu: int | None = None
-    short_minutes: int = 10
     constraint: str = NONE
     qos: str = NONE
     path: str = ""

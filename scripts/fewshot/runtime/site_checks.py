@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import unknown
 from . import slurm
 from .site import NONE, UNTYPED, Site
-from .submission import Queue
+from .time_limits import attempts_needed
 
 TYPE = re.compile(r"[\w.]+", re.ASCII)
 """Types of GPUs that the executor plugin can ask for."""
@@ -47,17 +47,46 @@ def check_site(
     return (found, []) if found else _refused(site, requests)
 
 
-def check_work(site: Site, queue: Queue, seconds: float) -> list[str]:
+def check_work(site: Site, seconds: float, attempts: int) -> list[str]:
     """Return whether the longest job is predicted to take more seconds than its attempts may."""
-    if queue.suffices(seconds):
+    most = site.most_minutes(site.gpus_per_node)
+    needed = attempts_needed(seconds, most)
+    if needed <= attempts:
         return []
-    hours, most = seconds / 3600, queue.most_minutes / 60
-    retries = queue.needed(seconds) - 1
     kind = "gpu" if site.gpus_per_node else "cpu"
     return [
-        f"{site.path}: {kind}_max_hours is {most:g}, but jobs are predicted to take up to "
-        f"{hours:.1f} hours, more than {queue.attempts} attempts; --retries {retries} lets them "
-        "end, or start Snakemake again afterwards"
+        f"{site.path}: {kind}_max_hours is {most / 60:g}, but jobs are predicted to take up to "
+        f"{seconds / 3600:.1f} hours, more than {attempts} attempts; --retries {needed - 1} lets "
+        "them end, or start Snakemake again afterwards"
+    ]
+
+
+def check_start(
+    site: Site, requests: Sequence[Mapping[str, object]], attempts: int, longest: float
+) -> tuple[list[str], list[str]]:
+    """Return why no job of the study may be submitted now, and what a user should know.
+
+    `requests` are what its jobs ask for, and `longest` the seconds of the longest one. Raises
+    UserError where SLURM cannot be asked.
+    """
+    problems, doubts = check_site(site, requests, attempts)
+    if problems:
+        return problems, []
+    if doubts:
+        doubts.append(
+            "nodes are down or drained, which may be why: these jobs are submitted, and wait"
+        )
+    return left_over(), doubts + check_work(site, longest, attempts)
+
+
+def left_over() -> list[str]:
+    """Return a line if an earlier Snakemake has left jobs of this folder in SLURM's queue: they
+    would write the same files as those of this start."""
+    if not (numbers := slurm.jobs_here()):
+        return []
+    return [
+        "jobs of an earlier start in this folder are still in SLURM's queue; wait for them, or end "
+        f"them, which keeps what they have computed: scancel {' '.join(numbers)}"
     ]
 
 

@@ -5,8 +5,7 @@ import getpass
 import os
 import re
 import subprocess
-import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,8 @@ from ..errors import UserError
 
 PATIENCE = 60.0
 """Seconds that a command of SLURM may take."""
-GRACE = 330.0
-"""Seconds that jobs have to end once they are told to: the 300 that SLURM gives, and its own."""
 UNAVAILABLE = "node configuration is not available"
 """What sbatch says of jobs that no node can take, now or ever."""
-POLL = 2.0
-"""Seconds between two looks at the queue."""
 
 
 @dataclass(frozen=True)
@@ -125,48 +120,17 @@ def preempted(env: Mapping[str, str] = os.environ) -> bool:
     return bool(re.search(r"\bPreemptTime=\d", said))
 
 
-def jobs_here(comments: Collection[str], starts: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return this user's jobs that Snakemake submitted in this folder with one of these comments,
-    or one that starts like this: number → state."""
+def jobs_here() -> list[str]:
+    """Return the numbers of this user's jobs that Snakemake submitted in this folder."""
     here = Path.cwd().resolve()
-    found = {}
-    for line in ask("squeue", "--me", "-h", "-o", "%A|%T|%k|%Z").splitlines():
-        number, state, rest = line.split("|", 2)
+    found = []
+    for line in ask("squeue", "--me", "-h", "-o", "%A|%k|%Z").splitlines():
+        number, rest = line.split("|", 1)
         comment, folder = rest.rsplit("|", 1)
-        known = comment in comments or comment.startswith(starts)
-        if known and Path(folder).resolve() == here:
-            found[number] = state
+        # The executor plugin names the rule or the group of each job so.
+        if comment.startswith("rule_") and Path(folder).resolve() == here:
+            found.append(number)
     return found
-
-
-def end_jobs(jobs: Mapping[str, str], grace: float = GRACE) -> None:
-    """Tell jobs to end, wait until they have written their checkpoints, then cancel what is left.
-
-    `jobs` are numbers with their states. Raises UserError where they are still there after that.
-    """
-    waiting = [number for number, state in jobs.items() if state == "PENDING"]
-    # Only steps get a signal that is named: the jobs' own scripts.
-    for signal, chunk in ([], waiting), (["--signal=TERM"], [n for n in jobs if n not in waiting]):
-        if chunk:
-            # Fails where one of them has ended by now; what did not get it is seen below.
-            _run("scancel", *signal, *chunk)
-    left = _left(jobs, grace)
-    if left:
-        _run("scancel", *left)
-        left = _left(left, PATIENCE)
-    if left:
-        raise UserError(f"SLURM jobs {', '.join(left)} do not end; scancel them and start again")
-
-
-def _left(numbers: Iterable[str], patience: float) -> list[str]:
-    """Wait until jobs are gone, `patience` seconds at most; return which are still there."""
-    end = time.monotonic() + patience
-    while True:
-        there = set(ask("squeue", "--me", "-h", "-o", "%A").split())
-        left = [number for number in numbers if number in there]
-        if not left or time.monotonic() > end:
-            return left
-        time.sleep(POLL)
 
 
 LOGS = Path(".snakemake/slurm_logs")

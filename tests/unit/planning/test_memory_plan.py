@@ -1,4 +1,4 @@
-"""The plan of a study: machines, jobs' resources, the table and its check."""
+"""The plan of a study: machines, placements, times, the table and its check."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,10 +8,9 @@ import pytest
 from fewshot import schemas, storage
 from fewshot.errors import UserError
 from fewshot.planning import memory_plan_table
-from fewshot.planning.calibration import UNKNOWN, Calibration, Factors
-from fewshot.planning.job_time import PHASES
+from fewshot.planning.job_time import UNCERTAINTY
 from fewshot.planning.memory_plan import MemoryPlan
-from fewshot.runtime import machine, submission
+from fewshot.runtime import machine, time_limits
 from fewshot.runtime.machine import (
     GIB,
     Machine,
@@ -20,7 +19,6 @@ from fewshot.runtime.machine import (
     read_machine,
     visible_gpus,
 )
-from fewshot.runtime.placement import JobPlace, Placement, read_placement
 from fewshot.study.study import Cell
 from registries import BLOCK, copy_registries, edit, load
 
@@ -99,42 +97,6 @@ def test_a_missing_nvidia_smi_is_no_gpu(smi, monkeypatch, tmp_path):
     assert gpu_memories() == ()
 
 
-def test_resources_of_a_job(folder):
-    found = plan(folder).resources(cell(), 1)
-    choice = plan(folder).choice("rte", "opt-13b", "pattern-ft", 128)
-    assert read_placement(found) == choice.placement
-    assert (found["gpu"], found["nodes"]) == (choice.gpus, choice.nodes)
-    assert found["mem_mb"] * 10**6 >= choice.expected.host > (found["mem_mb"] - 1) * 10**6
-    allocated = choice.expected.allocated
-    assert found["predicted_gpu_mb"] * 10**6 >= allocated > (found["predicted_gpu_mb"] - 1) * 10**6
-    seconds = sum(plan(folder).seconds(cell(), 10).values())
-    assert found["runtime"] == submission.time_limit(seconds, UNKNOWN)
-    assert all(isinstance(value, int | str) for value in found.values())
-
-
-def test_a_retry_asks_for_more(folder):
-    known = plan(folder)
-    first, second, last = (known.resources(cell(), attempt) for attempt in (1, 2, 1000))
-    assert read_placement(second) == read_placement(first), "what is finished can be continued"
-    assert second["mem_mb"] > first["mem_mb"] and second["runtime"] == 2 * first["runtime"]
-    assert second["mem_mb"] * 10**6 < 480 * GIB < 1000 * first["mem_mb"] * 10**6
-    assert last["mem_mb"] == -(-480 * GIB // 10**6), "no more than a node has"
-
-
-def test_a_time_limit_follows_the_work_and_the_calibration(folder):
-    known = plan(folder)
-    ten, five = (known.resources(cell(), 1, seeds)["runtime"] for seeds in (10, 5))
-    assert five < ten, "half the seeds"
-    assert known.resources(cell(k=2), 1)["runtime"] < ten
-    assert known.resources(cell("opt-125m", "in-context", 0), 1, 1)["runtime"] == submission.LEAST
-    half = Factors(
-        dict.fromkeys(PHASES, 0.5), dict.fromkeys(PHASES, 20), 0.9, 1.1, {"cuda: A": 20}, 1
-    )
-    learnt = MemoryPlan(known.study, Calibration({"gpu": half}))
-    seconds = sum(known.seconds(cell(), 10).values())
-    assert learnt.resources(cell(), 1)["runtime"] == submission.time_limit(0.5 * seconds, 1.5)
-
-
 def test_a_job_that_will_not_fit_ends_when_it_has_started(folder):
     """RTE's 64 demonstrations are twice what the window holds; should they fit, there is time."""
     long = {**GRID[0], "k": [16, 64]}
@@ -143,17 +105,7 @@ def test_a_job_that_will_not_fit_ends_when_it_has_started(folder):
     whole = known.seconds(beyond, 10)
     assert known.wall(beyond, 10) == whole["start"] == known.expected(beyond, 10)["start"]
     assert known.wall(fitting, 10) == sum(known.seconds(fitting, 10).values())
-    assert known.minutes(beyond, 10) == submission.time_limit(sum(whole.values()), UNKNOWN)
-
-
-def test_where_a_job_runs_changes_its_time_and_no_kind_of_batch(folder):
-    """On a processor a batch is as the study has it there, whatever machine is planned for."""
-    known = plan(folder)
-    there = JobPlace(Placement(), 0, threads=2)
-    assert known.seconds(cell("opt-125m"), 1, there) == plan(
-        folder, machine={"gpus_per_node": 0}
-    ).seconds(cell("opt-125m"), 1, there)
-    assert known.site(cell()).processes == known.choice("rte", "opt-13b", "pattern-ft", 128).gpus
+    assert known.minutes(beyond, 10) == time_limits.time_limit(sum(whole.values()), UNCERTAINTY)
 
 
 def test_jobs_that_take_the_same_share_a_choice(folder):

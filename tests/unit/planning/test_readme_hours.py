@@ -5,10 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fewshot.planning.estimate import StudyEstimate
+from fewshot.planning.estimate import job_rows
 from fewshot.planning.memory_plan import MemoryPlan
 from fewshot.planning.workload import Splits
 from fewshot.study.load import load_study
+from fewshot.study.study import Study
 from fewshot.validation import read_yaml
 
 ROOT = Path(__file__).parents[3]
@@ -17,22 +18,22 @@ MACHINE = {"gpu_memory_gb": 80, "gpus_per_node": 8, "nodes": 2, "host_memory_gb"
 """Of the class that it names."""
 
 
-def planned(name: str, folder: Path) -> StudyEstimate:
-    """Return a study's schedule, not calibrated, with nothing finished in a folder."""
+def planned(name: str, folder: Path) -> tuple[Study, list[dict]]:
+    """Return a study and the rows of its jobs, with nothing prepared or finished in a folder."""
     settings = {**read_yaml(ROOT / f"config/{name}.yaml"), "machine": MACHINE}
     study = load_study(settings, ROOT / "config", name)
-    return StudyEstimate(MemoryPlan(study, None, Splits(study.tasks, folder)), {}, folder)
+    return study, job_rows(MemoryPlan(study, Splits(study.tasks, folder)), folder=folder)
 
 
 def test_the_papers_hours_by_model(tmp_path):
-    found = planned("paper", tmp_path)
-    study, whole, full = found.plan.study, Counter(), Counter()
-    for each in found.jobs:
-        for title in (study.models[each.job.cell.model]["title"], "**all**"):
-            whole[title] += each.device_hours
-            trains_all = study.methods[each.job.cell.method]["family"] == "full"
-            full[title] += each.device_hours if trains_all else 0
-    table = README[README.index("| model | GPU-hours |") : README.index("The longest chain is ")]
+    study, jobs = planned("paper", tmp_path)
+    whole, full = Counter(), Counter()
+    for job in jobs:
+        for title in (study.models[job["model"]]["title"], "**all**"):
+            whole[title] += job["device_hours"]
+            trains_all = study.methods[job["method"]]["family"] == "full"
+            full[title] += job["device_hours"] if trains_all else 0
+    table = README[README.index("| model | GPU-hours |") : README.index("Models of 196 GB are")]
     rows = re.findall(r"(?<=\| )([^|]+) \| ([\d,*]+) \| ([\d,*]+) (?=\|)", table)
     told = {title: tuple(int(re.sub(r"\D", "", each)) for each in hours) for title, *hours in rows}
     assert told == {title: (round(whole[title]), round(full[title])) for title in whole}
@@ -42,8 +43,8 @@ def test_the_papers_hours_by_model(tmp_path):
 @pytest.mark.parametrize(("name", "digits"), [("paper-qqp-cola", -1), ("mosbach2023", -2)])
 def test_the_hours_of_other_studies(tmp_path, name, digits):
     """Rounded to ten in the text; in the table of commands with two digits that count."""
-    jobs = planned(name, tmp_path).jobs
-    hours = sum(each.device_hours for each in jobs)
+    _, jobs = planned(name, tmp_path)
+    hours = sum(job["device_hours"] for job in jobs)
     assert re.search(rf"`config/{name}.yaml`(?: takes)? {round(hours, -1):,.0f}\b", README)
     row = README[README.index(f"| `snakemake all --configfile config/{name}.yaml` |") :]
     assert f" {len(jobs):,} adaptation jobs" in row.split(" | ")[1]

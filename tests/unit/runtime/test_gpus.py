@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,26 +84,14 @@ def test_jobs_that_want_several_finish_beside_others(smi):
     assert not overlap(jobs)
 
 
-def test_one_that_wants_several_is_not_overtaken(smi, tmp_path):
-    """The GPU that is free is kept for the one that came first and wants two."""
-    smi(*TWO)
-    first = start(1, 1.0)
-    assert first.stdout.readline() == '["0"]\n'
-    second = start(2, 0.1)
-    assert comes_true(lambda: is_locked("GPU-bb"))
-    third = start(1, 0.1)
-    assert result(second)[1] < result(third)[1]
-    first.communicate()
-
-
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
 def test_the_gpu_of_a_job_that_is_ended_is_free(smi, holding, ending):
     smi(TWO[0])
     holder = holding()
     assert holder.stdout.readline() == '["0"]\n'
     waiting = start(1, 0)
-    assert comes_true(lambda: is_locked("GPU-aa.queue"))
-    assert waiting.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(3)
     holder.send_signal(ending)
     assert result(waiting)[0] == {"0"}
 
@@ -128,9 +115,9 @@ def test_those_who_see_other_gpus_do_not_wait_for_each_other(smi, holding):
     smi(*TWO)
     assert holding(CUDA_VISIBLE_DEVICES="GPU-aa").stdout.readline() == '["0"]\n'
     waiting = holding(CUDA_VISIBLE_DEVICES="0")
-    assert comes_true(lambda: is_locked("GPU-aa.queue"))
     assert holding(CUDA_VISIBLE_DEVICES="1").stdout.readline() == '["1"]\n'
-    assert waiting.poll() is None and is_locked("GPU-aa.queue")
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(3)
 
 
 def test_waiting_is_told_once(smi, caplog, monkeypatch):
@@ -147,21 +134,12 @@ def test_waiting_is_told_once(smi, caplog, monkeypatch):
     assert caplog.messages[-1] == "the job's GPUs are free again"
 
 
-def test_waiting_behind_another_is_told(smi, caplog):
-    caplog.set_level("INFO")
-    smi(*TWO)
-    with held("GPU-bb.queue") as release:
-        threading.Timer(0.2, release).start()
-        with gpus.claimed({"gpu": 1}):
-            assert caplog.messages[0] == "waiting behind another job that waits for 1 (GPU-bb)"
-
-
 def test_a_job_that_fails_gives_its_gpus_back(smi):
     smi(TWO[0])
     with pytest.raises(ZeroDivisionError), gpus.claimed({"gpu": 1}):
         assert is_locked("GPU-aa")
         1 / 0  # noqa: B018
-    assert not is_locked("GPU-aa") and not is_locked("GPU-aa.queue")
+    assert not is_locked("GPU-aa")
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
@@ -184,7 +162,7 @@ def test_more_than_there_are_is_one_line(smi, monkeypatch):
 def test_a_folder_that_cannot_be_written_to_is_one_line(smi, monkeypatch, tmp_path):
     smi(*TWO)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match=r"nowhere/fairshot-\d+-GPU-aa.queue.lock: No such file"):
+    with pytest.raises(UserError, match=r"nowhere/fairshot-\d+-GPU-aa.lock: No such file"):
         gpus.claimed({"gpu": 1}).__enter__()
 
 
@@ -194,27 +172,16 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(smi, monkeypatch, tmp_pa
         ({"gpu": 1}, {}, True),
         ({"gpu": 1}, {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}, True),
         ({"gpu": 2}, {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}, False),
-        ({"gpu": 1}, {"SLURM_JOB_ID": "7"}, False),
-        ({"gpu": 1}, {"SLURM_JOB_ID": "7", gpus.ALLOCATION: ""}, False),
-        ({"gpu": 1}, {"SLURM_JOB_ID": "7", gpus.ALLOCATION: "6"}, False),
-        ({"gpu": 1}, {"SLURM_JOB_ID": "7", gpus.ALLOCATION: "7"}, True),
+        ({"gpu": 1, "slurm_partition": "gpu"}, {"SLURM_JOB_ID": "7"}, False),
+        ({"gpu": 1}, {"SLURM_JOB_ID": "7"}, True),
         ({"gpu": 4, "nodes": 2}, {}, False),
     ],
-    ids=["alone", "one", "of-several", "slurm", "from-login", "from-a-job", "inside", "nodes"],
+    ids=["alone", "one", "of-several", "submitted", "inside", "nodes"],
 )
 def test_what_is_a_jobs_own_is_not_claimed(smi, resources, env, claims):
     smi(*TWO)
     with gpus.claimed(resources, env):
         assert ("CUDA_VISIBLE_DEVICES" in env) == claims == is_locked("GPU-aa")
-
-
-def test_a_job_knows_the_allocation_that_snakemake_runs_in():
-    env = {"SLURM_JOB_ID": "7"}
-    gpus.share_allocation(env)
-    assert env[gpus.ALLOCATION] == "7"
-    env.pop("SLURM_JOB_ID")
-    gpus.share_allocation(env)
-    assert env[gpus.ALLOCATION] == ""
 
 
 def test_without_gpus_nothing_is_claimed(smi, tmp_path):
@@ -279,11 +246,3 @@ def held(name: str):
 def is_locked(name: str) -> bool:
     with gpus.ExitStack() as stack:
         return not gpus._lock(name, stack)
-
-
-def comes_true(condition) -> bool:
-    """Return whether the condition holds within a minute."""
-    end = time.monotonic() + 60
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    return condition()

@@ -1,13 +1,11 @@
 """A cluster's facts: what is missing, what SLURM contradicts, and what jobs ask for."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from fewshot.errors import UserError
 from fewshot.runtime import site, site_checks, slurm
-from fewshot.runtime.submission import Queue
 from fewshot.validation import read_schema
 from slurm_commands import SITE, calls, stand_in
 
@@ -66,7 +64,7 @@ def test_placeholders_are_what_the_schema_asks_for(tmp_path):
         ({"gpu_memory_gb": 0}, "gpu_memory_gb: 0 is less than or equal to the minimum of 0"),
         ({"cpu_max_hours": "a day"}, "cpu_max_hours: give exactly one of: a number of hours; none"),
         ({"scratch": " "}, "scratch: ' ' is blank"),
-        ({"cpu_max_hours": 0.25}, "cpu_max_hours: 0.25 is less than the minimum of 0.5"),
+        ({"cpu_max_hours": 0.25}, "cpu_max_hours: 0.25 is less than the minimum of 1"),
         ({"gpu_max_hours": 0.005}, "gpu_max_hours: 0.005 is less than the minimum of 0.25"),
         ({"gpu_memory_gb": "none"}, "gpu_memory_gb: 'none' is not a number"),
         ({"host_memory_gb": float("inf")}, "host_memory_gb: inf is not a finite number"),
@@ -169,13 +167,11 @@ def test_so_would_a_later_attempt_which_asks_for_more(cluster):
 def test_work_that_its_attempts_do_not_end_is_told_of(tmp_path):
     """Of each attempt's time the last five minutes are for its end."""
     found = site.read_site(write(tmp_path, gpu_max_hours=4))
-    queue = Queue(found.most_minutes(1), 2, found.short_minutes, 6)
-    assert site_checks.check_work(found, queue, 2 * (4 * 3600 - 300)) == []
-    (line,) = site_checks.check_work(found, queue, 8 * 3600)
+    assert site_checks.check_work(found, 2 * (4 * 3600 - 300), 2) == []
+    (line,) = site_checks.check_work(found, 8 * 3600, 2)
     assert "gpu_max_hours is 4, but jobs are predicted to take up to 8.0 hours" in line
     assert "more than 2 attempts; --retries 2 lets them end" in line
-    endless = replace(queue, most_minutes=site.read_site(write(tmp_path)).most_minutes(1))
-    assert site_checks.check_work(found, endless, 1e9) == []
+    assert site_checks.check_work(site.read_site(write(tmp_path)), 1e9, 2) == []
 
 
 def test_what_sbatch_refuses_is_told_once_for_each_shape_of_job(cluster):
@@ -265,32 +261,36 @@ def test_time_limits_of_the_site(tmp_path):
     assert found.most_minutes(0) == 60 and found.most_minutes(1) == float("inf")
 
 
-def test_only_jobs_of_this_folder_that_would_be_submitted_again_are_left_over(cluster, monkeypatch):
-    """Those of another study, which another Snakemake may be waiting for, are not."""
+def test_jobs_of_this_folder_alone_are_left_over(cluster, monkeypatch):
+    """Those that Snakemake submitted, each by itself or several together."""
     monkeypatch.chdir(cluster)
     here, elsewhere = cluster.resolve(), cluster / "bin"
     (cluster / "squeue.out").write_text(
-        f"1|RUNNING|rule_fine_tune_wildcards_a|{here}\n2|RUNNING|rule_prepare_task|{elsewhere}\n"
-        f"3|PENDING|rule_prepare_task|{here}\n4|RUNNING|(null)|{here}\n"
-        f"5|RUNNING|rule_fine_tune_wildcards_b|{here}\n6|RUNNING|rule_tables_b_make_table|{here}\n"
-        f"7|RUNNING|rule_tables_a_make_table|{here}\n8|RUNNING|rule_tables_a_make_table|{elsewhere}"
+        f"1|rule_fine_tune_wildcards_a|{here}\n2|rule_prepare_task|{elsewhere}\n"
+        f"3|rule_prepare_task|{here}\n4|(null)|{here}\n5|rule_tables_a_make_table|{here}\n"
     )
-    found = slurm.jobs_here(
-        {"rule_fine_tune_wildcards_a", "rule_prepare_task"}, ("rule_tables_a_",)
-    )
-    assert found == {"1": "RUNNING", "3": "PENDING", "7": "RUNNING"}
+    assert slurm.jobs_here() == ["1", "3", "5"]
+    (line,) = site_checks.left_over()
+    assert "jobs of an earlier start in this folder are still in SLURM's queue" in line
+    assert line.endswith("scancel 1 3 5") and not calls(cluster, "scancel"), "told, not done"
 
 
-def test_jobs_are_told_to_end_and_those_that_wait_are_cancelled(cluster):
-    slurm.end_jobs({"1": "RUNNING", "3": "PENDING"})
-    assert calls(cluster, "scancel") == [["3"], ["--signal=TERM", "1"]]
+def test_a_start_compares_the_site_before_it_looks_for_jobs_left_over(cluster, monkeypatch):
+    monkeypatch.chdir(cluster)
+    wrong, right = site.read_site(write(cluster, account="labs")), site.read_site(write(cluster))
+    (line,), _ = site_checks.check_start(wrong, [JOB], 3, 60.0)
+    assert "unknown account 'labs'" in line and not calls(cluster, "squeue")
+    assert site_checks.check_start(right, [JOB], 3, 60.0) == ([], [])
+    (cluster / "squeue.out").write_text(f"7|rule_prepare_task|{cluster.resolve()}\n")
+    (line,), _ = site_checks.check_start(right, [JOB], 3, 60.0)
+    assert line.endswith("scancel 7")
 
 
-def test_jobs_that_do_not_end_are_cancelled_in_the_end(cluster, monkeypatch):
-    monkeypatch.setattr(slurm, "PATIENCE", 2.0)
-    monkeypatch.setattr(slurm, "POLL", 0.1)
-    (cluster / "squeue.out").write_text("1\n4\n")
-    (cluster / "scancel.out").write_text("error:Invalid job id specified")
-    with pytest.raises(UserError, match="SLURM jobs 1 do not end; scancel them"):
-        slurm.end_jobs({"1": "RUNNING", "2": "RUNNING"}, grace=0.0)
-    assert calls(cluster, "scancel") == [["--signal=TERM", "1", "2"], ["1"]]
+def test_what_may_pass_is_told_and_ends_nothing(cluster, monkeypatch):
+    monkeypatch.chdir(cluster)
+    (cluster / "sbatch.out").write_text("error:Requested node configuration is not available")
+    (cluster / "reasons.out").write_text("a fan 2026-11-26 gpu1")
+    found = site.read_site(write(cluster, gpu_max_hours=4))
+    problems, (refusal, why, long) = site_checks.check_start(found, [JOB], 1, 8 * 3600)
+    assert problems == [] and "SLURM refuses jobs" in refusal and "are submitted, and wait" in why
+    assert "--retries 2 lets them end" in long

@@ -1,7 +1,7 @@
 """Time limits: what is predicted, a margin and time for a checkpoint, in sensible steps."""
 
 import pytest
-from fewshot.runtime import submission
+from fewshot.runtime import time_limits
 
 
 @pytest.mark.parametrize(
@@ -20,14 +20,27 @@ from fewshot.runtime import submission
     ],
 )
 def test_limits_by_hand(seconds, margin, minutes):
-    assert submission.time_limit(seconds, margin) == minutes
+    assert time_limits.time_limit(seconds, margin) == minutes
 
 
 def test_more_time_never_has_a_shorter_limit():
-    found = [submission.time_limit(seconds, 1.5) for seconds in range(0, 200_000, 97)]
+    found = [time_limits.time_limit(seconds, 1.5) for seconds in range(0, 200_000, 97)]
     assert found == sorted(found)
 
 
 def test_a_job_that_takes_what_is_predicted_is_not_told_to_end():
     for seconds in (10, 1_000, 10_000, 100_000):
-        assert submission.time_limit(seconds, 1.0) * 60 - submission.NOTICE >= seconds
+        assert time_limits.time_limit(seconds, 1.0) * 60 - time_limits.NOTICE >= seconds
+
+
+def test_a_limit_is_the_sites_and_a_whole_minute_at_least():
+    assert [time_limits.limited(30, most) for most in (float("inf"), 30, 20.5, 0.3)] == [
+        30, 30, 20, 1,
+    ]  # fmt: skip
+
+
+def test_attempts_needed_by_the_time_until_they_are_told_to_end():
+    """Five minutes before a limit, of which here there are twenty-five in each attempt."""
+    minutes = (0, 25, 26, 75, 76)
+    assert [time_limits.attempts_needed(60 * n, 30) for n in minutes] == [1, 1, 2, 3, 4]
+    assert time_limits.attempts_needed(1e9, float("inf")) == 1

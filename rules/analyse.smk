@@ -1,0 +1,51 @@
+# Row predictions to accuracies, manifests to costs: a job per task and model, without GPU or torch.
+rule compute_metrics:
+    input:
+        runs=lambda w: INPUTS.manifests(w.task, w.model),
+        windows="results/windows/{study}/{task}/{model}.parquet",
+        evaluation=lambda w: INPUTS.evaluation_files(w.task),
+    output:
+        metrics="results/metrics/{study}/{task}/{model}.parquet",
+        costs="results/costs/{study}/{task}/{model}.parquet",
+        outcomes="results/outcomes/{study}/{task}/{model}.parquet",
+    log:
+        "results/logs/metrics/{study}/{task}/{model}.log",
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=scaled(8000),
+        runtime=longer(60),
+    params:
+        protocol=PROTOCOL,
+        task="{task}",
+        model="{model}",
+        evaluation=lambda w: INPUTS.evaluation_sets(w.task),
+        jobs=lambda w: INPUTS.jobs(w.task, w.model),
+        size=lambda w: INPUTS.model_size(w.model),
+        code=code_version("analysis.metrics", "analysis.run_costs"),
+    script:
+        "../scripts/compute_metrics.py"
+
+
+# Which rows are right to comparisons and variance: one job per task, over all its models.
+rule compare_methods:
+    input:
+        metrics=lambda w: INPUTS.task_files("metrics", w.task),
+        outcomes=lambda w: INPUTS.task_files("outcomes", w.task),
+        evaluation=lambda w: INPUTS.evaluation_files(w.task),
+    output:
+        comparisons="results/statistics/{study}/{task}/comparisons.parquet",
+        variance="results/statistics/{study}/{task}/variance.parquet",
+    log:
+        "results/logs/statistics/{study}/{task}.log",
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=scaled(8000),
+        runtime=longer(60),
+    params:
+        evaluation=lambda w: INPUTS.evaluation_sets(w.task),
+        catalog=INPUTS.comparison_catalog(CATALOG),
+        code=code_version("analysis.comparisons", "analysis.variance", "analysis.evidence"),
+    script:
+        "../scripts/compare_methods.py"
