@@ -2,7 +2,8 @@
 
 Snakemake notices an edited script but not the modules it imports. The hash covers a module and,
 recursively, its relative imports, but for those under `if TYPE_CHECKING:`, which never run; it is
-taken from the syntax tree without docstrings, so that comments and formatting change nothing.
+taken from the syntax tree without docstrings, so that comments and formatting change nothing. Of
+`runtime/`, which changes no byte of a result, it covers the constant in its `__init__.py` alone.
 """
 
 import ast
@@ -13,6 +14,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+WITHOUT_RESULTS = "runtime"
+"""The package whose modules change no result: processes, GPUs, locks, logs, SLURM."""
 
 
 @cache
@@ -76,6 +79,8 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _collect(module: str, closure: set[str]) -> None:
+    if module.startswith(f"{WITHOUT_RESULTS}."):
+        module = WITHOUT_RESULTS
     if module not in closure:
         closure.add(module)
         # Importing a module runs its package first.

@@ -138,3 +138,27 @@ def test_the_training_loop_does_not_depend_on_one_family():
     closure = set()
     codeversion._collect("adaptation.training", closure)
     assert not {name for name in closure if name.startswith("methods.")} - {"methods.freezing"}
+
+
+def test_of_the_package_that_changes_no_result_its_constant_counts_alone(package):
+    """What only its modules import is left out too."""
+    folder = package / "runtime"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("RESULTS = 1\n")
+    (folder / "locks.py").write_text("from ..other import X\n")
+    (package / "a.py").write_text(
+        PACKAGE["a.py"].replace("import c", "import c\nfrom .runtime import locks")
+    )
+    assert not after(package, "runtime/locks.py", "X", "X as Y")
+    assert not after(package, "other.py", "1", "2")
+    assert after(package, "runtime/__init__.py", "1", "2")
+
+
+def test_the_shipped_package_has_that_constant():
+    from fewshot import runtime
+
+    assert runtime.RESULTS >= 1
+    closure: set[str] = set()
+    for module in ("adaptation.in_context", "adaptation.training"):
+        codeversion._collect(module, closure)
+    assert {name for name in closure if name.startswith("runtime")} == {"runtime"}

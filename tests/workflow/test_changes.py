@@ -32,9 +32,12 @@ def test_second_run_does_nothing(study):
 
 
 def test_what_changes_no_result_runs_nothing(study):
-    """Comments, strays beside a model, and with how many GPUs, processes and memory jobs run."""
+    """Comments, strays beside a model, how processes, GPUs and locks are handled, and with how many
+    GPUs, processes and memory jobs run."""
     for module in ("scoring/score", "report/figures/registry", "storage", "adaptation/training"):
         append(study, f"scripts/fewshot/{module}.py", "\n# A remark that changes nothing.\n")
+    for module in ("locks", "launch", "resume", "processes", "placement", "slurm"):
+        append(study, f"scripts/fewshot/runtime/{module}.py", "\nEDITED = True\n")
     (study.folder / "config/embedded/opt-micro/.DS_Store").write_text("")
     (study.folder / "config/embedded/opt-micro/notes.md").write_text("")
     assert study.planned() == []
