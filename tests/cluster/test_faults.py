@@ -98,27 +98,6 @@ def test_cancelled_jobs_go_on_and_a_failing_cell_stops_nobody(project, local):
     assert "Broken" in report and "loss" in report and "not finite" in report
 
 
-def test_of_jobs_that_share_a_submission_one_that_fails_stops_no_other(project, local):
-    """Nor does it make them run again: the second attempt finds their seeds finished."""
-    start = time.time()
-    place(project, TIGHT)
-    shrink(project, "broken")
-    path = "config/paper.yaml"
-    project.edit(path, lambda c: c["grid"][1].update(methods=["broken", "long-lora"]))
-    run = snakemake(project, "runs", "--profile", "slurm", "--retries", "1")
-    assert run.process.returncode == 1
-    found = [(job.name, job.state) for job in records(start)]
-    name = "short_paper_fair_synth-mnli_opt-mini_fine_tune_run_in_context"
-    assert found == [(name, "FAILED")] * 2
-    assert "0 of 2 seeds to do" in (project.folder / LOGS[ONE_NODE]).read_text()
-    assert same(project, local, ONE_NODE) and not (project.folder / BROKEN).exists()
-    for cell in ("k0/seeds0-0", "k4/seeds8-9"):
-        assert same(project, local, f"{RUNS}/in-context/minimal/{cell}")
-    assert states(project) == []
-    again = snakemake(project, "runs", "--profile", "slurm", "-n").printed
-    assert again.count("rule fine_tune:") == 1 and "rule run_in_context:" not in again
-
-
 def test_preempted_and_then_without_power_a_job_comes_back_by_itself(cluster, project, local):
     """Snakemake only waits: SLURM puts the job into the queue again, under the same number."""
     start, log = time.time(), project.folder / LOGS[ONE_NODE]

@@ -65,17 +65,26 @@ def few(shared_data, tokenizer, task: str, k: int, pattern: str = cases.PATTERN)
     return case.take(cases.stratified(case.lengths, ROWS[k]))
 
 
-@pytest.mark.parametrize("k", ROWS)
-@pytest.mark.parametrize("task", ["rte", "mnli"])
-@pytest.mark.parametrize("pattern", [cases.PATTERN, "minimal"])
+@pytest.mark.parametrize(
+    ("task", "pattern", "k"),
+    [
+        ("rte", cases.PATTERN, 0),
+        ("rte", "minimal", 2),
+        ("rte", cases.PATTERN, 16),
+        ("mnli", cases.PATTERN, 2),
+        ("mnli", "minimal", 16),
+    ],
+)
 def test_the_judge_finds_the_same_numbers(judged, shared_data, task, pattern, k):
     case = few(shared_data, judged[0], task, k, pattern)
     found = assert_agreement(judged, case)
     assert found.std(axis=0).min() > 100 * TOLERANCE, "the rows could be confused unnoticed"
 
 
-@pytest.mark.parametrize("k", [0, 16])
-@pytest.mark.parametrize("words", [(" Yes", " No, it does not"), (" not at all", " not", " it is")])
+@pytest.mark.parametrize(
+    ("words", "k"),
+    [((" Yes", " No, it does not"), 16), ((" not at all", " not", " it is"), 2)],
+)
 def test_the_judge_sums_the_same_tokens_of_a_word(judged, shared_data, words, k):
     case = few(shared_data, judged[0], "rte", k)
     assert_agreement(judged, replace(case, pattern=replace(case.pattern, words=words)))
