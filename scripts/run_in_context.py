@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def main(smk):
-    job = job_module.read_job(smk)
+    job = job_module.read_job(smk, uses_context=True)
 
     def start(_):
         # Imported where a seed is left to do: torch and transformers take seconds.

@@ -10,6 +10,7 @@ from fewshot import schemas, storage
 from fewshot.data.shots import draw_balanced
 from fewshot.prompts.patterns import Pattern
 from fewshot.rng import generator
+from fewshot.study.families import read_settings
 from tiny import TARGETS, WORDS, save_tiny, write_manifest
 
 LONG = 999
@@ -106,7 +107,7 @@ def write_job(
             labels=2,
             evaluation=[{"set": "task", "merge": [0, 1]}, {"set": "other", "merge": [0, 1]}],
             pattern=asdict(PATTERN),
-            method={**TRAINING, "targets": TARGETS[kind], **settings},
+            method=read_settings({**TRAINING, "targets": TARGETS[kind], **settings}),
             model={"dtype": "float32", "parameters": _parameters(kind), "window": 128},
             batch_tokens={"cpu": 512, "gpu": 512},
             code="code",

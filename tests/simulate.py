@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from fewshot import schemas, storage
 from fewshot.data.curve_sample import curve_sample
+from fewshot.study.families import FAMILIES, kind_of, training_passes
 
 SEEDS = list(range(5))
 EPOCHS = 6
@@ -45,7 +46,10 @@ UNFIT = ("nli", "pythia-s", "icl", 32)
 PARTLY_UNFIT = ("nli", "pythia-l", "icl", 32, 3)
 CATALOG = {
     "models": MODELS,
-    "methods": METHODS,
+    "methods": {
+        name: {**entry, "kind": kind_of(entry), "trained": FAMILIES[entry["family"]].trains}
+        for name, entry in METHODS.items()
+    },
     "patterns": {"minimal": {"title": "Minimal"}},
     "tasks": TASKS,
     "main": {"k": 16, "selection": "last"},
@@ -130,7 +134,14 @@ def _job(task: str, model: str, method: str, k: int, seeds) -> dict:
     chunk = list(seeds) if k else [0]
     name = f"{task}/{model}/{method}/minimal/k{k}/seeds{chunk[0]}-{chunk[-1]}"
     folder = f"results/runs/fair/{name}"
-    return {"method": method, "pattern": "minimal", "k": k, "seeds": chunk, "folder": folder}
+    return {
+        "method": method,
+        "pattern": "minimal",
+        "k": k,
+        "seeds": chunk,
+        "folder": folder,
+        "passes": training_passes(METHODS[method]),
+    }
 
 
 def write_study(

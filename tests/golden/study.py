@@ -16,6 +16,7 @@ from fewshot.adaptation.outputs import Parts, parts_of
 from fewshot.analysis import flops
 from fewshot.models import architectures
 from fewshot.report import partial
+from fewshot.study.families import training_passes
 from fewshot.study.load import load_study
 from fewshot.study.study import Study
 from fewshot.validation import read_yaml
@@ -75,6 +76,7 @@ def pairs() -> list[dict]:
                     "k": job.cell.k,
                     "seeds": list(job.seeds),
                     "folder": f"results/runs/{job.folder}",
+                    "passes": training_passes(found.methods[job.cell.method]),
                 }
                 for job in found.jobs_of(task, model)
             ],

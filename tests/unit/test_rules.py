@@ -7,14 +7,14 @@ from collections import Counter
 import pytest
 from fewshot import codeversion
 from fewshot.planning.requests import WITHOUT_MODEL
-from fewshot.study.checks import REQUIRED
+from fewshot.study.families import FAMILIES
 from project import DOWNLOADS, ROOT
 
 # What is downloaded depends on its pinned revision alone; the others always run.
 UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean", "check_site"}
 ANALYSIS = {"compare_methods", "make_table", "plot_figure", "write_report"}
 BEHAVIOUR = {"behaviour", "measure_behaviour"}
-FAMILIES = tuple(name for name in REQUIRED if name != "in_context")
+TRAINED = tuple(name for name, family in FAMILIES.items() if family.trains)
 
 
 def declared() -> dict[str, set[str]]:
@@ -71,6 +71,7 @@ def test_rule_declares_what_its_script_imports(script):
         ("analysis.comparisons", ANALYSIS),
         ("adaptation.in_context", {"run_in_context"}),
         ("adaptation.training", {"fine_tune"}),
+        ("study.families", {"estimate"}),
         ("scoring.prefix_attention", {"run_in_context", "fine_tune", *BEHAVIOUR}),
     ],
 )
@@ -78,10 +79,10 @@ def test_an_edited_module_repeats_these_scripts_and_no_others(module, scripts):
     assert {name for name, names in declared().items() if module in closure(names)} == scripts
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TRAINED)
 def test_a_family_does_not_reach_the_others(family):
     reached = closure({"adaptation.training", f"methods.{family}"})
-    others = {f"methods.{name}" for name in FAMILIES if name != family}
+    others = {f"methods.{name}" for name in TRAINED if name != family}
     assert not reached & {*others, "adaptation.in_context"}
     assert {
         "scoring.score",

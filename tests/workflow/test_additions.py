@@ -1,11 +1,52 @@
-"""A model, a data set, a pattern and a variant of a method: one YAML entry each, no code."""
+"""A model, a data set, a pattern and a variant of a method: one YAML entry each, no code; a method
+family: its module and an entry of the table besides."""
 
+import json
 import shutil
 
 import pandas as pd
+from safetensors.torch import load_file
+
+FAMILY = '''
+"""Norms: the scales of layer norms are trained, with a margin between the label words."""
+
+from .freezing import train_only
+
+
+def adapt(model, settings):
+    names = [name for name, _ in model.named_parameters() if name.endswith("norm.weight")]
+    return train_only(model, names, "norms", "models with layer norms")
+
+
+def draw(model, generator):
+    pass
+
+
+def loss(answers):
+    words = answers.logits[:, answers.targets]
+    gold = words.gather(1, answers.labels[:, None])
+    return (1.0 - gold + words).clamp(min=0).sum(dim=1)
+'''
+ENTRY = """
+FAMILIES["norms"] = Family(
+    TRAINING, trained=lambda shape, settings: (2 * shape.layers + 1) * shape.width
+)
+"""
+
+
+def add_family(project) -> None:
+    """Add a family of methods with a loss of its own, and a method of it."""
+    (project.folder / "scripts/fewshot/methods/norms.py").write_text(FAMILY)
+    with open(project.folder / "scripts/fewshot/study/families.py", "a") as file:
+        file.write(ENTRY)
+    project.edit(
+        "config/methods.yaml",
+        lambda c: c.update(norms={"base": "quick-ft", "family": "norms", "title": "Norms"}),
+    )
 
 
 def test_one_entry_each(fresh):
+    add_family(fresh)
     shutil.copytree(fresh.folder / "config/embedded/opt-micro", fresh.folder / "my-model")
     rows = [("A doctor slept .", label) for label in ("good", "bad")] * 20
     frame = pd.DataFrame(
@@ -51,7 +92,7 @@ def test_one_entry_each(fresh):
             models=["mine"],
             tasks=["mine"],
             seeds="0",
-            grid=[{"methods": ["in-context", "mine"], "patterns": ["mine"], "k": [4]}],
+            grid=[{"methods": ["in-context", "mine", "norms"], "patterns": ["mine"], "k": [4]}],
             main={},
             figures=["accuracy-by-k"],
             tables=["accuracy", "coverage"],
@@ -61,6 +102,15 @@ def test_one_entry_each(fresh):
     metrics = pd.read_parquet(fresh.folder / "results/metrics/mine/mine/mine.parquet")
     overall = metrics[(metrics["selection"] == "last") & metrics["label"].isna()]
     overall = overall[overall["evaluation_set"] == "mine"]
-    assert set(overall["method"]) == {"in-context", "mine"}
+    assert set(overall["method"]) == {"in-context", "mine", "norms"}
     assert (overall["n"] == 40).all()
+    run = fresh.folder / "results/runs/fair/mine/mine/norms/mine/k4/seeds0-0"
+    made = json.loads((run / "manifest.json").read_text())
+    assert made["settings"]["family"] == "norms" and "loss" not in made["settings"]
+    assert made["seeds"]["0"]["adapters"] == ["seed0.safetensors"]
+    weights = load_file(run / "adapters/seed0.safetensors")
+    assert weights and all(name.endswith("norm.weight") for name in weights)
+    priced = pd.read_parquet(fresh.folder / "results/costs/mine/mine/mine.parquet")
+    trained = priced.set_index("method")["trainable"]
+    assert trained["norms"] == sum(each.numel() for each in weights.values()) < trained["mine"]
     assert "<img src=" in (fresh.folder / "results/mine/report.html").read_text()

@@ -177,7 +177,7 @@ def _write_weights(run: SeedRun, folder: Path) -> dict[str, object]:
     OSError where the stored ones differ.
     """
     job, trainable, sharded = run.setup.job, run.engine.trainable, run.engine.sharded
-    if job.settings["family"] == "full" and not job.settings["keep_weights"]:
+    if not job.settings.get("keep_weights", True):
         return {}
     path = folder / f"seed{run.seed}.weights.partial" / f"seed{run.seed}.safetensors"
     state = weights.take_weights(trainable, sharded, job.processes)

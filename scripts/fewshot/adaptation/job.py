@@ -112,8 +112,10 @@ class SeedResult:
     files: dict[str, Callable[[Path], None]] = field(default_factory=dict)
 
 
-def read_job(smk) -> AdaptationJob:
+def read_job(smk, uses_context: bool = False) -> AdaptationJob:
     """Read the inputs of an adaptation job, with their checksums.
+
+    `uses_context` tells whether the shots are shown in front of each prompt, or trained on.
 
     Raises UserError for a missing input, or for shots that are not of this training split.
     """
@@ -131,7 +133,7 @@ def read_job(smk) -> AdaptationJob:
     return AdaptationJob(
         cell=cell,
         seeds=seeds,
-        status=_check_window(smk, cell, pattern, rows, paths),
+        status=_check_window(smk, cell, pattern, rows, paths, uses_context),
         labels=int(params.labels),
         pattern=pattern,
         settings=dict(params.method),
@@ -204,7 +206,9 @@ def _assemble(job: AdaptationJob, seeds: dict[int, FinishedSeed]) -> None:
     outputs.write_run(job, seeds)
 
 
-def _check_window(smk, cell: dict, pattern: Pattern, rows: dict, draws: dict) -> dict[int, str]:
+def _check_window(
+    smk, cell: dict, pattern: Pattern, rows: dict, draws: dict, uses_context: bool
+) -> dict[int, str]:
     """Return seed → "ok" or "does not fit", by the function that tells it in advance."""
     settings, params = smk.params.method, smk.params
     empty = pd.DataFrame(columns=schemas.ROWS.names)
@@ -219,7 +223,7 @@ def _check_window(smk, cell: dict, pattern: Pattern, rows: dict, draws: dict) ->
         **{name: cell[name] for name in ("method", "pattern", "k")},
         "seeds": params.seeds,
         "draw": "own",
-        "uses_context": settings["family"] == "in_context",
+        "uses_context": uses_context,
         "needs_words": settings["head"] == "language-model",
         "virtual_tokens": settings.get("virtual_tokens", 0),
         "truncate": settings.get("truncate"),

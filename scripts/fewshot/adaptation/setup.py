@@ -15,6 +15,7 @@ from torch import nn
 
 from ..data import curve_sample
 from ..errors import UserError
+from ..methods.losses import Answers, loss_of
 from ..models.deepspeed_zero import load_deepspeed, loading_in_shards
 from ..models.load import load_model, pick_device
 from ..models.parts import element_count, learned_prefix, tokens_ahead, virtual_ids
@@ -44,7 +45,7 @@ class InitialModel:
     def __init__(self, job: AdaptationJob, source: Callable[[], nn.Module]):
         # By name, so that the code version of one family leaves the others out.
         package = __package__ or ""
-        self._method = importlib.import_module(f"..methods.{job.settings['family']}", package)
+        self.method = importlib.import_module(f"..methods.{job.settings['family']}", package)
         self._job, self._source = job, source
         sharded = job.placement.zero_stage == 3
         # What is read in shards to set the job up is the first seed's, and let go with it.
@@ -60,10 +61,10 @@ class InitialModel:
         draws = generator("initial", self._job.cell["model"], seed)
         if placement.zero_stage == 3:
             trainable, self._first = self._first or self._in_shards(placement), None
-            drawn(trainable, self._method, draws)
+            drawn(trainable, self.method, draws)
             return trainable if placement.offload == "parameters" else trainable.to(device)
         # Drawn where all weights are, the same for every seed: initial values may depend on them.
-        return self._on(device, fresh(self._base, self._method, draws))
+        return self._on(device, fresh(self._base, self.method, draws))
 
     def _on(self, device: torch.device, trainable: TrainableModel) -> TrainableModel:
         """Return the trainable model on a device, whose frozen weights all seeds share there."""
@@ -77,14 +78,14 @@ class InitialModel:
         return copy.deepcopy(trainable, kept).to(device)
 
     def _adapt(self) -> TrainableModel:
-        return adapted(self._source(), self._method, self._job.settings, self._job.labels)
+        return adapted(self._source(), self.method, self._job.settings, self._job.labels)
 
     def _in_shards(self, placement: Placement) -> TrainableModel:
         job = self._job
         config = engine_config(job.settings, job.model["dtype"], placement, job.processes.size)
         with loading_in_shards(config, job.processes):
             model = self._source()
-        return adapted(model, self._method, job.settings, job.labels)
+        return adapted(model, self.method, job.settings, job.labels)
 
 
 LOG = logging.getLogger(__name__)
@@ -107,15 +108,17 @@ class ScoredSet:
 class Setup:
     """What all seeds of a job share.
 
-    `targets[label]` is the class that the loss asks for: the label word's token, or the label
-    itself with a classification head. `curve` and `whole` are what is scored, by evaluation set,
-    `truncated` how many of its rows were longer than the method allows, if it does cut them.
+    `targets[label]` is the class of a label: the label word's token, or the label itself with a
+    classification head; `loss` gives each row's (see methods.losses). `curve` and `whole` are what
+    is scored, by evaluation set, `truncated` how many of its rows were longer than the method
+    allows, if it does cut them.
     """
 
     job: AdaptationJob
     origin: InitialModel
     tokenizer: object
     targets: list[int]
+    loss: Callable[[Answers], torch.Tensor]
     curve: dict[str, ScoredSet]
     whole: dict[str, ScoredSet]
     truncated: dict[str, int]
@@ -198,7 +201,8 @@ def set_up(job: AdaptationJob, source: Callable[[], nn.Module], tokenizer) -> Se
         sample = curve_sample.curve_sample(each.rows, limit, each.name)
         if len(sample) < len(each.rows):
             curve[each.name] = scored(each.name, each.rows.iloc[sample], False)
-    return Setup(job, origin, tokenizer, targets, curve, whole, truncated)
+    loss = loss_of(origin.method, job.settings)
+    return Setup(job, origin, tokenizer, targets, loss, curve, whole, truncated)
 
 
 def _prompts(job: AdaptationJob, tokenizer, origin: InitialModel, rows: pd.DataFrame, where: str):

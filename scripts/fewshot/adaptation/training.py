@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch.nn import functional
 
 from .. import schemas
 from ..data import curve_sample
 from ..errors import UserError
+from ..methods.losses import Answers
 from ..runtime.processes import TOLD, mark_shortage, read_shortages
 from ..runtime.resume import SeedStore
 from ..runtime.stop import Interrupted, Stop
@@ -286,7 +286,8 @@ def _losses(
     labels = rows.labels[micro_batch.rows].to(device)
     last = torch.from_numpy(rows.lengths[micro_batch.rows] - 1).to(device)
     logits = run.engine.forward(ids, last)
-    found = logits.detach()
-    words = found[:, targets].argmax(dim=-1) == labels
-    top = found.argmax(dim=-1) == targets[labels]
-    return functional.cross_entropy(logits, targets[labels], reduction="none"), words, top
+    losses = run.setup.loss(Answers(logits, labels, targets, ids, last))
+    answer = logits.detach()
+    words = answer[:, targets].argmax(dim=-1) == labels
+    top = answer.argmax(dim=-1) == targets[labels]
+    return losses, words, top

@@ -99,17 +99,17 @@ def check_curves(
 ) -> None:
     """Raise UserError unless every seed and epoch of the curve counts every part of every set once.
 
-    Epochs and sample are those of the run's `settings` (in context and of results made elsewhere:
-    epoch 0, all rows). A set is
-    counted in one form throughout: all rows, or the sample. Of a sampled set all rows may be
-    counted besides, at any of the epochs; `predictions.score_predictions` says where they must be.
+    Epochs and sample are those of the run's `settings`, which have none where nothing was trained:
+    epoch 0, all rows. A set is counted in one form throughout: all rows, or the sample. Of a
+    sampled set all rows may be counted besides, at any of the epochs;
+    `predictions.score_predictions` says where they must be.
     """
     path = Path(folder, "curves.parquet")
     unknown = set(curves["evaluation_set"]) - {item.name for item in sets}
     if unknown:
         raise UserError(f"{path}: {sorted(unknown)[0]} is no evaluation set of it; corrupt run")
     epochs, limit = [0], None
-    if settings["family"] not in ("in_context", "imported"):
+    if "curve_epochs" in settings:
         epochs = curve_epochs(settings["curve_epochs"], settings["epochs"])
         limit = row_limit(settings["curve_rows"])
     wanted = {(seed, epoch) for seed in seeds for epoch in epochs}

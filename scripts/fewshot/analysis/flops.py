@@ -53,6 +53,19 @@ class Counts:
     learned: int = 0
 
 
+@dataclass(frozen=True)
+class TrainingPasses:
+    """How often a training step multiplies, in forward passes, by what: the weights of the
+    `layers`' products, `attention`, the `readout` or head, and what the method `added`; `headed`
+    (0 or 1) tells whether there is a classification head. See `families.training_passes`."""
+
+    layers: int
+    attention: int
+    readout: int
+    added: int = 0
+    headed: int = 0
+
+
 def model_size(shape: Architecture) -> ModelSize:
     """Return what of an architecture decides its operations.
 
@@ -124,9 +137,14 @@ def uncached(size: ModelSize, counts: Counts, answer: int) -> float:
 
 
 def training(
-    size: ModelSize, counts: Counts, epochs: int, settings: Mapping, answer: int, trainable: int = 0
+    size: ModelSize,
+    counts: Counts,
+    epochs: int,
+    passes: TrainingPasses,
+    answer: int,
+    trainable: int = 0,
 ) -> float:
-    """Return the operations of training on rows, `epochs` times, by the method's `settings`.
+    """Return the operations of training on rows, `epochs` times.
 
     A backward pass multiplies twice for each product forward: for the gradient of what goes in, and
     for that of the weights, where these are trained. So all weights trained take 6 N for a token
@@ -136,20 +154,11 @@ def training(
     trained nothing flows back through the layers. Counted although not needed: gradients in the
     first layer where nothing below is trained, at most 1 / (2 L) of all.
     """
-    family, headed = settings["family"], settings.get("head") == "classification"
-    once = PRODUCTS.get(family, 2) * products(size, counts.own)
-    passes = 1 if family == "head_only" else 3
-    once += passes * attention(size, counts.own, counts.squares, counts.learned)
-    reads = 3 if family == "full" or (headed and family != "head_only") else 2
-    once += reads * 2 * answer * counts.rows
-    if family == "lora":
-        added = max(0, trainable - (answer if headed else 0))
-        once += 6 * added * counts.own
+    once = passes.layers * products(size, counts.own)
+    once += passes.attention * attention(size, counts.own, counts.squares, counts.learned)
+    once += passes.readout * 2 * answer * counts.rows
+    once += passes.added * 2 * max(0, trainable - passes.headed * answer) * counts.own
     return epochs * once
-
-
-PRODUCTS = {"full": 3, "head_only": 1}
-"""Family → what the products with weights cost in training, in forward passes; others 2."""
 
 
 def break_even(fixed: float, each: float, other_fixed: float, other_each: float) -> float:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import storage
 from . import flops, result_schemas
-from .flops import Counts, ModelSize
+from .flops import Counts, ModelSize, TrainingPasses
 
 PHASES = {
     "load": "seconds_load",
@@ -43,7 +43,8 @@ def flops_model(size: Mapping, sets: list[Mapping]) -> FlopsModel:
 def compute_costs(cell: dict, jobs: list[dict], model: FlopsModel) -> pd.DataFrame:
     """Return the costs (result_schemas.COSTS) of all finished seeds of one protocol × task × model.
 
-    `cell` names these; each job has method, pattern, k, seeds and the folder of its run. Jobs
+    `cell` names these; each job has method, pattern, k, seeds, the folder of its run and `passes`,
+    the fields of flops.TrainingPasses. Jobs
     without a manifest have no finished seed; results made by other software have no known cost.
     """
     rows = []
@@ -70,7 +71,7 @@ def _seeds(manifest: dict, job: dict, model: FlopsModel) -> Iterator[dict]:
         yield {
             "seed": int(seed),
             **_resources(manifest, entry, load / len(done)),
-            **_work(manifest, entry, model),
+            **_work(manifest, entry, model, TrainingPasses(**job["passes"])),
         }
 
 
@@ -95,15 +96,15 @@ def _resources(manifest: dict, entry: dict, load: float) -> dict:
     }
 
 
-def _work(manifest: dict, entry: dict, model: FlopsModel) -> dict:
+def _work(manifest: dict, entry: dict, model: FlopsModel, passes: TrainingPasses) -> dict:
     """Return what was counted of a seed, and the operations that follow."""
     settings, trained = manifest["settings"], entry.get("training")
-    in_context = settings["family"] == "in_context"
+    in_context = "steps" not in entry  # which every seed that was trained has
     sets = list(entry.get("scoring", {}).values())
     answer = flops.head(model.size, settings, model.labels)
     train = {"steps": 0, "epochs": 0, "train_tokens": 0, "flops_train": 0.0}
     if not in_context:
-        train = _training(manifest, entry, model, answer)
+        train = _training(manifest, entry, model, passes, answer)
     learned = trained["learned_keys"] if trained else 0
     found = {
         **train,
@@ -123,16 +124,16 @@ def _work(manifest: dict, entry: dict, model: FlopsModel) -> dict:
     }
 
 
-def _training(manifest: dict, entry: dict, model: FlopsModel, answer: int) -> dict:
+def _training(
+    manifest: dict, entry: dict, model: FlopsModel, passes: TrainingPasses, answer: int
+) -> dict:
     """Return steps, epochs, tokens and operations of a seed's training."""
     done = entry.get("training")
     if not done:
         return {"steps": entry.get("steps")}
     counts = Counts(done["rows"], 0, done["tokens"], done["squares"], done["learned_keys"])
     trainable = (manifest.get("parameters") or {}).get("trainable", 0)
-    operations = flops.training(
-        model.size, counts, done["epochs"], manifest["settings"], answer, trainable
-    )
+    operations = flops.training(model.size, counts, done["epochs"], passes, answer, trainable)
     return {
         "steps": entry.get("steps"),
         "epochs": done["epochs"],

@@ -69,7 +69,7 @@ def arms(catalog: dict, frame: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 def is_trained(catalog: dict, method: str) -> bool:
     """Return whether a method changes weights, so that checkpoints differ."""
-    return catalog["methods"][method]["family"] not in ("in_context", "imported")
+    return catalog["methods"][method]["trained"]
 
 
 def is_imported(catalog: dict, method: str) -> bool:

@@ -61,8 +61,8 @@ def _job_row(plan: "MemoryPlan", job: Job, most_minutes: float, folder: Path) ->
 def _kept_bytes(plan: "MemoryPlan", job: Job) -> int:
     """Return the bytes of the trained weights that a job keeps."""
     cell = job.cell
-    settings = plan.study.methods[cell.method]
-    if settings["family"] == "full" and not settings["keep_weights"]:
+    settings = plan.study.method_settings(cell.method, cell.model)
+    if not settings.get("keep_weights", True):
         return 0
     demand = plan.demand(cell.task, cell.model, cell.method, cell.k)
     return len(job.seeds) * demand.trainable * demand.element

@@ -15,7 +15,7 @@ from ..analysis import flops
 from ..analysis.flops import Counts, ModelSize
 from ..models.shapes import Architecture
 from ..runtime.placement import JobPlace
-from ..study.families import CONTEXT_FAMILIES, added, trainable
+from ..study.families import added, family_of, trainable, training_passes
 from .memory import LONGEST_ROW, Demand, tokens_at_once
 from .rates import BUS, moving, rates_of, sweeps
 from .workload import Reading, Work
@@ -122,7 +122,8 @@ def _epoch(work: Work, model: JobModel, site: JobPlace) -> float:
     cut = max(1.0, tokens / most)
     counts = Counts(work.rows, 0, PADDED * work.rows * work.row, work.rows * work.row**2,
                     work.learned)  # fmt: skip
-    operations = flops.training(size, counts, 1, model.settings, model.answer, demand.trainable)
+    passes = flops.TrainingPasses(**training_passes(model.settings))
+    operations = flops.training(size, counts, 1, passes, model.answer, demand.trainable)
     if place.checkpointing:
         operations += flops.forward(size, counts.own, counts.squares, work.learned)
     # Of a step with fewer rows than processes, the others have none to share.
@@ -165,7 +166,7 @@ def _write(model: JobModel, site: JobPlace) -> float:
     demand, settings = model.demand, model.settings
     weights = demand.element * demand.trainable
     copied = FILE + BEST * weights / (BUS if site.per_node else rates_of(site).memory)
-    stored = settings["family"] != "full" or settings.get("keep_weights", False)
+    stored = settings.get("keep_weights", True)
     return copied + (FILE + 2 * weights / KEPT if stored else 0.0)
 
 
@@ -179,8 +180,8 @@ def demand_of(
     """Return what the jobs of a model of this shape compute on a kind of device, "cpu" or "gpu"."""
     entry, settings = study.models[model], study.method_settings(method, model)
     labels, window = len(study.tasks[task]["labels"]), entry["window"]
-    family, virtual = settings["family"], settings.get("virtual_tokens", 0)
-    shown = family in CONTEXT_FAMILIES
+    family, virtual = family_of(settings), settings.get("virtual_tokens", 0)
+    shown = family.shows_context
     return Demand(
         shape=shape,
         element=ELEMENT[entry["dtype"]],
@@ -190,7 +191,7 @@ def demand_of(
         row=min(window, LONGEST_ROW + virtual),
         context=min(window, k * LONGEST_ROW) if shown else virtual,
         batch_tokens=study.settings["batch_tokens"][kind],
-        backward=family != "head_only",
+        backward=family.backward,
     )
 
 

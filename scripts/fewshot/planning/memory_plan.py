@@ -13,6 +13,7 @@ from ..models.shapes import Architecture
 from ..runtime.machine import Machine, read_machine
 from ..runtime.placement import JobPlace
 from ..runtime.time_limits import time_limit
+from ..study.families import family_of
 from . import job_time
 from .choice import Choice, choose_placement
 from .job_time import UNCERTAINTY, demand_of, job_model
@@ -21,10 +22,6 @@ from .workload import Splits, Work, work_of
 
 if TYPE_CHECKING:
     from ..study.study import Cell, Study
-
-WITHOUT_CHECKPOINTS = ("in_context", "head_only", "prefix_tuning")
-"""Families that keep no activations of layers, or whose learned keys and values, which transformers
-gives to layers as a cache, exclude computing activations again."""
 
 
 class MemoryPlan:
@@ -58,7 +55,7 @@ class MemoryPlan:
                 self.demand(task, model, method, k),
                 self.machine,
                 0 if self.study.uses_context(method) else settings["batch_size"],
-                settings["family"] not in WITHOUT_CHECKPOINTS,
+                family_of(settings).recomputes,
                 f"{self.study.file('models')}: model '{model}' with method '{method}' and k = {k}",
             )
         return self._choices[key]

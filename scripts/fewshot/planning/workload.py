@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data import curve_sample
+from ..study.families import family_of
 from ..study.task_checks import stated_rows
 
 if TYPE_CHECKING:
@@ -128,10 +129,10 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
     sets = [splits.of(name, "validation") for name in (cell.task, *(name for name, _ in outside))]
     whole = [Reading(each.rows, each.tokens + around) for each in sets]
     row = splits.of(cell.task, "train").tokens + around if cell.k else 0.0
-    if settings["family"] == "in_context":
+    if family_of(settings).shows_context:
         return _shown(study, cell, seeds, whole, cell.k * (row + SOLVED))
     virtual = settings.get("virtual_tokens", 0)
-    learned = virtual if settings["family"] == "prefix_tuning" else 0
+    learned = virtual if family_of(settings).learned_keys else 0
     points = len(curve_sample.curve_epochs(settings["curve_epochs"], settings["epochs"]))
     limit = curve_sample.row_limit(settings["curve_rows"])
     # The best epoch is scored on all rows; the last one on those that its curve did not count.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..prompts.patterns import bind_pattern
-from .checks import unread_settings
+from .families import family_of, kind_of, read_settings
 
 if TYPE_CHECKING:
     from .study import Study
@@ -54,8 +54,8 @@ def _model(study: "Study", name: str) -> dict:
 
 def _method(study: "Study", name: str) -> dict:
     entry = study.methods[name]
-    unread = {"title", "base", "head", "family", *unread_settings(entry)}
-    settings = {key: value for key, value in entry.items() if key not in unread}
+    settings = read_settings(entry)
+    family, head = settings.pop("family"), settings.pop("head")
     if "targets" in settings:  # Of the families of models that the study has.
         present = {study.models[cell.model]["family"] for cell in study.cells}
         settings["targets"] = {
@@ -63,8 +63,10 @@ def _method(study: "Study", name: str) -> dict:
         }
     found = {
         "title": title_of(name, study.methods),
-        "family": entry["family"],
-        "head": entry["head"],
+        "family": family,
+        "head": head,
+        "kind": kind_of(entry),
+        "trained": family_of(entry).trains,
         "settings": settings,
     }
     if study.is_imported(name):

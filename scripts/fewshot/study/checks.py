@@ -5,7 +5,6 @@ valid; all run before the first job.
 """
 
 import ast
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,31 +12,14 @@ from ..data.curve_sample import curve_epochs
 from ..errors import UserError, unknown
 from ..models.architectures import check_config, local_config
 from ..prompts.patterns import bind_pattern
-from ..validation import read_schema
 from .cells import UNBALANCED
+from .families import FAMILIES, HEADS, kind_of, read_settings
 from .figure_needs import check_arms
 from .imports import check_imports
 from .task_checks import check_tasks, stated_rows
 
 if TYPE_CHECKING:
     from .study import Cell, Study
-
-# What each family needs besides its own settings; the registry's entries inherit most of it.
-TRAINING = (
-    *("loss", "learning_rate", "epochs", "batch_size", "warmup", "weight_decay"),
-    *("gradient_clip", "keep_weights", "curve_epochs", "curve_rows"),
-)
-REQUIRED = {
-    "in_context": (),
-    "full": TRAINING,
-    "bitfit": TRAINING,
-    "lora": (*TRAINING, "rank", "alpha", "dropout", "dora", "targets"),
-    "ia3": TRAINING,
-    "prefix_tuning": (*TRAINING, "virtual_tokens"),
-    "prompt_tuning": (*TRAINING, "virtual_tokens"),
-    "head_only": TRAINING,
-}
-HEADS = {"language-model": (), "classification": ("classifier",)}
 
 # Folders of results/ that all studies share.
 RESERVED = (
@@ -145,42 +127,35 @@ def _check_rows(study: "Study", cell: "Cell", where: str) -> None:
 
 
 def _check_model(study: "Study", cell: "Cell") -> None:
-    """Check that the method can adapt the model: that LoRA has targets in its family."""
+    """Check that the method can adapt the model: that targets are named for its family."""
     method, model = study.methods[cell.method], study.models[cell.model]
-    if method["family"] == "lora" and model["family"] not in method["targets"]:
+    targets = read_settings(method).get("targets")
+    if targets is not None and model["family"] not in targets:
         raise UserError(
             f"{study.file('methods')}: method '{cell.method}': targets: no entry for family "
-            f"'{model['family']}' of model '{cell.model}'; valid: {', '.join(method['targets'])}"
+            f"'{model['family']}' of model '{cell.model}'; valid: {', '.join(targets)}"
         )
-
-
-def unread_settings(settings: dict) -> set[str]:
-    """Return the settings that a method took over from its base and that change nothing for it:
-    those of other families and of other heads."""
-    own = {*_required(settings), *HEADS[settings["head"]]}
-    special = {key for keys in (*REQUIRED.values(), *HEADS.values()) for key in keys}
-    return special - set(TRAINING) - own
-
-
-def _required(settings: dict) -> tuple[str, ...]:
-    """Return the settings that a method's family needs; results made elsewhere need none."""
-    return REQUIRED.get(settings["family"], ())
 
 
 def _check_methods(study: "Study") -> None:
     for name, settings in study.methods.items():
         where = f"{study.file('methods')}: method '{name}'"
-        for key in ("head", *_required(settings)):
+        if settings["family"] not in FAMILIES:
+            raise unknown("family", settings["family"], FAMILIES, where)
+        family = FAMILIES[settings["family"]]
+        for key in ("head", *family.settings):
             if key not in settings:
                 raise UserError(f"{where}: '{key}' is missing for family '{settings['family']}'")
-        if "epochs" in _required(settings):
+        if family.trains:
             try:
                 curve_epochs(settings["curve_epochs"], settings["epochs"])
             except UserError as error:
                 raise UserError(f"{where}: {error}") from None
-        if settings["family"] == "in_context" and settings["head"] != "language-model":
-            raise UserError(f"{where}: in-context learning needs head: language-model")
-        if settings["family"] == "in_context" and "truncate" in settings:
+        if settings["head"] not in family.heads:
+            raise UserError(
+                f"{where}: family '{settings['family']}' needs head: {' or '.join(family.heads)}"
+            )
+        if family.shows_context and "truncate" in settings:
             raise UserError(
                 f"{where}: truncate: prompts of in-context learning are never cut; those that do "
                 "not fit the window are told apart; leave it out"
@@ -224,7 +199,7 @@ def _check_figures(study: "Study") -> None:
 
     The signatures are read from the source: importing the chart library costs a second.
     """
-    known = {**_every_kind(), **study.methods}
+    kinds = {**_every_kind(), **study.kinds}
     for kind, entries in (("figures", study.figures), ("tables", study.tables)):
         functions = _signatures(Path(__file__).parents[1] / f"report/{kind}/registry.py")
         for name, entry in entries.items():
@@ -236,14 +211,16 @@ def _check_figures(study: "Study") -> None:
                 if option not in options:
                     raise unknown("option", option, options, where)
             # Arms that this study lacks are left out (figure_needs.py), a misspelt one too.
-            check_arms(entry["options"].get("arms", ()), known, f"{where}.arms")
+            check_arms(entry["options"].get("arms", ()), kinds, f"{where}.arms")
 
 
 def _every_kind() -> dict[str, dict]:
-    """Return an entry of each family and head that a method may have."""
-    parts = read_schema("methods")["additionalProperties"]["properties"]
-    pairs = product(parts["family"]["enum"], parts["head"]["enum"])
-    return {" ".join(pair): dict(zip(("family", "head"), pair, strict=True)) for pair in pairs}
+    """Return the kind of each family and head that a method may have."""
+    return {
+        f"{name} {head}": {"kind": kind_of({"family": name, "head": head})}
+        for name, family in FAMILIES.items()
+        for head in family.heads
+    }
 
 
 def _signatures(path: Path) -> dict[str, list[str]]:

@@ -1,44 +1,129 @@
-"""How many parameters a method trains, told from its settings and the model's shape: no torch."""
+"""The method families: all that the study, its rules and its plans must know of each.
 
-from collections.abc import Mapping
+A family is a module of `methods/`, an entry of FAMILIES and a method of config/methods.yaml that
+names it. No job imports this module, so that a new entry runs no other family's jobs again: jobs,
+metrics and pages get what they need of a family as plain values (settings, `JobInputs`, catalog).
+"""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ..errors import unknown
 from ..models.shapes import Architecture, Module
 
-CONTEXT_FAMILIES = ("in_context",)
-"""Families that train nothing."""
+TRAINING = (
+    *("learning_rate", "epochs", "batch_size", "warmup", "weight_decay", "gradient_clip"),
+    *("curve_epochs", "curve_rows"),
+)
+"""Settings that every family which trains reads; those inherited from `base` count."""
+WITH_LOSS = (*TRAINING, "loss")
+"""These, and the name of one of `methods.losses.LOSSES`: for a family without a loss of its own."""
+HEADS = {"language-model": (), "classification": ("classifier",)}
+"""What is scored → the settings that it needs."""
+COMMON = ("title", "base", "family", "head", "truncate")
+"""Keys of config/methods.yaml that belong to no family."""
+
+
+def _nothing(shape: Architecture, settings: Mapping) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is told of a method family outside of its module."""
+
+    settings: tuple[str, ...]
+    """The settings that it needs, besides its head's."""
+    trains: bool = True
+    """Whether it trains on the shots; its loss then asks for label words of one token."""
+    shows_context: bool = False
+    """Whether it shows the shots in front of each prompt; only such a family runs with k = 0."""
+    trained: Callable[[Architecture, Mapping], int] = _nothing
+    """Parameters that it trains in a model of this shape, without a classification head."""
+    added: Callable[[Architecture, Mapping], int] = _nothing
+    """Those of them that it adds to the model."""
+    heads: tuple[str, ...] = tuple(HEADS)
+    """The heads that it can be scored with."""
+    learned_keys: bool = False
+    """Whether its virtual tokens are keys and values in each layer, not tokens of the prompt."""
+    recomputes: bool = True
+    """Whether activations can be computed again in the backward pass, and this saves memory."""
+    backward: bool = True
+    """Whether gradients flow back through the layers."""
+    trains_layers: bool = False
+    """Whether it trains the weights of the layers' products."""
+    trains_readout: bool = False
+    """Whether it trains the readout over the vocabulary."""
+    adds_products: bool = False
+    """Whether what it adds are weights that each token is multiplied with."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Head → name by which figures and tables pick such methods, where not the usual one."""
+
+
+def family_of(settings: Mapping) -> Family:
+    """Return the family of a method's settings; raises UserError where there is none."""
+    if settings["family"] not in FAMILIES:
+        raise unknown("family", settings["family"], FAMILIES, "methods.yaml")
+    return FAMILIES[settings["family"]]
+
+
+def required_settings(settings: Mapping) -> tuple[str, ...]:
+    """Return the settings that a method needs: those of its family and of its head."""
+    return *family_of(settings).settings, *HEADS[settings["head"]]
+
+
+def read_settings(settings: Mapping) -> dict:
+    """Return what changes a method's results: what its family and head read, without a title.
+
+    An entry may inherit more from its base: what other families and heads need.
+    """
+    chosen = {*COMMON, *required_settings(settings)} - {"title", "base"}
+    return {key: value for key, value in settings.items() if key in chosen}
+
+
+def kind_of(settings: Mapping) -> str:
+    """Return the kind of a method: its family, and its head where that is not the usual one."""
+    suffix = "" if settings["head"] == "language-model" else f"-{settings['head']}"
+    usual = settings["family"].replace("_", "-") + suffix
+    return family_of(settings).kinds.get(settings["head"], usual)
 
 
 def trainable(shape: Architecture, settings: Mapping, labels: int) -> int:
     """Return the parameters that a method trains, those of a classification head included.
 
     `settings` are the method's for one model (`targets` is the list for its family), `labels` the
-    classes of the task. A family that is not known here counts as training everything, which is
-    the most that it can.
+    classes of the task.
     """
-    count = FAMILIES.get(settings["family"], _full)(shape, settings)
-    if settings["family"] in CONTEXT_FAMILIES or settings.get("head") != "classification":
-        return count
-    return count + head_size(shape, settings.get("classifier", "dense-relu-linear"), labels)
-
-
-def head_size(shape: Architecture, classifier: str, labels: int) -> int:
-    """Return the parameters of a classification head on the readout's input."""
-    dense = shape.readout * (shape.readout + 1) if classifier == "dense-relu-linear" else 0
-    return dense + (shape.readout + 1) * labels
+    return family_of(settings).trained(shape, settings) + head_parameters(shape, settings, labels)
 
 
 def added(shape: Architecture, settings: Mapping, labels: int) -> int:
-    """Return the parameters that a method adds to the model."""
-    if settings["family"] in ("full", "bitfit", "head_only"):
-        if settings.get("head") == "classification":
-            return head_size(shape, settings.get("classifier", "dense-relu-linear"), labels)
-        untied = settings["family"] == "head_only" and shape.tied
-        return shape.vocabulary * shape.readout if untied else 0
-    return trainable(shape, settings, labels) if settings["family"] in FAMILIES else 0
+    """Return the parameters that a method adds to the model, a classification head included."""
+    return family_of(settings).added(shape, settings) + head_parameters(shape, settings, labels)
 
 
-def _nothing(shape: Architecture, settings: Mapping) -> int:
-    return 0
+def head_parameters(shape: Architecture, settings: Mapping, labels: int) -> int:
+    """Return the parameters of a method's classification head on the readout's input; 0: none."""
+    if settings.get("head") != "classification":
+        return 0
+    dense = settings.get("classifier", "dense-relu-linear") == "dense-relu-linear"
+    return dense * shape.readout * (shape.readout + 1) + (shape.readout + 1) * labels
+
+
+def training_passes(settings: Mapping) -> dict[str, int]:
+    """Return the fields of `flops.TrainingPasses` of a method: how often training multiplies.
+
+    Each product is taken forward, for the gradient of what goes in where gradients flow through
+    the layers, and for that of the weights where these are trained.
+    """
+    family, headed = family_of(settings), settings.get("head") == "classification"
+    return {
+        "layers": 1 + family.backward + family.trains_layers,
+        "attention": 3 if family.backward else 1,
+        "readout": 1 + family.backward + (headed or family.trains_readout),
+        "added": 3 * family.adds_products,
+        "headed": int(headed),
+    }
 
 
 def _full(shape: Architecture, settings: Mapping) -> int:
@@ -47,12 +132,17 @@ def _full(shape: Architecture, settings: Mapping) -> int:
     return shape.parameters - (shape.vocabulary * shape.readout if unused else 0)
 
 
-def _head_only(shape: Architecture, settings: Mapping) -> int:
+def _readout(shape: Architecture, settings: Mapping) -> int:
     """Count the readout, with a copy of the embeddings where it was tied to them."""
     return 0 if settings.get("head") == "classification" else shape.vocabulary * shape.readout
 
 
-def _bitfit(shape: Architecture, settings: Mapping) -> int:
+def _untied(shape: Architecture, settings: Mapping) -> int:
+    """Count that copy."""
+    return _readout(shape, settings) if shape.tied else 0
+
+
+def _biases(shape: Architecture, settings: Mapping) -> int:
     """Count all biases, those of norms included; of a guessed shape, one per output of a layer."""
     if not shape.exact:
         return shape.layers * (8 * shape.width + 3 * shape.feed_forward)
@@ -79,23 +169,45 @@ def _ia3(shape: Architecture, settings: Mapping) -> int:
     return shape.layers * (2 * shape.key_value + shape.feed_forward)
 
 
-def _prompt_tuning(shape: Architecture, settings: Mapping) -> int:
+def _embeddings(shape: Architecture, settings: Mapping) -> int:
     """Count the embeddings of the virtual tokens (Lester et al. 2021)."""
     return settings["virtual_tokens"] * shape.readout
 
 
-def _prefix_tuning(shape: Architecture, settings: Mapping) -> int:
+def _keys_and_values(shape: Architecture, settings: Mapping) -> int:
     """Count keys and values of the virtual tokens in every layer (Li and Liang 2021)."""
     return settings["virtual_tokens"] * 2 * shape.layers * shape.key_value
 
 
 FAMILIES = {
-    "in_context": _nothing,
-    "full": _full,
-    "head_only": _head_only,
-    "bitfit": _bitfit,
-    "lora": _lora,
-    "ia3": _ia3,
-    "prompt_tuning": _prompt_tuning,
-    "prefix_tuning": _prefix_tuning,
-}
+    "in_context": Family(
+        (),
+        trains=False, shows_context=True, heads=("language-model",), recomputes=False,
+        backward=False,
+    ),
+    "imported": Family((), trains=False),
+    "full": Family(
+        (*WITH_LOSS, "keep_weights"),
+        trained=_full, trains_layers=True, trains_readout=True,
+        kinds={"language-model": "pattern-ft", "classification": "vanilla-ft"},
+    ),
+    "head_only": Family(
+        WITH_LOSS,
+        trained=_readout, added=_untied, recomputes=False, backward=False, trains_readout=True,
+    ),
+    "bitfit": Family(WITH_LOSS, trained=_biases),
+    "lora": Family(
+        (*WITH_LOSS, "rank", "alpha", "dropout", "dora", "targets"),
+        trained=_lora, added=_lora, adds_products=True,
+    ),
+    "ia3": Family(WITH_LOSS, trained=_ia3, added=_ia3),
+    "prompt_tuning": Family(
+        (*WITH_LOSS, "virtual_tokens"), trained=_embeddings, added=_embeddings
+    ),
+    # transformers hands learned keys and values to the layers as a cache, which it drops where
+    # activations are computed again.
+    "prefix_tuning": Family(
+        (*WITH_LOSS, "virtual_tokens"),
+        trained=_keys_and_values, added=_keys_and_values, learned_keys=True, recomputes=False,
+    ),
+}  # fmt: skip

@@ -1,8 +1,9 @@
 """What a figure or table needs of a study, and the names that pick methods and patterns.
 
 A method can be called by its name or by its kind, which is the same in every study: the demo's
-`tiny-pattern-ft` and the paper's `pattern-ft` are both of the kind "pattern-ft". No chart library
-and no pandas here: the plan imports this before any job.
+`tiny-pattern-ft` and the paper's `pattern-ft` are both of the kind "pattern-ft". `methods` are here
+those of a catalog, or `Study.kinds`: entries with a `kind`. No chart library and no pandas here:
+the plan imports this before any job.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,25 +19,12 @@ WITH_MANIFESTS = ("coverage",)
 """Functions of tables that read the manifests of all runs. In the paper's study these are a
 thousand files: half of all edges of its graph, if they were inputs of the other tables too."""
 
-KINDS = {
-    ("in_context", "language-model"): "in-context",
-    ("full", "language-model"): "pattern-ft",
-    ("full", "classification"): "vanilla-ft",
-}
-
-
-def kind_of(entry: dict) -> str:
-    """Return the kind of a method: its family, and its head where that is not the usual one."""
-    key = (entry["family"], entry["head"])
-    suffix = "" if entry["head"] == "language-model" else f"-{entry['head']}"
-    return KINDS.get(key, entry["family"].replace("_", "-") + suffix)
-
 
 def methods_called(name: str, methods: dict[str, dict]) -> list[str]:
     """Return the one method of that name or, if there is none, all methods of that kind."""
     if name in methods:
         return [name]
-    return [each for each, entry in methods.items() if kind_of(entry) == name]
+    return [each for each, entry in methods.items() if entry["kind"] == name]
 
 
 def any_called(names: Iterable[str], wanted: str) -> bool:
@@ -46,7 +34,7 @@ def any_called(names: Iterable[str], wanted: str) -> bool:
 
 def check_arms(arms: Iterable[str], methods: dict[str, dict], where: str) -> None:
     """Raise UserError for an arm whose method is neither the name nor the kind of any method."""
-    valid = dict.fromkeys([*methods, *map(kind_of, methods.values())])
+    valid = dict.fromkeys([*methods, *(entry["kind"] for entry in methods.values())])
     for arm in arms:
         name = str(arm).partition("/")[0]
         if name not in valid:
@@ -96,7 +84,7 @@ def present_arms(
     arms: Iterable[str], study: "Study", pairs: Iterable[tuple[str, str]]
 ) -> list[str]:
     """Return those of `arms` that pick one of `pairs`, methods of the study with patterns."""
-    methods = {cell.method: study.methods[cell.method] for cell in study.cells}
+    methods = {cell.method: study.kinds[cell.method] for cell in study.cells}
     return [arm for arm in arms if any(in_arms([arm], methods, *pair) for pair in pairs)]
 
 
@@ -113,7 +101,7 @@ PARTS: dict[str, tuple[str, str, Callable]] = {
     "k": ("k =", "k", lambda study, cell, name: cell.k == name),
     "methods": (
         *("method", ""),
-        lambda study, cell, name: name in (cell.method, kind_of(study.methods[cell.method])),
+        lambda study, cell, name: name in (cell.method, study.kinds[cell.method]["kind"]),
     ),
     "patterns": ("pattern", "", lambda study, cell, name: fnmatchcase(cell.pattern, name)),
 }

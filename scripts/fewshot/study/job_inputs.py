@@ -10,6 +10,7 @@ from ..analysis import flops
 from ..codeversion import code_version
 from ..models import architectures
 from ..prompts.patterns import bind_pattern
+from .families import training_passes
 
 if TYPE_CHECKING:
     from .cells import Job
@@ -93,7 +94,7 @@ class JobInputs:
 
     def jobs(self, task: str, model: str) -> list[dict]:
         """Return the jobs that a metrics file summarises."""
-        return [_job(job) for job in self.study.jobs_of(task, model)]
+        return [self._job(job) for job in self.study.jobs_of(task, model)]
 
     def manifests(self, task: str, model: str) -> list[str]:
         """Return the manifests of the jobs that a metrics file summarises."""
@@ -153,9 +154,10 @@ class JobInputs:
 
     def comparison_catalog(self, catalog: dict) -> dict:
         """Return what of the catalog decides which arms are compared: no title does."""
+        facts = ("family", "trained", "stored_draws")
         kinds = {
             kind: {
-                name: {key: entry[key] for key in ("family", "stored_draws") if key in entry}
+                name: {key: entry[key] for key in facts if key in entry}
                 for name, entry in catalog[kind].items()
             }
             for kind in ("models", "methods", "patterns")
@@ -182,13 +184,13 @@ class JobInputs:
                 }
         return list(found.values())
 
-
-def _job(job: "Job") -> dict:
-    cell = job.cell
-    return {
-        "method": cell.method,
-        "pattern": cell.pattern,
-        "k": cell.k,
-        "seeds": list(job.seeds),
-        "folder": f"results/runs/{job.folder}",
-    }
+    def _job(self, job: "Job") -> dict:
+        cell = job.cell
+        return {
+            "method": cell.method,
+            "pattern": cell.pattern,
+            "k": cell.k,
+            "seeds": list(job.seeds),
+            "folder": f"results/runs/{job.folder}",
+            "passes": training_passes(self.study.methods[cell.method]),
+        }

@@ -7,7 +7,7 @@ from functools import cached_property
 from ..validation import path_of
 from .catalog import catalog_of
 from .cells import PROTOCOLS, Cell, Job, chunks
-from .checks import unread_settings
+from .families import family_of, kind_of, read_settings
 from .imports import FAMILY, Import, read_imports, read_seeds
 
 
@@ -114,7 +114,12 @@ class Study:
 
     def uses_context(self, method: str) -> bool:
         """Return whether the method shows the demonstrations instead of training on them."""
-        return self.methods[method]["family"] == "in_context"
+        return family_of(self.methods[method]).shows_context
+
+    @cached_property
+    def kinds(self) -> dict[str, dict[str, str]]:
+        """Return the kind of each method, by which figures and tables may pick it."""
+        return {name: {"kind": kind_of(entry)} for name, entry in self.methods.items()}
 
     def draw_of(self, method: str) -> str:
         """Return the kind of draw that the method's shots come from."""
@@ -135,8 +140,7 @@ class Study:
         Of LoRA's `targets` only the list for the model's family, so that another family's entry
         changes nothing.
         """
-        unread = {"title", *unread_settings(self.methods[method])}
-        settings = {key: each for key, each in self.methods[method].items() if key not in unread}
+        settings = read_settings(self.methods[method])
         if "targets" in settings:
             settings["targets"] = settings["targets"][self.models[model]["family"]]
         return settings

@@ -167,7 +167,7 @@ def test_the_reference_has_the_same_pattern_or_the_first():
 @pytest.mark.parametrize("stored", [False, True])
 def test_results_made_elsewhere_are_compared_if_they_have_the_same_draws(stored):
     """With them or not, a fine-tuned model's first reference is the one that was made here."""
-    harness = {"title": "Harness", "family": "imported", "head": "language-model"}
+    harness = {"title": "Harness", "family": "imported", "trained": False}
     methods = {"harness": harness | {"stored_draws": stored}, **CATALOG["methods"]}
     catalog = {**CATALOG, "methods": methods}
     ours = [arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)]

@@ -8,9 +8,10 @@ import pytest
 import torch
 from fewshot.adaptation.trainable_model import adapted
 from fewshot.analysis import flops
-from fewshot.analysis.flops import Counts, ModelSize
+from fewshot.analysis.flops import Counts, ModelSize, TrainingPasses
 from fewshot.models import architectures
 from fewshot.rng import generator
+from fewshot.study.families import training_passes
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, OPTConfig
 
@@ -29,6 +30,7 @@ CONFIGS = {
     "opt-350m": OPTConfig(**COMMON, ffn_dim=96, word_embed_proj_dim=16, do_layer_norm_before=False),
     "gpt_neox": GPTNeoXConfig(**COMMON, intermediate_size=96),
 }
+ALL_WEIGHTS = TrainingPasses(3, 3, 3)
 TARGETS = {"opt": ["q_proj", "v_proj"], "gpt_neox": ["query_key_value"]}
 
 
@@ -105,7 +107,8 @@ def test_a_training_step_is_counted(name, family, head):
     counts = Counts(rows, 0, rows * tokens, rows * tokens**2, learned)
     trained = sum(each.numel() for each in student.parameters() if each.requires_grad)
     answer = flops.head(size, settings, 3)
-    expected = flops.training(size, counts, 1, settings, answer, trained)
+    passes = TrainingPasses(**training_passes(settings))
+    expected = flops.training(size, counts, 1, passes, answer, trained)
     passes = 1 if family == "head_only" else 3
     hidden = passes * 4 * size.attention * rows * (tokens**2 - tokens) / 2
     if family in ("ia3", "lora", "prefix_tuning"):
@@ -133,7 +136,7 @@ def test_attention_is_kaplans_and_palms():
     kaplan = 2 * 100 * tokens * tokens
     assert flops.forward(size, tokens, tokens**2) == pytest.approx(kaplan, rel=1e-3)
     counts = Counts(1, 0, tokens, tokens**2)
-    trained = flops.training(size, counts, 1, {"family": "full"}, 0)
+    trained = flops.training(size, counts, 1, ALL_WEIGHTS, 0)
     assert 2 * trained == pytest.approx(12 * 100 * tokens * tokens, rel=1e-3)
 
 
@@ -165,9 +168,9 @@ def test_the_published_costs_of_t_few_follow_from_the_formulas():
     assert digits(flops.uncached(GPT3[175], TASK, 0), 1.4e15)
     batches = Counts(8, 0, 8 * INPUT, 8 * INPUT**2)
     # Published as if all weights were trained; with frozen ones it would be two thirds.
-    few = flops.training(T0, batches, 1000, {"family": "full"}, 0)
+    few = flops.training(T0, batches, 1000, ALL_WEIGHTS, 0)
     assert digits(few, 2.7e16)
-    frozen = flops.training(T0, batches, 1000, {"family": "ia3"}, 0)
+    frozen = flops.training(T0, batches, 1000, TrainingPasses(2, 3, 2), 0)
     assert frozen == pytest.approx(2 / 3 * few)
     # The published table is rounded from other medians for the two smaller models.
     assert flops.uncached(GPT3[6.7], TASK, 0) == pytest.approx(5.4e13, rel=0.03)
@@ -191,7 +194,7 @@ def test_break_even_is_where_the_costs_are_equal():
 def test_break_even_against_whole_prompts_is_that_of_the_notes():
     """M ≈ 3 steps · batch · Q / P, without attention and where Q is much shorter than P."""
     steps, batch, own, shared = 40, 32, 50, 100_000
-    few = flops.training(T0, Counts(batch, 0, batch * own, 0), steps, {"family": "full"}, 0)
+    few = flops.training(T0, Counts(batch, 0, batch * own, 0), steps, ALL_WEIGHTS, 0)
     each = flops.uncached(T0, Counts(1, 0, own, 0), 0)
     icl = flops.uncached(T0, Counts(1, shared, own, 0), 0)
     assert flops.break_even(few, each, 0, icl) == pytest.approx(3 * steps * batch * own / shared)

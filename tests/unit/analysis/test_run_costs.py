@@ -11,7 +11,7 @@ import pytest
 import simulate
 from fewshot import storage
 from fewshot.analysis import flops, result_schemas, run_costs
-from fewshot.analysis.flops import Counts, ModelSize
+from fewshot.analysis.flops import Counts, ModelSize, TrainingPasses
 
 CELL = {"protocol": "fair", "task": "nli", "model": "opt-s"}
 PAIR = next(p for p in simulate.pairs() if (p["task"], p["model"]) == ("nli", "opt-s"))
@@ -60,7 +60,7 @@ def test_in_context_costs_by_hand(tmp_path):
 def test_training_costs_by_hand(tmp_path):
     row = costs(tmp_path, "ft").iloc[0]
     counts = Counts(16, 0, 16 * 25, 16 * 25**2)
-    expected = flops.training(SIZE, counts, 6, {"family": "full"}, SIZE.readout)
+    expected = flops.training(SIZE, counts, 6, TrainingPasses(3, 3, 3), SIZE.readout)
     assert row["flops_train"] == expected
     rough = 6 * SIZE.weights * 6 * 16 * 25
     assert rough < expected < 1.2 * rough

@@ -7,7 +7,15 @@ from fewshot.report.tables import registry
 
 CATALOG = {
     "models": {"opt-s": {"title": "OPT", "family": "opt", "parameters": 1e8}},
-    "methods": {"ft": {"title": "Fine-tuned", "family": "full", "head": "language-model"}},
+    "methods": {
+        "ft": {
+            "title": "Fine-tuned",
+            "family": "full",
+            "head": "language-model",
+            "kind": "pattern-ft",
+            "trained": True,
+        }
+    },
     "patterns": {"minimal": {"title": "minimal"}},
     "tasks": {
         "cola": {"title": "CoLA", "labels": ["no", "yes"], "metric": "matthews"},

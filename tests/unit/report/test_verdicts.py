@@ -15,9 +15,14 @@ CATALOG = {
         for name, size in (("opt-s", 1e8), ("opt-l", 1e9), ("gpt-s", 1e8))
     },
     "methods": {
-        "icl": {"title": "In context", "family": "in_context", "head": "language-model"},
-        "ft": {"title": "Fine-tuned", "family": "full", "head": "language-model"},
-        "van": {"title": "Vanilla", "family": "full", "head": "classification"},
+        "icl": {
+            "title": "In context",
+            "family": "in_context",
+            "kind": "in-context",
+            "trained": False,
+        },
+        "ft": {"title": "Fine-tuned", "family": "full", "kind": "pattern-ft", "trained": True},
+        "van": {"title": "Vanilla", "family": "full", "kind": "vanilla-ft", "trained": True},
     },
     "patterns": {"minimal": {"title": "minimal"}, "gpt-3": {"title": "gpt-3"}},
     "tasks": {

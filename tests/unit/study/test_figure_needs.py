@@ -8,6 +8,7 @@ from fewshot.errors import UserError
 from fewshot.report.figures.registry import make_figure
 from fewshot.report.tables.registry import make_table
 from fewshot.study import figure_needs
+from fewshot.study.families import kind_of
 from fewshot.study.load import load_study
 from fewshot.validation import read_yaml
 
@@ -16,13 +17,17 @@ STUDIES = [
     path.stem for path in sorted((ROOT / "config").glob("*.yaml")) if "grid" in read_yaml(path)
 ]
 LM, HEAD = "language-model", "classification"
+FAMILY_AND_HEAD = {
+    "in-context": ("in_context", LM),
+    "tiny-ft": ("full", LM),
+    "tiny-vanilla": ("full", HEAD),
+    "lora": ("lora", LM),
+    "dora": ("lora", LM),
+    "lora-head": ("lora", HEAD),
+}
 METHODS = {
-    "in-context": {"family": "in_context", "head": LM},
-    "tiny-ft": {"family": "full", "head": LM},
-    "tiny-vanilla": {"family": "full", "head": HEAD},
-    "lora": {"family": "lora", "head": LM},
-    "dora": {"family": "lora", "head": LM},
-    "lora-head": {"family": "lora", "head": HEAD},
+    name: {"kind": kind_of({"family": family, "head": head})}
+    for name, (family, head) in FAMILY_AND_HEAD.items()
 }
 
 
@@ -41,7 +46,7 @@ def paper():
 
 
 def test_kinds_are_the_same_in_every_study():
-    kinds = {name: figure_needs.kind_of(entry) for name, entry in METHODS.items()}
+    kinds = {name: entry["kind"] for name, entry in METHODS.items()}
     assert kinds == {
         "in-context": "in-context",
         "tiny-ft": "pattern-ft",

@@ -241,7 +241,7 @@ def test_a_mistake_in_the_study_is_one_line(folder, changes, message):
         (
             "methods",
             lambda methods: methods["in-context"].update(head="classification"),
-            "method 'in-context': in-context learning needs head: language-model",
+            "method 'in-context': family 'in_context' needs head: language-model",
         ),
         (
             "models",

@@ -28,11 +28,11 @@ FAMILIES = [
 # Okabe and Ito's palette. Fixed by what a method does, so that a figure with fewer methods does
 # not give its colours to others.
 METHODS = {
-    ("in_context", "language-model"): ("#0072B2", "circle"),
-    ("full", "language-model"): ("#D55E00", "square"),
-    ("full", "classification"): ("#E69F00", "diamond"),
-    ("lora", "language-model"): ("#009E73", "triangle-up"),
-    ("bitfit", "language-model"): ("#CC79A7", "triangle-down"),
+    "in-context": ("#0072B2", "circle"),
+    "pattern-ft": ("#D55E00", "square"),
+    "vanilla-ft": ("#E69F00", "diamond"),
+    "lora": ("#009E73", "triangle-up"),
+    "bitfit": ("#CC79A7", "triangle-down"),
 }
 OTHERS = [
     *(("#56B4E9", "cross"), ("#8c6d1f", "triangle-left"), ("#555555", "triangle-right")),
@@ -132,9 +132,9 @@ def _looks(catalog: dict) -> dict[str, tuple[str, str]]:
     """Return method -> colour and shape, the same in every figure of a study."""
     taken, spare, looks = set(), iter(OTHERS * len(catalog["methods"])), {}
     for name, entry in catalog["methods"].items():
-        key = (entry["family"], entry["head"])
-        looks[name] = METHODS[key] if key in METHODS and key not in taken else next(spare)
-        taken.add(key)
+        kind = entry["kind"]
+        looks[name] = METHODS[kind] if kind in METHODS and kind not in taken else next(spare)
+        taken.add(kind)
     return looks
 
 
