@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from fewshot import storage
-from fewshot.analysis import comparisons, evaluation_sets, evidence, result_schemas, variance
+from fewshot.analysis import comparisons, evidence, result_schemas, variance
+from fewshot.data import evaluation_sets
 from fewshot.runtime import script
 
 if TYPE_CHECKING:

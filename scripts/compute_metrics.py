@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from fewshot import storage
-from fewshot.analysis import evaluation_sets, metrics, result_schemas, run_costs
+from fewshot.analysis import metrics, result_schemas, run_costs
+from fewshot.data import evaluation_sets
 from fewshot.runtime import script
 
 if TYPE_CHECKING:

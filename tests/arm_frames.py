@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 from fewshot.analysis import result_schemas
-from fewshot.analysis.evaluation_sets import EvaluationSet
 from fewshot.analysis.predictions import pack
+from fewshot.data.evaluation_sets import EvaluationSet
 
 ROWS, SEEDS = 40, 6
 

@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fewshot import schemas, storage
-from fewshot.analysis.evaluation_sets import EvaluationSet
 from fewshot.data.curve_sample import row_limit
+from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.study.load import load_study
 from fewshot.study.study import Job, Study
 from fewshot.validation import read_yaml

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import torch
 from fewshot import schemas, storage
 from fewshot.adaptation import setup
-from fewshot.adaptation.job import AdaptationJob, EvaluationSet
+from fewshot.adaptation.job import AdaptationJob
+from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
 from fewshot.runtime.stop import Stop

@@ -15,8 +15,9 @@ import pandas as pd
 import torch
 from fewshot.adaptation import setup as setup_module
 from fewshot.adaptation import training
-from fewshot.adaptation.job import AdaptationJob, EvaluationSet
+from fewshot.adaptation.job import AdaptationJob
 from fewshot.adaptation.outputs import Phases
+from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.models.architectures import architecture_of
 from fewshot.models.deepspeed_zero import load_deepspeed
 from fewshot.planning.memory import Demand, estimate, holding, passing, scoring, stepping

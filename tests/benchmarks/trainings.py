@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from fewshot.adaptation import setup as setup_module
 from fewshot.adaptation import training
-from fewshot.adaptation.job import AdaptationJob, EvaluationSet
+from fewshot.adaptation.job import AdaptationJob
+from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.prompts.patterns import Pattern
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import simulate
 from fewshot import schemas, storage
-from fewshot.adaptation.outputs import Parts, parts_of
 from fewshot.analysis import flops
+from fewshot.data.curve_sample import Parts, parts_of
 from fewshot.models import architectures
 from fewshot.report import partial
 from fewshot.study.families import training_passes
@@ -208,7 +208,7 @@ def right(cell: dict, family: str, seed: int, epoch: int, name: str) -> dict[int
 def _parts(name: str) -> tuple[Parts, np.ndarray, np.ndarray]:
     """Return a set's parts, and the rows and gold label of each."""
     parts = parts_of(prepared(name))
-    return parts, np.bincount(parts.of), parts.keys["label"].to_numpy()
+    return parts, parts.sizes, parts.keys["label"].to_numpy()
 
 
 def _manifest(pair: dict, job: dict, family: str) -> dict:

@@ -65,17 +65,17 @@ def curve_frames(
     job = run.setup.job
     return [
         outputs.curve_frame(
-            job.cell, run.seed, epoch, each.name, of.rows, scores[each.name], each.merge,
-            sampled=not of.whole, parts=of.parts,
+            job.cell, run.seed, epoch, scored.item, scores[name], sampled=not scored.whole
         )
-        for each, of in ((each, sets[each.name]) for each in job.evaluation if each.name in scores)
-    ]  # fmt: skip
+        for name, scored in sets.items()
+        if name in scores
+    ]
 
 
 def correct_in_domain(run: SeedRun, scores: Mapping[str, Scores]) -> int:
     """Return the curve's rows of the task's own set whose most probable label word is gold."""
     name = run.setup.job.evaluation[0].name
-    gold = run.setup.curve[name].rows["label"].to_numpy()
+    gold = run.setup.curve[name].item.rows["label"].to_numpy()
     return int((scores[name].ranking.argmax(axis=1) == gold).sum())
 
 
@@ -93,9 +93,9 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
         files = _write_weights(run, folder)
     kept = _score_kept(run, curve or {})
     predictions = [
-        outputs.prediction_frame(job.cell, run.seed, epoch, each.name, each.rows, scores[each.name])
+        outputs.prediction_frame(job.cell, run.seed, epoch, item, scores[item.name])
         for epoch, scores in sorted(kept.items())
-        for each in job.evaluation
+        for item in job.evaluation
     ]
     facts = _facts(run, kept[max(kept)], files)
     release_run(run)

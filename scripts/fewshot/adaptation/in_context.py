@@ -87,9 +87,8 @@ def _run_seed(job, seed, model, queries, phases, sharded) -> SeedResult:
                 model, prompts, batch_tokens=job.batch_tokens_on(pick_device().type),
                 processes=job.processes, sharded=sharded, rank_by=job.pattern.rank_by,
             )  # fmt: skip
-        of_set = (job.cell, seed, EPOCH, each.name, each.rows, scores)
-        predictions.append(outputs.prediction_frame(*of_set))
-        curves.append(outputs.curve_frame(*of_set, each.merge))
+        predictions.append(outputs.prediction_frame(job.cell, seed, EPOCH, each, scores))
+        curves.append(outputs.curve_frame(job.cell, seed, EPOCH, each, scores))
         facts[each.name] = {
             "route": scores.route,
             **outputs.prompt_tokens(prompts, scores),

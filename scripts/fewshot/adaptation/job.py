@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from .. import schemas, storage
+from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from ..models.tokenizer import load_tokenizer
 from ..prompts.patterns import Pattern, restore_pattern
@@ -25,15 +26,6 @@ from ..runtime.resume import STATE, FinishedSeed, SeedStore, fingerprint
 from . import outputs
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EvaluationSet:
-    """One validation split; `merge` maps the training task's labels to the set's."""
-
-    name: str
-    merge: tuple[int, ...]
-    rows: pd.DataFrame = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,33 @@
 """From scores to what a run stores: row predictions, counts per epoch, and the manifest."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ..prompts.tokenize import Prompts
-    from ..scoring.score import Scores
 import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .. import schemas, storage
+from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 
 if TYPE_CHECKING:
+    from ..prompts.tokenize import Prompts
     from ..runtime.resume import FinishedSeed
     from ..scoring.score import Scores
     from .job import AdaptationJob
+
+PACKAGES = (
+    *("deepspeed", "numpy", "pandas", "peft", "pyarrow", "safetensors", "snakemake"),
+    *("tokenizers", "torch", "transformers"),
+)
+"""Packages whose versions a manifest has."""
 
 
 def prompt_tokens(prompts: "Prompts", scores: "Scores") -> dict[str, int]:
@@ -62,20 +65,6 @@ def training_tokens(lengths: Iterable[int], epochs: int, learned_keys: int) -> d
     }
 
 
-PACKAGES = (
-    "deepspeed",
-    "numpy",
-    "pandas",
-    "peft",
-    "pyarrow",
-    "safetensors",
-    "snakemake",
-    "tokenizers",
-    "torch",
-    "transformers",
-)
-
-
 class Phases:
     """Seconds spent in named phases; entering one again adds to it."""
 
@@ -93,74 +82,42 @@ class Phases:
 
 
 def prediction_frame(
-    cell: dict, seed: int, epoch: int, name: str, rows: pd.DataFrame, scores: "Scores"
+    cell: dict, seed: int, epoch: int, item: EvaluationSet, scores: "Scores"
 ) -> pd.DataFrame:
-    """Return one prediction (schemas.predictions_schema) per row of evaluation set `name`.
+    """Return one prediction (schemas.predictions_schema) per row of an evaluation set.
 
-    `rows` are the set's prepared rows (schemas.ROWS) and `scores` those rows' scores, in the same
-    order. Raises UserError, naming the row, where a score is not a number.
+    `scores` are those of its rows, in the same order. Raises UserError, naming the row, where a
+    score is not a number.
     """
-    _check_scores(cell, seed, name, rows, scores)
+    rows = item.rows
+    _check_scores(cell, seed, item, scores)
     words = {f"logprob_{i}": scores.logprobs[:, i] for i in range(scores.logprobs.shape[1])}
-    columns = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": name}
+    columns = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": item.name}
     tokens = {f"tokens_{i}": scores.tokens[:, i] for i in range(scores.tokens.shape[1])}
     columns |= {"id": rows["id"].to_numpy(), "label": rows["label"].to_numpy(), **words, **tokens}
     columns |= {"logsumexp": scores.logsumexp, "argmax_is_label": scores.argmax_is_label}
     return pd.DataFrame(columns)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What curves count apart: `keys` [parts] with group, subset and label; `of` [rows] says to
-    which of these each row belongs."""
-
-    keys: pd.DataFrame
-    of: np.ndarray
-
-
-def parts_of(rows: pd.DataFrame) -> Parts:
-    """Return the parts of evaluation rows (schemas.ROWS), in a fixed order.
-
-    Found once for each set: grouping rows anew for each epoch takes as long as scoring small ones.
-    """
-    columns = ["group", "subset", "label"]
-    plain = rows[columns].astype({"group": object, "subset": object})
-    grouped = plain.groupby(columns, dropna=False)
-    keys = grouped.size().reset_index()[columns]
-    # Grouping makes numbers of parts that are missing throughout.
-    keys = keys.astype({"group": object, "subset": object})
-    return Parts(keys, grouped.ngroup().to_numpy())
-
-
 def curve_frame(
-    cell: dict,
-    seed: int,
-    epoch: int,
-    name: str,
-    rows: pd.DataFrame,
-    scores: "Scores",
-    merge: Sequence[int],
-    sampled: bool = False,
-    parts: Parts | None = None,
+    cell: dict, seed: int, epoch: int, item: EvaluationSet, scores: "Scores", sampled: bool = False
 ) -> pd.DataFrame:
-    """Return the counts (schemas.CURVES) of one epoch and evaluation set, per part and label.
+    """Return the counts (schemas.CURVES) of one epoch and evaluation set, by part.
 
-    `rows` and `scores` are the set's, or those of the curve's sample of it where `sampled`; `parts`
-    are those of the rows, found here if not given. `merge[i]` is the label of the set that label
-    word i counts as. The prediction is the label word that ranks highest (of equals the first),
-    mapped through `merge`; a gold label's probability is the sum over the words that count as it.
-    Raises UserError as `prediction_frame` does.
+    `item` is the set, or the curve's sample of it where `sampled`. The prediction is the label word
+    that ranks highest (of equals the first), mapped through the set's `merge`; a gold label's
+    probability is the sum over the words that count as it. Raises UserError as `prediction_frame`
+    does.
     """
-    _check_scores(cell, seed, name, rows, scores)
-    gold, counted = rows["label"].to_numpy(), np.asarray(merge)
+    _check_scores(cell, seed, item, scores)
+    gold, counted = item.rows["label"].to_numpy(), np.asarray(item.merge)
     correct = counted[scores.ranking.argmax(axis=1)] == gold
     is_gold = counted[None, :] == gold[:, None]
     logprobs = np.where(is_gold, scores.logprobs.astype(np.float64), -np.inf)
-    parts = parts or parts_of(rows)
-    n = np.bincount(parts.of, minlength=len(parts.keys))
+    part, n = item.row_parts.of, item.row_parts.sizes
 
     def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(parts.of, weights=values, minlength=len(n))
+        return np.bincount(part, weights=values, minlength=len(n))
 
     counts = {
         "n": n,
@@ -168,18 +125,22 @@ def curve_frame(
         "correct_vocabulary": total(correct & scores.argmax_is_label).astype(np.int64),
         "mean_logprob": total(np.logaddexp.reduce(logprobs, axis=1)) / n,
     }
-    run = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": name, "sampled": sampled}
-    return parts.keys.assign(**run, **counts)[schemas.CURVES.names]
+    run = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": item.name, "sampled": sampled}
+    keys = item.row_parts.keys.astype(object)
+    keys = keys.where(keys != "", None).astype({"label": "int8"})
+    return keys.assign(**run, **counts)[schemas.CURVES.names]
 
 
-def _check_scores(cell: dict, seed: int, name: str, rows: pd.DataFrame, scores: "Scores") -> None:
-    if len(rows) != len(scores.logsumexp):
-        raise ValueError(f"set '{name}' has {len(rows)} rows but {len(scores.logsumexp)} scores")
+def _check_scores(cell: dict, seed: int, item: EvaluationSet, scores: "Scores") -> None:
+    if len(item.rows) != len(scores.logsumexp):
+        raise ValueError(
+            f"set '{item.name}' has {len(item.rows)} rows but {len(scores.logsumexp)} scores"
+        )
     wrong = np.flatnonzero(np.isnan(scores.logprobs).any(axis=1) | np.isnan(scores.logsumexp))
     if len(wrong):
         raise UserError(
-            f"{'/'.join(map(str, cell.values()))}: seed {seed}, set '{name}', row "
-            f"{rows['id'].iloc[wrong[0]]}: the score is not a number ({len(wrong)} such rows)"
+            f"{'/'.join(map(str, cell.values()))}: seed {seed}, set '{item.name}', row "
+            f"{item.rows['id'].iloc[wrong[0]]}: the score is not a number ({len(wrong)} such rows)"
         )
 
 
@@ -280,7 +241,7 @@ def _together(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
 
 
 def _check_complete(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> None:
-    ids = {each.name: np.sort(each.rows["id"].to_numpy()) for each in job.evaluation}
+    ids = {item.name: item.sorted_ids for item in job.evaluation}
     for number, seed in seeds.items():
         frame = seed.frames["predictions"]
         for epoch in frame["epoch"].unique() if len(frame) else [0]:

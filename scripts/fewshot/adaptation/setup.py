@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..data import curve_sample
+from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from ..methods.losses import Answers, loss_of
 from ..models.deepspeed_zero import load_deepspeed, loading_in_shards
@@ -31,7 +32,7 @@ from .batches import TrainingRows, query_prompts, training_rows
 from .checkpoints import Checkpoints, TrainingProgress
 from .engines import DeepSpeedEngine, PlainEngine, engine_config, is_plain, start_engine
 from .job import AdaptationJob
-from .outputs import Parts, Phases, parts_of
+from .outputs import Phases
 from .trainable_model import TrainableModel, adapted, check_checkpointing, drawn, fresh
 
 
@@ -95,12 +96,11 @@ LOG = logging.getLogger(__name__)
 class ScoredSet:
     """What is scored of one evaluation set: all its rows (`whole`), or those of the curve.
 
-    `rows` (schemas.ROWS) are those of `prompts`, `parts` what curves count apart among them.
+    `item` has these rows alone, whose prompts are `prompts`.
     """
 
+    item: EvaluationSet
     prompts: Prompts
-    rows: pd.DataFrame
-    parts: Parts
     whole: bool
 
 
@@ -189,18 +189,15 @@ def set_up(job: AdaptationJob, source: Callable[[], nn.Module], tokenizer) -> Se
         targets = label_word_ids(tokenizer, job.pattern, probe)
 
     whole, curve, truncated = {}, {}, {}
-
-    def scored(name: str, rows: pd.DataFrame, whole: bool) -> ScoredSet:
-        prompts, cut = _prompts(job, tokenizer, origin, rows, f"set '{name}'")
-        truncated.setdefault(name, cut)
-        return ScoredSet(prompts.with_words(targets), rows, parts_of(rows), whole)
-
     limit = curve_sample.row_limit(job.settings["curve_rows"])
-    for each in job.evaluation:
-        whole[each.name] = curve[each.name] = scored(each.name, each.rows, True)
-        sample = curve_sample.curve_sample(each.rows, limit, each.name)
-        if len(sample) < len(each.rows):
-            curve[each.name] = scored(each.name, each.rows.iloc[sample], False)
+    for item in job.evaluation:
+        where, sample = f"set '{item.name}'", item.sample(limit)
+        prompts, truncated[item.name] = _prompts(job, tokenizer, origin, item.rows, where)
+        whole[item.name] = ScoredSet(item, prompts.with_words(targets), True)
+        curve[item.name] = whole[item.name]
+        if sample is not item:
+            prompts, _ = _prompts(job, tokenizer, origin, sample.rows, where)
+            curve[item.name] = ScoredSet(sample, prompts.with_words(targets), False)
     loss = loss_of(origin.method, job.settings)
     return Setup(job, origin, tokenizer, targets, loss, curve, whole, truncated)
 

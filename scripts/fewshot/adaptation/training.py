@@ -188,7 +188,7 @@ def _remaining(run: SeedRun) -> float:
     state, seconds = run.progress, run.phases.seconds
     train, curve = (seconds.get(phase, 0.0) for phase in ("train", "curve"))
     epochs = run.setup.job.settings["epochs"] + 1 - state.epoch
-    rows = sum(len(each.rows) for each in run.setup.whole.values())
+    rows = sum(len(each.item.rows) for each in run.setup.whole.values())
     passes = 1 if state.best_state is None else 2
     scoring = curve / state.scored * rows * passes if state.scored else 0.0
     return (train + curve) / (state.epoch - 1) * epochs + scoring

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from ..data.evaluation_sets import EvaluationSet
 from ..rng import generator
 from . import stats
-from .evaluation_sets import EvaluationSet
 from .predictions import unpack
 from .summary import at_level
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from ..data.evaluation_sets import EvaluationSet
 from ..rng import generator
 from . import result_schemas, stats
 from .arms import Arms, Bootstrap, arms_of, bootstrap_of
-from .evaluation_sets import EvaluationSet
 from .titles import has_our_draws, is_imported, is_trained
 
 SAME_MODEL = "same model"

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from .. import schemas, storage
-from ..data.curve_sample import STRATUM, curve_epochs, row_limit
+from ..data.curve_sample import PART, curve_epochs, row_limit
+from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
-from .evaluation_sets import EvaluationSet
 
 SELECTIONS = ("last", "best-in-domain", "best-out-of-domain")
 RUN = ["seed", "epoch"]
@@ -131,16 +131,15 @@ def check_curves(
 
 def _blocks(path: Path, rows: pd.DataFrame, item: EvaluationSet) -> set[tuple[int, int]]:
     """Return the (seed, epoch) whose rows count every part of the set, each with all its rows."""
-    parts = pd.MultiIndex.from_frame(item.parts[STRATUM])
-    place = parts.get_indexer(pd.MultiIndex.from_frame(rows[STRATUM].astype({"label": "int64"})))
-    wrong = rows["n"].to_numpy() != np.append(item.parts["n"].to_numpy(), -1)[place]
+    part = item.parts_named(rows)
+    wrong = rows["n"].to_numpy() != np.append(item.row_parts.sizes, -1)[part]
     if wrong.any():
         row = rows[wrong].astype({"label": "int64"}).iloc[0]
-        names = [item.name, *(str(row[name]) for name in STRATUM)]
-        part = "/".join(name for name in names if name)
-        raise UserError(f"{path}: {row['n']} rows in part {part}, not as prepared; corrupt run")
+        names = [item.name, *(str(row[name]) for name in PART)]
+        where = "/".join(name for name in names if name)
+        raise UserError(f"{path}: {row['n']} rows in part {where}, not as prepared; corrupt run")
     key = [rows["seed"].to_numpy(), rows["epoch"].to_numpy()]
-    sizes = pd.Series(place).groupby(key).agg(["size", "nunique"])
-    if (sizes != len(parts)).any(axis=None):
+    sizes = pd.Series(part).groupby(key).agg(["size", "nunique"])
+    if (sizes != len(item.parts)).any(axis=None):
         raise UserError(f"{path}: {CORRUPT}")
     return set(sizes.index)

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from .. import storage
+from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from . import predictions, result_schemas
 from .curves import check_curves, kept_epochs, read_curves, rows_on_curve, selected_rows, selections
-from .evaluation_sets import EvaluationSet
 from .predictions import score_predictions
 
 LEVELS = (

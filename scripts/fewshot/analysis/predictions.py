@@ -1,29 +1,20 @@
 """Read stored row predictions, check them against prepared rows and curves, and score them."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-import numpy as np
-import pandas as pd
-
-from . import stats
-
-if TYPE_CHECKING:
-    from .evaluation_sets import EvaluationSet
-
-    pass
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .. import schemas, storage
+from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from ..prompts.patterns import ranking
-from .evaluation_sets import EvaluationSet
+from . import stats
 
 BINS = 15
 NAMES = ["mcc", "f1", "macro_f1", "brier", "ece"]
@@ -115,7 +106,6 @@ def _confusions(rows: pd.DataFrame, by_label: pd.DataFrame) -> np.ndarray:
 
 
 KEYS = ["seed", "epoch", "evaluation_set"]
-PART = ["group", "subset", "label"]
 
 
 @dataclass(frozen=True)
@@ -258,13 +248,12 @@ def _curve_counts(curves: pd.DataFrame, sets: dict[str, EvaluationSet]) -> dict:
     counts = {}
     for name, item in sets.items():
         rows = curves[curves["evaluation_set"] == name]
-        parts = pd.MultiIndex.from_frame(item.parts[PART])
-        place = parts.get_indexer(pd.MultiIndex.from_frame(rows[PART].astype({"label": "int64"})))
+        parts, part = len(item.parts), item.parts_named(rows)
         # Curves hold each part once per seed and epoch: sorted, they form equal blocks.
         seed, epoch = rows["seed"].to_numpy(), rows["epoch"].to_numpy()
-        order = np.lexsort((place, epoch, seed))
-        blocks = rows["correct"].to_numpy()[order].reshape(-1, len(parts))
-        heads = zip(seed[order][:: len(parts)], epoch[order][:: len(parts)], strict=True)
+        order = np.lexsort((part, epoch, seed))
+        blocks = rows["correct"].to_numpy()[order].reshape(-1, parts)
+        heads = zip(seed[order][::parts], epoch[order][::parts], strict=True)
         keys = ((int(a), int(b), name) for a, b in heads)
         counts.update(zip(keys, blocks, strict=True))
     return counts

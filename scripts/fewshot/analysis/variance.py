@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from ..data.evaluation_sets import EvaluationSet
 from . import result_schemas, stats
 from .arms import Arms, arms_of
-from .evaluation_sets import EvaluationSet
 from .predictions import unpack
 
 CELL = ["model", "method", "k", "selection"]

@@ -5,6 +5,7 @@ training of 40 epochs on 128 shots. The curve is therefore counted over a fixed 
 all rows are scored for the kept epochs alone.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,29 @@ from ..errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-STRATUM = ["group", "subset", "label"]
+PART = ["group", "subset", "label"]
+"""Columns whose values make a part of an evaluation set: what curves and metrics count apart."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of some rows: `keys` [parts] with group, subset ('' for none) and label, in
+    ascending order; `of` [rows] is the index of each row's part."""
+
+    keys: "pd.DataFrame"
+    of: np.ndarray
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Return the rows of each part, int64 [parts]."""
+        return np.bincount(self.of, minlength=len(self.keys))
+
+
+def parts_of(rows: "pd.DataFrame") -> Parts:
+    """Return the parts of rows (schemas.ROWS), in the order of the rows."""
+    names = rows[PART[:2]].astype(object).fillna("").assign(label=rows["label"].astype("int64"))
+    grouped = names.groupby(PART)
+    return Parts(grouped.size().reset_index()[PART], grouped.ngroup().to_numpy())
 
 
 def row_limit(setting: int | str) -> int | None:
@@ -37,10 +60,9 @@ def curve_sample(rows: "pd.DataFrame", limit: int | None, name: str) -> np.ndarr
 
     if limit is None or len(rows) <= limit:
         return np.arange(len(rows))
-    keys = rows[STRATUM[:2]].astype(object).fillna("").assign(label=rows["label"].astype("int64"))
     order = np.argsort(rows["id"].to_numpy(), kind="stable")
-    stratum = keys.groupby(STRATUM).ngroup().to_numpy()[order]
-    sizes = np.bincount(stratum)
+    parts = parts_of(rows)
+    stratum, sizes = parts.of[order], parts.sizes
     if limit < len(sizes):
         raise UserError(
             f"methods.yaml: curve_rows: {limit} rows cannot show each of the {len(sizes)} "

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .. import schemas, storage
 from ..adaptation import outputs
+from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from ..prompts.patterns import Pattern, ranking
 from .lm_eval_logs import Expected, Logged, read_log
@@ -164,8 +165,8 @@ def _curve(cell: dict, seed: int, expected: Expected, logged: Logged) -> pd.Data
     certain = logged.greedy.any(axis=1)
     least, most = (
         outputs.curve_frame(
-            cell, seed, EPOCH, expected.name, expected.rows,
-            _Counts(logged.logprobs, told), expected.merge,
+            cell, seed, EPOCH, EvaluationSet(expected.name, expected.merge, expected.rows),
+            _Counts(logged.logprobs, told),
         )
         for told in (certain, np.ones_like(certain))
     )  # fmt: skip

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from .. import schemas, storage
-from ..analysis import comparisons, evaluation_sets, metrics, result_schemas, run_costs, variance
+from ..analysis import comparisons, metrics, result_schemas, run_costs, variance
 from ..analysis.evidence import Evidence, join, read_frames
 from ..codeversion import code_version
+from ..data import evaluation_sets
 from ..errors import UserError
 from ..runtime import slurm
 from . import provenance, render, report

@@ -42,9 +42,9 @@ def a_result(job: job_module.AdaptationJob, seed: int) -> job_module.SeedResult:
             route="plain",
             tokens_read=rows,
         )
-        common = (job.cell, seed, 1, each.name, each.rows, scores)
+        common = (job.cell, seed, 1, each, scores)
         predictions.append(outputs.prediction_frame(*common))
-        curves.append(outputs.curve_frame(*common, each.merge))
+        curves.append(outputs.curve_frame(*common))
     facts = {"device": "cpu", "parameters": {}, "peak_memory_mib": 1.0}
     return job_module.SeedResult(
         pd.concat(predictions, ignore_index=True),

@@ -12,7 +12,7 @@ import torch
 from fewshot import storage
 from fewshot.adaptation import in_context
 from fewshot.analysis import metrics
-from fewshot.analysis.evaluation_sets import read_set
+from fewshot.data.evaluation_sets import read_set
 from fewshot.errors import UserError
 from job_files import PATTERN, some_rows, write_job
 from tiny import KINDS, tiny_model, tiny_tokenizer

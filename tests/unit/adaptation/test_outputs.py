@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from fewshot import schemas, storage
 from fewshot.adaptation import outputs
-from fewshot.adaptation.job import EvaluationSet
+from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.errors import UserError
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.resume import FinishedSeed
@@ -37,6 +37,7 @@ SCORES = Scores(
     40,
 )
 MERGE = (0, 1, 1)
+HANS = EvaluationSet("hans", MERGE, ROWS)
 PER_ROW = ("logprobs", "logsumexp", "argmax_is_label", "tokens")
 
 
@@ -47,7 +48,7 @@ def with_nan(row: int) -> Scores:
 
 
 def test_a_prediction_per_row_in_the_rows_order():
-    frame = outputs.prediction_frame(CELL, 3, 1, "hans", ROWS, SCORES)
+    frame = outputs.prediction_frame(CELL, 3, 1, HANS, SCORES)
     assert set(frame.columns) == set(schemas.predictions_schema(3).names)
     assert frame["id"].tolist() == [7, 3, 9, 4] and frame["label"].tolist() == [0, 1, 1, 0]
     assert frame["logprob_2"].tolist() == SCORES.logprobs[:, 2].tolist()
@@ -57,7 +58,7 @@ def test_a_prediction_per_row_in_the_rows_order():
 
 def test_counts_with_merged_labels():
     """Words 1 and 2 both count as label 1; predictions are 0, 0, 1, 1 for gold 0, 1, 1, 0."""
-    frame = outputs.curve_frame(CELL, 3, 1, "hans", ROWS, SCORES, MERGE)
+    frame = outputs.curve_frame(CELL, 3, 1, HANS, SCORES)
     assert list(frame.columns) == schemas.CURVES.names
     found = {
         (row.group, row.subset, row.label): (row.n, row.correct, row.correct_vocabulary)
@@ -73,9 +74,11 @@ def test_counts_with_merged_labels():
 def test_counts_of_a_sample_say_so():
     rows, part = ROWS.iloc[[0, 2]], {name: getattr(SCORES, name)[[0, 2]] for name in PER_ROW}
     scores = dataclasses.replace(SCORES, **part)
-    frame = outputs.curve_frame(CELL, 3, 1, "hans", rows, scores, MERGE, sampled=True)
+    frame = outputs.curve_frame(
+        CELL, 3, 1, dataclasses.replace(HANS, rows=rows), scores, sampled=True
+    )
     assert frame["sampled"].all() and frame["n"].tolist() == [1, 1]
-    whole = outputs.curve_frame(CELL, 3, 1, "hans", ROWS, SCORES, MERGE)
+    whole = outputs.curve_frame(CELL, 3, 1, HANS, SCORES)
     assert not whole["sampled"].any()
     # Rows 7 and 9 are right, and only they are counted.
     assert frame["correct"].tolist() == [1, 1]
@@ -83,16 +86,15 @@ def test_counts_of_a_sample_say_so():
 
 def test_ties_go_to_the_lowest_label():
     tied = dataclasses.replace(SCORES, logprobs=np.log(np.full((4, 3), 0.25, dtype=np.float32)))
-    frame = outputs.curve_frame(CELL, 0, 0, "hans", ROWS, tied, MERGE)
+    frame = outputs.curve_frame(CELL, 0, 0, HANS, tied)
     assert frame[frame["label"] == 0]["correct"].sum() == 2
     assert frame[frame["label"] == 1]["correct"].sum() == 0
 
 
 @pytest.mark.parametrize("function", ["prediction_frame", "curve_frame"])
 def test_a_score_that_is_no_number_is_named(function):
-    more = (MERGE,) if function == "curve_frame" else ()
     with pytest.raises(UserError, match=r"fair/nli/m/icl/minimal/2: seed 3, set 'hans', row 9: "):
-        getattr(outputs, function)(CELL, 3, 1, "hans", ROWS, with_nan(2), *more)
+        getattr(outputs, function)(CELL, 3, 1, HANS, with_nan(2))
 
 
 def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
@@ -100,7 +102,7 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
     paths = {Path(name).stem: str(folder / name) for name in names}
     return SimpleNamespace(
         name="job", cell=CELL, seeds=tuple(status), status=status, labels=3,
-        evaluation=(EvaluationSet("hans", MERGE, ROWS),), settings={"family": "in_context"},
+        evaluation=(HANS,), settings={"family": "in_context"},
         batch_tokens=64, placement=Placement(), code="c", threads=1,
         processes=SimpleNamespace(size=1), predicted_gpu_mb=2000,
         pattern=SimpleNamespace(rank_by="mean"), model={"dtype": "float32"},
@@ -109,15 +111,13 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
 
 
 def make_seed(seed: int, epochs=(0,), rows=ROWS) -> FinishedSeed:
-    n = len(rows)
+    n, item = len(rows), EvaluationSet("hans", MERGE, rows)
     scores = Scores(*(getattr(SCORES, name)[:n] for name in PER_ROW), "plain", 40)
     frames = {
         "predictions": pd.concat(
-            [outputs.prediction_frame(CELL, seed, e, "hans", rows, scores) for e in epochs]
+            [outputs.prediction_frame(CELL, seed, e, item, scores) for e in epochs]
         ),
-        "curves": pd.concat(
-            [outputs.curve_frame(CELL, seed, e, "hans", rows, scores, MERGE) for e in epochs]
-        ),
+        "curves": pd.concat([outputs.curve_frame(CELL, seed, e, item, scores) for e in epochs]),
     }
     facts = {"device": "cpu: x", "parameters": {"total": 5}, "peak_memory_mib": 10.0 + seed}
     facts["route"] = {"hans": "plain"}

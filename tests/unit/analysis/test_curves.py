@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 import simulate
 from fewshot import schemas, storage
-from fewshot.analysis import evaluation_sets, metrics
+from fewshot.analysis import metrics
 from fewshot.analysis.curves import kept_epochs, rows_on_curve
+from fewshot.data import evaluation_sets
 from fewshot.errors import UserError
 
 ROWS = 60

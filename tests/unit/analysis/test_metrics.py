@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import simulate
 from fewshot import schemas, storage
-from fewshot.analysis import evaluation_sets, metrics, result_schemas
+from fewshot.analysis import metrics, result_schemas
 from fewshot.analysis.curves import SELECTIONS
-from fewshot.analysis.evaluation_sets import EvaluationSet
 from fewshot.analysis.predictions import predicted_labels, score_rows
+from fewshot.data import evaluation_sets
+from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.errors import UserError
 
 CELL = {"protocol": "fair", "task": "nli", "model": "opt-s"}

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from fewshot.analysis import predictions, stats
-from fewshot.analysis.evaluation_sets import EvaluationSet
 from fewshot.analysis.predictions import pack, score_rows, unpack
 from fewshot.analysis.summary import at_level
+from fewshot.data.evaluation_sets import EvaluationSet
 from sklearn import metrics as reference
 
 

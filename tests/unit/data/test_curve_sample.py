@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot.analysis.evaluation_sets import EvaluationSet
 from fewshot.data.curve_sample import allocate, curve_epochs, curve_sample, row_limit
+from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.errors import UserError
 from hypothesis import given
 from hypothesis import strategies as st

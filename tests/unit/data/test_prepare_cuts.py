@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from fewshot import schemas, storage, validation
-from fewshot.analysis.evaluation_sets import read_set
 from fewshot.data import prepare as prepare_module
 from fewshot.data import readers, sources
+from fewshot.data.evaluation_sets import read_set
 from fewshot.errors import UserError
 
 ENTRIES = validation.load_registries(Path(__file__).parents[3] / "config")["tasks"]

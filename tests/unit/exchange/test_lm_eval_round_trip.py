@@ -16,7 +16,8 @@ import run_in_context
 import yaml
 from fewshot import storage
 from fewshot.adaptation import job as job_module
-from fewshot.analysis import evaluation_sets, metrics
+from fewshot.analysis import metrics
+from fewshot.data import evaluation_sets
 from fewshot.errors import UserError
 from fewshot.exchange import lm_eval_tasks
 from fewshot.prompts.patterns import restore_pattern

@@ -1,4 +1,4 @@
-"""A prepared evaluation set and its parts, as metrics count them."""
+"""A prepared evaluation set and its parts, as jobs score them and metrics count them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .. import storage
-from ..data.curve_sample import curve_sample
+from .curve_sample import PART, Parts, curve_sample, parts_of
 
 
 @dataclass(frozen=True)
@@ -22,42 +22,46 @@ class EvaluationSet:
 
     name: str
     merge: tuple[int, ...]
-    rows: pd.DataFrame
+    rows: pd.DataFrame = field(repr=False)
     samples: dict[int | None, "EvaluationSet"] = field(
         default_factory=dict, repr=False, compare=False
     )
 
     @cached_property
-    def sorted_ids(self) -> np.ndarray:
-        """Return the row ids in ascending order, int64 [rows]."""
-        return np.sort(self.rows["id"].to_numpy())
+    def row_parts(self) -> Parts:
+        """Return the part of each row, in the order of `rows`."""
+        return parts_of(self.rows)
 
     @cached_property
-    def _sorted_rows(self) -> pd.DataFrame:
-        rows = self.rows.sort_values("id", ignore_index=True)
-        return pd.DataFrame(
-            {
-                "group": rows["group"].astype(object).fillna(""),
-                "subset": rows["subset"].astype(object).fillna(""),
-                "label": rows["label"].astype("int64"),
-            }
-        )
+    def _order(self) -> np.ndarray:
+        return np.argsort(self.rows["id"].to_numpy(), kind="stable")
+
+    @cached_property
+    def sorted_ids(self) -> np.ndarray:
+        """Return the row ids in ascending order, int64 [rows]."""
+        return self.rows["id"].to_numpy()[self._order]
 
     @cached_property
     def labels(self) -> np.ndarray:
         """Return the gold labels in the order of `sorted_ids`, int64 [rows]."""
-        return self._sorted_rows["label"].to_numpy()
+        return self.rows["label"].to_numpy(dtype=np.int64)[self._order]
 
     @cached_property
     def parts(self) -> pd.DataFrame:
         """Return group, subset ('' for none), label and n of every part, in a fixed order."""
-        return self._sorted_rows.groupby(["group", "subset", "label"]).size().reset_index(name="n")
+        return self.row_parts.keys.assign(n=self.row_parts.sizes)
 
     @cached_property
     def part_of(self) -> np.ndarray:
         """Return the index into `parts` of each row, in the order of `sorted_ids`, int [rows]."""
-        keys = pd.MultiIndex.from_frame(self.parts[["group", "subset", "label"]])
-        return keys.get_indexer(pd.MultiIndex.from_frame(self._sorted_rows))
+        return self.row_parts.of[self._order]
+
+    def parts_named(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return the index into `parts` of each row of a frame with their columns; -1: none."""
+        named = frame[PART].astype({"label": "int64"})
+        return pd.MultiIndex.from_frame(self.parts[PART]).get_indexer(
+            pd.MultiIndex.from_frame(named)
+        )
 
     @cached_property
     def label_count(self) -> int:
