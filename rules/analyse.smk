@@ -45,7 +45,7 @@ rule compare_methods:
         runtime=longer(60),
     params:
         evaluation=lambda w: INPUTS.evaluation_sets(w.task),
-        catalog=INPUTS.comparison_catalog(CATALOG),
+        catalog=INPUTS.comparison_catalog(),
         code=code_version("analysis.comparisons", "analysis.variance", "analysis.evidence"),
     script:
         "../scripts/compare_methods.py"

@@ -51,7 +51,6 @@ if SITE and SITE.problems and workflow.is_main_process:
 
 INPUTS = JobInputs(STUDY)
 REQUESTS = Requests(PLAN, SITE)
-CATALOG = STUDY.catalog()
 PROTOCOL = STUDY.settings["protocol"]
 PAIRS = INPUTS.pairs
 TASKS = list(dict.fromkeys(task for task, _ in PAIRS))
@@ -96,18 +95,6 @@ if workflow.is_main_process:
     LOST = presence.settle(HUB_RUNS)
     if LOST:
         logger.warning(LOST)
-FIGURE_KINDS = ["svg", "pdf", "png", "html"]
-TABLE_KINDS = ["parquet", "csv", "tex", "md"]
-
-
-def files_of(folder, names, kinds):
-    """Return the files of figures or tables of the study, by name and kind."""
-    path = "results/{study}/{folder}/{name}.{kind}"
-    return collect(path, study=STUDY.name, folder=folder, name=names, kind=kinds)
-
-
-TABLES = files_of("tables", STUDY.tables, TABLE_KINDS)
-FIGURES = files_of("figures", STUDY.figures, FIGURE_KINDS)
 
 
 def any_of(names):

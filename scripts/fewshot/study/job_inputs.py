@@ -152,9 +152,10 @@ class JobInputs:
         models = [model for name, model in self.pairs if name == task]
         return [f"results/{kind}/{self.study.name}/{task}/{model}.parquet" for model in models]
 
-    def comparison_catalog(self, catalog: dict) -> dict:
+    def comparison_catalog(self) -> dict:
         """Return what of the catalog decides which arms are compared: no title does."""
         facts = ("family", "trained", "stored_draws")
+        catalog = self.study.catalog()
         kinds = {
             kind: {
                 name: {key: entry[key] for key in facts if key in entry}
