@@ -110,41 +110,62 @@ PAGES = [page for folder in (*FOLDERS, "tests/benchmarks") for page in (ROOT / f
 def test_pages_have_no_placeholder_and_their_links_lead_somewhere(page):
     text = page.read_text()
     assert not re.findall(r"\b(?:DEMO|REBUILD|EMBEDDED)_[A-Z]+\b|TODO", text)
-    for link in re.findall(r"\]\(([^)#]+)\)", text):
+    for link, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", text):
         if "://" not in link:
-            assert (page.parent / link).exists(), link
+            target = page.parent / link if link else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
 
 
-def test_readme_examples_fit_the_schemas():
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    names = ("models", "tasks", "patterns", "methods", "study")
-    assert len(blocks) == len(names)
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 250
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("README.md", ("models", "tasks", "patterns", "methods", "study")),
+        ("config/README.md", ("study", "models", "tasks", "patterns", "methods", "methods")),
+    ],
+)
+def test_examples_fit_the_schemas(page, names):
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), re.S)
     for name, block in zip(names, blocks, strict=True):
-        validation.validate(yaml.safe_load(block), name, f"README.md: {name}")
+        validation.validate(yaml.safe_load(block), name, f"{page}: {name}")
 
 
-def test_readme_lists_the_entries_of_a_site():
-    readme = (ROOT / "README.md").read_text()
-    table = readme[readme.index("| entry | what it is |") :].split("\n\n")[0]
+def test_the_page_on_clusters_lists_the_entries_of_a_site():
+    text = (ROOT / "profiles/slurm/README.md").read_text()
+    table = text[text.index("| entry | what it is |") :].split("\n\n")[0]
     rows = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines()[2:]]
     schema = validation.read_schema("site")
     assert sorted(key for row in rows for key in row) == sorted(schema["properties"])
     assert set(rows[-1]) == set(schema["properties"]) - set(schema["required"]), "not needed"
-    assert len(schema["required"]) == 12 and "in twelve lines" in readme
+    assert len(schema["required"]) == 12 and "Twelve lines, and" in text
+    assert "in twelve lines" in (ROOT / "README.md").read_text()
 
 
-def test_readme_names_targets_profiles_and_studies_that_exist():
-    readme = (ROOT / "README.md").read_text()
-    named = set(re.findall(r"snakemake ([a-z]\w*)", readme))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_name_targets_profiles_and_studies_that_exist(page):
+    text = page.read_text()
+    named = set(re.findall(r"snakemake ([a-z]\w*)", text))
     sources = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
     known = set(re.findall(r"^rule (\w+):", "".join(map(Path.read_text, sources)), re.M))
     for kind, prefix in (("figures", "fig"), ("tables", "table")):
         entries = validation.read_yaml(ROOT / "config/figures.yaml")[kind]
         known |= {f"{prefix}_{name}".replace("-", "_") for name in entries}
-    assert named <= known and {"all", "estimate", "clean", "report_partial"} <= named
-    for name in re.findall(r"--profile (\w+)", readme):
+    assert named <= known
+    if page.parent == ROOT:
+        assert {"all", "estimate", "window", "report_partial"} <= named
+    for name in re.findall(r"--profile (\w+)", text):
         assert (ROOT / "profiles" / name / "config.yaml").is_file()
-    for name in re.findall(r"--configfile (config/[\w.-]+)", readme):
+    for name in re.findall(r"--configfile (config/[\w.-]+)", text):
         assert (ROOT / name).is_file(), name
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from project import ROOT, Project
 
-README = " ".join((ROOT / "README.md").read_text().split())
+COSTS = " ".join((ROOT / "config/README.md").read_text().split())
 TARGET = "estimate"
 
 
@@ -24,9 +24,9 @@ def test_the_papers_estimate_is_printed_and_written(project):
     assert len(stored) == len(pd.read_csv(folder / "estimate.csv")) == 1092
     assert (stored["seconds"] > 0).all() and (stored["limit_minutes"] >= 30).all()
     hours = stored.groupby("model", observed=True)["device_hours"].sum()
-    assert f"over two nodes, they are {round(hours.sum(), -1):,.0f} GPU-hours" in README
+    assert f"over two nodes, they are {round(hours.sum(), -1):,.0f} GPU-hours" in COSTS
     largest = f"({hours['gpt-neox-20b']:.0f} and {hours['opt-30b']:.0f} hours in all)"
-    assert largest in README
+    assert largest in COSTS
     assert stored.loc[~stored["fits"], "task"].eq("rte").all()
     cell = ["task", "model", "method", "pattern"]
     by_shots = stored[stored["fits"]].sort_values("k").groupby(cell, observed=True)

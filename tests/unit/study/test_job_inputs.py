@@ -109,7 +109,10 @@ def test_which_arms_are_compared_follows_from_no_title(inputs, folder):
     other = inputs_of(folder)
     other.study.methods["lora"]["title"] = "Another"
     assert other.comparison_catalog() == before
-    assert before["methods"]["lora"] == {"family": "lora", "trained": True} and before["shared_draws"] is True
+    assert (
+        before["methods"]["lora"] == {"family": "lora", "trained": True}
+        and before["shared_draws"] is True
+    )
 
 
 def test_what_is_shown_in_context_is_listed_once_for_all_models(inputs):
