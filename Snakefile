@@ -11,6 +11,7 @@ report: "rules/captions/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/files.smk"
 include: "rules/download.smk"
 include: "rules/data.smk"
 include: "rules/adapt.smk"

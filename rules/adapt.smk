@@ -1,24 +1,4 @@
 # Adapt a model to a draw and score every evaluation row: a job for each cell and chunk of ten seeds.
-def job_seeds(w):
-    return list(range(int(w.first), int(w.last) + 1))
-
-
-def job_weights(w):
-    """Return the marker of a model's weights; those of a local model lie where they are."""
-    return ancient(marker_of(w.model)) if w.model in HUB_RUNS else []
-
-
-def job_request(name):
-    """Return the function that gives a resource of an adaptation job, by the memory plan."""
-
-    def resource(wildcards, attempt):
-        w = wildcards
-        cell = Cell(w.protocol, w.task, w.model, w.method, w.pattern, int(w.k))
-        return REQUESTS.adaptation(cell, len(job_seeds(w)), attempt)[name]
-
-    return resource
-
-
 ADAPTATION = {name: job_request(name) for name in REQUESTS.names}
 
 

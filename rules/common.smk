@@ -51,55 +51,19 @@ if SITE and SITE.problems and workflow.is_main_process:
 
 INPUTS = JobInputs(STUDY)
 REQUESTS = Requests(PLAN, SITE)
-PROTOCOL = STUDY.settings["protocol"]
-PAIRS = INPUTS.pairs
-TASKS = list(dict.fromkeys(task for task, _ in PAIRS))
-SETS = {name for task in TASKS for name in STUDY.evaluation_sets(task)}
-METHODS_IN_CONTEXT = [name for name in STUDY.methods if STUDY.uses_context(name)]
-METHODS_IMPORTED = [name for name in STUDY.methods if STUDY.is_imported(name)]
-METHODS_TRAINED = [
-    name for name in STUDY.methods if name not in (*METHODS_IN_CONTEXT, *METHODS_IMPORTED)
-]
-
 # A job's results: of one cell (protocol, task, model, method, pattern, k) and a range of its seeds.
 RUN = "{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}"
-
-METRICS = [f"results/metrics/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
-COSTS = [f"results/costs/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
-COMPARISONS = [f"results/statistics/{STUDY.name}/{task}/comparisons.parquet" for task in TASKS]
-VARIANCE = [f"results/statistics/{STUDY.name}/{task}/variance.parquet" for task in TASKS]
-WINDOWS = [f"results/windows/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
-RUN_MANIFESTS = [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs]
-MODEL_MANIFESTS = sorted({f"results/models/{cell.model}/manifest.json" for cell in STUDY.own_cells})
-SOURCE_MANIFESTS = sorted({f"results/raw/{STUDY.source_of(name)}/manifest.json" for name in SETS})
-PREPARED = sorted(
-    {f"results/data/{name}/validation.parquet" for name in SETS}
-    | {f"results/data/{task}/train.parquet" for task in TASKS}
-)
-# The runs of models from the Hub, whose weights they need.
-HUB_RUNS = {model: [] for model in STUDY.hub_models}
-for _job in STUDY.jobs:
-    if _job.cell.model in HUB_RUNS and not STUDY.is_imported(_job.cell.method):
-        HUB_RUNS[_job.cell.model].append(f"results/runs/{_job.folder}/manifest.json")
-
-
-def marker_of(model):
-    return f"results/models/{model}/weights.json"
-
-
-# Models from the Hub that have unfinished runs.
-UNFINISHED = [
-    model for model, runs in HUB_RUNS.items() if not all(Path(run).is_file() for run in runs)
-]
-if workflow.is_main_process:
-    LOST = presence.settle(HUB_RUNS)
-    if LOST:
-        logger.warning(LOST)
 
 
 def any_of(names):
     """Return the regular expression of any of these names."""
     return "|".join(sorted(name.replace(".", r"\.") for name in names)) or "none"
+
+
+def files_of(folder, names, kinds):
+    """Return the files of figures or tables of the study, by name and kind."""
+    path = "results/{study}/{folder}/{name}.{kind}"
+    return collect(path, study=STUDY.name, folder=folder, name=names, kind=kinds)
 
 
 def lacking(reason):
@@ -119,6 +83,59 @@ def scaled(megabytes):
 def longer(minutes):
     """Return the function that gives a time limit which grows with every attempt."""
     return lambda wildcards, attempt: REQUESTS.minutes(minutes, attempt)
+
+
+def job_seeds(w):
+    return list(range(int(w.first), int(w.last) + 1))
+
+
+def marker_of(model):
+    return f"results/models/{model}/weights.json"
+
+
+def job_weights(w):
+    """Return the marker of a model's weights; those of a local model lie where they are."""
+    return ancient(marker_of(w.model)) if w.model in HUB_RUNS else []
+
+
+def job_request(name):
+    """Return the function that gives a resource of an adaptation job, by the memory plan."""
+
+    def resource(wildcards, attempt):
+        w = wildcards
+        cell = Cell(w.protocol, w.task, w.model, w.method, w.pattern, int(w.k))
+        return REQUESTS.adaptation(cell, len(job_seeds(w)), attempt)[name]
+
+    return resource
+
+
+def import_of(w):
+    """Return the entry of the study's imports that a run is read from."""
+    return next(
+        each
+        for each in STUDY.imports
+        if each.cell == Cell(w.protocol, w.task, w.model, w.method, w.pattern, int(w.k))
+    )
+
+
+def import_samples(w):
+    """Return the logs of a run, by seed and, within one, by evaluation set."""
+    entry = import_of(w)
+    return [
+        entry.file(name, seed) for seed in job_seeds(w) for name in STUDY.evaluation_sets(w.task)
+    ]
+
+
+def import_train_file(w):
+    return INPUTS.train_file(w.task, w.k) if import_of(w).prompts == "stored" else []
+
+
+def import_shots_files(w):
+    return (
+        INPUTS.shots(w.method, w.task, w.k, job_seeds(w))
+        if import_of(w).prompts == "stored"
+        else []
+    )
 
 
 wildcard_constraints:

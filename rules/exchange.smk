@@ -22,35 +22,6 @@ EVALUATION = sorted({path for task in TASKS for path in INPUTS.evaluation_files(
 CONTEXT_CELLS = INPUTS.context_cells()
 
 
-def import_of(w):
-    """Return the entry of the study's imports that a run is read from."""
-    return next(
-        each
-        for each in STUDY.imports
-        if each.cell == Cell(w.protocol, w.task, w.model, w.method, w.pattern, int(w.k))
-    )
-
-
-def import_samples(w):
-    """Return the logs of a run, by seed and, within one, by evaluation set."""
-    entry = import_of(w)
-    return [
-        entry.file(name, seed) for seed in job_seeds(w) for name in STUDY.evaluation_sets(w.task)
-    ]
-
-
-def import_train_file(w):
-    return INPUTS.train_file(w.task, w.k) if import_of(w).prompts == "stored" else []
-
-
-def import_shots_files(w):
-    return (
-        INPUTS.shots(w.method, w.task, w.k, job_seeds(w))
-        if import_of(w).prompts == "stored"
-        else []
-    )
-
-
 rule export_predictions:
     input:
         files=TRAVELLING,

@@ -7,18 +7,6 @@ localrules:
 
 
 CATALOG = STUDY.catalog()
-FIGURE_KINDS = ["svg", "pdf", "png", "html"]
-TABLE_KINDS = ["parquet", "csv", "tex", "md"]
-
-
-def files_of(folder, names, kinds):
-    """Return the files of figures or tables of the study, by name and kind."""
-    path = "results/{study}/{folder}/{name}.{kind}"
-    return collect(path, study=STUDY.name, folder=folder, name=names, kind=kinds)
-
-
-TABLES = files_of("tables", STUDY.tables, TABLE_KINDS)
-FIGURES = files_of("figures", STUDY.figures, FIGURE_KINDS)
 
 
 # Metrics to tables: Parquet with the numbers, CSV, LaTeX and Markdown to read.
