@@ -36,7 +36,7 @@ GPU = Rates(flops={2: 150e12, 4: 15e12}, fill=256, launch=1.5e-4, memory=1.5e12)
 """Of an A100's published peaks (312e12, 19.5e12; 2e12) half in 16 bits, three quarters in float32
 and in memory."""
 CPU = Rates(flops={2: 110e9, 4: 75e9}, fill=16, launch=4e-4, memory=1e10)
-"""A thread: what README's benchmarks of scorer and training reach on each of two cores, and what
+"""A thread: what the benchmarks of scorer and training reach on each of two cores, and what
 the demo's layers take."""
 LINK = 100e9
 """Bytes per second between the GPUs of a node."""

@@ -191,7 +191,7 @@ def test_a_head_of_its_own_spares_the_vocabulary():
 
 
 MEASURED = [
-    # README.md, "The scorer": OPT-125M on two threads, RTE and MNLI by the eval-harness pattern.
+    # tests/benchmarks/README.md: OPT-125M on two threads, RTE and MNLI by the eval-harness pattern.
     ("RTE, 0 shots", 277, 78.0, 0, 10.7),
     ("RTE, 2 shots", 277, 78.0, 160, 11.0),
     ("RTE, 16 shots", 277, 78.0, 1280, 9.1),
@@ -213,7 +213,7 @@ def test_the_scorers_benchmark_is_met_within_a_third(name, rows, tokens, context
 
 
 def test_the_training_benchmark_is_met_within_a_third():
-    """README.md, "Training": 8.5 seconds for a step on 32 rows of RTE, on two threads."""
+    """tests/benchmarks/README.md: 8.5 seconds for a step on 32 rows of RTE, on two threads."""
     work = Work(1, (Reading(277, 66.2),), rows=128, row=68.0, epochs=1)
     found = model(FULL, entry_architecture(MODELS["opt-125m"]))
     seconds = job_seconds(work, found, replace(CPU, threads=2))["train"] / 4
