@@ -117,6 +117,16 @@ def test_pages_have_no_placeholder_and_their_links_lead_somewhere(page):
             assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_name_modules_and_rule_files_that_exist(page):
+    files = [
+        path for folder in ("rules", "scripts", "tests") for path in (ROOT / folder).rglob("*")
+    ]
+    paths = {f"/{path.relative_to(ROOT)}" for path in files}
+    for name in re.findall(r"`([\w./-]+\.(?:py|smk))`", page.read_text()):
+        assert any(path.endswith(f"/{name}") for path in paths), name
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
