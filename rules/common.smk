@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.fewshot.codeversion import code_version
-from scripts.fewshot.downloads import presence, revisions
+from scripts.fewshot.downloads import revisions
 from scripts.fewshot.errors import UserError
+from scripts.fewshot.models.files import whole_folder
 from scripts.fewshot.planning.memory_plan import MemoryPlan
 from scripts.fewshot.planning.requests import Requests
 from scripts.fewshot.runtime.site import read_site

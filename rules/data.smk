@@ -1,4 +1,28 @@
 # From raw rows to draws, and which contexts fit which model's window.
+# Raw rows are fetched by a local rule: on a cluster only the login node has network.
+localrules:
+    download_data,
+
+
+rule download_data:
+    input:
+        files=lambda w: INPUTS.source_files(w.source),
+    output:
+        manifest="results/raw/{source}/manifest.json",
+    log:
+        "results/logs/raw/{source}.log",
+    wildcard_constraints:
+        source=any_of(STUDY.tasks),
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        name="{source}",
+        source=lambda w: STUDY.tasks[w.source]["source"],
+        code=lambda w: INPUTS.source_code(w.source),
+    script:
+        "../scripts/download_data.py"
+
+
 # Raw rows of any source to one shape: id, texts, label, subsets.
 rule prepare_task:
     input:

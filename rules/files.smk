@@ -30,10 +30,12 @@ for _job in STUDY.jobs:
 UNFINISHED = [
     model for model, runs in HUB_RUNS.items() if not all(Path(run).is_file() for run in runs)
 ]
-if workflow.is_main_process:
-    LOST = presence.settle(HUB_RUNS)
-    if LOST:
-        logger.warning(LOST)
+for _model in UNFINISHED if workflow.is_main_process else ():
+    if Path(marker_of(_model)).is_file():
+        try:
+            whole_folder(f"results/models/{_model}/manifest.json")
+        except UserError as error:  # Told before a job fails for it.
+            logger.warning(f"{error}")
 FIGURE_KINDS = ["svg", "pdf", "png", "html"]
 TABLE_KINDS = ["parquet", "csv", "tex", "md"]
 TABLES = files_of("tables", STUDY.tables, TABLE_KINDS)

@@ -1,11 +1,13 @@
 from scripts.fewshot.planning import estimate as study_estimate
 
 
-# What the study takes: where its jobs run, how many GPU-hours, and what its cluster says of that.
+# What the study takes: where its jobs run, how many GPU-hours, and what its cluster says of that;
+# and what finished jobs have left.
 localrules:
     plan_memory,
     estimate,
     check_site,
+    clean,
 
 
 # Where each model and method runs and the memory that takes, from shapes alone.
@@ -59,3 +61,17 @@ rule check_site:
         longest=lambda w: REQUESTS.longest(),
     script:
         "../scripts/check_site.py"
+
+
+# States that no job needs. No input and no output: it looks at what lies in results/state.
+rule clean:
+    log:
+        f"results/logs/{STUDY.name}/clean.log",
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        study=STUDY.name,
+        runs=[f"results/runs/{job.folder}" for job in STUDY.jobs],
+        delete=DELETE,
+    script:
+        "../scripts/clean.py"

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
 
 def main(smk) -> None:
-    scratch, budget = smk.resources.get("scratch", ""), smk.resources.get("disk_budget_gb", 0)
-    models.fetch_weights(smk.input.manifest, smk.output.marker, scratch, budget)
+    models.fetch_weights(smk.input.manifest, smk.output.marker)
 
 
 if __name__ == "__main__":

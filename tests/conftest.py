@@ -44,13 +44,15 @@ def project(tmp_path, monkeypatch) -> Path:
 def hub_server(monkeypatch, tmp_path_factory):
     """Return a loopback Hub without repositories; its clients do not wait between attempts.
 
-    A proxy of the environment is not asked for it, and what is locked is locked for one test.
+    A proxy of the environment is not asked for it; what is locked or cached is so for one test.
     """
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("NO_PROXY", LOOPBACK)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     locked = tmp_path_factory.mktemp("config") / "revisions.yaml"
     monkeypatch.setattr("fewshot.downloads.revisions.FILE", locked)
+    cache = str(tmp_path_factory.mktemp("cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", cache)
     close_session()  # The client looks for proxies when it is made.
     with HubServer() as server:
         monkeypatch.setattr("time.sleep", server.waits.append)

@@ -154,9 +154,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
         body = repo.files[name]
         headers = {"ETag": f'"{git_blob(body)}"', "X-Repo-Commit": repo.commit}
+        if name in repo.lfs:
+            digest = hashlib.sha256(body).hexdigest()
+            headers |= {"X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(len(body))}
         if self.hub.elsewhere and name in repo.lfs:
             address = f"{self.hub.elsewhere.url}{self.path}?Signature={SIGNATURE}"
-            return self._send(302, b"", {"Location": address})
+            return self._send(302, b"", {**headers, "Location": address})
         fault = (self.hub.fault(name) if self.command == "GET" else None) or Fault(name)
         if fault.status:
             return self._send(fault.status, b"", fault.headers)

@@ -13,7 +13,7 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
-DOWNLOADS = {"download_data", "download_model", "download_weights", "fetch_freed"}
+DOWNLOADS = {"download_data", "download_model", "download_weights", "download"}
 """Scripts that use the network."""
 PARTS = ("Snakefile", "rules", "scripts", "config", "profiles", "envs")
 

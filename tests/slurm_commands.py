@@ -16,8 +16,6 @@ SITE = {
     "host_memory_gb": 60,
     "cpu_max_hours": 1,
     "gpu_max_hours": 24,
-    "scratch": "none",
-    "disk_budget_gb": "none",
 }
 """The facts of a cluster that prints this."""
 ANSWERS = {"sinfo": FOUND, "sacctmgr": "lab\nother\n", "sbatch": "", "squeue": "", "scancel": ""}

@@ -83,6 +83,9 @@ def finished(folder: Path) -> Project:
     write_yaml(folder / "study.yaml", study())
     few_pages(project)
     simulate.write_study(folder, PAIRS)
+    for name in MODELS:
+        path = folder / f"results/models/{name}/weights.json"
+        storage.write_json(path, {"model": name, "revision": "0" * 40, "files": {}})
     for path, frame in shots().items():
         storage.write_table(folder / path, frame, schemas.SHOTS)
     date(folder)

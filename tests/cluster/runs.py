@@ -39,8 +39,6 @@ SITE = {
     "nodes": 2,
     "cpu_max_hours": 1,
     "gpu_max_hours": 24,
-    "scratch": "none",
-    "disk_budget_gb": "none",
 }
 TIGHT = {"gpu_memory_gb": 1.0142, "host_memory_gb": 5.010}
 """In 2^30 bytes: with these the memory plan puts the training of all weights of opt-mini on two

@@ -1,7 +1,6 @@
-"""A study whose model comes from a Hub: fetched once, freed, lost, locked, and never run twice."""
+"""A study whose model comes from a Hub: fetched once, freed, locked, and never run twice."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -51,7 +50,8 @@ def offline() -> dict[str, str]:
 
 def small(folder: Path, hub: HubServer) -> Project:
     """Return a study of seconds on the Hub's model, with two cells, and nothing run."""
-    project = Project(Project.create(folder).folder, online(hub))
+    cache = {"HF_HUB_CACHE": str(folder.with_name("cache"))}
+    project = Project(Project.create(folder).folder, {**online(hub), **cache})
     size = {"parameters": 23712, "window": 128, "dtype": "float32"}
     entry = {"family": "opt", "hub": "any/tiny", "revision": "main", **size}
     project.edit("config/models.yaml", lambda models: models.update(tiny=entry))
@@ -81,8 +81,13 @@ def done(hub, tmp_path_factory) -> Project:
 @pytest.fixture
 def study(done, tmp_path) -> Project:
     """Return a copy of the finished study that a test may change; times of files are kept."""
-    shutil.copytree(done.folder, tmp_path / "project", symlinks=True)
-    return Project(tmp_path / "project", done.variables)
+    shutil.copytree(done.folder.parent, tmp_path, symlinks=True, dirs_exist_ok=True)
+    cache = tmp_path / "cache"
+    link = tmp_path / "project" / WEIGHTS
+    target = cache / link.readlink().relative_to(done.folder.with_name("cache"))
+    link.unlink()
+    link.symlink_to(target)
+    return Project(tmp_path / "project", {**done.variables, "HF_HUB_CACHE": str(cache)})
 
 
 def rules(jobs) -> list[str]:
@@ -100,8 +105,10 @@ def add_cell(project: Project) -> None:
     project.edit("config/config.yaml", lambda content: content["grid"].append(cell))
 
 
-def free(project: Project) -> str:
-    return project.run("clean", "--config", "delete=yes")
+def free(project: Project) -> None:
+    """Free the weights from the cache, as `hf cache rm` does."""
+    shutil.rmtree(project.variables["HF_HUB_CACHE"])
+    assert not (project.folder / WEIGHTS).exists()
 
 
 def dates(project: Project) -> dict[str, int]:
@@ -124,57 +131,44 @@ def test_from_download_to_tables(hub, done):
     assert done.planned("tables") == []
 
 
-def test_freed_weights_run_nothing_and_come_back_for_a_new_cell_alone(hub, study):
-    shown = study.run("clean", "--config", "delete=no")
-    assert "weights of tiny" in shown and "all runs of study 'demo' are finished (2)" in shown
-    study.run("clean", "--config", "delete=yes", "--dry-run")
-    assert (study.folder / WEIGHTS).exists(), "neither deletes anything"
-    assert "Freed" in free(study) and not (study.folder / WEIGHTS).exists()
-    assert study.planned("tables") == []
+GONE = "which is gone; run `snakemake download` for this study, which fetches it"
 
-    before, gets = dates(study), len(hub.gets("model.safetensors"))
+
+def test_freed_weights_run_nothing_and_come_back_where_a_run_needs_them(hub, study):
+    free(study)
+    output = study.run("tables", "--dry-run")
+    assert "Nothing to be done" in output and "gone" not in output
+    gets = len(hub.gets("model.safetensors"))
+    study.run("download")
+    assert len(hub.gets("model.safetensors")) == gets, "all runs are finished"
+
+    before = dates(study)
     add_cell(study)
     assert adaptations(study.planned("tables")) == ["minimal/k2"]
-    assert "weights that were freed are fetched again: tiny" in study.run("runs")
-    assert dates(study) == before and len(hub.gets("model.safetensors")) == gets + 1
-    assert len(hub.gets("config.json")) == 1
+    assert GONE in study.run("tables", "--dry-run")
+    assert not (study.folder / WEIGHTS).exists(), "a dry run fetches nothing"
+    study.run("download")
+    assert len(hub.gets("model.safetensors")) == gets + 1
+    assert GONE not in Project(study.folder, {**study.variables, **offline()}).run("runs")
+    assert dates(study) == before and study.planned("runs") == []
     assert len(list((study.folder / RUNS).glob("*/k2/*/manifest.json"))) == 1
-    assert study.planned("runs") == []
 
 
-def test_a_finished_run_that_must_run_again_fetches_freed_weights_for_itself(study):
+def test_a_job_without_its_weights_says_what_to_do_and_fetches_nothing(hub, study):
     free(study)
-    before = dates(study)
     study.edit(
         "config/patterns.yaml",
         lambda content: content["gpt-3"].update(template="{text_a} so {text_b}"),
     )
-    jobs = study.planned("runs")
-    assert adaptations(jobs) == ["gpt-3/k0"] and rules(jobs) == ["run_in_context"]
-    assert "weights that were freed are fetched again: tiny" in study.run("runs")
-    changed = {path for path, date in dates(study).items() if date != before[path]}
-    assert changed and all("/gpt-3/" in path for path in changed)
-    assert study.planned("runs") == []
-
-
-def test_lost_weights_are_told_once_and_run_nothing(study):
-    (study.folder / WEIGHTS).write_bytes(b"cut")
-    line = f"weights are gone or incomplete: tiny ({WEIGHTS}); jobs that need them fetch"
-    output = study.run("tables", "--dry-run")
-    assert line in output and "Nothing to be done" in output
-    assert "weights are gone" not in study.run("tables", "--dry-run")
-
-
-def test_freed_weights_are_fetched_before_a_submission_where_a_run_needs_them(hub, study):
-    free(study)
-    gets = len(hub.gets("model.safetensors"))
-    study.run("download")
-    assert len(hub.gets("model.safetensors")) == gets, "all runs are finished"
-    add_cell(study)
-    study.run("download")
-    assert len(hub.gets("model.safetensors")) == gets + 1
-    assert "fetched again" not in Project(study.folder, offline()).run("runs")
-    assert adaptations(study.planned("runs")) == []
+    gets, before = len(hub.gets("model.safetensors")), dates(study)
+    assert rules(study.planned("runs")) == ["run_in_context"]
+    result = study.snakemake("runs")
+    lines = {line for line in result.output.splitlines() if line.startswith("error: model")}
+    assert result.code != 0 and "Traceback" not in result.output
+    [line] = lines
+    assert line.startswith(f"error: model 'tiny': {WEIGHTS} links to ") and line.endswith(GONE)
+    assert len(hub.gets("model.safetensors")) == gets
+    assert {path: date for path, date in dates(study).items() if date != before[path]} == {}
 
 
 def test_a_lock_that_gains_an_entry_runs_nothing(study):
@@ -194,111 +188,36 @@ def test_a_lock_of_another_commit_stops_with_one_line(study):
 
 def test_all_is_fetched_before_a_submission_and_jobs_need_no_network(hub, tmp_path):
     project = small(tmp_path / "project", hub)
-    (tmp_path / "scratch").mkdir()
-    scratch = f"download_weights:scratch={tmp_path}/scratch"
     fetched = ["download_data"] * 2 + ["download_model", "download_weights"]
     assert rules(project.planned("download")) == fetched
-
-    other = tmp_path / "scratch/fairshot/models/of-another-project"
-    other.parent.mkdir(parents=True)
-    other.touch()
-    os.truncate(other, 10**9)
-    budget = (scratch, "download_weights:disk_budget_gb=1")
-    result = project.snakemake("download", "--set-resources", *budget)
-    [line] = [each for each in result.output.splitlines() if each.startswith("error:")]
-    assert result.code != 0 and "which holds 1.00 GB of at most 1 GB (disk_budget_gb); `" in line
-    assert not list((tmp_path / "scratch").rglob("*.safetensors"))
-
-    project.run("download", "--set-resources", scratch)
-    assert (project.folder / WEIGHTS).readlink().is_relative_to(tmp_path / "scratch")
-    alone = Project(project.folder, offline())
+    project.run("download")
+    cache = Path(project.variables["HF_HUB_CACHE"])
+    assert (project.folder / WEIGHTS).readlink().is_relative_to(cache)
+    alone = Project(project.folder, {**project.variables, **offline()})
     assert alone.planned("download") == []
     alone.run("runs")
-    assert str(tmp_path / "scratch") not in (project.folder / f"{MODEL}/manifest.json").read_text()
-    manifests = (project.folder / RUNS).rglob("manifest.json")
-    assert not [path for path in manifests if "scratch" in path.read_text()]
-    assert "Freed" in free(alone) and not list((tmp_path / "scratch").rglob("*.safetensors"))
+    files = [*(project.folder / MODEL).glob("*.json"), *(project.folder / RUNS).rglob("*.json")]
+    assert len(files) == 4 and not [path for path in files if str(cache) in path.read_text()]
 
 
-def test_weights_that_cannot_be_fetched_again_stop_before_a_job_is_started(study):
+def test_weights_that_cannot_be_fetched_end_in_one_line(study):
     free(study)
-    study.edit(
-        "config/patterns.yaml",
-        lambda content: content["gpt-3"].update(template="{text_a} so {text_b}"),
-    )
-    result = Project(study.folder, offline()).snakemake("runs")
+    add_cell(study)
+    result = Project(study.folder, {**study.variables, **offline()}).snakemake("download")
     [line] = [each for each in result.output.splitlines() if each.startswith("error:")]
     assert result.code != 0 and "HF_HUB_OFFLINE forbids downloads" in line
-    assert "Traceback" not in result.output and "rule run_in_context" not in result.output
+    assert "Traceback" not in result.output
 
 
-@pytest.mark.slow
-def test_freed_weights_come_back_to_where_the_user_has_them(study, tmp_path):
-    (tmp_path / "scratch").mkdir()
-    free(study)
-    add_cell(study)
-    scratch = f"download_weights:scratch={tmp_path}/scratch"
-    budget = ("--set-resources", scratch, "download_weights:disk_budget_gb=1")
-    other = tmp_path / "scratch/fairshot/models/of-another-project"
-    other.parent.mkdir(parents=True)
-    other.touch()
-    os.truncate(other, 10**9)
-    for target in ("runs", "download"):
-        result = study.snakemake(target, *budget)
-        assert result.code != 0 and "of at most 1 GB (disk_budget_gb)" in result.output
-    other.unlink()
-
-    output = study.run("runs", *budget)
-    assert (study.folder / WEIGHTS).readlink().is_relative_to(tmp_path / "scratch")
-    assert "model 'tiny': looking which weights are there and whole" in output, "it does not hang"
-    assert "file 'model.safetensors': " in output and " bytes, checksum verified" in output
-
-
-def test_notes_of_weights_on_scratch_are_made_again_at_the_next_start(study, tmp_path):
-    (tmp_path / "scratch").mkdir()
-    free(study)
-    add_cell(study)
-    scratch = ("--set-resources", f"download_weights:scratch={tmp_path}/scratch")
-    study.run("download", *scratch)
-    [notes] = (tmp_path / "scratch").rglob(".users")
-    shutil.rmtree(notes)
-    study.run("runs")
-    assert [path.read_text() for path in notes.iterdir()] == [str((study.folder / WEIGHTS).parent)]
-
-
-def test_a_run_that_touches_files_fetches_nothing(study):
-    free(study)
-    study.edit(
-        "config/patterns.yaml",
-        lambda content: content["gpt-3"].update(template="{text_a} so {text_b}"),
-    )
-    output = Project(study.folder, offline()).run("--touch", "runs")
-    assert "fetched again" not in output and not (study.folder / WEIGHTS).exists()
-
-
-def test_states_of_finished_runs_are_freed_by_who_plans_them(study):
+def test_states_of_finished_runs_go_when_asked(study):
     [run] = (study.folder / RUNS).glob("minimal/k0/*")
     state = study.folder / "results/state/left"
     state.mkdir(parents=True)
     owner = {"run": str(run.relative_to(study.folder)), "model": "tiny"}
     (state / "owner.json").write_text(json.dumps(owner))
-    assert f"state results/state/left: {owner['run']} is finished" in study.run("clean")
-    assert state.exists(), "shown, not deleted"
-    add_cell(study)
-    study.run("runs")
-    assert not state.exists()
-
-
-@pytest.mark.slow
-def test_a_job_whose_weights_vanish_while_it_waits_says_what_to_do(study):
-    free(study)
-    add_cell(study)
-    fetch = "if not is_there(model):"
-    study.replace("scripts/fewshot/downloads/models.py", fetch, "if False:")
-    output = study.snakemake("runs").output
-    lines = {line for line in output.splitlines() if line.startswith("error: model")}
-    remedy = "start Snakemake again, which fetches it"
-    assert lines == {f"error: model 'tiny': {WEIGHTS} is gone; {remedy}"}
-    study.replace("scripts/fewshot/downloads/models.py", "if False:", fetch)
-    study.run("runs")
-    assert study.planned("runs") == []
+    study.run("tables")
+    assert f"results/state/left: {owner['run']} is finished" in study.run("clean")
+    study.run("clean", "--config", "delete=yes", "--dry-run")
+    assert state.exists(), "shown, not removed"
+    assert "Removed" in study.run("clean", "--config", "delete=yes")
+    assert not state.exists() and not study.planned("tables")

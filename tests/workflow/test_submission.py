@@ -40,14 +40,6 @@ def refused(project: Project, *arguments: str) -> list[str]:
     return [line for line in done.output.splitlines() if line.startswith("error:")]
 
 
-def test_nothing_is_fetched_for_a_site_that_is_not_filled_in(project):
-    """Else weights of a study would fill the home folder, where `scratch` is missing."""
-    assert len(refused(project, "download")) == len(SITE)
-    place(project, scratch="weights")
-    (line,) = refused(project, "download")
-    assert "scratch: 'weights' must be an absolute path, or none" in line
-
-
 def test_a_plan_with_placeholders_says_so(project):
     """A dry run plans for a cluster that is not filled in; so does estimate, which submits none."""
     for arguments in (("-n",), ("estimate", "--executor", "local")):

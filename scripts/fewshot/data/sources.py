@@ -75,8 +75,7 @@ def fetch_source(source: dict, folder: str | Path, name: str, endpoint: str | No
     """
     folder, revision = Path(folder), None
     kind = next(kind for kind in ("hub", "url", "local", "synthetic") if kind in source)
-    # One source at a time: each looks first whether the disk has room for it. And a clean up finds
-    # the lock held while there are unfinished files.
+    # One source at a time: each looks first whether the disk has room for it.
     alone = nullcontext() if kind == "local" else exclusive(folder.parent)
     with naming(f"source '{name}'"), alone:
         if kind == "hub":

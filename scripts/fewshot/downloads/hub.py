@@ -1,9 +1,15 @@
-"""Download files of one repository on the Hugging Face Hub: pinned, resumable, verified."""
+"""Download files of one repository on the Hugging Face Hub: pinned, through its cache, verified.
+
+huggingface_hub downloads into its cache (HF_HUB_CACHE), which other programs share; `hf cache`
+lists and frees what lies there. Before a file is used, it is compared with the checksum that the
+Hub states.
+"""
 
 import hashlib
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,15 +17,18 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers
+from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
+from huggingface_hub.utils import parse_ratelimit_headers
 
 from ..errors import UserError, unknown
 from ..models.files import size_of_file
-from ..storage import sha256
-from .disk import PARTIAL, Budget, check_budget, check_room
+from ..storage import atomic, sha256
+from .disk import check_room
 from .revisions import KINDS, commit_of, is_commit
 
 LOG = logging.getLogger(__name__)
@@ -29,31 +38,35 @@ LONGEST = 300
 """Seconds that a server may ask to wait, at most: the Hub counts requests over five minutes."""
 TRANSIENT = {408, 429, 500, 502, 503, 504}
 T = TypeVar("T")
-NETWORK_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RecursionError)
-"""What the client raises; it calls itself after every break, so many exhaust Python's stack."""
+NETWORK_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RuntimeError)
+"""What the client raises. It calls itself after every break, so many exhaust Python's stack (a
+RecursionError, which is a RuntimeError), and its Xet part raises RuntimeError as well."""
 
 
-def retrying(action: Callable[[], T], text: str, done: Callable[[], int] = lambda: 0) -> T:
+def retrying(action: Callable[[], T], text: str) -> T:
     """Return what `action` returns, trying again, ever later, after errors that may pass.
 
-    A server that says when to come back is asked then. The count starts anew whenever `done()`
-    (bytes) has grown beyond what it ever was. Raises UserError naming the cause.
+    A server that says when to come back is asked then. Raises UserError naming the cause.
     """
     _log_client()
-    failures, most = 0, done()
-    while True:
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             return action()
-        except NETWORK_ERRORS as error:
-            now = done()
-            failures = 1 if now > most else failures + 1
-            most = max(most, now)
-            tries = f" ({failures} attempts)" if _transient(error) else ""
-            if not _transient(error) or failures >= ATTEMPTS:
+        except NETWORK_ERRORS as raised:
+            error = _underlying(raised)
+            tries = f" ({attempt} attempts)" if _transient(error) else ""
+            if not _transient(error) or attempt == ATTEMPTS:
                 raise UserError(f"{text}: {cause(error)}{tries}") from None
-            wait = max(2 ** (failures - 1), _asked(error))
+            wait = max(2 ** (attempt - 1), _asked(error))
             LOG.warning("%s: %s; next attempt in %d s", text, cause(error), wait)
             time.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _underlying(error: Exception) -> Exception:
+    """Return what kept the client from looking a file up, which it raises as a missing file."""
+    hidden = isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception)
+    return error.__cause__ if hidden else error
 
 
 def _transient(error: Exception) -> bool:
@@ -63,7 +76,7 @@ def _transient(error: Exception) -> bool:
         return False
     # The client reports a wrong length as an OSError without a number; a full disk has one.
     short = type(error) is OSError and error.errno is None
-    return short or isinstance(error, httpx2.TransportError | RecursionError)
+    return short or isinstance(error, httpx2.TransportError | RuntimeError)
 
 
 def _asked(error: Exception) -> int:
@@ -77,7 +90,7 @@ def _asked(error: Exception) -> int:
 
 
 def _log_client() -> None:
-    """Send what the client says to the log, but no addresses: those of large files are signed.
+    """Send what the client says to the log, without the queries of addresses, which may be signed.
 
     So nothing at its level DEBUG either, which users set by HF_DEBUG or HF_HUB_VERBOSITY.
     """
@@ -86,6 +99,13 @@ def _log_client() -> None:
     client.setLevel(max(client.level, logging.INFO))
     client.handlers.clear()
     client.propagate = True
+    for module in ("file_download", "utils._http"):
+        client.getChild(module).addFilter(_without_queries)
+
+
+def _without_queries(record: logging.LogRecord) -> bool:
+    record.msg, record.args = re.sub(r"(://[^\s?]*)\?\S*", r"\1", record.getMessage()), ()
+    return True
 
 
 def cause(error: Exception) -> str:
@@ -115,7 +135,7 @@ def token() -> str | None:
 class LogProgress:
     """A stand-in for tqdm that writes a line to the log now and then."""
 
-    def __init__(self, *, desc: str, total: int | None, initial: int, **_: object) -> None:
+    def __init__(self, *, desc: str, total: int | None, initial: int = 0, **_: object) -> None:
         self.name, self.total, self.done = desc, total, initial
         self.start, self.first, self.last = time.monotonic(), initial, time.monotonic()
 
@@ -134,9 +154,17 @@ class LogProgress:
             of = f" of {self.total / 1e6:.0f}" if self.total else ""
             LOG.info("%s: %.0f%s MB, %.1f MB/s", self.name, self.done / 1e6, of, rate)
 
+    def update_transfer(self, bytes_: int) -> None:
+        """Ignore the bytes on the network, which the client counts beside those of the file."""
+
+    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
+        """Ignore the client's own rate."""
+
+    set_transfer_postfix_str = set_postfix_str
+
 
 PATIENCE = 30.0
-"""Seconds to wait for what the Hub states about a repository."""
+"""Seconds to wait for what the Hub states about a repository or a file."""
 TYPES = {"models": "model", "sources": "dataset"}
 """What the Hub calls the entries of models.yaml and the sources of tasks.yaml."""
 
@@ -213,24 +241,22 @@ def open_repository(
 
 
 def fetch_files(
-    repository: Repository, names: Iterable[str], folder: str | Path, budget: Budget | None = None
+    repository: Repository, names: Iterable[str], folder: str | Path, link: bool = False
 ) -> dict[str, dict[str, str | int]]:
-    """Download files into `folder` under their names and return {name: sha256, bytes}.
+    """Bring files to `folder` under their names and return {name: sha256, bytes}.
 
-    Files already there and intact are kept, also where a later one fails. Raises UserError for a
-    name that the repository does not have, before the first byte for too little disk space or a
-    `budget` that would be exceeded, and for a download that fails or arrives damaged twice. Two
-    processes must not fetch into one folder at once.
+    They are downloaded into the cache of huggingface_hub unless they lie there, and copied from it,
+    or with `link` only linked. Files already in the folder and intact are kept, also where a later
+    one fails. Raises UserError for a name that the repository does not have, before the first byte
+    for too little disk space, and for a download that fails or arrives damaged twice.
     """
     names, folder = list(dict.fromkeys(names)), Path(folder)
     for name in names:
         _check_name(repository, name)
-    folder.mkdir(parents=True, exist_ok=True)
-    need = sum(_lacking(repository.files[name], name, folder) for name in names)
-    if budget:
-        check_budget(need, budget, str(repository))
-    check_room(need, folder, str(repository))
-    return {name: _fetch(repository, name, folder) for name in names}
+    cache = Path(constants.HF_HUB_CACHE)
+    cache.mkdir(parents=True, exist_ok=True)
+    check_room(sum(_lacking(repository, name, folder) for name in names), cache, str(repository))
+    return {name: _fetch(repository, name, folder, link) for name in names}
 
 
 def _check_name(repository: Repository, name: str) -> None:
@@ -244,82 +270,62 @@ def _check_name(repository: Repository, name: str) -> None:
         raise UserError(f"{repository}: the Hub states no checksum for '{name}'")
 
 
-def _lacking(remote: RemoteFile, name: str, folder: Path) -> int:
+def _lacking(repository: Repository, name: str, folder: Path) -> int:
     """Return the bytes that are still to come of a file (0 where the Hub does not say)."""
-    size = remote.size or 0
-    if _bytes(folder / name) == size:
-        return 0
-    return max(0, size - _bytes(_partial(remote, folder)))
+    size = repository.files[name].size or 0
+    cached = try_to_load_from_cache(
+        repository.repo_id, name, revision=repository.commit, repo_type=repository.repo_type
+    )
+    return 0 if isinstance(cached, str) or size_of_file(folder / name) == size else size
 
 
-def _partial(remote: RemoteFile, folder: Path) -> Path:
-    """Return where a file lies until it is whole, named by its content."""
-    return folder / PARTIAL / (remote.sha256 or remote.blob_id)
-
-
-def _fetch(repository: Repository, name: str, folder: Path) -> dict[str, str | int]:
+def _fetch(repository: Repository, name: str, folder: Path, link: bool) -> dict[str, str | int]:
     """Bring one file to `folder`, verified; a damaged one is downloaded a second time."""
     remote, target = repository.files[name], folder / name
     text = f"{repository}: file '{name}'"
     if intact(target, remote):
         LOG.info("%s is already there", text)
         return _described(target, remote)
-    partial = _partial(remote, folder)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(2):
-        retrying(lambda: _get(repository, name, partial), text, lambda: _bytes(partial))
-        if intact(partial, remote):
-            os.replace(partial, target)
-            _remove_if_empty(partial.parent)
+        cached = Path(retrying(lambda: _download(repository, name), text)).absolute()
+        if intact(cached, remote):
+            _place(cached, target, link)
             LOG.info("%s: %d bytes, checksum verified", text, target.stat().st_size)
             return _described(target, remote)
         LOG.warning("%s: checksum is not what the Hub states; downloading again", text)
-        partial.unlink()
+        for path in (cached.resolve(), cached):
+            path.unlink(missing_ok=True)
     raise UserError(
         f"{text} arrived damaged twice: its checksum is not the one that the Hub states "
         f"({remote.sha256 or remote.blob_id})"
     )
 
 
-def _described(path: Path, remote: RemoteFile) -> dict[str, str | int]:
-    return {"sha256": remote.sha256 or sha256(path), "bytes": path.stat().st_size}
-
-
-def _get(repository: Repository, name: str, partial: Path) -> None:
-    """Append what is missing to the partial file."""
-    remote, done = repository.files[name], _bytes(partial)
-    if done and (remote.size is None or done > remote.size):
-        partial.unlink()
-        done = 0
-    url = hf_hub_url(
+def _download(repository: Repository, name: str) -> str:
+    """Return the path of a file in the cache, downloaded if it is not there."""
+    return hf_hub_download(
         repository.repo_id,
         name,
         repo_type=repository.repo_type,
         revision=repository.commit,
         endpoint=repository.endpoint,
+        token=token() or False,
+        etag_timeout=PATIENCE,
+        tqdm_class=LogProgress,
     )
-    # Compressed answers have no length and cannot be resumed.
-    headers = {**build_hf_headers(token=token() or False), "Accept-Encoding": "identity"}
-    with open(partial, "ab") as file:
-        http_get(
-            url,
-            file,
-            resume_size=done,
-            headers=headers,
-            expected_size=remote.size,
-            displayed_filename=name,
-            tqdm_class=LogProgress,
-        )
 
 
-def _remove_if_empty(folder: Path) -> None:
-    if not any(folder.iterdir()):
-        folder.rmdir()
+def _place(cached: Path, target: Path, link: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(target) as partial:
+        if link:
+            partial.symlink_to(cached)
+        else:
+            shutil.copyfile(cached, partial)
 
 
-def _bytes(path: Path) -> int:
-    return size_of_file(path) or 0
+def _described(path: Path, remote: RemoteFile) -> dict[str, str | int]:
+    return {"sha256": remote.sha256 or sha256(path), "bytes": path.stat().st_size}
 
 
 def intact(path: Path, remote: RemoteFile) -> bool:

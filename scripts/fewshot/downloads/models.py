@@ -10,12 +10,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import UserError
-from ..models.files import INDEX, WEIGHTS, needed_files, read_mapping, weight_names
+from ..models.files import (
+    INDEX,
+    WEIGHTS,
+    lost_file,
+    needed_files,
+    read_mapping,
+    weight_names,
+)
 from ..runtime.locks import exclusive
 from ..storage import read_json, sha256, write_json
-from . import hub, store
-from .disk import Budget, naming
-from .presence import is_there, is_whole, marker_of
+from . import hub
+from .disk import naming
 
 LOG = logging.getLogger(__name__)
 
@@ -47,81 +53,38 @@ def fetch_model(entry: dict, folder: str | Path, name: str, endpoint: str | None
 
 
 def fetch_weights(
-    manifest_path: str | Path,
-    marker: str | Path,
-    scratch: str = "",
-    budget_gb: float = 0,
-    endpoint: str | None = None,
+    manifest_path: str | Path, marker: str | Path, endpoint: str | None = None
 ) -> dict:
-    """Download the weights that a model's manifest names, or find them, and write `marker`.
+    """Bring the weights of a model from the Hub to its folder; write `marker` and return it.
 
-    With `scratch`, a folder, they are stored below it and linked from the model's folder; files
-    that are in place already stay where they are. All weights of the store (see `store`) may take
-    `budget_gb` together, in 10^9 bytes (0: no bound). Two processes never fetch at once: the one
-    that waited finds the marker, and returns it. A local model's files stay where they are. Raises
+    They lie in the cache of huggingface_hub (see `hub`), and the folder links to them. A marker
+    that is there already is believed if each file of the manifest has its size; otherwise all are
+    compared with the manifest's checksums, and what is lost or damaged is downloaded. The marker
+    has model, revision, and sha256 and bytes of the weights, the same on any machine. Raises
     UserError as `hub.fetch_files` does.
     """
     manifest = read_json(manifest_path)
-    if manifest["kind"] == "local":
-        return _mark(manifest, marker)
-    root = store.root_of(scratch)
-    with naming(f"model '{manifest['model']}'"), exclusive(root):
-        store.register_models([manifest["model"]])
-        if is_whole(marker, manifest):
-            LOG.info("%s: all weights are there", marker)
-            return read_json(marker)
-        _bring(manifest, scratch, Budget(root, float(budget_gb)), endpoint)
-        return _mark(manifest, marker)
-
-
-def fetch_freed(models: Iterable[str], scratch: str = "", budget_gb: float = 0) -> None:
-    """Download the weights of models whose marker says that they are not there (see `presence`).
-
-    Whose links lead to scratch is noted again. Raises UserError as `fetch_weights` does.
-    """
-    models = list(models)
-    store.register_models(models)
-    for model in models:
-        if not is_there(model):
-            marker = marker_of(model)
-            fetch_weights(marker.with_name("manifest.json"), marker, scratch, budget_gb)
-
-
-def _mark(manifest: dict, marker: str | Path) -> dict:
-    """Write and return the marker of weights that are there."""
-    folder = Path(manifest["path"])
-    files = {
-        name: {"path": str((folder / name).resolve()), "bytes": manifest["files"][name]["bytes"]}
-        for name in weight_names(manifest)
-    }
-    facts = {key: manifest[key] for key in ("model", "revision")}
-    content = {**facts, "folder": str(folder), "files": files}
-    write_json(marker, content)
-    return content
-
-
-def _bring(manifest: dict, scratch: str, budget: Budget, endpoint: str | None) -> None:
-    """Fetch weights that are not intact in the model's folder; those on scratch are linked."""
     where, folder = f"model '{manifest['model']}'", Path(manifest["path"])
-    if "hub" not in manifest:
-        raise UserError(f"{where}: its manifest.json is of an older version; remove it")
-    files = {
-        name: hub.RemoteFile(entry["bytes"], entry["sha256"], None)
-        for name, entry in manifest["files"].items()
+    weights = weight_names(manifest)
+    content = {
+        **{key: manifest[key] for key in ("model", "revision")},
+        "files": {name: manifest["files"][name] for name in weights},
     }
-    repository = hub.Repository(
-        manifest["hub"], "model", manifest["revision"], files, endpoint, where
-    )
-    LOG.info("%s: looking which weights are there and whole", where)
-    names = weight_names(manifest)
-    lacking = [name for name in names if not hub.intact(folder / name, files[name])]
-    place = store.place_of(scratch, manifest)
-    if place == folder:
-        hub.fetch_files(repository, lacking, place, budget)
-    elif lacking:
-        store.register(place, folder)
-        hub.fetch_files(repository, lacking, place, budget)
-        store.link(place, lacking, folder)
+    with naming(where), exclusive(folder.parent):
+        if Path(marker).is_file() and read_json(marker) == content and not lost_file(manifest):
+            LOG.info("%s: all weights are there", where)
+            return content
+        files = {
+            name: hub.RemoteFile(entry["bytes"], entry["sha256"], None)
+            for name, entry in manifest["files"].items()
+        }
+        commit = manifest["revision"]
+        repository = hub.Repository(manifest["hub"], "model", commit, files, endpoint, where)
+        LOG.info("%s: looking which files are there and whole", where)
+        hub.fetch_files(repository, [name for name in files if name not in weights], folder)
+        hub.fetch_files(repository, weights, folder, link=True)
+        write_json(marker, content)
+    return content
 
 
 def _manifest(

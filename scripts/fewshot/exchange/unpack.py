@@ -28,6 +28,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 PLACES = {
     "sources": rf"results/raw/{NAME}/manifest\.json",
     "models": rf"results/models/{NAME}/manifest\.json",
+    "weights": rf"results/models/{NAME}/weights\.json",
     "rows": rf"results/data/{NAME}/validation\.parquet",
     "shots": rf"results/shots/(?:{NAME}/)+k\d+/seed\d+\.parquet",
     "windows": rf"results/windows/{NAME}/{NAME}/{NAME}\.parquet",
@@ -36,7 +37,7 @@ PLACES = {
     "study": rf"results/{NAME}/imported/(?:study|{'|'.join(REGISTRIES)})\.yaml",
 }
 """What an archive may hold, in the order in which it is placed: first what others are made from."""
-MADE_LAST = ("windows", "runs")
+MADE_LAST = ("weights", "windows", "runs")
 LARGEST_MANIFEST = 2**27
 BLOCK = 2**20
 

@@ -8,9 +8,6 @@ from pathlib import Path
 from ..errors import UserError
 from ..storage import read_json
 
-SUFFIXES = (".safetensors", ".bin")
-"""What the names of weights end in, which can be fetched by themselves."""
-
 
 def model_folder(manifest_path: str | Path) -> Path:
     """Return the folder that a model's manifest names."""
@@ -20,23 +17,34 @@ def model_folder(manifest_path: str | Path) -> Path:
 def whole_folder(manifest_path: str | Path) -> Path:
     """Return a model's folder, in which every file of its manifest is there with its size.
 
-    Raises UserError for the first that is not: weights may have been freed, or removed by a file
-    system that clears what was not read for a while, since Snakemake looked. A stat for each file.
+    Raises UserError for the first that is not (see `lost_file`): weights are links into the cache
+    of huggingface_hub, from which they may have been freed. A stat for each file.
     """
     manifest = read_json(manifest_path)
-    folder = Path(manifest["path"])
-    for name, entry in manifest["files"].items():
-        found = size_of_file(folder / name)
-        if found == entry["bytes"]:
-            continue
-        what = "is gone" if found is None else f"has {found} bytes instead of {entry['bytes']}"
-        remedy = "start Snakemake again, which fetches it"
+    lost = lost_file(manifest)
+    if lost:
+        remedy = "run `snakemake download` for this study, which fetches it"
         if manifest["kind"] == "local":
             remedy = "put it back, or start Snakemake again, which reads the folder anew"
-        elif not name.endswith(SUFFIXES):
-            remedy = f"remove {manifest_path} and start Snakemake again, which fetches both"
-        raise UserError(f"model '{manifest['model']}': {folder / name} {what}; {remedy}")
-    return folder
+        raise UserError(f"model '{manifest['model']}': {lost}; {remedy}")
+    return Path(manifest["path"])
+
+
+def lost_file(manifest: Mapping) -> str:
+    """Return what is wrong with the first file of a manifest that is gone or has another size."""
+    for name, entry in manifest["files"].items():
+        path = Path(manifest["path"], name)
+        size = size_of_file(path)
+        if size is None:
+            freed = path.is_symlink()
+            return (
+                f"{path} links to {os.readlink(path)}, which is gone"
+                if freed
+                else f"{path} is gone"
+            )
+        if size != entry["bytes"]:
+            return f"{path} has {size} bytes instead of {entry['bytes']}"
+    return ""
 
 
 def size_of_file(path: Path) -> int | None:

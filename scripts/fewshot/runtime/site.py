@@ -26,8 +26,6 @@ PLACEHOLDERS = {
     "host_memory_gb": 480,
     "cpu_max_hours": NONE,
     "gpu_max_hours": NONE,
-    "scratch": NONE,
-    "disk_budget_gb": NONE,
 }
 
 
@@ -48,8 +46,6 @@ class Site:
     host_memory_gb: float
     cpu_max_hours: float | str
     gpu_max_hours: float | str
-    scratch: str
-    disk_budget_gb: int | str
     cpus_per_gpu: int | None = None
     constraint: str = NONE
     qos: str = NONE
@@ -61,13 +57,6 @@ class Site:
         """Return the facts that the memory plan needs, by the names that a study has for them."""
         names = ("gpu_memory_gb", "gpus_per_node", "nodes", "host_memory_gb")
         return {name: getattr(self, name) for name in names}
-
-    @property
-    def store(self) -> dict[str, object]:
-        """Return where weights are stored ("": under results/) and the GB that they may take (0: as
-        many as are free), as resources."""
-        found = {"scratch": (self.scratch, ""), "disk_budget_gb": (self.disk_budget_gb, 0)}
-        return {name: rest if value == NONE else value for name, (value, rest) in found.items()}
 
     def most_minutes(self, gpus: int) -> float:
         """Return the longest time limit that a job with so many GPUs may ask for."""

@@ -1,9 +1,7 @@
 """Compare the facts of a site with what SLURM says, before a job is submitted."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from ..errors import unknown
 from . import slurm
@@ -16,7 +14,7 @@ TYPE = re.compile(r"[\w.]+", re.ASCII)
 
 def check_entries(site: Site) -> list[str]:
     """Return a line for each entry that is missing or wrong whatever SLURM says."""
-    return list(site.problems.values()) or _type(site) + _scratch(site)
+    return list(site.problems.values()) or _type(site)
 
 
 def check_site(
@@ -178,20 +176,6 @@ def _memory(
         f"{site.path}: host_memory_gb is {site.host_memory_gb}, but nodes of partition "
         f"{partition.name} have {memory / 1024:.1f}"
     ]
-
-
-def _scratch(site: Site) -> list[str]:
-    """Return whether the folder for weights cannot be written to."""
-    if site.scratch == NONE:
-        return []
-    folder = Path(site.scratch)
-    if not folder.is_absolute():
-        return [f"{site.path}: scratch: '{site.scratch}' must be an absolute path, or none"]
-    if not folder.is_dir():
-        return [f"{site.path}: scratch: {folder} is no folder on this machine"]
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return [f"{site.path}: scratch: {folder} cannot be written to"]
-    return []
 
 
 def _refused(site: Site, requests: Sequence[Mapping[str, object]]) -> tuple[list[str], list[str]]:

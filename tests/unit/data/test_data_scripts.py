@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import download_data
 import download_model
-import download_weights
 import prepare_task
 import pyarrow.parquet as pq
 import pytest
@@ -78,13 +77,8 @@ def test_a_local_model_gets_a_manifest(tmp_path):
     model.mkdir()
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (model / name).write_text("{}")
-    path, marker = (tmp_path / "results" / name for name in ("manifest.json", "weights.json"))
+    path = tmp_path / "results/manifest.json"
     download_model.main(
         job(params={"name": "m", "entry": {"local": str(model)}}, output={"manifest": path})
     )
     assert storage.read_json(path)["path"] == str(model)
-    found = job(input={"manifest": path}, output={"marker": marker})
-    found.resources = {}
-    download_weights.main(found)
-    files = {"model.safetensors": {"path": str(model / "model.safetensors"), "bytes": 2}}
-    assert storage.read_json(marker)["files"] == files

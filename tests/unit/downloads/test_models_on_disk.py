@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from fewshot import storage
 from fewshot.downloads import models
 from fewshot.errors import UserError
+from fewshot.models.files import whole_folder
 from hub_server import Fault, Repo, git_blob
+from huggingface_hub import constants
 
 COMMIT = "27dcfa74d334bc871f3234de431e71c6eeba5dd6"
 BASE = {
@@ -48,9 +51,9 @@ def fetch(server, folder="results/models/opt-125m", entry=ENTRY):
     return manifest
 
 
-def fetch_weights(server, folder="results/models/opt-125m", **how):
+def fetch_weights(server, folder="results/models/opt-125m"):
     paths = (f"{folder}/manifest.json", f"{folder}/weights.json")
-    return models.fetch_weights(*paths, endpoint=server.url, **how)
+    return models.fetch_weights(*paths, endpoint=server.url)
 
 
 def visible(folder):
@@ -96,22 +99,62 @@ def test_facts_and_weights_are_two_steps(hub_server, weights, chosen):
 
     marker = fetch_weights(hub_server)
     assert visible(folder) == sorted(manifest["files"])
+    assert whole_folder("results/models/opt-125m/manifest.json") == Path(folder)
     for name, entry in manifest["files"].items():
         body = Path(folder, name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body)}
     assert marker == storage.read_json("results/models/opt-125m/weights.json")
     assert sorted(marker["files"]) == [name for name in sorted(chosen) if name not in small]
     for name, entry in marker["files"].items():
-        path = Path(folder, name)
-        assert entry == {"path": str(path.resolve()), "bytes": path.stat().st_size}
+        assert entry == manifest["files"][name]
+        assert Path(constants.HF_HUB_CACHE) in Path(folder, name).readlink().parents
 
 
-def test_the_manifest_does_not_tell_whether_weights_were_fetched_or_where(hub_server, tmp_path):
+def test_manifest_and_marker_do_not_tell_where_the_cache_is(hub_server, tmp_path, monkeypatch):
     serve(hub_server, {**BASE, **SHARDS})
-    first = fetch(hub_server)
-    (tmp_path / "scratch").mkdir()
-    fetch_weights(hub_server, scratch=str(tmp_path / "scratch"))
-    assert fetch(hub_server) == first
+    first = fetch(hub_server), fetch_weights(hub_server)
+    shutil.rmtree("results")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "scratch"))
+    assert (fetch(hub_server), fetch_weights(hub_server)) == first
+    assert list(Path("scratch").rglob("model-1-of-2.safetensors"))
+
+
+def test_weights_freed_from_the_cache_are_told_of_and_fetched_again(hub_server):
+    serve(hub_server, {**BASE, **SHARDS})
+    folder = Path(fetch(hub_server)["path"])
+    fetch_weights(hub_server)
+    shutil.rmtree(constants.HF_HUB_CACHE)
+    name = "model-1-of-2.safetensors"
+    said = f"^model 'opt-125m': {folder / name} links to .*/snapshots/.*, which is gone; run `snake"
+    with pytest.raises(UserError, match=said):
+        whole_folder("results/models/opt-125m/manifest.json")
+    fetch_weights(hub_server)
+    assert whole_folder("results/models/opt-125m/manifest.json") == folder
+    assert (len(hub_server.gets(name)), len(hub_server.gets("config.json"))) == (2, 1)
+
+
+def test_facts_that_are_gone_come_with_the_weights(hub_server):
+    serve(hub_server, {**BASE, **SHARDS})
+    folder = Path(fetch(hub_server)["path"])
+    fetch_weights(hub_server)
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match=r"config.json is gone; run `snakemake download`"):
+        whole_folder("results/models/opt-125m/manifest.json")
+    fetch_weights(hub_server)
+    assert whole_folder("results/models/opt-125m/manifest.json") == folder
+    assert len(hub_server.gets("model-1-of-2.safetensors")) == 1, "they were in the cache"
+
+
+def test_offline_weights_come_from_the_cache_or_end_in_one_line(hub_server, monkeypatch):
+    serve(hub_server, {**BASE, **SHARDS})
+    folder = Path(fetch(hub_server)["path"])
+    fetch_weights(hub_server)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (folder / "model-1-of-2.safetensors").unlink()
+    fetch_weights(hub_server)
+    shutil.rmtree(constants.HF_HUB_CACHE)
+    with pytest.raises(UserError, match=r"1-of-2.safetensors': HF_HUB_OFFLINE forbids downloads$"):
+        fetch_weights(hub_server)
 
 
 def test_small_weights_without_a_stated_sha256_have_one_in_the_manifest(hub_server):
@@ -177,15 +220,6 @@ def test_weights_of_another_content_than_the_manifests_are_refused(hub_server):
         fetch_weights(hub_server)
 
 
-def test_a_manifest_of_an_older_version_is_named(hub_server):
-    serve(hub_server, {**BASE, "model.safetensors": b"safe"})
-    manifest = fetch(hub_server)
-    del manifest["hub"]
-    storage.write_json("results/models/opt-125m/manifest.json", manifest)
-    with pytest.raises(UserError, match=r"manifest.json is of an older version; remove it$"):
-        fetch_weights(hub_server)
-
-
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -218,12 +252,7 @@ def test_a_local_model_is_referenced_and_not_copied(hub_server, tmp_path):
     manifest = fetch(hub_server, entry={"local": str(folder)})
     assert manifest["path"] == str(folder) and manifest["revision"] is None
     assert sorted(manifest["files"]) == sorted([*TOKENIZER, *SHARDS])
-    marker = fetch_weights(hub_server, scratch="nowhere")
-    assert marker["folder"] == str(folder)
-    assert {name: entry["path"] for name, entry in marker["files"].items()} == {
-        name: str(folder / name) for name in SHARDS if name.endswith(".safetensors")
-    }
-    assert visible("results/models/opt-125m") == ["manifest.json", "weights.json"]
+    assert visible("results/models/opt-125m") == ["manifest.json"]
     with pytest.raises(UserError, match=r"folder .*nowhere does not exist"):
         fetch(hub_server, tmp_path, {"local": str(tmp_path / "nowhere")})
 

@@ -22,6 +22,7 @@ ROWS = ["results/data/hans/validation.parquet", "results/data/nli/validation.par
 OTHERS = [
     "results/raw/nli/manifest.json",
     "results/models/opt-s/manifest.json",
+    "results/models/opt-s/weights.json",
     "results/windows/sim/nli/opt-s.parquet",
     "results/shots/fair/nli/k16/seed0.parquet",
 ]
@@ -33,6 +34,7 @@ def project(tmp_path) -> Path:
     """Return a folder with two runs and what they were made from."""
     folder = tmp_path / "project"
     simulate.write_study(folder, [PAIR])
+    storage.write_json(folder / OTHERS[2], {"model": "opt-s", "revision": None, "files": {}})
     storage.write_table(folder / OTHERS[-1], travels.shots()[OTHERS[-1]], schemas.SHOTS)
     travels.date(folder)
     return folder

@@ -63,7 +63,7 @@ def test_placeholders_are_what_the_schema_asks_for(tmp_path):
         ({"account": 0o12}, "account: 10 is not text; put what the file says there in quotes"),
         ({"gpu_memory_gb": 0}, "gpu_memory_gb: 0 is less than or equal to the minimum of 0"),
         ({"cpu_max_hours": "a day"}, "cpu_max_hours: give exactly one of: a number of hours; none"),
-        ({"scratch": " "}, "scratch: ' ' is blank"),
+        ({"qos": " "}, "qos: ' ' is blank"),
         ({"cpu_max_hours": 0.25}, "cpu_max_hours: 0.25 is less than the minimum of 1"),
         ({"gpu_max_hours": 0.005}, "gpu_max_hours: 0.005 is less than the minimum of 0.25"),
         ({"gpu_memory_gb": "none"}, "gpu_memory_gb: 'none' is not a number"),
@@ -115,8 +115,6 @@ def test_right_facts_are_no_problem(cluster):
         ({"cpu_max_hours": 2}, "cpu_max_hours is 2, but partition cpu gives jobs 1 hours at most"),
         ({"gpu_max_hours": 25}, "gpu_max_hours is 25, but partition gpu gives jobs 24 hours"),
         ({"gpu_type": "a100-sxm"}, "gpu_type: 'a100-sxm' cannot be asked for: Snakemake's plugin"),
-        ({"scratch": "somewhere"}, "scratch: 'somewhere' must be an absolute path, or none"),
-        ({"scratch": "/no/such"}, "scratch: /no/such is no folder on this machine"),
     ],
 )
 def test_what_slurm_contradicts_is_named_before_a_job_is_tried(cluster, changes, expected):

@@ -1,6 +1,5 @@
 """What SLURM is asked about a job before it is submitted, and what a node can be asked itself."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -47,16 +46,3 @@ def test_what_a_job_does_not_ask_for_is_no_option():
     given = {"slurm_partition": "cpu", "gpu": 0}
     assert site_checks.options({**dict.fromkeys(JOB), **given}) == ["--partition=cpu"]
     assert site_checks.options({"gpu": 2, "gpu_model": None}) == ["--gpus=2"]
-
-
-def test_a_scratch_that_cannot_be_written_to_is_told_of(tmp_path, monkeypatch):
-    """Root may write everywhere: so the owner's bits of the mode are asked in its place."""
-    monkeypatch.setattr(os, "access", lambda path, how: os.stat(path).st_mode >> 6 & how == how)
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    site = Site(**{**SITE, "scratch": str(scratch)}, path="site.yaml")
-    assert site_checks.check_entries(site) == []
-    for mode in (0o500, 0o600):  # Without the last bit nothing in it can be opened.
-        scratch.chmod(mode)
-        (line,) = site_checks.check_entries(site)
-        assert line == f"site.yaml: scratch: {scratch} cannot be written to"

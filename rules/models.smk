@@ -1,28 +1,8 @@
-# Fetch raw rows and model snapshots. Local rules: on a cluster only the login node has network.
+# Fetch models. Local rules: on a cluster only the login node has network.
 localrules:
-    download_data,
     download_model,
     download_weights,
     download,
-
-
-rule download_data:
-    input:
-        files=lambda w: INPUTS.source_files(w.source),
-    output:
-        manifest="results/raw/{source}/manifest.json",
-    log:
-        "results/logs/raw/{source}.log",
-    wildcard_constraints:
-        source=any_of(STUDY.tasks),
-    conda:
-        "../envs/fairshot.yaml"
-    params:
-        name="{source}",
-        source=lambda w: STUDY.tasks[w.source]["source"],
-        code=lambda w: INPUTS.source_code(w.source),
-    script:
-        "../scripts/download_data.py"
 
 
 # What a model's files are, by the Hub's metadata, and all of them but its weights.
@@ -42,8 +22,8 @@ rule download_model:
         "../scripts/download_model.py"
 
 
-# The marker says that weights are there, and where. Where they were freed after a run of the model
-# had finished it stays, without files, so that nothing runs for want of it: see check_weights.
+# Weights lie in the cache of huggingface_hub (HF_HUB_CACHE); results/models/ links to them. Once
+# made, the marker stays: weights that were freed after all runs had finished make nothing run.
 rule download_weights:
     input:
         manifest="results/models/{model}/manifest.json",
@@ -51,10 +31,10 @@ rule download_weights:
         marker="results/models/{model}/weights.json",
     log:
         "results/logs/models/{model}-weights.log",
+    wildcard_constraints:
+        model=any_of(HUB_RUNS),
     conda:
         "../envs/fairshot.yaml"
-    resources:
-        **(SITE.store if SITE else {}),
     script:
         "../scripts/download_weights.py"
 
@@ -69,9 +49,7 @@ rule download:
         f"results/logs/{STUDY.name}/download.log",
     conda:
         "../envs/fairshot.yaml"
-    resources:
-        **(SITE.store if SITE else {}),
     params:
-        models=UNFINISHED,
+        markers=[marker_of(model) for model in UNFINISHED],
     script:
-        "../scripts/fetch_freed.py"
+        "../scripts/download.py"

@@ -1,5 +1,6 @@
-"""Fetch again what was freed of the models that unfinished runs need (rule download)."""
+"""Fetch the weights that unfinished runs need and that are not there any more (rule download)."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.downloads import models
@@ -10,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def main(smk) -> None:
-    scratch, budget = smk.resources.get("scratch", ""), smk.resources.get("disk_budget_gb", 0)
-    models.fetch_freed(smk.params.models, scratch, budget)
+    for marker in map(Path, smk.params.markers):
+        models.fetch_weights(marker.with_name("manifest.json"), marker)
 
 
 if __name__ == "__main__":
