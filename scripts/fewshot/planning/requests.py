@@ -1,15 +1,11 @@
 """What jobs ask of the machine or the cluster they run on: none of it makes a job run again."""
 
 import math
-from typing import TYPE_CHECKING
 
 from ..runtime.site import NONE, REQUEST, Site
 from ..runtime.time_limits import limited
-from ..study.cells import Cell
+from ..study.cells import Cell, Job
 from .memory_plan import MemoryPlan
-
-if TYPE_CHECKING:
-    from ..study.study import Study
 
 MB = 10**6
 PLACED = (
@@ -93,22 +89,20 @@ class Requests:
 
     def shapes(self) -> list[dict[str, object]]:
         """Return what the study's jobs ask a cluster for at their first attempt, once each."""
-        study: Study = self.plan.study
         charged = {
             "slurm_account": None if self.site.account == NONE else self.site.account,
             "qos": None if self.site.qos == NONE else self.site.qos,
         }
         without = {"slurm_partition": self.site.cpu_partition, **WITHOUT_MODEL}
-        asked = [
-            self.adaptation(job.cell, len(job.seeds))
-            for job in study.jobs
-            if not study.is_imported(job.cell.method)
-        ]
+        asked = [self.adaptation(job.cell, len(job.seeds)) for job in self._jobs()]
         unique = {tuple(each.items()): {**charged, **each} for each in (without, *asked)}
         return list(unique.values())
 
     def longest(self) -> float:
         """Return the seconds that the study's longest job is predicted to take."""
+        walls = [self.plan.wall(job.cell, len(job.seeds)) for job in self._jobs()]
+        return max(walls, default=0.0)
+
+    def _jobs(self) -> list[Job]:
         study = self.plan.study
-        jobs = [job for job in study.jobs if not study.is_imported(job.cell.method)]
-        return max((self.plan.wall(job.cell, len(job.seeds)) for job in jobs), default=0.0)
+        return [job for job in study.jobs if not study.is_imported(job.cell.method)]
