@@ -14,9 +14,6 @@ not timed, but for lm-eval, which tokenizes inside its call. The peak of memory 
 once model and prompts are held. Slow systems read a sample of the rows, stratified by length;
 `rows` says how many. Differences are of label log-probabilities, from transformers-full in float32,
 on the rows that both scored.
-
-Further sections: `throughput` (fairshot, one pass over 2,000 training rows per k, first model) and
-`memory` (fairshot's peak by batch and length of prefix, first model).
 """
 
 import argparse
@@ -51,14 +48,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="rows (default: rte mnli)",
     )
     add(
-        "--sections",
-        nargs="+",
-        default=[report.SYSTEMS, report.THROUGHPUT, report.MEMORY],
-        choices=[report.SYSTEMS, report.THROUGHPUT, report.MEMORY],
-        metavar="SECTION",
-        help="systems, throughput, memory (default: all)",
-    )
-    add(
         "--dtype",
         nargs="+",
         default=["float32", "bfloat16"],
@@ -74,7 +63,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="rows that slow systems are timed on (default: as many as have 4,000 tokens)",
     )
     add("--all-rows", action="store_true", help="time slow systems on all rows")
-    add("--throughput-rows", type=int, default=2000, help="default: 2000")
     add(
         "--lm-eval-batch",
         type=int,
@@ -94,9 +82,9 @@ def main(argv: list[str]) -> int:
               if name not in ("device", "scratch")}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Settings(**chosen, device=device, scratch=Path(scratch)))
-        rows = bench.run(asked.models, asked.k, asked.sections)
+        rows = bench.run(asked.models, asked.k)
     table = report.frame(rows)
-    found = report.targets(table, bench.copies_mib)
+    found = report.targets(table)
     print(f"\n{report.render(table)}\n\n{printing.summary(found)}\n\nwritten to {asked.out}")
     return int(asked.check and not all(target.reached for target in found))
 

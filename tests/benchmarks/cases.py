@@ -37,20 +37,18 @@ class Case:
     """Rows of one task behind one context.
 
     `texts` are queries, `labels` their gold labels, `lengths` the tokens of the whole prompts;
-    `shot_ids` names the training rows that the context shows; `shared` counts the tokens that all
-    prompts begin with. Where no seed's prompts fit, the status says so, and all is that of the
-    shortest draw.
+    `shared` counts the tokens that all prompts begin with. Where no seed's prompts fit, the status
+    says so, and all is that of the shortest draw.
     """
 
     task: str
-    k: int | None
+    k: int
     seed: int
     pattern: Pattern
     context: str
     texts: list[str]
     labels: list[int]
     lengths: list[int]
-    shot_ids: frozenset[int]
     shared: int
 
     @property
@@ -107,8 +105,7 @@ def make_case(folder: Path, tokenizer, task: str, k: int, pattern: str = PATTERN
     for seed in range(SEEDS if k else 1):
         shots = _shots(rows_of(folder, task, "train"), task, k, seed)
         texts = zip(shots["label"], shots["text_a"], shots["text_b"], strict=True)
-        context, shown = bound.context(list(texts)), frozenset(shots["id"].tolist())
-        case = Case(task, k, seed, bound, context, [], [], [], shown, 0)
+        case = Case(task, k, seed, bound, bound.context(list(texts)), [], [], [], 0)
         tried.append(_behind(case, tokenizer, rows))
         if tried[-1].status == "ok":
             return tried[-1]
@@ -151,18 +148,6 @@ def query_lengths(tokenizer, pattern: Pattern, rows: pd.DataFrame) -> list[int]:
 def method_settings(name: str) -> dict:
     """Return the settings of a method of config/methods.yaml, with what it inherits."""
     return dict(_registries()["methods"][name])
-
-
-def training_case(folder: Path, tokenizer, case: Case) -> Case:
-    """Return training rows behind the case's context.
-
-    Left out are rows that the context shows, and rows whose prompts would be longer than the
-    longest of the case.
-    """
-    rows = rows_of(folder, case.task, "train")
-    found = _behind(case, tokenizer, rows[~rows["id"].isin(case.shot_ids)])
-    longest = max(case.lengths)
-    return found.take([i for i, length in enumerate(found.lengths) if length <= longest])
 
 
 def _behind(case: Case, tokenizer, rows: pd.DataFrame) -> Case:

@@ -2,16 +2,15 @@
 
 import logging
 import statistics
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from fewshot.errors import UserError
 from fewshot.models.tokenizer import load_tokenizer
 from fewshot.storage import write_table
 
 from . import apart, cases, shapes
-from .report import MEMORY, SCHEMA, SYSTEMS, THROUGHPUT, frame
+from .report import SCHEMA, frame
 
 LOG = logging.getLogger(__name__)
 
@@ -27,14 +26,6 @@ BATCHES = {
 where prompts are long."""
 MNLI_SHOTS = 32
 """Shots from which on MNLI, whose texts are short, is measured as well."""
-PREFIXES = (0, 100, 936)
-"""Tokens of the context in the section on memory."""
-MEMORY_SHOTS = 16
-"""Shots of the context that is cut to these."""
-MEMORY_ROWS = (12, 96)
-"""Rows, all in one batch, in that section."""
-ONE_BATCH = 2**20
-"""Tokens that no section's rows reach."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +41,6 @@ class Settings:
     rows: int
     slow_rows: int
     all_rows: bool
-    throughput_rows: int
     batch_tokens: int
     lm_eval_batch: int
     data: Path
@@ -65,22 +55,14 @@ class Bench:
 
     settings: Settings
     found: list[dict] = field(default_factory=list)
-    copies_mib: dict[str, float] = field(default_factory=dict)
 
-    def run(self, models: list[str], ks: list[int], sections: list[str]) -> list[dict]:
+    def run(self, models: list[str], ks: list[int]) -> list[dict]:
         """Return the rows of report.SCHEMA; every file that is needed is looked for first."""
         tokenizers = {name: self._tokenizer(name) for name in models}
         for model in models:
-            if SYSTEMS in sections:
-                for k in ks:
-                    for task in self._tasks(k):
-                        self._compare(model, tokenizers[model], task, k)
-        first = models[0]
-        if THROUGHPUT in sections:
-            for k in [k for k in ks if k < MNLI_SHOTS]:
-                self._throughput(first, tokenizers[first], k)
-        if MEMORY in sections:
-            self._memory(first, tokenizers[first])
+            for k in ks:
+                for task in self._tasks(k):
+                    self._compare(model, tokenizers[model], task, k)
         return self.found
 
     def _tasks(self, k: int) -> list[str]:
@@ -95,7 +77,7 @@ class Bench:
         """Measure all systems on the rows of one task behind k shots."""
         case = cases.make_case(self.settings.data, load_tokenizer(manifest), task, k)
         if case.status != "ok":
-            self._add(SYSTEMS, "fairshot", model, self.settings.dtype[0], case, {})
+            self._add("fairshot", model, self.settings.dtype[0], case, {})
             return
         case = case.take(cases.stratified(case.lengths, self.settings.rows))
         sample = self._sample(case)
@@ -113,49 +95,13 @@ class Bench:
             reference = reference or found
             at = [rows.index(row) for row in sample]
             found |= _difference(np.array(found["logprobs"])[at], reference["logprobs"])
-            self._add(SYSTEMS, system, model, dtype, mine, found)
+            self._add(system, model, dtype, mine, found)
 
     def _sample(self, case: cases.Case) -> list[int]:
         settings, everything = self.settings, len(case.texts)
         mean = sum(case.lengths) / everything
         count = settings.slow_rows or max(SLOW_LEAST, round(SLOW_TOKENS / mean))
         return cases.stratified(case.lengths, everything if settings.all_rows else count)
-
-    def _throughput(self, model: str, manifest: Path, k: int) -> None:
-        """Time one pass of fairshot over many rows behind k shots."""
-        tokenizer = load_tokenizer(manifest)
-        case = cases.make_case(self.settings.data, tokenizer, "rte", k)
-        wanted = self.settings.throughput_rows
-        case = cases.training_case(self.settings.data, tokenizer, case)
-        if len(case.texts) < wanted:
-            raise UserError(f"only {len(case.texts)} training rows fit; lower --throughput-rows")
-        case = case.take(range(wanted))
-        dtype = self.settings.dtype[0]
-        found = self._measure("fairshot", model, dtype, manifest, case, repeats=1)
-        self._add(THROUGHPUT, "fairshot", model, dtype, case, found)
-
-    def _memory(self, model: str, manifest: Path) -> None:
-        """Measure fairshot's peak with few and many rows in one batch, by length of the prefix."""
-        tokenizer, dtype = load_tokenizer(manifest), self.settings.dtype[0]
-        case = cases.make_case(self.settings.data, tokenizer, "rte", 0)
-        shots = cases.make_case(self.settings.data, tokenizer, "rte", MEMORY_SHOTS)
-        tokens = tokenizer(shots.context, add_special_tokens=False)["input_ids"]
-        # Rows of medium length, so that padding plays no part.
-        middle = sorted(range(len(case.texts)), key=lambda row: (case.lengths[row], row))
-        for prefix in PREFIXES:
-            for rows in MEMORY_ROWS:
-                start = (len(middle) - rows) // 2
-                part = case.take(sorted(middle[start : start + rows]))
-                lengths = [prefix + length for length in part.lengths]
-                context = tokenizer.decode(tokens[:prefix])
-                part = replace(part, k=None, context=context, shared=prefix, lengths=lengths)
-                found = self._measure(
-                    "fairshot", model, dtype, manifest, part, repeats=1, batch=ONE_BATCH
-                )
-                self._add(MEMORY, "fairshot", model, dtype, part, found)
-        _, width, layers, _ = shapes.SHAPES[model]
-        of_a_token = 2 * layers * width * (4 if dtype == "float32" else 2)
-        self.copies_mib[model] = of_a_token * PREFIXES[-1] * MEMORY_ROWS[-1] / 2**20
 
     def _measure(
         self,
@@ -165,7 +111,6 @@ class Bench:
         manifest: Path,
         case: cases.Case,
         repeats: int | None = None,
-        batch: int | None = None,
     ) -> dict:
         """Run `worker.measure` in a process of its own and return what it found."""
         settings = self.settings
@@ -179,7 +124,7 @@ class Bench:
             "pattern": asdict(case.pattern),
             "context": case.context,
             "texts": case.texts,
-            "batch": batch or self._batch(system, case),
+            "batch": self._batch(system, case),
             "repeats": repeats or settings.repeats,
             "seconds": settings.seconds,
         }
@@ -189,8 +134,8 @@ class Bench:
             "%s, %s, %s, %s, k = %s: %.2f rows/s", model, dtype, system, case.task, case.k, rate
         )
         unit = "tokens" if system in ("fairshot", REFERENCE) else "rows"
-        batch_text = "one" if batch else f"{job['batch']} {unit}"
-        return {**found, "rows_per_s": rate, "batch": batch_text, "passes": len(found["seconds"])}
+        batch = f"{job['batch']} {unit}"
+        return {**found, "rows_per_s": rate, "batch": batch, "passes": len(found["seconds"])}
 
     def _batch(self, system: str, case: cases.Case) -> int:
         """Return the size of a batch, in the unit that `systems.Job` states."""
@@ -203,13 +148,11 @@ class Bench:
         mean = sum(case.lengths) / len(case.lengths)
         return tokens if system == REFERENCE else max(1, round(tokens / mean))
 
-    def _add(
-        self, section: str, system: str, model: str, dtype: str, case: cases.Case, found: dict
-    ) -> None:
+    def _add(self, system: str, model: str, dtype: str, case: cases.Case, found: dict) -> None:
         """Append one row of the table; without measurements for prompts that do not fit."""
         self.found.append(
             {"rows": 0, "passes": 0, **found}
-            | {"section": section, "system": system, "model": model, "dtype": dtype}
+            | {"system": system, "model": model, "dtype": dtype}
             | {"device": self.settings.device, "threads": self.settings.threads}
             | {"task": case.task, "k": case.k, "seed": case.seed, "status": case.status}
             | {"shared": case.shared, "longest": max(case.lengths)}

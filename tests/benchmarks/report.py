@@ -7,20 +7,18 @@ import pyarrow as pa
 
 from .printing import Target, aligned, column
 
-SYSTEMS, THROUGHPUT, MEMORY = "systems", "throughput", "memory"
 NAMES = ("fairshot", "transformers-full", "transformers-cache", "lm-eval")
 
 
 SCHEMA = pa.schema(
     [
-        column("section", pa.string(), "'systems', 'throughput' or 'memory'", False),
         column("system", pa.string(), "what was measured", False),
         column("model", pa.string(), "shape of the model; its weights are random", False),
         column("dtype", pa.string(), "type of its weights", False),
         column("device", pa.string(), "'cpu' or 'cuda'", False),
         column("threads", pa.int32(), "threads of the process", False),
         column("task", pa.string(), "task of rows and shots", False),
-        column("k", pa.int32(), "shots; null where the context was cut to a length"),
+        column("k", pa.int32(), "shots", False),
         column("seed", pa.int32(), "data seed of the draw", False),
         column("status", pa.string(), "'ok' or 'does not fit'", False),
         column("shared", pa.int32(), "tokens that all prompts share", False),
@@ -60,13 +58,13 @@ def frame(rows: list[dict]) -> pd.DataFrame:
 
 
 def render(table: pd.DataFrame) -> str:
-    """Return the table as text: one block per section and model."""
+    """Return the table as text: one block per model."""
     blocks = []
-    for (section, model), part in table.groupby(["section", "model"], sort=False):
+    for model, part in table.groupby("model", sort=False):
         cells = [[_cell(row, name) for name in SHOWN] for row in part.to_dict("records")]
         where = f"{part['device'].iloc[0]}, {part['threads'].iloc[0]} threads"
         text = aligned([list(SHOWN.values()), *cells])
-        blocks.append(f"{section}: {model} ({where})\n{text}")
+        blocks.append(f"{model} ({where})\n{text}")
     return "\n\n".join(blocks)
 
 
@@ -81,13 +79,9 @@ def _cell(row: dict, name: str) -> str:
     return _FORMATS.get(name, "{}").format(value)
 
 
-def targets(table: pd.DataFrame, copies: dict[str, float]) -> list[Target]:
-    """Compare what was measured with what the project promises; what was not measured is absent.
-
-    `copies[model]` is the MiB that the copies of the longest prefix of the memory section would
-    hold, one for each row of its largest batch.
-    """
-    return [*_speed(table), *_flatness(table), *_memory(table, copies), *_equality(table)]
+def targets(table: pd.DataFrame) -> list[Target]:
+    """Compare what was measured with what is promised; what was not measured is absent."""
+    return [*_speed(table), *_equality(table)]
 
 
 def _speed(table: pd.DataFrame) -> Iterator[Target]:
@@ -96,7 +90,7 @@ def _speed(table: pd.DataFrame) -> Iterator[Target]:
         ("rte", 16, "transformers-full", 14.0),
         ("mnli", 32, "lm-eval", 40.0),
     ]
-    part = table[(table["section"] == SYSTEMS) & (table["status"] == "ok")]
+    part = table[table["status"] == "ok"]
     for (model, dtype), group in part.groupby(["model", "dtype"], sort=False):
         rates = group.set_index(["task", "k", "system"])["rows_per_s"]
         for task, k, system, factor in wanted:
@@ -104,34 +98,6 @@ def _speed(table: pd.DataFrame) -> Iterator[Target]:
                 found = rates[task, k, "fairshot"] / rates[task, k, system]
                 text = f"{model} {dtype}, {task}, k = {k}: at least {factor:g} x {system}"
                 yield Target(text, f"{found:.1f} x", bool(found >= factor))
-
-
-def _flatness(table: pd.DataFrame) -> Iterator[Target]:
-    part = table[table["section"] == THROUGHPUT]
-    for (model, dtype), group in part.groupby(["model", "dtype"], sort=False):
-        rates = group.set_index("k")["rows_per_s"]
-        for k in rates.index[rates.index > 0] if 0 in rates.index else []:
-            found = rates[k] / rates[0]
-            text = f"{model} {dtype}, k = {k}: at least 75 % of the rows/s without shots"
-            yield Target(text, f"{found:.0%}", bool(found >= 0.75))
-
-
-def _memory(table: pd.DataFrame, copies: dict[str, float]) -> Iterator[Target]:
-    """Look for memory that grows with batch x prefix: what a larger batch costs more behind the
-    longest prefix than without one, beside what copies of the prefix would have cost."""
-    part = table[table["section"] == MEMORY]
-    for (model, dtype), group in part.groupby(["model", "dtype"], sort=False):
-        peaks = group.set_index(["shared", "rows"])["peak_mib"]
-        prefixes, rows = sorted(group["shared"].unique()), sorted(group["rows"].unique())
-        if len(prefixes) < 2 or len(rows) < 2:
-            continue
-        growth = [peaks[p, rows[-1]] - peaks[p, rows[0]] for p in (prefixes[0], prefixes[-1])]
-        found = growth[1] - growth[0]
-        text = (
-            f"{model} {dtype}: memory does not grow with batch x prefix "
-            f"(copies of the prefix would hold {copies[model]:,.0f} MiB)"
-        )
-        yield Target(text, f"{found:+.0f} MiB", bool(found <= 0.1 * copies[model]))
 
 
 def _equality(table: pd.DataFrame) -> Iterator[Target]:

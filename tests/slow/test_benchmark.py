@@ -18,7 +18,7 @@ TRAINING = (
 def test_all_systems_are_measured_and_stored(shared_data, tmp_path, capsys):
     out = tmp_path / "scorer.parquet"
     folders = ["--data", str(shared_data), "--tokenizers", str(shared_data), "--out", str(out)]
-    options = "--k 0 2 32 --rows 6 --slow-rows 3 --sections systems --tasks rte".split()
+    options = "--k 0 2 32 --rows 6 --slow-rows 3 --tasks rte".split()
     assert bench_scorer.main([*ARGUMENTS.split(), *options, *folders]) == 0
     table = pd.read_parquet(out)
     assert list(table.columns) == report.SCHEMA.names
