@@ -21,6 +21,13 @@ VERDICTS = {
 }
 
 
+CRITERION = (
+    f"the crossed bootstrap of seeds and evaluation rows gives p < {ALPHA:g} after Holm's "
+    "correction"
+)
+"""When a difference counts."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """How comparisons were made (`basis`), what they say in short and by method, the limits."""
@@ -54,8 +61,7 @@ def _basis(frame: pd.DataFrame, catalog: dict) -> str:
         f"Each fine-tuned model is compared with the same model in context {draws}: "
         f"{setting_text(frame, catalog)} There are {len(frame)} comparisons, corrected by Holm "
         "among the models of one method, pattern and evaluation set (up to "
-        f"{frame['family_size'].max()}). A difference counts if the crossed bootstrap of seeds and "
-        f"evaluation rows gives p < {ALPHA:g} after that correction."
+        f"{frame['family_size'].max()}). A difference counts if {CRITERION}."
     )
 
 

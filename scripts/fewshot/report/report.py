@@ -2,6 +2,7 @@
 
 import base64
 import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..analysis import stats
 from ..analysis.evidence import Evidence
 from ..analysis.titles import SELECTIONS, titles
 from . import render, table_text
-from .answers import answer
+from .answers import CRITERION, answer
 from .page import PAGE, STYLE
 from .provenance import evidence_files, origin, provenance
 from .table_text import Table
@@ -91,9 +92,11 @@ def page(study: ReportInputs) -> str:
 
 
 def summary_text(study: ReportInputs, folder: Path) -> str:
-    """Return the headline as aligned text, at most 100 characters wide, and where the rest is."""
+    """Return headline and answer as text, at most 100 characters wide, and where the rest is."""
     headline = registry.make_table("headline", study.evidence, study.catalog, {})
     coverage = registry.make_table("coverage", study.evidence, study.catalog, {})
+    found = answer(study.evidence.comparisons, study.catalog)
+    verdict = [*found.short, f"A difference is significant if {CRITERION}.", ""] if found else []
     lines = [
         study.title,
         "",
@@ -101,6 +104,7 @@ def summary_text(study: ReportInputs, folder: Path) -> str:
         "",
         table_text.to_text(headline),
         "",
+        *(textwrap.fill(line, 100, break_on_hyphens=False) for line in verdict),
         coverage.note or "No runs yet.",
         "",
         f"Report:   {folder / 'report.html'}",

@@ -13,7 +13,7 @@ import simulate
 import write_report
 from fewshot import schemas, storage, validation
 from fewshot.analysis import result_schemas, stats
-from fewshot.report import partial, provenance, report
+from fewshot.report import answers, partial, provenance, report
 from fewshot.report.figures import registry
 from fewshot.report.tables.comparisons import main_comparisons
 from markupsafe import escape
@@ -168,6 +168,13 @@ def test_the_summary_is_narrow_and_says_where_things_are(whole):
     assert "results/sim/report.html" in text
     assert text.count("In-context learning") == 8  # a row per task and model
     assert "53 of 56 cells are complete." in text
+
+
+def test_the_summary_says_in_how_many_comparisons_fine_tuning_was_better(whole):
+    text = " ".join(report.summary_text(whole, Path("results/sim")).split())
+    for line in answers.answer(whole.evidence.comparisons, whole.catalog).short:
+        assert line in text
+    assert "Out of domain: fine-tuning was better in" in text and "p < 0.05 after Holm's" in text
 
 
 def plan(pairs):
