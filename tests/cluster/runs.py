@@ -21,7 +21,8 @@ METHODS = {
                 "curve_epochs": [50, 100, 150, 200, 250]},
     "long-lora": {"base": "tiny-lora", "title": "LoRA", "epochs": 400,
                   "curve_epochs": [100, 200, 300, 400]},
-    "broken": {"base": "tiny-lora", "title": "Broken", "epochs": 9, "learning_rate": 1.0e30},
+    "broken": {"base": "tiny-lora", "title": "Broken", "epochs": 9, "learning_rate": 1.0e30,
+               "curve_epochs": "each"},
 }  # fmt: skip
 RUNS = "results/runs/fair/synth-mnli/opt-mini"
 ONE_NODE, TWO_NODES, BROKEN = (

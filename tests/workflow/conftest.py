@@ -15,6 +15,7 @@ def shrink(project: Project) -> None:
     """Turn the demo into a study of seconds: one model, one task, few rows, seeds and pages."""
 
     def study(content):
+        del content["figures"], content["tables"]  # all that its cells allow
         content.update(
             models=["opt-micro"],
             tasks=["synth-mnli"],
@@ -32,8 +33,9 @@ def shrink(project: Project) -> None:
         content["synth-hans"]["source"]["sizes"] = {"validation": 60}
 
     def methods(content):
-        content["quick-ft"] = {"base": "tiny-pattern-ft", "title": "Fine-tuning", "epochs": 3}
-        content["quick-lora"] = {"base": "tiny-lora", "title": "LoRA", "epochs": 3}
+        quick = {"epochs": 3, "curve_epochs": "each"}
+        content["quick-ft"] = {"base": "tiny-pattern-ft", "title": "Fine-tuning", **quick}
+        content["quick-lora"] = {"base": "tiny-lora", "title": "LoRA", **quick}
 
     project.edit("config/config.yaml", study)
     project.edit("config/tasks.yaml", tasks)

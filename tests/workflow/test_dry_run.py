@@ -33,7 +33,8 @@ def submitted(project) -> str:
 
 def test_demo_stays_small(project):
     jobs = counts(project.run("--dry-run"))
-    assert jobs["run_in_context"] + jobs["fine_tune"] <= 40
+    assert jobs["run_in_context"] + jobs["fine_tune"] <= 12
+    assert jobs["total"] <= 60
 
 
 def test_paper_grid(paper):

@@ -39,10 +39,11 @@ def test_what_training_reads_must_be_given(folder, key):
 
 def test_a_curve_has_epochs_that_are_trained(folder):
     """A variant with fewer epochs inherits the list of its base."""
-    edit(folder, "methods", lambda methods: methods["pattern-ft"].update(curve_epochs=[10, 30]))
+    brief = {"base": "tiny-pattern-ft", "title": "Brief", "epochs": 10}
+    edit(folder, "methods", lambda methods: methods.update(brief=brief))
     assert message(folder) == (
-        "config/methods.yaml: method 'tiny-pattern-ft': curve_epochs: 30 is none of the epochs; "
-        "valid: 1 to 20"
+        "config/methods.yaml: method 'brief': curve_epochs: 20 is none of the epochs; "
+        "valid: 1 to 10"
     )
 
 

@@ -35,9 +35,24 @@ def shipped(name):
     return load_study(read_yaml(ROOT / f"config/{name}.yaml"), str(ROOT / "config"))
 
 
+def varied() -> dict:
+    """Return the demo with another task, pattern and way to fine-tune; it names no figures."""
+    config = read_yaml(ROOT / "config/config.yaml")
+    del config["figures"], config["tables"]
+    config["tasks"] = ["synth-mnli", "synth-rte"]
+    minimal, main = {"patterns": ["minimal"], "k": [16]}, {"tasks": ["synth-mnli"]}
+    config["grid"] = [
+        *({**block, **main} for block in config["grid"]),
+        {**minimal, "methods": ["in-context", "tiny-pattern-ft"], "tasks": ["synth-rte"]},
+        {**minimal, "methods": ["tiny-vanilla-ft"], **main},
+        {"methods": ["in-context"], "patterns": ["gpt-3"], "k": [16], **main},
+    ]
+    return config
+
+
 @pytest.fixture(scope="module")
 def demo():
-    return shipped("config")
+    return load_study(varied(), str(ROOT / "config"))
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +190,7 @@ def test_an_arm_that_no_study_could_have_is_one_line(tmp_path):
 
 
 def named(**keys):
-    config = {**read_yaml(ROOT / "config/config.yaml"), **keys}
-    return load_study(config, str(ROOT / "config"), "my-study.yaml")
+    return load_study({**varied(), **keys}, str(ROOT / "config"), "my-study.yaml")
 
 
 def test_a_study_draws_the_figures_and_tables_that_it_names(demo):
