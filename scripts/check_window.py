@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from fewshot import schemas, storage
+from fewshot.data.shots import read_shots
 from fewshot.models import tokenizer
 from fewshot.prompts import window
 from fewshot.prompts.patterns import restore_pattern
@@ -20,14 +21,13 @@ def main(smk):
             smk.output.windows, pd.DataFrame(columns=schemas.WINDOWS.names), schemas.WINDOWS
         )
         return
+    paths = {_draw(name): path for name, path in params.shots.items()}
     evaluation = map(storage.read_rows, smk.input.evaluation)
-    empty = pd.DataFrame(columns=schemas.ROWS.names)
     checker = window.WindowChecker(
         tokenizer.load_tokenizer(smk.input.model),
         {name: restore_pattern(entry) for name, entry in params.patterns.items()},
         dict(zip(params.evaluation_sets, evaluation, strict=True)),
-        storage.read_table(smk.input.train) if smk.input.train else empty,
-        {_draw(name): storage.read_table(path) for name, path in params.shots.items()},
+        read_shots(smk.input.train, paths) if paths else {},
     )
     cell = {"protocol": params.protocol, "task": params.task, "model": smk.wildcards.model}
     rows = window.check_cells(checker, cell, params.cells, params.window)

@@ -46,8 +46,8 @@ def query_prompts(
     tokenizer, pattern: Pattern, rows: pd.DataFrame, virtual_ids: Sequence[int] = ()
 ) -> Prompts:
     """Tokenize the rows as queries behind `virtual_ids`, for training and scoring alike."""
-    texts = [pattern.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
-    return Queries(tokenizer, texts, rows["id"].tolist()).prompts("").behind(virtual_ids)
+    queries = Queries(tokenizer, pattern.queries(rows), rows["id"].tolist())
+    return queries.prompts("").behind(virtual_ids)
 
 
 def training_rows(

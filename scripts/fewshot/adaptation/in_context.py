@@ -36,7 +36,7 @@ def start_in_context(job: AdaptationJob) -> Callable[[int], SeedResult]:
     queries = {}
     with phases.measure("tokenize"):
         for each in job.evaluation:
-            texts = [job.pattern.query(a, b) for a, b in _texts(each.rows)]
+            texts = job.pattern.queries(each.rows)
             names = [f"{each.name}/{number}" for number in each.rows["id"]]
             words, alone = job.pattern.words, job.pattern.words_alone
             queries[each.name] = Queries(tokenizer, texts, names, words, alone)
@@ -70,10 +70,7 @@ def _load(job: AdaptationJob, sharded: bool) -> torch.nn.Module:
 
 
 def _run_seed(job, seed, model, queries, phases, sharded) -> SeedResult:
-    shots = job.shots.get(seed, pd.DataFrame(columns=["label", "text_a", "text_b"]))
-    context = job.pattern.context(
-        [(int(label), *texts) for label, texts in zip(shots["label"], _texts(shots), strict=True)]
-    )
+    context = job.pattern.context_of(job.shots[seed]) if job.shots else ""
     predictions, curves, facts = [], [], {}
     for each in job.evaluation:
         with phases.measure("tokenize"):
@@ -101,7 +98,3 @@ def _run_seed(job, seed, model, queries, phases, sharded) -> SeedResult:
         {**outputs.process_facts(model), "scoring": facts, "kept_bytes": len(context.encode())},
         phases.seconds,
     )
-
-
-def _texts(rows: pd.DataFrame) -> list[tuple[str, str | None]]:
-    return list(zip(rows["text_a"], rows["text_b"], strict=True))

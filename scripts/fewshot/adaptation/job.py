@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from .. import schemas, storage
+from .. import storage
 from ..data.evaluation_sets import EvaluationSet
-from ..errors import UserError
+from ..data.shots import read_shots
 from ..models.tokenizer import load_tokenizer
 from ..prompts.patterns import Pattern, restore_pattern
 from ..prompts.window import WindowChecker, check_cells
@@ -125,7 +125,7 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
     return AdaptationJob(
         cell=cell,
         seeds=seeds,
-        status=_check_window(smk, cell, pattern, rows, paths, uses_context),
+        status=_check_window(smk, cell, pattern, rows, shots, uses_context),
         labels=int(params.labels),
         pattern=pattern,
         settings=dict(params.method),
@@ -199,17 +199,15 @@ def _assemble(job: AdaptationJob, seeds: dict[int, FinishedSeed]) -> None:
 
 
 def _check_window(
-    smk, cell: dict, pattern: Pattern, rows: dict, draws: dict, uses_context: bool
+    smk, cell: dict, pattern: Pattern, rows: dict, shots: dict, uses_context: bool
 ) -> dict[int, str]:
     """Return seed → "ok" or "does not fit", by the function that tells it in advance."""
     settings, params = smk.params.method, smk.params
-    empty = pd.DataFrame(columns=schemas.ROWS.names)
     checker = WindowChecker(
         load_tokenizer(smk.input.model),
         {pattern.name: pattern},
         rows,
-        storage.read_table(smk.input.train) if draws else empty,
-        {("own", cell["k"], seed): storage.read_table(path) for seed, path in draws.items()},
+        {("own", cell["k"], seed): drawn for seed, drawn in shots.items()},
     )
     own = {
         **{name: cell[name] for name in ("method", "pattern", "k")},
@@ -222,19 +220,6 @@ def _check_window(
     }
     checked = check_cells(checker, cell, [own], params.model["window"])
     return {int(row["seed"]): str(row["status"]) for row in checked}
-
-
-def read_shots(train: str, paths: dict[int, str]) -> dict[int, pd.DataFrame]:
-    """Return the training rows of each draw, in its order."""
-    rows = storage.read_table(train).set_index("id", drop=False)
-    shots = {}
-    for seed, path in paths.items():
-        draw = storage.read_table(path).sort_values("position")
-        chosen = rows.reindex(draw["id"]).reset_index(drop=True)
-        if not (chosen["label"].to_numpy() == draw["label"].to_numpy()).all():
-            raise UserError(f"{path}: drawn from other rows than those of {train}; remove it")
-        shots[seed] = chosen.astype(rows.dtypes)
-    return shots
 
 
 def _checksums(smk, sets: list[str], shots: dict[int, str]) -> dict[str, object]:

@@ -5,11 +5,12 @@ whole pool and takes a prefix, and the permutation of Hugging Face's `Dataset.sh
 PCG64's. Its two kinds of method draw different rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from .. import storage
 from ..errors import UserError
 from ..rng import generator
 
@@ -134,3 +135,19 @@ def draw_shots(
     Raises UserError where the rows do not allow it.
     """
     return DRAWS[kind](rows, k, len(labels), task, seed, labels)
+
+
+def read_shots(train: str, paths: Mapping[Hashable, str]) -> dict[Hashable, pd.DataFrame]:
+    """Return the training rows (schemas.ROWS) of each stored draw (schemas.SHOTS), in its order.
+
+    `train` is the file of all training rows. Raises UserError for a draw from other rows.
+    """
+    rows = storage.read_table(train).set_index("id", drop=False)
+    shots = {}
+    for key, path in paths.items():
+        draw = storage.read_table(path).sort_values("position")
+        chosen = rows.reindex(draw["id"]).reset_index(drop=True)
+        if not (chosen["label"].to_numpy() == draw["label"].to_numpy()).all():
+            raise UserError(f"{path}: drawn from other rows than those of {train}; remove it")
+        shots[key] = chosen.astype(rows.dtypes)
+    return shots

@@ -5,7 +5,7 @@ the demonstrations are arguments, so that settings can be chosen on some and rep
 """
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def measure(folder: str | Path, cell: Condition, seeds: Iterable[int], size: int
             model.load_state_dict(start)
             fine_tune(model, tokenizer, pattern, shots, seed, cell.rate, cell.epochs)
         elif shots is not None:
-            context = pattern.context(list(_texts(shots, "label", "text_a", "text_b")))
+            context = pattern.context_of(shots)
         for name in cell.sets:
             frame = rows(name, "validation", size)
             right = predict(model, tokenizer, pattern, frame, context) == (
@@ -125,14 +125,9 @@ def measure(folder: str | Path, cell: Condition, seeds: Iterable[int], size: int
     return pd.concat(found).assign(method=cell.method, **own)
 
 
-def _texts(frame: pd.DataFrame, *columns: str) -> Iterator[tuple]:
-    return frame[list(columns)].itertuples(index=False, name=None)
-
-
 def predict(model, tokenizer, pattern: Pattern, frame: pd.DataFrame, context: str) -> np.ndarray:
     """Return each row's likeliest label."""
-    texts = [pattern.query(*each) for each in _texts(frame, "text_a", "text_b")]
-    prompts = Queries(tokenizer, texts, None, pattern.words).prompts(context)
+    prompts = Queries(tokenizer, pattern.queries(frame), None, pattern.words).prompts(context)
     return score(model, prompts, batch_tokens=BATCH_TOKENS).ranking.argmax(axis=1)
 
 
@@ -140,7 +135,7 @@ def fine_tune(
     model, tokenizer, pattern: Pattern, shots: pd.DataFrame, seed: int, rate: float, epochs: int
 ) -> None:
     """Train all weights in place: AdamW, batch 32, 10 % warm-up, then a constant rate."""
-    prompts = [pattern.query(*each) for each in _texts(shots, "text_a", "text_b")]
+    prompts = pattern.queries(shots)
     encoded = tokenizer(prompts, padding=True, return_tensors="pt")
     words = tokenizer(list(pattern.words), add_special_tokens=False)["input_ids"]
     answers = torch.tensor([words[label][0] for label in shots["label"]])

@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from .. import storage
-from ..adaptation.job import read_shots
+from ..data.shots import read_shots
 from ..errors import UserError
 from ..prompts.patterns import Pattern, restore_pattern
 
@@ -93,16 +93,14 @@ def _task(cell: dict, seed: int, name: str, shots: pd.DataFrame | None, rows: Pa
 
 def _samples(pattern: Pattern, shots: pd.DataFrame) -> list[dict]:
     """Return a draw as the harness's fixed samples; raises UserError where they read otherwise."""
-    texts = zip(shots["label"], shots["text_a"], shots["text_b"], strict=True)
-    drawn = [(int(label), a, b) for label, a, b in texts]
     samples, shown = [], ""
-    for label, a, b in drawn:
+    for label, a, b in zip(shots["label"], shots["text_a"], shots["text_b"], strict=True):
         end = pattern.words[label] + pattern.separator
         # A demonstration may read otherwise than a query before its label word.
         samples.append({"query": pattern.demonstration(label, a, b).removesuffix(end)})
-        samples[-1]["target"] = label
+        samples[-1]["target"] = int(label)
         shown += samples[-1]["query"] + end
-    if shown != pattern.context(drawn):
+    if shown != pattern.context_of(shots):
         raise UserError(
             f"patterns.yaml: pattern '{pattern.name}': its demonstrations do not end in "
             "label word and separator, as lm-evaluation-harness writes them"

@@ -9,10 +9,14 @@ of published code whose queries end in another way than its demonstrations say s
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FIELDS = ("text_a", "text_b")
 
@@ -63,6 +67,15 @@ class Pattern:
     def context(self, rows: Sequence[tuple[int, str, str | None]]) -> str:
         """Join demonstrations, given as (label, text_a, text_b), in their order."""
         return "".join(self.demonstration(*row) for row in rows)
+
+    def queries(self, rows: "pd.DataFrame") -> list[str]:
+        """Return the prompt of each row (schemas.ROWS); raises ValueError as `query` does."""
+        return [self.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
+
+    def context_of(self, shots: "pd.DataFrame") -> str:
+        """Join the demonstrations of rows (schemas.ROWS) in their order."""
+        texts = zip(shots["label"], shots["text_a"], shots["text_b"], strict=True)
+        return self.context([(int(label), a, b) for label, a, b in texts])
 
 
 def restore_pattern(values: dict) -> Pattern:

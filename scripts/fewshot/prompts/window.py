@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import pandas as pd
 
-from ..errors import UserError
 from .label_words import label_word_ids, label_words
 from .patterns import Pattern
 from .tokenize import Prompts, Queries
@@ -21,14 +19,13 @@ OK, UNFIT = "ok", "does not fit"
 class WindowChecker:
     """Counts tokens for one task and tokenizer; what several cells share is counted once.
 
-    `evaluation` maps each set to its rows, `train` holds the training rows that shots name, and
-    `shots[(draw, k, seed)]` a draw (schemas.SHOTS) of the kind that the cell's method is shown.
+    `evaluation` maps each set to its rows; `shots[(draw, k, seed)]` has the training rows of a draw
+    of that kind, in its order (see `data.shots.read_shots`).
     """
 
     tokenizer: object
     patterns: dict[str, Pattern]
     evaluation: dict[str, pd.DataFrame]
-    train: pd.DataFrame
     shots: dict[tuple[str, int, int], pd.DataFrame]
     _queries: dict[tuple[str, bool], dict[str, Queries]] = field(default_factory=dict)
     _counts: dict[tuple, tuple[int, int, str]] = field(default_factory=dict)
@@ -50,20 +47,17 @@ class WindowChecker:
         """
         key = (pattern, draw, k, seed, uses_context)
         if key not in self._counts:
-            shots = self._drawn(draw, k, seed)
-            texts = [
-                (int(label), *pair)
-                for label, pair in zip(shots["label"], _texts(shots), strict=True)
-            ]
-            context = self.patterns[pattern].context(texts) if uses_context else ""
+            shots = self.shots[draw, k, seed] if k else None
+            shown = uses_context and shots is not None
+            context = self.patterns[pattern].context_of(shots) if shown else ""
             self._counts[key] = self._longest(pattern, context, uses_context, shots)
         return self._counts[key]
 
-    def _longest(self, pattern: str, context: str, uses_context: bool, shots: pd.DataFrame):
+    def _longest(self, pattern: str, context: str, uses_context: bool, shots: pd.DataFrame | None):
         own = len(self.tokenizer(context, add_special_tokens=False, verbose=False)["input_ids"])
         sets = self._of(pattern, uses_context)
         found = [_longest_row(queries.prompts(context)) for queries in sets.values()]
-        if not uses_context and len(shots):
+        if not uses_context and shots is not None:
             queries = self._make(pattern, "train", shots)
             found.append(_longest_row(queries.prompts("")))
         length, row = max(found, key=lambda pair: pair[0])
@@ -80,22 +74,8 @@ class WindowChecker:
 
     def _make(self, pattern: str, name: str, rows: pd.DataFrame, words=()) -> Queries:
         bound = self.patterns[pattern]
-        texts = [bound.query(a, b) for a, b in _texts(rows)]
         names = [f"{name}/{number}" for number in rows["id"]]
-        return Queries(self.tokenizer, texts, names, words, bound.words_alone)
-
-    @cached_property
-    def _by_id(self) -> pd.DataFrame:
-        return self.train.set_index("id", drop=False)
-
-    def _drawn(self, draw: str, k: int, seed: int) -> pd.DataFrame:
-        if k == 0:
-            return self.train.iloc[:0]
-        drawn = self.shots[(draw, k, seed)].sort_values("position")
-        missing = drawn.loc[~drawn["id"].isin(self._by_id.index), "id"]
-        if len(missing):
-            raise UserError(f"shots of k {k}, seed {seed}: no training row {missing.iloc[0]}")
-        return self._by_id.loc[drawn["id"]]
+        return Queries(self.tokenizer, bound.queries(rows), names, words, bound.words_alone)
 
 
 def check_cells(
@@ -133,7 +113,3 @@ def _longest_row(prompts: Prompts) -> tuple[int, str]:
     lengths = prompts.lengths
     longest = lengths.index(max(lengths))
     return lengths[longest], str(prompts.ids[longest])
-
-
-def _texts(rows: pd.DataFrame) -> list[tuple[str, str | None]]:
-    return list(zip(rows["text_a"], rows["text_b"], strict=True))

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import check_window
 import pandas as pd
 import pytest
-from fewshot import storage
+from fewshot import schemas, storage
 from fewshot.adaptation.job import read_job
-from fewshot.data.shots import draw_balanced
+from fewshot.data.shots import draw_balanced, read_shots
 from fewshot.errors import UserError
 from fewshot.models.tokenizer import load_tokenizer
 from fewshot.prompts.patterns import Pattern
@@ -31,8 +31,13 @@ def cell(method="icl", k=4, seeds=(0, 1), uses_context=True, needs_words=True, v
 
 
 def checker(pattern=PATTERN, ks=(2, 4, 8)):
-    shots = {("fair", k, s): draw_balanced(TRAIN, k, 2, "task", s) for k in ks for s in (0, 1)}
-    return WindowChecker(tiny_tokenizer(), {"minimal": pattern}, SETS, TRAIN, shots)
+    shots = {("fair", k, s): drawn(TRAIN, k, s) for k in ks for s in (0, 1)}
+    return WindowChecker(tiny_tokenizer(), {"minimal": pattern}, SETS, shots)
+
+
+def drawn(rows: pd.DataFrame, k: int, seed: int, task: str = "task") -> pd.DataFrame:
+    """Return the training rows of a draw, in its order."""
+    return rows.set_index("id", drop=False).loc[draw_balanced(rows, k, 2, task, seed)["id"]]
 
 
 def whole(context: str) -> dict[str, int]:
@@ -49,10 +54,10 @@ def test_lengths_are_those_of_whole_prompts():
     rows = check_cells(check, NAME, [cell(k=k) for k in (2, 4, 8)], 64)
     assert len(rows) == 6 and {row["status"] for row in rows} == {"ok", "does not fit"}
     for row in rows:
-        draw = check.shots[("fair", row["k"], row["seed"])]
+        draw = check.shots["fair", row["k"], row["seed"]]
         context = "".join(
             f"{each.text_a} {each.text_b} ?{PATTERN.words[each.label]}\n\n"
-            for each in TRAIN.set_index("id").loc[draw["id"]].itertuples()
+            for each in draw.itertuples()
         )
         lengths = whole(context)
         assert row["longest_tokens"] == max(lengths.values()) == lengths[row["longest_row"]]
@@ -75,8 +80,8 @@ def test_no_shots_have_no_context():
 
 def test_training_counts_the_shots_and_no_context():
     long = TRAIN.assign(text_b=" ".join(["doctor"] * 90))
-    shots = {("fair", 4, 0): draw_balanced(long, 4, 2, "task", 0)}
-    check = WindowChecker(tiny_tokenizer(), {"minimal": PATTERN}, SETS, long, shots)
+    shots = {("fair", 4, 0): drawn(long, 4, 0)}
+    check = WindowChecker(tiny_tokenizer(), {"minimal": PATTERN}, SETS, shots)
     row = check_cells(check, NAME, [cell("ft", seeds=[0], uses_context=False)], 90)[0]
     assert row["context_tokens"] == 0 and row["longest_row"].startswith("train/")
     assert row["longest_tokens"] > 90 and row["status"] == "does not fit"
@@ -93,9 +98,7 @@ def test_a_prompt_that_is_cut_is_no_longer_than_that():
 def test_two_kinds_of_draw_are_told_apart():
     check = checker(ks=(4,))
     long = TRAIN.assign(text_b=" ".join(["doctor"] * 30))
-    both = pd.concat([TRAIN, long.assign(id=TRAIN["id"] + 1000)])
-    check.train = both
-    check.shots["other", 4, 0] = check.shots["fair", 4, 0].assign(id=lambda d: d["id"] + 1000)
+    check.shots["other", 4, 0] = drawn(long, 4, 0)
     own, other = check_cells(check, NAME, [cell(seeds=[0]), cell(seeds=[0], draw="other")], 64)
     assert own["context_tokens"] < 64 < other["context_tokens"]
     assert (own["status"], other["status"]) == ("ok", "does not fit")
@@ -129,13 +132,13 @@ def test_label_words_are_checked_where_they_are_needed():
         check_cells(checker(several), NAME, [cell("ft", uses_context=False)], 64)
 
 
-def test_a_draw_from_other_rows_is_an_error():
-    check = checker()
-    check.shots[("fair", 4, 0)] = check.shots[("fair", 4, 0)].assign(
-        id=lambda rows: rows["id"] + 1000
-    )
-    with pytest.raises(UserError, match="no training row"):
-        check_cells(check, NAME, [cell()], 64)
+def test_a_draw_from_other_rows_is_an_error(tmp_path):
+    smk = write_job(tmp_path, k=4, family="in_context")
+    draw = storage.read_table(smk.input.shots[0])
+    for other in (draw.assign(id=draw["id"] + 1000), draw.assign(label=1 - draw["label"])):
+        storage.write_table(smk.input.shots[0], other, schemas.SHOTS)
+        with pytest.raises(UserError, match="drawn from other rows than those of"):
+            read_shots(smk.input.train, {"a": smk.input.shots[0]})
 
 
 def test_the_script_writes_a_row_per_cell_and_seed(tmp_path):
@@ -166,9 +169,7 @@ def test_rte_with_32_shots_fits_no_2048_tokens(shared_data, tmp_path, name):
         )
         for split in ("train", "validation")
     ]
-    shots = {("fair", 32, seed): draw_balanced(rows[0], 32, 2, "rte", seed) for seed in range(10)}
-    check = WindowChecker(
-        load_tokenizer(path), {"minimal": PATTERN}, {"rte": rows[1]}, rows[0], shots
-    )
+    shots = {("fair", 32, seed): drawn(rows[0], 32, seed, "rte") for seed in range(10)}
+    check = WindowChecker(load_tokenizer(path), {"minimal": PATTERN}, {"rte": rows[1]}, shots)
     found = check_cells(check, NAME, [cell(k=32, seeds=range(10))], 2048)
     assert {row["status"] for row in found} == {"does not fit"}
