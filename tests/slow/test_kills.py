@@ -27,7 +27,7 @@ from pathlib import Path
 from fewshot.adaptation import checkpoints, training
 from fewshot import storage
 from fewshot.runtime import script
-checkpoints.EVERY, checkpoints.SHARE, checkpoints.RATE = 0.0, 1e9, 1e15
+checkpoints.EVERY, checkpoints.SHARE, checkpoints.WRITE_RATE = 0.0, 1e9, 1e15
 training._remaining = lambda run: 1e9
 script.run(training.fine_tune, pickle.loads(Path(sys.argv[1]).read_bytes()))
 """

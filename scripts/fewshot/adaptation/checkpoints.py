@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from ..runtime.processes import ProcessGroup
-from ..runtime.resume import remove, sync
+from ..runtime.resume import WRITE_RATE, remove, sync
 from .weights import store_weights
 
 
@@ -107,8 +107,6 @@ EVERY = 60.0
 """Seconds between two checkpoints, at least."""
 SHARE = 0.05
 """Share of the time that may go into writing them."""
-RATE = 2e8
-"""Bytes that each process writes in a second, until that has been measured."""
 GRACE = 240.0
 """Seconds in which a process that is told to end must have written one: SLURM gives 300."""
 
@@ -126,7 +124,7 @@ class Checkpoints:
 
     def expect(self, size: int) -> None:
         """Say about how many bytes each process will write."""
-        self.cost = size / RATE
+        self.cost = size / WRITE_RATE
 
     def latest(self) -> Path | None:
         """Return the newest whole checkpoint."""

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .. import storage
+from ..models.shapes import ELEMENT_BYTES
 from . import flops, result_schemas
 from .flops import Counts, ModelSize, TrainingPasses
 
@@ -22,7 +23,6 @@ PHASES = {
     "score": "seconds_score",
 }
 """Phase of a manifest → column; all others are `seconds_other`."""
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 NONE = np.nan
 
 
@@ -166,7 +166,7 @@ def _reading(sets: list[dict], rows: int, learned: int, answer: int, size: Model
 
 def _cache_bytes(sets: list[dict], manifest: dict, size: ModelSize) -> float:
     """Return the bytes of keys and values of the longest encoded context, if the shape is known."""
-    if not size.known or manifest.get("dtype") not in BYTES:
+    if not size.known or manifest.get("dtype") not in ELEMENT_BYTES:
         return NONE
     longest = max(each["shared_tokens"] for each in sets)
-    return longest * size.cache * BYTES[manifest["dtype"]]
+    return longest * size.cache * ELEMENT_BYTES[manifest["dtype"]]

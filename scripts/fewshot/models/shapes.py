@@ -7,6 +7,11 @@ compare all counts with its own modules.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a number of each dtype that models are run in."""
+QUERIES = 1024
+"""Queries whose attention scores are held at once where no fused kernel serves."""
+
 
 @dataclass(frozen=True)
 class Module:

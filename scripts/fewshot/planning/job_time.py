@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from ..analysis import flops
 from ..analysis.flops import Counts, ModelSize
-from ..models.shapes import Architecture
+from ..models.shapes import ELEMENT_BYTES, Architecture
 from ..runtime.placement import JobPlace
+from ..runtime.resume import WRITE_RATE
 from ..study.families import added, family_of, trainable, training_passes
 from .memory import LONGEST_ROW, Demand, tokens_at_once
 from .rates import BUS, moving, rates_of, sweeps
@@ -42,8 +43,6 @@ OPEN = 0.3
 """Seconds to make a model's modules and read its configuration and tokenizer, measured."""
 DISK = 1e9
 """Bytes of weights read in a second, as of a file system shared by a cluster."""
-KEPT = 2e8
-"""Bytes of weights written in a second (checkpoints.RATE)."""
 ENGINE = {"cpu": 0.02, "gpu": 1.0}
 """Seconds to set up a seed's training, beside moving its weights: measured with plain PyTorch, and
 as DeepSpeed's engine may take."""
@@ -167,11 +166,7 @@ def _write(model: JobModel, site: JobPlace) -> float:
     weights = demand.element * demand.trainable
     copied = FILE + BEST * weights / (BUS if site.per_node else rates_of(site).memory)
     stored = settings.get("keep_weights", True)
-    return copied + (FILE + 2 * weights / KEPT if stored else 0.0)
-
-
-ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a number."""
+    return copied + (FILE + 2 * weights / WRITE_RATE if stored else 0.0)
 
 
 def demand_of(
@@ -184,7 +179,7 @@ def demand_of(
     shown = family.shows_context
     return Demand(
         shape=shape,
-        element=ELEMENT[entry["dtype"]],
+        element=ELEMENT_BYTES[entry["dtype"]],
         trainable=trainable(shape, settings, labels),
         added=added(shape, settings, labels),
         rows=0 if shown else min(settings["batch_size"], k),

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 
-from ..models.shapes import Architecture
+from ..models.shapes import QUERIES, Architecture
 from ..runtime.placement import BUCKET, Placement
 
 FLOAT32 = 4
 SCORE = 12
 """Bytes that attention without a fused kernel keeps of a score, in soft-capping and softmax."""
-QUERIES = 1024
-"""Queries whose attention scores are held at once where no fused kernel serves."""
 
 
 def kept_per_token(shape: Architecture, element: int, row: int) -> int:

@@ -150,6 +150,7 @@ def _headline(study: ReportInputs) -> dict:
     table = registry.make_table("headline", study.evidence, study.catalog, {})
     return {
         **_shown(table),
+        "title": "",
         "image": "",
         "links": [],
         "origin": _origin(study, "table", table.read),

@@ -23,6 +23,8 @@ LOG = logging.getLogger(__name__)
 
 STATE = Path("results/state")
 """Where the finished seeds of running jobs are kept, relative to the project's folder."""
+WRITE_RATE = 2e8
+"""Bytes that a process writes in a second, until that has been measured."""
 LOCK = "lock"
 OWNER = "owner.json"
 """What a state says about the run that it belongs to; nothing of it is resumed."""

@@ -6,8 +6,7 @@ The log-sum-exp is what lets attentions over two sets of keys be merged (`prefix
 import torch
 from torch.nn import functional
 
-QUERIES = 1024
-"""Queries whose scores are held at once where no fused kernel serves."""
+from ..models.shapes import QUERIES
 
 
 def attend(
