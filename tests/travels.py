@@ -93,13 +93,18 @@ def finished(folder: Path) -> Project:
 
 
 def few_pages(project: Project) -> None:
-    """Leave few figures and tables."""
+    """Leave few figures and tables, all of which the demo draws."""
 
     def change(content):
         for kind, names in (("figures", FIGURES), ("tables", TABLES)):
             content[kind] = {name: content[kind][name] for name in names}
 
+    def draw_all(content):
+        for kind in ("figures", "tables"):
+            content.pop(kind, None)
+
     project.edit("config/figures.yaml", change)
+    project.edit("config/config.yaml", draw_all)
 
 
 def shots() -> dict[str, pd.DataFrame]:

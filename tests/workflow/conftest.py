@@ -15,7 +15,6 @@ def shrink(project: Project) -> None:
     """Turn the demo into a study of seconds: one model, one task, few rows, seeds and pages."""
 
     def study(content):
-        del content["figures"], content["tables"]  # all that its cells allow
         content.update(
             models=["opt-micro"],
             tasks=["synth-mnli"],
