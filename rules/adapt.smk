@@ -6,7 +6,7 @@ ADAPTATION = {name: job_request(name) for name in REQUESTS.names}
 rule run_in_context:
     input:
         model="results/models/{model}/manifest.json",
-        weights=job_weights,
+        weights=lambda w: ancient(INPUTS.weights(w.model)),
         evaluation=lambda w: INPUTS.evaluation_files(w.task),
         train=lambda w: INPUTS.train_file(w.task, w.k),
         shots=lambda w: INPUTS.shots(w.method, w.task, w.k, job_seeds(w)),
@@ -43,7 +43,7 @@ rule run_in_context:
 rule fine_tune:
     input:
         model="results/models/{model}/manifest.json",
-        weights=job_weights,
+        weights=lambda w: ancient(INPUTS.weights(w.model)),
         evaluation=lambda w: INPUTS.evaluation_files(w.task),
         train=lambda w: INPUTS.train_file(w.task, w.k),
         shots=lambda w: INPUTS.shots(w.method, w.task, w.k, job_seeds(w)),

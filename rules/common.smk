@@ -6,7 +6,6 @@ from pathlib import Path
 from scripts.fewshot.codeversion import code_version
 from scripts.fewshot.downloads import revisions
 from scripts.fewshot.errors import UserError
-from scripts.fewshot.models.files import whole_folder
 from scripts.fewshot.planning.memory_plan import MemoryPlan
 from scripts.fewshot.planning.requests import Requests
 from scripts.fewshot.runtime.site import read_site
@@ -90,33 +89,23 @@ def job_seeds(w):
     return list(range(int(w.first), int(w.last) + 1))
 
 
-def marker_of(model):
-    return f"results/models/{model}/weights.json"
-
-
-def job_weights(w):
-    """Return the marker of a model's weights; those of a local model lie where they are."""
-    return ancient(marker_of(w.model)) if w.model in HUB_RUNS else []
+def job_cell(w):
+    return Cell(w.protocol, w.task, w.model, w.method, w.pattern, int(w.k))
 
 
 def job_request(name):
     """Return the function that gives a resource of an adaptation job, by the memory plan."""
 
     def resource(wildcards, attempt):
-        w = wildcards
-        cell = Cell(w.protocol, w.task, w.model, w.method, w.pattern, int(w.k))
-        return REQUESTS.adaptation(cell, len(job_seeds(w)), attempt)[name]
+        seeds = len(job_seeds(wildcards))
+        return REQUESTS.adaptation(job_cell(wildcards), seeds, attempt)[name]
 
     return resource
 
 
 def import_of(w):
     """Return the entry of the study's imports that a run is read from."""
-    return next(
-        each
-        for each in STUDY.imports
-        if each.cell == Cell(w.protocol, w.task, w.model, w.method, w.pattern, int(w.k))
-    )
+    return next(entry for entry in STUDY.imports if entry.cell == job_cell(w))
 
 
 def import_samples(w):

@@ -14,7 +14,7 @@ TRAVELLING = sorted(
         *RUN_MANIFESTS,
         *WINDOWS,
         *MODEL_MANIFESTS,
-        *map(marker_of, HUB_RUNS),
+        *map(INPUTS.weights, STUDY.hub_models),
         *SOURCE_MANIFESTS,
         *(path for pair in PAIRS for path in INPUTS.pair_shots(*pair).values()),
     }

@@ -21,21 +21,7 @@ PREPARED = sorted(
     {f"results/data/{name}/validation.parquet" for name in SETS}
     | {f"results/data/{task}/train.parquet" for task in TASKS}
 )
-# The runs of models from the Hub, whose weights they need.
-HUB_RUNS = {model: [] for model in STUDY.hub_models}
-for _job in STUDY.jobs:
-    if _job.cell.model in HUB_RUNS and not STUDY.is_imported(_job.cell.method):
-        HUB_RUNS[_job.cell.model].append(f"results/runs/{_job.folder}/manifest.json")
-# Models from the Hub that have unfinished runs.
-UNFINISHED = [
-    model for model, runs in HUB_RUNS.items() if not all(Path(run).is_file() for run in runs)
-]
-for _model in UNFINISHED if workflow.is_main_process else ():
-    if Path(marker_of(_model)).is_file():
-        try:
-            whole_folder(f"results/models/{_model}/manifest.json")
-        except UserError as error:  # Told before a job fails for it.
-            logger.warning(f"{error}")
+NEEDED_WEIGHTS = INPUTS.needed_weights()
 FIGURE_KINDS = ["svg", "pdf", "png", "html"]
 TABLE_KINDS = ["parquet", "csv", "tex", "md"]
 TABLES = files_of("tables", STUDY.tables, TABLE_KINDS)

@@ -32,7 +32,7 @@ rule download_weights:
     log:
         "results/logs/models/{model}-weights.log",
     wildcard_constraints:
-        model=any_of(HUB_RUNS),
+        model=any_of(STUDY.hub_models),
     conda:
         "../envs/fairshot.yaml"
     script:
@@ -44,12 +44,12 @@ rule download:
     input:
         MODEL_MANIFESTS,
         SOURCE_MANIFESTS,
-        [marker_of(model) for model in UNFINISHED],
+        NEEDED_WEIGHTS,
     log:
         f"results/logs/{STUDY.name}/download.log",
     conda:
         "../envs/fairshot.yaml"
     params:
-        markers=[marker_of(model) for model in UNFINISHED],
+        markers=NEEDED_WEIGHTS,
     script:
         "../scripts/download.py"

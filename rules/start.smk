@@ -1,5 +1,6 @@
-# What is checked before the first job starts, and what is said after the last one. Never by a dry
-# run, and nothing is written, fetched or cancelled here.
+# What is checked before the first job starts, and what is said after the last one. Nothing is
+# written, fetched or cancelled here.
+from scripts.fewshot.models.files import whole_folder
 from scripts.fewshot.planning.requests import ATTEMPTS
 from scripts.fewshot.runtime import site_checks
 
@@ -25,6 +26,16 @@ def check_start():
         sys.exit("\n".join(f"error: {line}" for line in problems))
 
 
+def check_weights():
+    """Tell of weights that were freed from the cache, before a job fails for it."""
+    for manifest in (Path(marker).with_name("manifest.json") for marker in NEEDED_WEIGHTS):
+        try:
+            if manifest.with_name("weights.json").is_file():
+                whole_folder(manifest)
+        except UserError as error:
+            logger.warning(f"{error}")
+
+
 def partial_hint():
     """Return how to report on a study of which some jobs failed."""
     files = " ".join(map(str, workflow.overwrite_configfiles or []))
@@ -33,6 +44,10 @@ def partial_hint():
         f"Some jobs failed. `{command}` makes tables, figures and a report from what exists, under "
         f"results/{STUDY.name}/partial/, and shows what is missing and why."
     )
+
+
+if workflow.is_main_process:
+    check_weights()
 
 
 onstart:

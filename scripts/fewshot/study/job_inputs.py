@@ -47,6 +47,20 @@ class JobInputs:
             return []
         return sorted(str(path) for kind in MODEL_FILES for path in Path(folder).glob(kind))
 
+    def weights(self, model: str) -> str | list:
+        """Return the marker that a model's weights are there; a local model needs none."""
+        return f"results/models/{model}/weights.json" if model in self.study.hub_models else []
+
+    def needed_weights(self) -> list[str]:
+        """Return the markers of models from the Hub that have unfinished runs."""
+        unfinished = {
+            job.cell.model
+            for job in self.study.jobs
+            if not self.study.is_imported(job.cell.method)
+            and not Path(f"results/runs/{job.folder}/manifest.json").is_file()
+        }
+        return [self.weights(model) for model in self.study.hub_models if model in unfinished]
+
     def evaluation_files(self, task: str) -> list[str]:
         """Return the prepared rows that a task's jobs score."""
         return [

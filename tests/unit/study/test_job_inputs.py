@@ -1,5 +1,7 @@
 """What jobs are made from and told, from wildcards alone."""
 
+from pathlib import Path
+
 import pytest
 from fewshot.study.job_inputs import JobInputs
 from registries import copy_registries, load
@@ -121,3 +123,16 @@ def test_what_is_shown_in_context_is_listed_once_for_all_models(inputs):
     assert [cell["seeds"] for cell in (two, one)] == [[8, 9], [10]]
     assert two["train"] == "results/data/rte/train.parquet" and set(two["shots"]) == {"8", "9"}
     assert [entry["path"] for entry in two["evaluation"]] == inputs.evaluation_files("rte")
+
+
+def test_weights_are_needed_of_models_from_the_hub_with_unfinished_runs(
+    inputs, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    marker = "results/models/opt-125m/weights.json"
+    assert inputs.weights("opt-125m") == marker and inputs.weights("opt-micro") == []
+    assert inputs.needed_weights() == [marker]
+    for manifest in map(Path, inputs.manifests("rte", "opt-125m")):
+        manifest.parent.mkdir(parents=True)
+        manifest.touch()
+    assert inputs.needed_weights() == []
