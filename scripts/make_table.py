@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from fewshot.analysis import evidence
-from fewshot.report import provenance
 from fewshot.report.tables import registry
 from fewshot.runtime import script
 
@@ -15,10 +14,9 @@ def main(smk):
     p, out = smk.params, smk.output
     files = evidence.evidence_inputs(smk.input)
     stored = evidence.read_evidence(**files)
-    table = registry.make_table(p.function, stored, p.catalog, p.options)
+    entry = {key: getattr(p, key) for key in ("function", "title", "caption", "options")}
     paths = {"parquet": out.table, "csv": out.csv, "tex": out.tex, "md": out.md}
-    origin = provenance.origin(table.read, files, p.code)
-    registry.write_table_files(table, paths, p.name, p.title, p.caption, origin)
+    registry.write_table(paths, p.name, entry, stored, p.catalog, files, p.code)
 
 
 if __name__ == "__main__":

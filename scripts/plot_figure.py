@@ -15,9 +15,9 @@ def main(smk):
     p = smk.params
     part = registry.part_of(p.function)
     stored = evidence.read_evidence(part=part, **evidence.evidence_inputs(smk.input))
-    spec = registry.make_figure(p.function, stored, p.catalog, p.options, p.title)
-    render.write_spec(smk.output.spec, spec)
-    render.render(spec, {kind: getattr(smk.output, kind) for kind in render.KINDS})
+    entry = {key: getattr(p, key) for key in ("function", "title", "options")}
+    paths = {kind: getattr(smk.output, kind) for kind in ("spec", *render.KINDS)}
+    registry.write_figure(paths, entry, stored, p.catalog)
 
 
 if __name__ == "__main__":

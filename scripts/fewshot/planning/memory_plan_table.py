@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from .. import schemas, storage
 from ..errors import UserError
 from ..models.load import check_shape
+from ..report.table_text import markdown_rows
 
 LOG = logging.getLogger(__name__)
 
@@ -88,6 +89,12 @@ def write_memory_plan(plan: pd.DataFrame, output, machine: str) -> None:
         Path(partial).write_text(memory_plan_page(plan, machine), "utf-8")
 
 
+COLUMNS = (
+    *("model", "method", "k", "GPUs", "nodes", "stage", "offload", "tokens at once"),
+    *("checkpointing", "GB per GPU", "host GB", "parameters", "trained", "largest layer"),
+)
+
+
 def memory_plan_page(plan: pd.DataFrame, machine: str) -> str:
     """Return the plan as a page of Markdown."""
     lines = [
@@ -97,16 +104,14 @@ def memory_plan_page(plan: pd.DataFrame, machine: str) -> str:
         "2^30 bytes, expected on each GPU and on each node. A shape marked ~ is guessed from the",
         "number of parameters.",
         "",
-        "| model | method | k | GPUs | nodes | stage | offload | tokens at once | checkpointing "
-        "| GB per GPU | host GB | parameters | trained | largest layer |",
-        "|---|---|--:|--:|--:|--:|---|--:|---|--:|--:|--:|--:|--:|",
     ]
-    for row in plan.itertuples():
-        cells = (
+    rows = [
+        (
             *(row.model + ("" if row.shape_known else " ~"), row.method, row.k, row.gpus),
             *(row.nodes, row.zero_stage, row.offload, row.micro_tokens or "-"),
             *("yes" if row.checkpointing else "no", f"{row.gpu_gb:.1f}", f"{row.host_gb:.1f}"),
             *(f"{each:,}" for each in (row.parameters, row.trainable, row.largest_layer)),
         )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines) + "\n"
+        for row in plan.itertuples()
+    ]
+    return "\n".join([*lines, *markdown_rows(COLUMNS, "llrrrrlrlrrrrr", rows)]) + "\n"

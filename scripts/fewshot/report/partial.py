@@ -13,9 +13,9 @@ from ..codeversion import code_version
 from ..data import evaluation_sets
 from ..errors import UserError
 from ..runtime import slurm
-from . import provenance, render, report
-from .figures import registry as figure_registry
-from .tables import registry as table_registry
+from . import render, report
+from .figures import registry as figures
+from .tables import registry as tables
 
 CELL = ("method", "pattern", "k")
 TABLE_CODE = ("report.tables.registry", "report.provenance")
@@ -45,18 +45,14 @@ def write_partial_report(plan: PartialStudy, folder: str | Path) -> Path:
     stored, files = collect(plan), existing_files(plan)
     versions = {"table": code_version(*TABLE_CODE), "figure": code_version(*FIGURE_CODE)}
     for name, entry in plan.tables.items():
-        table = table_registry.make_table(entry["function"], stored, plan.catalog, entry["options"])
         paths = {kind: folder / f"tables/{name}.{kind}" for kind in report.TABLE_FILES}
-        made = provenance.origin(table.read, files, versions["table"])
-        table_registry.write_table_files(table, paths, name, entry["title"], entry["caption"], made)
+        made = (stored, plan.catalog, files, versions["table"])
+        tables.write_table(paths, name, entry, *made)
     specs = {}
     for name, entry in plan.figures.items():
-        specs[name] = figure_registry.make_figure(
-            entry["function"], stored, plan.catalog, entry["options"], entry["title"]
-        )
-        render.write_spec(folder / f"figures/{name}.vl.json", specs[name])
         paths = {kind: folder / f"figures/{name}.{kind}" for kind in render.KINDS}
-        render.render(specs[name], paths)
+        paths["spec"] = folder / f"figures/{name}.vl.json"
+        specs[name] = figures.write_figure(paths, entry, stored, plan.catalog)
     study = report.ReportInputs(
         plan.settings,
         plan.catalog,

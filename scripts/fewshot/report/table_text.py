@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -69,17 +69,22 @@ def to_markdown(table: Table, title: str, caption: str, origin: str = "") -> str
         if rows.empty:
             lines += [(table.note and "") or NOTHING]
             continue
-        cells = [[_plain(value) for value in row] for row in values(rows)]
-        lines.append("| " + " | ".join(rows.columns) + " |")
-        lines.append("|" + "|".join(RULES[side] for side in sides(table)) + "|")
-        lines += ["| " + " | ".join(row) + " |" for row in cells]
-        lines.append("")
+        lines += [*markdown_rows(rows.columns, sides(table), values(rows)), ""]
     lines += [_plain(table.note), ""] if table.note else []
     lines += [f"<!-- {line} -->" for line in origin.splitlines()]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _plain(text: str) -> str:
+def markdown_rows(
+    names: Iterable[str], sides: Iterable[str], rows: Iterable[Iterable[object]]
+) -> list[str]:
+    """Return the lines of a Markdown table; of `sides` there is an "l" or "r" for each column."""
+    rule = "|" + "|".join(RULES[side] for side in sides) + "|"
+    body = [f"| {' | '.join(map(_plain, row))} |" for row in rows]
+    return [f"| {' | '.join(names)} |", rule, *body]
+
+
+def _plain(text: object) -> str:
     """Return text that Markdown does not read as a column's border or as emphasis."""
     return str(text).replace("|", "\\|").replace("*", "\\*")
 

@@ -5,6 +5,8 @@ import struct
 import zlib
 from dataclasses import replace
 
+import altair as alt
+import numpy as np
 import pandas as pd
 import pytest
 import simulate
@@ -13,9 +15,10 @@ from fewshot.analysis.evidence import Evidence
 from fewshot.analysis.titles import arms, model_order, titles
 from fewshot.errors import UserError
 from fewshot.report import render
-from fewshot.report.figures import registry, theme
+from fewshot.report.figures import panels, registry, theme
+from fewshot.report.figures.axes import domain, grid_positions
 from fewshot.report.figures.hans import readable
-from fewshot.report.figures.panels import columns_for, domain, grid_positions, heading
+from fewshot.report.figures.panels import columns_for, heading
 
 CATALOG = simulate.CATALOG
 FIGURES = list(registry.CHARTS)
@@ -262,6 +265,41 @@ def test_headings_wrap_before_the_pattern():
     title = "Pattern-based fine-tuning · eval-harness"
     assert heading(title, 300) == [title]
     assert heading(title, 150) == ["Pattern-based fine-tuning", "eval-harness"]
+
+
+def test_a_panel_stores_the_columns_that_its_layers_use():
+    rows = pd.DataFrame({"a": [1.234567, np.nan], "b": [1, 2], "kind": "x", "other": "no"})
+    base = alt.Chart().transform_filter("datum.kind == 'x'").mark_point()
+    zero = pd.DataFrame({"zero": [0], "a": [1]}), alt.Chart().mark_rule().encode(x="zero:Q")
+    tips = panels.tooltips("a:Q value |.1f; b:Q of all; c:N absent")
+    cell = panels.panel(rows, zero, base.encode(x="a:Q", tooltip=tips), height=7)
+    assert [tip.to_dict() for tip in tips[:2]] == [
+        {"field": "a", "type": "quantitative", "title": "value", "format": ".1f"},
+        {"field": "b", "type": "quantitative", "title": "of all"},
+    ]
+    own, shared = cell["layer"][0]["data"]["name"], cell["data"]["name"]
+    assert cell["datasets"][own] == [{"zero": 0}]
+    first = {"a": 1.2346, "b": 1, "kind": "x"}
+    assert cell["datasets"][shared] == [first, {"a": None, "b": 2, "kind": "x"}]
+    assert "data" not in cell["layer"][1] and cell["height"] == 7
+
+
+def test_blocks_name_panels_above_and_label_axes_below():
+    def draw(key, place):
+        return {"key": key, "place": (place.left, place.bottom, place.top)}
+
+    ends = {"first": True, "last": False}
+    [one, two] = panels.block({"a": "A title", "b": ""}, 2, draw, 90, 50, **ends)
+    assert one == {"key": "a", "place": (True, False, True), "title": ["A title"]} | {
+        "width": 90, "height": 50,
+    }  # fmt: skip
+    assert two["place"] == (False, False, True) and "title" not in two
+    below = panels.block("abc", 3, draw, 90, first=False)
+    assert [cell["place"][1:] for cell in below] == [(True, False)] * 3
+    assert not any("title" in cell or "height" in cell for cell in below)
+    wrapped = panels.block("abc", 2, draw, 90, first=False, last=False)
+    assert [cell["place"][1] for cell in wrapped] == [False, True, True]
+    assert all(cell["title"] for cell in wrapped), "each row of panels says what it shows"
 
 
 def test_axes_hold_all_values():

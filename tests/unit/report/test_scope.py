@@ -4,8 +4,9 @@ import pytest
 import simulate
 from fewshot.analysis import summary
 from fewshot.errors import UserError
-from fewshot.report.figures import registry, select
-from fewshot.report.figures.select import family_titles, short_titles
+from fewshot.report import select
+from fewshot.report.figures import registry
+from fewshot.report.select import family_titles, short_titles
 
 CATALOG = simulate.CATALOG
 

@@ -111,11 +111,13 @@ def test_options_choose_the_matrix():
         return registry.make_table("matrix", found, CATALOG, options).numbers["difference"].tolist()
 
     assert cells() == [0.03]
-    assert cells(reference_pattern="*gpt-3") == [0.2]
-    assert cells(method="vanilla-ft") == [0.1]
+    assert cells(arms=["pattern-ft/minimal", "in-context/*gpt-3"]) == [0.2]
+    assert cells(arms=["vanilla-ft", "in-context"]) == [0.1]
     assert cells(family="gpt") == [0.3]
     assert cells(domain="in") == []
-    assert cells(pattern="gpt-3") == [], "no results of a pattern that the study has are no mistake"
+    assert cells(arms=["pattern-ft/gpt-3", "in-context"]) == [], (
+        "no results of a pattern that the study has are no mistake"
+    )
 
 
 def test_a_matrix_has_options_for_shots_and_checkpoint():
@@ -135,12 +137,10 @@ def test_a_matrix_has_options_for_shots_and_checkpoint():
     [
         ({"task": "mnli"}, "unknown task 'mnli'"),
         ({"family": "bert"}, "unknown family 'bert'"),
-        ({"method": "lora"}, "unknown method 'lora'"),
+        ({"arms": ["lora"]}, "unknown method 'lora'"),
         ({"domain": "inside"}, "unknown domain 'inside'"),
-        ({"pattern": "minimum"}, "unknown pattern 'minimum'; did you mean 'minimal'"),
-        ({"reference_pattern": "*llmft"}, r"reference pattern '\*llmft'; valid: minimal, gpt-3"),
         ({"selection": "each"}, "unknown selection 'each'; valid: last, best-in-domain"),
-        ({"k": 17}, "nothing is compared at k = 17; valid: 16$"),
+        ({"k": 17}, "options.k: no cell has 17 shots; valid: 16$"),
     ],
 )
 def test_options_that_the_study_lacks_are_named(options, message):

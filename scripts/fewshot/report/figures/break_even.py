@@ -1,6 +1,7 @@
 """The figure of total cost by number of predictions: where fine-tuning becomes the cheaper way."""
 
 import math
+from functools import partial
 
 import altair as alt
 import numpy as np
@@ -9,9 +10,10 @@ import pandas as pd
 from ...analysis.cell_costs import contests
 from ...analysis.evidence import Evidence
 from ...analysis.titles import arm_title, model_order, set_title, titles
-from . import missing, panels, select, theme
+from .. import select
+from . import axes, missing, panels, theme
 
-COLUMNS = ["line", "m", "cost", "seeds", "seeds_planned", "state", "against", "area"]
+TIPS = "line:N method; m:Q predictions |,.0f; cost:Q cost |.3g" + panels.SEEDS
 MOST = 6
 """Powers of ten up to which predictions are counted."""
 KEPT = ("task", "model", "arm", "seeds", "seeds_planned", "state")
@@ -41,36 +43,33 @@ def break_even(
         return panels.nothing("No costs to compare yet.")
     present = [name for name in model_order(catalog) if name in set(found["model"])]
     shown = list({catalog["models"][name]["family"]: name for name in present}.values())
-    found = _titled(found[found["model"].isin(shown)], catalog)
+    found = select.named(found[found["model"].isin(shown)], catalog)
+    found = missing.with_state(found)
     lines, marks = _lines(found, catalog), _marks(found, catalog)
     styles = _styles(lines, found, catalog)
     groups = list(lines.groupby(["task", "measure"], sort=False))
     width = panels.panel_width(len(shown))
     height = min(120, max(50, panels.HEIGHT // len(groups) - 12))
-    blocks = []
-    for i, ((task, measure), rows) in enumerate(groups):
-        limits = panels.span(rows["cost"])
+    named = {name: titles(catalog, "models")[name] for name in shown}
+
+    def cell(task, measure, rows, name, place) -> dict:
+        limits = axes.span(rows["cost"])
         points = marks[(marks["task"] == task) & (marks["measure"] == measure)]
-        block = []
-        for j, name in enumerate(shown):
-            place = panels.GridPosition(j == 0, i == len(groups) - 1, i == 0)
-            title = [measure, set_title(catalog, task)]
-            y = panels.channel(place, "y", title, limits, most=5)
-            own = points[(points["model"] == name) & points["cost"].between(*limits)]
-            chart = _panel(rows[rows["model"] == name], own, place, y, styles)
-            chart = chart.properties(width=width, height=height)
-            heading = panels.heading(titles(catalog, "models")[name], width)
-            block.append(chart.properties(title=heading) if i == 0 else chart)
-        blocks.append(block)
+        points = points[(points["model"] == name) & points["cost"].between(*limits)]
+        title = [measure, set_title(catalog, task)]
+        y = axes.logarithmic(place, "y", title, limits, most=5)
+        return _panel(rows[rows["model"] == name], points, place, y, styles)
+
+    blocks = [
+        panels.block(
+            *(named, len(shown), partial(cell, *key, rows), width, height),
+            first=i == 0,
+            last=i == len(groups) - 1,
+        )
+        for i, (key, rows) in enumerate(groups)
+    ]
     words = "Means over fewer seeds than planned, with hollow points"
     return panels.footnote(panels.grid(blocks, len(shown)), missing.hollow(found, words))
-
-
-def _titled(found: pd.DataFrame, catalog: dict) -> pd.DataFrame:
-    """Return contests with titles, and the state of their means."""
-    pairs = zip(found["method"], found["pattern"], strict=True)
-    named = found.assign(size=found["model"].map(titles(catalog, "models")))
-    return missing.with_state(named.assign(arm=[arm_title(catalog, *pair) for pair in pairs]))
 
 
 def _measure(device: str) -> str:
@@ -170,33 +169,24 @@ def _styles(lines: pd.DataFrame, found: pd.DataFrame, catalog: dict) -> dict[str
 
 
 def _panel(
-    rows: pd.DataFrame, points: pd.DataFrame, place: panels.GridPosition, y: dict, styles: dict
-) -> alt.LayerChart:
+    rows: pd.DataFrame, points: pd.DataFrame, place: axes.GridPosition, y: dict, styles: dict
+) -> dict:
     """Return one panel: a line for each way, a point at each break-even."""
-    legend = theme.legend(styles)
+    legend, base, tips = theme.legend(styles), alt.Chart(), panels.tooltips(TIPS)
     legend.symbolType, legend.symbolFillColor, legend.symbolSize = "stroke", "transparent", 140
-    x = alt.X("m:Q", **panels.channel(place, "x", "Predictions", [1, 10**MOST], most=4))
+    x = alt.X("m:Q", **axes.logarithmic(place, "x", "Predictions", [1, 10**MOST], most=4))
     shared = {"x": x, "y": alt.Y("cost:Q", **y), "color": theme.color("line", styles, legend)}
-    tooltip = [
-        alt.Tooltip("line:N", title="method"),
-        alt.Tooltip("m:Q", title="predictions", format=",.0f"),
-        alt.Tooltip("cost:Q", title="cost", format=".3g"),
-        alt.Tooltip("seeds:Q", title="seeds"),
-        alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
-    ]
     dash = theme.dash("line", styles, legend)
-    layers = [
-        alt.Chart(panels.inline_data(rows[rows["line"] == line], COLUMNS))
-        .mark_line(clip=True, strokeWidth=2 if style["dash"] == [1, 0] else 1.4)
-        .encode(**shared, strokeDash=dash, tooltip=tooltip)
-        for line, style in styles.items()
-        if (rows["line"] == line).any()
-    ]
+    layers = []
+    for line, style in styles.items():
+        own = rows[rows["line"] == line]
+        mark = base.mark_line(clip=True, strokeWidth=2 if style["dash"] == [1, 0] else 1.4)
+        drawn = mark.encode(**shared, strokeDash=dash, tooltip=tips)
+        layers += [(own, drawn)] if len(own) else []
     # Of points in one place each is smaller than those below it.
     order = list(points["arm"].unique())
     points = points.assign(area=[60 * 0.5 ** order.index(arm) for arm in points["arm"]])
-    base = alt.Chart(panels.inline_data(points, COLUMNS))
-    against = alt.Tooltip("against:N", title="costs the same as")
     area = alt.Size("area:Q", scale=None, legend=None)
-    marks = missing.mean_points(base, 60, **shared, size=area, tooltip=[*tooltip, against])
-    return alt.layer(*layers, *marks)
+    tips = [*tips, *panels.tooltips("against:N costs the same as")]
+    marks = missing.mean_points(base, 60, **shared, size=area, tooltip=tips)
+    return panels.panel(points, *layers, *[(points, mark) for mark in marks])

@@ -4,10 +4,11 @@ import pandas as pd
 
 from ...analysis.evidence import Evidence
 from ...analysis.summary import summarise
-from ...analysis.titles import SELECTIONS, arm_title, arms, is_trained, ordered, titles
-from . import mean_panels, missing, panels, select, theme
+from ...analysis.titles import SELECTIONS, arms, is_trained, ordered, titles
+from .. import select
+from ..select import family_order, family_titles, set_heading, sizes_of, with_sizes
+from . import mean_panels, missing, panels, theme
 from .panels import Chart
-from .select import family_order, family_titles, set_heading, sizes_of, with_sizes
 
 MOST_SLOTS = 44
 """Up to so many means stand side by side in a row of panels; with more, families get own rows."""
@@ -15,15 +16,10 @@ ORDER = ["task", "domain", "evaluation_set", "model", "method", "pattern", "k", 
 
 
 def model_selection(
-    evidence: Evidence,
-    catalog: dict,
-    *,
-    task: str | None = None,
-    evaluation_set: str | None = None,
-    family: str | None = None,
-    k: int | None = None,
+    evidence: Evidence, catalog: dict, *, task: str | None = None,
+    evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     arms: list[str] | None = None,
-) -> Chart:
+) -> Chart:  # fmt: skip
     """Plot accuracy under the three checkpoints by size: runs, means and 95 % intervals.
 
     Shown is one way of fine-tuning: that of `arms`, or the study's first.
@@ -43,17 +39,10 @@ def model_selection(
 
 
 def methods_compared(
-    evidence: Evidence,
-    catalog: dict,
-    *,
-    task: str | None = None,
-    evaluation_set: str | None = None,
-    family: str | None = None,
-    k: int | None = None,
-    selection: str | None = None,
-    arms: list[str] | None = None,
-    pattern: str | None = None,
-) -> Chart:
+    evidence: Evidence, catalog: dict, *, task: str | None = None,
+    evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
+    selection: str | None = None, arms: list[str] | None = None, pattern: str | None = None,
+) -> Chart:  # fmt: skip
     """Plot accuracy of methods side by side by size: runs, means and 95 % intervals.
 
     `arms` picks methods and patterns; without it, `pattern` is as in `panels.fewer_arms`.
@@ -71,13 +60,9 @@ def methods_compared(
 
 
 def icl_patterns_shots(
-    evidence: Evidence,
-    catalog: dict,
-    *,
-    task: str | None = None,
-    evaluation_set: str | None = None,
-    family: str | None = None,
-) -> Chart:
+    evidence: Evidence, catalog: dict, *, task: str | None = None,
+    evaluation_set: str | None = None, family: str | None = None,
+) -> Chart:  # fmt: skip
     """Plot in-context accuracy by size: a column per number of shots, a line per pattern."""
     chosen = select.select_rows(
         evidence.metrics, catalog, task=task, evaluation_set=evaluation_set, family=family,
@@ -99,16 +84,10 @@ def icl_patterns_shots(
 
 
 def effect_of_k(
-    evidence: Evidence,
-    catalog: dict,
-    *,
-    task: str | None = None,
-    evaluation_set: str | None = None,
-    family: str | None = None,
-    selection: str | None = None,
-    arms: list[str] | None = None,
-    pattern: str | None = None,
-) -> Chart:
+    evidence: Evidence, catalog: dict, *, task: str | None = None,
+    evaluation_set: str | None = None, family: str | None = None, selection: str | None = None,
+    arms: list[str] | None = None, pattern: str | None = None,
+) -> Chart:  # fmt: skip
     """Plot mean accuracy by number of shots, a column per size and a line per method.
 
     `arms` and `pattern` are as in `methods_compared`.
@@ -166,19 +145,13 @@ def _headed(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
 
 
 def _with_arms(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
-    pairs = zip(frame["method"], frame["pattern"], strict=True)
-    return frame.assign(group=[arm_title(catalog, *pair) for pair in pairs])
+    return frame.assign(group=select.named(frame, catalog)["arm"])
 
 
 def by_size(
-    means: pd.DataFrame,
-    runs: pd.DataFrame | None,
-    catalog: dict,
-    styles: dict[str, dict],
-    names: list[str] | None = None,
-    *,
-    join: bool = False,
-) -> Chart:
+    means: pd.DataFrame, runs: pd.DataFrame | None, catalog: dict, styles: dict[str, dict],
+    names: list[str] | None = None, *, join: bool = False,
+) -> Chart:  # fmt: skip
     """Return panels with sizes on x; `names` are the values of `column`, or families are columns.
 
     Families get rows of their own where columns are taken or a row would be too dense.

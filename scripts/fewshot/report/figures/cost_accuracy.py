@@ -1,6 +1,6 @@
 """The figure of accuracy against what it costs, by several measures, with the Pareto front."""
 
-from dataclasses import dataclass
+from functools import partial
 
 import altair as alt
 import pandas as pd
@@ -8,13 +8,14 @@ import pandas as pd
 from ...analysis.cell_costs import ORDER, accuracies, cell_costs, efficient, totals
 from ...analysis.evidence import Evidence
 from ...analysis.metrics import CELL
-from ...analysis.titles import arm_title, ordered, set_title, titles
-from . import missing, panels, select, theme
+from ...analysis.titles import ordered
+from .. import select
+from . import axes, missing, panels, theme
 
-COLUMNS = [
-    *("size", "arm", "k", "cost", "mean", "low", "high", "front"),
-    *("seeds", "seeds_planned", "state"),
-]
+TIPS = (
+    "size:N model; arm:N method; k:Q shots; cost:Q {} |.3g; mean:Q accuracy (%) |.1f; "
+    "low:Q interval from |.1f; high:Q to |.1f" + panels.SEEDS
+)
 MEASURES = {
     "flops_uncached": (["FLOPs,", "whole prompts"], 1),
     "flops_cached": (["FLOPs,", "context cached"], 1),
@@ -29,13 +30,9 @@ FEW = 15
 
 
 def cost_accuracy(
-    evidence: Evidence,
-    catalog: dict,
-    *,
-    predictions: int = PREDICTIONS,
-    k: int | None = None,
+    evidence: Evidence, catalog: dict, *, predictions: int = PREDICTIONS, k: int | None = None,
     pattern: str | None = None,
-) -> panels.Chart:
+) -> panels.Chart:  # fmt: skip
     """Plot accuracy against the cost of training and `predictions` rows, a panel per measure.
 
     Points are cells with k shots (the study's main number if left out); a step line joins those
@@ -47,46 +44,25 @@ def cost_accuracy(
     cells = _cells(evidence, catalog, predictions, k, pattern)
     if cells.empty:
         return panels.nothing("No costs yet.")
-    looks = Looks(*_styles(cells, catalog))
+    models = theme.model_styles(catalog, set(cells["size"]))
+    looks = models, theme.arm_styles(catalog, cells)
     groups = list(cells.groupby(["task", "domain", "evaluation_set"], sort=False))
-    shown = [name for name in MEASURES if (cells[name] > 0).any()]
+    shown = {name: "" for name in MEASURES if (cells[name] > 0).any()}
     width = panels.panel_width(len(shown))
     height = min(width, max(50, panels.HEIGHT // len(groups) - 12))
-    spans = {name: panels.span(cells[name]) for name in shown}
+
+    def cell(rows, title, measure, place) -> dict:
+        limits = axes.domain(rows["mean"], rows["low"], rows["high"])
+        y = axes.linear(place, "y", title, limits, tickCount=4)
+        span, rows = axes.span(cells[measure]), rows.assign(cost=rows[measure])
+        return _panel(rows, measure, span, place, y, *looks)
+
     blocks = []
     for i, ((task, domain, name), rows) in enumerate(groups):
-        title = [f"{set_title(catalog, task)} (%)", "in domain"]
-        if domain == "out":
-            title = [f"{set_title(catalog, task)} →", f"{set_title(catalog, name)} (%)"]
-        limits = panels.domain(rows["mean"], rows["low"], rows["high"])
-        block = []
-        for j, measure in enumerate(shown):
-            place = panels.GridPosition(j == 0, i == len(groups) - 1, i == 0)
-            y_axis = panels.axis(place, "y", title, tickCount=4)
-            y = {"scale": alt.Scale(domain=limits, nice=False), "axis": y_axis}
-            chart = _panel(
-                rows.assign(cost=rows[measure]), measure, spans[measure], place, y, looks
-            )
-            block.append(chart.properties(width=width, height=height))
-        blocks.append(block)
+        draw = partial(cell, rows, select.set_heading(catalog, task, name, domain))
+        ends = {"first": i == 0, "last": i == len(groups) - 1}
+        blocks.append(panels.block(shown, len(shown), draw, width, height, **ends))
     return panels.footnote(panels.grid(blocks, len(shown)), missing.hollow(cells))
-
-
-@dataclass(frozen=True)
-class Looks:
-    """Styles of models (colours) and of arms (shapes), by title."""
-
-    models: dict
-    arms: dict
-
-
-def _styles(cells: pd.DataFrame, catalog: dict) -> tuple[dict, dict]:
-    models = {
-        name: style
-        for name, style in theme.model_styles(catalog).items()
-        if name in set(cells["size"])
-    }
-    return models, theme.arm_styles(catalog, cells)
 
 
 def _cells(
@@ -102,63 +78,33 @@ def _cells(
         costs[name] = values * MEASURES[name][1]
     cells = costs[[*CELL, *MEASURES]].merge(means, on=CELL)
     cells = ordered(cells, catalog, ["task", "domain", "evaluation_set", *ORDER[1:]])
-    for name in ("mean", "low", "high"):
-        cells[name] = 100 * cells[name].astype(float)
-    pairs = zip(cells["method"], cells["pattern"], strict=True)
-    return cells.assign(
-        arm=[arm_title(catalog, *pair) for pair in pairs],
-        size=cells["model"].map(titles(catalog, "models")),
-    )
+    return select.named(select.in_percent(cells, ("mean", "low", "high")), catalog)
 
 
 def _panel(
-    rows: pd.DataFrame,
-    measure: str,
-    span: list[float],
-    place: panels.GridPosition,
-    y: dict,
-    looks: Looks,
-) -> alt.LayerChart:
-    """Return one panel: the front below, points above; no cost is drawn at the left edge."""
+    rows: pd.DataFrame, measure: str, span: list[float], place: axes.GridPosition, y: dict,
+    models: dict, arms: dict,
+) -> dict:  # fmt: skip
+    """Return one panel: the front below, points above; no cost is drawn at the left edge.
+
+    Models are told apart by colour, arms by shape.
+    """
     rows = rows[rows["cost"].notna()]
     rows = rows.assign(front=efficient(rows["cost"], rows["mean"]), cost=rows["cost"].clip(span[0]))
     front = rows[rows["front"]].sort_values("cost")
     # The best accuracy costs no more at any higher price.
     end = front.iloc[-1:].assign(cost=span[1])
     titled = MEASURES[measure][0]
-    x = alt.X("cost:Q", **panels.channel(place, "x", titled, span))
-    base, above = alt.Chart(), theme.legend(looks.arms)
+    x = alt.X("cost:Q", **axes.logarithmic(place, "x", titled, span))
+    base, above, mean = alt.Chart(), theme.legend(arms), alt.Y("mean:Q", **y)
     above.orient = "top"  # Side by side below, two legends would be wider than the page.
-    color = theme.color("size", looks.models, theme.legend(looks.models))
-    step = alt.Chart(panels.inline_data(pd.concat([front, end]), ["cost", "mean"])).mark_line(
+    color = theme.color("size", models, theme.legend(models))
+    step = base.mark_line(
         interpolate="step-after", strokeWidth=0.9, color=theme.GREY, strokeDash=[3, 2]
     )
-    points = missing.mean_points(
-        base,
-        26,
-        x=x,
-        y=alt.Y("mean:Q", **y),
-        color=color,
-        shape=theme.shape("arm", looks.arms, above),
-        tooltip=[
-            alt.Tooltip("size:N", title="model"),
-            alt.Tooltip("arm:N", title="method"),
-            alt.Tooltip("k:Q", title="shots"),
-            alt.Tooltip("cost:Q", title=" ".join(titled), format=".3g"),
-            alt.Tooltip("mean:Q", title="accuracy (%)", format=".1f"),
-            alt.Tooltip("low:Q", title="interval from", format=".1f"),
-            alt.Tooltip("high:Q", title="to", format=".1f"),
-            alt.Tooltip("seeds:Q", title="seeds"),
-            alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
-        ],
-    )
-    layers = [step.encode(x=x, y=alt.Y("mean:Q", **y)), *points]
-    if len(rows) <= FEW:
-        bars = base.mark_rule(strokeWidth=0.6, opacity=0.6).encode(
-            x=x,
-            y=alt.Y("low:Q", **y),
-            y2="high:Q",
-            color=color,
-        )
-        layers.insert(1, bars)
-    return alt.layer(*layers, data=panels.inline_data(rows, COLUMNS))
+    bars = base.mark_rule(strokeWidth=0.6, opacity=0.6)
+    bars = bars.encode(x=x, y=alt.Y("low:Q", **y), y2="high:Q", color=color)
+    shape, tips = theme.shape("arm", arms, above), panels.tooltips(TIPS.format(" ".join(titled)))
+    points = missing.mean_points(base, 26, x=x, y=mean, color=color, shape=shape, tooltip=tips)
+    line = pd.concat([front, end]), step.encode(x=x, y=mean)
+    return panels.panel(rows, line, *([bars] if len(rows) <= FEW else []), *points)

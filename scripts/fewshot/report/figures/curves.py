@@ -1,7 +1,6 @@
 """Figures of accuracy against something that grows: the number of shots, the epochs."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import altair as alt
@@ -10,15 +9,15 @@ import pandas as pd
 from ...analysis.evidence import Evidence
 from ...analysis.metrics import CELL
 from ...analysis.summary import at_level, seed_counts, summarise
-from ...analysis.titles import arm_title, arms, is_trained, model_order, ordered, set_title, titles
-from . import missing, panels, select, theme
+from ...analysis.titles import is_trained, ordered, set_title
+from .. import select
+from . import axes, missing, panels, theme
 
-COLUMNS = [
-    *("kind", "line", "arm", "size", "k", "epoch", "seed"),
-    *("mean", "low", "high", "majority", "seeds", "seeds_planned", "state", "rows"),
-]
-FEW = 4
-"""Up to so many models, a panel is a model and a line a method; else the other way round."""
+TIPS = (
+    "size:N model; arm:N method; {}; mean:Q mean |.2f; low:Q interval from |.2f; high:Q to |.2f"
+    + panels.SEEDS
+    + "; rows:Q rows counted"
+)
 
 
 def accuracy_by_k(evidence: Evidence, catalog: dict, *, pattern: str | None = None) -> panels.Chart:
@@ -34,9 +33,9 @@ def accuracy_by_k(evidence: Evidence, catalog: dict, *, pattern: str | None = No
     means = _with_sizes(missing.with_state(means), evidence.metrics)
     if means.empty:
         return panels.nothing()
-    means, styles = _roles(means, catalog)
     ks = sorted(int(k) for k in means["k"].unique())
-    chart = _rows(means, catalog, styles, partial(_by_k, ks))
+    look = {"tips": TIPS.format("k:O shots"), "stroke": 1.1, "size": 20}
+    chart = _rows(means, catalog, lambda rows, *rest: panels.by_shots(rows, ks, *rest, **look))
     return panels.footnote(chart, missing.hollow(means))
 
 
@@ -62,13 +61,11 @@ def learning_curves(
     loss = _titled(loss, catalog)
     loss[["mean", "low", "high"]] = -loss[["mean", "high", "low"]] / 100
     frames = [means.assign(kind="mean"), loss.assign(kind="mean")]
-    if chosen["model"].nunique() <= FEW:
+    if chosen["model"].nunique() <= panels.FEW_MODELS:
         frames.append(_titled(_seeds(scored), catalog).assign(kind="seed"))
-    joined, styles = _roles(
-        _with_sizes(pd.concat(frames, ignore_index=True), evidence.metrics), catalog
-    )
+    joined = _with_sizes(pd.concat(frames, ignore_index=True), evidence.metrics)
     span = [int(joined["epoch"].min()), int(joined["epoch"].max())]
-    chart = _rows(joined, catalog, styles, partial(_by_epoch, span))
+    chart = _rows(joined, catalog, partial(_by_epoch, span))
     return panels.footnote(chart, missing.hollow(joined[joined["kind"] == "mean"]))
 
 
@@ -95,54 +92,34 @@ def _with_sizes(frame: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
 def _titled(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     """Return percentages and display titles instead of shares and names."""
     keys = ["task", "domain", "evaluation_set", "model", "method", "pattern", "k"]
-    frame = ordered(frame, catalog, keys)
-    for name in ("mean", "low", "high", "majority"):
-        frame[name] = 100 * frame[name].astype(float)
-    pairs = zip(frame["method"], frame["pattern"], strict=True)
-    frame["arm"] = [arm_title(catalog, *pair) for pair in pairs]
-    frame["size"] = frame["model"].map(titles(catalog, "models"))
-    return frame
+    return select.named(select.in_percent(ordered(frame, catalog, keys)), catalog)
 
 
-def _roles(frame: pd.DataFrame, catalog: dict) -> tuple[pd.DataFrame, dict]:
-    """Decide what is a panel and what is a line; return the frame with both, and the styles."""
-    if frame["model"].nunique() <= FEW:
-        return frame.assign(panel=frame["size"], line=frame["arm"]), theme.arm_styles(
-            catalog, frame
-        )
-    styles = theme.model_styles(catalog)
-    present = {name: style for name, style in styles.items() if name in set(frame["size"])}
-    return frame.assign(panel=frame["arm"], line=frame["size"]), present
-
-
-def _rows(
-    frame: pd.DataFrame, catalog: dict, styles: dict, layer: Callable[..., alt.LayerChart]
-) -> panels.Chart:
-    """Return a block of panels per task and evaluation set, drawn by `layer`."""
-    by_model = [titles(catalog, "models")[name] for name in model_order(catalog)]
-    known = [*by_model, *arms(catalog, frame).values()]
-    order = [name for name in known if name in set(frame["panel"])]
+def _rows(frame: pd.DataFrame, catalog: dict, draw: Callable[..., dict]) -> panels.Chart:
+    """Return a block of panels per task and evaluation set, as `draw` makes each of its rows,
+    place, y channel and styles."""
+    frame, order, styles = panels.roles(frame, catalog)
     columns = panels.columns_for(len(order))
+    width = panels.panel_width(columns)
     frame = ordered(frame, catalog, ["task", "domain", "evaluation_set"])
     groups = list(frame.groupby(["task", "domain", "evaluation_set"], sort=False))
-    blocks = []
-    for i, (key, rows) in enumerate(groups):
-        last, wrapped = i == len(groups) - 1, len(order) > columns
-        block = []
-        for title, place in zip(order, panels.grid_positions(len(order), columns), strict=True):
-            place = replace(place, bottom=place.bottom and (last or wrapped))
-            chart = layer(
-                rows[rows["panel"] == title], place, _y(key, rows, place, catalog), styles
-            )
-            width = panels.panel_width(columns)
-            chart = chart.properties(width=width, height=48 if key[1] == "train" else 76)
-            heading = panels.heading(title, panels.panel_width(columns))
-            block.append(chart.properties(title=heading) if i == 0 or wrapped else chart)
-        blocks.append(block)
+
+    def cell(key: tuple, rows: pd.DataFrame, title: str, place: axes.GridPosition) -> dict:
+        y = _y(key, rows, place, catalog)
+        return draw(rows[rows["panel"] == title], place, y, styles)
+
+    blocks = [
+        panels.block(
+            *(order, columns, partial(cell, key, rows), width, 48 if key[1] == "train" else 76),
+            first=i == 0,
+            last=i == len(groups) - 1,
+        )
+        for i, (key, rows) in enumerate(groups)
+    ]
     return panels.grid(blocks, columns)
 
 
-def _y(key: tuple, rows: pd.DataFrame, place: panels.GridPosition, catalog: dict) -> dict:
+def _y(key: tuple, rows: pd.DataFrame, place: axes.GridPosition, catalog: dict) -> dict:
     """Return title, scale and axis of a block's y channel; `key` is task, domain, set."""
     task, domain, name = key
     title = [f"{set_title(catalog, task)} →", f"{set_title(catalog, name)} (%)"]
@@ -151,13 +128,13 @@ def _y(key: tuple, rows: pd.DataFrame, place: panels.GridPosition, catalog: dict
     values = [rows["mean"], rows["low"], rows["high"]]
     if domain == "train":
         title = ["Training loss", set_title(catalog, task)]
-        limits = panels.margin(0, float(rows["mean"].max()))
+        limits = axes.margin(0, float(rows["mean"].max()))
     else:
-        limits = panels.domain(*values, rows["majority"])
+        limits = axes.domain(*values, rows["majority"])
         title += _sampled(rows)
-    axis = panels.axis(place, "y", title, tickCount=4)
-    scale = alt.Scale(domain=limits, nice=False, clamp=domain == "train")
-    return {"scale": scale, "axis": axis}
+    channel = axes.linear(place, "y", title, limits, tickCount=4)
+    channel["scale"].clamp = domain == "train"
+    return channel
 
 
 def _sampled(rows: pd.DataFrame) -> list[str]:
@@ -169,76 +146,23 @@ def _sampled(rows: pd.DataFrame) -> list[str]:
     return [f"{count} of {total:,.0f} rows"]
 
 
-def _tooltips(first: str, title: str) -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip("size:N", title="model"),
-        alt.Tooltip("arm:N", title="method"),
-        alt.Tooltip(first, title=title),
-        alt.Tooltip("mean:Q", title="mean", format=".2f"),
-        alt.Tooltip("low:Q", title="interval from", format=".2f"),
-        alt.Tooltip("high:Q", title="to", format=".2f"),
-        alt.Tooltip("seeds:Q", title="seeds"),
-        alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
-        alt.Tooltip("rows:Q", title="rows counted"),
-    ]
-
-
-def _majority(base: alt.Chart, y: dict) -> alt.Chart:
-    rule = base.mark_rule(strokeDash=[3, 2], strokeWidth=0.7, color=theme.GREY)
-    return rule.encode(y=alt.Y("min(majority):Q", **y))
-
-
-def _by_k(
-    ks: list[int], rows: pd.DataFrame, place: panels.GridPosition, y: dict, styles: dict
-) -> alt.LayerChart:
-    """Return one panel: a line per method (or model) with intervals side by side."""
-    base, legend = alt.Chart(), theme.legend(styles)
-    axis = panels.axis(place, "x", "Shots", labelAngle=0, labelOverlap=True, grid=False)
-    x = alt.X("k:O", scale=alt.Scale(domain=ks, type="band", padding=0.2), axis=axis)
-    shared = {"x": x, "color": theme.color("line", styles, legend)}
-    if len(styles) <= panels.MOST_ARMS:  # More would drift too far from their tick.
-        scale = alt.Scale(domain=list(styles), paddingOuter=1)
-        shared["xOffset"] = alt.XOffset("line:N", scale=scale)
-    line = base.mark_line(strokeWidth=1.1).encode(
-        **shared, y=alt.Y("mean:Q", **y), strokeDash=theme.dash("line", styles, legend)
-    )
-    bars = base.mark_rule(strokeWidth=0.9).encode(**shared, y=alt.Y("low:Q", **y), y2="high:Q")
-    points = missing.mean_points(
-        base,
-        20,
-        **shared,
-        y=alt.Y("mean:Q", **y),
-        shape=theme.shape("line", styles, legend),
-        tooltip=_tooltips("k:O", "shots"),
-    )
-    return alt.layer(
-        _majority(base, y), line, bars, *points, data=panels.inline_data(rows, COLUMNS)
-    )
-
-
 def _by_epoch(
-    span: list[int], rows: pd.DataFrame, place: panels.GridPosition, y: dict, styles: dict
-) -> alt.LayerChart:
+    span: list[int], rows: pd.DataFrame, place: axes.GridPosition, y: dict, styles: dict
+) -> dict:
     """Return one panel: the mean with its interval as a ribbon, seeds as thin lines."""
     base, legend = alt.Chart(), theme.legend(styles)
-    axis = panels.axis(place, "x", "Epoch", tickMinStep=1, tickCount=5, grid=False)
-    x = alt.X("epoch:Q", axis=axis, scale=alt.Scale(domain=span, nice=False))
-    shared = {"x": x, "color": theme.color("line", styles, legend)}
+    x = axes.linear(place, "x", "Epoch", span, tickMinStep=1, tickCount=5, grid=False)
+    shared = {"x": alt.X("epoch:Q", **x), "color": theme.color("line", styles, legend)}
+    mean, dash = alt.Y("mean:Q", **y), theme.dash("line", styles, legend)
     means = base.transform_filter("datum.kind == 'mean'")
-    ribbon = means.mark_area(opacity=0.15, line=False).encode(
-        **shared, y=alt.Y("low:Q", **y), y2="high:Q"
-    )
-    line = means.mark_line(strokeWidth=1.3).encode(
-        **shared,
-        y=alt.Y("mean:Q", **y),
-        strokeDash=theme.dash("line", styles, legend),
-        tooltip=_tooltips("epoch:Q", "epoch"),
-    )
-    _, hollow = missing.mean_points(means, 10, **shared, y=alt.Y("mean:Q", **y))
+    area = means.mark_area(opacity=0.15, line=False)
+    ribbon = area.encode(**shared, y=alt.Y("low:Q", **y), y2="high:Q")
+    tips = panels.tooltips(TIPS.format("epoch:Q epoch"))
+    line = means.mark_line(strokeWidth=1.3).encode(**shared, y=mean, strokeDash=dash, tooltip=tips)
+    _, hollow = missing.mean_points(means, 10, **shared, y=mean)
     layers = [line, hollow] if len(styles) > panels.MOST_ARMS else [ribbon, line, hollow]
     if (rows["domain"] == "train").all():
-        return alt.layer(*layers, data=panels.inline_data(rows, COLUMNS))
+        return panels.panel(rows, *layers)
     seeds = base.transform_filter("datum.kind == 'seed'").mark_line(strokeWidth=0.4, opacity=0.5)
-    thin = seeds.encode(**shared, y=alt.Y("mean:Q", **y), detail="seed:N")
-    layers.insert(len(layers) - 2, thin)
-    return alt.layer(_majority(base, y), *layers, data=panels.inline_data(rows, COLUMNS))
+    layers.insert(len(layers) - 2, seeds.encode(**shared, y=mean, detail="seed:N"))
+    return panels.panel(rows, axes.baseline(base, y), *layers)

@@ -1,19 +1,22 @@
 """HANS by subcase: what follows and what does not, apart."""
 
+from functools import partial
+
 import altair as alt
 import pandas as pd
 
 from ...analysis.evidence import Evidence
 from ...analysis.summary import summarise, with_absent
-from ...analysis.titles import arm_title, label_title, model_order, ordered, set_title, titles
-from . import missing, panels, select, theme
+from ...analysis.titles import label_title, model_order, ordered, set_title
+from .. import select
+from ..select import with_sizes
+from . import axes, missing, panels, theme
 from .by_size import by_size
-from .select import with_sizes
 
-COLUMNS = [
-    *("panel", "arm", "subset", "subcase", "mean", "low", "high", "seeds", "seeds_planned"),
-    *("rows", "state", "status"),
-]
+TIPS = (
+    "panel:N task, model; arm:N method; subset:N subcase; mean:Q accuracy (%) |.1f; "
+    "low:Q interval from |.1f; high:Q to |.1f" + panels.SEEDS + "; rows:Q rows"
+)
 KEYS = ["task", "evaluation_set", "label", "model", "method", "pattern"]
 MOST_PANELS = 4
 HEIGHT = 560
@@ -55,36 +58,28 @@ def hans_by_subcase(
     room = HEIGHT // frame.groupby(["evaluation_set", "label", "subset"]).ngroups
     labels = int(min(LABELS, 4 * frame["subcase"].str.len().max()))
     width = (theme.WIDTH - labels - 38 - panels.GAP * (len(order) - 1)) // len(order)
-    blocks = []
     groups = list(frame.groupby(["evaluation_set", "label", "group"], sort=False, dropna=False))
-    for i, ((name, label, group), rows) in enumerate(groups):
-        block = []
-        for j, title in enumerate(order):
-            place = panels.GridPosition(left=j == 0, bottom=i == len(groups) - 1, top=i == 0)
-            # A set may have subsets without groups.
-            titled = [label_title(catalog, name, label)]
-            titled += [group.replace("_", " ")] if pd.notna(group) else []
-            extent = {"minExtent": labels, "maxExtent": labels} if place.left else {}
-            axis = panels.axis(place, "y", titled, grid=True, **extent)
-            chart = _panel(rows[rows["panel"] == title], rows, axis, place, styles, room)
-            chart = chart.properties(width=width)
-            block.append(chart.properties(title=title.split("\n")) if i == 0 else chart)
-        blocks.append(block)
+
+    def cell(name, label, group, rows, title, place) -> dict:
+        # A set may have subsets without groups.
+        titled = [label_title(catalog, name, label)]
+        titled += [group.replace("_", " ")] if pd.notna(group) else []
+        extent = {"minExtent": labels, "maxExtent": labels} if place.left else {}
+        axis = axes.axis(place, "y", titled, grid=True, **extent)
+        return _panel(rows[rows["panel"] == title], rows, axis, place, styles, room)
+
+    blocks = []
+    for i, (key, rows) in enumerate(groups):
+        ends = {"first": i == 0, "last": i == len(groups) - 1}
+        blocks.append(panels.block(order, len(order), partial(cell, *key, rows), width, **ends))
     return panels.footnote(panels.grid(blocks, len(order)), notes)
 
 
 def hans_by_heuristic(
-    evidence: Evidence,
-    catalog: dict,
-    *,
-    task: str | None = None,
-    evaluation_set: str | None = None,
-    family: str | None = None,
-    k: int | None = None,
-    selection: str | None = None,
-    arms: list[str] | None = None,
-    pattern: str | None = None,
-) -> panels.Chart:
+    evidence: Evidence, catalog: dict, *, task: str | None = None,
+    evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
+    selection: str | None = None, arms: list[str] | None = None, pattern: str | None = None,
+) -> panels.Chart:  # fmt: skip
     """Plot accuracy by size on each group of an out-of-domain set (HANS: heuristic), by gold label.
 
     A column per group, a line per method; `arms` and `pattern` as in `by_size.methods_compared`.
@@ -106,12 +101,11 @@ def hans_by_heuristic(
     means = with_sizes(ordered(means, catalog, [*KEYS[:3], "group", *KEYS[3:]]), catalog)
     keys = list(zip(means["task"], means["evaluation_set"], means["label"], strict=True))
     headings = {key: _heading(catalog, *key) for key in dict.fromkeys(keys)}
-    pairs = zip(means["method"], means["pattern"], strict=True)
     means = means.assign(
         heading=[headings[key] for key in keys],
         where=[" ".join(headings[key]).replace(" (%)", "") for key in keys],
         column=means["group"],
-        group=[arm_title(catalog, *pair) for pair in pairs],
+        group=select.named(means, catalog)["arm"],
         majority=50.0 if means["label"].nunique() == 2 else None,
     )
     names = {name: name.replace("_", " ") for name in dict.fromkeys(means["column"])}
@@ -136,12 +130,9 @@ def _largest(frame: pd.DataFrame, catalog: dict) -> list[str]:
 
 def _titled(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     keys = ["evaluation_set", "label", "group", "subset", "task", "model", "method", "pattern"]
-    frame = ordered(frame, catalog, keys)
-    frame = missing.with_states(frame)
-    pairs = zip(frame["method"], frame["pattern"], strict=True)
-    frame["arm"] = [arm_title(catalog, *pair) for pair in pairs]
-    models = frame["model"].map(titles(catalog, "models"))
-    frame["panel"] = frame["task"].map(lambda name: set_title(catalog, name)) + "\n" + models
+    frame = select.named(missing.with_states(ordered(frame, catalog, keys)), catalog)
+    tasks = frame["task"].map(lambda name: set_title(catalog, name))
+    frame["panel"] = tasks + "\n" + frame["size"]
     blocks = frame.groupby(["evaluation_set", "label", "group"], dropna=False)["subset"]
     frame["subcase"] = blocks.transform(readable)
     return frame
@@ -157,13 +148,9 @@ def readable(names: pd.Series) -> list[str]:
 
 
 def _panel(
-    shown: pd.DataFrame,
-    rows: pd.DataFrame,
-    y_axis: alt.Axis,
-    place: panels.GridPosition,
-    styles: dict,
-    room: int,
-) -> alt.LayerChart:
+    shown: pd.DataFrame, rows: pd.DataFrame, y_axis: alt.Axis, place: axes.GridPosition,
+    styles: dict, room: int,
+) -> dict:  # fmt: skip
     """Return one panel of `shown`: subcases down, methods side by side within each.
 
     `rows` are those of the whole block, whose subcases all its panels list; each gets at most
@@ -171,36 +158,15 @@ def _panel(
     """
     names = list(dict.fromkeys(rows["subcase"]))
     step = max(10, min(5 * len(styles) + 2, room), TITLE // len(names))
-    y = alt.Y("subcase:N", scale=alt.Scale(domain=names), axis=y_axis)
-    aside = alt.YOffset("arm:N", scale=alt.Scale(domain=list(styles)))
-    x_axis = panels.axis(place, "x", "Accuracy (%)", values=[0, 50, 100])
-    x = {"scale": alt.Scale(domain=panels.margin(0, 100), nice=False), "axis": x_axis}
+    x = axes.linear(place, "x", "Accuracy (%)", axes.margin(0, 100), values=[0, 50, 100])
     base, legend = alt.Chart(), theme.legend(styles)
-    shared = {"y": y, "yOffset": aside, "color": theme.color("arm", styles, legend)}
+    shared = {
+        "y": alt.Y("subcase:N", scale=alt.Scale(domain=names), axis=y_axis),
+        "yOffset": alt.YOffset("arm:N", scale=alt.Scale(domain=list(styles))),
+        "color": theme.color("arm", styles, legend),
+    }
     bars = base.mark_rule(strokeWidth=0.8).encode(**shared, x=alt.X("low:Q", **x), x2="high:Q")
-    marks = base.encode(
-        **shared,
-        x=alt.X("mean:Q", **x),
-        shape=theme.shape("arm", styles, legend),
-        tooltip=[
-            alt.Tooltip("panel:N", title="task, model"),
-            alt.Tooltip("arm:N", title="method"),
-            alt.Tooltip("subset:N", title="subcase"),
-            alt.Tooltip("mean:Q", title="accuracy (%)", format=".1f"),
-            alt.Tooltip("low:Q", title="interval from", format=".1f"),
-            alt.Tooltip("high:Q", title="to", format=".1f"),
-            alt.Tooltip("seeds:Q", title="seeds"),
-            alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
-            alt.Tooltip("rows:Q", title="rows"),
-        ],
-    )
-    size = 18 if len(styles) < 4 else 13
-    whole, some = (
-        marks.transform_filter(f"datum.state === '{each}'") for each in ("whole", "some")
-    )
-    points = [
-        whole.mark_point(filled=True, size=size, opacity=1),
-        some.mark_point(filled=False, fill="white", size=size, strokeWidth=1, opacity=1),
-    ]
-    data = panels.inline_data(shown, COLUMNS)
-    return alt.layer(bars, *points, data=data).properties(height=step * len(names))
+    shape, tips = theme.shape("arm", styles, legend), panels.tooltips(TIPS)
+    shared |= {"x": alt.X("mean:Q", **x), "shape": shape, "tooltip": tips}
+    points = missing.mean_points(base, 18 if len(styles) < 4 else 13, **shared)
+    return panels.panel(shown, bars, *points, height=step * len(names))

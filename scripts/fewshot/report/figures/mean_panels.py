@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
-from . import missing, panels, theme
+from . import axes, missing, panels, theme
 
-COLUMNS = [
-    *("x", "group", "title", "where", "seed", "state", "mean", "low", "high", "majority"),
-    *("seeds", "seeds_planned", "interval", "rows", "status"),
-]
+TIPS = (
+    "where:N on; title:N model; group:N group; x:N at; mean:Q mean (%) |.1f; "
+    "low:Q 95 % interval from |.1f; high:Q to |.1f; interval:N interval"
+    + panels.SEEDS
+    + "; rows:Q rows; status:N status"
+)
 HEIGHT = 520
 TICKS, LINE = 24, 10
 """Points that the labels of a y axis take, and each line of its title."""
@@ -43,13 +45,9 @@ class Band:
 
 
 def draw_panels(
-    means: pd.DataFrame,
-    runs: pd.DataFrame | None,
-    styles: dict[str, dict],
-    bands: Sequence[Band],
-    *,
-    join: bool = False,
-) -> panels.Chart:
+    means: pd.DataFrame, runs: pd.DataFrame | None, styles: dict[str, dict], bands: Sequence[Band],
+    *, join: bool = False,
+) -> panels.Chart:  # fmt: skip
     """Return rows of panels, one for each band and heading, with what is missing named below.
 
     `means` (see `missing.with_states`) and `runs` have columns band, column, heading (tuple of
@@ -110,7 +108,7 @@ def _y_scale(rows: pd.DataFrame, points: pd.DataFrame | None, height: int) -> al
     values += [] if points is None else [points["mean"]]
     values = [each.astype(float).dropna() for each in values]
     span = pd.concat(values).max() - pd.concat(values).min()
-    low, high = panels.domain(*values, step=10 if span > 15 else 5)
+    low, high = axes.domain(*values, step=10 if span > 15 else 5)
     extra = (high - low) * max(0, 5 / height - 0.05)
     return alt.Scale(domain=[low - extra, high + extra], nice=False)
 
@@ -128,20 +126,17 @@ class _Panel:
     last: bool
     join: bool
 
-    def draw(self, rows: pd.DataFrame, points: pd.DataFrame | None, size: dict) -> alt.LayerChart:
+    def draw(self, rows: pd.DataFrame, points: pd.DataFrame | None, size: dict) -> dict:
         """Return the panel: baseline and runs below, intervals and means above."""
         base, y = alt.Chart(), self._y()
         frames = [rows] if points is None else [rows, points.assign(state="run", majority=None)]
-        data = panels.inline_data(pd.concat(frames, ignore_index=True), COLUMNS)
-        legend = theme.legend(self.styles)
+        legend, joined = theme.legend(self.styles), pd.concat(frames, ignore_index=True)
         shared = {**self._x(), "color": theme.color("group", self.styles, legend)}
         layers = self._means(base, shared, y)
         if not rows["state"].isin(["whole", "some"]).any():
-            return alt.layer(*layers[:2], self._empty(rows), data=data, **size)
+            return panels.panel(joined, *layers[:2], self._empty(rows), **size)
         known = base.transform_filter("isValid(datum.majority)")
-        rule = known.mark_rule(strokeDash=[3, 2], strokeWidth=0.7, color=theme.GREY)
-        rule = rule.encode(y=alt.Y("min(majority):Q", **y))
-        return alt.layer(rule, *layers, data=data, **size)
+        return panels.panel(joined, axes.baseline(known, y), *layers, **size)
 
     def _means(self, base: alt.Chart, shared: dict, y: dict) -> list[alt.Chart]:
         """Return the layers of runs, intervals, lines, means and crosses."""
@@ -158,7 +153,7 @@ class _Panel:
             line = _where(base, "whole", "some").mark_line(strokeWidth=0.9)
             layers.insert(0, line.encode(**at))
         size = 22 if len(self.styles) < 4 else 16
-        tips = tooltips()
+        tips = panels.tooltips(TIPS)
         cross = _where(base, "unfit", "missing").mark_text(
             fontSize=9, baseline="bottom", fontWeight="bold"
         )
@@ -176,16 +171,14 @@ class _Panel:
         """Return the words of a panel without any result."""
         states = set(rows["state"])
         words = "does not fit" if states == {"unfit"} else "no results yet"
-        words = words if len(rows) else "not in the study"
-        mark = alt.Chart(alt.InlineData(values=[{"text": words}]))
-        return mark.mark_text(fontSize=7.5, color=theme.GREY).encode(text="text:N")
+        return panels.words(words if len(rows) else "not in the study")
 
     def _x(self) -> dict:
-        place = panels.GridPosition(left=self.left, bottom=self.last, top=False)
+        place = axes.GridPosition(left=self.left, bottom=self.last, top=False)
         # A name that is wider than its place stands upright.
         upright = 4.2 * max(map(len, self.column.xs)) + 4 > self.width / len(self.column.xs)
         angle = {"labelAngle": -90 if upright else 0, "labelOverlap": False}
-        axis = panels.axis(place, "x", self.column.x_title, grid=False, **angle)
+        axis = axes.axis(place, "x", self.column.x_title, grid=False, **angle)
         scale = alt.Scale(domain=self.column.xs, type="band", paddingInner=0.15, paddingOuter=0.1)
         # What belongs together stays closer to its tick than to the next one's.
         band = 0.85 * self.width / (len(self.column.xs) + 0.05)
@@ -199,30 +192,12 @@ class _Panel:
         }
 
     def _y(self) -> dict:
-        place = panels.GridPosition(left=self.left, bottom=self.last, top=False)
+        place = axes.GridPosition(left=self.left, bottom=self.last, top=False)
         return {
             "scale": self.scale,
-            "axis": panels.axis(place, "y", self.heading, tickCount=4),
+            "axis": axes.axis(place, "y", self.heading, tickCount=4),
         }
 
 
 def _where(base: alt.Chart, *states: str) -> alt.Chart:
     return base.transform_filter(alt.FieldOneOfPredicate(field="state", oneOf=list(states)))
-
-
-def tooltips() -> list[alt.Tooltip]:
-    """Return what is shown of a mean under the pointer: cell, interval, seeds and rows."""
-    return [
-        alt.Tooltip("where:N", title="on"),
-        alt.Tooltip("title:N", title="model"),
-        alt.Tooltip("group:N", title="group"),
-        alt.Tooltip("x:N", title="at"),
-        alt.Tooltip("mean:Q", title="mean (%)", format=".1f"),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".1f"),
-        alt.Tooltip("high:Q", title="to", format=".1f"),
-        alt.Tooltip("interval:N", title="interval"),
-        alt.Tooltip("seeds:Q", title="seeds"),
-        alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
-        alt.Tooltip("rows:Q", title="rows"),
-        alt.Tooltip("status:N", title="status"),
-    ]

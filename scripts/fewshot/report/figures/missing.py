@@ -27,9 +27,12 @@ def with_state(means: pd.DataFrame) -> pd.DataFrame:
     return means.assign(state=np.where(fewer, "some", "whole"))
 
 
-def mean_points(base: alt.Chart, size: int, /, **encoding: object) -> list[alt.Chart]:
-    """Return the layers of means: filled points, hollow where seeds are missing."""
-    whole, some = (base.transform_filter(f"datum.state == '{state}'") for state in STATES)
+def mean_points(
+    base: alt.Chart, size: int, states: tuple[str, str] = STATES, /, **encoding: object
+) -> list[alt.Chart]:
+    """Return the layers of means: points filled in the first of two states, hollow in the second;
+    that is where seeds are missing, unless other `states` are given."""
+    whole, some = (base.transform_filter(f"datum.state == '{state}'") for state in states)
     filled = whole.mark_point(filled=True, size=size, opacity=1)
     hollow = some.mark_point(filled=False, fill="white", size=size, strokeWidth=1, opacity=1)
     return [filled.encode(**encoding), hollow.encode(**encoding)]

@@ -7,29 +7,24 @@ from ...analysis.evidence import Evidence
 from ...analysis.summary import summarise
 from ...analysis.titles import arms as arms_in
 from ...analysis.titles import ordered, set_title
-from . import missing, panels, select, theme
+from .. import select
+from ..select import family_order, sizes_of, whole_title, with_sizes
+from . import axes, missing, panels, theme
 from .by_size import first_arm
-from .select import family_order, sizes_of, whole_title, with_sizes
 
-MEAN = [
-    *("title", "arm", "part", "epoch", "mean", "low", "high", "majority"),
-    *("seeds", "seeds_planned", "rows"),
-]
-SEED = ["part", "epoch", "seed", "mean"]
+TIPS = (
+    "title:N model; arm:N method; part:N accuracy; epoch:Q epoch; mean:Q mean (%) |.1f; "
+    "low:Q 95 % interval from |.1f; high:Q to |.1f" + panels.SEEDS + "; rows:Q rows counted"
+)
 PARTS = {"in": "in domain", "out": "out of domain"}
 ROOM = 540
 
 
 def over_training(
-    evidence: Evidence,
-    catalog: dict,
-    *,
-    task: str | None = None,
-    evaluation_set: str | None = None,
-    family: str | None = None,
-    k: int | None = None,
+    evidence: Evidence, catalog: dict, *, task: str | None = None,
+    evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     arms: list[str] | None = None,
-) -> panels.Chart:
+) -> panels.Chart:  # fmt: skip
     """Plot accuracy by epoch in and out of domain: a thin line per seed, a thick mean.
 
     A column per size, a row per task, family and out-of-domain set, for one way of fine-tuning:
@@ -95,16 +90,17 @@ def _curves(means: pd.DataFrame, seeds: pd.DataFrame, catalog: dict) -> panels.G
         sizes = sizes_of(means, catalog, name)
         for task, evaluation_set in pairs:
             own = [_of(frame, task, evaluation_set) for frame in (means, seeds)]
-            limits = panels.domain(*(frame["mean"] for frame in own), own[0]["majority"])
+            limits = axes.domain(*(frame["mean"] for frame in own), own[0]["majority"])
             title = ["Accuracy (%)", f"{set_title(catalog, task)},"]
             title.append(f"{set_title(catalog, evaluation_set)}")
-            block = []
-            for i, size in enumerate(sizes):
+            title = title[: 2 + (task != evaluation_set)]
+
+            def cell(size, place, own=own, name=name, title=title, limits=limits) -> dict:
                 shown = [each[(each["family"] == name) & (each["size"] == size)] for each in own]
-                chart = _panel(*shown, title[: 2 + (task != evaluation_set)], limits, span, i == 0)
-                heading = panels.heading(whole_title(means, name, size), width)
-                block.append(chart.properties(width=width, height=height, title=heading))
-            blocks.append(block)
+                return _panel(*shown, title, limits, span, place)
+
+            whole = {size: whole_title(means, name, size) for size in sizes}
+            blocks.append(panels.block(whole, most, cell, width, height))
     return panels.grid(blocks, most)
 
 
@@ -113,41 +109,17 @@ def _of(frame: pd.DataFrame, task: str, evaluation_set: str) -> pd.DataFrame:
 
 
 def _panel(
-    means: pd.DataFrame,
-    seeds: pd.DataFrame,
-    title: list[str],
-    limits: list[float],
-    span: list[int],
-    left: bool,
-) -> alt.LayerChart:
+    means: pd.DataFrame, seeds: pd.DataFrame, title: list[str], limits: list[float],
+    span: list[int], place: axes.GridPosition,
+) -> dict:  # fmt: skip
     """Return one size: a thin line per seed below, the means and baselines above."""
-    place = panels.GridPosition(left=left, bottom=True, top=True)
-    x_axis = panels.axis(place, "x", "Epoch", tickMinStep=1, tickCount=4, grid=False)
-    y_axis = panels.axis(place, "y", title, tickCount=4)
     styles = {PARTS[name]: {"color": color} for name, color in theme.DOMAINS.items()}
-    y = {"scale": alt.Scale(domain=limits, nice=False), "axis": y_axis}
-    shared = {
-        "x": alt.X("epoch:Q", axis=x_axis, scale=alt.Scale(domain=span, nice=False)),
-        "y": alt.Y("mean:Q", **y),
-        "color": theme.color("part", styles, theme.legend(styles)),
-    }
-    own = alt.Chart(panels.inline_data(seeds, SEED)).mark_line(strokeWidth=0.4, opacity=0.5)
-    thick = alt.Chart(panels.inline_data(means, MEAN))
-    rule = thick.mark_rule(strokeDash=[3, 2], strokeWidth=0.6)
-    line = thick.mark_line(strokeWidth=1.4).encode(
-        **shared,
-        tooltip=[
-            alt.Tooltip("title:N", title="model"),
-            alt.Tooltip("arm:N", title="method"),
-            alt.Tooltip("part:N", title="accuracy"),
-            alt.Tooltip("epoch:Q", title="epoch"),
-            alt.Tooltip("mean:Q", title="mean (%)", format=".1f"),
-            alt.Tooltip("low:Q", title="95 % interval from", format=".1f"),
-            alt.Tooltip("high:Q", title="to", format=".1f"),
-            alt.Tooltip("seeds:Q", title="seeds"),
-            alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
-            alt.Tooltip("rows:Q", title="rows counted"),
-        ],
-    )
-    baseline = rule.encode(y=alt.Y("min(majority):Q", **y), color=shared["color"])
-    return alt.layer(baseline, own.encode(**shared, detail="seed:N"), line)
+    x = axes.linear(place, "x", "Epoch", span, tickMinStep=1, tickCount=4, grid=False)
+    y = axes.linear(place, "y", title, limits, tickCount=4)
+    color, base = theme.color("part", styles, theme.legend(styles)), alt.Chart()
+    shared = {"x": alt.X("epoch:Q", **x), "y": alt.Y("mean:Q", **y), "color": color}
+    rule = base.mark_rule(strokeDash=[3, 2], strokeWidth=0.6)
+    thin = base.mark_line(strokeWidth=0.4, opacity=0.5).encode(**shared, detail="seed:N")
+    line = base.mark_line(strokeWidth=1.4).encode(**shared, tooltip=panels.tooltips(TIPS))
+    least = rule.encode(y=alt.Y("min(majority):Q", **y), color=color)
+    return panels.panel(means, least, (seeds, thin), line)

@@ -1,40 +1,104 @@
 """Small multiples: blocks of panels in rows, with shared legends and aligned axes."""
 
+import json
 import math
+import re
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from . import theme
+from ...analysis.titles import arms, model_order, titles
+from . import axes, missing, theme
+from .axes import GridPosition, grid_positions
 
 AXIS = 54
 """Points that a block's y axis, its labels and title take."""
 GAP = 10
 MOST_ARMS = 5
+FEW_MODELS = 4
+"""Up to so many models, a panel is a model and a line a method; else the other way round."""
+SEEDS = "; seeds:Q seeds; seeds_planned:Q of planned seeds"
+"""What most tooltips end with (see `tooltips`)."""
 TOP_LEVEL = ("$schema", "config")
 HEIGHT = 600
 """Points that the panels of a figure may take, so that it fits on a page with its caption."""
 
 
-def inline_data(frame: pd.DataFrame, columns: Sequence[str]) -> alt.InlineData:
-    """Return columns as inline data: five digits, null for nan; the same bytes every time."""
-    frame = frame[[name for name in columns if name in frame]]
-    plain = frame.astype(object).where(frame.notna(), None)
-    # Altair copies lists with every chart that a chart becomes part of, tuples never.
-    values = tuple(
+def panel(rows: pd.DataFrame, *layers: "Layer", **properties: object) -> dict:
+    """Return a panel: layers over `rows`, the lowest first, as a plain Vega-Lite specification.
+
+    A layer with rows of its own comes as a pair (rows, chart). Of rows only the columns are stored
+    that a layer encodes or filters by: five digits, null for nan, the same bytes every time.
+    """
+    datasets: dict = {}
+    drawn = [each if isinstance(each, tuple) else (None, each) for each in layers]
+    parts = [_bare(chart, datasets) for _, chart in drawn]
+    alone = [part for part, (own, _) in zip(parts, drawn, strict=True) if own is None]
+    for part, (own, _) in zip(parts, drawn, strict=True):
+        if own is not None:
+            part["data"] = _stored(own, [part], datasets)
+    data = {"data": _stored(rows, alone, datasets)} if alone else {}
+    return {**data, "layer": parts, "datasets": datasets, **properties}
+
+
+Layer = alt.Chart | tuple[pd.DataFrame, alt.Chart]
+
+
+def _bare(chart: alt.Chart, datasets: dict) -> dict:
+    """Return a chart's specification as part of another; its data join `datasets`."""
+    spec = chart.to_dict(validate=False)
+    if chart.data is alt.Undefined:  # Altair puts an empty row in the place of data.
+        spec.pop("data", None), spec.pop("datasets", None)
+    datasets.update(spec.pop("datasets", {}))
+    return {key: part for key, part in spec.items() if key not in TOP_LEVEL}
+
+
+def _stored(rows: pd.DataFrame, parts: Sequence[dict], datasets: dict) -> dict:
+    """Add the columns of `rows` that the parts of a specification use; return their reference."""
+    text = json.dumps(parts)
+    used = {*re.findall(r'"field": "(\w+)"', text), *re.findall(r"datum\.(\w+)", text)}
+    rows = rows[[name for name in rows if name in used]]
+    plain = rows.astype(object).where(rows.notna(), None)
+    values = [
         {name: _plain(value) for name, value in row.items()} for row in plain.to_dict("records")
-    )
-    return alt.InlineData(values=values)
+    ]
+    return _bare(alt.Chart(alt.InlineData(values=values)).mark_point(), datasets)["data"]
 
 
 def _plain(value: object) -> object:
     if isinstance(value, float | np.floating):
         return float(f"{value:.5g}")
     return value.item() if isinstance(value, np.generic) else value
+
+
+def tooltips(text: str) -> list[alt.Tooltip]:
+    """Return what is shown under the pointer, from "field title |format; field title; …"."""
+    found = []
+    for part in text.split(";"):
+        field, _, title = part.strip().partition(" ")
+        title, _, form = title.partition("|")
+        found.append(alt.Tooltip(field, title=title.strip(), **({"format": form} if form else {})))
+    return found
+
+
+def roles(frame: pd.DataFrame, catalog: dict) -> tuple[pd.DataFrame, list[str], dict]:
+    """Decide what is a panel and what a line of rows with `arm` and `size` (`select.named`).
+
+    Returns the rows with both, the titles of the panels in order, and the styles of the lines.
+    """
+    if frame["model"].nunique() <= FEW_MODELS:
+        frame = frame.assign(panel=frame["size"], line=frame["arm"])
+        styles = theme.arm_styles(catalog, frame)
+    else:
+        styles = theme.model_styles(catalog, set(frame["size"]))
+        frame = frame.assign(panel=frame["arm"], line=frame["size"])
+    by_model = [titles(catalog, "models")[name] for name in model_order(catalog)]
+    known, present = [*by_model, *arms(catalog, frame).values()], set(frame["panel"])
+    return frame, [name for name in known if name in present], styles
 
 
 def columns_for(count: int, most: int = 4) -> int:
@@ -51,6 +115,8 @@ def panel_width(columns: int, width: int = theme.WIDTH) -> int:
 
 def heading(title: str, width: int) -> list[str]:
     """Return a panel's title in lines that fit its width; a pattern's name begins a line."""
+    if "\n" in title:
+        return title.split("\n")
     most = max(8, int(width / 4.4))
     if len(title) <= most:
         return [title]
@@ -75,18 +141,26 @@ def fewer_arms(frame: pd.DataFrame, catalog: dict, pattern: str | None) -> pd.Da
     return frame[frame["pattern"] == (pattern or next(iter(catalog["patterns"])))]
 
 
-@dataclass(frozen=True)
-class GridPosition:
-    """Where a panel stands in its block: it alone decides which axis labels and titles it needs."""
+def block(
+    names: Mapping[str, str] | Sequence[str], columns: int,
+    draw: Callable[[str, GridPosition], dict], width: int, height: int | None = None, *,
+    first: bool = True, last: bool = True,
+) -> list[dict]:  # fmt: skip
+    """Return a panel for each of `names` (key → title) as `draw`, given key and place, has it.
 
-    left: bool
-    bottom: bool
-    top: bool
-
-
-def grid_positions(count: int, columns: int) -> list[GridPosition]:
-    """Return the places of `count` panels set in rows of `columns`."""
-    return [GridPosition(i % columns == 0, i + columns >= count, i < columns) for i in range(count)]
+    Panels have their titles in the `first` block of a figure and labels on x in the `last`, or in
+    every block where one takes several rows of `columns`.
+    """
+    names = names if isinstance(names, Mapping) else {name: name for name in names}
+    wrapped, found = len(names) > columns, []
+    places = grid_positions(len(names), columns)
+    for (key, title), place in zip(names.items(), places, strict=True):
+        bottom = place.bottom and (last or wrapped)
+        cell = draw(key, replace(place, bottom=bottom, top=first or wrapped))
+        size = {"width": width} if height is None else {"width": width, "height": height}
+        named = {"title": heading(title, width)} if title and (first or wrapped) else {}
+        found.append({**cell, **size, **named})
+    return found
 
 
 @dataclass(frozen=True)
@@ -118,7 +192,7 @@ Chart = alt.TopLevelMixin | Grid
 """What a figure's function returns."""
 
 
-def grid(blocks: Sequence[Sequence[alt.TopLevelMixin]], columns: int) -> Grid:
+def grid(blocks: Sequence[Sequence[dict]], columns: int) -> Grid:
     """Return blocks of panels one above the other, with aligned axes and one legend.
 
     All go into one flat grid, since only there are the axes of different rows aligned; an
@@ -126,10 +200,9 @@ def grid(blocks: Sequence[Sequence[alt.TopLevelMixin]], columns: int) -> Grid:
     """
     cells, datasets = [], {}
     for panels in blocks:
-        for panel in [*panels, *(blank() for _ in range(-len(panels) % columns))]:
-            cell = panel.to_dict(validate=False)
-            datasets.update(cell.pop("datasets", {}))
-            cells.append({key: part for key, part in cell.items() if key not in TOP_LEVEL})
+        for cell in [*panels, *(_blank() for _ in range(-len(panels) % columns))]:
+            datasets.update(cell["datasets"])
+            cells.append({key: part for key, part in cell.items() if key != "datasets"})
     resolve = dict.fromkeys(("color", "shape", "strokeDash"), "shared")
     # An offset is a part of its own panel's band, which may be higher or wider elsewhere.
     resolve |= dict.fromkeys(("xOffset", "yOffset"), "independent")
@@ -146,10 +219,12 @@ def grid(blocks: Sequence[Sequence[alt.TopLevelMixin]], columns: int) -> Grid:
     )
 
 
-def blank() -> alt.Chart:
+def _blank() -> dict:
     """Return a panel that shows nothing."""
     mark = alt.Chart(alt.InlineData(values=[{}])).mark_point(opacity=0)
-    return mark.properties(width=1, height=1, view=alt.ViewConfig(stroke=None))
+    datasets: dict = {}
+    spec = _bare(mark.properties(width=1, height=1, view=alt.ViewConfig(stroke=None)), datasets)
+    return {**spec, "datasets": datasets}
 
 
 def footnote(chart: Grid, lines: Sequence[str]) -> Grid:
@@ -171,15 +246,10 @@ def footnote(chart: Grid, lines: Sequence[str]) -> Grid:
     )
 
 
-def axis(place: GridPosition, side: str, title: str | list[str] | None, **settings) -> alt.Axis:
-    """Return the axis of a panel: labels and title only where its place asks for them.
-
-    `side` is "x" or "y". Grid lines are drawn everywhere.
-    """
-    shown = place.left if side == "y" else place.bottom
-    if shown:
-        return alt.Axis(title=title, labelFlush=False, **settings)
-    return alt.Axis(title=None, labels=False, ticks=False, domain=False, **settings)
+def words(text: str) -> alt.Chart:
+    """Return the layer of a panel that says why it is empty."""
+    mark = alt.Chart(alt.InlineData(values=[{"text": text}]))
+    return mark.mark_text(fontSize=7.5, color=theme.GREY).encode(text="text:N")
 
 
 def nothing(text: str = "No results yet.") -> alt.Chart:
@@ -188,71 +258,30 @@ def nothing(text: str = "No results yet.") -> alt.Chart:
     return mark.encode(text="text:N").properties(width=theme.COLUMN, height=40)
 
 
-def domain(*values: pd.Series, low: float = 0, high: float = 100, step: int = 10) -> list[float]:
-    """Return an axis range (percent) from one multiple of `step` to another, and a little more.
+def by_shots(
+    rows: pd.DataFrame, ks: Sequence[int], place: GridPosition, y: dict, styles: dict, tips: str,
+    *, stroke: float, size: int, bars: bool = True,
+) -> dict:  # fmt: skip
+    """Return a panel with a line per method (or model) over the numbers of shots `ks`.
 
-    The margin keeps points at the ends whole, and tick labels within the panel's height.
+    Lines are `stroke` points wide, points have an area of `size`; `bars` are the intervals, side by
+    side where lines are few: more would drift too far from their tick.
     """
-    joined = pd.concat(values).dropna()
-    first, last = low, high
-    if len(joined):
-        first = max(low, math.floor((joined.min() - 1) / step) * step)
-        last = min(high, math.ceil((joined.max() + 1) / step) * step)
-    return margin(first, last)
-
-
-def margin(first: float, last: float) -> list[float]:
-    """Return a range widened by a twentieth on both sides."""
-    room = 0.05 * (last - first)
-    return [first - room, last + room]
-
-
-MOST = 3
-"""Ticks of a panel at most."""
-EDGE = 0.04
-"""Share of a vertical axis at both ends that has no label."""
-
-
-def span(values: pd.Series) -> list[float]:
-    """Return the range of an axis: that of the positive values, and a little more."""
-    numbers = values.astype(float)
-    logs = np.log10(numbers[numbers > 0])
-    room = max(0.06 * (logs.max() - logs.min()), 0.08)
-    return [float(f"{10**bound:.4g}") for bound in (logs.min() - room, logs.max() + room)]
-
-
-def ticks(limits: list[float], most: int = MOST) -> list[float]:
-    """Return powers of ten between limits, every other one where there are many; for less than two
-    of them their multiples as well."""
-    first, last = (math.log10(limit) for limit in limits)
-    powers = range(math.ceil(first), math.floor(last) + 1)
-    if len(powers) >= 2:
-        return [10.0**power for power in powers[:: math.ceil(len(powers) / most)]]
-    for multiples in ((1, 2, 5), range(1, 10)):
-        near = [
-            m * 10.0**p for p in range(math.floor(first), math.ceil(last) + 1) for m in multiples
-        ]
-        found = [value for value in near if limits[0] <= value <= limits[1]]
-        if len(found) >= 2:
-            return found[:: math.ceil(len(found) / most)]
-    return found or [float(f"{math.sqrt(limits[0] * limits[1]):.2g}")]
-
-
-def channel(
-    place: GridPosition, side: str, title: str | list[str] | None, limits: list[float], most=MOST
-) -> dict:
-    """Return scale and axis of a logarithmic channel; `side` is "x" or "y"."""
-    inner = limits
-    if side == "y":  # A label at an edge would stand out of its panel and move it.
-        first, last = np.log10(limits)
-        room = EDGE * (last - first)
-        inner = [10 ** (first + room), 10 ** (last - room)]
-    text = "replace(format(datum.value, '.0e'), 'e+', 'e')"
-    drawn = axis(
-        place,
-        side,
-        title,
-        values=ticks(inner, most),
-        labelExpr=f"datum.value < 1e4 ? format(datum.value, '~r') : {text}",
+    base, legend = alt.Chart(), theme.legend(styles)
+    drawn = axes.axis(place, "x", "Shots", labelAngle=0, labelOverlap=True, grid=False)
+    x = alt.X("k:O", scale=alt.Scale(domain=ks, type="band", padding=0.2), axis=drawn)
+    shared = {"x": x, "color": theme.color("line", styles, legend)}
+    if len(styles) <= MOST_ARMS:
+        scale = alt.Scale(domain=list(styles), paddingOuter=1)
+        shared["xOffset"] = alt.XOffset("line:N", scale=scale)
+    mean, shape = alt.Y("mean:Q", **y), theme.shape("line", styles, legend)
+    line = base.mark_line(strokeWidth=stroke)
+    rule = base.mark_rule(strokeWidth=round(stroke - 0.2, 1))
+    ends = {"y": alt.Y("low:Q", **y), "y2": "high:Q"}
+    return panel(
+        rows,
+        *([axes.baseline(base, y)] if rows["majority"].notna().any() else []),
+        line.encode(**shared, y=mean, strokeDash=theme.dash("line", styles, legend)),
+        *([rule.encode(**shared, **ends)] if bars else []),
+        *missing.mean_points(base, size, **shared, y=mean, shape=shape, tooltip=tooltips(tips)),
     )
-    return {"scale": alt.Scale(type="log", domain=limits, nice=False), "axis": drawn}

@@ -1,9 +1,12 @@
 """The figures of a study: each function turns stored evidence into an Altair chart."""
 
+from pathlib import Path
+
 from altair.utils.schemapi import debug_mode
 
 from ...analysis.evidence import Evidence, Watched
 from ...errors import unknown
+from .. import render
 from . import theme
 from .break_even import break_even
 from .by_size import effect_of_k, icl_patterns_shots, methods_compared, model_selection
@@ -63,3 +66,13 @@ def make_figure(
     # What the figure was made from; Vega-Lite leaves `usermeta` to its users.
     own = {"datasets": datasets, "config": theme.config(), "usermeta": {"read": watched.read}}
     return {**spec, **own, "description": title}
+
+
+def write_figure(
+    paths: dict[str, str | Path], entry: dict, evidence: Evidence, catalog: dict
+) -> dict:
+    """Make the figure of an entry, write it to `paths` ("spec" and `render.KINDS`), return it."""
+    spec = make_figure(entry["function"], evidence, catalog, entry["options"], entry["title"])
+    render.write_spec(paths["spec"], spec)
+    render.render(spec, {kind: paths[kind] for kind in render.KINDS})
+    return spec

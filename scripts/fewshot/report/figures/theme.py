@@ -101,8 +101,8 @@ def config() -> dict:
     }
 
 
-def model_styles(catalog: dict) -> dict[str, dict]:
-    """Return title -> colour, shape and dash of the models, in order."""
+def model_styles(catalog: dict, present: set[str] | None = None) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the models, in order; of those `present` alone."""
     models = catalog["models"]
     families = list(dict.fromkeys(entry["family"] for entry in models.values()))
     styles = {}
@@ -114,8 +114,8 @@ def model_styles(catalog: dict) -> dict[str, dict]:
         if place is None:
             place = members.index(name) / (len(members) - 1)
         title = titles(catalog, "models")[name]
-        styles[title] = {"color": blend(*ends, place), "shape": shape, "dash": DASHES[0]}
-    return styles
+        styles[title] = _style(blend(*ends, place), shape)
+    return {name: each for name, each in styles.items() if present is None or name in present}
 
 
 def blend(first: str, last: str, share: float) -> str:

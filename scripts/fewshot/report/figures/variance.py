@@ -5,28 +5,25 @@ import pandas as pd
 
 from ...analysis.evidence import Evidence
 from ...analysis.titles import ordered, titles
-from . import mean_panels, panels, select, theme
+from .. import select
+from ..select import family_order, family_titles, set_heading, sizes_of, with_sizes
+from . import axes, mean_panels, panels, theme
 from .by_size import by_size
-from .select import family_order, family_titles, set_heading, sizes_of, with_sizes
 
 ROWS = ["row", "seed_row", "pattern_row", "residual"]
-COLUMNS = [
-    *("x", "group", "title", "where", "part", "order", "points", "total", "share", "spread"),
-    *("patterns", "patterns_planned", "seeds", "seeds_planned", "rows", "status", "text"),
-]
+TIPS = (
+    "where:N on; title:N model; group:N method; part:N part; points:Q variance (points²) |.2f; "
+    "share:Q of the sum (%) |.0f; patterns:Q patterns" + panels.SEEDS + "; rows:Q rows; "
+    "status:N status"
+)
 HEIGHT = 70
 
 
 def variance(
-    evidence: Evidence,
-    catalog: dict,
-    *,
-    task: str | None = None,
-    evaluation_set: str | None = None,
-    family: str | None = None,
-    k: int | None = None,
+    evidence: Evidence, catalog: dict, *, task: str | None = None,
+    evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     selection: str | None = None,
-) -> panels.Chart:
+) -> panels.Chart:  # fmt: skip
     """Stack the parts of the variance of one run's accuracy, a bar per size and method.
 
     One run has one draw and one pattern, and all R evaluation rows: its variance is that between
@@ -40,15 +37,10 @@ def variance(
 
 
 def prompt_sensitivity(
-    evidence: Evidence,
-    catalog: dict,
-    *,
-    task: str | None = None,
-    evaluation_set: str | None = None,
-    family: str | None = None,
-    k: int | None = None,
+    evidence: Evidence, catalog: dict, *, task: str | None = None,
+    evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     selection: str | None = None,
-) -> panels.Chart:
+) -> panels.Chart:  # fmt: skip
     """Plot by size how far the best pattern is above the worst, in points, mean over seeds."""
     frame = _chosen(evidence, catalog, task, evaluation_set, family, k, selection)
     frame = frame[frame["spread"].notna()] if len(frame) else frame
@@ -68,28 +60,17 @@ def prompt_sensitivity(
 
 
 def _chosen(
-    evidence: Evidence,
-    catalog: dict,
-    task: str | None,
-    evaluation_set: str | None,
-    family: str | None,
-    k: int | None,
-    selection: str | None,
-) -> pd.DataFrame:
+    evidence: Evidence, catalog: dict, task: str | None, evaluation_set: str | None,
+    family: str | None, k: int | None, selection: str | None,
+) -> pd.DataFrame:  # fmt: skip
     """Return the variance rows that the options ask for, with titles, sizes and headings."""
     select.check_options(evidence.metrics, catalog, task, evaluation_set, family, k, selection)
     frame = evidence.variance
     frame = frame[frame["k"] == select.main_k(catalog, k)]
     frame = frame[frame["selection"] == select.main_selection(catalog, selection)]
-    if task is not None:
-        frame = frame[select.called(frame["task"], task)]
-    if evaluation_set is not None:
-        wanted = select.called(frame["evaluation_set"], evaluation_set)
-        frame = frame[wanted | (frame["domain"] == "in")]
+    frame = select.fitting(frame, catalog, task, evaluation_set, family)
     keys = ["task", "domain", "evaluation_set", "model", "method"]
     frame = with_sizes(ordered(frame, catalog, keys), catalog)
-    if family is not None:
-        frame = frame[frame["family"] == family]
     places = list(zip(frame["task"], frame["evaluation_set"], frame["domain"], strict=True))
     lines = [set_heading(catalog, *place) for place in places]
     clean = [tuple(part.replace(" (%)", "") for part in each) for each in lines]
@@ -130,27 +111,26 @@ def _draw(frame: pd.DataFrame, catalog: dict) -> panels.Grid:
         sizes = sizes_of(frame, catalog, name)
         for i, heading in enumerate(headings):
             rows = frame[(frame["heading"] == heading) & (frame["family"] == name)]
-            block, titled = [], panels.upright(heading, height)
-            for j, method in enumerate(methods):
-                place = panels.GridPosition(left=j == 0, bottom=i == len(headings) - 1, top=i == 0)
-                axes = _axes(rows, sizes, known[name], titled, place, width)
-                chart = _bars(rows[rows["group"] == method], axes)
-                chart = chart.properties(width=width, height=height)
-                title = panels.heading(method, width)
-                block.append(chart.properties(title=title) if place.top else chart)
-            blocks.append(block)
+            titled = panels.upright(heading, height)
+
+            def cell(method, place, rows=rows, sizes=sizes, name=name, titled=titled) -> dict:
+                channels = _channels(rows, sizes, known[name], titled, place, width)
+                return _bars(rows[rows["group"] == method], channels)
+
+            ends = {"first": i == 0, "last": i == len(headings) - 1}
+            blocks.append(panels.block(methods, len(methods), cell, width, height, **ends))
     return panels.grid(blocks, len(methods))
 
 
-def _axes(
+def _channels(
     rows: pd.DataFrame, sizes: list[str], family: str, heading: list[str],
-    place: panels.GridPosition, width: int,
+    place: axes.GridPosition, width: int,
 ) -> dict:  # fmt: skip
     """Return the channels x, y and foot (nothing) of a row of panels, which share the scale."""
     upright = 4.2 * max(map(len, sizes)) + 4 > width / len(sizes)
     turn = {"labelAngle": -90 if upright else 0, "labelOverlap": False}
-    x_axis = panels.axis(place, "x", family, grid=False, **turn)
-    y_axis = panels.axis(place, "y", [*heading, "(points²)"], tickCount=4)
+    x_axis = axes.axis(place, "x", family, grid=False, **turn)
+    y_axis = axes.axis(place, "y", [*heading, "(points²)"], tickCount=4)
     top = rows["total"].max() if rows["total"].notna().any() else 1
     scale = alt.Scale(domain=[0, 1.08 * max(float(top), 0.01)], nice=False)
     names = alt.Scale(domain=sizes, type="band", paddingInner=0.3, paddingOuter=0.2)
@@ -161,41 +141,19 @@ def _axes(
     }
 
 
-def _bars(rows: pd.DataFrame, axes: dict) -> alt.LayerChart:
+def _bars(rows: pd.DataFrame, channels: dict) -> dict:
     """Return one panel of stacked bars."""
     styles = {name: {"color": color} for name, color in theme.COMPONENTS.items()}
-    legend, base = theme.legend(styles), alt.Chart()
+    base, color = alt.Chart(), theme.color("part", styles, theme.legend(styles))
     known = base.transform_filter("isValid(datum.points)")
-    bars = known.mark_bar(stroke="white", strokeWidth=0.3).encode(
-        x=axes["x"],
-        y=axes["y"],
-        color=theme.color("part", styles, legend),
-        order=alt.Order("order:Q"),
-        tooltip=TOOLTIPS,
-    )
+    bars = known.mark_bar(stroke="white", strokeWidth=0.3)
+    shown = {"color": color, "order": alt.Order("order:Q"), "tooltip": panels.tooltips(TIPS)}
     empty = base.transform_filter("!isValid(datum.total) && datum.order === 0")
     dash = empty.transform_calculate(foot="0").mark_text(text="–", baseline="bottom", fontSize=9)
-    dash = dash.encode(x=axes["x"], y=axes["foot"])
-    layers = [bars, dash]
-    if rows.empty:
-        words = alt.Chart(alt.InlineData(values=({"text": "not in the study"},)))
-        layers.append(words.mark_text(fontSize=7.5, color=theme.GREY).encode(text="text:N"))
-    return alt.layer(*layers, data=panels.inline_data(rows, COLUMNS))
-
-
-TOOLTIPS = [
-    alt.Tooltip("where:N", title="on"),
-    alt.Tooltip("title:N", title="model"),
-    alt.Tooltip("group:N", title="method"),
-    alt.Tooltip("part:N", title="part"),
-    alt.Tooltip("points:Q", title="variance (points²)", format=".2f"),
-    alt.Tooltip("share:Q", title="of the sum (%)", format=".0f"),
-    alt.Tooltip("patterns:Q", title="patterns"),
-    alt.Tooltip("seeds:Q", title="seeds"),
-    alt.Tooltip("seeds_planned:Q", title="of planned seeds"),
-    alt.Tooltip("rows:Q", title="rows"),
-    alt.Tooltip("status:N", title="status"),
-]
+    layers = [bars.encode(x=channels["x"], y=channels["y"], **shown)]
+    layers += [dash.encode(x=channels["x"], y=channels["foot"])]
+    layers += [panels.words("not in the study")] if rows.empty else []
+    return panels.panel(rows, *layers)
 
 
 def _notes(frame: pd.DataFrame) -> list[str]:

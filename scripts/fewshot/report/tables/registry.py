@@ -8,6 +8,7 @@ from ...analysis.evidence import Evidence, Watched
 from ...errors import unknown
 from .. import table_text
 from ..latex import to_latex
+from ..provenance import origin
 from ..table_text import Table
 from .accuracy import accuracy, hans, headline, model_selection
 from .comparisons import comparison, significance
@@ -27,19 +28,32 @@ def make_table(function: str, evidence: Evidence, catalog: dict, options: dict) 
     return replace(table, read=tuple(watched.read))
 
 
+def write_table(
+    paths: dict[str, str | Path], name: str, entry: dict, evidence: Evidence, catalog: dict,
+    files: dict[str, list[str]], code: str,
+) -> None:  # fmt: skip
+    """Make the table of an entry and write it to `paths` (see `write_table_files`).
+
+    `files` are those of the evidence by its parts, `code` the version of the code.
+    """
+    table = make_table(entry["function"], evidence, catalog, entry["options"])
+    made = origin(table.read, files, code)
+    write_table_files(table, paths, name, entry["title"], entry["caption"], made)
+
+
 def write_table_files(
-    table: Table, paths: dict[str, str], name: str, title: str, caption: str, origin: str = ""
+    table: Table, paths: dict[str, str | Path], name: str, title: str, caption: str, made: str = ""
 ) -> None:
     """Write a table to `paths`: parquet and csv hold the numbers, tex and md the text.
 
-    `origin` says, in lines, what the table was made from; tex and md carry it as a comment.
+    `made` says, in lines, what the table was made from; tex and md carry it as a comment.
     """
     with storage.atomic(paths["parquet"]) as partial:
         table.numbers.to_parquet(partial, compression="zstd", index=False)
     texts = {
         "csv": table.numbers.to_csv(index=False, lineterminator="\n"),
-        "tex": to_latex(table, name, title, caption, origin),
-        "md": table_text.to_markdown(table, title, caption, origin),
+        "tex": to_latex(table, name, title, caption, made),
+        "md": table_text.to_markdown(table, title, caption, made),
     }
     for kind, text in texts.items():
         with storage.atomic(paths[kind]) as partial:

@@ -13,22 +13,9 @@ from ..table_text import Table, seeds_text
 
 KEYS = ["task", "model", "method", "k", "evaluation_set", "domain"]
 COLUMNS = [
-    *KEYS,
-    "selection",
-    "patterns",
-    "seeds",
-    "seeds_planned",
-    "rows",
-    "pattern_median",
-    "pattern_low",
-    "pattern_high",
-    "draw_median",
-    "draw_low",
-    "draw_high",
-    "interquartile_mean",
-    "interquartile_low",
-    "interquartile_high",
-    "spread",
+    *(*KEYS, "selection", "patterns", "seeds", "seeds_planned", "rows"),
+    *("pattern_median", "pattern_low", "pattern_high", "draw_median", "draw_low", "draw_high"),
+    *("interquartile_mean", "interquartile_low", "interquartile_high", "spread"),
 ]
 PARTS = {
     "seed": "Draws",

@@ -1,31 +1,28 @@
 """Which results a figure shows, and the models of a family as steps of size."""
 
 import re
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 import pandas as pd
 
-from ...analysis.summary import at_level
-from ...analysis.titles import SELECTIONS, model_order, set_title, titles
-from ...errors import UserError, unknown
-from ...study.figure_needs import any_called, check_arms, in_arms
+from ..analysis.comparisons import ACROSS_PATTERNS, MATRIX
+from ..analysis.summary import at_level
+from ..analysis.titles import SELECTIONS, arm_title, model_order, set_title, titles
+from ..errors import UserError, unknown
+from ..study.figure_needs import any_called, check_arms, in_arms
 
 WHERE = "figures.yaml: options"
+SIDES = ("method", "pattern", "reference_method", "reference_pattern")
+"""What sets two sides of a comparison against each other."""
 CHOICES = tuple(name for name in SELECTIONS if name != "each")
 
 
 def select_rows(
-    metrics: pd.DataFrame,
-    catalog: dict,
-    *,
-    level: tuple[str, ...] = (),
-    task: str | None = None,
-    evaluation_set: str | None = None,
-    family: str | None = None,
-    k: int | None = None,
-    selection: str | None = None,
-    arms: list[str] | None = None,
-) -> pd.DataFrame:
+    metrics: pd.DataFrame, catalog: dict, *, level: tuple[str, ...] = (), task: str | None = None,
+    evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
+    selection: str | None = None, arms: list[str] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Return the rows of one breakdown `level` that fit every option given, whatever their status.
 
     In `task` and `evaluation_set` * stands for anything; with the latter, the in-domain rows of its
@@ -33,7 +30,22 @@ def select_rows(
     Raises UserError for a value that the study does not know.
     """
     check_options(metrics, catalog, task, evaluation_set, family, k, selection, arms)
-    rows = at_level(metrics, *level)
+    rows = fitting(at_level(metrics, *level), catalog, task, evaluation_set, family)
+    if k is not None:
+        rows = rows[rows["k"] == k]
+    if selection is not None:
+        rows = rows[rows["selection"] == selection]
+    return of_arms(rows, catalog, arms)
+
+
+def fitting(
+    rows: pd.DataFrame,
+    catalog: dict,
+    task: str | None = None,
+    evaluation_set: str | None = None,
+    family: str | None = None,
+) -> pd.DataFrame:
+    """Return the rows that fit the options given, as `select_rows` has them."""
     if task is not None:
         rows = rows[called(rows["task"], task)]
     if evaluation_set is not None:
@@ -41,13 +53,8 @@ def select_rows(
         inside = rows["domain"].isin(["in", "train"]) & rows["task"].isin(rows.loc[wanted, "task"])
         rows = rows[wanted | inside]
     if family is not None:
-        members = [name for name, each in catalog["models"].items() if each["family"] == family]
-        rows = rows[rows["model"].isin(members)]
-    if k is not None:
-        rows = rows[rows["k"] == k]
-    if selection is not None:
-        rows = rows[rows["selection"] == selection]
-    return of_arms(rows, catalog, arms)
+        rows = rows[rows["model"].isin(members_of(catalog, family))]
+    return rows
 
 
 def called(names: pd.Series, wanted: str) -> pd.Series:
@@ -56,18 +63,55 @@ def called(names: pd.Series, wanted: str) -> pd.Series:
     return names.map(known).astype(bool)
 
 
-def of_arms(rows: pd.DataFrame, catalog: dict, arms: list[str] | None) -> pd.DataFrame:
-    """Return the rows whose method and pattern one of `arms` picks; all without any."""
+def of_arms(
+    rows: pd.DataFrame, catalog: dict, arms: list[str] | None, side: str = ""
+) -> pd.DataFrame:
+    """Return the rows whose method and pattern one of `arms` picks; all without any.
+
+    `side` is what the names of both columns begin with.
+    """
     if arms is None or rows.empty:
         return rows
-    pairs = rows[["method", "pattern"]].drop_duplicates()
+    columns = [f"{side}method", f"{side}pattern"]
+    pairs = rows[columns].drop_duplicates()
     kept = {
         pair
         for pair in pairs.itertuples(index=False, name=None)
         if in_arms(arms, catalog["methods"], *pair)
     }
-    keys = zip(rows["method"], rows["pattern"], strict=True)
+    keys = zip(*(rows[name] for name in columns), strict=True)
     return rows[[key in kept for key in keys]]
+
+
+def one_matrix(
+    pairs: pd.DataFrame, catalog: dict, task: str | None = None, evaluation_set: str | None = None,
+    family: str | None = None, arms: list[str] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Return the comparisons of all sizes with all sizes that fit the options (`select_rows`).
+
+    Of `arms` one is fine-tuned and one in context; without any, both have the same pattern. What
+    still differs in SIDES is left to `first_of`.
+    """
+    pairs = pairs[pairs["family"].isin([MATRIX] if arms is None else [MATRIX, ACROSS_PATTERNS])]
+    if evaluation_set is not None:
+        pairs = pairs[called(pairs["evaluation_set"], evaluation_set)]
+    pairs = fitting(pairs, catalog, task, family=family)
+    return of_arms(of_arms(pairs, catalog, arms), catalog, arms, "reference_")
+
+
+def first_of(pairs: pd.DataFrame, catalog: dict, *columns: str) -> pd.DataFrame:
+    """Return the rows with the first name there is in each of `columns`, one after the other."""
+    for column in columns:
+        kind = column.removeprefix("reference_").replace("evaluation_set", "task") + "s"
+        present = set(pairs[column])
+        first = next((name for name in catalog[kind] if name in present), None)
+        pairs = pairs[pairs[column] == first]
+    return pairs
+
+
+def members_of(catalog: dict, family: str) -> list[str]:
+    """Return the models of a family."""
+    return [name for name, entry in catalog["models"].items() if entry["family"] == family]
 
 
 def main_k(catalog: dict, k: int | None) -> int:
@@ -81,19 +125,11 @@ def main_selection(catalog: dict, selection: str | None) -> str:
 
 
 def check_options(
-    metrics: pd.DataFrame,
-    catalog: dict,
-    task: str | None = None,
-    evaluation_set: str | None = None,
-    family: str | None = None,
-    k: int | None = None,
-    selection: str | None = None,
-    arms: list[str] | None = None,
-    *,
-    pattern: str | None = None,
-    tasks: list[str] | None = None,
-    predictions: float | None = None,
-) -> None:
+    metrics: pd.DataFrame, catalog: dict, task: str | None = None,
+    evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
+    selection: str | None = None, arms: list[str] | None = None, *, pattern: str | None = None,
+    tasks: list[str] | None = None, predictions: float | None = None,
+) -> None:  # fmt: skip
     """Raise UserError, one line with the valid values, for an option that the study lacks.
 
     `pattern` and each of `tasks`, which are adapted to, are names, in which * is no wildcard.
@@ -120,6 +156,21 @@ def check_options(
     if k is not None and planned and k not in planned:
         valid = ", ".join(map(str, planned))
         raise UserError(f"{WHERE}.k: no cell has {k} shots; valid: {valid}")
+
+
+def named(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return the frame with the titles of each row's method and pattern (`arm`) and model
+    (`size`)."""
+    pairs = zip(frame["method"], frame["pattern"], strict=True)
+    arm = [arm_title(catalog, *pair) for pair in pairs]
+    return frame.assign(arm=arm, size=frame["model"].map(titles(catalog, "models")))
+
+
+def in_percent(
+    frame: pd.DataFrame, names: Iterable[str] = ("mean", "low", "high", "majority")
+) -> pd.DataFrame:
+    """Return the frame with shares as percentages."""
+    return frame.assign(**{name: 100 * frame[name].astype(float) for name in names})
 
 
 def family_titles(catalog: dict) -> dict[str, str]:
