@@ -89,7 +89,7 @@ def test_without_row_effects_it_agrees_with_the_paired_t_test(n):
     a, b = rng.normal(0.62, 0.03, n), rng.normal(0.57, 0.05, n)
     weights = stats.seed_weights(rng, 20_000, n)
     found = stats.crossed_bootstrap(weights @ a, weights @ b, a.mean() - b.mean(), n)
-    expected = stats.paired_difference(a, b)
+    expected = stats.paired_tests(a, b)
     assert found.difference.mean == pytest.approx(expected.difference.mean)
     assert found.difference.n == n
     width = expected.difference.high - expected.difference.low

@@ -3,9 +3,9 @@
 They know nothing of files, models or columns. A run is one draw of demonstrations (one seed) scored
 on all rows of an evaluation set, so there are two questions, and each test answers one of them.
 
-Would another draw say the same? `mean_interval`, `welch_test` (unrelated draws, as published),
-`paired_difference` and `permutation_test` (shared draws) take one score per seed. The permutation
-test assumes least and has a floor: with n seeds p is at least 2 / 2^n, and ten seeds under Holm's
+Would another draw say the same? `mean_interval`, `welch_tests` (unrelated draws, as published),
+`paired_tests` and `permutation_tests` (shared draws) take one score per seed. The permutation test
+assumes least and has a floor: with n seeds p is at least 2 / 2^n, and ten seeds under Holm's
 correction for 49 comparisons can never be significant (`holm_floor`).
 
 Would another draw on other rows say the same? `crossed_bootstrap` resamples seeds and rows, or
@@ -62,12 +62,9 @@ from .tests import (
     benjamini_hochberg,
     holm,
     holm_floor,
-    paired_difference,
     paired_tests,
     permutation_floor,
-    permutation_test,
     permutation_tests,
-    welch_test,
     welch_tests,
 )
 from .variance import Component, Sensitivity, prompt_sensitivity, variance_components
@@ -105,11 +102,9 @@ __all__ = [
     "mean_interval",
     "median_iqr",
     "over_seeds",
-    "paired_difference",
     "paired_improvement",
     "paired_tests",
     "permutation_floor",
-    "permutation_test",
     "permutation_tests",
     "probability_of_improvement",
     "prompt_sensitivity",
@@ -120,7 +115,6 @@ __all__ = [
     "seed_weights",
     "t_interval",
     "variance_components",
-    "welch_test",
     "welch_tests",
     "wilson_interval",
 ]

@@ -17,11 +17,6 @@ class Spread:
     high: float | np.ndarray
     n: int | np.ndarray
 
-    @property
-    def iqr(self) -> float | np.ndarray:
-        """Return the inter-quartile range."""
-        return self.high - self.low
-
 
 def median_iqr(values: np.ndarray) -> Spread:
     """Return the median and the quartiles over the last axis of `values` [..., n].

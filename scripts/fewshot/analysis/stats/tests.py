@@ -62,29 +62,6 @@ def welch_tests(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) ->
     return _test(difference, se, df, difference - half, difference + half, na + nb)
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) -> Test:
-    """Test the mean of a - b of one pair of arms by `paired_tests`.
-
-    `a` and `b` [n] hold one value per seed, in the same order of seeds. Raises ValueError where
-    fewer than two pairs are complete.
-    """
-    if np.shape(a) != np.shape(b) or np.ndim(a) != 1:
-        raise ValueError("a paired test needs values of the same seeds")
-    return _single(
-        paired_tests(a, b, confidence),
-        "a paired test needs at least two values each, of the same seeds",
-    )
-
-
-def welch_test(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) -> Test:
-    """Test mean(a) - mean(b) of one pair of arms by `welch_tests`.
-
-    Raises ValueError where a sample has fewer than two values.
-    """
-    test = welch_tests(np.ravel(a), np.ravel(b), confidence)
-    return _single(test, "Welch's test needs at least two values in each sample")
-
-
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return count, mean and variance (divisor n - 1) of the values that are not nan [..., S]."""
     known = ~np.isnan(values)
@@ -102,15 +79,6 @@ def _test(mean, se, df, low, high, n) -> Test:
     # stdtr has no value at infinity.
     p = np.where(np.isinf(t), 0.0, 2 * special.stdtr(df, -np.abs(np.where(np.isinf(t), 0, t))))
     return Test(Estimate(mean, low, high, n), t, df, p)
-
-
-def _single(test: Test, otherwise: str) -> Test:
-    """Return a test of one pair with plain numbers; raise ValueError where there is no result."""
-    if np.isnan(test.df):
-        raise ValueError(otherwise)
-    mean, low, high = (float(getattr(test.difference, name)) for name in ("mean", "low", "high"))
-    estimate = Estimate(mean, low, high, int(test.difference.n))
-    return Test(estimate, float(test.t), float(test.df), float(test.p))
 
 
 _BLOCK = 2**22  # assignments times cells that are summed at once: 32 MiB of float64
@@ -185,29 +153,6 @@ def permutation_tests(
     blank = np.where(n > 0, 1.0, np.nan)
     count = 2**n if exact else np.full(shape, most)
     return PermutationTest(p * blank, floor * blank, count, exact, n)
-
-
-def permutation_test(
-    a: np.ndarray,
-    b: np.ndarray,
-    rng: np.random.Generator | None = None,
-    most: int = 2**16,
-) -> PermutationTest:
-    """Test the mean of a - b of one pair of arms by `permutation_tests`.
-
-    `a` and `b` [n] hold one value per seed, in the same order of seeds, nan where it is missing.
-    Raises ValueError where no pair is complete, or random signs are needed and `rng` is None.
-    """
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError("a permutation test of pairs needs values of the same seeds")
-    known = ~np.isnan(a - b)
-    if not known.any():
-        raise ValueError("a permutation test needs at least one pair")
-    test = permutation_tests(a[known], b[known], rng, most)
-    return PermutationTest(
-        float(test.p), float(test.floor), int(test.count), test.exact, int(test.n)
-    )
 
 
 def _all_signs(n: int) -> np.ndarray:
