@@ -147,8 +147,8 @@ def _score_kept(run: SeedRun, curve: Mapping[str, Scores]) -> dict[int, dict[str
     """Return the scores of all rows after the last epoch and after the best one."""
     setup, state = run.setup, run.progress
     last, best = setup.job.settings["epochs"], state.best[1]
-    known = {name: scores for name, scores in curve.items() if setup.curve[name].whole}
-    kept = {last: _score_rest(run, last, known)}
+    from_curve = {name: scores for name, scores in curve.items() if setup.curve[name].whole}
+    kept = {last: _score_rest(run, last, from_curve)}
     if best != last:
         run.unspoilt = False
         with run.phases.measure("keep"):
@@ -159,11 +159,11 @@ def _score_kept(run: SeedRun, curve: Mapping[str, Scores]) -> dict[int, dict[str
     return kept
 
 
-def _score_rest(run: SeedRun, epoch: int, known: dict[str, Scores]) -> dict[str, Scores]:
+def _score_rest(run: SeedRun, epoch: int, from_curve: dict[str, Scores]) -> dict[str, Scores]:
     """Score what is not known yet, and enter into the curves what was only sampled there."""
-    sets = {name: scored for name, scored in run.setup.whole.items() if name not in known}
+    sets = {name: scored for name, scored in run.setup.whole.items() if name not in from_curve}
     with run.phases.measure("score"):
-        scores = known | score_sets(run, sets)
+        scores = from_curve | score_sets(run, sets)
     count_scored(run, scores, sets)
     sampled = {name: scores[name] for name in sets if not run.setup.curve[name].whole}
     run.progress.curves += curve_frames(run, epoch, sampled, run.setup.whole)

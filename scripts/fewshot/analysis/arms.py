@@ -46,14 +46,14 @@ def arms_of(metrics: pd.DataFrame, outcomes: pd.DataFrame, name: str) -> Arms:
     chosen = at_level(metrics)
     chosen = chosen[(chosen["evaluation_set"] == name) & (chosen["selection"] != "each")]
     chosen = chosen.reset_index(drop=True)
-    place = chosen.groupby(ARM, sort=False).ngroup().to_numpy()
+    arm_index = chosen.groupby(ARM, sort=False).ngroup().to_numpy()
     seeds, column = np.unique(chosen["seed"].to_numpy(dtype=np.int64), return_inverse=True)
     keys = chosen.loc[~chosen.duplicated(ARM), ARM].reset_index(drop=True)
 
     def table(values: object, blank: float | int | bool) -> np.ndarray:
         values = np.asarray(values)
         found = np.full((len(keys), len(seeds)), blank, dtype=values.dtype)
-        found[place, column] = values
+        found[arm_index, column] = values
         return found
 
     status = chosen["status"].astype(object)
@@ -75,9 +75,9 @@ def _places(chosen: pd.DataFrame, outcomes: pd.DataFrame, name: str) -> np.ndarr
     """
     here = outcomes["evaluation_set"].to_numpy() == name
     position = np.flatnonzero(here)
-    known = pd.MultiIndex.from_frame(outcomes.loc[here, [*RUN, "n"]].astype({"k": "int64"}))
+    stored = pd.MultiIndex.from_frame(outcomes.loc[here, [*RUN, "n"]].astype({"k": "int64"}))
     wanted = pd.MultiIndex.from_frame(chosen[[*RUN, "n"]].astype({"k": "int64"}))
-    found = known.get_indexer(wanted) if len(known) else np.full(len(chosen), -1)
+    found = stored.get_indexer(wanted) if len(stored) else np.full(len(chosen), -1)
     return np.where((found >= 0) & (chosen["status"] == "ok"), np.append(position, -1)[found], -1)
 
 

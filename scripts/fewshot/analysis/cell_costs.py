@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .evidence import Evidence
-from .flops import break_even
+from .flops import predictions_to_break_even
 from .metrics import CELL
 from .summary import at_level, seed_counts, summarise
 from .titles import is_trained, ordered
@@ -57,8 +57,8 @@ def cell_costs(evidence: Evidence, catalog: dict, ks: Sequence[int] | None = Non
 
 def _derived(costs: pd.DataFrame) -> pd.DataFrame:
     """Return costs with numbers that are not null, and what follows from several columns."""
-    known = {*MEANS, *LARGEST} & set(costs)
-    costs = costs.astype({name: float for name in known})
+    measures = {*MEANS, *LARGEST} & set(costs)
+    costs = costs.astype({name: float for name in measures})
     scoring = costs["seconds_curve"] + costs["seconds_score"]
     return costs.assign(
         seconds_total=costs[SECONDS].sum(axis=1),
@@ -141,7 +141,7 @@ def _even(row: dict, rival: dict) -> dict[str, float]:
 
     def solved(fixed: Sequence[str], each: str) -> float:
         sums = [sum(way[name] for name in fixed) for way in (row, rival)]
-        return break_even(sums[0], row[each], sums[1], rival[each])
+        return predictions_to_break_even(sums[0], row[each], sums[1], rival[each])
 
     return {
         "even_uncached": solved(["flops_train"], "flops_uncached"),

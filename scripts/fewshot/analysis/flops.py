@@ -161,7 +161,9 @@ def training(
     return epochs * once
 
 
-def break_even(fixed: float, each: float, other_fixed: float, other_each: float) -> float:
+def predictions_to_break_even(
+    fixed: float, each: float, other_fixed: float, other_each: float
+) -> float:
     """Return from how many predictions M on the first way costs no more than the other.
 
     Solves fixed + M · each = other_fixed + M · other_each. 0 where the first is never dearer,

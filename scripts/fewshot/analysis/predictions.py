@@ -92,16 +92,16 @@ def add_scores(
 def _confusions(rows: pd.DataFrame, by_label: pd.DataFrame) -> np.ndarray:
     """Return the confusion matrices [rows, 2, 2] of rows with two labels, from counts by label."""
     keys = ["job", "selection", "seed", "epoch", "evaluation_set"]
-    place = pd.MultiIndex.from_frame(rows[keys]).get_indexer(
+    index = pd.MultiIndex.from_frame(rows[keys]).get_indexer(
         pd.MultiIndex.from_frame(by_label[keys])
     )
     label = by_label["label"].to_numpy(dtype=np.int64)
     right = by_label["correct"].to_numpy()
     two = label < 2
     confusion = np.zeros((len(rows), 2, 2), dtype=np.int64)
-    np.add.at(confusion, (place[two], label[two], label[two]), right[two])
+    np.add.at(confusion, (index[two], label[two], label[two]), right[two])
     wrong = (by_label["n"].to_numpy() - right)[two]
-    np.add.at(confusion, (place[two], label[two], 1 - label[two]), wrong)
+    np.add.at(confusion, (index[two], label[two], 1 - label[two]), wrong)
     return confusion
 
 
@@ -145,15 +145,15 @@ def score_predictions(
         for seed, epoch in kept[column].items()
         for name in by_name
     }
-    known = _curve_counts(curves, by_name)
+    curve_counts = _curve_counts(curves, by_name)
     rows = []
     for key, block in read_blocks(path):
-        if key not in known:
+        if key not in curve_counts:
             raise UserError(f"{path}: {_say(key)} is not in its curves; corrupt run")
         item = by_name[key[2]]
         scored = score_rows(block, item, f"{path}: {_say(key)}")
         counts = np.bincount(item.part_of[scored.correct], minlength=len(item.parts))
-        if not np.array_equal(counts, known[key]):
+        if not np.array_equal(counts, curve_counts[key]):
             raise UserError(
                 f"{path}: {_say(key)}: correct rows differ from its curves; corrupt run"
             )

@@ -60,8 +60,8 @@ def with_absent(parts: pd.DataFrame, overall: pd.DataFrame, by: Sequence[str]) -
     for one over all.
     """
     absent = overall[(overall["status"] != "ok") & overall["selection"].isin(parts["selection"])]
-    known = parts[["evaluation_set", *by]].drop_duplicates()
-    blank = absent.drop(columns=list(by)).merge(known, on="evaluation_set")
+    present = parts[["evaluation_set", *by]].drop_duplicates()
+    blank = absent.drop(columns=list(by)).merge(present, on="evaluation_set")
     return pd.concat([parts, blank[parts.columns]], ignore_index=True) if len(blank) else parts
 
 

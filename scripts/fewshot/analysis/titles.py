@@ -88,9 +88,9 @@ def ordered(frame: pd.DataFrame, catalog: dict, by: list[str]) -> pd.DataFrame:
     for column in by:
         values = frame[column]
         if column in ORDERED or column == "selection":
-            known = SELECTIONS if column == "selection" else names(catalog, column)
-            place = {name: i for i, name in enumerate(known)}
-            values = values.map(lambda name, place=place: place.get(name, len(place)))
+            in_order = SELECTIONS if column == "selection" else names(catalog, column)
+            rank = {name: i for i, name in enumerate(in_order)}
+            values = values.map(lambda name, rank=rank: rank.get(name, len(rank)))
         keys[column] = values
     order = keys.reset_index(drop=True).sort_values(by, kind="stable").index if by else frame.index
     return frame.iloc[order].reset_index(drop=True) if len(frame) else frame

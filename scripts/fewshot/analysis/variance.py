@@ -40,14 +40,14 @@ def split_variance(
 def _split_on(item: EvaluationSet, metrics: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     arms = arms_of(metrics, outcomes, item.name)
     packed = outcomes["correct"].to_numpy(dtype=object)
-    known: dict[bytes, dict] = {}
+    components: dict[bytes, dict] = {}
     rows = []
     for key, members in arms.keys.groupby(CELL, sort=False):
         patterns = members.index.to_numpy()
         runs, counts = _full_table(arms, patterns)
-        if runs.tobytes() not in known:  # Selections often choose the same epochs.
-            known[runs.tobytes()] = _components(runs, packed, len(item.labels))
-        rows.append(dict(zip(CELL, key, strict=True)) | counts | known[runs.tobytes()])
+        if runs.tobytes() not in components:  # Selections often choose the same epochs.
+            components[runs.tobytes()] = _components(runs, packed, len(item.labels))
+        rows.append(dict(zip(CELL, key, strict=True)) | counts | components[runs.tobytes()])
     if not rows:
         return pd.DataFrame()
     first = metrics.iloc[0]

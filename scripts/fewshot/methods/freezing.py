@@ -19,11 +19,11 @@ def train_only(model: nn.Module, names: list[str], method: str, valid: str) -> l
             f"{where} finds nothing to train in a model of type '{model.config.model_type}'; "
             f"valid: {valid}"
         )
-    chosen, known = set(names), dict(model.named_parameters())
+    chosen, parameters = set(names), dict(model.named_parameters())
     for name in names:
-        if name not in known:
-            raise unknown("parameter", name, known, where)
-    for name, parameter in known.items():
+        if name not in parameters:
+            raise unknown("parameter", name, parameters, where)
+    for name, parameter in parameters.items():
         parameter.requires_grad_(name in chosen)
     return names
 

@@ -25,14 +25,14 @@ class Answers:
     last: torch.Tensor
 
 
-def vocabulary(answers: Answers) -> torch.Tensor:
+def vocabulary_loss(answers: Answers) -> torch.Tensor:
     """Return each row's cross-entropy over all classes: with a language model, its vocabulary."""
     return functional.cross_entropy(
         answers.logits, answers.targets[answers.labels], reduction="none"
     )
 
 
-def label_words(answers: Answers) -> torch.Tensor:
+def label_word_loss(answers: Answers) -> torch.Tensor:
     """Return each row's cross-entropy over the classes of labels alone."""
     return functional.cross_entropy(
         answers.logits[:, answers.targets], answers.labels, reduction="none"
@@ -40,8 +40,8 @@ def label_words(answers: Answers) -> torch.Tensor:
 
 
 LOSSES: dict[str, Callable[[Answers], torch.Tensor]] = {
-    "vocabulary": vocabulary,
-    "label-words": label_words,
+    "vocabulary": vocabulary_loss,
+    "label-words": label_word_loss,
 }
 
 

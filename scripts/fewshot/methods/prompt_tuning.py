@@ -30,8 +30,8 @@ class VirtualEmbedding(nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the embeddings [rows, tokens, width] of `ids` [rows, tokens]."""
         beyond = ids - self.words.num_embeddings
-        known = self.words(ids.clamp(max=self.words.num_embeddings - 1))
-        return torch.where((beyond >= 0)[..., None], self.learned(beyond.clamp(min=0)), known)
+        embedded = self.words(ids.clamp(max=self.words.num_embeddings - 1))
+        return torch.where((beyond >= 0)[..., None], self.learned(beyond.clamp(min=0)), embedded)
 
 
 def adapt(model: nn.Module, settings: dict) -> list[str]:

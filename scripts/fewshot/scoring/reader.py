@@ -163,5 +163,5 @@ def out_of_memory(error: Exception) -> bool:
         "CUDA error: out of memory",
         "CUBLAS_STATUS_ALLOC_FAILED",
     )
-    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return known or any(sign in str(error) for sign in signs)
+    by_type = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return by_type or any(sign in str(error) for sign in signs)

@@ -115,10 +115,10 @@ def _check_merge(labels: list[str], name: str, others: list[str], merge: list[in
             f"{len(labels)}; say with 'merge' which label of the set each label "
             "of the task counts as"
         )
-    for label, place in zip(labels, merge, strict=True):
-        if label in others and others[place] != label:
+    for label, to in zip(labels, merge, strict=True):
+        if label in others and others[to] != label:
             raise UserError(
-                f"{where}: its label '{label}' would count as '{others[place]}' of '{name}', which "
+                f"{where}: its label '{label}' would count as '{others[to]}' of '{name}', which "
                 f"has '{label}' itself; give 'merge', with {others.index(label)} for '{label}'"
             )
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fewshot.adaptation.trainable_model import adapted
 from fewshot.analysis import flops
-from fewshot.analysis.flops import Counts, ModelSize, TrainingPasses
+from fewshot.analysis.flops import Counts, ModelSize, TrainingPasses, predictions_to_break_even
 from fewshot.models import architectures
 from fewshot.rng import generator
 from fewshot.study.families import training_passes
@@ -178,17 +178,17 @@ def test_the_published_costs_of_t_few_follow_from_the_formulas():
     gain = flops.uncached(GPT3[175], TASK, 0) / flops.cached(GPT3[175], TASK, 0)
     assert gain == pytest.approx(41, rel=0.03)
     each = flops.uncached(T0, zero_shot, 0), flops.uncached(GPT3[175], TASK, 0)
-    assert round(flops.break_even(few, each[0], 0, each[1])) == 19  # "about 20"
+    assert round(predictions_to_break_even(few, each[0], 0, each[1])) == 19  # "about 20"
 
 
 def test_break_even_is_where_the_costs_are_equal():
-    found = flops.break_even(100.0, 1.0, 20.0, 5.0)
+    found = predictions_to_break_even(100.0, 1.0, 20.0, 5.0)
     assert found == 20 and 100 + found == 20 + 5 * found
-    assert flops.break_even(100.0, 5.0, 20.0, 5.0) == math.inf
-    assert flops.break_even(10.0, 5.0, 20.0, 5.0) == 0
-    assert flops.break_even(10.0, 6.0, 20.0, 5.0) == math.inf
-    assert flops.break_even(10.0, 1.0, 20.0, 5.0) == 0
-    assert math.isnan(flops.break_even(np.nan, 1.0, 0.0, 2.0))
+    assert predictions_to_break_even(100.0, 5.0, 20.0, 5.0) == math.inf
+    assert predictions_to_break_even(10.0, 5.0, 20.0, 5.0) == 0
+    assert predictions_to_break_even(10.0, 6.0, 20.0, 5.0) == math.inf
+    assert predictions_to_break_even(10.0, 1.0, 20.0, 5.0) == 0
+    assert math.isnan(predictions_to_break_even(np.nan, 1.0, 0.0, 2.0))
 
 
 def test_break_even_against_whole_prompts_is_that_of_the_notes():
@@ -197,4 +197,5 @@ def test_break_even_against_whole_prompts_is_that_of_the_notes():
     few = flops.training(T0, Counts(batch, 0, batch * own, 0), steps, ALL_WEIGHTS, 0)
     each = flops.uncached(T0, Counts(1, 0, own, 0), 0)
     icl = flops.uncached(T0, Counts(1, shared, own, 0), 0)
-    assert flops.break_even(few, each, 0, icl) == pytest.approx(3 * steps * batch * own / shared)
+    found = predictions_to_break_even(few, each, 0, icl)
+    assert found == pytest.approx(3 * steps * batch * own / shared)

@@ -95,8 +95,8 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> 
     index = np.ceil(confidence * bins).astype(np.int64) - 1
     np.clip(index, 0, bins - 1, out=index)
     count = np.bincount(index, minlength=bins)
-    known = np.where(count > 0, count, np.nan)
-    means = (np.bincount(index, weights=x, minlength=bins) / known for x in (confidence, correct))
+    counted = np.where(count > 0, count, np.nan)
+    means = (np.bincount(index, weights=x, minlength=bins) / counted for x in (confidence, correct))
     return Reliability(count, *means)
 
 

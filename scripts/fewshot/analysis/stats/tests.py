@@ -64,10 +64,10 @@ def welch_tests(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) ->
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return count, mean and variance (divisor n - 1) of the values that are not nan [..., S]."""
-    known = ~np.isnan(values)
-    n = known.sum(axis=-1)
-    mean = np.where(known, values, 0).sum(axis=-1) / np.where(n > 0, n, np.nan)
-    squares = np.where(known, values - mean[..., None], 0) ** 2
+    present = ~np.isnan(values)
+    n = present.sum(axis=-1)
+    mean = np.where(present, values, 0).sum(axis=-1) / np.where(n > 0, n, np.nan)
+    squares = np.where(present, values - mean[..., None], 0) ** 2
     return n, mean, squares.sum(axis=-1) / np.where(n > 1, n - 1, np.nan)
 
 
@@ -133,13 +133,13 @@ def permutation_tests(
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     differences = a - b
     shape, seeds = differences.shape[:-1], differences.shape[-1]
-    known = ~np.isnan(differences)
-    n = known.sum(axis=-1)
+    present = ~np.isnan(differences)
+    n = present.sum(axis=-1)
     # A difference of zero contributes nothing under either sign, so that a missing pair repeats
     # every sum as often as every other and leaves p as it is.
-    differences = np.where(known, differences, 0.0)
+    differences = np.where(present, differences, 0.0)
     # Sums of equal value may differ by rounding: n ulp of what was subtracted, far below 1e-12.
-    scale = np.where(known, np.abs(a) + np.abs(b), 0.0)
+    scale = np.where(present, np.abs(a) + np.abs(b), 0.0)
     tolerance = 1e-12 * scale.sum(axis=-1)
     exact = 2**seeds <= most
     signs = _all_signs(seeds) if exact else _random_signs(rng, most, seeds)
@@ -215,11 +215,11 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 
 def _adjusted(p: np.ndarray, adjust) -> np.ndarray:
     p = np.asarray(p, dtype=float)
-    known = np.flatnonzero(~np.isnan(p.ravel()))
-    values = p.ravel()[known]
+    present = np.flatnonzero(~np.isnan(p.ravel()))
+    values = p.ravel()[present]
     if ((values < 0) | (values > 1)).any():
         raise ValueError("a p-value lies outside [0, 1]")
-    order = known[np.argsort(values, kind="stable")]
+    order = present[np.argsort(values, kind="stable")]
     result = np.full(p.size, np.nan)
     result[order] = np.minimum(adjust(p.ravel()[order]), 1)
     return result.reshape(p.shape)

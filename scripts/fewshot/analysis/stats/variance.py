@@ -54,8 +54,8 @@ def variance_components(values: np.ndarray, factors: Sequence[str]) -> dict[str,
     for effect in _subsets(range(values.ndim)):
         above = [v for v in squares if set(effect) <= set(v)]
         signed = sum((-1) ** (len(v) - len(effect)) * squares[v] for v in above)
-        known = set(effect) <= set(axes)
-        raw[effect] = signed / _cells(values.shape, effect) if known else float("nan")
+        has_axes = set(effect) <= set(axes)
+        raw[effect] = signed / _cells(values.shape, effect) if has_axes else float("nan")
     total = sum(max(value, 0) for value in raw.values() if not np.isnan(value))
     return {
         _name(effect, factors): _component(value, total, _levels(values.shape, effect))
