@@ -14,8 +14,9 @@ from scripts.fewshot.study.job_inputs import JobInputs
 from scripts.fewshot.study.load import load_study
 from scripts.fewshot.validation import read_yaml
 
-# No settings of a study, but what `snakemake import_predictions` and `snakemake clean` are told.
+# No settings of a study, but what import_predictions, convert_lm_eval and clean are told.
 ARCHIVE = str(config.pop("archive", ""))
+LM_EVAL = config.pop("lm_eval", "")
 DELETE = str(config.pop("delete", "no"))
 
 
@@ -75,6 +76,25 @@ def lacking(reason):
     return stop
 
 
+def made_elsewhere(w):
+    """Return no input for a run that was made elsewhere; end Snakemake where it is not there."""
+    folder = f"results/runs/{RUN.format(**w)}"
+    if not Path(folder, "manifest.json").is_file():
+        sys.exit(
+            f"error: {folder}: not there, and method '{w.method}' is made elsewhere: `snakemake "
+            "convert_lm_eval` writes an archive from logs, `snakemake import_predictions` reads it"
+        )
+    return []
+
+
+def logged_runs(w):
+    """Return the runs that convert_lm_eval is told the logs of."""
+    try:
+        return INPUTS.logged_runs(LM_EVAL)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
 def scaled(megabytes):
     """Return the function that gives memory which grows with every attempt."""
     return lambda wildcards, attempt: REQUESTS.memory(megabytes, attempt)
@@ -101,31 +121,6 @@ def job_request(name):
         return REQUESTS.adaptation(job_cell(wildcards), seeds, attempt)[name]
 
     return resource
-
-
-def import_of(w):
-    """Return the entry of the study's imports that a run is read from."""
-    return next(entry for entry in STUDY.imports if entry.cell == job_cell(w))
-
-
-def import_samples(w):
-    """Return the logs of a run, by seed and, within one, by evaluation set."""
-    entry = import_of(w)
-    return [
-        entry.file(name, seed) for seed in job_seeds(w) for name in STUDY.evaluation_sets(w.task)
-    ]
-
-
-def import_train_file(w):
-    return INPUTS.train_file(w.task, w.k) if import_of(w).prompts == "stored" else []
-
-
-def import_shots_files(w):
-    return (
-        INPUTS.shots(w.method, w.task, w.k, job_seeds(w))
-        if import_of(w).prompts == "stored"
-        else []
-    )
 
 
 wildcard_constraints:

@@ -6,6 +6,7 @@ localrules:
     export_predictions,
     import_predictions,
     export_lm_eval,
+    convert_lm_eval,
 
 
 # What the archive holds besides the study's entries; texts of rows stay here.
@@ -53,47 +54,34 @@ rule import_predictions:
         "../scripts/import_predictions.py"
 
 
-# A run folder like any other, from the logs of samples that lm-evaluation-harness wrote.
-rule read_lm_eval:
+# Runs made elsewhere come from an archive: the input ends Snakemake where one is not there.
+rule imported_run:
     input:
-        samples=import_samples,
-        evaluation=lambda w: INPUTS.evaluation_files(w.task),
-        train=import_train_file,
-        shots=import_shots_files,
+        made_elsewhere,
     output:
         predictions=f"results/runs/{RUN}/predictions.parquet",
         curves=f"results/runs/{RUN}/curves.parquet",
         manifest=f"results/runs/{RUN}/manifest.json",
-    log:
-        f"results/logs/runs/{RUN}.log",
     wildcard_constraints:
         method=any_of(METHODS_IMPORTED),
+
+
+# Logs of samples that lm-evaluation-harness wrote, as an archive to import.
+rule convert_lm_eval:
+    input:
+        lambda w: [path for run in logged_runs(w) for path in run["files"]],
+    output:
+        archive=f"results/{STUDY.name}/lm_eval.tar",
+    log:
+        f"results/logs/{STUDY.name}/convert_lm_eval.log",
     conda:
         "../envs/fairshot.yaml"
-    resources:
-        mem_mb=scaled(4000),
-        runtime=longer(60),
     params:
-        seeds=job_seeds,
-        evaluation=lambda w: INPUTS.evaluation_sets(w.task),
-        pattern=lambda w: INPUTS.pattern(w.task, w.pattern),
-        prompts=lambda w: import_of(wildcards).prompts,
-        parameters=lambda w: STUDY.models[w.model]["parameters"],
-        code=code_version("exchange.lm_eval_runs", "adaptation.job"),
+        study=STUDY.name,
+        runs=logged_runs,
+        code=code_version("exchange.lm_eval_runs"),
     script:
-        "../scripts/read_lm_eval.py"
-
-
-rule import_lm_eval:
-    input:
-        [
-            f"results/runs/{job.folder}/manifest.json"
-            for job in STUDY.jobs
-            if STUDY.is_imported(job.cell.method)
-        ]
-        or lacking(
-            f"study '{STUDY.name}' has no imports, which name logs of lm-evaluation-harness to read"
-        ),
+        "../scripts/convert_lm_eval.py"
 
 
 rule export_lm_eval:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def main(smk):
     p = smk.params
-    archive.write_archive(smk.output.archive, p.study, p.entries, smk.input.files, smk.input.rows)
+    archive.export_study(smk.output.archive, p.study, p.entries, smk.input.files, smk.input.rows)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ def main(smk):
         )
     done = unpack.import_archive(smk.params.archive)
     logging.info("%s: %d files placed, %d were there", done.study, done.placed, done.kept)
+    study = done.configuration or "<a study whose grid names the runs>"
     print(
         f"Imported study '{done.study}': {done.placed} files, {done.kept} were there already. "
-        f"Go on with: snakemake tables figures --configfile {done.configuration}"
+        f"Go on with: snakemake tables figures --configfile {study}"
     )
 
 

@@ -130,8 +130,8 @@ def write_yaml(path: Path, content: dict) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def write_logs(folder: Path, k: int, seeds: tuple[int, ...]) -> dict[str, str]:
-    """Write logs as lm-evaluation-harness does, all rows of label 0 right; return set → path."""
+def write_logs(folder: Path, k: int, seeds: tuple[int, ...]) -> str:
+    """Write logs as lm-evaluation-harness does, all rows of label 0 right; return their paths."""
     for name in ("nli", "hans"):
         for seed in seeds:
             path = folder / f"logs/samples_{name}_seed{seed}_2026-01-01T00-00-00.000000.jsonl"
@@ -143,7 +143,7 @@ def write_logs(folder: Path, k: int, seeds: tuple[int, ...]) -> dict[str, str]:
             path.with_name("results_2026-01-01T00-00-00.000000.json").write_text(
                 json.dumps(results)
             )
-    return {name: f"logs/**/samples_{name}_seed{{seed}}_*.jsonl" for name in ("nli", "hans")}
+    return "logs/**/samples_{set}_seed{seed}_*.jsonl"
 
 
 def _line(number: int, label: int) -> dict:

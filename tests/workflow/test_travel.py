@@ -85,19 +85,31 @@ def test_results_made_elsewhere_join_the_same_tables(exporter, tmp_path):
         lambda models: models.update({"opt-l": {**simulate.MODELS["opt-l"], **hub}}),
     )
     harness = {"family": "imported", "head": "language-model", "title": "Harness"}
+    harness["prompts"] = "pattern"
     project.edit("config/methods.yaml", lambda methods: methods.update(harness=harness))
-    samples = travels.write_logs(project.folder, 16, (0, 1))
-    entry = {"method": "harness", "model": "opt-l", "task": "nli", "pattern": "minimal", "k": 16}
-    entry |= {"seeds": "0-1", "samples": samples}
-    project.edit("study.yaml", lambda content: content.update(imports=[entry]))
+    logs = travels.write_logs(project.folder, 16, (0, 1))
+    block = {"methods": ["harness"], "patterns": ["minimal"], "k": [16], "seeds": "0-1"}
+    block["models"] = ["opt-l"]
+    project.edit("study.yaml", lambda content: content["grid"].append(block))
+    run = "results/runs/fair/nli/opt-l/harness/minimal/k16/seeds0-1"
+    result = project.snakemake("all", *STUDY)
+    [line] = [each for each in result.output.splitlines() if each.startswith("error:")]
+    assert result.code != 0 and line.startswith(f"error: {run}: not there, and method 'harness'")
+
+    result = project.snakemake("convert_lm_eval", *STUDY)
+    assert result.code != 0 and "error: no logs named; valid: snakemake conv" in result.output
+    told = ("--config", f"lm_eval={logs}")
+    assert [rule for rule, _ in project.planned("convert_lm_eval", *STUDY, *told)] == [
+        "convert_lm_eval"
+    ]
+    output = project.run("convert_lm_eval", *STUDY, *told)
+    archive = "archive=results/sim/lm_eval.tar"
+    assert f"snakemake import_predictions --config {archive}" in output
+    project.run("import_predictions", *STUDY, "--config", archive)
     jobs = project.planned("all", *STUDY)
     made = {(rule, output) for rule, output in jobs if rule not in ANALYSIS | {"compare_methods"}}
-    run = "results/runs/fair/nli/opt-l/harness/minimal/k16/seeds0-1"
-    assert made == {
-        ("read_lm_eval", f"{run}/predictions.parquet"),
-        ("check_window", "results/windows/sim/nli/opt-l.parquet"),
-    }
-    project.run("all", "import_lm_eval", *STUDY)
+    assert made == {("check_window", "results/windows/sim/nli/opt-l.parquet")}
+    project.run("all", *STUDY)
     table = storage.read_table(project.folder / "results/sim/tables/accuracy.parquet")
     own = table[table["method"] == "harness"]
     assert set(own["model"]) == {"opt-l"} and (own["seeds"] == 2).all()
@@ -107,7 +119,7 @@ def test_results_made_elsewhere_join_the_same_tables(exporter, tmp_path):
     assert "Harness" in (project.folder / "results/sim/report.html").read_text()
     assert project.planned("all", *STUDY) == []
     shutil.rmtree(project.folder / "logs")
-    assert project.planned("all", *STUDY) == [], "a run that was read needs its logs no more"
+    assert project.planned("all", *STUDY) == [], "a run that was imported needs its logs no more"
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import logging
 import platform
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -54,26 +54,34 @@ class Member:
     bytes: int
 
 
-def write_archive(
+def export_study(
     path: str | Path, settings: dict, entries: dict, files: Iterable[str], rows: Iterable[str]
 ) -> None:
     """Write the archive of a finished study.
 
     `settings` and `entries` (registry → name → entry) are the study's configuration; `files` travel
     as they are, and so do the predictions and curves beside each run's manifest among them; of
-    `rows` (schemas.ROWS) the texts stay behind. Raises UserError for a file that is missing or
-    changes meanwhile, and where the disk has too little room.
+    `rows` (schemas.ROWS) the texts stay behind. Raises UserError as `write_archive` does.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = {name for file in files for name in _with_run(file)}
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as scratch:
         made = _write_made(Path(scratch), settings, entries, rows)
-        places = {**{name: Path(name) for name in names}, **made}
-        members = [_member(name, places[name]) for name in sorted(places)]
-        disk.check_room(sum(each.bytes for each in members), path.parent, str(path))
-        with storage.atomic(path) as partial:
-            _write_tar(partial, members, settings["study"])
+        names = {name for file in files for name in _with_run(file)}
+        write_archive(path, settings["study"], {**{name: Path(name) for name in names}, **made})
+
+
+def write_archive(path: str | Path, study: str, files: Mapping[str, Path]) -> None:
+    """Write an archive of `files`: the name of each in a project → where it lies now.
+
+    Raises UserError for a file that is missing or changes meanwhile, and where the disk has too
+    little room.
+    """
+    path = Path(path)
+    members = [_member(name, files[name]) for name in sorted(files)]
+    disk.check_room(sum(each.bytes for each in members), path.parent, str(path))
+    with storage.atomic(path) as partial:
+        _write_tar(partial, members, study)
     LOG.info("%d files, %d bytes in %s", len(members), path.stat().st_size, path)
 
 

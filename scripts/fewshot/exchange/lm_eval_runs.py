@@ -1,6 +1,7 @@
-"""From logs of lm-evaluation-harness to a run like any other: predictions, curves, manifest."""
+"""From logs of lm-evaluation-harness to runs like any other, in an archive to import."""
 
 import logging
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ import pandas as pd
 from .. import schemas, storage
 from ..adaptation import outputs
 from ..data.evaluation_sets import EvaluationSet
+from ..data.shots import read_shots
 from ..errors import UserError
-from ..prompts.patterns import Pattern, ranking
+from ..prompts.patterns import ranking, restore_pattern
+from .archive import write_archive
 from .lm_eval_logs import Expected, Logged, read_log
 
 LOG = logging.getLogger(__name__)
@@ -20,15 +23,6 @@ LOG = logging.getLogger(__name__)
 SOURCE = "lm-evaluation-harness"
 EPOCH = 0
 """Nothing was trained here."""
-
-
-@dataclass(frozen=True)
-class Seed:
-    """One seed's logs: `logs[i]` is about `expected[i]`."""
-
-    number: int
-    logs: tuple[str, ...]
-    expected: tuple[Expected, ...]
 
 
 @dataclass(frozen=True)
@@ -47,61 +41,55 @@ class _Counts:
         return ranking(self.logprobs, np.ones_like(self.logprobs), "sum")
 
 
-def expect(
-    pattern: Pattern,
-    evaluation: Sequence[dict],
-    rows: dict[str, pd.DataFrame],
-    seeds: Sequence[int],
-    shots: dict[int, pd.DataFrame],
-    logs: Sequence[str],
-    prompts: str,
-) -> list[Seed]:
-    """Return what each seed's logs must be about.
+def convert_logs(path: str | Path, study: str, runs: Sequence[dict], code: str) -> None:
+    """Write an archive of runs (see `write_run`), each under its `folder` in a project."""
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=Path(path).parent) as scratch:
+        files = {}
+        for number, run in enumerate(runs):
+            folder = Path(scratch, str(number))
+            write_run(folder, run, code)
+            files |= {f"{run['folder']}/{file.name}": file for file in folder.iterdir()}
+        write_archive(path, study, files)
 
-    `evaluation` has set and merge of each evaluation set, `rows` their prepared rows, `shots` the
-    stored draw of each seed, if prompts are to show it. `logs` are ordered by seed, then by set.
+
+def write_run(folder: str | Path, run: dict, code: str) -> None:
+    """Read the logs of a cell's seeds and write the folder of its run, the manifest last.
+
+    `run` has `cell` (protocol, task, model, method, pattern, k), `pattern` (a bound one), `prompts`
+    (see `Expected`), `parameters` of the model, `evaluation` (set, merge and path of each), `logs`
+    (seed → path for each of these), and `train` (path) and `shots` (seed → path) if prompts are to
+    show the stored draws. Raises UserError for a log that is not of this cell, or not of exactly
+    its rows.
     """
-    found = []
-    for place, seed in enumerate(seeds):
-        draw = shots.get(seed, pd.DataFrame(columns=["label", "text_a", "text_b"]))
-        texts = zip(draw["label"], draw["text_a"], draw["text_b"], strict=True)
-        context = pattern.context([(int(label), a, b) for label, a, b in texts])
-        expected = tuple(
-            Expected(each["set"], rows[each["set"]], each["merge"], pattern, context, prompts)
-            for each in evaluation
-        )
-        start = place * len(expected)
-        found.append(Seed(seed, tuple(logs[start : start + len(expected)]), expected))
-    return found
-
-
-def write_run(
-    folder: str | Path, cell: dict, seeds: Sequence[Seed], about: dict, checksums: dict
-) -> None:
-    """Read the logs of a cell and write its run folder, the manifest last.
-
-    `about` has code, parameters and prompts, as the manifest wants them. Raises UserError for a
-    log that is not of this cell, or not of exactly its rows.
-    """
+    cell, pattern = run["cell"], restore_pattern(run["pattern"])
+    rows = {each["set"]: storage.read_rows(each["path"]) for each in run["evaluation"]}
+    paths = {int(seed): path for seed, path in run["shots"].items()}
+    shots = read_shots(run["train"], paths) if paths else {}
     predictions, curves, entries = [], [], {}
-    for seed in seeds:
-        facts = {}
-        for log, expected in zip(seed.logs, seed.expected, strict=True):
-            facts[expected.name] = describe(log, cell, seed.number, expected.name)
+    for seed, logs in ((int(seed), logs) for seed, logs in run["logs"].items()):
+        facts, context = {}, pattern.context_of(shots[seed]) if seed in shots else ""
+        for log, each in zip(logs, run["evaluation"], strict=True):
+            name = each["set"]
+            expected = Expected(name, rows[name], each["merge"], pattern, context, run["prompts"])
+            facts[name] = describe(log, cell, seed, name)
             logged = read_log(log, expected)
-            predictions.append(_predictions(cell, seed.number, expected, logged))
-            curves.append(_curve(cell, seed.number, expected, logged))
-            LOG.info("seed %d, set '%s': %d rows of %s", seed.number, expected.name,
-                     len(expected.rows), log)  # fmt: skip
-        entries[str(seed.number)] = {"status": "ok", "seconds": {}, "logs": facts}
-    schema = schemas.predictions_schema(len(seeds[0].expected[0].pattern.words))
-    rank_by = {schemas.RANK_BY: seeds[0].expected[0].pattern.rank_by}
-    folder = Path(folder)
+            predictions.append(_predictions(cell, seed, expected, logged))
+            curves.append(_curve(cell, seed, expected, logged))
+            LOG.info("seed %d, set '%s': %d rows of %s", seed, name, len(rows[name]), log)
+        entries[str(seed)] = {"status": "ok", "seconds": {}, "logs": facts}
+    checksums = {
+        "data": {
+            f"{each['set']}/validation": storage.sha256(each["path"]) for each in run["evaluation"]
+        },
+        "shots": {str(seed): storage.sha256(path) for seed, path in paths.items()},
+    }
+    folder, schema = Path(folder), schemas.predictions_schema(len(pattern.words))
+    about = {schemas.RANK_BY: pattern.rank_by, "source": SOURCE}
     frame = pd.concat(predictions, ignore_index=True)
-    storage.write_table(folder / "predictions.parquet", frame, schema, **rank_by, source=SOURCE)
+    storage.write_table(folder / "predictions.parquet", frame, schema, **about)
     frame = pd.concat(curves, ignore_index=True)
     storage.write_table(folder / "curves.parquet", frame, schemas.CURVES)
-    storage.write_json(folder / "manifest.json", _manifest(cell, entries, about, checksums))
+    storage.write_json(folder / "manifest.json", _manifest(run, entries, code, checksums))
 
 
 def describe(log: str, cell: dict, seed: int, name: str) -> dict:
@@ -174,7 +162,7 @@ def _curve(cell: dict, seed: int, expected: Expected, logged: Logged) -> pd.Data
     return least.assign(correct_vocabulary=counts.mask(counts != most["correct_vocabulary"]))
 
 
-def _manifest(cell: dict, entries: dict, about: dict, checksums: dict) -> dict:
+def _manifest(run: dict, entries: dict, code: str, checksums: dict) -> dict:
     """Return the manifest; what it cost is not known here."""
     logs = [log for entry in entries.values() for log in entry["logs"].values()]
     versions = {
@@ -183,11 +171,11 @@ def _manifest(cell: dict, entries: dict, about: dict, checksums: dict) -> dict:
     }
     dtypes = sorted({str(log["dtype"]) for log in logs if log.get("dtype")})
     return {
-        **cell,
+        **run["cell"],
         "seeds": entries,
         "source": SOURCE,
-        "settings": {"family": "imported", "prompts": about["prompts"]},
-        "code": about["code"],
+        "settings": {"family": "imported", "prompts": run["prompts"]},
+        "code": code,
         "packages": {name: ", ".join(found) for name, found in versions.items() if found},
         "python": None,
         "device": f"elsewhere ({SOURCE})",
@@ -195,7 +183,7 @@ def _manifest(cell: dict, entries: dict, about: dict, checksums: dict) -> dict:
         "threads": None,
         "world_size": None,
         "checksums": checksums,
-        "parameters": {"total": about["parameters"], "trainable": 0, "modules": []},
+        "parameters": {"total": run["parameters"], "trainable": 0, "modules": []},
         "peak_memory_mib": None,
         "seconds": {},
     }

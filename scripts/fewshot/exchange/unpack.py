@@ -52,16 +52,15 @@ class Contents:
 
 @dataclass(frozen=True)
 class Imported:
-    """What was done: how many files were placed, and how many were there already."""
+    """What was done: how many files were placed, and how many were there already.
+
+    `configuration` is the study's file, empty where the archive brings none.
+    """
 
     study: str
     placed: int
     kept: int
-
-    @property
-    def configuration(self) -> str:
-        """Return the study's file."""
-        return f"{folder_of(self.study)}/study.yaml"
+    configuration: str
 
 
 def import_archive(path: str | Path, root: str | Path = ".") -> Imported:
@@ -81,7 +80,9 @@ def import_archive(path: str | Path, root: str | Path = ".") -> Imported:
             name for name, file in staged.items() if _is_there(name, file, Path(root, name), path)
         }
         _place(staged, kept, Path(root))
-    return Imported(contents.study, len(staged) - len(kept), len(kept))
+    brought = f"{folder_of(contents.study)}/study.yaml"
+    configuration = brought if brought in staged else ""
+    return Imported(contents.study, len(staged) - len(kept), len(kept), configuration)
 
 
 def _open(path: str | Path) -> tarfile.TarFile:
@@ -200,8 +201,7 @@ def _fetched(manifest: Path) -> object:
     """Return what was fetched, but not where it lies."""
     content = storage.read_json(manifest)
     files = {name: entry.get("sha256") for name, entry in content.get("files", {}).items()}
-    # Older versions did not note the repository.
-    return {**content, "path": None, "hub": None, "files": files}
+    return {**content, "path": None, "files": files}
 
 
 def _place(staged: dict[str, Path], kept: set[str], root: Path) -> None:

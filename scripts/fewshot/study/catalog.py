@@ -56,6 +56,7 @@ def _method(study: "Study", name: str) -> dict:
     entry = study.methods[name]
     settings = read_settings(entry)
     family, head = settings.pop("family"), settings.pop("head")
+    settings.pop("prompts", None)
     if "targets" in settings:  # Of the families of models that the study has.
         present = {study.models[cell.model]["family"] for cell in study.cells}
         settings["targets"] = {
@@ -70,8 +71,7 @@ def _method(study: "Study", name: str) -> dict:
         "settings": settings,
     }
     if study.is_imported(name):
-        prompts = [each.prompts for each in study.imports if each.cell.method == name]
-        found["stored_draws"] = set(prompts) == {"stored"}
+        found["stored_draws"] = entry["prompts"] == "stored"
     return found
 
 

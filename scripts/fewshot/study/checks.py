@@ -15,7 +15,7 @@ from ..prompts.patterns import bind_pattern
 from .cells import UNBALANCED
 from .families import FAMILIES, HEADS, kind_of, read_settings
 from .figure_needs import check_arms
-from .imports import check_imports
+from .imports import check_imported, read_seeds
 from .task_checks import check_tasks, stated_rows
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ def check_study(study: "Study", where: str, *, archived: bool = False) -> None:
     check_tasks(study)
     _check_methods(study)
     _check_names(study, where)
-    check_imports(study, where)
     _check_study_keys(study, where)
     for cell in study.cells:
         _check_cell(study, cell, where)
@@ -45,6 +44,7 @@ def check_study(study: "Study", where: str, *, archived: bool = False) -> None:
         check_config(entry, f"{study.file('models')}: model '{name}'")
     _check_models(study, archived)
     _check_sources(study, archived)
+    check_imported(study, where)
     _check_figures(study)
 
 
@@ -63,8 +63,9 @@ def _check_study_keys(study: "Study", where: str) -> None:
             f"{where}: study: '{study.name}' is reserved: results/{study.name}/ is no study's; "
             f"not valid: {', '.join(RESERVED)}"
         )
-    if not study.seeds:
-        raise UserError(f"{where}: seeds: '{study.settings['seeds']}' is empty; valid: first-last")
+    for block in [study.settings, *study.settings["grid"]]:
+        if not read_seeds(block.get("seeds", "0")):
+            raise UserError(f"{where}: seeds: '{block['seeds']}' is empty; valid: first-last")
     counts = sorted({cell.k for cell in study.cells})
     if study.main_k not in counts:
         raise UserError(

@@ -185,7 +185,7 @@ FAMILIES = {
         trains=False, shows_context=True, heads=("language-model",), recomputes=False,
         backward=False,
     ),
-    "imported": Family((), trains=False),
+    "imported": Family(("prompts",), trains=False),
     "full": Family(
         (*WITH_LOSS, "keep_weights"),
         trained=_full, trains_layers=True, trains_readout=True,

@@ -1,45 +1,23 @@
 """What a study exchanges with other places: runs made elsewhere, and the entries it takes along.
 
-Read while Snakemake builds its graph: nothing here opens a log or imports pandas.
+Read while Snakemake builds its graph: nothing here opens a log.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError, unknown
-from .cells import Cell
+from ..storage import read_json
+from .cells import Job
 
 if TYPE_CHECKING:
     from .study import Study
 
 FAMILY = "imported"
 """The method family of results made elsewhere."""
-
-
-@dataclass(frozen=True)
-class Import:
-    """A cell whose results lm-evaluation-harness wrote.
-
-    `samples` gives each evaluation set's log of samples, with {seed} where the seeds have files of
-    their own, and * and ** as in a shell. `prompts` says what the prompts are checked against.
-    """
-
-    cell: Cell
-    seeds: tuple[int, ...]
-    samples: dict[str, str]
-    prompts: str
-
-    def pattern(self, name: str, seed: int) -> str:
-        """Return where the log of one evaluation set and seed should be."""
-        return self.samples[name].replace("{seed}", str(seed))
-
-    def file(self, name: str, seed: int) -> str:
-        """Return the log's path, or the pattern itself unless exactly one file matches."""
-        pattern = self.pattern(name, seed)
-        found = sorted(glob(pattern, recursive=True))
-        return found[0] if len(found) == 1 else pattern
 
 
 def folder_of(study: str) -> str:
@@ -59,83 +37,84 @@ def read_seeds(text: str) -> tuple[int, ...]:
     return tuple(range(int(first), int(last or first) + 1))
 
 
-def read_imports(settings: dict) -> tuple[Import, ...]:
-    """Return the imports of a study's settings."""
-    keys = ("task", "model", "method", "pattern", "k")
-    return tuple(
-        Import(
-            Cell(settings["protocol"], *(entry[key] for key in keys)),
-            read_seeds(entry["seeds"]),
-            entry["samples"],
-            entry["prompts"],
-        )
-        for entry in settings.get("imports", ())
-    )
+def check_imported(study: "Study", where: str) -> None:
+    """Check the cells whose results were made elsewhere, and those of their runs that are there.
 
-
-def check_imports(study: "Study", where: str) -> None:
-    """Raise UserError for an import that names what is not there, or is not complete."""
-    for block in study.settings["grid"]:
-        for method in block["methods"]:
-            if method in study.methods and study.is_imported(method):
-                raise UserError(
-                    f"{where}: grid: method '{method}' is of family imported, which nothing here "
-                    "runs; name it under imports"
-                )
-    _check_names(study, where)
-    seen = set()
-    for each in study.imports:
-        at = f"{where}: imports: {each.cell.folder}"
-        if not study.is_imported(each.cell.method):
+    Raises UserError for a pattern whose scores logs do not tell, and for a run whose prompts were
+    compared with something else than its method's entry says.
+    """
+    for job in (job for job in study.jobs if study.is_imported(job.cell.method)):
+        method, pattern = job.cell.method, job.cell.pattern
+        if study.patterns[pattern]["rank_by"] == "mean":
             raise UserError(
-                f"{where}: imports: method '{each.cell.method}' is of family "
-                f"{study.methods[each.cell.method]['family']}; give results made elsewhere a "
-                "method of family imported"
+                f"{where}: grid: pattern '{pattern}' ranks by the mean over tokens, whose number "
+                f"the logs behind method '{method}' do not tell; name one with rank_by: sum"
             )
-        if each.cell in seen:
-            raise UserError(f"{at} is given twice; name its seeds in one entry")
-        seen.add(each.cell)
-        _check_import(study, each, at)
+        path = Path(f"results/runs/{job.folder}/manifest.json")
+        said, wanted = "", study.methods[method]["prompts"]
+        if path.is_file():
+            said = read_json(path).get("settings", {}).get("prompts")
+        if said not in ("", wanted):
+            raise UserError(
+                f"{path}: its prompts were compared as '{said}', but {study.file('methods')} has "
+                f"'{wanted}' for method '{method}'; remove the run and convert its logs again"
+            )
 
 
-def _check_names(study: "Study", where: str) -> None:
-    for entry in study.settings.get("imports", []):
-        for kind in ("method", "model", "task", "pattern"):
-            registry = getattr(study, f"{kind}s")
-            if entry[kind] not in registry:
-                raise unknown(kind, entry[kind], registry, f"{where}: imports")
+def find_logs(study: "Study", told: str | Mapping[str, str]) -> dict[Job, dict[int, list[str]]]:
+    """Return the logs of lm-evaluation-harness by job and seed, in the order of evaluation sets.
 
-
-def _check_import(study: "Study", each: Import, at: str) -> None:
-    sets = study.evaluation_sets(each.cell.task)
-    for name in each.samples:
-        if name not in sets:
-            raise unknown("evaluation set", name, sets, f"{at}: samples")
-    missing = [name for name in sets if name not in each.samples]
-    if missing:
-        raise UserError(f"{at}: samples: no log of evaluation set '{missing[0]}'")
-    if not each.seeds or (each.cell.k == 0 and each.seeds != (0,)):
-        raise UserError(f"{at}: seeds: valid: first-last, and 0 alone where k = 0")
-    if study.patterns[each.cell.pattern]["rank_by"] == "mean":
+    `told` are paths with {protocol}, {task}, {model}, {method}, {pattern}, {k}, {seed} and {set} in
+    place of these, and * and ** as in a shell; or such paths by evaluation set. Jobs without any
+    log are left out. Raises UserError where that are all, and unless the others have exactly one
+    for each seed and set.
+    """
+    jobs = [job for job in study.jobs if study.is_imported(job.cell.method)]
+    if not jobs:
+        raise UserError(f"study '{study.name}' has no method of family {FAMILY} in its grid")
+    if not told:
+        raise UserError("no logs named; valid: snakemake convert_lm_eval --config lm_eval=<paths>")
+    names = {name for job in jobs for name in study.evaluation_sets(job.cell.task)}
+    for name in told if isinstance(told, Mapping) else ():
+        if name not in names:
+            raise unknown("evaluation set", name, names, "lm_eval")
+    found = {}
+    for job in jobs:
+        places = _places(study, job, told)
+        files = {place: sorted(glob(place, recursive=True)) for place in set().union(*places)}
+        if any(files.values()):
+            for place, paths in files.items():
+                if len(paths) != 1:
+                    raise UserError(
+                        f"lm_eval: {job.folder}: '{place}' names {len(paths)} files; "
+                        "valid: exactly one"
+                    )
+            logs = [[files[place][0] for place in row] for row in places]
+            found[job] = dict(zip(job.seeds, logs, strict=True))
+    if not found:
         raise UserError(
-            f"{at}: pattern '{each.cell.pattern}' ranks by the mean over tokens, whose number the "
-            "logs do not tell; name a pattern with rank_by: sum"
+            f"lm_eval: '{next(iter(_places(study, jobs[0], told)[0]), '')}' names 0 files"
         )
-    for name, pattern in each.samples.items():
-        if len(each.seeds) > 1 and "{seed}" not in pattern:
-            raise UserError(f"{at}: samples: {name}: '{pattern}' needs {{seed}} for several seeds")
-        for seed in () if _is_there(each) else each.seeds:
-            found = len(glob(each.pattern(name, seed), recursive=True))
-            if found != 1:
-                raise UserError(
-                    f"{at}: samples: {name}: '{each.pattern(name, seed)}' names {found} files; "
-                    "valid: exactly one"
-                )
+    return found
 
 
-def _is_there(each: Import) -> bool:
-    """Return whether the cell has been read already, perhaps on another machine."""
-    return any(Path("results/runs", each.cell.folder).glob("seeds*/manifest.json"))
+def _places(study: "Study", job: Job, told: str | Mapping[str, str]) -> list[list[str]]:
+    """Return where the logs of each seed should be, in the order of evaluation sets."""
+    sets = study.evaluation_sets(job.cell.task)
+    paths = told if isinstance(told, Mapping) else dict.fromkeys(sets, told)
+    for name in sets:
+        if name not in paths:
+            raise UserError(f"lm_eval: {job.cell.folder}: no log of evaluation set '{name}'")
+    return [
+        [_filled(paths[name], {**asdict(job.cell), "seed": seed, "set": name}) for name in sets]
+        for seed in job.seeds
+    ]
+
+
+def _filled(path: str, values: Mapping[str, object]) -> str:
+    for name, value in values.items():
+        path = path.replace(f"{{{name}}}", str(value))
+    return path
 
 
 def used_entries(study: "Study") -> dict[str, dict[str, dict]]:

@@ -1,8 +1,9 @@
 """What jobs are made from and told, by their wildcards: plain values, which Snakemake compares."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ..codeversion import code_version
 from ..models import architectures
 from ..prompts.patterns import bind_pattern
 from .families import training_passes
+from .imports import find_logs
 
 if TYPE_CHECKING:
     from .cells import Job
@@ -198,6 +200,33 @@ class JobInputs:
                     "shots": draws,
                 }
         return list(found.values())
+
+    def logged_runs(self, told: str | Mapping[str, str]) -> list[dict]:
+        """Return the runs whose logs are `told` (see `imports.find_logs`), with all `files` that
+        each is made from; raises UserError as that does."""
+        runs = []
+        for job, logs in find_logs(self.study, told).items():
+            cell, prompts = job.cell, self.study.methods[job.cell.method]["prompts"]
+            stored = prompts == "stored" and cell.k
+            shots = self.shots(cell.method, cell.task, cell.k, job.seeds) if stored else []
+            train = self.train_file(cell.task, cell.k) if stored else ""
+            rows = self.evaluation_files(cell.task)
+            sets = zip(self.evaluation_sets(cell.task), rows, strict=True)
+            runs.append(
+                {
+                    "folder": f"results/runs/{job.folder}",
+                    "cell": asdict(cell),
+                    "pattern": self.pattern(cell.task, cell.pattern),
+                    "prompts": prompts,
+                    "parameters": self.study.models[cell.model]["parameters"],
+                    "evaluation": [{**entry, "path": path} for entry, path in sets],
+                    "logs": {str(seed): paths for seed, paths in logs.items()},
+                    "train": train,
+                    "shots": dict(zip(map(str, job.seeds), shots, strict=False)),
+                    "files": [*rows, *chain(*logs.values()), *filter(None, [train]), *shots],
+                }
+            )
+        return runs
 
     def _job(self, job: "Job") -> dict:
         cell = job.cell

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from ..errors import UserError
 from ..validation import path_of
 from .catalog import catalog_of
 from .cells import PROTOCOLS, Cell, Job, chunks
 from .families import family_of, kind_of, read_settings
-from .imports import FAMILY, Import, read_imports, read_seeds
+from .imports import FAMILY, read_seeds
 
 
 @dataclass(frozen=True)
@@ -45,24 +46,27 @@ class Study:
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """Return the cells that are run here, then those whose results were made elsewhere."""
-        return (*self.own_cells, *(each.cell for each in self.imports))
+        """Return the union of the grid's blocks, without repetitions, in the order given."""
+        return tuple(self._seeds_by_cell)
 
     @cached_property
-    def imports(self) -> tuple[Import, ...]:
-        """Return the cells whose results were made elsewhere, with their logs."""
-        return read_imports(self.settings)
+    def own_cells(self) -> tuple[Cell, ...]:
+        """Return the cells that are run here."""
+        return tuple(cell for cell in self.cells if not self.is_imported(cell.method))
 
     def is_imported(self, method: str) -> bool:
         """Return whether a method's results are made elsewhere."""
         return self.methods[method]["family"] == FAMILY
 
     @cached_property
-    def own_cells(self) -> tuple[Cell, ...]:
-        """Return the union of the grid's blocks, without repetitions, in the order given."""
-        return tuple(
-            dict.fromkeys(cell for block in self.settings["grid"] for cell in self._block(block))
-        )
+    def _seeds_by_cell(self) -> dict[Cell, tuple[int, ...]]:
+        seeds: dict[Cell, tuple[int, ...]] = {}
+        for block in self.settings["grid"]:
+            own = read_seeds(block.get("seeds", self.settings["seeds"]))
+            for cell in self._block(block):
+                if seeds.setdefault(cell, own) != own:
+                    raise UserError(f"{self.name}: grid: two blocks give {cell.folder} other seeds")
+        return seeds
 
     @cached_property
     def jobs(self) -> tuple[Job, ...]:
@@ -73,9 +77,7 @@ class Study:
 
     def seeds_of(self, cell: Cell) -> tuple[int, ...]:
         """Return the seeds of a cell: only 0 where nothing is drawn (k = 0)."""
-        if self.is_imported(cell.method):
-            return next(each.seeds for each in self.imports if each.cell == cell)
-        return self.seeds if cell.k else (0,)
+        return self._seeds_by_cell[cell] if cell.k else (0,)
 
     def jobs_of(self, task: str, model: str) -> list[Job]:
         """Return the jobs that one metrics file summarises."""
@@ -182,7 +184,7 @@ class Study:
         if "k" in self.settings["main"]:
             return self.settings["main"]["k"]
         by_method: dict[str, set[int]] = {}
-        for cell in self.own_cells:
+        for cell in self.own_cells or self.cells:
             by_method.setdefault(cell.method, set()).add(cell.k)
         shared = set.intersection(*by_method.values())
         return max(shared or set.union(*by_method.values()))

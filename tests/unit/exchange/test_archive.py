@@ -56,7 +56,7 @@ def elsewhere(tmp_path) -> Path:
 def export(folder: Path) -> Path:
     files = [*OTHERS, *(f"{job['folder']}/manifest.json" for job in PAIR["jobs"])]
     with chdir(folder):
-        archive.write_archive(NAME, travels.study(), travels.registries(), files, ROWS)
+        archive.export_study(NAME, travels.study(), travels.registries(), files, ROWS)
     return folder / NAME
 
 

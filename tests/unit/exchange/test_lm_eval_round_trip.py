@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
+import convert_lm_eval
 import export_lm_eval
 import numpy as np
 import pytest
-import read_lm_eval
 import run_in_context
 import yaml
 from fewshot import storage
@@ -19,7 +19,7 @@ from fewshot.adaptation import job as job_module
 from fewshot.analysis import metrics
 from fewshot.data import evaluation_sets
 from fewshot.errors import UserError
-from fewshot.exchange import lm_eval_tasks
+from fewshot.exchange import lm_eval_runs, lm_eval_tasks, unpack
 from fewshot.prompts.patterns import restore_pattern
 from job_files import CELL, PATTERN, write_job
 
@@ -84,28 +84,22 @@ def logs_of(travelled, k: int, seeds: list[int]) -> list[str]:
     return [str(next(travelled.logs.glob(f"samples_{name}_*.jsonl"))) for name in names]
 
 
-def reading(travelled, k: int, folder: Path, prompts: str = "stored") -> SimpleNamespace:
-    """Return what Snakemake would give script read_lm_eval."""
+def logged(travelled, k: int, prompts: str = "stored") -> dict:
+    """Return a run as rule convert_lm_eval passes it."""
     job = travelled.jobs[k]
+    cell, logs = cell_of(job, k), logs_of(travelled, k, job.params.seeds)
     shown = prompts == "stored" and k
-    return SimpleNamespace(
-        input=SimpleNamespace(
-            samples=logs_of(travelled, k, job.params.seeds),
-            evaluation=job.input.evaluation,
-            train=job.input.train if shown else [],
-            shots=job.input.shots if shown else [],
-        ),
-        output=SimpleNamespace(manifest=str(folder / "manifest.json")),
-        wildcards=SimpleNamespace(**{**CELL, "method": "harness", "k": str(k)}),
-        params=SimpleNamespace(
-            seeds=job.params.seeds,
-            evaluation=job.params.evaluation,
-            pattern=job.params.pattern,
-            prompts=prompts,
-            parameters=23712,
-            code="code",
-        ),
-    )
+    return {
+        "folder": "results/runs/somewhere",
+        "cell": {**CELL, "method": "harness", "k": k},
+        "pattern": job.params.pattern,
+        "prompts": prompts,
+        "parameters": 23712,
+        "evaluation": cell["evaluation"],
+        "logs": {str(s): logs[2 * i : 2 * i + 2] for i, s in enumerate(job.params.seeds)},
+        "train": cell["train"] if shown else "",
+        "shots": cell["shots"] if shown else {},
+    }
 
 
 def accuracies(job, k: int, folder: str, method: str):
@@ -121,7 +115,7 @@ def accuracies(job, k: int, folder: str, method: str):
 @pytest.mark.parametrize("k", [4, 0])
 def test_round_trip(travelled, tmp_path, k):
     job = travelled.jobs[k]
-    read_lm_eval.main(reading(travelled, k, tmp_path))
+    lm_eval_runs.write_run(tmp_path, logged(travelled, k), "code")
     ours = storage.read_table(job.output.predictions)
     theirs = storage.read_table(tmp_path / "predictions.parquet")
     keys = ["seed", "evaluation_set", "id"]
@@ -144,7 +138,7 @@ def test_round_trip(travelled, tmp_path, k):
 
 def test_what_logs_do_not_tell_is_null(travelled, tmp_path):
     """The harness tells whether a word was the most probable text, and no more."""
-    read_lm_eval.main(reading(travelled, 4, tmp_path))
+    lm_eval_runs.write_run(tmp_path, logged(travelled, 4), "code")
     found = storage.read_table(tmp_path / "predictions.parquet")
     ours = storage.read_table(travelled.jobs[4].output.predictions)
     assert found["logsumexp"].isna().all() and found["tokens_0"].isna().all()
@@ -161,7 +155,7 @@ def test_what_logs_do_not_tell_is_null(travelled, tmp_path):
 
 
 def test_the_manifest_names_logs_versions_and_model(travelled, tmp_path):
-    read_lm_eval.main(reading(travelled, 4, tmp_path))
+    lm_eval_runs.write_run(tmp_path, logged(travelled, 4), "code")
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["source"] == "lm-evaluation-harness" and manifest["method"] == "harness"
     assert manifest["settings"] == {"family": "imported", "prompts": "stored"}
@@ -173,31 +167,45 @@ def test_the_manifest_names_logs_versions_and_model(travelled, tmp_path):
     assert set(manifest["checksums"]["shots"]) == {"0", "1"}
 
 
+def test_an_archive_of_logs_is_imported_like_any_other(travelled, tmp_path):
+    run = logged(travelled, 4)
+    run["folder"] = "results/runs/fair/task/model/harness/minimal/k4/seeds0-1"
+    out = SimpleNamespace(archive=str(tmp_path / "lm_eval.tar"))
+    params = SimpleNamespace(study="mine", runs=[run], code="code")
+    convert_lm_eval.main(SimpleNamespace(output=out, params=params))
+    first = Path(out.archive).read_bytes()
+    convert_lm_eval.main(SimpleNamespace(output=out, params=params))
+    assert Path(out.archive).read_bytes() == first
+    done = unpack.import_archive(out.archive, tmp_path)
+    assert (done.study, done.placed, done.configuration) == ("mine", 3, "")
+    lm_eval_runs.write_run(tmp_path / "alone", run, "code")
+    for file in (tmp_path / "alone").iterdir():
+        assert (tmp_path / run["folder"] / file.name).read_bytes() == file.read_bytes()
+
+
 def test_another_draw_is_found(travelled, tmp_path):
     """The log of seed 1 in the place of that of seed 0, with and without what results say."""
-    smk = reading(travelled, 4, tmp_path)
-    smk.input.samples = smk.input.samples[2:] + smk.input.samples[:2]
+    run = logged(travelled, 4)
+    run["logs"] = {"0": run["logs"]["1"], "1": run["logs"]["0"]}
     with pytest.raises(UserError, match="has seed 1, not 0"):
-        read_lm_eval.main(smk)
-    alone = []
-    for place, name in enumerate(smk.input.samples):
-        copy = tmp_path / f"{place}.jsonl"
-        copy.write_bytes(Path(name).read_bytes())
-        alone.append(str(copy))
-    smk.input.samples = alone
+        lm_eval_runs.write_run(tmp_path, run, "code")
+    alone = {}
+    for seed, names in run["logs"].items():
+        alone[seed] = [str(tmp_path / f"{seed}-{place}.jsonl") for place in range(len(names))]
+        for name, copy in zip(names, alone[seed], strict=True):
+            Path(copy).write_bytes(Path(name).read_bytes())
     with pytest.raises(UserError, match="behind the stored draw; prompts: pattern compares"):
-        read_lm_eval.main(smk)
-    other = reading(travelled, 4, tmp_path, "pattern")
-    other.input.samples = alone
-    read_lm_eval.main(other)
+        lm_eval_runs.write_run(tmp_path, {**run, "logs": alone}, "code")
+    other = {**logged(travelled, 4, "pattern"), "logs": alone}
+    lm_eval_runs.write_run(tmp_path, other, "code")
     assert (tmp_path / "manifest.json").exists()
 
 
 def test_another_number_of_shots_is_found(travelled, tmp_path):
-    smk = reading(travelled, 4, tmp_path, "pattern")
-    smk.wildcards.k = "8"
+    run = logged(travelled, 4, "pattern")
+    run["cell"]["k"] = 8
     with pytest.raises(UserError, match="was shown 4 shots, not k = 8"):
-        read_lm_eval.main(smk)
+        lm_eval_runs.write_run(tmp_path, run, "code")
 
 
 def test_tasks_of_merged_labels_accept_each_word_that_counts(tmp_path):

@@ -1,17 +1,19 @@
-"""Imports of a study, the entries it takes along, and the registries it brings."""
+"""Cells whose results were made elsewhere, the entries a study takes along, and those it brings."""
 
 import pytest
 import yaml
+from fewshot import storage
 from fewshot.errors import UserError
 from fewshot.planning.memory_plan import MemoryPlan
-from fewshot.study.imports import used_entries
+from fewshot.study.imports import find_logs, used_entries
 from fewshot.study.load import load_study
 from fewshot.study.study import Cell
 from registries import STUDY, copy_registries, edit, load
 
-METHOD = {"family": "imported", "head": "language-model", "title": "Harness"}
-ENTRY = {"method": "harness", "model": "small", "task": "rte", "pattern": "minimal", "k": 5}
-FILES = {"rte": "logs/**/samples_rte_{seed}_*.jsonl", "hans": "logs/**/samples_hans_{seed}_*.jsonl"}
+METHOD = {"family": "imported", "head": "language-model", "prompts": "pattern"}
+BLOCK = {"methods": ["harness"], "patterns": ["minimal"], "k": [5], "models": ["small"]}
+CELL = Cell("fair", "rte", "small", "harness", "minimal", 5)
+LOGS = "logs/**/samples_{set}_{seed}_*.jsonl"
 
 
 @pytest.fixture
@@ -25,86 +27,106 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def entry(**changes) -> dict:
-    return {**ENTRY, "seeds": "0-1", "samples": dict(FILES), **changes}
+def grid(**changes) -> list[dict]:
+    return [*STUDY["grid"], {**BLOCK, "seeds": "0-1", **changes}]
 
 
-def test_imported_cells_join_those_of_the_grid(folder):
-    study, plain = load(folder, imports=[entry()]), load(folder)
-    cell = Cell("fair", "rte", "small", "harness", "minimal", 5)
-    assert study.own_cells == plain.cells and study.cells == (*plain.cells, cell)
-    assert [job.seeds for job in study.jobs if job.cell == cell] == [(0, 1)]
+def test_a_method_made_elsewhere_has_cells_like_any_other(folder):
+    study, plain = load(folder, grid=grid()), load(folder)
+    assert study.own_cells == plain.cells and study.cells == (*plain.cells, CELL)
+    assert [job.seeds for job in study.jobs if job.cell == CELL] == [(0, 1)]
     assert study.main_k == plain.main_k, "k of what was made elsewhere is no headline's"
     assert study.catalog()["methods"]["harness"]["family"] == "imported"
-    assert not study.catalog()["methods"]["harness"]["stored_draws"]
-    [each] = study.imports
-    assert each.prompts == "pattern"
-    assert each.file("hans", 1) == "logs/model/samples_hans_1_a.jsonl"
 
 
-def test_only_imports_that_are_all_compared_with_the_draws_have_them(folder):
-    stored = entry(prompts="stored")
-    mixed = load(folder, imports=[stored, entry(model="tiny")]).catalog()
-    assert not mixed["methods"]["harness"]["stored_draws"]
-    catalog = load(folder, imports=[stored]).catalog()
-    assert catalog["methods"]["harness"]["stored_draws"]
-    assert "stored_draws" not in catalog["methods"]["in-context"]
+def test_seeds_of_a_block_are_the_studys_unless_it_says_others(folder):
+    study = load(
+        folder, grid=[*STUDY["grid"], {**BLOCK, "methods": ["pattern-ft"], "k": [4], "seeds": "7"}]
+    )
+    seeds = {cell: study.seeds_of(cell) for cell in study.cells}
+    assert {seeds[cell] for cell in load(folder).cells} == {(0,), (0, 1, 2)}
+    assert seeds[Cell("fair", "rte", "small", "pattern-ft", "minimal", 4)] == (7,)
+    twice = [*STUDY["grid"], {**STUDY["grid"][0], "seeds": "0-1"}]
+    with pytest.raises(UserError, match=r"two blocks give fair/rte/tiny/in-context/\S+ other seed"):
+        load(folder, grid=twice)
+    with pytest.raises(UserError, match="seeds: '3-2' is empty"):
+        load(folder, grid=grid(seeds="3-2"))
 
 
-def test_nothing_of_an_import_is_planned_to_run(folder):
+@pytest.mark.parametrize("prompts", ["stored", "pattern", "any"])
+def test_only_prompts_with_the_stored_draws_have_them(folder, prompts):
+    edit(folder, "methods", lambda methods: methods["harness"].update(prompts=prompts))
+    methods = load(folder, grid=grid()).catalog()["methods"]
+    assert methods["harness"]["stored_draws"] == (prompts == "stored")
+    assert "stored_draws" not in methods["in-context"]
+
+
+def test_nothing_that_was_made_elsewhere_is_planned_to_run(folder):
     edit(folder, "models", lambda models: models["small"].update(parameters=10**13))
-    study = load(folder, models=["tiny"], imports=[entry()])
+    study = load(folder, models=["tiny"], grid=grid())
     assert {row["model"] for row in MemoryPlan(study).table()} == {"tiny"}
 
 
-def drop(name):
-    return {key: value for key, value in FILES.items() if key != name}
+def test_what_logs_do_not_tell_cannot_be_ranked(folder):
+    edit(folder, "patterns", lambda each: each["minimal"].update(rank_by="mean"))
+    with pytest.raises(UserError, match="'minimal' ranks by the mean over tokens"):
+        load(folder, grid=grid())
+
+
+def test_a_method_made_elsewhere_says_what_its_prompts_were_compared_with(folder):
+    edit(folder, "methods", lambda methods: methods["harness"].pop("prompts"))
+    with pytest.raises(UserError, match="method 'harness': 'prompts' is missing for family 'impor"):
+        load(folder, grid=grid())
+
+
+def test_a_run_whose_prompts_were_compared_otherwise_is_named(folder):
+    path = f"results/runs/{CELL.folder}/seeds0-1/manifest.json"
+    storage.write_json(path, {"settings": {"family": "imported", "prompts": "pattern"}})
+    load(folder, grid=grid())
+    storage.write_json(path, {"settings": {"family": "imported", "prompts": "any"}})
+    with pytest.raises(UserError, match=f"^{path}: its prompts were compared as 'any', but .*meth"):
+        load(folder, grid=grid())
+
+
+def test_logs_are_found_by_the_names_of_what_they_are_about(folder):
+    study = load(folder, grid=grid())
+    [(job, logs)] = find_logs(study, LOGS).items()
+    assert job.cell == CELL and logs == {
+        seed: [f"logs/model/samples_{name}_{seed}_a.jsonl" for name in ("rte", "hans")]
+        for seed in (0, 1)
+    }
+    one = {name: f"logs/{{task}}/{{model}}/{{k}}/{name}" for name in ("rte", "hans")}
+    for name in one:
+        (folder / "logs/rte/small/5").mkdir(parents=True, exist_ok=True)
+        (folder / "logs/rte/small/5" / name).touch()
+    [logs] = find_logs(study, one).values()
+    assert logs[0] == logs[1] == ["logs/rte/small/5/rte", "logs/rte/small/5/hans"]
+
+
+def test_cells_without_logs_are_left_out(folder):
+    study = load(folder, grid=grid(models=["tiny", "small"]))
+    (folder / "logs/model").rename(folder / "logs/small")
+    assert [job.cell.model for job in find_logs(study, f"logs/{{model}}/{LOGS[8:]}")] == ["small"]
 
 
 @pytest.mark.parametrize(
-    ("imports", "message"),
+    ("told", "message"),
     [
-        ([entry(method="in-context")], "method 'in-context' is of family in_context; give"),
-        ([entry(method="harnes")], "unknown method 'harnes'; did you mean 'harness'?"),
-        ([entry(task="rt")], "imports: unknown task 'rt'; did you mean 'rte'?"),
-        ([entry(), entry(k=5)], "fair/rte/small/harness/minimal/k5 is given twice"),
-        ([entry(samples=drop("hans"))], "samples: no log of evaluation set 'hans'"),
-        ([entry(samples={**FILES, "hnas": "x"})], "unknown evaluation set 'hnas'; did you mean"),
-        ([entry(seeds="0-2")], "samples_rte_2_*.jsonl' names 0 files; valid: exactly one"),
-        ([entry(samples={**FILES, "rte": "logs/**/*.jsonl"})], "needs {seed} for several seeds"),
-        (
-            [entry(seeds="0", samples={**FILES, "rte": "logs/**/*.jsonl"})],
-            "'logs/**/*.jsonl' names 4 files; valid: exactly one",
-        ),
-        ([entry(k=0)], "seeds: valid: first-last, and 0 alone where k = 0"),
-        ([entry(prompts="mine")], "imports.0.prompts: unknown value 'mine'"),
+        ("", "no logs named; valid: snakemake convert_lm_eval --config lm_eval=<paths>"),
+        ({"rte": LOGS}, f"{CELL.folder}: no log of evaluation set 'hans'"),
+        ({"rte": LOGS, "hnas": "x"}, "lm_eval: unknown evaluation set 'hnas'; did you mean 'hans'"),
+        ("gone/{set}.jsonl", "lm_eval: 'gone/rte.jsonl' names 0 files"),
+        ("logs/**/samples_*.jsonl", "samples_*.jsonl' names 4 files; valid: exactly one"),
+        ({"rte": LOGS, "hans": "gone"}, "'gone' names 0 files; valid: exactly one"),
     ],
 )
-def test_a_mistake_in_imports_is_one_line(folder, imports, message):
+def test_a_mistake_in_what_logs_are_named_is_one_line(folder, told, message):
+    study = load(folder, grid=grid())
     with pytest.raises(UserError) as error:
-        load(folder, imports=imports)
-    text = str(error.value)
-    assert message in text and text.startswith("config/mine.yaml: ") and "\n" not in text
-
-
-def test_what_cannot_be_ranked_is_refused(folder):
-    edit(folder, "patterns", lambda each: each["minimal"].update(rank_by="mean"))
-    with pytest.raises(UserError, match="ranks by the mean over tokens"):
-        load(folder, imports=[entry()])
-
-
-def test_the_grid_cannot_run_what_was_made_elsewhere(folder):
-    grid = [*STUDY["grid"], {"methods": ["harness"], "patterns": ["minimal"], "k": [2]}]
-    with pytest.raises(UserError, match="'harness' is of family imported, which nothing here runs"):
-        load(folder, grid=grid)
-
-
-def test_logs_may_be_gone_once_they_are_read(folder):
-    run = folder / "results/runs/fair/rte/small/harness/minimal/k5/seeds0-1/manifest.json"
-    run.parent.mkdir(parents=True)
-    run.write_text("{}")
-    study = load(folder, imports=[entry(samples={"rte": "gone", "hans": "gone"}, seeds="0")])
-    assert study.imports[0].file("rte", 0) == "gone"
+        find_logs(study, told)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(UserError, match="has no method of family imported in its grid"):
+        find_logs(load(folder), LOGS)
 
 
 def test_entries_include_what_tasks_refer_to(folder):
