@@ -136,9 +136,10 @@ def test_another_study_of_the_same_cells_adapts_nothing_again(study):
     assert rules(jobs) == {"check_window"} | ANALYSIS
 
 
-def test_a_caption_draws_no_figure_again(study):
+def test_a_caption_makes_its_own_figure_again_and_the_page(study):
     study.edit(
         "config/figures.yaml",
         lambda content: content["figures"]["id-ood-scatter"].update(caption="Another."),
     )
-    assert "plot_figure" not in rules(study.planned())
+    figure = ("plot_figure", "results/demo/figures/id-ood-scatter.vl.json")
+    assert study.planned() == [figure, ("write_report", "results/demo/report.html")]
