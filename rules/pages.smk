@@ -1,4 +1,5 @@
 # What a reader sees: tables, figures, and the page that leads from question to answer.
+from scripts.fewshot.study.catalog import catalog_of
 from scripts.fewshot.study.figure_needs import WITH_MANIFESTS
 
 
@@ -6,7 +7,7 @@ localrules:
     report_partial,
 
 
-CATALOG = STUDY.catalog()
+CATALOG = catalog_of(STUDY)
 
 
 # Metrics to tables: Parquet with the numbers, CSV, LaTeX and Markdown to read.

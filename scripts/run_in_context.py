@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fewshot.adaptation import job as job_module
+from fewshot.adaptation import seeds
 from fewshot.runtime import launch
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def main(smk):
 
         return in_context.start_in_context(job)
 
-    job_module.run_seeds(job, start)
+    seeds.run_seeds(job, start)
 
 
 if __name__ == "__main__":

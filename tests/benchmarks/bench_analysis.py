@@ -24,6 +24,7 @@ import paper_grid
 from fewshot import storage
 from fewshot.analysis import comparisons, evidence, metrics, result_schemas, variance
 from fewshot.errors import UserError
+from fewshot.study.catalog import catalog_of
 from fewshot.study.study import Study
 
 from .printing import aligned
@@ -80,7 +81,7 @@ def analyse_grid(study: Study, folder: Path, keep: bool = False) -> Tally:
             read = evidence.read_frames
             rows = read([pair[0] for pair in files], result_schemas.METRICS.names)
             outcomes = read([pair[1] for pair in files], result_schemas.OUTCOMES.names)
-            compared = comparisons.compare(rows, outcomes, sets, study.catalog())
+            compared = comparisons.compare(rows, outcomes, sets, catalog_of(study))
         with tally.measure("variance"):
             split = variance.split_variance(rows, outcomes, sets)
         for name, frame in (("comparisons", compared), ("variance", split)):

@@ -16,6 +16,7 @@ from fewshot.analysis import flops
 from fewshot.data.curve_sample import Parts, parts_of
 from fewshot.models import architectures
 from fewshot.report import partial
+from fewshot.study.catalog import catalog_of
 from fewshot.study.families import training_passes
 from fewshot.study.load import load_study
 from fewshot.study.study import Study
@@ -89,7 +90,7 @@ def plan() -> partial.PartialStudy:
     """Return what a report of the study is made by."""
     found = study()
     return partial.PartialStudy(
-        found.settings, found.catalog(), found.figures, found.tables, pairs()
+        found.settings, catalog_of(found), found.figures, found.tables, pairs()
     )
 
 

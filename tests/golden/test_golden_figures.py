@@ -8,6 +8,7 @@ import pytest
 from altair.utils.schemapi import SchemaValidationError
 from fewshot.report import render
 from fewshot.report.figures import registry
+from fewshot.study.catalog import catalog_of
 from fewshot.study.load import load_study
 from fewshot.validation import read_yaml
 
@@ -24,7 +25,7 @@ SMALLEST = 7
 def specs(golden) -> dict[str, dict]:
     """Return the specification of every figure that the golden study can make."""
     found = study.study()
-    catalog = found.catalog()
+    catalog = catalog_of(found)
     return {
         name: registry.make_figure(
             entry["function"], golden, catalog, entry["options"], entry["title"]
@@ -135,7 +136,7 @@ def test_the_matrix_has_the_known_differences(specs):
 
 
 def test_the_matrix_marks_what_lacks_a_seed(golden):
-    catalog = study.study().catalog()
+    catalog = catalog_of(study.study())
     spec = registry.make_figure(
         "welch_matrix", golden, catalog, {"task": "mnli", "family": "opt"}, ""
     )
@@ -165,7 +166,7 @@ def test_differences_are_the_known_ones(specs):
 
 def test_in_domain_the_last_epoch_is_compared_whatever_the_checkpoint(golden):
     """At the best epoch in domain odd seeds gain a point and even ones nothing: +4.5, not +4."""
-    catalog = study.study().catalog()
+    catalog = catalog_of(study.study())
     chosen = {**catalog, "main": {**catalog["main"], "selection": "best-in-domain"}}
     spec = registry.make_figure("differences", golden, chosen, {"task": "rte"}, "A title")
     rows = [row for row in drawn(spec, "holm") if row["arm"].startswith("Pattern")]
@@ -200,7 +201,7 @@ def test_missing_seeds_are_named_where_nothing_is_out_of_domain(golden):
     inside = replace(golden, metrics=golden.metrics[golden.metrics["domain"] != "out"])
     options = study.study().figures["over-training"]["options"]
     spec = registry.make_figure(
-        "over_training", inside, study.study().catalog(), options, "A title"
+        "over_training", inside, catalog_of(study.study()), options, "A title"
     )
     assert "9/10 seeds" in " ".join(spec["title"]["text"])
 

@@ -6,6 +6,7 @@ import pytest
 from fewshot.report import table_text
 from fewshot.report.tables import registry
 from fewshot.report.tables.comparisons import main_comparisons
+from fewshot.study.catalog import catalog_of
 
 from golden import effects, study
 
@@ -18,7 +19,7 @@ OPT = ("opt-125m", "opt-1.3b", "opt-6.7b")
 @pytest.fixture(scope="module")
 def made(golden):
     """Return the study's tables by name."""
-    found, catalog = study.study(), study.study().catalog()
+    found, catalog = study.study(), catalog_of(study.study())
     return {
         name: registry.make_table(entry["function"], golden, catalog, entry["options"])
         for name, entry in found.tables.items()
@@ -62,7 +63,7 @@ def test_a_cell_that_lacks_a_seed_is_marked(made):
 def test_verdicts_are_what_is_known(golden):
     """Three points are found in either direction, none is made of nothing, and a point and a half,
     which these 600 rows cannot tell from nothing, is left open."""
-    frame = main_comparisons(golden.comparisons, study.study().catalog())
+    frame = main_comparisons(golden.comparisons, catalog_of(study.study()))
     known = frame[(frame["method"] == "pattern-ft") & (frame["domain"] == "out")]
     expected = {6: "higher", -6: "lower", 0: "open", 3: "open"}
     assert set(known["model"]) == set(effects.GAIN)

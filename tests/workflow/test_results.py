@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from fewshot import schemas
+from fewshot.study.catalog import catalog_of
 from fewshot.study.load import load_study
 from fewshot.validation import read_yaml
 
@@ -149,7 +150,7 @@ def test_metrics_equal_a_recount_of_the_predictions(finished):
 def test_catalog_lists_only_what_the_study_uses(monkeypatch, finished):
     monkeypatch.chdir(finished.folder)
     study = load_study(finished.read("config/config.yaml"))
-    catalog = study.catalog()
+    catalog = catalog_of(study)
     assert list(catalog["models"]) == ["opt-micro"]
     assert list(catalog["tasks"]) == ["synth-mnli", "synth-hans"]
     assert catalog["main"] == {"k": 4, "selection": "last"}

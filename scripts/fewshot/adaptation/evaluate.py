@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..models.parts import element_count
 from ..scoring.score import Scores, score
 from . import outputs, weights
-from .job import SeedResult
+from .seeds import SeedResult
 from .setup import ScoredSet, SeedRun, release_run
 from .trainable_model import parameter_facts
 

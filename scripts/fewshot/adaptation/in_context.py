@@ -12,7 +12,8 @@ from ..prompts.label_words import label_words
 from ..prompts.tokenize import Queries
 from ..scoring.score import score
 from . import outputs
-from .job import AdaptationJob, SeedResult
+from .job import AdaptationJob
+from .seeds import SeedResult
 
 LOG = logging.getLogger(__name__)
 

@@ -26,7 +26,8 @@ from . import outputs, weights
 from .batches import MicroBatch, epoch_order, micro_batches
 from .checkpoints import Checkpoints, load_progress, read_conditions, save_progress
 from .evaluate import HINT, correct_in_domain, count_scored, curve_frames, finish_seed, score_sets
-from .job import AdaptationJob, SeedResult, read_job, run_seeds
+from .job import AdaptationJob, read_job
+from .seeds import SeedResult, run_seeds
 from .setup import SeedRun, Setup, load_setup, release_run, start_run
 
 LOG = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ SHOWN_REVISION = 12
 
 
 def catalog_of(study: "Study") -> dict[str, dict]:
-    """Return what `Study.catalog` promises, as plain values in the registries' order."""
+    """Return names, order and titles of all in a study, for tables and figures: plain values."""
     used = {
         kind: {getattr(cell, kind): None for cell in study.cells}
         for kind in ("task", "model", "method", "pattern")

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 CHUNK = 10
 
 
+IMPORTED = "imported"
+"""The method family of results made elsewhere."""
+
+
 @dataclass(frozen=True, order=True)
 class Cell:
     """What one number in a table is about."""
@@ -38,6 +42,12 @@ class Job:
     def folder(self) -> str:
         """Return the job's path below results/runs/, logs/ and benchmarks/."""
         return f"{self.cell.folder}/seeds{self.seeds[0]}-{self.seeds[-1]}"
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds of "first-last", or of a single number, in order."""
+    first, _, last = text.partition("-")
+    return tuple(range(int(first), int(last or first) + 1))
 
 
 def chunks(seeds: tuple[int, ...]) -> list[tuple[int, ...]]:

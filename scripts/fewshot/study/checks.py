@@ -12,10 +12,10 @@ from ..data.curve_sample import curve_epochs
 from ..errors import UserError, unknown
 from ..models.architectures import check_config, local_config
 from ..prompts.patterns import bind_pattern
-from .cells import UNBALANCED
+from .cells import UNBALANCED, read_seeds
 from .families import FAMILIES, HEADS, kind_of, read_settings
 from .figure_needs import check_arms
-from .imports import check_imported, read_seeds
+from .imports import check_imported
 from .task_checks import check_tasks, stated_rows
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ..errors import unknown
 from ..models.shapes import Architecture, Module
+from .cells import IMPORTED
 
 TRAINING = (
     *("learning_rate", "epochs", "batch_size", "warmup", "weight_decay", "gradient_clip"),
@@ -185,7 +186,7 @@ FAMILIES = {
         trains=False, shows_context=True, heads=("language-model",), recomputes=False,
         backward=False,
     ),
-    "imported": Family(("prompts",), trains=False),
+    IMPORTED: Family(("prompts",), trains=False),
     "full": Family(
         (*WITH_LOSS, "keep_weights"),
         trained=_full, trains_layers=True, trains_readout=True,

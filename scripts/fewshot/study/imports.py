@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError, unknown
 from ..storage import read_json
-from .cells import Job
+from .cells import IMPORTED, Job
 
 if TYPE_CHECKING:
     from .study import Study
-
-FAMILY = "imported"
-"""The method family of results made elsewhere."""
 
 
 def folder_of(study: str) -> str:
@@ -29,12 +26,6 @@ def is_archived(registries: str) -> bool:
     """Return whether registries came in an archive, with manifests of what they name."""
     study = Path(registries).resolve().parent.name
     return Path(registries).resolve() == Path(folder_of(study)).resolve()
-
-
-def read_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds of "first-last", or of a single number, in order."""
-    first, _, last = text.partition("-")
-    return tuple(range(int(first), int(last or first) + 1))
 
 
 def check_imported(study: "Study", where: str) -> None:
@@ -71,7 +62,7 @@ def find_logs(study: "Study", told: str | Mapping[str, str]) -> dict[Job, dict[i
     """
     jobs = [job for job in study.jobs if study.is_imported(job.cell.method)]
     if not jobs:
-        raise UserError(f"study '{study.name}' has no method of family {FAMILY} in its grid")
+        raise UserError(f"study '{study.name}' has no method of family {IMPORTED} in its grid")
     if not told:
         raise UserError("no logs named; valid: snakemake convert_lm_eval --config lm_eval=<paths>")
     names = {name for job in jobs for name in study.evaluation_sets(job.cell.task)}

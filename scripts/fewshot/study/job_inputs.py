@@ -11,6 +11,7 @@ from ..analysis import flops
 from ..codeversion import code_version
 from ..models import architectures
 from ..prompts.patterns import bind_pattern
+from .catalog import catalog_of
 from .families import training_passes
 from .imports import find_logs
 
@@ -171,7 +172,7 @@ class JobInputs:
     def comparison_catalog(self) -> dict:
         """Return what of the catalog decides which arms are compared: no title does."""
         facts = ("family", "trained", "stored_draws")
-        catalog = self.study.catalog()
+        catalog = catalog_of(self.study)
         kinds = {
             kind: {
                 name: {key: entry[key] for key in facts if key in entry}

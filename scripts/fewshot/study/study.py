@@ -6,10 +6,8 @@ from functools import cached_property
 
 from ..errors import UserError
 from ..validation import path_of
-from .catalog import catalog_of
-from .cells import PROTOCOLS, Cell, Job, chunks
+from .cells import IMPORTED, PROTOCOLS, Cell, Job, chunks, read_seeds
 from .families import family_of, kind_of, read_settings
-from .imports import FAMILY, read_seeds
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Study:
 
     def is_imported(self, method: str) -> bool:
         """Return whether a method's results are made elsewhere."""
-        return self.methods[method]["family"] == FAMILY
+        return self.methods[method]["family"] == IMPORTED
 
     @cached_property
     def _seeds_by_cell(self) -> dict[Cell, tuple[int, ...]]:
@@ -173,10 +171,6 @@ class Study:
         """Return how a task's raw rows are read: what changes its prepared rows, no more."""
         unread = ("title", "source", "verbalizers", "out_of_domain", "metric", "row_tokens")
         return {key: each for key, each in self.tasks[task].items() if key not in unread}
-
-    def catalog(self) -> dict[str, dict]:
-        """Return names, order and titles of everything in the study, for tables and figures."""
-        return catalog_of(self)
 
     @property
     def main_k(self) -> int:

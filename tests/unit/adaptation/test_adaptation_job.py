@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from fewshot import schemas, storage
 from fewshot.adaptation import job as job_module
-from fewshot.adaptation import outputs
+from fewshot.adaptation import outputs, seeds
 from fewshot.codeversion import code_version, imports
 from fewshot.errors import UserError
 from fewshot.runtime import script
@@ -29,7 +29,7 @@ def in_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def a_result(job: job_module.AdaptationJob, seed: int) -> job_module.SeedResult:
+def a_result(job: job_module.AdaptationJob, seed: int) -> seeds.SeedResult:
     """Return scores that tell the seed, for every row of every set."""
     predictions, curves = [], []
     for each in job.evaluation:
@@ -46,7 +46,7 @@ def a_result(job: job_module.AdaptationJob, seed: int) -> job_module.SeedResult:
         predictions.append(outputs.prediction_frame(*common))
         curves.append(outputs.curve_frame(*common))
     facts = {"device": "cpu", "parameters": {}, "peak_memory_mib": 1.0}
-    return job_module.SeedResult(
+    return seeds.SeedResult(
         pd.concat(predictions, ignore_index=True),
         pd.concat(curves, ignore_index=True),
         facts,
@@ -60,13 +60,13 @@ def run(smk, fail_at: int | None = None) -> list[int]:
     done = []
     job = job_module.read_job(smk)
 
-    def one(seed: int) -> job_module.SeedResult:
+    def one(seed: int) -> seeds.SeedResult:
         if seed == fail_at:
             raise RuntimeError("node failure")
         done.append(seed)
         return a_result(job, seed)
 
-    job_module.run_seeds(job, lambda _: one)
+    seeds.run_seeds(job, lambda _: one)
     return done
 
 
@@ -159,14 +159,12 @@ def test_changed_settings_continue_nothing(tmp_path):
 
 def test_nothing_is_loaded_where_all_seeds_are_finished(tmp_path, monkeypatch):
     smk = write_job(tmp_path, seeds=(0, 1))
-    monkeypatch.setattr(
-        job_module, "_assemble", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
-    )
+    monkeypatch.setattr(seeds, "_assemble", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         run(smk)
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    job_module.run_seeds(job_module.read_job(smk), lambda _: pytest.fail("the model was loaded"))
+    seeds.run_seeds(job_module.read_job(smk), lambda _: pytest.fail("the model was loaded"))
     assert len(output_bytes(smk)) == 4
 
 
@@ -181,7 +179,7 @@ def test_seeds_that_do_not_fit_have_no_rows_and_a_status(tmp_path):
 
 def test_a_job_of_which_nothing_fits_writes_empty_tables(tmp_path):
     smk = write_job(tmp_path, seeds=(0,), unfit=(0,))
-    job_module.run_seeds(job_module.read_job(smk), lambda _: pytest.fail("the model was loaded"))
+    seeds.run_seeds(job_module.read_job(smk), lambda _: pytest.fail("the model was loaded"))
     assert len(storage.read_table(smk.output.predictions)) == 0
     assert len(storage.read_table(smk.output.curves)) == 0
     assert Path(smk.output.adapters).is_dir()

@@ -15,9 +15,9 @@ import pytest
 import run_in_context
 import yaml
 from fewshot import storage
-from fewshot.adaptation import job as job_module
 from fewshot.analysis import metrics
 from fewshot.data import evaluation_sets
+from fewshot.data.shots import read_shots
 from fewshot.errors import UserError
 from fewshot.exchange import lm_eval_runs, lm_eval_tasks, unpack
 from fewshot.prompts.patterns import restore_pattern
@@ -240,7 +240,7 @@ def test_demonstrations_may_read_otherwise_than_queries(tmp_path):
     names = lm_eval_tasks.write_tasks(tmp_path / "tasks", [cell])
     task = yaml.safe_load((tmp_path / f"tasks/{names[0]}.yaml").read_text())
     pattern = restore_pattern(cell["pattern"])
-    draw = job_module.read_shots(cell["train"], {0: cell["shots"]["0"]})[0]
+    draw = read_shots(cell["train"], {0: cell["shots"]["0"]})[0]
     texts = zip(draw["label"], draw["text_a"], draw["text_b"], strict=True)
     samples = task["fewshot_config"]["samples"]
     assert task["num_fewshot"] == len(samples) == 4

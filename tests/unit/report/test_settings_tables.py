@@ -9,6 +9,7 @@ import simulate
 from fewshot.analysis import result_schemas
 from fewshot.analysis.evidence import Evidence
 from fewshot.report.tables import registry, study_contents
+from fewshot.study.catalog import catalog_of
 from fewshot.study.load import load_study
 from fewshot.validation import read_yaml
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 def paper():
     """Return the catalog of the paper's study."""
     study = load_study(read_yaml(ROOT / "config/paper.yaml"), str(ROOT / "config"), "paper.yaml")
-    return study.catalog()
+    return catalog_of(study)
 
 
 def runs(accuracies, **cell):

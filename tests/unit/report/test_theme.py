@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from colours import VISIONS, distance, lab
 from fewshot.report.figures import theme
+from fewshot.study.catalog import catalog_of
 from fewshot.study.load import load_study
 from fewshot.validation import read_yaml
 
@@ -23,7 +24,7 @@ PALETTES = {
 @pytest.fixture(scope="module")
 def catalog() -> dict:
     config = read_yaml(ROOT / "config/paper.yaml")
-    return load_study(config, str(ROOT / "config")).catalog()
+    return catalog_of(load_study(config, str(ROOT / "config")))
 
 
 def test_the_judge_knows_colours_with_published_values():

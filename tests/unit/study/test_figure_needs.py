@@ -8,6 +8,7 @@ from fewshot.errors import UserError
 from fewshot.report.figures.registry import make_figure
 from fewshot.report.tables.registry import make_table
 from fewshot.study import figure_needs
+from fewshot.study.catalog import catalog_of
 from fewshot.study.families import kind_of
 from fewshot.study.load import load_study
 from fewshot.validation import read_yaml
@@ -169,7 +170,7 @@ def test_each_study_of_the_paper_has_its_matrices(paper):
 def test_every_entry_that_a_shipped_study_plans_passes_its_option_checks(name):
     """Options are checked before anything is drawn, so that no result is needed for it."""
     study = shipped(name)
-    catalog = study.catalog()
+    catalog = catalog_of(study)
     for entry in study.figures.values():
         assert make_figure(entry["function"], Evidence(), catalog, entry["options"], "A title")
     for entry in study.tables.values():

@@ -5,6 +5,7 @@ import yaml
 from fewshot import storage
 from fewshot.errors import UserError
 from fewshot.planning.memory_plan import MemoryPlan
+from fewshot.study.catalog import catalog_of
 from fewshot.study.imports import find_logs, used_entries
 from fewshot.study.load import load_study
 from fewshot.study.study import Cell
@@ -36,7 +37,7 @@ def test_a_method_made_elsewhere_has_cells_like_any_other(folder):
     assert study.own_cells == plain.cells and study.cells == (*plain.cells, CELL)
     assert [job.seeds for job in study.jobs if job.cell == CELL] == [(0, 1)]
     assert study.main_k == plain.main_k, "k of what was made elsewhere is no headline's"
-    assert study.catalog()["methods"]["harness"]["family"] == "imported"
+    assert catalog_of(study)["methods"]["harness"]["family"] == "imported"
 
 
 def test_seeds_of_a_block_are_the_studys_unless_it_says_others(folder):
@@ -56,7 +57,7 @@ def test_seeds_of_a_block_are_the_studys_unless_it_says_others(folder):
 @pytest.mark.parametrize("prompts", ["stored", "pattern", "any"])
 def test_only_prompts_with_the_stored_draws_have_them(folder, prompts):
     edit(folder, "methods", lambda methods: methods["harness"].update(prompts=prompts))
-    methods = load(folder, grid=grid()).catalog()["methods"]
+    methods = catalog_of(load(folder, grid=grid()))["methods"]
     assert methods["harness"]["stored_draws"] == (prompts == "stored")
     assert "stored_draws" not in methods["in-context"]
 
@@ -152,7 +153,7 @@ def test_a_study_with_its_own_registries_reads_the_same(folder):
     settings = {**study.settings, "registries": "brought"}
     again = load_study(settings, folder / "nowhere", "study.yaml")
     assert again.cells == study.cells and again.jobs == study.jobs
-    assert again.settings == study.settings and again.catalog() == study.catalog()
+    assert again.settings == study.settings and catalog_of(again) == catalog_of(study)
     assert used_entries(again) == used_entries(study)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 from fewshot.errors import UserError
+from fewshot.study.catalog import catalog_of
 from fewshot.study.study import Cell, Job, chunks
 from registries import BLOCK, STUDY, copy_registries, edit, load
 
@@ -82,12 +83,12 @@ def test_a_protocol_has_its_own_draws_and_evaluation_sets(folder):
     assert published.out_of_domain("mnli", "fair") == [("hans", [0, 1])]
     assert published.evaluation_sets("cola") == fair.evaluation_sets("cola") == ["cola", "cola-ood"]
     assert {cell.protocol for cell in published.cells} == {"mosbach2023"}
-    assert fair.catalog()["shared_draws"] and not published.catalog()["shared_draws"]
+    assert catalog_of(fair)["shared_draws"] and not catalog_of(published)["shared_draws"]
 
 
 def test_the_catalog_has_each_tasks_metric(folder):
     study = load(folder, tasks=["rte", "cola", "qqp"])
-    metrics = {name: entry["metric"] for name, entry in study.catalog()["tasks"].items()}
+    metrics = {name: entry["metric"] for name, entry in catalog_of(study)["tasks"].items()}
     assert metrics == {
         **{"rte": "accuracy", "hans": "accuracy", "cola": "matthews", "cola-ood": "matthews"},
         **{"qqp": "f1", "paws-qqp": "f1"},

@@ -1,0 +1,83 @@
+"""The seeds of an adaptation job: each is run once and kept, then all are assembled."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from .. import storage
+from ..runtime.resume import STATE, FinishedSeed, SeedStore
+from . import outputs
+from .job import AdaptationJob
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What a method gives for one seed.
+
+    `predictions` and `curves` have the columns of `records`; `facts` describe the process for the
+    manifest (device, parameters, …), `seconds` are per phase; `files` writes the adapters.
+    """
+
+    predictions: pd.DataFrame
+    curves: pd.DataFrame
+    facts: dict
+    seconds: dict[str, float]
+    files: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+
+
+def run_seeds(
+    job: AdaptationJob, start: Callable[[SeedStore | None], Callable[[int], SeedResult]]
+) -> None:
+    """Run the seeds that are not finished yet, then write the job's outputs.
+
+    `start` loads what all seeds share and returns the function of one seed; it is called only
+    where a seed is left to do, in the first process with the store. A seed that does not fit gives
+    no rows and is named in the manifest.
+    """
+    fitting = [seed for seed in job.seeds if job.status[seed] == "ok"]
+    first = job.processes.rank == 0
+    job.processes.connect()
+    owner = {"run": str(Path(job.output.manifest).parent), "model": job.cell["model"]}
+    with SeedStore.open(STATE, job.fingerprint, owner) if first else nullcontext() as store:
+        todo = job.processes.broadcast(
+            [seed for seed in fitting if not store.has(seed)] if first else []
+        )
+        LOG.info("%s: %d of %d seeds to do, %d do not fit", job.name, len(todo), len(job.seeds),
+                 len(job.seeds) - len(fitting))  # fmt: skip
+        run = start(store) if todo else None
+        for number, seed in enumerate(todo, 1):
+            begin = time.perf_counter()
+            result = run(seed)
+            if first:
+                _save(store, seed, result)
+            LOG.info("%s: seed %d done (%d of %d) in %.1f s", job.name, seed, number, len(todo),
+                     time.perf_counter() - begin)  # fmt: skip
+        if first:
+            _assemble(job, {seed: store.load(seed) for seed in fitting})
+            store.discard()
+    job.processes.disconnect()
+
+
+def _save(store: SeedStore, seed: int, result: SeedResult) -> None:
+    frames = {"predictions": result.predictions, "curves": result.curves}
+    info = {"facts": result.facts, "seconds": result.seconds}
+    store.save(seed, frames, info, result.files)
+
+
+def _assemble(job: AdaptationJob, seeds: dict[int, FinishedSeed]) -> None:
+    """Write the outputs from the stored seeds: the same bytes whether or not one was resumed."""
+    folder = getattr(job.output, "adapters", None)
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    for seed in seeds.values():
+        for name, path in seed.files.items():
+            with storage.atomic(Path(folder, name)) as partial:
+                partial.write_bytes(path.read_bytes())
+    outputs.write_run(job, seeds)
