@@ -6,8 +6,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # One thread per process: two jobs side by side are faster than one job with two threads.
 export OMP_NUM_THREADS ?= 1
+# Snakemake writes a cache below HOME, which clusters and containers may not allow.
+ifneq ($(shell test -w "$$HOME" && echo yes),yes)
+export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
+endif
 
-.PHONY: demo test test-slow test-slurm bench-scorer bench-training bench-memory bench-analysis lint format docs envs setup help
+.PHONY: demo test test-slow test-slurm bench-scorer bench-readout bench-training bench-memory bench-analysis lint format docs envs setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -36,6 +40,9 @@ test-slurm: $(READY)  ## the study on a SLURM that it starts on this machine
 
 bench-scorer: $(READY)  ## the scorer beside transformers and lm-eval; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_scorer $(ARGS)
+
+bench-readout: $(READY)  ## what float32 logits cost a 16-bit model; ARGS="--help" lists options
+	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_readout $(ARGS)
 
 bench-training: $(READY)  ## training beside transformers' Trainer; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_training $(ARGS)

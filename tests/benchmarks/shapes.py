@@ -2,6 +2,7 @@
 
 import torch
 from fewshot.errors import unknown
+from fewshot.models.parts import use_float32_head
 from torch import nn
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, OPTConfig, PreTrainedConfig
 
@@ -64,7 +65,9 @@ def build(name: str, dtype: str = "float32", device: str = "cpu") -> nn.Module:
     for parameter in model.parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=SPREAD / width**0.5)
-    return model.to(getattr(torch, dtype)).eval()
+    model = model.to(getattr(torch, dtype)).eval()
+    use_float32_head(model)
+    return model
 
 
 def linear_shapes(model: nn.Module) -> list[tuple[int, int]]:

@@ -75,8 +75,9 @@ def curve_frames(
 def correct_in_domain(run: SeedRun, scores: Mapping[str, Scores]) -> int:
     """Return the curve's rows of the task's own set whose most probable label word is gold."""
     name = run.setup.job.evaluation[0].name
-    gold = run.setup.curve[name].item.rows["label"].to_numpy()
-    return int((scores[name].ranking.argmax(axis=1) == gold).sum())
+    rows = run.setup.curve[name].item.rows
+    best = scores[name].best_words(rows["id"].to_numpy())
+    return int((best == rows["label"].to_numpy()).sum())
 
 
 PROBES = 4
@@ -122,7 +123,10 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
         "kept_bytes": _trained_bytes(run),
         "scored_rows": state.scored,
         "scoring": {
-            name: outputs.prompt_tokens(setup.whole[name].prompts, scores)
+            name: {
+                **outputs.prompt_tokens(setup.whole[name].prompts, scores),
+                "exact_ties": scores.exact_ties,
+            }
             for name, scores in last.items()
         },
         "splits": state.splits,

@@ -92,6 +92,7 @@ def _run_seed(job, seed, model, queries, phases, sharded) -> SeedResult:
             **outputs.prompt_tokens(prompts, scores),
             "splits": scores.splits,
             "ties": scores.ties,
+            "exact_ties": scores.exact_ties,
         }
     return SeedResult(
         pd.concat(predictions, ignore_index=True),

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from .. import schemas, storage
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
-from ..prompts.patterns import ranking
+from ..prompts.patterns import best_words, ranking
 from . import stats
 
 BINS = 15
@@ -193,30 +193,19 @@ def read_blocks(path: Path) -> Iterator[tuple[tuple[int, int, str], dict]]:
     names = table["evaluation_set"].cat.categories
     code = table["evaluation_set"].cat.codes.to_numpy().astype(np.int64)
     seed, epoch = (table[name].to_numpy().astype(np.int64) for name in ("seed", "epoch"))
-    key = (seed << 40) + (epoch << 20) + code
+    key = np.stack([seed, epoch, code])
     columns = {name: table[name].to_numpy() for name in ("id", "label", *words)}
-    if np.any(key[1:] < key[:-1]):
-        order = np.argsort(key, kind="stable")
-        key, columns = key[order], {name: values[order] for name, values in columns.items()}
-    edges = [0, *(np.flatnonzero(np.diff(key)) + 1), len(key)]
+    order = np.lexsort(key[::-1])
+    if np.any(np.diff(order) < 0):
+        key, columns = key[:, order], {name: values[order] for name, values in columns.items()}
+    edges = [0, *(np.flatnonzero(np.diff(key).any(axis=0)) + 1), key.shape[1]]
     for start, stop in pairwise(edges):
         if start == stop:
             return
-        head = int(key[start])
+        seed, epoch, code = key[:, start].tolist()
         block = {name: columns[name][start:stop] for name in ("id", "label")}
         block["ranks"] = [columns[name][start:stop] for name in words]
-        yield (head >> 40, (head >> 20) & 0xFFFFF, names[head & 0xFFFFF]), block
-
-
-def predicted_labels(ranks: list[np.ndarray], merge: tuple[int, ...]) -> np.ndarray:
-    """Return each row's label of the highest rank, mapped through `merge`; ties: the lowest."""
-    best = ranks[0]
-    label = np.zeros(len(best), dtype=np.int64)
-    for i, values in enumerate(ranks[1:], start=1):
-        better = values > best
-        label[better] = i
-        best = np.where(better, values, best)
-    return np.asarray(merge)[label]
+        yield (seed, epoch, names[code]), block
 
 
 def score_rows(block: dict, item: EvaluationSet, where: str) -> PredictedRows:
@@ -240,7 +229,8 @@ def score_rows(block: dict, item: EvaluationSet, where: str) -> PredictedRows:
         raise UserError(f"{where}: gold labels differ from the prepared rows; corrupt run")
     if any(np.isnan(values).any() for values in ranks):
         raise UserError(f"{where}: a log-probability is not a number; corrupt run")
-    return PredictedRows(predicted_labels(ranks, item.merge), item.labels, ranks)
+    predicted = np.asarray(item.merge)[best_words(ranks, ids)]
+    return PredictedRows(predicted, item.labels, ranks)
 
 
 def _curve_counts(curves: pd.DataFrame, sets: dict[str, EvaluationSet]) -> dict:

@@ -128,7 +128,8 @@ def measure(folder: str | Path, cell: Condition, seeds: Iterable[int], size: int
 def predict(model, tokenizer, pattern: Pattern, frame: pd.DataFrame, context: str) -> np.ndarray:
     """Return each row's likeliest label."""
     prompts = Queries(tokenizer, pattern.queries(frame), None, pattern.words).prompts(context)
-    return score(model, prompts, batch_tokens=BATCH_TOKENS).ranking.argmax(axis=1)
+    scores = score(model, prompts, batch_tokens=BATCH_TOKENS)
+    return scores.best_words(np.arange(len(frame)))
 
 
 def fine_tune(

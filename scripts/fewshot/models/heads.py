@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ..errors import unknown
+from .parts import Float32Linear
 
 CLASSIFIERS = ("linear", "dense-relu-linear")
 DROPOUT_KEYS = ("dropout", "hidden_dropout", "resid_pdrop")
@@ -21,12 +22,13 @@ class ClassificationHead(nn.Module):
         self, width: int, labels: int, dropout: float, dtype: torch.dtype, dense: bool = True
     ):
         super().__init__()
-        self.dense = nn.Linear(width, width, dtype=dtype) if dense else None
+        self.dense = Float32Linear(width, width, dtype=dtype) if dense else None
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(width, labels, dtype=dtype)
+        self.out = Float32Linear(width, labels, dtype=dtype)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the logits of the labels."""
+        """Return the logits of the labels, in float32 whatever the type of the weights."""
+        hidden = hidden.float()
         if self.dense is not None:
             hidden = torch.relu(self.dense(hidden))
         return self.out(self.dropout(hidden))

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from ..errors import UserError
 from ..storage import read_json
 from .files import whole_folder
-from .parts import element_count
+from .parts import element_count, use_float32_head
 
 UNREADABLE = (
     *(OSError, ValueError, EOFError, RuntimeError, TypeError, KeyError),
@@ -66,6 +66,7 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
             found = ", ".join(map(str, sorted(report[kind])[:3]))
             raise UserError(f"{folder}: weights do not match the architecture: {kind}: {found}")
     _check_entry(model, entry, name or folder.name)
+    use_float32_head(model)
     return model.eval()
 
 

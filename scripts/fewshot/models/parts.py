@@ -1,8 +1,13 @@
 """The parts of a causal language model: backbone, readout, learned prefix, virtual tokens."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import DynamicCache
+
+from ..errors import UserError
 
 
 def element_count(parameter: nn.Parameter) -> int:
@@ -59,8 +64,94 @@ def learned_cache(model: nn.Module, rows: int) -> dict[str, DynamicCache]:
     return {"past_key_values": cache}
 
 
+BLOCK = 1 << 24
+"""Elements of a 16-bit weight that `linear_in_float32` holds in float32 at a time (64 MiB)."""
+
+
+def linear_in_float32(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """Return `hidden @ weight.T + bias` in float32, from tensors of any floating type.
+
+    hidden: [n, width]; weight: [outputs, width]; bias: [outputs]. Products and sums are those of
+    float32 inputs. Gradients come back in the type of what they are for. Only `BLOCK` elements of
+    the weight are held in float32 at a time.
+    """
+    if hidden.dtype == weight.dtype == torch.float32:
+        return functional.linear(hidden, weight, bias)
+    logits = _LinearInFloat32.apply(hidden, weight)
+    return logits if bias is None else logits + bias.float()
+
+
+class _LinearInFloat32(torch.autograd.Function):
+    """The product of `linear_in_float32`: PyTorch would keep the whole weight in float32."""
+
+    @staticmethod
+    def forward(ctx, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(hidden, weight)
+        wide = hidden.float()
+        logits = wide.new_empty(len(hidden), len(weight))
+        for rows in _blocks(weight):
+            logits[:, rows] = wide @ weight[rows].float().T
+        return logits
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        hidden, weight = ctx.saved_tensors
+        of_hidden = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_hidden = torch.zeros(hidden.shape, dtype=torch.float32, device=hidden.device)
+            for rows in _blocks(weight):
+                of_hidden.addmm_(gradient[:, rows], weight[rows].float())
+            of_hidden = of_hidden.to(hidden.dtype)
+        if ctx.needs_input_grad[1]:
+            of_weight = torch.empty_like(weight)
+            for rows in _blocks(weight):
+                of_weight[rows] = (gradient[:, rows].T @ hidden.float()).to(weight.dtype)
+        return of_hidden, of_weight
+
+
+def _blocks(weight: torch.Tensor) -> Iterator[slice]:
+    """Cut the rows of a weight into blocks of at most `BLOCK` elements."""
+    rows = max(1, BLOCK // weight.shape[1])
+    for start in range(0, len(weight), rows):
+        yield slice(start, start + rows)
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that answers in float32 whatever the type of its weight: the readout's.
+
+    Logits of 16 bits tie exactly in about 1 of 100 rows. A module, since ZeRO stage 3 gathers the
+    weights of a module when it is called.
+    """
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return float32 [..., outputs] of `hidden` [..., width] of any floating type."""
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        logits = linear_in_float32(flat, self.weight, self.bias)
+        return logits.reshape(*hidden.shape[:-1], -1)
+
+
+def use_float32_head(model: nn.Module) -> None:
+    """Let a 16-bit causal language model compute its logits in float32; weights stay as they are.
+
+    A head that is no plain linear layer is left alone where its weights are float32 already;
+    raises UserError where they are not.
+    """
+    head = model.get_output_embeddings()
+    if isinstance(head, Float32Linear) or next(head.parameters()).dtype == torch.float32:
+        return
+    if type(head) is not nn.Linear:
+        raise UserError(
+            f"{type(model).__name__}: its head is a {type(head).__name__}, whose logits would be "
+            "rounded to 16 bits; valid here: dtype float32 in models.yaml"
+        )
+    # The same module with another forward: its place in the model and tied weights stay.
+    head.__class__ = Float32Linear
+
+
 def readout(model: nn.Module) -> nn.Module:
-    """Return the module from hidden states [n, width] to logits [n, vocabulary]."""
+    """Return the module from hidden states [n, width] to float32 logits [n, vocabulary]."""
     model = unwrap(model)
     head, config = model.get_output_embeddings(), model.config
     scale = getattr(config, "logit_scale", None) or 1.0

@@ -26,11 +26,12 @@ class Pattern:
     """A prompt format, bound to the label words of one task.
 
     `parts` alternates literal text and field names (see `parse_template`); `cue` is the text
-    between template and label word, without trailing blanks; `words` holds one continuation per
-    label, with its leading blank; `separator` ends every demonstration; `rank_by` is "sum" or
-    "mean", the log-probability over a word's tokens by which labels are ranked. `query_cue` stands
-    in a query for the cue, where the two differ. If `words_alone`, the words' tokens are those of
-    the words by themselves, whatever they would be as a continuation of the prompt.
+    between template and label word, without trailing blanks (line breaks stay); `words` holds one
+    continuation per label, with its leading blank; `separator` ends every demonstration; `rank_by`
+    is "sum" or "mean", the log-probability over a word's tokens by which labels are ranked.
+    `query_cue` stands in a query for the cue, where the two differ. If `words_alone`, the words'
+    tokens are those of the words by themselves, whatever they would be as a continuation of the
+    prompt.
     """
 
     name: str
@@ -102,6 +103,41 @@ def ranking(logprobs: np.ndarray, tokens: np.ndarray, rank_by: str) -> np.ndarra
     return sums / tokens if rank_by == "mean" else sums
 
 
+def best_words(ranks: Sequence[np.ndarray], ids: np.ndarray) -> np.ndarray:
+    """Return the index of each row's highest-ranked label word, int64 [rows].
+
+    `ranks` has an array [rows] per label word (see `ranking`), `ids` [rows] are the rows' ids.
+    Words that rank exactly alike are told apart by a hash of the row's id, here and nowhere else:
+    the order of the labels must not decide, since every tie would then go to the same label.
+    """
+    best = np.maximum.reduce(ranks)
+    word = np.zeros(len(best), dtype=np.int64)
+    count = np.zeros(len(best), dtype=np.int64)
+    for i, values in reversed(list(enumerate(ranks))):
+        highest = values == best
+        word[highest] = i
+        count += highest
+    for row in np.flatnonzero(count > 1):
+        tied = [i for i, values in enumerate(ranks) if values[row] == best[row]]
+        word[row] = tied[_hashed(int(ids[row])) % len(tied)]
+    return word
+
+
+def exact_ties(ranks: Sequence[np.ndarray]) -> int:
+    """Return how many rows have several label words that rank highest."""
+    best = np.maximum.reduce(ranks)
+    return int((sum((values == best).astype(np.int64) for values in ranks) > 1).sum())
+
+
+def _hashed(number: int) -> int:
+    """Return a well mixed 64-bit number (the finaliser of splitmix64, Steele et al. 2014)."""
+    mask = (1 << 64) - 1
+    number = (number + 0x9E3779B97F4A7C15) & mask
+    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & mask
+    return number ^ (number >> 31)
+
+
 def parse_template(template: str, where: str) -> tuple[tuple[str, str | None], ...]:
     """Split a template into (literal, field) pairs; braces inside the data never matter.
 
@@ -151,7 +187,8 @@ def bind_pattern(
         need = " and ".join("{" + field + "}" for field in FIELDS[:fields])
         raise UserError(f"{where}: '{key}' must use {need}")
     before = _before_label(entry["answer"], where)
-    cue = before.rstrip()
+    # A line break stays with the prompt: tokenizers cut behind it, and before a blank.
+    cue = before.rstrip(" ")
     blank = before[len(cue) :]
     words = _label_words(entry, task, task_entry, where, f"{folder}/tasks.yaml")
     words = tuple(blank + word for word in words)

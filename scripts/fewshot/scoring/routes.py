@@ -76,7 +76,11 @@ def _why_not(model: nn.Module, probe: Prompts, route: Route) -> str | None:
         if out_of_memory(error):
             raise
         return f"it cannot be read so ({type(error).__name__}: {str(error).splitlines()[0]})"
-    return None if _agree(found, plain) else "its attention is not plainly causal (probe differs)"
+    return (
+        None
+        if _agree(found, plain, plain.dtype)
+        else "its attention is not plainly causal (probe differs)"
+    )
 
 
 def reads_alone(model: nn.Module, prompts: Prompts) -> bool:
@@ -101,7 +105,7 @@ def check_readout(model: nn.Module, head: nn.Module, prompts: Prompts) -> None:
     ids = torch.from_numpy(layout.ids).to(reader.device)
     cache = learned_cache(model, len(ids))
     whole = unwrap(model)(input_ids=ids, use_cache=False, **cache).logits[:, -1]
-    if not _agree(head(hidden), whole):
+    if not _agree(head(hidden), whole, hidden.dtype):
         name = type(unwrap(model)).__name__
         raise UserError(f"{name}: its logits are not its last hidden states times its head")
 
@@ -126,11 +130,11 @@ def _probe(prompts: Prompts, reach: int = 0) -> Prompts:
     return Prompts((0,), prefix, [prompts.suffixes[row]], [(word,)])
 
 
-def _agree(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Return whether results of one computation differ by rounding only (NaN passes)."""
+def _agree(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Return whether results of a computation in `dtype` differ by rounding only (NaN passes)."""
     difference = torch.linalg.vector_norm((found - expected).float(), dim=-1).max()
     scale = torch.linalg.vector_norm(expected.float(), dim=-1).max()
-    return not difference > TOLERANCE.get(expected.dtype, HALF_TOLERANCE) * scale
+    return not difference > TOLERANCE.get(dtype, HALF_TOLERANCE) * scale
 
 
 @dataclass(frozen=True)

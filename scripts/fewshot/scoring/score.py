@@ -18,7 +18,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..models.parts import readout
-from ..prompts.patterns import ranking
+from ..prompts.patterns import best_words, exact_ties, ranking
 from ..prompts.tokenize import Prompts
 from ..runtime.processes import ProcessGroup
 from .packing import PackedSequence, canonical_batches, halves, length_of
@@ -61,6 +61,15 @@ class Scores:
     def ranking(self) -> np.ndarray:
         """Return what is largest for the predicted label, float64 [rows, labels]."""
         return ranking(self.logprobs, self.tokens, self.rank_by)
+
+    def best_words(self, ids: np.ndarray) -> np.ndarray:
+        """Return each row's highest-ranked label word, given the rows' ids; see patterns."""
+        return best_words(self.ranking.T, ids)
+
+    @property
+    def exact_ties(self) -> int:
+        """Return the rows of which several label words rank exactly alike and highest."""
+        return exact_ties(self.ranking.T)
 
     @property
     def ties(self) -> int:

@@ -17,6 +17,8 @@ from fewshot.report.tables.comparisons import main_comparisons
 from fewshot.study import figure_needs
 
 CATALOG = simulate.CATALOG
+CELL = {"protocol": "fair", "task": "nli", "model": "opt-s", "method": "ft"}
+CELL |= {"pattern": "minimal", "k": 16}
 UNMEASURED = ("models", "hyperparameters")
 """Tables that have rows without any result."""
 
@@ -124,9 +126,20 @@ def test_coverage_counts_the_prompts_that_were_cut(study):
             " Their methods cut prompts in 2 runs: of up to 7 evaluation rows and 2 shots each.",
         ),
     ):
-        evidence = replace(study, manifests=manifests)
+        evidence = replace(study, manifests=[CELL | each for each in manifests])
         note = registry.make_table("coverage", evidence, CATALOG, {}).note
         assert note == "53 of 56 cells are complete." + sentence
+
+
+def test_coverage_counts_rows_whose_label_words_tied(study):
+    scoring = {"nli": {"exact_ties": 2}, "hans": {"exact_ties": 1}}
+    seeds = {"0": {"scoring": scoring}, "1": {"scoring": {"nli": {}}}, "2": {"status": "missing"}}
+    evidence = replace(study, manifests=[CELL | {"seeds": seeds}])
+    table = registry.make_table("coverage", evidence, CATALOG, {})
+    assert "3 rows had several label words of exactly the highest score" in table.note
+    tied = table.numbers[table.numbers["exact_ties"] > 0]
+    assert tied[list(CELL)].to_dict("records") == [CELL]
+    assert tied["exact_ties"].tolist() == [3]
 
 
 def test_the_accuracy_table_says_what_has_no_number(study):

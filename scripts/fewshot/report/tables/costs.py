@@ -27,8 +27,10 @@ def coverage(evidence: Evidence, catalog: dict) -> Table:
     """Count the seeds of every cell; print the cells that are not complete, and why."""
     counts = seed_counts(evidence.metrics)
     tokens = evidence.windows.astype({name: object for name in KEYS})
-    tokens = tokens.groupby([*CELL], as_index=False)[["longest_tokens", "window"]].max()
+    shown = ["longest_tokens", "window", "shown_rows"]
+    tokens = tokens.groupby([*CELL], as_index=False)[shown].max()
     numbers = counts.merge(tokens.astype({"protocol": object}), on=CELL, how="left")
+    numbers["exact_ties"] = _exact_ties(numbers, evidence.manifests)
     numbers["log"] = [
         evidence.logs.get(tuple(row), "") for row in numbers[KEYS].itertuples(index=False)
     ]
@@ -40,7 +42,42 @@ def coverage(evidence: Evidence, catalog: dict) -> Table:
     total = len(numbers)
     note = f"{total - len(open_cells)} of {total} cells are complete."
     note += _truncation_note(evidence.manifests)
+    note += _tie_note(int(numbers["exact_ties"].sum())) + _shown_note(numbers["shown_rows"].max())
     return Table(numbers, text, note if total else "")
+
+
+def _exact_ties(cells: pd.DataFrame, manifests: list[dict]) -> list[int]:
+    """Return of each cell's runs the evaluation rows of which several label words ranked highest.
+
+    Fine-tuned models: as scored after the last epoch.
+    """
+    counts = dict.fromkeys(cells[CELL].itertuples(index=False, name=None), 0)
+    for manifest in manifests:
+        key = tuple(manifest[name] for name in CELL)
+        for seed in manifest["seeds"].values():
+            sets = [facts.get("exact_ties", 0) for facts in seed.get("scoring", {}).values()]
+            counts[key] = counts.get(key, 0) + sum(sets)
+    return [counts[key] for key in cells[CELL].itertuples(index=False, name=None)]
+
+
+def _tie_note(rows: int) -> str:
+    """Return a sentence on rows whose label words tied exactly, or nothing where none did."""
+    if not rows:
+        return ""
+    return (
+        f" {rows} rows had several label words of exactly the highest score: a hash of the row's "
+        "id decided, not the order of the labels (column exact_ties)."
+    )
+
+
+def _shown_note(rows: float) -> str:
+    """Return a sentence on evaluation rows that were shots too, or nothing where none was."""
+    if not rows > 0:
+        return ""
+    return (
+        f" Up to {rows:.0f} evaluation rows have the texts of a shot that the model was shown or "
+        "trained on (column shown_rows); they are scored all the same."
+    )
 
 
 def _truncation_note(manifests: list[dict]) -> str:
