@@ -22,13 +22,18 @@ def main(smk):
         )
         return
     paths = {_draw(name): path for name, path in params.shots.items()}
-    evaluation = map(storage.read_rows, smk.input.evaluation)
+    tables = map(storage.read_rows, smk.input.evaluation)
+    evaluation = dict(zip(params.evaluation_sets, tables, strict=True))
+    model_tokenizer = tokenizer.load_tokenizer(smk.input.model)
     checker = window.WindowChecker(
-        tokenizer.load_tokenizer(smk.input.model),
+        model_tokenizer,
         {name: restore_pattern(entry) for name, entry in params.patterns.items()},
-        dict(zip(params.evaluation_sets, evaluation, strict=True)),
+        evaluation,
         read_shots(smk.input.train, paths) if paths else {},
     )
+    if smk.input.train:
+        window.check_copies(storage.read_table(smk.input.train), evaluation)
+    tokenizer.check_tokens(model_tokenizer, smk.input.model, checker.sample_texts())
     cell = {"protocol": params.protocol, "task": params.task, "model": smk.wildcards.model}
     rows = window.check_cells(checker, cell, params.cells, params.window)
     storage.write_table(smk.output.windows, pd.DataFrame(rows), schemas.WINDOWS)

@@ -1,17 +1,22 @@
 """Say which contexts fit a model's window, from tokenizer, draws and rows alone."""
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 
+from ..errors import UserError
 from .label_words import label_word_ids, label_words
 from .patterns import Pattern
 from .tokenize import Prompts, Queries
 
 LOG = logging.getLogger(__name__)
 
+SAMPLE = 50
+"""Rows of each set of which the tokens are compared with those of the tokenizer's file."""
 OK, UNFIT = "ok", "does not fit"
 
 
@@ -53,6 +58,23 @@ class WindowChecker:
             self._counts[key] = self._longest(pattern, context, uses_context, shots)
         return self._counts[key]
 
+    def shown_rows(self, draw: str, k: int, seed: int) -> int:
+        """Return how many evaluation rows, over all sets, have exactly the texts of a shot."""
+        shots = set(_texts(self.shots[draw, k, seed])) if k else ()
+        return sum(self._copies[texts] for texts in shots)
+
+    @cached_property
+    def _copies(self) -> Counter:
+        """Return how many evaluation rows have the same texts."""
+        return Counter(texts for rows in self.evaluation.values() for texts in _texts(rows))
+
+    def sample_texts(self) -> Iterator[str]:
+        """Yield texts of each kind that is tokenized: label words, separators, some queries."""
+        for pattern in self.patterns.values():
+            yield from (*pattern.words, pattern.separator)
+            for rows in self.evaluation.values():
+                yield from pattern.queries(rows.head(SAMPLE))
+
     def _longest(self, pattern: str, context: str, uses_context: bool, shots: pd.DataFrame | None):
         own = len(self.tokenizer(context, add_special_tokens=False, verbose=False)["input_ids"])
         sets = self._of(pattern, uses_context)
@@ -76,6 +98,24 @@ class WindowChecker:
         bound = self.patterns[pattern]
         names = [f"{name}/{number}" for number in rows["id"]]
         return Queries(self.tokenizer, bound.queries(rows), names, words, bound.words_alone)
+
+
+def check_copies(train: pd.DataFrame, evaluation: dict[str, pd.DataFrame]) -> None:
+    """Compare the texts of evaluation rows with those of the training rows.
+
+    Raises UserError for a set of which every row is a training row: it is a copy of them.
+    """
+    texts = set(_texts(train))
+    for name, rows in evaluation.items():
+        copied = sum(pair in texts for pair in _texts(rows))
+        if copied == len(rows):
+            raise UserError(
+                f"evaluation set '{name}': each of its {len(rows)} rows is a training row too; "
+                "shots must not be evaluation rows: give it rows of its own"
+            )
+        if copied:
+            LOG.warning("set '%s': %d of %d rows are training rows too; the coverage table says "
+                        "how many were shots", name, copied, len(rows))  # fmt: skip
 
 
 def check_cells(
@@ -102,8 +142,15 @@ def check_cells(
             status = OK if longest <= window else UNFIT
             if status == UNFIT:
                 LOG.info("%s, seed %d: %d tokens do not fit %d", name, seed, longest, window)
+            shown = checker.shown_rows(each["draw"], each["k"], seed)
             rows.append(
-                {**name, "seed": seed, "context_tokens": context, "longest_tokens": longest}
+                {
+                    **name,
+                    "seed": seed,
+                    "shown_rows": shown,
+                    "context_tokens": context,
+                    "longest_tokens": longest,
+                }
                 | {"longest_row": row, "window": window, "status": status}
             )
     return rows
@@ -113,3 +160,7 @@ def _longest_row(prompts: Prompts) -> tuple[int, str]:
     lengths = prompts.lengths
     longest = lengths.index(max(lengths))
     return lengths[longest], str(prompts.ids[longest])
+
+
+def _texts(rows: pd.DataFrame) -> Iterator[tuple[str, str | None]]:
+    return zip(rows["text_a"], rows["text_b"], strict=True)

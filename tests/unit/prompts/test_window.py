@@ -13,7 +13,7 @@ from fewshot.data.shots import draw_balanced, read_shots
 from fewshot.errors import UserError
 from fewshot.models.tokenizer import load_tokenizer
 from fewshot.prompts.patterns import Pattern
-from fewshot.prompts.window import WindowChecker, check_cells
+from fewshot.prompts.window import WindowChecker, check_cells, check_copies
 from job_files import PATTERN, some_rows, write_job
 from tiny import tiny_tokenizer
 
@@ -136,9 +136,42 @@ def test_a_draw_from_other_rows_is_an_error(tmp_path):
     smk = write_job(tmp_path, k=4, family="in_context")
     draw = storage.read_table(smk.input.shots[0])
     for other in (draw.assign(id=draw["id"] + 1000), draw.assign(label=1 - draw["label"])):
-        storage.write_table(smk.input.shots[0], other, schemas.SHOTS)
+        checksum = storage.frame_checksum(other.itertuples(index=False))
+        storage.write_table(smk.input.shots[0], other, schemas.SHOTS, checksum=checksum)
         with pytest.raises(UserError, match="drawn from other rows than those of"):
             read_shots(smk.input.train, {"a": smk.input.shots[0]})
+
+
+def test_a_draw_whose_rows_were_exchanged_is_an_error(tmp_path):
+    smk = write_job(tmp_path, k=4, family="in_context")
+    draw = storage.read_table(smk.input.shots[0])
+    checksum = storage.frame_checksum(draw.itertuples(index=False))
+    other = draw.assign(id=draw["id"].to_numpy()[::-1], label=draw["label"].to_numpy()[::-1])
+    storage.write_table(smk.input.shots[0], other, schemas.SHOTS, checksum=checksum)
+    with pytest.raises(UserError, match="its rows are not those that were drawn"):
+        read_shots(smk.input.train, {"a": smk.input.shots[0]})
+
+
+def test_evaluation_rows_that_were_shown_are_counted():
+    check = checker()
+    shots = check.shots["fair", 4, 0]
+    copied = pd.concat([SETS["task"], shots.iloc[[0, 0, 2]]])
+    check.evaluation = {"task": copied, "other": pd.concat([SETS["other"], shots.iloc[[3]]])}
+    rows = check_cells(check, NAME, [cell(k=0, seeds=[0]), cell(k=4)], 10**6)
+    seen = {(row["k"], row["seed"]): row["shown_rows"] for row in rows}
+    assert seen[0, 0] == 0 and seen[4, 0] == 4
+    ids = set(shots.iloc[[0, 2, 3]]["id"])
+    again = check.shots["fair", 4, 1]["id"]
+    assert (seen[4, 1] > 0) == bool(ids & set(again))
+
+
+def test_a_set_that_repeats_the_training_rows_is_refused(caplog):
+    check_copies(TRAIN, SETS)
+    assert not caplog.text
+    check_copies(TRAIN, {"task": pd.concat([SETS["task"], TRAIN.head(2)])})
+    assert "set 'task': 2 of 26 rows are training rows too" in caplog.text
+    with pytest.raises(UserError, match="evaluation set 'task': each of its 60 rows is a training"):
+        check_copies(TRAIN, {"task": TRAIN.sample(frac=1, random_state=0)})
 
 
 def test_the_script_writes_a_row_per_cell_and_seed(tmp_path):
