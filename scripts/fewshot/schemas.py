@@ -36,7 +36,7 @@ ROWS = pa.schema(
         column("id", pa.int64(), "the row's number in the published split"),
         column("text_a", pa.string(), "first text"),
         column("text_b", pa.string(), "second text, null for tasks with one", nullable=True),
-        column("label", pa.int8(), "gold label, an index into the task's labels"),
+        column("label", pa.int16(), "gold label, an index into the task's labels"),
         *SUBSETS,
         column("cluster", NAME, "rows made from one template (HANS)", nullable=True),
     ]
@@ -47,7 +47,7 @@ SHOTS = pa.schema(
     [
         column("position", pa.int32(), "place in the context, from 0"),
         column("id", pa.int64(), "row of the training split"),
-        column("label", pa.int8(), "its gold label"),
+        column("label", pa.int16(), "its gold label"),
     ]
 )
 
@@ -58,6 +58,9 @@ WINDOWS = pa.schema(
         column("context_tokens", pa.int32(), "tokens of the demonstrations"),
         column("longest_tokens", pa.int32(), "tokens of the longest full prompt"),
         column("longest_row", pa.string(), "that row, as set/id"),
+        column(
+            "shown_rows", pa.int32(), "evaluation rows whose texts are those of a shot (all sets)"
+        ),
         column("window", pa.int32(), "tokens the model can read"),
         column("status", NAME, "'ok' or 'does not fit'"),
     ]
@@ -70,7 +73,7 @@ CURVES = pa.schema(
         column("epoch", pa.int32(), "epochs trained (0: no training)"),
         column("evaluation_set", NAME, "task that was scored, or 'train' for the training loss"),
         *SUBSETS,
-        column("label", pa.int8(), "gold label (null for 'train')", nullable=True),
+        column("label", pa.int16(), "gold label (null for 'train')", nullable=True),
         column("sampled", pa.bool_(), "whether only the curve's sample of rows was counted"),
         column("n", pa.int32(), "rows"),
         column("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
@@ -109,7 +112,7 @@ def predictions_schema(labels: int) -> pa.Schema:
             column("epoch", pa.int32(), "epochs trained (0: no training)"),
             column("evaluation_set", NAME, "task that was scored"),
             column("id", pa.int64(), "row of the evaluation split"),
-            column("label", pa.int8(), "gold label, an index into the evaluation set's labels"),
+            column("label", pa.int16(), "gold label, an index into the evaluation set's labels"),
             *words,
             *tokens,
             column(

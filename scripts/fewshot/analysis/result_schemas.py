@@ -12,7 +12,7 @@ METRICS = pa.schema(
         column("evaluation_set", NAME, "task that was scored, or 'train' (loss only)"),
         column("domain", NAME, "'in' or 'out' of the training domain, or 'train'"),
         *SUBSETS,
-        column("label", pa.int8(), "gold label; null: all labels", nullable=True),
+        column("label", pa.int16(), "gold label; null: all labels", nullable=True),
         column("n", pa.int32(), "rows counted (0 where the status is not 'ok')"),
         column("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
         column("accuracy", pa.float64(), "correct / n", nullable=True),

@@ -10,7 +10,8 @@ import pandas as pd
 from ..errors import UserError, unknown
 from ..rng import generator
 from ..schemas import ROWS
-from .readers import raw_file, read_raw
+from .entries import label_key
+from .readers import raw_files, read_split
 from .shots import cut_of_split
 
 
@@ -33,8 +34,8 @@ def prepare_split(manifest_path: str | Path, entry: dict, task: str, split: str)
 
 
 def _prepared(manifest_path: str | Path, entry: dict, task: str, split: str) -> pd.DataFrame:
-    path = raw_file(manifest_path, entry["splits"][split])
-    return prepare_rows(read_raw(path, entry.get("columns", ())), entry, task, split)
+    paths = raw_files(manifest_path, entry["splits"][split])
+    return prepare_rows(read_split(paths, entry.get("columns", ())), entry, task, split)
 
 
 def _chosen(
@@ -92,7 +93,7 @@ def prepare_rows(raw: pd.DataFrame, entry: dict, task: str, split: str) -> pd.Da
     rows = pd.DataFrame({"id": _ids(raw, entry.get("id"), where), "label": labels})
     passed = _passed(raw, filtered, where)
     kept = (labels >= 0).to_numpy() & passed
-    _log_counts(raw[entry["label"]], labels, passed, list(entry["labels"]), where)
+    _log_counts(raw[entry["label"]], labels, passed, entry, split, where)
     rows[["text_a", "text_b"]] = None
     for target, column in zip(("text_a", "text_b"), entry["text"], strict=False):
         texts = _decoded(raw[column], entry, kept, where)
@@ -101,18 +102,18 @@ def prepare_rows(raw: pd.DataFrame, entry: dict, task: str, split: str) -> pd.Da
         column = subsets.get(target)
         rows[target] = _texts(raw[column], kept, where) if column else None
     rows = rows.loc[kept, ROWS.names].reset_index(drop=True)
-    return rows.astype({"label": np.int8})
+    return rows.astype({"label": np.int16})
 
 
 def _passed(raw: pd.DataFrame, filtered: dict[str, list], where: str) -> np.ndarray:
     """Return which raw rows have one of the values that `filter` asks for, bool [rows]."""
     passed = np.ones(len(raw), dtype=bool)
     for column, values in filtered.items():
-        keys = [_label_key(value) for value in raw[column]]
+        keys = [label_key(value) for value in raw[column]]
         for value in values:
-            if _label_key(value) not in keys:
+            if label_key(value) not in keys:
                 raise UserError(f"{where}: filter: no row has {column} {value!r}")
-        wanted = {_label_key(value) for value in values}
+        wanted = {label_key(value) for value in values}
         passed &= np.array([key in wanted for key in keys])
     if filtered:
         logging.info("%s: filter passes %d of %d rows", where, passed.sum(), len(raw))
@@ -159,25 +160,18 @@ def _labels(values: pd.Series, entry: dict, where: str) -> pd.Series:
     ]
     for number, group in [(-1, entry.get("drop", [])), *enumerate(groups)]:
         for value in group:
-            if index.setdefault(_label_key(value), number) != number:
+            if index.setdefault(label_key(value), number) != number:
                 raise UserError(f"{where}: raw label {value!r} is given two meanings")
-    labels = [index.get(_label_key(value)) for value in values]
+    labels = [index.get(label_key(value)) for value in values]
     if None in labels:
         row = labels.index(None)
+        value = values.iloc[row]
+        boolean = " (a boolean: true or false)" if isinstance(value, bool) else ""
         raise UserError(
-            f"{where}: row {row}: {entry['label']} is {values.iloc[row]!r}, "
-            f"which is neither in labels nor in drop; valid: {', '.join(index)}"
+            f"{where}: row {row}: {entry['label']} is {value!r}{boolean}, which is neither in "
+            f"labels nor in drop; valid: {', '.join(index)}"
         )
     return pd.Series(labels, dtype=np.int64)
-
-
-def _label_key(value: object) -> str | None:
-    """Return how a raw label is compared: 0, 0.0 and "0" are the same, true and null are none."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        return None
-    return str(value)
 
 
 def _ids(raw: pd.DataFrame, column: str | None, where: str) -> np.ndarray:
@@ -186,7 +180,7 @@ def _ids(raw: pd.DataFrame, column: str | None, where: str) -> np.ndarray:
         return np.arange(len(raw), dtype=np.int64)
     ids = []
     for row, value in enumerate(raw[column]):
-        key = _label_key(value)
+        key = None if isinstance(value, bool) else label_key(value)
         if key is None or not key.removeprefix("-").isdecimal():
             raise UserError(
                 f"{where}: row {row}: id column '{column}' holds {value!r}, not an integer; "
@@ -222,14 +216,19 @@ def _texts(
 
 
 def _log_counts(
-    raw: pd.Series, labels: pd.Series, passed: np.ndarray, names: list[str], where: str
+    raw: pd.Series, labels: pd.Series, passed: np.ndarray, entry: dict, split: str, where: str
 ) -> None:
-    """Log rows per label and per dropped value; raises UserError for a label without rows."""
+    """Log rows per label and per dropped value.
+
+    Raises UserError where no row is left, and for a label without rows in a split that shots are
+    drawn from; a set that is scored only may lack one, which a warning tells.
+    """
     dropped = raw.reset_index(drop=True)[(labels < 0) & passed].value_counts()
     for value, count in dropped.items():
         logging.info("%s: left out %d rows with label %r", where, count, value)
-    for number, name in enumerate(names):
-        count = int((labels[passed] == number).sum())
-        if not count:
+    counts = [int((labels[passed] == number).sum()) for number in range(len(entry["labels"]))]
+    for name, count in zip(entry["labels"], counts, strict=True):
+        if not count and (split == "train" or not any(counts)):
             raise UserError(f"{where}: no row has label '{name}' ({len(labels)} rows read)")
-        logging.info("%s: %d rows with label '%s'", where, count, name)
+        level = logging.INFO if count else logging.WARNING
+        logging.log(level, "%s: %d rows with label '%s'", where, count, name)

@@ -13,25 +13,44 @@ import pyarrow.parquet as pq
 
 from ..errors import UserError, unknown
 from ..storage import read_json, sha256
+from .entries import split_parts
 
 
-def raw_file(manifest_path: str | Path, split: str) -> Path:
-    """Return the raw file of a split; raises UserError where it is not what was fetched."""
+def raw_files(manifest_path: str | Path, split: str) -> list[Path]:
+    """Return the raw files of a split, in order; UserError where one is not what was fetched."""
     manifest = read_json(manifest_path)
     where = f"source '{manifest['source']}'"
     if split not in manifest["files"]:
         raise unknown("raw split", split, manifest["files"], where)
-    entry = manifest["files"][split]
     local = manifest["kind"] == "local"
-    path = Path(entry["path"]) if local else Path(manifest_path).parent / entry["path"]
-    if not path.is_file():
-        there = "put it back" if local else f"remove {manifest_path}"
-        raise UserError(f"{where}: split '{split}': file {path} is gone; {there}")
-    if sha256(path) != entry["sha256"]:
-        raise UserError(
-            f"{where}: split '{split}': {path} changed since it was fetched; remove {manifest_path}"
-        )
-    return path
+    paths = []
+    for part in split_parts(manifest["files"][split]):
+        path = Path(part["path"]) if local else Path(manifest_path).parent / part["path"]
+        if not path.is_file():
+            there = "put it back" if local else f"remove {manifest_path}"
+            raise UserError(f"{where}: split '{split}': file {path} is gone; {there}")
+        if sha256(path) != part["sha256"]:
+            raise UserError(
+                f"{where}: split '{split}': {path} changed since it was fetched; remove "
+                f"{manifest_path}"
+            )
+        paths.append(path)
+    return paths
+
+
+def read_split(paths: Sequence[Path], columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Read the files of a split, one behind the other, as `read_raw` does.
+
+    Raises UserError where one has other columns than the first.
+    """
+    frames = [read_raw(path, columns) for path in paths]
+    for path, frame in zip(paths, frames, strict=True):
+        if set(frame.columns) != set(frames[0].columns):
+            raise UserError(
+                f"{path}: its columns are {', '.join(frame.columns)}, those of {paths[0]} are "
+                f"{', '.join(frames[0].columns)}; files of one split must have the same"
+            )
+    return pd.concat(frames, ignore_index=True)
 
 
 def read_raw(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -75,6 +94,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _read_jsonl(path: Path) -> pd.DataFrame:
     rows = []
     for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
         except ValueError as error:
@@ -86,7 +107,9 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
 
 
 def _read_tabs(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    return _from_records(path, enumerate((line.split("\t") for line in _lines(path)), 1), columns)
+    # A line without anything has no fields at all, as one of a CSV file.
+    records = (line.split("\t") if line else [] for line in _lines(path))
+    return _from_records(path, enumerate(records, 1), columns)
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -100,8 +123,11 @@ def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 def _from_records(
     path: Path, records: Iterable[tuple[int, list[str]]], columns: Sequence[str]
 ) -> pd.DataFrame:
-    """Turn (line number, fields) into rows; without `columns` the first record names them."""
-    records, names = iter(records), "'columns'"
+    """Turn (line number, fields) into rows; without `columns` the first record names them.
+
+    Blank lines, which editors and spreadsheets leave, are no records.
+    """
+    records, names = ((number, fields) for number, fields in records if fields), "'columns'"
     header = list(columns)
     if not header:
         (_, header), names = next(records, (0, [])), "the header"
@@ -127,8 +153,12 @@ def _frame(path: Path, rows: list[dict]) -> pd.DataFrame:
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines; only LF and CRLF end one, since text may hold other separators."""
-    lines = _text(path).split("\n")
+    """Return the lines; only LF and CRLF end one, since text may hold other separators.
+
+    CR alone does in a file that has no LF at all, as Excel for Mac saves text.
+    """
+    text = _text(path)
+    lines = text.split("\n" if "\n" in text else "\r")
     if not lines[-1]:
         lines.pop()
     return [line.removesuffix("\r") for line in lines]

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from ..downloads.hub import LogProgress, retrying
 from ..errors import UserError
 from ..runtime.locks import exclusive
 from ..storage import atomic, sha256
+from .entries import as_list
 from .synthetic import generate
 
 LOG = logging.getLogger(__name__)
@@ -93,28 +95,46 @@ def _fetch_hub(
     source: dict, folder: Path, name: str, endpoint: str | None
 ) -> tuple[str, dict[str, dict]]:
     repository = hub.open_locked("sources", name, source, endpoint)
-    fetched = hub.fetch_files(repository, source["files"].values(), folder)
-    files = {split: {"path": path, **fetched[path]} for split, path in source["files"].items()}
+    paths = {split: as_list(paths) for split, paths in source["files"].items()}
+    fetched = hub.fetch_files(repository, chain.from_iterable(paths.values()), folder)
+    files = {
+        split: _entry([{"path": path, **fetched[path]} for path in paths[split]]) for split in paths
+    }
     return repository.commit, files
 
 
-def _fetch_web(entries: dict[str, dict], folder: Path, name: str) -> dict[str, dict]:
+def _fetch_web(entries: dict[str, dict | list[dict]], folder: Path, name: str) -> dict[str, dict]:
     files = {}
     for split, entry in entries.items():
         where = f"source '{name}': split '{split}'"
-        path = fetch_file(entry["address"], folder, split, entry.get("sha256"), where)
-        files[split] = {"path": path.name, "sha256": sha256(path), "bytes": path.stat().st_size}
+        parts = as_list(entry)
+        names = [split] if len(parts) == 1 else [f"{split}-{i}" for i in range(len(parts))]
+        paths = [
+            fetch_file(part["address"], folder, stem, part.get("sha256"), where)
+            for part, stem in zip(parts, names, strict=True)
+        ]
+        files[split] = _entry([_facts(path, path.name) for path in paths])
     return files
 
 
-def _describe_local(paths: dict[str, str], name: str) -> dict[str, dict]:
+def _describe_local(paths: dict[str, str | list[str]], name: str) -> dict[str, dict]:
     files = {}
-    for split, path in paths.items():
-        if not Path(path).is_file():
-            raise UserError(f"source '{name}': split '{split}': {path} is not a file")
-        size = Path(path).stat().st_size
-        files[split] = {"path": str(path), "sha256": sha256(path), "bytes": size}
+    for split, entry in paths.items():
+        parts = [Path(path).expanduser() for path in as_list(entry)]
+        for path in parts:
+            if not path.is_file():
+                raise UserError(f"source '{name}': split '{split}': {path} is not a file")
+        files[split] = _entry([_facts(path, str(path)) for path in parts])
     return files
+
+
+def _facts(path: Path, named: str) -> dict[str, object]:
+    return {"path": named, "sha256": sha256(path), "bytes": path.stat().st_size}
+
+
+def _entry(parts: list[dict]) -> dict:
+    """Return what a manifest says of a split (see `entries.split_parts`)."""
+    return parts[0] if len(parts) == 1 else {"parts": parts}
 
 
 def _generate(source: dict, folder: Path, name: str) -> dict[str, dict]:
@@ -127,5 +147,5 @@ def _generate(source: dict, folder: Path, name: str) -> dict[str, dict]:
         with atomic(path) as partial:
             pq.write_table(table, partial, compression="zstd")
         LOG.info("source '%s': made %d rows of split '%s'", name, len(rows), split)
-        files[split] = {"path": path.name, "sha256": sha256(path), "bytes": path.stat().st_size}
+        files[split] = _facts(path, path.name)
     return files

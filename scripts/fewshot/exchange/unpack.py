@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from .. import storage
+from ..data.entries import split_parts
 from ..downloads import disk
 from ..errors import UserError
 from ..study.imports import folder_of
@@ -98,7 +99,8 @@ def _members(tar: tarfile.TarFile, path: str | Path) -> Iterator[tarfile.TarInfo
     """Yield the members; raises UserError for anything but plain files."""
     try:
         for member in tar:
-            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            # A sparse file of a few bytes may unpack to any size.
+            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
                 raise UserError(f"{path}: '{member.name}' is no plain file; not imported")
             yield member
     except (OSError, tarfile.TarError) as error:
@@ -164,6 +166,11 @@ def _stage(
 def _extract(
     tar: tarfile.TarFile, member: tarfile.TarInfo, file: Path, entry: dict, path: str | Path
 ) -> None:
+    if member.size != entry["bytes"]:
+        raise UserError(
+            f"{path}: '{member.name}' has {member.size} bytes, {MANIFEST} says {entry['bytes']}; "
+            "corrupt"
+        )
     reader = HashingReader(tar.extractfile(member))
     try:
         with open(file, "wb") as out:
@@ -200,7 +207,10 @@ def _same(kind: str, ours: Path, theirs: Path) -> bool:
 def _fetched(manifest: Path) -> object:
     """Return what was fetched, but not where it lies."""
     content = storage.read_json(manifest)
-    files = {name: entry.get("sha256") for name, entry in content.get("files", {}).items()}
+    files = {
+        name: [part.get("sha256") for part in split_parts(entry)]
+        for name, entry in content.get("files", {}).items()
+    }
     return {**content, "path": None, "files": files}
 
 

@@ -17,11 +17,11 @@ def label_words(tokenizer, pattern: Pattern, probe: str) -> Words:
     for word, tokens in zip(pattern.words, words, strict=True):
         unknown = tokenizer.unk_token_id in tokens and tokenizer.unk_token_id is not None
         if unknown or not tokens:
-            raise UserError(f"{where}: label word '{word}' has no tokens of its own")
+            raise UserError(f"{where}: label word {word!r} has no tokens of its own")
         for other, longer in zip(pattern.words, words, strict=True):
             if other != word and longer[: len(tokens)] == tokens:
                 raise UserError(
-                    f"{where}: label word '{other}' begins with the tokens of '{word}', which is "
+                    f"{where}: label word {other!r} begins with the tokens of {word!r}, which is "
                     "therefore never less probable; choose other words"
                 )
     return words
@@ -40,13 +40,13 @@ def label_word_ids(tokenizer, pattern: Pattern, probe: str) -> list[int]:
         merges = encode(tokenizer, [probe + word])[0][: len(prompt)] != prompt
         if merges and not pattern.words_alone:
             raise UserError(
-                f"{where}: label word '{word}' merges with the end of the prompt, which "
+                f"{where}: label word {word!r} merges with the end of the prompt, which "
                 "fine-tuning cannot ask for"
             )
         if len(tokens) != 1:
             pieces = tokenizer.convert_ids_to_tokens(tokens)
             raise UserError(
-                f"{where}: label word '{word}' must be one token for fine-tuning but is "
+                f"{where}: label word {word!r} must be one token for fine-tuning but is "
                 f"{len(pieces)}: {pieces}"
             )
     return [token for (token,) in words]

@@ -97,7 +97,7 @@ class Queries:
         for name, (_, words) in zip(self.ids, endings, strict=True):
             if not all(words):
                 word = self.words[words.index(())]
-                raise UserError(f"row {name}: label word '{word}' adds no token to its prompt")
+                raise UserError(f"row {name}: label word {word!r} adds no token to its prompt")
         rest = [
             row[: len(row) - back] if back else row
             for row, (back, _) in zip(rest, endings, strict=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from ..analysis.titles import titles
+from ..data.entries import split_parts
 from ..formatting import BLANK
 from .table_text import Table
 
@@ -91,10 +92,11 @@ def _source(manifest: dict) -> list[dict]:
             "Source": manifest["source"],
             "Kind": manifest["kind"],
             "Revision": str(manifest.get("revision") or BLANK),
-            "File": split,
-            "sha256": file["sha256"][:SHORT],
+            "File": split if len(split_parts(entry)) == 1 else f"{split}, part {number}",
+            "sha256": part["sha256"][:SHORT],
         }
-        for split, file in sorted(manifest["files"].items())
+        for split, entry in sorted(manifest["files"].items())
+        for number, part in enumerate(split_parts(entry), 1)
     ]
 
 

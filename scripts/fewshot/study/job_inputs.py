@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..analysis import flops
 from ..codeversion import code_version
+from ..data.entries import as_list
 from ..models import architectures
 from ..prompts.patterns import bind_pattern
 from .catalog import catalog_of
@@ -36,7 +37,9 @@ class JobInputs:
 
     def source_files(self, source: str) -> list[str]:
         """Return the files of a local source, whose edits must be noticed; else nothing."""
-        return sorted(set(self.study.tasks[source]["source"].get("local", {}).values()))
+        splits = self.study.tasks[source]["source"].get("local", {}).values()
+        paths = {Path(path).expanduser() for split in splits for path in as_list(split)}
+        return sorted(map(str, paths))
 
     def source_code(self, source: str) -> str:
         """Return the generator's version; what is downloaded depends on its revision alone."""
@@ -48,7 +51,9 @@ class JobInputs:
         folder = self.study.models[model].get("local")
         if not folder:
             return []
-        return sorted(str(path) for kind in MODEL_FILES for path in Path(folder).glob(kind))
+        return sorted(
+            str(path) for kind in MODEL_FILES for path in Path(folder).expanduser().glob(kind)
+        )
 
     def weights(self, model: str) -> str | list:
         """Return the marker that a model's weights are there; a local model needs none."""

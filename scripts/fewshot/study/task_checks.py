@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .study import Study
 from collections.abc import Mapping
 
+from ..data.entries import as_list, label_key
 from ..data.synthetic import LABELS
 
 # The name under which curves hold the rows that are trained on.
@@ -59,7 +60,7 @@ def _check_labels(task: dict, where: str) -> None:
     for label, values in [*task["labels"].items(), (None, task["drop"])]:
         meaning = f"label '{label}'" if label is not None else "drop"
         for value in values if isinstance(values, list) else [values]:
-            key = str(value)
+            key = label_key(value)
             first = meanings.setdefault(key, meaning)
             if first != meaning:
                 raise UserError(
@@ -141,11 +142,11 @@ def _raw_rows(study: "Study", name: str, split: str) -> tuple:
     source = study.tasks[study.source_of(name)]["source"]
     raw = study.tasks[name]["splits"][split]
     if "url" in source:
-        return (source["url"][raw]["address"],)
+        return tuple(part["address"] for part in as_list(source["url"][raw]))
     if "local" in source:
-        return (Path(source["local"][raw]).resolve(),)
+        return tuple(Path(path).expanduser().resolve() for path in as_list(source["local"][raw]))
     if "hub" in source:
-        return source["hub"], source["files"][raw]
+        return source["hub"], *as_list(source["files"][raw])
     return source["synthetic"], source["seed"], raw
 
 

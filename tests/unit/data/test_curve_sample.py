@@ -16,7 +16,7 @@ def rows_of(*parts):
         [part[:3] for part in parts for _ in range(part[3])], columns=["group", "subset", "label"]
     )
     frame["id"] = (np.arange(len(frame)) * 37 + 5) % 1009
-    return frame.astype({"label": "int8"})
+    return frame.astype({"label": "int16"})
 
 
 HANS = rows_of(

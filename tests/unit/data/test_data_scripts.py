@@ -10,6 +10,7 @@ import pytest
 import sample_shots
 from fewshot import schemas, storage
 from fewshot.errors import UserError
+from tiny import save_tiny
 
 ENTRY = {
     "splits": {"train": "raw-train"},
@@ -73,10 +74,7 @@ def test_a_file_edited_after_it_was_fetched_is_noticed(manifest, tmp_path):
 
 
 def test_a_local_model_gets_a_manifest(tmp_path):
-    model = tmp_path / "model"
-    model.mkdir()
-    for name in ("config.json", "tokenizer.json", "model.safetensors"):
-        (model / name).write_text("{}")
+    model = save_tiny(tmp_path / "model")
     path = tmp_path / "results/manifest.json"
     download_model.main(
         job(params={"name": "m", "entry": {"local": str(model)}}, output={"manifest": path})

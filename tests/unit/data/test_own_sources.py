@@ -74,12 +74,12 @@ def test_raw_file_is_the_one_that_was_fetched(tmp_path):
     manifest = tmp_path / "raw" / "manifest.json"
     content = sources.fetch_source({"local": {"train": str(path)}}, manifest.parent, "mine")
     write_json(manifest, content)
-    assert readers.raw_file(manifest, "train") == path
+    assert readers.raw_files(manifest, "train") == [path]
     with pytest.raises(UserError, match=r"unknown raw split 'trian'; did you mean 'train'"):
-        readers.raw_file(manifest, "trian")
+        readers.raw_files(manifest, "trian")
     path.write_bytes(b"abd")
     with pytest.raises(UserError, match=r"split 'train': .*rows.tsv changed since it was fetched"):
-        readers.raw_file(manifest, "train")
+        readers.raw_files(manifest, "train")
     path.unlink()
     with pytest.raises(UserError, match=r"file .*rows.tsv is gone; put it back"):
-        readers.raw_file(manifest, "train")
+        readers.raw_files(manifest, "train")

@@ -36,7 +36,7 @@ def test_a_file_arrives_with_a_manifest_of_its_checksum(server, tmp_path, entry)
     }
     assert [path.name for path in tmp_path.iterdir()] == ["dev.tsv"]
     write_json(tmp_path / "manifest.json", manifest)
-    path = readers.raw_file(tmp_path / "manifest.json", "dev")
+    (path,) = readers.raw_files(tmp_path / "manifest.json", "dev")
     assert readers.read_raw(path, ["text", "label"]).values.tolist()[-1] == ["a", "1"]
 
 

@@ -200,6 +200,28 @@ def test_a_changed_file_is_found(exported, elsewhere):
     assert re.search(r"'results/runs/.*curves.parquet' is not what MANIFEST.json says", message)
 
 
+def test_a_sparse_member_is_refused_before_it_is_unpacked(exported, elsewhere):
+    def change(content):
+        info, _ = content[-1]
+        # One stretch of no bytes at the end of 3 GiB (the format of GNU tar, version 1.0).
+        info.pax_headers = {
+            "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": info.name,
+            "GNU.sparse.realsize": str(3 << 30),
+        }  # fmt: skip
+        content[-1] = (info, f"1\n{3 << 30}\n0\n".encode().ljust(512, b"\0"))
+
+    assert "is no plain file" in refused(rewrite(exported, change), elsewhere)
+
+
+def test_a_member_of_another_size_is_told_before_it_is_unpacked(exported, elsewhere):
+    def change(content):
+        info, data = content[-1]
+        content[-1] = (info, data * 100)
+
+    message = refused(rewrite(exported, change), elsewhere)
+    assert re.search(r"has \d+ bytes, MANIFEST.json says \d+; corrupt", message)
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_a_truncated_archive_is_refused(exported, elsewhere, share):
     data = exported.read_bytes()
