@@ -63,15 +63,15 @@ def columns(table: Table) -> list[str]:
 
 def to_markdown(table: Table, title: str, caption: str, origin: str = "") -> str:
     """Return the table in Markdown, one block per section; `origin`: what it was made from."""
-    lines = [f"# {title}", "", " ".join(caption.split()), ""]
+    lines = [f"# {_plain(title)}", "", " ".join(caption.split()), ""]
     for heading, rows in sections(table):
-        lines += [f"**{heading}**", ""] if heading else []
+        lines += [f"**{_plain(heading)}**", ""] if heading else []
         if rows.empty:
             lines += [(table.note and "") or NOTHING]
             continue
         lines += [*markdown_rows(rows.columns, sides(table), values(rows)), ""]
     lines += [_plain(table.note), ""] if table.note else []
-    lines += [f"<!-- {line} -->" for line in origin.splitlines()]
+    lines += [f"<!-- {line.replace('--', '- -')} -->" for line in origin.splitlines()]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -81,12 +81,13 @@ def markdown_rows(
     """Return the lines of a Markdown table; of `sides` there is an "l" or "r" for each column."""
     rule = "|" + "|".join(RULES[side] for side in sides) + "|"
     body = [f"| {' | '.join(map(_plain, row))} |" for row in rows]
-    return [f"| {' | '.join(names)} |", rule, *body]
+    return [f"| {' | '.join(map(_plain, names))} |", rule, *body]
 
 
 def _plain(text: object) -> str:
-    """Return text that Markdown does not read as a column's border or as emphasis."""
-    return str(text).replace("|", "\\|").replace("*", "\\*")
+    """Return text that Markdown reads as text: no column's border, emphasis, code, link or HTML."""
+    text = re.sub(r"([\\`*|]|\](?=\())", r"\\\1", " ".join(str(text).split("\n")))
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def sides(table: Table) -> str:
