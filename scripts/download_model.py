@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from fewshot import storage
 from fewshot.downloads import models
+from fewshot.models import compatibility
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ def main(smk) -> None:
     folder = Path(smk.output.manifest).parent
     manifest = models.fetch_model(smk.params.entry, folder, smk.params.name)
     storage.write_json(smk.output.manifest, manifest)
+    compatibility.check_model(smk.output.manifest, manifest["path"], smk.params.name)
 
 
 if __name__ == "__main__":

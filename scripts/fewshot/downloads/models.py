@@ -37,8 +37,9 @@ def fetch_model(entry: dict, folder: str | Path, name: str, endpoint: str | None
     """
     where = f"model '{name}'"
     if "local" in entry:
-        files = _describe_local(Path(entry["local"]), where)
-        return _manifest(name, "local", None, None, Path(entry["local"]), files)
+        local = Path(entry["local"]).expanduser()
+        files = _describe_local(local, where)
+        return _manifest(name, "local", None, None, local, files)
     with naming(where), exclusive(Path(folder)):
         repository = hub.open_locked("models", name, entry, endpoint)
         path = Path(folder, repository.commit)

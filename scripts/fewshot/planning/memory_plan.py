@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ..errors import UserError
 from ..models.architectures import entry_architecture
 from ..models.shapes import Architecture
 from ..runtime.machine import Machine, read_machine
@@ -43,9 +44,22 @@ class MemoryPlan:
         return read_machine(self.study.machine)
 
     def check(self) -> None:
-        """Choose for every cell; raises UserError for one that fits nowhere on the machine."""
+        """Choose for every cell.
+
+        Raises UserError for one that fits nowhere on the machine, and for training in float16
+        without a GPU.
+        """
         for cell in self.study.own_cells:
+            self._check_dtype(cell)
             self.cell_choice(cell)
+
+    def _check_dtype(self, cell: "Cell") -> None:
+        half = self.study.models[cell.model]["dtype"] == "float16"
+        if half and not self.machine.has_gpu and not self.study.uses_context(cell.method):
+            raise UserError(
+                f"{self.study.file('models')}: model '{cell.model}': dtype: fine-tuning in float16 "
+                "needs a GPU; valid here: float32, bfloat16"
+            )
 
     def choice(self, task: str, model: str, method: str, k: int) -> Choice:
         """Return the cheapest configuration of a cell's jobs."""
