@@ -51,7 +51,7 @@ def some_rows(count: int, stream: str) -> pd.DataFrame:
             "id": np.arange(count) + 100,
             "text_a": first,
             "text_b": texts[count:],
-            "label": label.astype(np.int8),
+            "label": label.astype(np.int16),
             "group": None,
             "subset": None,
             "cluster": None,

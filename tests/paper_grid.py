@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import simulate
 from fewshot import schemas, storage
 from fewshot.data.curve_sample import row_limit
 from fewshot.data.evaluation_sets import EvaluationSet
@@ -63,7 +64,7 @@ def prepared(name: str) -> pd.DataFrame:
         group = subset = cluster = None
     frame = pd.DataFrame({"id": np.arange(len(label)), "label": label})
     frame = frame.assign(group=group, subset=subset, cluster=cluster, text_a="a", text_b="b")
-    return frame.astype({"label": "int8"})
+    return frame.astype({"label": "int16"})
 
 
 def sets_of(study: Study, task: str) -> list[EvaluationSet]:
@@ -115,7 +116,7 @@ def write_run(
     storage.write_table(run / "curves.parquet", frame, schemas.CURVES)
     status = {"status": "ok", "seconds": {}} if fits else {"status": "does not fit"}
     seeds = {str(seed): status for seed in job.seeds}
-    storage.write_json(run / "manifest.json", {**cell, "seeds": seeds, "settings": settings})
+    simulate.seal_run(run, {**cell, "seeds": seeds, "settings": settings})
     return sum(len(block.correct) for block in blocks)
 
 

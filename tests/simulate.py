@@ -84,7 +84,7 @@ def prepared(task: str) -> pd.DataFrame:
         )
     frame["id"] = np.arange(len(frame)) * 3 + 7
     frame["cluster"] = frame["subset"]
-    return frame.assign(text_a="a", text_b="b").astype({"label": "int8"})
+    return frame.assign(text_a="a", text_b="b").astype({"label": "int16"})
 
 
 def write_prepared(folder: Path) -> None:
@@ -171,6 +171,7 @@ def fit_row(pair: dict, job: dict, seed: int) -> dict:
         "context_tokens": 1100 if unfit else 20 * job["k"],
         "longest_tokens": 1150 if unfit else 20 * job["k"] + 50,
         "longest_row": f"{pair['task']}/7",
+        "shown_rows": 0,
         "window": 1024,
         "status": "does not fit" if unfit else "ok",
     }
@@ -206,7 +207,7 @@ def write_run(
     empty = [pd.DataFrame(columns=schema.names)]
     frame = pd.concat(predictions or empty).assign(**cell, logsumexp=1.0, argmax_is_label=True)
     storage.write_table(run / "predictions.parquet", frame, schema)
-    storage.write_json(run / "manifest.json", manifest(pair, job, epochs, curve_rows))
+    seal_run(run, manifest(pair, job, epochs, curve_rows))
 
 
 def simulate_seed(
@@ -303,7 +304,7 @@ def train_loss(cell: dict, steps) -> pd.DataFrame:
     """Return the 'train' rows: a loss that halves with every epoch."""
     frame = pd.DataFrame({"epoch": list(steps)})
     frame["mean_logprob"] = -3.0 / 2.0 ** frame["epoch"]
-    frame["label"] = pd.array([pd.NA] * len(frame), dtype="Int8")
+    frame["label"] = pd.array([pd.NA] * len(frame), dtype="Int16")
     return frame.assign(
         seed=cell["seed"],
         evaluation_set="train",
@@ -314,6 +315,13 @@ def train_loss(cell: dict, steps) -> pd.DataFrame:
         correct=0,
         correct_vocabulary=0,
     )
+
+
+def seal_run(run: Path, content: dict | None = None) -> None:
+    """Write a run's manifest (or its own again) with the checksums of its files as they are."""
+    content = content or storage.read_json(run / "manifest.json")
+    files = storage.checksums_of(run / "predictions.parquet", run / "curves.parquet")
+    storage.write_json(run / "manifest.json", {**content, "files": files})
 
 
 def manifest(pair: dict, job: dict, epochs: int, curve_rows: int | None) -> dict:

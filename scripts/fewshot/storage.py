@@ -28,16 +28,17 @@ def write_table(path: str | Path, frame: pd.DataFrame, schema: pa.Schema, **meta
     if metadata:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
     with atomic(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
     """Read a Parquet file; dictionary columns come back as categories.
 
-    Raises UserError where the file is missing or is no Parquet.
+    Raises UserError where the file is missing or no Parquet, and where a page of it has changed
+    since `write_table` wrote it.
     """
     try:
-        return pq.read_table(path, columns=columns).to_pandas()
+        return pq.read_table(path, columns=columns, page_checksum_verification=True).to_pandas()
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
     except (OSError, pa.ArrowException) as error:
@@ -103,6 +104,35 @@ def sha256(path: str | Path) -> str:
     """Return the hex sha256 of a file, read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksums_of(*paths: str | Path) -> dict[str, str]:
+    """Return the sha256 of files, by name, as a manifest beside them holds it."""
+    return {Path(path).name: sha256(path) for path in paths}
+
+
+CHECKSUMS = "checksums.json"
+"""The file in a folder that holds the sha256 of all others in it."""
+
+
+def write_checksums(folder: Path) -> None:
+    """Write the checksums of all files of a folder beside them."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
+    (folder / CHECKSUMS).write_text(json.dumps(sums, sort_keys=True), "utf-8")
+
+
+def damaged_file(folder: Path) -> str | None:
+    """Return a file of a folder that is not as `write_checksums` found it; None: all are."""
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_text("utf-8"))
+        return next(
+            (name for name, digest in sums.items() if sha256(folder / name) != digest), None
+        )
+    except FileNotFoundError as error:
+        return Path(error.filename).name
+    except (ValueError, AttributeError, TypeError):
+        return CHECKSUMS
 
 
 def frame_checksum(rows: Iterable[Iterable[object]]) -> str:

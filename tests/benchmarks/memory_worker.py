@@ -123,7 +123,7 @@ def _rows(count: int, tokens: int, stream: str) -> pd.DataFrame:
             "id": np.arange(count),
             "text_a": [" ".join(draw.choice(WORDS[:20], size=tokens // 2)) for _ in range(count)],
             "text_b": [" ".join(draw.choice(WORDS[:20], size=tokens // 2)) for _ in range(count)],
-            "label": (np.arange(count) % 2).astype(np.int8),
+            "label": (np.arange(count) % 2).astype(np.int16),
             "group": None,
             "subset": None,
             "cluster": None,

@@ -56,7 +56,7 @@ def prepared(name: str) -> pd.DataFrame:
     else:
         labels = (np.arange(n) >= n * 0.53).astype(int)
         frame = pd.DataFrame({"label": labels, "group": None, "subset": None, "cluster": None})
-    return frame.assign(id=np.arange(n), text_a="a", text_b="b").astype({"label": "int8"})
+    return frame.assign(id=np.arange(n), text_a="a", text_b="b").astype({"label": "int16"})
 
 
 def pairs() -> list[dict]:
@@ -133,6 +133,7 @@ def _fit_row(pair: dict, job: dict, seed: int) -> dict:
         "context_tokens": 60 * job["k"] if fits else 2100,
         "longest_tokens": 60 * job["k"] + 80 if fits else 2180,
         "longest_row": f"{pair['task']}/7",
+        "shown_rows": 0,
         "window": 2048,
         "status": "ok" if fits else "does not fit",
     }
@@ -163,7 +164,7 @@ def _write_run(folder: Path, pair: dict, job: dict, outcomes: dict) -> None:
     empty = pd.DataFrame(columns=schema.names)
     frame = pd.concat(predictions).assign(**cell) if done else empty
     storage.write_table(run / "predictions.parquet", frame, schema)
-    storage.write_json(run / "manifest.json", _manifest(pair, job, family))
+    simulate.seal_run(run, _manifest(pair, job, family))
 
 
 def _predictions(seed: int, epoch: int, name: str, correct: np.ndarray) -> pd.DataFrame:

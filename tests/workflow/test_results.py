@@ -31,7 +31,7 @@ def test_every_row_has_exactly_one_prediction(finished):
             assert (
                 part.set_index("id")["label"]
                 .sort_index()
-                .equals(expected.sort_index().astype("int8"))
+                .equals(expected.sort_index().astype("int16"))
             )
 
 

@@ -14,6 +14,7 @@ import torch
 
 from ..runtime.processes import ProcessGroup
 from ..runtime.resume import WRITE_RATE, remove, sync
+from ..storage import damaged_file, write_checksums
 from .weights import store_weights
 
 
@@ -127,7 +128,13 @@ class Checkpoints:
         self.cost = size / WRITE_RATE
 
     def latest(self) -> Path | None:
-        """Return the newest whole checkpoint."""
+        """Return the newest checkpoint; those whose files have changed are dropped."""
+        if self.processes.rank == 0:
+            for path in self._all():
+                damaged = damaged_file(path)
+                if damaged:
+                    LOG.warning("%s: %s is damaged; the checkpoint is dropped", path, damaged)
+                    remove(path)
         return self.processes.broadcast(max(self._all(), key=_step, default=None))
 
     def due(self, remaining: float) -> bool:
@@ -156,6 +163,7 @@ class Checkpoints:
         yield partial
         self.processes.barrier()
         if self.processes.rank == 0:
+            write_checksums(partial)
             for path in [*partial.rglob("*"), partial]:
                 sync(path)
             self.check()

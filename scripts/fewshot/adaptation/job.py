@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from .. import storage
 from ..data.evaluation_sets import EvaluationSet
-from ..data.shots import read_shots
+from ..data.shots import describe_draws, read_shots
 from ..models.tokenizer import load_tokenizer
 from ..prompts.patterns import Pattern, restore_pattern
 from ..prompts.window import WindowChecker, check_cells
@@ -152,13 +151,9 @@ def _check_window(
 def _checksums(smk, sets: list[str], shots: dict[int, str]) -> dict[str, object]:
     """Return the checksums of model, evaluation rows and draws."""
     files = storage.read_json(smk.input.model)["files"]
-    draws = {}
-    for seed, path in shots.items():
-        metadata = pq.read_schema(path).metadata or {}
-        draws[str(seed)] = metadata.get(b"checksum", b"").decode() or storage.sha256(path)
     evaluated = zip(sets, smk.input.evaluation, strict=True)
     data = {f"{name}/validation": storage.sha256(path) for name, path in evaluated}
     if shots:
         data[f"{smk.wildcards.task}/train"] = storage.sha256(smk.input.train)
     model = storage.frame_checksum([[json.dumps(files, sort_keys=True)]])
-    return {"model": model, "data": data, "shots": draws}
+    return {"model": model, "data": data, **describe_draws(shots)}

@@ -105,13 +105,13 @@ def curve_frame(
     """Return the counts (schemas.CURVES) of one epoch and evaluation set, by part.
 
     `item` is the set, or the curve's sample of it where `sampled`. The prediction is the label word
-    that ranks highest (of equals the first), mapped through the set's `merge`; a gold label's
+    that ranks highest (`patterns.best_words`), mapped through the set's `merge`; a gold label's
     probability is the sum over the words that count as it. Raises UserError as `prediction_frame`
     does.
     """
     _check_scores(cell, seed, item, scores)
     gold, counted = item.rows["label"].to_numpy(), np.asarray(item.merge)
-    correct = counted[scores.ranking.argmax(axis=1)] == gold
+    correct = counted[scores.best_words(item.rows["id"].to_numpy())] == gold
     is_gold = counted[None, :] == gold[:, None]
     logprobs = np.where(is_gold, scores.logprobs.astype(np.float64), -np.inf)
     part, n = item.row_parts.of, item.row_parts.sizes
@@ -127,7 +127,7 @@ def curve_frame(
     }
     run = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": item.name, "sampled": sampled}
     keys = item.row_parts.keys.astype(object)
-    keys = keys.where(keys != "", None).astype({"label": "int8"})
+    keys = keys.where(keys != "", None).astype({"label": "int16"})
     return keys.assign(**run, **counts)[schemas.CURVES.names]
 
 
@@ -229,11 +229,11 @@ def write_run(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> None:
     predictions = _together([seed.frames["predictions"] for seed in seeds.values()], schema.names)
     curves = _together([seed.frames["curves"] for seed in seeds.values()], schemas.CURVES.names)
     _check_complete(job, seeds)
-    content = manifest(job, seeds)
     ranks = {schemas.RANK_BY: job.pattern.rank_by}
     storage.write_table(job.output.predictions, predictions, schema, **ranks)
     storage.write_table(job.output.curves, curves, schemas.CURVES)
-    storage.write_json(job.output.manifest, content)
+    files = storage.checksums_of(job.output.predictions, job.output.curves)
+    storage.write_json(job.output.manifest, {**manifest(job, seeds), "files": files})
 
 
 def _together(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

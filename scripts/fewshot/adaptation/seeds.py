@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import storage
+from ..models.files import verify_files
 from ..runtime.resume import STATE, FinishedSeed, SeedStore
 from . import outputs
 from .job import AdaptationJob
@@ -51,6 +52,8 @@ def run_seeds(
         )
         LOG.info("%s: %d of %d seeds to do, %d do not fit", job.name, len(todo), len(job.seeds),
                  len(job.seeds) - len(fitting))  # fmt: skip
+        if todo and first:
+            verify_files(job.model_manifest)
         run = start(store) if todo else None
         for number, seed in enumerate(todo, 1):
             begin = time.perf_counter()

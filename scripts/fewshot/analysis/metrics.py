@@ -81,7 +81,7 @@ def _finish(rows: pd.DataFrame) -> pd.DataFrame:
         rows[name] = values.where(values != "", None)
     rows["majority"] = rows.get("majority", np.nan)
     label = rows["label"] if "label" in rows else pd.Series(pd.NA, rows.index)
-    rows["label"] = label.astype("Int8")
+    rows["label"] = label.astype("Int16")
     return rows.drop(columns=["correct_vocabulary", "logprob"])
 
 
@@ -112,12 +112,15 @@ def compute_metrics(
     its folder. `windows` (schemas.WINDOWS) tells which missing seeds never could run: if no seed
     could, nothing is wrong.
     """
+    draws = _Draws()
     majorities = {item.name: item.majority([])["majority"].iloc[0] for item in sets}
     keys = [{**cell, **{name: job[name] for name in CELL[3:]}} for job in jobs]
     blank, runs = [], []
     for number, (job, key) in enumerate(zip(jobs, keys, strict=True)):
         try:
-            statuses = _statuses(job)
+            manifest = read_run_manifest(job["folder"], key)
+            draws.add(job["folder"], key["k"], manifest)
+            statuses = _statuses(job, manifest)
             done = [seed for seed, status in statuses.items() if status == "ok"]
             if done:
                 runs.append(_read_run(job["folder"], done, sets, cell["task"]).marked(number))
@@ -145,12 +148,55 @@ def _named(frames: list[pd.DataFrame], keys: list[dict], columns: list[str]) -> 
     return pd.concat([whole.reset_index(drop=True), cells], axis=1)[columns]
 
 
-def _statuses(job: dict) -> dict[int, str]:
-    """Return seed -> 'ok' or 'does not fit', by the run's manifest."""
-    path = Path(job["folder"], "manifest.json")
+def read_run_manifest(folder: str | Path, cell: dict) -> dict:
+    """Return a run's manifest, once run and files are what they should be.
+
+    Raises UserError where there is none, where it is that of another cell (a folder that was
+    copied to the wrong place), and where a file beside it has changed since it was written.
+    """
+    path = Path(folder, "manifest.json")
     if not path.exists():
         raise UserError(f"{path}: file not found; the run is incomplete")
-    seeds = storage.read_json(path).get("seeds", {})
+    manifest = storage.read_json(path)
+    for name in CELL:
+        if manifest.get(name) != cell[name]:
+            raise UserError(
+                f"{path}: {name} is {manifest.get(name)}, not {cell[name]}: the run of another "
+                "cell lies there; remove the folder"
+            )
+    if "files" not in manifest:
+        raise UserError(f"{path}: no checksums: another version wrote it; remove the folder")
+    for name, digest in manifest["files"].items():
+        file = Path(folder, name)
+        if not file.exists():
+            raise UserError(f"{file}: file not found; incomplete run")
+        if storage.sha256(file) != digest:
+            raise UserError(f"{file}: it has changed since it was written; remove the folder")
+    return manifest
+
+
+class _Draws:
+    """The draws of the runs of a task: those of equal k, seed and kind must be the same rows."""
+
+    def __init__(self):
+        self._first: dict[tuple, tuple[str, str]] = {}
+
+    def add(self, folder: str, k: int, manifest: dict) -> None:
+        """Compare a run's draws with those before; raises UserError where they differ."""
+        checksums = manifest.get("checksums") or {}
+        for seed, digest in (checksums.get("shots") or {}).items():
+            key = (checksums.get("draw"), k, seed)
+            other, first = self._first.setdefault(key, (folder, digest))
+            if first != digest:
+                raise UserError(
+                    f"{folder}: its shots of seed {seed} are not those of {other}: methods are "
+                    "compared on the same rows only; remove the folder of the older run"
+                )
+
+
+def _statuses(job: dict, manifest: dict) -> dict[int, str]:
+    """Return seed -> 'ok' or 'does not fit', by the run's manifest."""
+    path, seeds = Path(job["folder"], "manifest.json"), manifest.get("seeds", {})
     absent = [seed for seed in job["seeds"] if str(seed) not in seeds]
     if absent:
         raise UserError(f"{path}: seed {absent[0]} is not in it; the run is incomplete")
@@ -213,7 +259,7 @@ def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.D
     frame = frame.assign(epoch=0, n=0, correct=0, group=None, subset=None)
     for name in ("accuracy", "vocabulary_accuracy", "mean_logprob", *predictions.NAMES):
         frame[name] = np.nan
-    return frame.assign(label=pd.array([pd.NA] * len(frame), dtype="Int8"))
+    return frame.assign(label=pd.array([pd.NA] * len(frame), dtype="Int16"))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ PCG64's. Its two kinds of method draw different rows.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
-from .. import storage
+from .. import schemas, storage
 from ..errors import UserError
 from ..rng import generator
 
@@ -146,8 +148,31 @@ def read_shots(train: str, paths: Mapping[Hashable, str]) -> dict[Hashable, pd.D
     shots = {}
     for key, path in paths.items():
         draw = storage.read_table(path).sort_values("position")
+        _check_draw(path, draw)
         chosen = rows.reindex(draw["id"]).reset_index(drop=True)
         if not (chosen["label"].to_numpy() == draw["label"].to_numpy()).all():
             raise UserError(f"{path}: drawn from other rows than those of {train}; remove it")
         shots[key] = chosen.astype(rows.dtypes)
     return shots
+
+
+def describe_draws(paths: Mapping[int, str]) -> dict[str, object]:
+    """Return what a run's manifest says of stored draws: `shots`, the checksum of each seed's, and
+    `draw`, their kind."""
+    shots = {str(seed): _stated_checksum(path) for seed, path in paths.items()}
+    return {
+        "shots": shots,
+        "draw": "".join({Path(path).parents[2].name for path in paths.values()}),
+    }
+
+
+def _stated_checksum(path: str) -> str:
+    return (pq.read_schema(path).metadata or {}).get(b"checksum", b"").decode()
+
+
+def _check_draw(path: str, draw: pd.DataFrame) -> None:
+    """Raise UserError for a draw whose rows are not those that were drawn."""
+    if _stated_checksum(path) != storage.frame_checksum(
+        draw[schemas.SHOTS.names].itertuples(index=False)
+    ):
+        raise UserError(f"{path}: its rows are not those that were drawn; remove it")

@@ -12,9 +12,9 @@ import pandas as pd
 from .. import schemas, storage
 from ..adaptation import outputs
 from ..data.evaluation_sets import EvaluationSet
-from ..data.shots import read_shots
+from ..data.shots import describe_draws, read_shots
 from ..errors import UserError
-from ..prompts.patterns import ranking, restore_pattern
+from ..prompts.patterns import best_words, restore_pattern
 from .archive import write_archive
 from .lm_eval_logs import Expected, Logged, read_log
 
@@ -36,9 +36,8 @@ class _Counts:
     def logsumexp(self) -> np.ndarray:
         return np.zeros(len(self.logprobs))
 
-    @property
-    def ranking(self) -> np.ndarray:
-        return ranking(self.logprobs, np.ones_like(self.logprobs), "sum")
+    def best_words(self, ids: np.ndarray) -> np.ndarray:
+        return best_words(self.logprobs.T, ids)
 
 
 def convert_logs(path: str | Path, study: str, runs: Sequence[dict], code: str) -> None:
@@ -81,15 +80,17 @@ def write_run(folder: str | Path, run: dict, code: str) -> None:
         "data": {
             f"{each['set']}/validation": storage.sha256(each["path"]) for each in run["evaluation"]
         },
-        "shots": {str(seed): storage.sha256(path) for seed, path in paths.items()},
+        **describe_draws(paths),
     }
     folder, schema = Path(folder), schemas.predictions_schema(len(pattern.words))
     about = {schemas.RANK_BY: pattern.rank_by, "source": SOURCE}
     frame = pd.concat(predictions, ignore_index=True)
-    storage.write_table(folder / "predictions.parquet", frame, schema, **about)
+    paths = folder / "predictions.parquet", folder / "curves.parquet"
+    storage.write_table(paths[0], frame, schema, **about)
     frame = pd.concat(curves, ignore_index=True)
-    storage.write_table(folder / "curves.parquet", frame, schemas.CURVES)
-    storage.write_json(folder / "manifest.json", _manifest(run, entries, code, checksums))
+    storage.write_table(paths[1], frame, schemas.CURVES)
+    content = _manifest(run, entries, code, checksums) | {"files": storage.checksums_of(*paths)}
+    storage.write_json(folder / "manifest.json", content)
 
 
 def describe(log: str, cell: dict, seed: int, name: str) -> dict:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import UserError
-from ..storage import read_json
+from ..storage import read_json, sha256
 
 
 def model_folder(manifest_path: str | Path) -> Path:
@@ -45,6 +45,21 @@ def lost_file(manifest: Mapping) -> str:
         if size != entry["bytes"]:
             return f"{path} has {size} bytes instead of {entry['bytes']}"
     return ""
+
+
+def verify_files(manifest_path: str | Path) -> None:
+    """Compare a model's files with the checksums of its manifest, reading them whole.
+
+    Raises UserError for the first whose bytes are others, though their number is the same.
+    """
+    manifest = read_json(manifest_path)
+    for name, entry in manifest["files"].items():
+        path = Path(manifest["path"], name)
+        if "sha256" in entry and sha256(path) != entry["sha256"]:
+            raise UserError(
+                f"model '{manifest['model']}': {path} is not the file that {manifest_path} names "
+                "(another sha256); remove both and start Snakemake again"
+            )
 
 
 def size_of_file(path: Path) -> int | None:

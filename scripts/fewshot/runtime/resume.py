@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..storage import damaged_file, write_checksums
 from .locks import Lock
 
 LOG = logging.getLogger(__name__)
@@ -84,8 +85,15 @@ class SeedStore:
                 folder.rmdir()  # where nothing is left in it
 
     def has(self, seed: int) -> bool:
-        """Return whether the seed is finished."""
-        return self._path(seed).is_dir()
+        """Return whether the seed is finished; one whose files have changed is dropped."""
+        path = self._path(seed)
+        if not path.is_dir():
+            return False
+        damaged = damaged_file(path)
+        if damaged:
+            LOG.warning("%s: %s is damaged; the seed is done again", path, damaged)
+            remove(path)
+        return not damaged
 
     def save(
         self,
@@ -106,6 +114,7 @@ class SeedStore:
         (partial / "files").mkdir()
         for name, write in (files or {}).items():
             write(partial / "files" / name)
+        write_checksums(partial)
         for path in [*partial.rglob("*"), partial]:
             sync(path)
         self.check()

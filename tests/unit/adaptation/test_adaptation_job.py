@@ -296,6 +296,7 @@ def test_the_code_version_of_a_family_leaves_the_others_out():
     assert {each for each in reached if each.startswith("methods.")} == {
         "methods.freezing",
         "methods.lora",
+        "methods.losses",
     }
     assert code_version("adaptation.training", "methods.lora") != code_version(
         "adaptation.training", "methods.full"

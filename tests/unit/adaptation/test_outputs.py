@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from fewshot import schemas, storage
 from fewshot.adaptation import outputs
+from fewshot.analysis.predictions import score_rows
 from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.errors import UserError
 from fewshot.runtime.placement import Placement
@@ -22,7 +23,7 @@ CELL["k"] = 2
 ROWS = pd.DataFrame(
     {
         "id": [7, 3, 9, 4],
-        "label": np.array([0, 1, 1, 0], dtype=np.int8),
+        "label": np.array([0, 1, 1, 0], dtype=np.int16),
         "group": ["a", "a", None, "a"],
         "subset": ["s", "t", None, "s"],
     }
@@ -84,11 +85,13 @@ def test_counts_of_a_sample_say_so():
     assert frame["correct"].tolist() == [1, 1]
 
 
-def test_ties_go_to_the_lowest_label():
+def test_ties_are_resolved_as_by_whoever_reads_the_predictions():
     tied = dataclasses.replace(SCORES, logprobs=np.log(np.full((4, 3), 0.25, dtype=np.float32)))
     frame = outputs.curve_frame(CELL, 0, 0, HANS, tied)
-    assert frame[frame["label"] == 0]["correct"].sum() == 2
-    assert frame[frame["label"] == 1]["correct"].sum() == 0
+    stored = outputs.prediction_frame(CELL, 0, 0, HANS, tied)
+    ranks = [stored[f"logprob_{i}"].to_numpy() for i in range(3)]
+    block = {"id": stored["id"].to_numpy(), "label": stored["label"].to_numpy(), "ranks": ranks}
+    assert frame["correct"].sum() == score_rows(block, HANS, "here").correct.sum()
 
 
 @pytest.mark.parametrize("function", ["prediction_frame", "curve_frame"])

@@ -60,7 +60,7 @@ def test_the_best_epoch_survives_an_interruption(tmp_path):
 def test_only_the_newest_whole_checkpoint_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "EVERY", 0.0)
     monkeypatch.setattr(checkpoints, "SHARE", 1e9)
-    monkeypatch.setattr(checkpoints, "RATE", 1e15)
+    monkeypatch.setattr(checkpoints, "WRITE_RATE", 1e15)
     monkeypatch.setattr(training, "_remaining", lambda run: 1e9)
     job = a_job(epochs=3)
     expected = outcome(training.train_seed(set_up("opt", job), 0, tmp_path / "whole"))
@@ -84,6 +84,23 @@ def test_only_the_newest_whole_checkpoint_counts(tmp_path, monkeypatch):
     assert outcome(result) == expected
 
 
+@pytest.mark.parametrize("name", ["plain.pt", "random0.pt", "progress.json"])
+@pytest.mark.parametrize("damage", ["change", "cut"])
+def test_a_damaged_checkpoint_is_dropped(tmp_path, caplog, name, damage):
+    with pytest.raises(Interrupted):
+        training.train_seed(set_up("opt", a_job()), 0, tmp_path, stop=StopAfter(4))
+    (path,) = tmp_path.glob(f"seed0.step*/{name}")
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    changed = whole[:half] + bytes(byte ^ 1 for byte in whole[half : half + 100])
+    path.write_bytes(changed + whole[half + 100 :] if damage == "change" else whole[:half])
+    result = training.train_seed(set_up("opt", a_job()), 0, tmp_path)
+    assert f"{name} is damaged; the checkpoint is dropped" in caplog.text
+    assert result.facts["resumed_after_steps"] == []
+    expected = training.train_seed(set_up("opt", a_job()), 0, tmp_path / "whole")
+    assert outcome(result) == outcome(expected)
+
+
 def test_another_placement_starts_the_seed_again(tmp_path):
     """It rounds otherwise, so that the result would belong to neither."""
     with pytest.raises(Interrupted):
@@ -96,7 +113,7 @@ def test_another_placement_starts_the_seed_again(tmp_path):
 
 
 def test_what_takes_longer_to_write_than_to_repeat_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "RATE", 1.0)
+    monkeypatch.setattr(checkpoints, "WRITE_RATE", 1.0)
     with pytest.raises(Interrupted):
         training.train_seed(set_up("opt", a_job()), 0, tmp_path, stop=StopAfter(4))
     assert list(tmp_path.glob("seed0.*")) == []

@@ -305,11 +305,11 @@ def test_the_script_writes_the_schemas(tmp_path, monkeypatch):
     arms = [arm(model, name, 0.6) for model in ("opt-s", "opt-l") for name in ("ft", "icl")]
     for number, pair in enumerate((arms[:2], arms[2:])):
         metrics, outcomes = together(*pair)
-        filled = metrics.astype({"label": "Int8", "group": object, "subset": object})
+        filled = metrics.astype({"label": "Int16", "group": object, "subset": object})
         storage.write_table(f"m{number}.parquet", filled, result_schemas.METRICS)
         storage.write_table(f"o{number}.parquet", outcomes, result_schemas.OUTCOMES)
     rows = evaluation().rows.assign(text_a="a", text_b="b", label=evaluation().rows["label"])
-    storage.write_table("rows.parquet", rows.astype({"label": "int8"}), schemas.ROWS)
+    storage.write_table("rows.parquet", rows.astype({"label": "int16"}), schemas.ROWS)
     smk = SimpleNamespace(
         input=SimpleNamespace(
             metrics=["m0.parquet", "m1.parquet"],

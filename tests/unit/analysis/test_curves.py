@@ -40,6 +40,7 @@ def curves_of(job):
 
 def edit(job, change):
     storage.write_table(f"{job['folder']}/curves.parquet", change(curves_of(job)), schemas.CURVES)
+    simulate.seal_run(Path(job["folder"]))
 
 
 def settle(job, **settings):
@@ -162,6 +163,7 @@ def test_a_whole_curve_is_accepted_where_a_sample_would_do(tmp_path, job):
 def test_curves_of_an_older_version_are_named(job):
     path = f"{job['folder']}/curves.parquet"
     curves_of(job).drop(columns="sampled").to_parquet(path)
+    simulate.seal_run(Path(job["folder"]))
     with pytest.raises(UserError, match="no column 'sampled'; written by another version"):
         compute(job)
 
@@ -173,6 +175,7 @@ def test_without_sets_out_of_domain_there_is_no_oracle(job):
         if name == "predictions":
             schema = schemas.predictions_schema(2)
         storage.write_table(path, frame[frame["evaluation_set"] != "hans"], schema)
+    simulate.seal_run(Path(job["folder"]))
     frame = compute(job, names=("nli",))
     assert set(frame["selection"]) == {"last", "best-in-domain", "each"}
     Path(job["folder"], "manifest.json").unlink()

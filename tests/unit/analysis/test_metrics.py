@@ -1,5 +1,6 @@
 """Metrics against counts worked out by hand, and what broken runs say."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import compute_metrics
@@ -10,7 +11,7 @@ import simulate
 from fewshot import schemas, storage
 from fewshot.analysis import metrics, result_schemas
 from fewshot.analysis.curves import SELECTIONS
-from fewshot.analysis.predictions import predicted_labels, score_rows
+from fewshot.analysis.predictions import score_rows
 from fewshot.data import evaluation_sets
 from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.errors import UserError
@@ -48,8 +49,9 @@ def folder(pair, method):
 
 
 def edit(path, change, schema):
-    """Rewrite a Parquet file with what `change` makes of its frame."""
+    """Rewrite a Parquet file of a run with what `change` makes of its frame."""
     storage.write_table(path, change(storage.read_table(path)), schema)
+    simulate.seal_run(Path(path).parent)
 
 
 def test_every_level_adds_up_to_the_whole(pair):
@@ -118,12 +120,6 @@ def test_majority_is_the_share_of_the_most_frequent_label():
     assert by_group.to_dict() == {"": 1, "a": 0.5, "b": 1}
 
 
-def test_labels_are_merged_and_ties_go_to_the_lowest():
-    logprobs = [np.array([0, 1, 0.0, 3]), np.array([0, 0, 1.0, 3]), np.array([-1, 2, 1.0, 9])]
-    assert predicted_labels(logprobs, (0, 1, 1)).tolist() == [0, 1, 1, 1]
-    assert predicted_labels(logprobs, (0, 1, 2)).tolist() == [0, 2, 1, 2]
-
-
 def test_three_labels_are_scored_on_a_set_with_two():
     rows = pd.DataFrame({"id": [1, 2, 3], "label": [1, 0, 1], "group": None, "subset": None})
     item = EvaluationSet("hans", (0, 1, 1), rows)
@@ -185,6 +181,54 @@ def test_broken_curves_name_their_run(pair, change, message):
     with pytest.raises(UserError, match=message) as error:
         compute(pair)
     assert path in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["predictions", "curves"])
+def test_a_single_bit_that_changed_is_noticed(pair, name):
+    path = Path(folder(pair, "ft"), f"{name}.parquet")
+    whole = path.read_bytes()
+    places = np.random.default_rng(0).integers(0, len(whole), 20)
+    for place in places:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=rf"{name}.parquet: it has changed since it was writ"):
+            compute(pair)
+    path.write_bytes(whole)
+    compute(pair)
+
+
+@pytest.mark.parametrize(("key", "value"), [("k", 32), ("task", "rte"), ("method", "lora")])
+def test_the_run_of_another_cell_is_refused(pair, key, value):
+    path = Path(folder(pair, "ft"), "manifest.json")
+    storage.write_json(path, {**storage.read_json(path), key: value})
+    with pytest.raises(UserError, match=f"{key} is {value}, not .*: the run of another cell"):
+        compute(pair)
+
+
+def test_a_manifest_without_checksums_is_refused(pair):
+    path = Path(folder(pair, "ft"), "manifest.json")
+    content = storage.read_json(path)
+    del content["files"]
+    storage.write_json(path, content)
+    with pytest.raises(UserError, match="no checksums"):
+        compute(pair)
+
+
+def test_methods_are_compared_on_the_same_draws(pair):
+    def draw(method, digest, kind="fair"):
+        path = Path(folder(pair, method), "manifest.json")
+        shots = {"0": "aa", "1": digest}
+        content = storage.read_json(path)
+        storage.write_json(path, {**content, "checksums": {"shots": shots, "draw": kind}})
+
+    draw("ft", "bb")
+    draw("icl", "bb")
+    compute(pair)
+    draw("icl", "cc")
+    with pytest.raises(UserError, match="its shots of seed 1 are not those of"):
+        compute(pair)
+    # The published code draws otherwise for each of the two.
+    draw("icl", "cc", "another kind")
+    compute(pair)
 
 
 def test_a_missing_run_is_an_error_unless_allowed(pair, tmp_path):

@@ -51,8 +51,10 @@ def harness(folder: Path, tasks: list[str], model: Path) -> None:
     command += ["--tasks", ",".join(tasks), "--batch_size", "8"]
     command += ["--log_samples", "--output_path", "../logs"]
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "cache")}
+    # DeepSpeed, in a test before this one, may have said that this process is one of several.
+    alone = {name: value for name, value in os.environ.items() if name != "LOCAL_RANK"}
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **offline}, capture_output=True, text=True
+        command, cwd=folder, env={**alone, **offline}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 

@@ -63,6 +63,25 @@ with SeedStore.open(sys.argv[1], "job") as store:
 """
 
 
+@pytest.mark.parametrize("name", ["curves.parquet", "files/a", "info.json", "checksums.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "lose"])
+def test_a_damaged_seed_is_done_again(tmp_path, caplog, name, damage):
+    with SeedStore.open(tmp_path, "job") as store:
+        store.save(3, {"curves": FRAME}, {"loss": 0.1}, {"a": lambda path: path.write_text("w")})
+        path = tmp_path / "job/seed3" / name
+        whole = path.read_bytes()
+        path.write_bytes(
+            {"flip": whole[:-1] + bytes([whole[-1] ^ 1]), "cut": whole[:-1]}.get(damage, b"")
+        )
+        if damage == "lose":
+            path.unlink()
+        assert not store.has(3)
+        assert f"{name.rpartition('/')[2]} is damaged; the seed is done again" in caplog.text
+        assert not path.exists()
+        store.save(3, {"curves": FRAME}, {})
+        assert store.has(3)
+
+
 def test_what_is_loaded_equals_what_was_saved(tmp_path):
     with SeedStore.open(tmp_path, "job") as store:
         assert not store.has(3)
