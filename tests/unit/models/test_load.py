@@ -228,8 +228,8 @@ def test_a_folder_without_weights_is_an_error(stored, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "name", "remedy"),
     [
-        ("hub", "model.safetensors", "start Snakemake again, which fetches it"),
-        ("hub", "config.json", r"remove \S+opt.json and start Snakemake again, which fetches both"),
+        ("hub", "model.safetensors", "run `snakemake download` for this study, which fetches it"),
+        ("hub", "config.json", "run `snakemake download` for this study, which fetches it"),
         ("local", "model.safetensors", "put it back, or start Snakemake again, which reads the"),
     ],
 )
