@@ -71,22 +71,16 @@ def shrink(project: Project, *others: str) -> None:
             ],
             batch_tokens={"cpu": 512, "gpu": 512},
             main={"k": 4},
+            figures=["id-ood-scatter", "accuracy-by-k"],
+            tables=["headline", "coverage"],
         )
 
     def sizes(content):
         content["synth-mnli"]["source"]["sizes"] = {"train": 120, "validation": 60}
         content["synth-hans"]["source"]["sizes"] = {"validation": 60}
 
-    def few(content):
-        for kind, names in (
-            ("tables", ("headline", "coverage")),
-            ("figures", ("id-ood-scatter", "accuracy-by-k")),
-        ):
-            content[kind] = {name: content[kind][name] for name in names}
-
     project.edit("config/paper.yaml", edit)
     project.edit("config/tasks.yaml", sizes)
-    project.edit("config/figures.yaml", few)
     project.edit("config/methods.yaml", lambda content: content.update(METHODS))
 
 
