@@ -187,3 +187,10 @@ def test_top_level_holds_only_what_is_agreed():
     found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
     assert found <= agreed
     assert (ROOT / "slurm").readlink() == Path("profiles/slurm")
+
+
+@pytest.mark.xdist_group("pins")
+def test_groups_of_tests_stay_together(request):
+    """pytest 9.2 names tests in a way in which pytest-xdist 3.8 loses their groups."""
+    if getattr(request.config.option, "loadgroup", False):
+        assert request.node.nodeid.endswith("@pins")

@@ -8,6 +8,9 @@ import travels
 from fewshot import storage
 from project import Project, run_once
 
+# One process for all of them: they share one study.
+pytestmark = pytest.mark.xdist_group("travel")
+
 ANALYSIS = {"compute_metrics", "make_table", "plot_figure", "write_report"}
 STUDY = ("--configfile", "study.yaml")
 IMPORTED = ("--configfile", "results/sim/imported/study.yaml")
