@@ -3,6 +3,7 @@
 import errno
 import re
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,8 @@ def test_the_shipped_registries_load():
         (
             "tasks",
             {**TASK, "labels": {"x": 0, "y": None}},
-            "labels.y: the value is missing; give exactly one of: a whole number or text; a list",
+            "labels.y: the value is missing; give exactly one of: a whole number or text or true or "
+            "false; a list",
         ),
         ("tasks", {**TASK, "source": {}}, "t.source: give exactly one of: text; hub with rev"),
         ("tasks", {**TASK, "source": 5}, "t.source: give exactly one of: text; hub with rev"),
@@ -125,14 +127,22 @@ def test_the_shipped_registries_load():
         ("methods", {"base": "b", "dora": "yes"}, "t.dora: 'yes' is not true or false"),
         ("methods", {"base": "b", "title": 10}, "10 is not text; put what the file says there in"),
         ("models", {**MODEL, "window": 1024.0}, "1024.0 is not a whole number; write 1024"),
-        ("tasks", {**TASK, "drop": [1.0]}, "t.drop.0: 1.0 is not a whole number or text; write 1"),
+        (
+            "tasks",
+            {**TASK, "drop": [1.0]},
+            "text or true or false; write 1",
+        ),
         ("tasks", {**TASK, "labels": {"x": 0, "y": 1.0}}, "1.0 is not a whole number; write 1"),
         ("tasks", {**TASK, "text": "a"}, "t.text: 'a' is not a list; write [a]"),
         ("tasks", {**TASK, "text": " "}, "t.text: ' ' is not a list"),
         ("tasks", {**TASK, "text": 5}, "t.text: 5 is not a list"),
         ("tasks", {**TASK, "drop": 1}, "t.drop: 1 is not a list; write [1]"),
         ("tasks", {**TASK, "drop": True}, "t.drop: true is not a list"),
-        ("tasks", {**TASK, "labels": {"x": 0, "y": True}}, "; for text, put what the file says"),
+        (
+            "tasks",
+            {**TASK, "labels": {"x": 0, "y": date(2020, 1, 1)}},
+            "; for text, put what the file says",
+        ),
         ("methods", {"base": "b", "dropout": float("nan")}, "t.dropout: nan is not a finite numbe"),
         ("tasks", {**TASK, "text": []}, "t.text: 0 entries; valid: 1 or more"),
         ("tasks", {**TASK, "text": ["a", "b", "c"]}, "t.text: 3 entries; valid: 2 at most"),

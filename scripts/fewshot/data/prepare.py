@@ -14,6 +14,9 @@ from .entries import label_key
 from .readers import raw_files, read_split
 from .shots import cut_of_split
 
+YAML_BOOLEANS = ("yes", "no", "on", "off", "true", "false")
+"""Words that YAML 1.1 reads as booleans, unless they are in quotes."""
+
 
 def prepare_split(manifest_path: str | Path, entry: dict, task: str, split: str) -> pd.DataFrame:
     """Read a split ("train" or "validation") and return its rows as they are used.
@@ -167,6 +170,8 @@ def _labels(values: pd.Series, entry: dict, where: str) -> pd.Series:
         row = labels.index(None)
         value = values.iloc[row]
         boolean = " (a boolean: true or false)" if isinstance(value, bool) else ""
+        if str(value).lower() in YAML_BOOLEANS and {"true", "false"} & set(index):
+            boolean = " (text, which YAML reads as a boolean: put it in quotes in tasks.yaml)"
         raise UserError(
             f"{where}: row {row}: {entry['label']} is {value!r}{boolean}, which is neither in "
             f"labels nor in drop; valid: {', '.join(index)}"

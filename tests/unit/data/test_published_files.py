@@ -72,6 +72,11 @@ def test_a_boolean_is_no_number_and_the_error_shows_valid_values():
         prepared([True], ENTRY["labels"])
 
 
+def test_a_word_that_yaml_reads_as_a_boolean_is_explained():
+    with pytest.raises(UserError, match=r"row 0: y is 'yes' \(text, which YAML reads as a boolean"):
+        prepared(["yes"], {"no": False, "yes": True})
+
+
 def test_a_filter_may_ask_for_a_boolean():
     raw = pd.DataFrame({"a": ["x", "z"], "y": [0, 1], "gold": [True, False]})
     entry = {**ENTRY, "filter": {"gold": [True]}}

@@ -220,7 +220,7 @@ def test_a_broken_run_counts_as_missing_and_says_why(tmp_path, monkeypatch):
     found = partial.collect(plan([pair]))
     status = found.metrics.groupby("method")["status"].agg(set).to_dict()
     assert status == {"icl": {"ok"}, "ft": {"missing"}}
-    assert "not a readable Parquet file" in found.logs["nli", "opt-s", "ft", "minimal", 16]
+    assert "it has changed since it was written" in found.logs["nli", "opt-s", "ft", "minimal", 16]
 
 
 def test_a_run_that_never_started_says_so(tmp_path, monkeypatch):
