@@ -71,8 +71,8 @@ def test_the_shipped_registries_load():
         (
             "tasks",
             {**TASK, "labels": {"x": 0, "y": None}},
-            "labels.y: the value is missing; give exactly one of: a whole number or text or true or "
-            "false; a list",
+            "labels.y: the value is missing; give exactly one of: a whole number or text or true "
+            "or false; a list",
         ),
         ("tasks", {**TASK, "source": {}}, "t.source: give exactly one of: text; hub with rev"),
         ("tasks", {**TASK, "source": 5}, "t.source: give exactly one of: text; hub with rev"),
