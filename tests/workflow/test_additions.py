@@ -53,7 +53,8 @@ def test_one_entry_each(fresh):
         {"text": [f"{text} {i}" for i, (text, _) in enumerate(rows)], "mark": [m for _, m in rows]}
     )
     frame.to_csv(fresh.folder / "shots.csv", index=False)
-    frame.iloc[::-1].to_csv(fresh.folder / "scored.csv", index=False)
+    scored = frame.assign(text=frame["text"].str.replace("doctor", "nurse"))
+    scored.to_csv(fresh.folder / "scored.csv", index=False)
     parameters = fresh.read("config/models.yaml")["opt-micro"]["parameters"]
     window = fresh.read("config/models.yaml")["opt-micro"]["window"]
     fresh.edit(

@@ -14,7 +14,7 @@ import travels
 from project import Project, run_once
 
 # One process for all of them: they share one study.
-pytestmark = pytest.mark.xdist_group("real")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real")]
 
 MODELS = {"random-opt": "opt_tokenizer", "random-neox": "neox_tokenizer"}
 RUNS = "results/runs/fair"

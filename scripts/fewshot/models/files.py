@@ -50,11 +50,12 @@ def lost_file(manifest: Mapping) -> str:
 def verify_files(manifest_path: str | Path) -> None:
     """Compare a model's files with the checksums of its manifest, reading them whole.
 
-    Raises UserError for the first whose bytes are others, though their number is the same.
+    Raises UserError as `whole_folder` does, and for the first whose bytes are others, though their
+    number is the same.
     """
-    manifest = read_json(manifest_path)
+    folder, manifest = whole_folder(manifest_path), read_json(manifest_path)
     for name, entry in manifest["files"].items():
-        path = Path(manifest["path"], name)
+        path = folder / name
         if "sha256" in entry and sha256(path) != entry["sha256"]:
             raise UserError(
                 f"model '{manifest['model']}': {path} is not the file that {manifest_path} names "

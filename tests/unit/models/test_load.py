@@ -8,6 +8,7 @@ import pytest
 import torch
 from fewshot import storage
 from fewshot.errors import UserError
+from fewshot.models.files import verify_files
 from fewshot.models.load import load_model
 from fewshot.models.parts import backbone, readout
 from safetensors.torch import load_file, save_file
@@ -265,3 +266,20 @@ def test_soft_capped_logits_are_part_of_the_readout():
     logits = readout(model)(backbone(model)(ids).last_hidden_state)
     torch.testing.assert_close(logits, model(ids).logits)
     assert logits.abs().max() <= 0.5
+
+
+def test_weights_of_other_bytes_and_the_same_size_are_noticed(tmp_path):
+    path = write_manifest(tmp_path / "opt.json", save_tiny(tmp_path / "opt"))
+    content = storage.read_json(path)
+    weights = tmp_path / "opt/model.safetensors"
+    files = {name: {**entry, "sha256": storage.sha256(tmp_path / "opt" / name)}
+             for name, entry in content["files"].items()}  # fmt: skip
+    storage.write_json(path, {**content, "model": "tiny", "kind": "local", "files": files})
+    verify_files(path)
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"model\.safetensors is not the file that .*opt\.json"):
+        verify_files(path)
+    weights.unlink()
+    with pytest.raises(UserError, match="is gone"):
+        verify_files(path)
