@@ -95,7 +95,8 @@ def _properties(schema: dict, root: dict, prefix: str = ""):
             yield from _properties(option, root, f"{prefix}{key}.")
         entry = part.get("additionalProperties")
         if isinstance(entry, dict):
-            yield from _properties(entry, root, f"{prefix}{key}.*.")
+            for option in [entry, *entry.get("oneOf", [])]:
+                yield from _properties(option, root, f"{prefix}{key}.*.")
 
 
 def _followed(schema: dict, root: dict) -> dict:

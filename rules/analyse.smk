@@ -30,6 +30,7 @@ rule compute_metrics:
 # Which rows are right to comparisons and variance: one job per task, over all its models.
 rule compare_methods:
     input:
+        manifests=lambda w: INPUTS.task_runs(w.task),
         metrics=lambda w: INPUTS.task_files("metrics", w.task),
         outcomes=lambda w: INPUTS.task_files("outcomes", w.task),
         evaluation=lambda w: INPUTS.evaluation_files(w.task),
@@ -46,6 +47,6 @@ rule compare_methods:
     params:
         evaluation=lambda w: INPUTS.evaluation_sets(w.task),
         catalog=INPUTS.comparison_catalog(),
-        code=code_version("analysis.comparisons", "analysis.variance", "analysis.evidence"),
+        code=code_version("analysis.comparisons", "analysis.draws", "analysis.variance", "analysis.evidence"),
     script:
         "../scripts/compare_methods.py"

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fewshot import storage
-from fewshot.analysis import comparisons, evidence, result_schemas, variance
+from fewshot.analysis import comparisons, draws, evidence, result_schemas, variance
 from fewshot.data import evaluation_sets
 from fewshot.runtime import script
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def main(smk):
     p, files = smk.params, smk.input
+    draws.check_draws(files.manifests)
     sets = [
         evaluation_sets.read_set(item["set"], item["merge"], path)
         for item, path in zip(p.evaluation, files.evaluation, strict=True)

@@ -129,8 +129,8 @@ def damaged_file(folder: Path) -> str | None:
         return next(
             (name for name, digest in sums.items() if sha256(folder / name) != digest), None
         )
-    except FileNotFoundError as error:
-        return Path(error.filename).name
+    except OSError as error:  # gone, or no longer readable
+        return Path(error.filename or CHECKSUMS).name
     except (ValueError, AttributeError, TypeError):
         return CHECKSUMS
 

@@ -179,4 +179,4 @@ def test_the_shipped_site_is_refused_with_a_line_for_each_entry(cluster, tmp_pat
     assert dry.process.returncode == 0 and "planned with placeholders" in dry.printed
     run = snakemake(project, "--profile", "slurm")
     missing = re.findall(r"^error: profiles/slurm/site.yaml: '(\w+)' is missing", run.printed, re.M)
-    assert run.process.returncode == 1 and len(missing) == 12
+    assert run.process.returncode == 1 and len(missing) == 10

@@ -108,6 +108,8 @@ EVERY = 60.0
 """Seconds between two checkpoints, at least."""
 SHARE = 0.05
 """Share of the time that may go into writing them."""
+HASH_RATE = 1e9
+"""Bytes whose checksum the first process, which reads those of all, computes in a second."""
 GRACE = 240.0
 """Seconds in which a process that is told to end must have written one: SLURM gives 300."""
 
@@ -125,7 +127,7 @@ class Checkpoints:
 
     def expect(self, size: int) -> None:
         """Say about how many bytes each process will write."""
-        self.cost = size / WRITE_RATE
+        self.cost = size / WRITE_RATE + size * self.processes.size / HASH_RATE
 
     def latest(self) -> Path | None:
         """Return the newest checkpoint; those whose files have changed are dropped."""

@@ -11,6 +11,7 @@ from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from . import predictions, result_schemas
 from .curves import check_curves, kept_epochs, read_curves, rows_on_curve, selected_rows, selections
+from .draws import Draws
 from .predictions import score_predictions
 
 LEVELS = (
@@ -112,7 +113,7 @@ def compute_metrics(
     its folder. `windows` (schemas.WINDOWS) tells which missing seeds never could run: if no seed
     could, nothing is wrong.
     """
-    draws = _Draws()
+    draws = Draws()
     majorities = {item.name: item.majority([])["majority"].iloc[0] for item in sets}
     keys = [{**cell, **{name: job[name] for name in CELL[3:]}} for job in jobs]
     blank, runs = [], []
@@ -173,25 +174,6 @@ def read_run_manifest(folder: str | Path, cell: dict) -> dict:
         if storage.sha256(file) != digest:
             raise UserError(f"{file}: it has changed since it was written; remove the folder")
     return manifest
-
-
-class _Draws:
-    """The draws of the runs of a task: those of equal k, seed and kind must be the same rows."""
-
-    def __init__(self):
-        self._first: dict[tuple, tuple[str, str]] = {}
-
-    def add(self, folder: str, k: int, manifest: dict) -> None:
-        """Compare a run's draws with those before; raises UserError where they differ."""
-        checksums = manifest.get("checksums") or {}
-        for seed, digest in (checksums.get("shots") or {}).items():
-            key = (checksums.get("draw"), k, seed)
-            other, first = self._first.setdefault(key, (folder, digest))
-            if first != digest:
-                raise UserError(
-                    f"{folder}: its shots of seed {seed} are not those of {other}: methods are "
-                    "compared on the same rows only; remove the folder of the older run"
-                )
 
 
 def _statuses(job: dict, manifest: dict) -> dict[int, str]:

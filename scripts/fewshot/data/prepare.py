@@ -170,7 +170,8 @@ def _labels(values: pd.Series, entry: dict, where: str) -> pd.Series:
         row = labels.index(None)
         value = values.iloc[row]
         boolean = " (a boolean: true or false)" if isinstance(value, bool) else ""
-        if str(value).lower() in YAML_BOOLEANS and {"true", "false"} & set(index):
+        word = isinstance(value, str) and value.lower() in YAML_BOOLEANS
+        if word and {"true", "false"} & set(index):
             boolean = " (text, which YAML reads as a boolean: put it in quotes in tasks.yaml)"
         raise UserError(
             f"{where}: row {row}: {entry['label']} is {value!r}{boolean}, which is neither in "

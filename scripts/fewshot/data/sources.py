@@ -108,7 +108,7 @@ def _fetch_web(entries: dict[str, dict | list[dict]], folder: Path, name: str) -
     for split, entry in entries.items():
         where = f"source '{name}': split '{split}'"
         parts = as_list(entry)
-        names = [split] if len(parts) == 1 else [f"{split}-{i}" for i in range(len(parts))]
+        names = [split] if len(parts) == 1 else [f"{split}.part{i}" for i in range(len(parts))]
         paths = [
             fetch_file(part["address"], folder, stem, part.get("sha256"), where)
             for part, stem in zip(parts, names, strict=True)

@@ -29,7 +29,7 @@ from ..study.imports import folder_of
 LOG = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.json"
-KIND, FORMAT = "fairshot predictions", 1
+KIND, FORMAT = "fairshot predictions", 2
 EPOCH = 315532800
 """1980-01-01: the time of every member."""
 REGISTRIES = ("models", "tasks", "methods", "patterns")

@@ -33,7 +33,7 @@ def local_config(folder: str | Path, where: str) -> dict:
     Raises UserError, beginning with `where`, for one that cannot be read, and for one of a known
     type whose sizes are none.
     """
-    path = Path(folder, "config.json")
+    path = Path(folder, "config.json").expanduser()
     if not path.is_file():
         return {}
     config = read_mapping(path, f"{where}: folder {folder}")

@@ -1,13 +1,16 @@
 """What a model's configuration and tokenizer say, compared before a job needs its weights."""
 
-import json
 from pathlib import Path
 
 import transformers
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ..errors import UserError
+from .files import read_mapping
 from .tokenizer import load_tokenizer
+
+QUANTISED = ("quantization_config", "compression_config")
+"""Keys of config.json under which quantised weights say so."""
 
 
 def check_model(manifest_path: str | Path, folder: str | Path, name: str) -> None:
@@ -18,22 +21,33 @@ def check_model(manifest_path: str | Path, folder: str | Path, name: str) -> Non
     the model has embeddings.
     """
     where = f"model '{name}'"
-    config = json.loads(Path(folder, "config.json").read_text("utf-8"))
-    text = config.get("text_config") or config
+    config = read_mapping(Path(folder, "config.json"), where)
     check_config(config, where)
-    size, tokens = text.get("vocab_size"), load_tokenizer(manifest_path).get_vocab()
-    if isinstance(size, int) and max(tokens.values()) >= size:
+    size, tokenizer = _text_config(config).get("vocab_size"), load_tokenizer(manifest_path)
+    # Added tokens, for images say, may lie beyond: no text has them but what stands around it.
+    added = tokenizer.get_added_vocab()
+    tokens = [number for token, number in tokenizer.get_vocab().items() if token not in added]
+    largest = max([*tokens, *tokenizer("a")["input_ids"]])
+    if isinstance(size, int) and largest >= size:
         raise UserError(
-            f"{where}: its tokenizer has token {max(tokens.values())}, but the model only {size} "
-            "embeddings: tokenizer and weights do not belong together"
+            f"{where}: its tokenizer has token {largest}, but the model only {size} embeddings: "
+            "tokenizer and weights do not belong together"
         )
+
+
+def _text_config(config: dict) -> dict:
+    """Return the part of a configuration that is about text."""
+    text = config.get("text_config")
+    return text if isinstance(text, dict) else config
 
 
 def check_config(config: dict, where: str) -> None:
     """Raise UserError for a config.json of a model that cannot be used here."""
-    quantised = config.get("quantization_config")
+    parts = (config, _text_config(config))
+    quantised = [part[key] for part in parts for key in QUANTISED if part.get(key)]
     if quantised:
-        method = quantised.get("quant_method", "an unknown method")
+        named = quantised[0] if isinstance(quantised[0], dict) else {}
+        method = named.get("quant_method", "an unknown method")
         raise UserError(
             f"{where}: its weights are quantised ({method}), of which parameters, memory and "
             "training would be wrong; valid: the same model in float32, bfloat16 or float16"

@@ -54,12 +54,15 @@ def verify_files(manifest_path: str | Path) -> None:
     number is the same.
     """
     folder, manifest = whole_folder(manifest_path), read_json(manifest_path)
+    remedy = "remove it and run `snakemake download`"
+    if manifest["kind"] == "local":
+        remedy = f"if that is meant, remove {manifest_path}: Snakemake then reads the folder anew"
     for name, entry in manifest["files"].items():
         path = folder / name
         if "sha256" in entry and sha256(path) != entry["sha256"]:
             raise UserError(
                 f"model '{manifest['model']}': {path} is not the file that {manifest_path} names "
-                "(another sha256); remove both and start Snakemake again"
+                f"(another sha256); {remedy}"
             )
 
 

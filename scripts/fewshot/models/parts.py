@@ -139,6 +139,8 @@ def use_float32_head(model: nn.Module) -> None:
     raises UserError where they are not.
     """
     head = model.get_output_embeddings()
+    if head is None:
+        raise UserError(f"{type(model).__name__}: it has no readout over its vocabulary")
     if isinstance(head, Float32Linear) or next(head.parameters()).dtype == torch.float32:
         return
     if type(head) is not nn.Linear:

@@ -58,7 +58,7 @@ def count_parameters(entry: Mapping, name: str) -> tuple[int, int] | None:
     """
     if "local" in entry:
         config = AutoConfig.from_pretrained(
-            entry["local"], local_files_only=True, trust_remote_code=False
+            Path(entry["local"]).expanduser(), local_files_only=True, trust_remote_code=False
         )
     elif "config" in entry:
         # The padding token, which has to be in the vocabulary, adds nothing.

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from ..errors import UserError
@@ -82,7 +83,11 @@ class ProcessGroup:
         if cuda:
             torch.cuda.set_device(self.local_rank)
         torch.distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if cuda else "gloo", rank=self.rank, world_size=self.size
+            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            rank=self.rank,
+            world_size=self.size,
+            # The first process alone compares checksums of weights and checkpoints.
+            timeout=timedelta(hours=2),
         )
 
     def sum(self, numbers):

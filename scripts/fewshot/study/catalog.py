@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ..data.entries import as_list
 from ..prompts.patterns import bind_pattern
 from .families import family_of, kind_of, read_settings
 
@@ -113,7 +114,8 @@ def _source(entry: dict) -> str:
     if "hub" in entry:
         return f"{entry['hub']} @ {entry['revision'][:SHOWN_REVISION]}"
     if "url" in entry:
-        addresses = [urlsplit(file["address"]) for file in entry["url"].values()]
+        files = [file for split in entry["url"].values() for file in as_list(split)]
+        addresses = [urlsplit(file["address"]) for file in files]
         return ", ".join(dict.fromkeys(f"{at.netloc} ({Path(at.path).name})" for at in addresses))
     if "synthetic" in entry:
         return f"synthetic ({entry['synthetic']})"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.curve_sample import curve_epochs
+from ..data.entries import as_list
 from ..errors import UserError, unknown
 from ..models.architectures import check_config, local_config
 from ..prompts.patterns import bind_pattern
@@ -175,7 +176,7 @@ def _check_models(study: "Study", archived: bool) -> None:
             continue
         where = f"{study.file('models')}: model '{model}'"
         there = archived and Path("results/models", model, "manifest.json").exists()
-        if model in own and not there and not Path(folder, "config.json").is_file():
+        if model in own and not there and not Path(folder, "config.json").expanduser().is_file():
             raise UserError(f"{where}: no config.json in '{folder}'")
         local_config(folder, where)
 
@@ -187,12 +188,13 @@ def _check_sources(study: "Study", archived: bool) -> None:
         owner = study.source_of(name)
         if archived and Path("results/raw", owner, "manifest.json").exists():
             continue
-        for split, path in study.tasks[owner]["source"].get("local", {}).items():
-            if not Path(path).is_file():
-                raise UserError(
-                    f"{study.file('tasks')}: task '{name}': source file of '{split}' not found: "
-                    f"{path}"
-                )
+        for split, entry in study.tasks[owner]["source"].get("local", {}).items():
+            for path in as_list(entry):
+                if not Path(path).expanduser().is_file():
+                    raise UserError(
+                        f"{study.file('tasks')}: task '{name}': source file of '{split}' not "
+                        f"found: {path}"
+                    )
 
 
 def _check_figures(study: "Study") -> None:

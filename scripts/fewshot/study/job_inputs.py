@@ -174,6 +174,11 @@ class JobInputs:
         models = [model for name, model in self.pairs if name == task]
         return [f"results/{kind}/{self.study.name}/{task}/{model}.parquet" for model in models]
 
+    def task_runs(self, task: str) -> list[str]:
+        """Return the manifests of a task's runs, of all models."""
+        models = [model for name, model in self.pairs if name == task]
+        return [path for model in models for path in self.manifests(task, model)]
+
     def comparison_catalog(self) -> dict:
         """Return what of the catalog decides which arms are compared: no title does."""
         facts = ("family", "trained", "stored_draws")

@@ -122,9 +122,9 @@ def test_what_takes_longer_to_write_than_to_repeat_is_not_written(tmp_path, monk
 def test_checkpoints_are_due_where_they_save_time(tmp_path, monkeypatch):
     kept = checkpoints.Checkpoints(tmp_path, 0, ProcessGroup(), lambda: None)
     kept.expect(4e9)
-    assert kept.cost == pytest.approx(20.0)
+    assert kept.cost == pytest.approx(24.0)
     now = checkpoints.time.monotonic()
-    cases = [(10, 1e6, False), (500, 15, False), (399, 1e6, False), (401, 21, True)]
+    cases = [(10, 1e6, False), (500, 15, False), (479, 1e6, False), (481, 25, True)]
     for since, remaining, due in cases:
         monkeypatch.setattr(checkpoints.time, "monotonic", lambda since=since: now + since)
         assert kept.due(remaining) == due

@@ -315,6 +315,7 @@ def test_the_script_writes_the_schemas(tmp_path, monkeypatch):
             metrics=["m0.parquet", "m1.parquet"],
             outcomes=["o0.parquet", "o1.parquet"],
             evaluation=["rows.parquet"],
+            manifests=[],
         ),
         output=SimpleNamespace(comparisons="c.parquet", variance="v.parquet"),
         params=SimpleNamespace(evaluation=[{"set": "nli", "merge": [0, 1]}], catalog=CATALOG),

@@ -107,7 +107,7 @@ def test_the_same_study_gives_the_same_bytes(project, exported):
 def test_it_lists_every_file_with_its_checksum_and_no_texts(project, exported):
     found = members(exported)
     manifest = json.loads(found.pop("MANIFEST.json"))
-    assert manifest["study"] == "sim" and manifest["format"] == 1
+    assert manifest["study"] == "sim" and manifest["format"] == 2
     assert {"python", "pyarrow", "pandas"} <= set(manifest["made_with"])
     assert set(manifest["files"]) == set(found)
     tables = [f"{job['folder']}/{name}.parquet" for job in PAIR["jobs"]
@@ -276,8 +276,8 @@ def test_links_and_unlisted_files_are_refused(exported, elsewhere):
 
 
 def test_other_formats_and_other_archives_are_refused(exported, elsewhere, tmp_path):
-    later = rewrite(exported, lambda content: listed(content, lambda each: each.update(format=2)))
-    assert "format 2, but this version reads format 1" in refused(later, elsewhere)
+    later = rewrite(exported, lambda content: listed(content, lambda each: each.update(format=3)))
+    assert "format 3, but this version reads format 2" in refused(later, elsewhere)
     other = rewrite(exported, lambda content: listed(content, lambda each: each.update(kind="x")))
     assert "MANIFEST.json is not readable" in refused(other, elsewhere)
     assert "does not begin with" in refused(rewrite(exported, lambda c: c.pop(0)), elsewhere)

@@ -1,6 +1,8 @@
 """What the entries of tasks must agree on, each mistake told in one line."""
 
 import pytest
+from fewshot.study.catalog import catalog_of
+from fewshot.study.job_inputs import JobInputs
 from registries import copy_registries, edit, edit_task, load, message
 
 
@@ -122,3 +124,30 @@ def test_a_raw_label_may_be_repeated_for_one_label(folder):
 def test_no_task_may_be_called_train(folder):
     edit(folder, "tasks", lambda tasks: tasks.update(train=tasks["rte"]))
     assert "task 'train': this name is reserved" in message(folder)
+
+
+def test_a_split_may_be_several_files_below_the_home_folder(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    project.mkdir()
+    folder = copy_registries(project)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = {"a.tsv", "b.tsv", "c.tsv"}
+    for name in names:
+        (tmp_path / name).write_text("x\ty\n")
+    local = {"train": ["~/a.tsv", "~/b.tsv"], "validation": "~/c.tsv"}
+    edit_task(folder, "rte", source={"local": local}, splits={name: name for name in local})
+    study = load(folder)
+    inputs = JobInputs(study)
+    assert inputs.source_files("rte") == sorted(str(tmp_path / name) for name in names)
+    assert catalog_of(study)["tasks"]["rte"]["source"] == "local files"
+    (tmp_path / "b.tsv").unlink()
+    assert "task 'rte': source file of 'train' not found: ~/b.tsv" in message(folder)
+
+
+def test_a_split_may_be_several_files_on_the_web(tmp_path):
+    folder = copy_registries(tmp_path)
+    files = [{"address": f"https://example.org/{name}.jsonl"} for name in ("a", "b")]
+    url = {"train": files, "validation": {"address": "https://example.org/c.jsonl"}}
+    edit_task(folder, "rte", source={"url": url}, splits={name: name for name in url})
+    source = catalog_of(load(folder))["tasks"]["rte"]["source"]
+    assert "a.jsonl" in source and "b.jsonl" in source and "c.jsonl" in source
