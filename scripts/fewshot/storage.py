@@ -90,14 +90,23 @@ def write_json(path: str | Path, content: dict) -> None:
         )
 
 
-def read_json(path: str | Path) -> dict:
-    """Read a manifest written by `write_json`; raises UserError where there is none."""
+def read_json(path: str | Path, *keys: str) -> dict:
+    """Read a manifest written by `write_json`.
+
+    Raises UserError where there is none, and for one that lacks one of `keys`.
+    """
     try:
-        return json.loads(Path(path).read_text("utf-8"))
+        content = json.loads(Path(path).read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
     except ValueError as error:
         raise UserError(f"{path}: not readable JSON ({error})") from None
+    for key in keys:
+        if not isinstance(content, dict) or key not in content:
+            raise UserError(
+                f"{path}: '{key}' is missing; remove the file, and Snakemake makes it again"
+            )
+    return content
 
 
 def sha256(path: str | Path) -> str:

@@ -161,3 +161,11 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
         ".other.json.4242.partial",
         "a[1].json",
     ]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '"text"', '{"kind": "hub"}'])
+def test_a_manifest_without_a_key_is_one_line(tmp_path, text):
+    path = tmp_path / "manifest.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"manifest\.json: 'files' is missing; remove the file"):
+        storage.read_json(path, "files")

@@ -150,7 +150,7 @@ def _check_window(
 
 def _checksums(smk, sets: list[str], shots: dict[int, str]) -> dict[str, object]:
     """Return the checksums of model, evaluation rows and draws."""
-    files = storage.read_json(smk.input.model)["files"]
+    files = storage.read_json(smk.input.model, "files")["files"]
     evaluated = zip(sets, smk.input.evaluation, strict=True)
     data = {f"{name}/validation": storage.sha256(path) for name, path in evaluated}
     if shots:

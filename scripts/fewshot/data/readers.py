@@ -18,7 +18,7 @@ from .entries import split_parts
 
 def raw_files(manifest_path: str | Path, split: str) -> list[Path]:
     """Return the raw files of a split, in order; UserError where one is not what was fetched."""
-    manifest = read_json(manifest_path)
+    manifest = read_json(manifest_path, "source", "kind", "files")
     where = f"source '{manifest['source']}'"
     if split not in manifest["files"]:
         raise unknown("raw split", split, manifest["files"], where)

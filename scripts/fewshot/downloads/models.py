@@ -64,7 +64,7 @@ def fetch_weights(
     has model, revision, and sha256 and bytes of the weights, the same on any machine. Raises
     UserError as `hub.fetch_files` does.
     """
-    manifest = read_json(manifest_path)
+    manifest = read_json(manifest_path, "model", "hub", "revision", "path", "files")
     where, folder = f"model '{manifest['model']}'", Path(manifest["path"])
     weights = weight_names(manifest)
     content = {

@@ -11,7 +11,7 @@ from ..storage import read_json, sha256
 
 def model_folder(manifest_path: str | Path) -> Path:
     """Return the folder that a model's manifest names."""
-    return Path(read_json(manifest_path)["path"])
+    return Path(read_json(manifest_path, "path")["path"])
 
 
 def whole_folder(manifest_path: str | Path) -> Path:
@@ -20,7 +20,7 @@ def whole_folder(manifest_path: str | Path) -> Path:
     Raises UserError for the first that is not (see `lost_file`): weights are links into the cache
     of huggingface_hub, from which they may have been freed. A stat for each file.
     """
-    manifest = read_json(manifest_path)
+    manifest = read_json(manifest_path, "model", "kind", "path", "files")
     lost = lost_file(manifest)
     if lost:
         remedy = "run `snakemake download` for this study, which fetches it"

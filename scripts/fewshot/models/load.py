@@ -41,7 +41,7 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
     transformers_logging.disable_progress_bar()
     folder = whole_folder(manifest_path)
     # Files that the manifest does not name may lie there, of which nobody knows the content.
-    names = sorted(read_json(manifest_path)["files"])
+    names = sorted(read_json(manifest_path, "files")["files"])
     safe = any(name.endswith(".safetensors") for name in names)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
