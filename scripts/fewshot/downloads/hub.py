@@ -6,6 +6,7 @@ Hub states.
 """
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -121,6 +122,8 @@ def cause(error: Exception) -> str:
         if status in (401, 403):
             text += "; misspelt, or set HF_TOKEN to a token that may read it"
         return text
+    if isinstance(error, json.JSONDecodeError):
+        return "the answer is not the Hub's JSON: a login page of the network, or a proxy, perhaps"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
 from fewshot import storage
 from fewshot.downloads import hub, models
+from fewshot.downloads.models import fetch_model
 from fewshot.errors import UserError
 from fewshot.runtime import script
 from hub_server import SIGNATURE, Fault, HubServer, Repo
@@ -305,3 +308,23 @@ def test_a_download_that_waits_for_another_says_so(server, tmp_path, caplog):
     fetch(server)
     assert "waiting for another process, which holds results/models/m/.lock" in caplog.text
     assert process.wait(60) == 0 and len(server.gets("model.safetensors")) == 1
+
+
+def test_a_login_page_in_the_place_of_the_hub_is_one_line(server, tmp_path):
+    class Portal(BaseHTTPRequestHandler):
+        def do_GET(self):
+            page = b"<html>Please log in</html>"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Portal) as portal:
+        Thread(target=portal.serve_forever, daemon=True).start()
+        entry = {"hub": "a/b", "revision": "a" * 40}
+        with pytest.raises(UserError, match=r"^model 'm': .*not the Hub's JSON: a login page"):
+            fetch_model(entry, tmp_path, "m", f"http://127.0.0.1:{portal.server_port}")
+        portal.shutdown()
