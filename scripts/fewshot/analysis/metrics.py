@@ -104,6 +104,7 @@ def compute_metrics(
     windows: pd.DataFrame | None = None,
     *,
     problems: dict[str, str] | None = None,
+    draws: Draws | None = None,
 ) -> Results:
     """Return metrics and outcomes of all jobs of one protocol × task × model.
 
@@ -111,9 +112,9 @@ def compute_metrics(
     its run. Raises UserError for a run that is missing, incomplete or contradicts itself; where
     `problems` is given such a run counts as missing and what is wrong with it is entered there, by
     its folder. `windows` (schemas.WINDOWS) tells which missing seeds never could run: if no seed
-    could, nothing is wrong.
+    could, nothing is wrong. `draws` are those of the task's models before this one.
     """
-    draws = Draws()
+    draws = draws or Draws()
     majorities = {item.name: item.majority([])["majority"].iloc[0] for item in sets}
     keys = [{**cell, **{name: job[name] for name in CELL[3:]}} for job in jobs]
     blank, runs = [], []

@@ -1,5 +1,6 @@
 """A study's report from what exists: nothing is run, nothing missing is hidden."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import pandas as pd
 
 from .. import schemas, storage
 from ..analysis import comparisons, metrics, result_schemas, run_costs, variance
+from ..analysis.draws import Draws
 from ..analysis.evidence import Evidence, join, read_frames
 from ..codeversion import code_version
 from ..data import evaluation_sets
@@ -91,9 +93,9 @@ def collect(plan: PartialStudy) -> Evidence:
     wrong with it.
     """
     windows = read_frames(existing_files(plan)["windows"], schemas.WINDOWS.names)
-    found, costs, manifests, logs = [], [], [], {}
+    found, costs, manifests, logs, draws = [], [], [], {}, defaultdict(Draws)
     for pair in plan.pairs:
-        results, problems = _pair_results(pair, windows)
+        results, problems = _pair_results(pair, windows, draws[pair["task"]])
         found.append(results)
         for job in pair["jobs"]:
             if job["folder"] in problems:
@@ -144,13 +146,17 @@ def _read_sets(pair: dict) -> tuple[list[evaluation_sets.EvaluationSet], str]:
         return [], str(error)
 
 
-def _pair_results(pair: dict, windows: pd.DataFrame) -> tuple[metrics.Results, dict[str, str]]:
+def _pair_results(
+    pair: dict, windows: pd.DataFrame, draws: Draws
+) -> tuple[metrics.Results, dict[str, str]]:
     """Return a pair's results and, by folder, why runs have no usable ones."""
     cell = _task(pair)
     sets, absent = _read_sets(pair)
     problems: dict[str, str] = {}
     if sets:
-        results = metrics.compute_metrics(cell, pair["jobs"], sets, windows, problems=problems)
+        results = metrics.compute_metrics(
+            cell, pair["jobs"], sets, windows, problems=problems, draws=draws
+        )
     else:
         names = [item["set"] for item in pair["evaluation"]]
         results = metrics.without_results(cell, pair["jobs"], names, windows)

@@ -291,3 +291,20 @@ def test_the_script_of_the_report_answers_from_stored_files(stored, tmp_path):
     assert "fine-tuning was better in" in text
     assert f"Made from metrics: {stored['metrics'][0]}; code: c0de." in text
     assert "In-context learning" in (tmp_path / "s.txt").read_text()
+
+
+def test_runs_of_two_models_on_other_draws_are_not_compared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    simulate.write_prepared(tmp_path)
+    pairs = [pair for pair in simulate.pairs([0]) if pair["task"] == "nli"][:2]
+    for pair, digest in zip(pairs, ("aa", "bb"), strict=True):
+        pair["jobs"] = [job for job in pair["jobs"] if (job["method"], job["k"]) == ("ft", 16)]
+        simulate.write_run(tmp_path, pair, pair["jobs"][0], epochs=2)
+        path = Path(pair["jobs"][0]["folder"], "manifest.json")
+        draws = {"shots": {"0": digest}, "draw": "fair"}
+        storage.write_json(path, {**storage.read_json(path), "checksums": draws})
+    found = partial.collect(plan(pairs))
+    status = found.metrics.groupby("model")["status"].agg(set).to_dict()
+    assert status == {pairs[0]["model"]: {"ok"}, pairs[1]["model"]: {"missing"}}
+    (said,) = found.logs.values()
+    assert "its shots of seed 0 are not those of" in said
