@@ -124,20 +124,29 @@ CHECKSUMS = "checksums.json"
 """The file in a folder that holds the sha256 of all others in it."""
 
 
-def write_checksums(folder: Path) -> None:
-    """Write the checksums of all files of a folder beside them."""
+WHOLE = slice(None)
+
+
+def folder_checksums(folder: Path, share: slice = WHOLE) -> dict[str, str]:
+    """Return the sha256 of a folder's files by relative name, or of a share of them in order."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in paths[share]}
+
+
+def write_checksums(folder: Path, sums: dict[str, str] | None = None) -> None:
+    """Write the checksums of all files of a folder beside them; found here if not given."""
+    sums = folder_checksums(folder) if sums is None else sums
     (folder / CHECKSUMS).write_text(json.dumps(sums, sort_keys=True), "utf-8")
 
 
-def damaged_file(folder: Path) -> str | None:
-    """Return a file of a folder that is not as `write_checksums` found it; None: all are."""
+def damaged_file(folder: Path, share: slice = WHOLE) -> str | None:
+    """Return a file of a folder that is not as `write_checksums` found it; None: all are.
+
+    With `share` only a part of the files is read again.
+    """
     try:
-        sums = json.loads((folder / CHECKSUMS).read_text("utf-8"))
-        return next(
-            (name for name, digest in sums.items() if sha256(folder / name) != digest), None
-        )
+        sums = sorted(json.loads((folder / CHECKSUMS).read_text("utf-8")).items())
+        return next((name for name, found in sums[share] if sha256(folder / name) != found), None)
     except OSError as error:  # gone, or no longer readable
         return Path(error.filename or CHECKSUMS).name
     except (ValueError, AttributeError, TypeError):

@@ -14,7 +14,7 @@ import torch
 
 from ..runtime.processes import ProcessGroup
 from ..runtime.resume import WRITE_RATE, remove, sync
-from ..storage import damaged_file, write_checksums
+from ..storage import damaged_file, folder_checksums, write_checksums
 from .weights import store_weights
 
 
@@ -109,7 +109,7 @@ EVERY = 60.0
 SHARE = 0.05
 """Share of the time that may go into writing them."""
 HASH_RATE = 1e9
-"""Bytes whose checksum the first process, which reads those of all, computes in a second."""
+"""Bytes whose checksum a process computes in a second."""
 GRACE = 240.0
 """Seconds in which a process that is told to end must have written one: SLURM gives 300."""
 
@@ -127,16 +127,17 @@ class Checkpoints:
 
     def expect(self, size: int) -> None:
         """Say about how many bytes each process will write."""
-        self.cost = size / WRITE_RATE + size * self.processes.size / HASH_RATE
+        self.cost = size / WRITE_RATE + size / HASH_RATE
 
     def latest(self) -> Path | None:
         """Return the newest checkpoint; those whose files have changed are dropped."""
-        if self.processes.rank == 0:
-            for path in self._all():
-                damaged = damaged_file(path)
-                if damaged:
-                    LOG.warning("%s: %s is damaged; the checkpoint is dropped", path, damaged)
-                    remove(path)
+        for path in self.processes.broadcast(self._all()):
+            # Each process reads its share of the files again.
+            shares = self.processes.gather(damaged_file(path, self._share))
+            damaged = next(filter(None, shares), None)
+            if damaged and self.processes.rank == 0:
+                LOG.warning("%s: %s is damaged; the checkpoint is dropped", path, damaged)
+                remove(path)
         return self.processes.broadcast(max(self._all(), key=_step, default=None))
 
     def due(self, remaining: float) -> bool:
@@ -164,8 +165,9 @@ class Checkpoints:
         self.processes.barrier()
         yield partial
         self.processes.barrier()
+        shares = self.processes.gather(folder_checksums(partial, self._share))
         if self.processes.rank == 0:
-            write_checksums(partial)
+            write_checksums(partial, dict(item for share in shares for item in share.items()))
             for path in [*partial.rglob("*"), partial]:
                 sync(path)
             self.check()
@@ -185,6 +187,11 @@ class Checkpoints:
             for path in self._all():
                 remove(path)
         self.processes.barrier()
+
+    @property
+    def _share(self) -> slice:
+        """Return which of a checkpoint's files, in order, this process reads again."""
+        return slice(self.processes.rank, None, self.processes.size)
 
     def _all(self) -> list[Path]:
         found = self.folder.glob(f"seed{self.seed}.step*")
