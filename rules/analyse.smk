@@ -47,6 +47,8 @@ rule compare_methods:
     params:
         evaluation=lambda w: INPUTS.evaluation_sets(w.task),
         catalog=INPUTS.comparison_catalog(),
-        code=code_version("analysis.comparisons", "analysis.draws", "analysis.variance", "analysis.evidence"),
+        code=code_version(
+            "analysis.comparisons", "analysis.draws", "analysis.variance", "analysis.evidence"
+        ),
     script:
         "../scripts/compare_methods.py"
