@@ -11,7 +11,7 @@ ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
 endif
 
-.PHONY: demo test test-slow test-slurm bench-scorer bench-readout bench-training bench-memory bench-analysis lint format docs envs setup help
+.PHONY: demo test test-slow test-slurm test-real bench-scorer bench-context bench-readout bench-training bench-memory bench-analysis lint format docs envs setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -30,16 +30,22 @@ demo: $(READY)  ## run the demo study and print its headline table
 	@cat results/demo/summary.txt
 
 test: $(READY)  ## unit and workflow tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not slurm"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not slurm and not real"
 
 test-slow: $(READY)  ## the long checks
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "slow and not gpu and not slurm"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "slow and not gpu and not slurm and not real"
 
 test-slurm: $(READY)  ## the study on a SLURM that it starts on this machine
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -m slurm tests/cluster
 
+test-real: $(READY)  ## scores and training of two pretrained models, beside other programs
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m real
+
 bench-scorer: $(READY)  ## the scorer beside transformers and lm-eval; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_scorer $(ARGS)
+
+bench-context: $(READY)  ## rows behind contexts of up to 32,000 tokens; ARGS="--help" lists options
+	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_context $(ARGS)
 
 bench-readout: $(READY)  ## what float32 logits cost a 16-bit model; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_readout $(ARGS)

@@ -40,16 +40,11 @@ rule data:
         PREPARED,
 
 
-# Which contexts fit which model's window.
-rule window:
-    input:
-        WINDOWS,
-
-
-# Predictions of every model, method, pattern, number of shots and seed.
+# Predictions of every model, method, pattern, number of shots and seed; and of shots held out.
 rule runs:
     input:
         RUN_MANIFESTS,
+        HELD_OUT_MANIFESTS,
 
 
 # Accuracies and costs of each seed.

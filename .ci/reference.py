@@ -35,6 +35,9 @@ FILES = {
 TABLES = {
     "results/data/{task}/{split}.parquet: prepared rows": schemas.ROWS,
     "results/shots/{draw}/{task}/k{k}/seed{seed}.parquet: a draw": schemas.SHOTS,
+    "results/shots/fair/{task}/k{k}/seed{seed}.parquet: one with factors of the data": (
+        schemas.CHANGED_SHOTS
+    ),
     "results/windows/{study}/{task}/{model}.parquet: what fits the window": schemas.WINDOWS,
     "results/runs/…/predictions.parquet: row predictions": schemas.predictions_schema(2),
     "results/runs/…/curves.parquet: counts by epoch": schemas.CURVES,
@@ -45,6 +48,7 @@ TABLES = {
     "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": results.OUTCOMES,
     "results/statistics/{study}/{task}/comparisons.parquet: comparisons": results.COMPARISONS,
     "results/statistics/{study}/{task}/variance.parquet: variance": results.VARIANCE,
+    "results/choices/{study}/{task}/{model}.parquet: settings by way of choosing": results.CHOICES,
     "results/behaviour/{model}.parquet: what the embedded models label right": results.BEHAVIOUR,
 }
 
@@ -87,9 +91,11 @@ def _alternatives(part: dict) -> str:
 def _properties(schema: dict, root: dict, prefix: str = ""):
     """Yield (dotted key, schema, required) of a mapping and of the mappings inside it."""
     schema = _followed(schema, root)
+    # What only entries without a `base` must say counts as required too.
+    needed = schema.get("required", schema.get("else", {}).get("required", []))
     for key, part in schema.get("properties", {}).items():
         part = _followed(part, root)
-        yield f"{prefix}{key}", part, key in schema.get("required", [])
+        yield f"{prefix}{key}", part, key in needed
         inner = part.get("items", part)
         for option in [inner, *inner.get("oneOf", [])]:
             yield from _properties(option, root, f"{prefix}{key}.")

@@ -2,6 +2,7 @@
 rule compute_metrics:
     input:
         runs=lambda w: INPUTS.manifests(w.task, w.model),
+        held_out=lambda w: INPUTS.held_out(w.task, w.model),
         windows="results/windows/{study}/{task}/{model}.parquet",
         evaluation=lambda w: INPUTS.evaluation_files(w.task),
     output:
@@ -31,8 +32,8 @@ rule compute_metrics:
 rule compare_methods:
     input:
         manifests=lambda w: INPUTS.task_runs(w.task),
-        metrics=lambda w: INPUTS.task_files("metrics", w.task),
-        outcomes=lambda w: INPUTS.task_files("outcomes", w.task),
+        metrics=lambda w: INPUTS.orders_files("metrics", w.task),
+        outcomes=lambda w: INPUTS.orders_files("outcomes", w.task),
         evaluation=lambda w: INPUTS.evaluation_files(w.task),
     output:
         comparisons="results/statistics/{study}/{task}/comparisons.parquet",
@@ -45,10 +46,38 @@ rule compare_methods:
         mem_mb=scaled(8000),
         runtime=longer(60),
     params:
+        orders=lambda w: STUDY.orders_of(w.task),
         evaluation=lambda w: INPUTS.evaluation_sets(w.task),
-        catalog=INPUTS.comparison_catalog(),
+        catalog=one_line(lambda w: INPUTS.comparison_catalog()),
         code=code_version(
             "analysis.comparisons", "analysis.draws", "analysis.variance", "analysis.evidence"
         ),
     script:
         "../scripts/compare_methods.py"
+
+
+# Settings chosen from the held-out shots, and by other ways: a job per task and model with a choice.
+rule choose_settings:
+    input:
+        metrics="results/metrics/{study}/{task}/{model}.parquet",
+        costs="results/costs/{study}/{task}/{model}.parquet",
+        held_out=lambda w: INPUTS.held_out(w.task, w.model),
+    output:
+        choices="results/choices/{study}/{task}/{model}.parquet",
+    log:
+        "results/logs/choices/{study}/{task}/{model}.log",
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=scaled(4000),
+        runtime=longer(10),
+    params:
+        protocol=PROTOCOL,
+        task="{task}",
+        model="{model}",
+        evaluation=lambda w: INPUTS.evaluation_sets(w.task),
+        choices=lambda w: INPUTS.choices(w.task, w.model),
+        size=lambda w: INPUTS.model_size(w.model),
+        code=code_version("analysis.choices"),
+    script:
+        "../scripts/choose_settings.py"

@@ -87,12 +87,16 @@ def made_elsewhere(w):
     return []
 
 
-def logged_runs(w):
-    """Return the runs that convert_lm_eval is told the logs of."""
-    try:
-        return INPUTS.logged_runs(LM_EVAL)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+def one_line(function):
+    """Return a function of wildcards that ends Snakemake with one line for a user's mistake."""
+
+    def called(wildcards):
+        try:
+            return function(wildcards)
+        except UserError as error:
+            sys.exit(f"error: {error}")
+
+    return called
 
 
 def scaled(megabytes):
@@ -113,12 +117,13 @@ def job_cell(w):
     return Cell(w.protocol, w.task, w.model, w.method, w.pattern, int(w.k))
 
 
-def job_request(name):
-    """Return the function that gives a resource of an adaptation job, by the memory plan."""
+def job_request(name, held_out=False):
+    """Return the function that gives a resource of an adaptation job, by the memory plan; of the
+    one that scores its shots `held_out` in turn."""
 
     def resource(wildcards, attempt):
         seeds = len(job_seeds(wildcards))
-        return REQUESTS.adaptation(job_cell(wildcards), seeds, attempt)[name]
+        return REQUESTS.adaptation(job_cell(wildcards), seeds, attempt, held_out)[name]
 
     return resource
 
@@ -127,6 +132,7 @@ wildcard_constraints:
     study=STUDY.name,
     protocol=any_of(PROTOCOLS),
     draw=any_of(DRAWS),
+    how=any_of([] if STUDY.cross_validation is None else [str(STUDY.cross_validation)]),
     task=any_of(STUDY.tasks),
     model=any_of(STUDY.models),
     pattern=any_of(STUDY.patterns),

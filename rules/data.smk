@@ -47,7 +47,7 @@ rule prepare_task:
 # method and model. The other kinds are those of the published code.
 rule sample_shots:
     input:
-        train="results/data/{task}/train.parquet",
+        train=lambda w: INPUTS.train_file(w.task, w.k),
     output:
         shots="results/shots/{draw}/{task}/k{k}/seed{seed}.parquet",
     log:
@@ -59,7 +59,9 @@ rule sample_shots:
         runtime=longer(2),
         in_turn=1,
     params:
+        base=lambda w: STUDY.rows_of(w.task),
         labels=lambda w: list(STUDY.tasks[w.task]["labels"]),
+        factors=lambda w: STUDY.factors_of(w.task),
         code=code_version("data.shots", "schemas", "storage"),
     script:
         "../scripts/sample_shots.py"
@@ -70,7 +72,7 @@ rule sample_shots:
 # its inputs, a new cell or another study would change those of every job.
 rule check_window:
     input:
-        model=lambda w: INPUTS.pair_model(w.task, w.model),
+        model=one_line(lambda w: INPUTS.pair_model(w.task, w.model)),
         evaluation=lambda w: INPUTS.evaluation_files(w.task),
         train=lambda w: INPUTS.pair_train_file(w.task, w.model),
         shots=lambda w: list(INPUTS.pair_shots(w.task, w.model).values()),
@@ -88,7 +90,7 @@ rule check_window:
         protocol=PROTOCOL,
         task="{task}",
         evaluation_sets=lambda w: STUDY.evaluation_sets(w.task),
-        window=lambda w: STUDY.models[w.model]["window"],
+        window=lambda w: STUDY.model(w.model)["window"],
         cells=lambda w: INPUTS.cells(w.task, w.model),
         patterns=lambda w: INPUTS.patterns(w.task, w.model),
         shots=lambda w: INPUTS.pair_shots(w.task, w.model),

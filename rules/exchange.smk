@@ -13,11 +13,12 @@ localrules:
 TRAVELLING = sorted(
     {
         *RUN_MANIFESTS,
+        *HELD_OUT_MANIFESTS,
         *WINDOWS,
         *MODEL_MANIFESTS,
         *map(INPUTS.weights, STUDY.hub_models),
         *SOURCE_MANIFESTS,
-        *(path for pair in PAIRS for path in INPUTS.pair_shots(*pair).values()),
+        *INPUTS.draws(),
     }
 )
 EVALUATION = sorted({path for task in TASKS for path in INPUTS.evaluation_files(task)})
@@ -69,7 +70,7 @@ rule imported_run:
 # Logs of samples that lm-evaluation-harness wrote, as an archive to import.
 rule convert_lm_eval:
     input:
-        lambda w: [path for run in logged_runs(w) for path in run["files"]],
+        one_line(lambda w: [path for run in INPUTS.logged_runs(LM_EVAL) for path in run["files"]]),
     output:
         archive=f"results/{STUDY.name}/lm_eval.tar",
     log:
@@ -78,7 +79,7 @@ rule convert_lm_eval:
         "../envs/fairshot.yaml"
     params:
         study=STUDY.name,
-        runs=logged_runs,
+        runs=one_line(lambda w: INPUTS.logged_runs(LM_EVAL)),
         code=code_version("exchange.lm_eval_runs"),
     script:
         "../scripts/convert_lm_eval.py"
@@ -89,6 +90,7 @@ rule export_lm_eval:
         evaluation=EVALUATION,
         train=sorted({path for pair in PAIRS for path in [INPUTS.pair_train_file(*pair)] if path}),
         shots=sorted({path for cell in CONTEXT_CELLS for path in cell["shots"].values()}),
+        models=sorted({cell["manifest"] for cell in CONTEXT_CELLS if "manifest" in cell}),
     output:
         folder=directory(f"results/{STUDY.name}/lm_eval"),
     log:
@@ -98,6 +100,7 @@ rule export_lm_eval:
     params:
         study=STUDY.name,
         cells=CONTEXT_CELLS,
+        left_out=STUDY.divided_methods,
         code=code_version("exchange.lm_eval_tasks"),
     script:
         "../scripts/export_lm_eval.py"

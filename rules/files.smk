@@ -5,21 +5,23 @@ TASKS = list(dict.fromkeys(task for task, _ in PAIRS))
 SETS = {name for task in TASKS for name in STUDY.evaluation_sets(task)}
 METHODS_IN_CONTEXT = [name for name in STUDY.methods if STUDY.uses_context(name)]
 METHODS_IMPORTED = [name for name in STUDY.methods if STUDY.is_imported(name)]
-METHODS_TRAINED = [
-    name for name in STUDY.methods if name not in (*METHODS_IN_CONTEXT, *METHODS_IMPORTED)
-]
+METHODS_BASELINE = [name for name in STUDY.methods if STUDY.is_baseline(name)]
+OTHERS = {*METHODS_IN_CONTEXT, *METHODS_IMPORTED, *METHODS_BASELINE}
+METHODS_TRAINED = [name for name in STUDY.methods if name not in OTHERS]
 
 METRICS = [f"results/metrics/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 COSTS = [f"results/costs/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 COMPARISONS = [f"results/statistics/{STUDY.name}/{task}/comparisons.parquet" for task in TASKS]
 VARIANCE = [f"results/statistics/{STUDY.name}/{task}/variance.parquet" for task in TASKS]
+CHOICES = INPUTS.choice_files()
 WINDOWS = [f"results/windows/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 RUN_MANIFESTS = [f"results/runs/{job.folder}/manifest.json" for job in STUDY.jobs]
-MODEL_MANIFESTS = sorted({f"results/models/{cell.model}/manifest.json" for cell in STUDY.own_cells})
+HELD_OUT_MANIFESTS = [f"{STUDY.held_out_folder(job)}/manifest.json" for job in STUDY.held_out_jobs]
+MODEL_MANIFESTS = sorted({f"results/models/{name}/manifest.json" for name in STUDY.own_models})
 SOURCE_MANIFESTS = sorted({f"results/raw/{STUDY.source_of(name)}/manifest.json" for name in SETS})
 PREPARED = sorted(
-    {f"results/data/{name}/validation.parquet" for name in SETS}
-    | {f"results/data/{task}/train.parquet" for task in TASKS}
+    {path for task in TASKS for path in INPUTS.evaluation_files(task)}
+    | {INPUTS.train_file(task, 1) for task in TASKS}
 )
 NEEDED_WEIGHTS = INPUTS.needed_weights()
 FIGURE_KINDS = ["svg", "pdf", "png", "html"]

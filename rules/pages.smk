@@ -1,13 +1,9 @@
 # What a reader sees: tables, figures, and the page that leads from question to answer.
-from scripts.fewshot.study.catalog import catalog_of
 from scripts.fewshot.study.figure_needs import WITH_MANIFESTS
 
 
 localrules:
     report_partial,
-
-
-CATALOG = catalog_of(STUDY)
 
 
 # Metrics to tables: Parquet with the numbers, CSV, LaTeX and Markdown to read.
@@ -17,6 +13,7 @@ rule make_table:
         costs=COSTS,
         comparisons=COMPARISONS,
         variance=VARIANCE,
+        choices=CHOICES,
         windows=WINDOWS,
         manifests=lambda w: (
             RUN_MANIFESTS if STUDY.tables[w.name]["function"] in WITH_MANIFESTS else []
@@ -47,7 +44,7 @@ rule make_table:
         title=lambda w: STUDY.tables[w.name]["title"],
         caption=lambda w: STUDY.tables[w.name]["caption"],
         options=lambda w: STUDY.tables[w.name]["options"],
-        catalog=CATALOG,
+        catalog=one_line(lambda w: INPUTS.catalog),
         code=code_version("report.tables.registry", "report.provenance"),
     script:
         "../scripts/make_table.py"
@@ -60,6 +57,7 @@ rule plot_figure:
         costs=COSTS,
         comparisons=COMPARISONS,
         variance=VARIANCE,
+        choices=CHOICES,
     output:
         spec="results/{study}/figures/{name}.vl.json",
         svg=report(
@@ -86,7 +84,7 @@ rule plot_figure:
         title=lambda w: STUDY.figures[w.name]["title"],
         caption=lambda w: STUDY.figures[w.name]["caption"],
         options=lambda w: STUDY.figures[w.name]["options"],
-        catalog=CATALOG,
+        catalog=one_line(lambda w: INPUTS.catalog),
         code=code_version("report.figures.registry", "analysis.evidence", "report.render"),
     script:
         "../scripts/plot_figure.py"
@@ -98,8 +96,10 @@ rule write_report:
         costs=COSTS,
         comparisons=COMPARISONS,
         variance=VARIANCE,
+        choices=CHOICES,
         windows=WINDOWS,
         manifests=RUN_MANIFESTS,
+        held_out=HELD_OUT_MANIFESTS,
         models=MODEL_MANIFESTS,
         sources=SOURCE_MANIFESTS,
         tables=collect("results/{{study}}/tables/{name}.parquet", name=STUDY.tables),
@@ -116,7 +116,7 @@ rule write_report:
         runtime=longer(30),
     params:
         study=STUDY.settings,
-        catalog=CATALOG,
+        catalog=one_line(lambda w: INPUTS.catalog),
         figures=STUDY.figures,
         tables=STUDY.tables,
         versions={
@@ -141,19 +141,9 @@ rule report_partial:
         runtime=longer(30),
     params:
         study=STUDY.settings,
-        catalog=CATALOG,
+        catalog=one_line(lambda w: INPUTS.catalog),
         figures=STUDY.figures,
         tables=STUDY.tables,
-        pairs=[
-            {
-                "protocol": PROTOCOL,
-                "task": task,
-                "model": model,
-                "evaluation": INPUTS.evaluation_sets(task),
-                "size": INPUTS.model_size(model),
-                "jobs": INPUTS.jobs(task, model),
-            }
-            for task, model in PAIRS
-        ],
+        pairs=one_line(lambda w: INPUTS.measured_pairs()),
     script:
         "../scripts/report_partial.py"

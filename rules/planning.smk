@@ -1,13 +1,29 @@
 from scripts.fewshot.planning import estimate as study_estimate
 
 
-# What the study takes: where its jobs run, how many GPU-hours, and what its cluster says of that;
-# and what finished jobs have left.
+# What the study takes: which contexts fit, where its jobs run, how many GPU-hours, and what its
+# cluster says of that; and what finished jobs have left.
 localrules:
+    window,
     plan_memory,
     estimate,
     check_site,
     clean,
+
+
+# Which contexts fit which model's window. No output: it prints what does not.
+rule window:
+    input:
+        windows=WINDOWS,
+    log:
+        f"results/logs/{STUDY.name}/window.log",
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        divided=STUDY.divided_methods,
+        code=code_version("prompts.window", "storage"),
+    script:
+        "../scripts/window.py"
 
 
 # Where each model and method runs and the memory that takes, from shapes alone.
@@ -23,8 +39,8 @@ rule plan_memory:
     params:
         # The machine is no input of any result, but this table is about it.
         machine=lambda w: PLAN.machine.name,
-        plan=lambda w: PLAN.table(),
-        models={model: STUDY.models[model] for _, model in PAIRS},
+        plan=one_line(lambda w: PLAN.table()),
+        models=lambda w: {model: STUDY.model(model) for _, model in PAIRS},
         code=code_version("planning.memory_plan_table"),
     script:
         "../scripts/plan_memory.py"
@@ -41,7 +57,7 @@ rule estimate:
     conda:
         "../envs/fairshot.yaml"
     params:
-        jobs=lambda w: study_estimate.job_rows(PLAN, REQUESTS.most_minutes),
+        jobs=one_line(lambda w: study_estimate.job_rows(PLAN, REQUESTS.most_minutes)),
         facts=lambda w: study_estimate.facts(PLAN, REQUESTS.most_minutes),
         code=code_version("planning.estimate_page"),
     script:
@@ -57,7 +73,7 @@ rule check_site:
         "../envs/fairshot.yaml"
     params:
         site=SITE.path if SITE else "",
-        requests=lambda w: REQUESTS.shapes() if SITE else [],
+        requests=one_line(lambda w: REQUESTS.shapes() if SITE else []),
         longest=lambda w: REQUESTS.longest(),
     script:
         "../scripts/check_site.py"
@@ -71,7 +87,7 @@ rule clean:
         "../envs/fairshot.yaml"
     params:
         study=STUDY.name,
-        runs=[f"results/runs/{job.folder}" for job in STUDY.jobs],
+        runs=[str(Path(path).parent) for path in [*RUN_MANIFESTS, *HELD_OUT_MANIFESTS]],
         delete=DELETE,
     script:
         "../scripts/clean.py"

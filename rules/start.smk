@@ -1,15 +1,25 @@
 # What is checked before the first job starts, and what is said after the last one. Nothing is
 # written, fetched or cancelled here.
+import os
+
 from scripts.fewshot.models.files import whole_folder
 from scripts.fewshot.planning.requests import ATTEMPTS
 from scripts.fewshot.runtime import site_checks
 
 
+def check_results():
+    """End a start whose first job could write nothing."""
+    folder = Path("results")
+    if not os.access(folder if folder.exists() else ".", os.W_OK):
+        sys.exit(f"error: {folder.resolve()}: cannot be written; all that is made goes there")
+
+
 def check_start():
     """End a start that would submit jobs to SLURM which it refuses, or whose files other jobs
     write."""
-    if workflow.executor_plugin.name != "slurm" or workflow.touch:
-        return
+    # Snakemake documents no way to learn whether jobs are submitted to SLURM.
+    if workflow.executor_plugin.name != "slurm" or workflow.touch or STUDY.unsized:
+        return  # Before the download of a model of unknown size nothing is submitted.
     try:
         if SITE is None:
             raise UserError(
@@ -51,6 +61,7 @@ if workflow.is_main_process:
 
 
 onstart:
+    check_results()
     check_start()
 
 
@@ -63,5 +74,6 @@ onsuccess:
 
 
 onerror:
-    if any(Path(manifest).exists() for manifest in RUN_MANIFESTS):
+    made = [Path(manifest).exists() for manifest in RUN_MANIFESTS]
+    if any(made) and not all(made):
         print(partial_hint(), file=sys.stderr)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from fewshot import schemas, storage
 from fewshot.data.shots import read_shots
-from fewshot.models import tokenizer
+from fewshot.models.tokenizer import load_tokenizer
 from fewshot.prompts import window
+from fewshot.prompts.chat import read_pattern
 from fewshot.prompts.patterns import restore_pattern
 from fewshot.runtime import script
 
@@ -24,16 +25,13 @@ def main(smk):
     paths = {_draw(name): path for name, path in params.shots.items()}
     tables = map(storage.read_rows, smk.input.evaluation)
     evaluation = dict(zip(params.evaluation_sets, tables, strict=True))
-    model_tokenizer = tokenizer.load_tokenizer(smk.input.model)
-    checker = window.WindowChecker(
-        model_tokenizer,
-        {name: restore_pattern(entry) for name, entry in params.patterns.items()},
-        evaluation,
-        read_shots(smk.input.train, paths) if paths else {},
-    )
+    plain = {name: restore_pattern(entry) for name, entry in params.patterns.items()}
+    tokenizer = load_tokenizer(smk.input.model, window.sample_texts(plain, evaluation))
+    patterns = {name: read_pattern(entry, tokenizer) for name, entry in params.patterns.items()}
+    shots = read_shots(smk.input.train, paths) if paths else {}
+    checker = window.WindowChecker(tokenizer, patterns, evaluation, shots)
     if smk.input.train:
         window.check_copies(storage.read_table(smk.input.train), evaluation)
-    tokenizer.check_tokens(model_tokenizer, smk.input.model, checker.sample_texts())
     cell = {"protocol": params.protocol, "task": params.task, "model": smk.wildcards.model}
     rows = window.check_cells(checker, cell, params.cells, params.window)
     storage.write_table(smk.output.windows, pd.DataFrame(rows), schemas.WINDOWS)

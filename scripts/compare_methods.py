@@ -15,14 +15,17 @@ def main(smk):
     p, files = smk.params, smk.input
     draws.check_draws(files.manifests)
     sets = [
-        evaluation_sets.read_set(item["set"], item["merge"], path)
+        evaluation_sets.read_set(item["set"], item["merge"], path, item.get("base", ""))
         for item, path in zip(p.evaluation, files.evaluation, strict=True)
     ]
     metrics = evidence.read_frames(files.metrics, result_schemas.METRICS.names)
     outcomes = evidence.read_frames(files.outcomes, result_schemas.OUTCOMES.names)
-    compared = comparisons.compare(metrics, outcomes, sets, p.catalog)
+    (own, *others) = (
+        (metrics[metrics["task"] == task], outcomes[outcomes["task"] == task]) for task in p.orders
+    )
+    compared = comparisons.compare(*own, sets, p.catalog)
     storage.write_table(smk.output.comparisons, compared, result_schemas.COMPARISONS)
-    split = variance.split_variance(metrics, outcomes, sets)
+    split = variance.split_variance(*own, sets, others)
     storage.write_table(smk.output.variance, split, result_schemas.VARIANCE)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def main(smk):
     p = smk.params
     sets = [
-        evaluation_sets.read_set(item["set"], item["merge"], path)
+        evaluation_sets.read_set(item["set"], item["merge"], path, item.get("base", ""))
         for item, path in zip(p.evaluation, smk.input.evaluation, strict=True)
     ]
     cell = {"protocol": p.protocol, "task": p.task, "model": p.model}

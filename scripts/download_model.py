@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from fewshot import storage
 from fewshot.downloads import models
 from fewshot.models import compatibility
+from fewshot.models.tokenizer import load_tokenizer
+from fewshot.prompts import chat
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
 def main(smk) -> None:
     folder = Path(smk.output.manifest).parent
     manifest = models.fetch_model(smk.params.entry, folder, smk.params.name)
+    manifest["sizes"] = compatibility.read_sizes(manifest["path"], f"model '{smk.params.name}'")
     storage.write_json(smk.output.manifest, manifest)
     compatibility.check_model(smk.output.manifest, manifest["path"], smk.params.name)
+    if "chat" in smk.params.entry:
+        chat.check_template(load_tokenizer(smk.output.manifest), smk.params.entry["chat"])
 
 
 if __name__ == "__main__":

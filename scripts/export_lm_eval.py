@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 def main(smk):
     names = lm_eval_tasks.write_tasks(smk.output.folder, smk.params.cells)
+    for name in smk.params.left_out:
+        print(f"left out: method '{name}', whose prompts do not show all shots in one context")
     print(f"{len(names)} tasks; start lm_eval with --include_path . in {smk.output.folder}")
 
 

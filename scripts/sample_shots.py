@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fewshot import schemas, storage
+from fewshot import storage
 from fewshot.data import shots as shots_module
 from fewshot.runtime import script
 
@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 
 
 def main(smk) -> None:
-    rows = storage.read_table(smk.input.train, columns=["id", "label"])
-    named = smk.wildcards
-    shots = shots_module.draw_shots(
-        named.draw, rows, int(named.k), smk.params.labels, named.task, int(named.seed)
-    )
-    checksum = storage.frame_checksum(shots.itertuples(index=False))
-    storage.write_table(smk.output.shots, shots, schemas.SHOTS, checksum=checksum)
+    p, named = smk.params, smk.wildcards
+    texts = ["text_a", "text_b"] if "augment" in p.factors else []
+    rows = storage.read_table(smk.input.train, columns=["id", "label", *texts])
+    k, seed = int(named.k), int(named.seed)
+    if p.factors:
+        shots = shots_module.draw_changed(rows, k, p.labels, p.base, seed, p.factors)
+    else:
+        shots = shots_module.draw_shots(named.draw, rows, k, p.labels, p.base, seed)
+    shots_module.write_draw(smk.output.shots, shots, p.factors)
 
 
 if __name__ == "__main__":

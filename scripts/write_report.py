@@ -25,7 +25,8 @@ def main(smk):
         },
         models=[storage.read_json(path) for path in files.models],
         sources=[storage.read_json(path) for path in files.sources],
-        files=evidence.evidence_inputs(files),
+        held_out=[storage.read_json(path) for path in files.held_out],
+        files={**evidence.evidence_inputs(files), "held_out": list(map(str, files.held_out))},
         versions=p.versions,
     )
     report.write_report(study, smk.output.report, smk.output.summary)

@@ -12,6 +12,7 @@ from transformers import (
     GptOssConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
     OPTConfig,
     PreTrainedConfig,
     Qwen3Config,
@@ -36,7 +37,9 @@ CONFIGS = {
     ),
     "gpt-neox": GPTNeoXConfig(**COMMON, intermediate_size=48),
     "llama": LlamaConfig(**GROUPED),
-    "qwen3": Qwen3Config(**GROUPED, head_dim=8),
+    # Queries and keys are normalised, of each head or of all; the readout is the embeddings.
+    "qwen3": Qwen3Config(**GROUPED, head_dim=16, tie_word_embeddings=True),
+    "olmo2": Olmo2Config(**GROUPED),
     "mistral-wide": MistralConfig(**GROUPED, head_dim=8, sliding_window=WINDOW),
     "mistral": MistralConfig(**GROUPED, head_dim=8, sliding_window=24),
     # The first layer attends to a window, the others to all; scores and logits are soft-capped.

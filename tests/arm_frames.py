@@ -33,5 +33,6 @@ def arm(model, method, p, *, pattern="minimal", k=16, seeds=range(SEEDS), status
 
 def together(*arms):
     metrics = pd.concat([m for m, _ in arms]).reindex(columns=result_schemas.METRICS.names)
-    outcomes = pd.concat([o for _, o in arms if len(o)])[result_schemas.OUTCOMES.names]
+    outcomes = pd.concat([o for _, o in arms if len(o)])
+    outcomes = outcomes.reindex(columns=result_schemas.OUTCOMES.names)
     return metrics.reset_index(drop=True), outcomes.reset_index(drop=True)

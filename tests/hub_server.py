@@ -54,6 +54,7 @@ class Fault:
 class HubServer:
     """Start with `with HubServer() as server`; `server.url` is the endpoint.
 
+    Where it is `gated`, only files ask for the token, as the Hub does until terms are accepted.
     With `elsewhere`, another server that has the same repositories, large files are redirected
     there, to an address that is signed. Stalled and late answers end with the server.
     """
@@ -61,6 +62,7 @@ class HubServer:
     repos: dict[str, Repo] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     token: str | None = None
+    gated: bool = False
     elsewhere: "HubServer | None" = None
     ranges: bool = True
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -121,8 +123,13 @@ class _Handler(BaseHTTPRequestHandler):
         # Clients write names of headers as they like.
         headers = {name.title(): value for name, value in self.headers.items()}
         self.hub.requests.append((self.command, path, headers))
-        if self.hub.token and self.headers["Authorization"] != f"Bearer {self.hub.token}":
-            return self._send(401, b"", {"X-Error-Message": "Invalid username or password."})
+        given = self.headers["Authorization"]
+        if self.hub.token and given != f"Bearer {self.hub.token}":
+            if self.hub.gated and "/resolve/" in path:
+                return self._send(403 if given else 401, b"", {"X-Error-Code": "GatedRepo"})
+            if not self.hub.gated:
+                answer = {"X-Error-Message": "Invalid username or password."}
+                return self._send(401, b"", answer)
         for key, repo in self.hub.repos.items():
             info, resolve = f"/api/{key}/revision/", f"/{key.removeprefix('models/')}/resolve/"
             if path.startswith(info):

@@ -18,6 +18,7 @@ LONG = 999
 PATTERN = Pattern(
     "minimal", (("", "text_a"), (" ", "text_b"), (" ?", None)), "", (" Yes", " No"), "\n\n"
 )
+PARAMETERS = {"opt": 23712, "gpt_neox": 21952, "llama": 23392}
 CELL = {"protocol": "fair", "task": "task", "model": "tiny", "method": "ft", "pattern": "minimal"}
 TRAINING = {
     "family": "full",
@@ -71,10 +72,10 @@ def write_job(
     """Write all inputs of a job under `folder` and return what Snakemake would give its script."""
     cell = {**CELL, "k": k}
     folder.mkdir(parents=True, exist_ok=True)
-    evaluation = []
+    evaluation = {}
     for name, size in zip(("task", "other"), sizes, strict=True):
-        evaluation.append(str(folder / f"{name}.parquet"))
-        storage.write_table(evaluation[-1], some_rows(size, name), schemas.ROWS)
+        evaluation[name] = str(folder / f"{name}.parquet")
+        storage.write_table(evaluation[name], some_rows(size, name), schemas.ROWS)
     train = pd.concat([some_rows(60, "train"), some_rows(1, "long")], ignore_index=True)
     train.loc[60, ["id", "text_a"]] = [LONG, "some " * 200]
     storage.write_table(folder / "train.parquet", train, schemas.ROWS)
@@ -86,12 +87,44 @@ def write_job(
             draw.loc[draw["label"].idxmin(), "id"] = LONG
         checksum = storage.frame_checksum(draw.itertuples(index=False))
         storage.write_table(shots[-1], draw, schemas.SHOTS, checksum=checksum)
+    return as_snakemake(
+        folder,
+        cell,
+        seeds,
+        evaluation,
+        shots,
+        model=write_manifest(folder / "model.json", save_tiny(folder / "model", kind)),
+        entry={"dtype": "float32", "parameters": PARAMETERS[kind], "window": 128},
+        pattern=PATTERN,
+        method={**TRAINING, "targets": TARGETS[kind], **settings},
+        batch_tokens=512,
+    )
+
+
+def as_snakemake(
+    folder: Path,
+    cell: dict,
+    seeds: tuple[int, ...],
+    evaluation: dict[str, str],
+    shots: list[str],
+    *,
+    model: str,
+    entry: dict,
+    pattern: Pattern,
+    method: dict,
+    batch_tokens: int,
+) -> SimpleNamespace:
+    """Return what Snakemake would give the script of a job whose inputs are under `folder`.
+
+    `evaluation` has the file of each set, the task's own first; `model` is a manifest, `entry` what
+    jobs have of models.yaml, and `method` its settings, without defaults.
+    """
     out = folder / "out"
     return SimpleNamespace(
         input=SimpleNamespace(
-            model=_write_model(folder, kind),
-            evaluation=evaluation,
-            train=str(folder / "train.parquet") if k else [],
+            model=model,
+            evaluation=list(evaluation.values()),
+            train=str(folder / "train.parquet") if cell["k"] else [],
             shots=shots,
         ),
         output=SimpleNamespace(
@@ -102,14 +135,14 @@ def write_job(
         ),
         wildcards=SimpleNamespace(**cell),
         params=SimpleNamespace(
-            task="task",
+            task=cell["task"],
             seeds=list(seeds),
             labels=2,
-            evaluation=[{"set": "task", "merge": [0, 1]}, {"set": "other", "merge": [0, 1]}],
-            pattern=asdict(PATTERN),
-            method=read_settings({**TRAINING, "targets": TARGETS[kind], **settings}),
-            model={"dtype": "float32", "parameters": _parameters(kind), "window": 128},
-            batch_tokens={"cpu": 512, "gpu": 512},
+            evaluation=[{"set": name, "merge": [0, 1]} for name in evaluation],
+            pattern=asdict(pattern),
+            method=read_settings(method),
+            model=entry,
+            batch_tokens={"cpu": batch_tokens, "gpu": batch_tokens},
             code="code",
         ),
         resources={"zero_stage": 0},
@@ -118,9 +151,35 @@ def write_job(
     )
 
 
-def _parameters(kind: str) -> int:
-    return {"opt": 23712, "gpt_neox": 21952}[kind]
+CHAT_TEMPLATE = (
+    "{% for m in messages %}"
+    "{{ bos_token + {'system': 'the', 'user': 'Question', 'assistant': 'Answer'}[m.role] }}"
+    "{{ ':\\n' + m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ bos_token + 'Answer:\\n' }}{% endif %}"
+)
 
 
-def _write_model(folder: Path, kind: str) -> str:
-    return write_manifest(folder / "model.json", save_tiny(folder / "model", kind))
+def give_chat(smk: SimpleNamespace, **chat) -> SimpleNamespace:
+    """Give a job's model a chat template, which is used as `chat` says; return the job."""
+    folder = Path(storage.read_json(smk.input.model)["path"])
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    write_manifest(smk.input.model, folder)
+    smk.params.pattern["chat"] = chat
+    return smk
+
+
+def run_script(script, smk) -> tuple[pd.DataFrame, dict]:
+    """Run the script of an adaptation job and return its predictions and its manifest."""
+    script.main(smk)
+    return storage.read_table(smk.output.predictions), storage.read_json(smk.output.manifest)
+
+
+def drawn(smk, seed: int) -> list:
+    """Return the training rows of a job's seed, in the order of its draw."""
+    draw = storage.read_table(smk.input.shots[seed])
+    return list(some_rows(60, "train").set_index("id").loc[draw["id"]].itertuples())
+
+
+def solved(row) -> str:
+    """Return a training row as it is shown in a context."""
+    return f"{row.text_a} {row.text_b} ?{PATTERN.words[row.label]}\n\n"

@@ -4,12 +4,11 @@ import copy
 import shutil
 from pathlib import Path
 
-import pytest
 import yaml
-from fewshot.errors import UserError
 from fewshot.study.load import load_study
 from fewshot.study.study import Study
 from fewshot.validation import REGISTRIES, read_yaml
+from mistakes import told
 
 CONFIG = Path(__file__).parents[1] / "config"
 BLOCK = {"methods": ["in-context"], "patterns": ["minimal"], "k": [2]}
@@ -49,10 +48,7 @@ def load(folder: Path, **changes) -> Study:
 
 def message(folder, **changes) -> str:
     """Return the one line with which a study is refused, its registries' folder called config."""
-    with pytest.raises(UserError) as error:
-        load(folder, **changes)
-    assert "\n" not in str(error.value)
-    return str(error.value).replace(f"{folder}/", "config/")
+    return told(load, folder, **changes).replace(f"{folder}/", "config/")
 
 
 def edit_task(folder, task, **changes):

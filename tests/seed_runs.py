@@ -38,6 +38,7 @@ def a_job(
     names = ("protocol", "task", "model", "method", "pattern")
     return AdaptationJob(
         cell={**dict(zip(names, ("fair", "task", "tiny", "ft", "minimal"), strict=True)), "k": K},
+        base="task",
         seeds=tuple(seeds),
         status=dict.fromkeys(seeds, "ok"),
         labels=2,

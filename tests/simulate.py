@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import stored
 from fewshot import schemas, storage
 from fewshot.data.curve_sample import curve_sample
 from fewshot.study.families import FAMILIES, kind_of, training_passes
+from stored import cell_of
 
 SEEDS = list(range(5))
 EPOCHS = 6
@@ -40,7 +42,6 @@ TASKS = {
 }
 KS = {"icl": [0, 16, 32], "ft": [16, 32], "lora": [16, 32]}
 SIZES = {"nli": 120, "rte": 80}
-HEURISTICS = ("lexical_overlap", "subsequence", "constituent")
 MISSING = ("rte", "opt-s", "lora", 32)
 UNFIT = ("nli", "pythia-s", "icl", 32)
 PARTLY_UNFIT = ("nli", "pythia-l", "icl", 32, 3)
@@ -68,23 +69,10 @@ def accuracy_of(model: str, method: str, k: int, evaluation: str, label: int) ->
 
 
 def prepared(task: str) -> pd.DataFrame:
-    """Return the validation rows of a task in records.ROWS."""
-    if task != "hans":
-        n = SIZES[task]
-        frame = pd.DataFrame({"label": np.arange(n) % 2, "group": None, "subset": None})
-    else:
-        frame = pd.DataFrame(
-            [
-                {"group": name, "subset": f"{name[0]}{'en'[label]}_case_{i}", "label": label}
-                for name in HEURISTICS
-                for label in (0, 1)
-                for i in range(5)
-                for _ in range(8)
-            ]
-        )
-    frame["id"] = np.arange(len(frame)) * 3 + 7
-    frame["cluster"] = frame["subset"]
-    return frame.assign(text_a="a", text_b="b").astype({"label": "int16"})
+    """Return the validation rows of a task."""
+    labels = None if task == "hans" else np.arange(SIZES[task]) % 2
+    rows = stored.made_rows(labels, each=8)
+    return rows.assign(id=rows["id"] * 3 + 7)
 
 
 def write_prepared(folder: Path) -> None:
@@ -108,7 +96,8 @@ def pairs(seeds: tuple[int, ...] | list[int] = tuple(SEEDS)) -> list[dict]:
             "protocol": "fair",
             "task": task,
             "model": model,
-            "evaluation": [{"set": name, "merge": [0, 1]} for name in (task, "hans")],
+            "evaluation": [stored.scored_set(name) for name in (task, "hans")],
+            "orders": [task],
             "size": size_of(model),
             "jobs": [_job(task, model, method, k, seeds) for method in METHODS for k in KS[method]],
         }
@@ -183,31 +172,18 @@ def fits(pair: dict, job: dict, seed: int) -> bool:
     return key != UNFIT and (*key, seed) != PARTLY_UNFIT
 
 
-def cell_of(pair: dict, job: dict, seed: int) -> dict:
-    """Return the cell's columns of one seed."""
-    cell = {name: pair[name] for name in ("protocol", "task", "model")}
-    return cell | {name: job[name] for name in ("method", "pattern", "k")} | {"seed": seed}
-
-
 def write_run(
     folder: Path, pair: dict, job: dict, epochs: int = EPOCHS, curve_rows: int | None = None
 ) -> None:
     """Write predictions, curves and manifest of one run."""
-    seeds = [seed for seed in job["seeds"] if fits(pair, job, seed)]
     curves, predictions = [pd.DataFrame(columns=schemas.CURVES.names)], []
-    for seed in seeds:
-        new_curves, new_predictions = simulate_seed(cell_of(pair, job, seed), epochs, curve_rows)
-        curves += new_curves
-        predictions += new_predictions
-    run = folder / job["folder"]
-    cell = {name: value for name, value in cell_of(pair, job, 0).items() if name != "seed"}
-    frame = pd.concat(curves if seeds else curves[:1]).assign(**cell)
-    storage.write_table(run / "curves.parquet", frame, schemas.CURVES)
-    schema = schemas.predictions_schema(2)
-    empty = [pd.DataFrame(columns=schema.names)]
-    frame = pd.concat(predictions or empty).assign(**cell, logsumexp=1.0, argmax_is_label=True)
-    storage.write_table(run / "predictions.parquet", frame, schema)
-    seal_run(run, manifest(pair, job, epochs, curve_rows))
+    for seed in job["seeds"]:
+        if fits(pair, job, seed):
+            counted, made = simulate_seed(cell_of(pair, job, seed), epochs, curve_rows)
+            curves += counted
+            predictions += made
+    content = manifest(pair, job, epochs, curve_rows)
+    stored.write_results(folder / job["folder"], cell_of(pair, job), curves, predictions, content)
 
 
 def simulate_seed(
@@ -227,19 +203,18 @@ def simulate_seed(
     own = chosen_rows(cell["task"], limit)
     right = {step: scored[step, cell["task"]]["correct"][own].sum() for step in steps}
     kept = {max(steps), max(steps, key=lambda step: (right[step], -step))}
-    curves = [each for key, rows in scored.items() for each in
+    counted = [each for key, rows in scored.items() for each in
               forms(cell["seed"], *key, rows, limit, whole=key[0] in kept)]  # fmt: skip
-    if trained:
-        curves.append(train_loss(cell, steps))
+    curves = [stored.stack(counted), *([train_loss(cell, steps)] if trained else [])]
     columns = ["id", "label", "logprob_0", "logprob_1", "tokens_0", "tokens_1"]
     predictions = [
-        pd.DataFrame({name: rows[name] for name in columns}).assign(
-            seed=cell["seed"], epoch=key[0], evaluation_set=key[1]
-        )
-        for key, rows in scored.items()
-        if key[0] in kept
+        {column: rows[column] for column in columns}
+        | {"seed": cell["seed"], "epoch": epoch, "evaluation_set": name}
+        | {"logsumexp": 1.0, "argmax_is_label": True}
+        for (epoch, name), rows in scored.items()
+        if epoch in kept
     ]
-    return curves, predictions
+    return curves, [stored.stack(predictions)]
 
 
 @cache
@@ -250,7 +225,7 @@ def chosen_rows(name: str, limit: int | None) -> np.ndarray:
 
 def forms(
     seed: int, epoch: int, name: str, rows: dict, limit: int | None, *, whole: bool
-) -> list[pd.DataFrame]:
+) -> list[dict]:
     """Return the curve rows of one epoch and set: of its sample, if any, and of all rows."""
     chosen = chosen_rows(name, limit)
     if len(chosen) == len(rows["id"]):
@@ -260,13 +235,14 @@ def forms(
 
 
 @cache
-def layout(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame]:
-    """Return a set's ids, labels, the part of each row, and the parts with their sizes."""
+def layout(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return a set's ids, labels, the part of each row, and the parts' keys."""
     rows = prepared(name)
     by = ["group", "subset", "label"]
     part = rows.groupby(by, dropna=False).ngroup().to_numpy()
-    parts = rows.groupby(by, dropna=False).size().reset_index(name="n")
-    return rows["id"].to_numpy(), rows["label"].to_numpy(), part, parts
+    parts = rows.groupby(by, dropna=False).size().reset_index()
+    keys = {key: parts[key].to_numpy() for key in by}
+    return rows["id"].to_numpy(), rows["label"].to_numpy(), part, keys
 
 
 def scored_rows(cell: dict, progress: float, name: str, rng: np.random.Generator) -> dict:
@@ -277,27 +253,24 @@ def scored_rows(cell: dict, progress: float, name: str, rng: np.random.Generator
     p = 0.5 + (np.array(final) - 0.5) * np.sqrt(progress) + noise
     correct = rng.random(len(ids)) < p[label]
     sure = rng.uniform(0.5, 0.95, len(ids))
-    first = np.where(correct == (label == 0), sure, 1 - sure)
-    logprobs = {"logprob_0": np.log(first), "logprob_1": np.log(1 - first)}
+    logprobs = stored.answers(correct, label, sure)
     floats = {key: value.astype("float32") for key, value in logprobs.items()}
     tokens = {key: np.ones(len(ids), dtype="int16") for key in ("tokens_0", "tokens_1")}
     return {"id": ids, "label": label, "correct": correct, **floats, **tokens}
 
 
-def curve(
-    seed: int, epoch: int, name: str, rows: dict, chosen: np.ndarray | None = None
-) -> pd.DataFrame:
+def curve(seed: int, epoch: int, name: str, rows: dict, chosen: np.ndarray | None = None) -> dict:
     """Return the curve rows (schemas.CURVES) of one epoch and set, over the `chosen` rows."""
     at = slice(None) if chosen is None else chosen
     _, label, part, parts = layout(name)
-    part, size = part[at], len(parts)
+    part, size = part[at], len(parts["label"])
     gold = np.where(label == 0, rows["logprob_0"], rows["logprob_1"])[at]
-    frame = parts.assign(n=np.bincount(part, minlength=size))
-    frame["correct"] = np.bincount(part[rows["correct"][at]], minlength=size)
-    frame["mean_logprob"] = np.bincount(part, weights=gold, minlength=size) / frame["n"]
-    frame["correct_vocabulary"] = frame["correct"]
-    sampled = chosen is not None
-    return frame.assign(seed=seed, epoch=epoch, evaluation_set=name, sampled=sampled)
+    n = np.bincount(part, minlength=size)
+    correct = np.bincount(part[rows["correct"][at]], minlength=size)
+    mean = np.bincount(part, weights=gold, minlength=size) / n
+    counts = {"n": n, "correct": correct, "correct_vocabulary": correct, "mean_logprob": mean}
+    run = {"seed": seed, "epoch": epoch, "evaluation_set": name, "sampled": chosen is not None}
+    return {**parts, **counts, **run}
 
 
 def train_loss(cell: dict, steps) -> pd.DataFrame:
@@ -315,13 +288,6 @@ def train_loss(cell: dict, steps) -> pd.DataFrame:
         correct=0,
         correct_vocabulary=0,
     )
-
-
-def seal_run(run: Path, content: dict | None = None) -> None:
-    """Write a run's manifest (or its own again) with the checksums of its files as they are."""
-    content = content or storage.read_json(run / "manifest.json")
-    files = storage.checksums_of(run / "predictions.parquet", run / "curves.parquet")
-    storage.write_json(run / "manifest.json", {**content, "files": files})
 
 
 def manifest(pair: dict, job: dict, epochs: int, curve_rows: int | None) -> dict:
@@ -342,8 +308,7 @@ def manifest(pair: dict, job: dict, epochs: int, curve_rows: int | None) -> dict
         "kept_bytes": int(4 * total * share) if trained else 120 * job["k"],
     }
     return {
-        **{name: pair[name] for name in ("protocol", "task", "model")},
-        **{name: job[name] for name in ("method", "pattern", "k")},
+        **cell_of(pair, job),
         "seeds": {
             str(seed): entry if fits(pair, job, seed) else {"status": "does not fit"}
             for seed in job["seeds"]
@@ -394,3 +359,13 @@ def work(sizes: dict[str, int], k: int, trained: bool, epochs: int) -> dict:
             "learned_keys": 0,
         },
     }
+
+
+def write_pair(folder: Path) -> dict:
+    """Write one pair's runs with 16 shots, in context and fully fine-tuned, and return it."""
+    write_prepared(folder)
+    pair = pairs([0, 1])[0]
+    pair["jobs"] = [job for job in pair["jobs"] if job["k"] == 16 and job["method"] != "lora"]
+    for job in pair["jobs"]:
+        write_run(folder, pair, job, epochs=3)
+    return pair

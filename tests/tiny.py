@@ -1,6 +1,7 @@
 """Random models of two layers and a word-level tokenizer, for tests that need torch."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 WORDS = (
     "the a doctor lawyer artist nurse judge poet saw thanked believed near and or not all some "
@@ -89,6 +90,16 @@ def write_manifest(path: str | Path, folder: str | Path) -> str:
     facts = {"model": "tiny", "kind": "local", "hub": None, "revision": None, "path": str(folder)}
     storage.write_json(path, {**facts, "files": files})
     return str(path)
+
+
+def tokenizer_in(folder: str | Path):
+    """Return the tokenizer of a folder, loaded as jobs do, which name it by a manifest."""
+    from fewshot import storage
+    from fewshot.models.tokenizer import load_tokenizer
+
+    with TemporaryDirectory() as place:
+        storage.write_json(Path(place, "manifest.json"), {"path": str(folder)})
+        return load_tokenizer(Path(place, "manifest.json"))
 
 
 def save_tiny(folder: str | Path, kind: str = "opt", seed: int = 0) -> Path:

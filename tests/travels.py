@@ -15,7 +15,7 @@ MODELS = ("opt-s", "pythia-s")
 PAIRS = [
     pair for pair in simulate.pairs() if pair["task"] == "nli" and pair["model"] in MODELS
 ]  # With a cell that does not fit, and none that is missing.
-FIGURES = ("id-ood-scatter", "accuracy-by-k")
+FIGURES = ("id-ood-scatter",)
 TABLES = ("headline", "accuracy", "coverage", "comparison", "costs")
 
 

@@ -8,7 +8,7 @@ taken from the syntax tree without docstrings, so that comments and formatting c
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 WITHOUT_RESULTS = "runtime"
 """The package whose modules change no result: processes, GPUs, locks, logs, SLURM."""
+BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
+"""The fields of a statement that hold statements."""
 
 
 @cache
@@ -56,26 +58,38 @@ def _read(module: str, path: Path) -> Source:
 
 
 def _imports(tree: ast.Module, package: list[str]) -> list[str]:
-    found = set()
-    for node in _running(tree):
+    modules = set()
+    for node in _statements(tree, leave_out=_is_for_types):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             target = base + (node.module.split(".") if node.module else [])
             if target and _exists(".".join(target)):
-                found.add(".".join(target))
+                modules.add(".".join(target))
             for alias in node.names:
                 name = ".".join([*target, alias.name])
                 if _exists(name):
-                    found.add(name)
-    return sorted(found)
+                    modules.add(name)
+    return sorted(modules)
 
 
-def _running(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and all below it, but for what only a type checker reads."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
-            yield from _running(child)
+def _statements(
+    tree: ast.Module, leave_out: Callable[[ast.AST], bool] = lambda node: False
+) -> Iterator[ast.AST]:
+    """Yield a module and the statements in it, but for those to `leave_out` and what they hold.
+
+    No expression holds a statement. Every start of Snakemake waits for this, so none is looked at.
+    """
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        if not leave_out(node):
+            yield node
+            todo += (inner for block in BLOCKS for inner in getattr(node, block, ()))
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    """Return whether only a type checker reads a statement."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def _collect(module: str, closure: set[str]) -> None:
@@ -100,11 +114,10 @@ def _exists(module: str) -> bool:
 
 def _normalised(tree: ast.Module) -> str:
     """Return the code of a tree, from which docstrings are taken."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
+    for node in _statements(tree):
         holds_docstring = isinstance(
             node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         )
-        if holds_docstring and body and ast.get_docstring(node, clean=False) is not None:
-            node.body = body[1:] or [ast.Pass()]
+        if holds_docstring and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)

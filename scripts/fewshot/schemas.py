@@ -4,6 +4,9 @@ Declared here and nowhere else; `config/REFERENCE.md` prints their descriptions.
 from runs has its schemas in `analysis/result_schemas.py`, so that a new column runs no job again.
 """
 
+import json
+from collections.abc import Mapping, Sequence
+
 import pyarrow as pa
 
 
@@ -17,9 +20,9 @@ NAME = pa.dictionary(pa.int32(), pa.string())
 CELL = [
     column("protocol", NAME, "sampling and scoring rules: fair or mosbach2023"),
     column("task", NAME, "training task"),
-    column("model", NAME, "model, as in config/models.yaml"),
+    column("model", NAME, "model, as in config/models.yaml; none: no model is read"),
     column("method", NAME, "method, as in config/methods.yaml"),
-    column("pattern", NAME, "pattern, as in config/patterns.yaml"),
+    column("pattern", NAME, "pattern, as in config/patterns.yaml; none: no prompt is read"),
     column("k", pa.int32(), "total number of shots"),
     column("seed", pa.int32(), "data seed (0 where k = 0)"),
 ]
@@ -52,10 +55,25 @@ SHOTS = pa.schema(
 )
 
 
+CHANGED_SHOTS = pa.schema(
+    [
+        *SHOTS,
+        column("given", pa.int16(), "label that it is shown with, or trained on"),
+        column(
+            "words_a",
+            pa.string(),
+            "places of the first text's words that are shown, in order; empty: the text as it is",
+        ),
+        column("words_b", pa.string(), "the same of the second text"),
+    ]
+)
+"""Draws of tasks with factors of the data (key `draw`); `label` stays the row's own."""
+
+
 WINDOWS = pa.schema(
     [
         *CELL,
-        column("context_tokens", pa.int32(), "tokens of the demonstrations"),
+        column("context_tokens", pa.int32(), "tokens of the demonstrations, and of a chat's start"),
         column("longest_tokens", pa.int32(), "tokens of the longest full prompt"),
         column("longest_row", pa.string(), "that row, as set/id"),
         column(
@@ -89,14 +107,31 @@ CURVES = pa.schema(
 
 
 RANK_BY = "rank_by"
-"""Metadata of row predictions: by what label words are ranked, "sum" or "mean" over tokens."""
+"""Metadata of row predictions: by what label words are ranked (see `prompts.patterns.ranking`)."""
+CHARACTERS = "characters"
+"""Metadata of row predictions ranked by it: the characters of each label word, a list in JSON."""
+
+
+def ranking_metadata(rank_by: str, characters: Sequence[int]) -> dict[str, str]:
+    """Return the metadata of row predictions that tell how label words are ranked."""
+    lengths = {CHARACTERS: json.dumps(list(characters))} if rank_by == "characters" else {}
+    return {RANK_BY: rank_by, **lengths}
+
+
+def read_ranking(metadata: Mapping[bytes, bytes] | None) -> tuple[str, list[int]]:
+    """Return by what label words are ranked and, where that needs them, their characters."""
+    found = metadata or {}
+    lengths = found.get(CHARACTERS.encode(), b"[]").decode()
+    return found.get(RANK_BY.encode(), b"sum").decode(), json.loads(lengths)
 
 
 def predictions_schema(labels: int) -> pa.Schema:
     """Return the schema of row predictions over `labels` label words.
 
     Null is what results made elsewhere do not tell: tokens of words, the normaliser, and whether
-    the top token starts a label word where none of the words was the most probable text.
+    the top token starts a label word where none of the words was the most probable text. With
+    channel scoring log-probability and tokens are those of the row's text behind each label word,
+    and the last two are null: there would be one for each word.
     """
     words = [
         column(f"logprob_{i}", pa.float32(), f"log-probability of label word {i}, over its tokens")

@@ -146,7 +146,9 @@ def damaged_file(folder: Path, share: slice = WHOLE) -> str | None:
     """
     try:
         sums = sorted(json.loads((folder / CHECKSUMS).read_text("utf-8")).items())
-        return next((name for name, found in sums[share] if sha256(folder / name) != found), None)
+        return next(
+            (name for name, expected in sums[share] if sha256(folder / name) != expected), None
+        )
     except OSError as error:  # gone, or no longer readable
         return Path(error.filename or CHECKSUMS).name
     except (ValueError, AttributeError, TypeError):

@@ -97,7 +97,7 @@ def _fault(error: ValidationError) -> str:
         entries = f"{len(value)} {'entry' if len(value) == 1 else 'entries'}"
         return f"{entries}; valid: {rule} {NUMBERS[error.validator]}"
     if error.validator == "uniqueItems":
-        twice = next(each for each in value if sum(_same(each, other) for other in value) > 1)
+        twice = next(item for item in value if sum(_same(item, other) for other in value) > 1)
         return f"{_shown(twice)} is given twice"
     return error.message
 
@@ -221,7 +221,14 @@ def load_registries(folder: str | Path) -> dict[str, dict]:
     registries = {}
     for name in REGISTRIES:
         path = path_of(name, folder)
-        registries[name] = validate(read_yaml(path), name, str(path))
+        content = read_yaml(path)
+        if name == "tasks":
+            # Before defaults are filled in, which would hide what the base says.
+            wrong = mistake(content, read_schema(name), str(path))
+            if wrong:
+                raise wrong
+            content = derived_tasks(content, str(path))
+        registries[name] = validate(content, name, str(path))
     registries["methods"] = _inherit(registries["methods"], str(path_of("methods", folder)))
     return registries
 
@@ -304,39 +311,74 @@ def _fill(content: object, schema: dict, root: dict) -> object:
     for option in schema.get("oneOf", []):
         if VALIDATOR(option).is_valid(content) and "properties" in option:
             schema = option
-    known = schema.get("properties", {})
+    properties = schema.get("properties", {})
     other = schema.get("additionalProperties")
-    filled = {key: part["default"] for key, part in known.items() if "default" in part}
+    filled = {key: part["default"] for key, part in properties.items() if "default" in part}
     for key, value in {**filled, **content}.items():
-        part = known.get(key, other if isinstance(other, dict) else {})
+        part = properties.get(key, other if isinstance(other, dict) else {})
         filled[key] = _fill(value, part, root)
     # The order of a mapping carries meaning (labels are numbered by it): keep the file's.
     return {key: filled[key] for key in [*content, *(k for k in filled if k not in content)]}
 
 
+DERIVED = ("base", "title", "draw", "verbalizers", "out_of_domain")
+"""What a task with a `base` may state: its prepared rows are those of its base."""
+
+
+def derived_tasks(tasks: dict[str, dict], where: str) -> dict[str, dict]:
+    """Return tasks whose `base` is resolved: with all keys, the first task of the line as `base`,
+    and its source by name.
+
+    Raises UserError for an unknown base, a circle, and a key in which a task differs from its base
+    though both have the same rows.
+    """
+    found = {}
+    for name, entry in tasks.items():
+        if "base" not in entry:
+            found[name] = entry
+            continue
+        *_, first = _ancestors(name, tasks, where, "task")
+        source = tasks[first]["source"]
+        rows = {**tasks[first], "source": source if isinstance(source, str) else first}
+        for key, value in entry.items():
+            if key not in DERIVED and value != rows.get(key):
+                raise UserError(
+                    f"{where}: task '{name}': '{key}' is that of its base '{first}', whose rows it "
+                    f"has; valid: {', '.join(DERIVED)}"
+                )
+        settings = _resolved(name, tasks, where, "task")
+        found[name] = {**settings, "source": rows["source"], "base": first}
+        draw: dict[str, object] = {}
+        for ancestor in reversed(list(_ancestors(name, tasks, where, "task"))):
+            draw |= tasks[ancestor].get("draw", {})
+        if draw:  # Factors combine.
+            found[name]["draw"] = draw
+    return found
+
+
 def _inherit(methods: dict[str, dict], where: str) -> dict[str, dict]:
     """Resolve `base` entries; raises UserError for an unknown base or a circle."""
-    return {name: _resolved(name, methods, where) for name in methods}
+    return {name: _resolved(name, methods, where, "method") for name in methods}
 
 
-def _resolved(name: str, methods: dict[str, dict], where: str) -> dict:
-    chain = list(_ancestors(name, methods, where))
+def _resolved(name: str, entries: dict[str, dict], where: str, kind: str) -> dict:
+    chain = list(_ancestors(name, entries, where, kind))
     settings: dict = {}
     for entry in reversed(chain):
-        settings.update(methods[entry])
+        settings.update(entries[entry])
     settings.pop("base", None)
-    if "title" not in methods[name]:
+    if "title" not in entries[name]:
         settings.pop("title", None)
     return settings
 
 
-def _ancestors(name: str, methods: dict[str, dict], where: str) -> Iterator[str]:
+def _ancestors(name: str, entries: dict[str, dict], where: str, kind: str) -> Iterator[str]:
     seen = []
     while name is not None:
         if name in seen:
-            raise UserError(f"{where}: methods inherit in a circle: {' → '.join([*seen, name])}")
-        if name not in methods:
-            raise unknown("base method", name, methods, f"{where}: {seen[-1]}.base")
+            raise UserError(f"{where}: {kind}s inherit in a circle: {' → '.join([*seen, name])}")
+        if name not in entries:
+            raise unknown(f"base {kind}", name, entries, f"{where}: {seen[-1]}.base")
         seen.append(name)
         yield name
-        name = methods[name].get("base")
+        name = entries[name].get("base")

@@ -8,70 +8,67 @@ of the median pass.
 
 import argparse
 import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
 
+import pyarrow as pa
 import torch
 from fewshot.models.parts import Float32Linear, use_float32_head
-from fewshot.models.tokenizer import load_tokenizer
 from torch import nn
 
-from . import cases, options, shapes
-from .adapter import scorer
-from .measuring import wait
+from . import cases, harness, shapes
+from .harness import Column
+
+COLUMNS = {
+    **harness.COMMON,
+    "k": Column(pa.int32(), "shots", "k"),
+    "rounded": Column(pa.float64(), "rows per second, 16-bit logits", "16 bits", "{:.2f}"),
+    "exact": Column(pa.float64(), "rows per second, float32 logits", "float32", "{:.2f}"),
+    "ratio": Column(pa.float64(), "exact / rounded", "ratio", "{:.3f}"),
+}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = options.parser("bench-readout", __doc__, ["opt-125m", "pythia-160m"], 60.0)
-    parser.add_argument("--k", nargs="+", type=int, default=[0, 16], metavar="K", help="shots")
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16"])
-    parser.add_argument("--rows", type=int, default=64, help="rows (default: 64)")
-    return parser.parse_args(argv)
+    made = harness.parser("readout", __doc__, ["opt-125m", "pythia-160m"], 60.0)
+    made.add_argument("--k", nargs="+", type=int, default=[0, 16], metavar="K", help="shots")
+    harness.choose(made, "dtype", ["bfloat16", "float16"], ["bfloat16"])
+    made.add_argument("--rows", type=int, default=64, help="rows (default: 64)")
+    return harness.parse(made, argv, ("k",))
 
 
 def main(argv: list[str]) -> int:
-    """Print rows/s of both readouts and their ratio, per model and number of shots."""
+    """Print and store rows/s of both readouts and their ratio, per model and number of shots."""
     asked = parse(argv)
-    device = options.device_of(asked)
-    torch.set_num_threads(asked.threads)
-    print(f"rows/s in {asked.dtype}")
-    print(f"{'model':12} {'k':>3} {'16 bits':>9} {'float32':>9} {'ratio':>6}")
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in asked.models:
-            family = name.partition("-")[0]
-            manifest = cases.tokenizer_manifest(asked.tokenizers, family, Path(scratch))
-            tokenizer = load_tokenizer(manifest)
-            model = shapes.build(name, asked.dtype, device)
-            for k in asked.k:
-                case = cases.make_case(asked.data, tokenizer, "rte", k)
-                run = scorer(tokenizer, case.pattern, case.context, case.texts[: asked.rows]).run
-                seconds = compare(run, model, asked.batch_tokens or 1024, asked.seconds)
-                rows = min(asked.rows, len(case.texts))
-                rounded, exact = (rows / statistics.median(times) for times in seconds)
-                print(f"{name:12} {k:3} {rounded:9.2f} {exact:9.2f} {exact / rounded:6.3f}")
-    return 0
+    table = harness.Table(asked.out, COLUMNS, [])
+    for model in asked.models:
+        tokenizer = cases.tokenizer(asked.tokenizers, shapes.family(model))
+        for k in asked.k:
+            case = cases.make_case(asked.data, tokenizer, "rte", k)
+            case = case.take(range(min(asked.rows, len(case.texts))))
+            for dtype in asked.dtype:
+                about = {"system": harness.OURS, "model": model, "dtype": dtype}
+                job = {**harness.options(asked, "seconds", "tokenizers"), **about, "case": case}
+                found = harness.run("bench_readout", job)
+                rows = {name: len(case.texts) / seconds for name, seconds in found.items()}
+                ratio = rows["exact"] / rows["rounded"]
+                table.add(asked, {**about, "k": k, **rows, "ratio": ratio})
+    return table.finish([], asked.check)
 
 
-def compare(
-    run: Callable[..., object], model: nn.Module, batch_tokens: int, seconds: float
-) -> tuple[list[float], list[float]]:
-    """Return the seconds of passes with 16-bit and with float32 logits, in turns."""
+def measure(job: dict) -> dict:
+    """Return the median seconds of passes with 16-bit logits (`rounded`) and float32 (`exact`)."""
+    torch.set_num_threads(job["threads"])
+    case, device = job["case"], job["device"]
+    model = shapes.build(job["model"], job["dtype"], device)
+    tokenizer = cases.tokenizer(job["tokenizers"], shapes.family(job["model"]))
+    run = cases.scorer(tokenizer, case.pattern, case.context, case.texts).run
     use_float32_head(model)
-    head, taken = model.get_output_embeddings(), ([], [])
-    started = time.perf_counter()
-    while len(taken[0]) < 2 or time.perf_counter() - started < seconds:
-        for kind, times in zip((nn.Linear, Float32Linear), taken, strict=True):
+    head, taken = model.get_output_embeddings(), {"rounded": [], "exact": []}
+    while len(taken["exact"]) < 2 or sum(map(sum, taken.values())) < job["seconds"]:
+        for kind, times in zip((nn.Linear, Float32Linear), taken.values(), strict=True):
             head.__class__ = kind
-            wait(head.weight.device.type)
-            begin = time.perf_counter()
-            run(model, batch_tokens)
-            wait(head.weight.device.type)
-            times.append(time.perf_counter() - begin)
-    return taken[0][1:], taken[1][1:]
+            times.append(harness.timed(lambda: run(model, job["batch_tokens"] or 1024), device)[0])
+    return {name: statistics.median(times[1:]) for name, times in taken.items()}
 
 
 if __name__ == "__main__":
-    options.start(main)
+    harness.start(main)

@@ -1,19 +1,29 @@
-"""Prompts of the benchmark: real rows, the project's own draws and patterns."""
+"""What benchmarks give to the project's code: real rows, its own draws and patterns, jobs."""
 
 import json
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 from fewshot import validation
+from fewshot.adaptation.job import AdaptationJob
+from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.data.prepare import prepare_rows
 from fewshot.data.readers import read_raw
 from fewshot.data.shots import draw_balanced
 from fewshot.errors import UserError
+from fewshot.models.tokenizer import load_tokenizer
 from fewshot.prompts.patterns import Pattern, bind_pattern
+from fewshot.prompts.tokenize import Queries
+from fewshot.runtime.placement import Placement
+from fewshot.runtime.processes import ProcessGroup
+from fewshot.scoring.packing import length_of
+from fewshot.scoring.reader import best_route
+from fewshot.scoring.score import Scores, score
 from fewshot.storage import read_table
 
 ROOT = Path(__file__).parents[2]
@@ -83,15 +93,19 @@ def default_folder(kind: str) -> Path:
     return SHARED if (SHARED / "rte_train.jsonl").is_file() else ROOT / "results" / kind
 
 
-def tokenizer_manifest(folder: Path, family: str, scratch: Path) -> Path:
-    """Return a manifest that names the tokenizer's folder, written to `scratch` if need be."""
+def tokenizer(folder: Path, family: str):
+    """Return the tokenizer of a family of models ("opt", "pythia"), which lies below `folder`.
+
+    Raises UserError, saying what to do, where it does not.
+    """
     for name in TOKENIZERS[family]:
         if (folder / name / "manifest.json").is_file():
-            return folder / name / "manifest.json"
+            return load_tokenizer(folder / name / "manifest.json")
         if (folder / name).is_dir():
-            manifest = scratch / f"{family}.json"
-            manifest.write_text(json.dumps({"path": str((folder / name).resolve())}))
-            return manifest
+            with tempfile.TemporaryDirectory() as scratch:
+                manifest = Path(scratch) / "manifest.json"
+                manifest.write_text(json.dumps({"path": str((folder / name).resolve())}))
+                return load_tokenizer(manifest)
     raise UserError(
         f"{folder}: no tokenizer of the {family} family ({' or '.join(TOKENIZERS[family])}); name "
         "the folder that holds theirs with --tokenizers"
@@ -101,12 +115,15 @@ def tokenizer_manifest(folder: Path, family: str, scratch: Path) -> Path:
 def make_case(folder: Path, tokenizer, task: str, k: int, pattern: str = PATTERN) -> Case:
     """Return the validation rows behind the first draw of k shots whose longest prompt fits."""
     bound, rows = bound_pattern(task, pattern), rows_of(folder, task, "validation")
+    queries, labels = texts(bound, rows), rows["label"].astype(int).tolist()
     tried = []
     for seed in range(SEEDS if k else 1):
         shots = _shots(rows_of(folder, task, "train"), task, k, seed)
-        texts = zip(shots["label"], shots["text_a"], shots["text_b"], strict=True)
-        case = Case(task, k, seed, bound, bound.context(list(texts)), [], [], [], 0)
-        tried.append(_behind(case, tokenizer, rows))
+        columns = zip(shots["label"], shots["text_a"], shots["text_b"], strict=True)
+        context = bound.context(list(columns))
+        encoded = tokenizer([context + query for query in queries])["input_ids"]
+        lengths, shared = [len(ids) for ids in encoded], common(encoded)
+        tried.append(Case(task, k, seed, bound, context, queries, labels, lengths, shared))
         if tried[-1].status == "ok":
             return tried[-1]
     return min(tried, key=lambda case: max(case.lengths))
@@ -141,21 +158,28 @@ def spread_rows(
 
 def query_lengths(tokenizer, pattern: Pattern, rows: pd.DataFrame) -> list[int]:
     """Return the tokens of each row as a query without context."""
-    texts = [pattern.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
-    return [len(ids) for ids in tokenizer(texts)["input_ids"]]
+    return [len(ids) for ids in tokenizer(texts(pattern, rows))["input_ids"]]
+
+
+def texts(pattern: Pattern, rows: pd.DataFrame) -> list[str]:
+    """Return the rows as queries."""
+    return [pattern.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
+
+
+def tokenize(
+    tokenizer, pattern: Pattern, prompts: Sequence[str]
+) -> tuple[list[list[int]], list[int]]:
+    """Return the tokens of each prompt and the one token of each label word behind it."""
+    encoded = tokenizer(list(prompts))["input_ids"]
+    whole = tokenizer([prompts[0] + word for word in pattern.words])["input_ids"]
+    if any(ids[:-1] != encoded[0] for ids in whole):
+        raise ValueError(f"a label word of {pattern.words} is not one token")
+    return encoded, [ids[-1] for ids in whole]
 
 
 def method_settings(name: str) -> dict:
     """Return the settings of a method of config/methods.yaml, with what it inherits."""
     return dict(_registries()["methods"][name])
-
-
-def _behind(case: Case, tokenizer, rows: pd.DataFrame) -> Case:
-    """Return the case with other rows behind its context."""
-    texts = [case.pattern.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
-    encoded = tokenizer([case.context + text for text in texts])["input_ids"]
-    lengths, labels = [len(ids) for ids in encoded], rows["label"].astype(int).tolist()
-    return replace(case, texts=texts, labels=labels, lengths=lengths, shared=common(encoded))
 
 
 def common(rows: Sequence[Sequence[int]]) -> int:
@@ -183,6 +207,66 @@ def study_batch_tokens(device: str) -> int:
     schema = validation.read_yaml(ROOT / "config" / "schema" / "study.yaml")
     kinds = schema["properties"]["batch_tokens"]["properties"]
     return kinds["gpu" if device == "cuda" else "cpu"]["default"]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Prompts that are tokenized, and the function that scores them.
+
+    `prefix` counts the tokens that all prompts share, `own[i]` those of sequence i beyond them;
+    `run(model, batch_tokens)` returns the scores of the pattern's words behind each prompt.
+    """
+
+    prefix: int
+    own: list[int]
+    run: Callable[..., Scores]
+
+
+def scorer(tokenizer, pattern: Pattern, context: str, queries: Sequence[str]) -> Scorer:
+    """Tokenize the prompts `context + query`, each to be continued by the pattern's words."""
+    prompts = Queries(tokenizer, queries, words=pattern.words).prompts(context)
+
+    def run(model, batch_tokens: int) -> Scores:
+        return score(model, prompts, batch_tokens=batch_tokens)
+
+    _, pieces = best_route(prompts)
+    return Scorer(len(prompts.prefix), [length_of(prompts, piece) for piece in pieces], run)
+
+
+def adaptation_job(
+    seed: int, shots: pd.DataFrame, own: pd.DataFrame, placement: Placement, **given
+) -> AdaptationJob:
+    """Return a job that trains on `shots` and scores `own`, as Snakemake's script would read it.
+
+    `given` are task, model and dtype, the method's name and settings, pattern, batch_tokens (of
+    either device) and threads.
+    """
+    labels, pattern = len(given["pattern"].words), given["pattern"]
+    return AdaptationJob(
+        cell={
+            "protocol": "fair",
+            **{name: given[name] for name in ("task", "model", "method")},
+            "pattern": pattern.name,
+            "k": len(shots),
+        },
+        base=given["task"],
+        seeds=(seed,),
+        status={seed: "ok"},
+        labels=labels,
+        pattern=pattern,
+        settings=given["settings"],
+        model={"dtype": given["dtype"], "parameters": 0, "window": WINDOW},
+        model_manifest=Path(),
+        evaluation=(EvaluationSet(given["task"], tuple(range(labels)), own),),
+        shots={seed: shots},
+        batch_tokens={"cpu": given["batch_tokens"], "gpu": given["batch_tokens"]},
+        placement=placement,
+        threads=given["threads"],
+        processes=ProcessGroup(),
+        checksums={},
+        code="",
+        output=None,
+    )
 
 
 def _shots(train: pd.DataFrame, task: str, k: int, seed: int) -> pd.DataFrame:

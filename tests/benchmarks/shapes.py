@@ -4,7 +4,13 @@ import torch
 from fewshot.errors import unknown
 from fewshot.models.parts import use_float32_head
 from torch import nn
-from transformers import AutoModelForCausalLM, GPTNeoXConfig, OPTConfig, PreTrainedConfig
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPTNeoXConfig,
+    OPTConfig,
+    PreTrainedConfig,
+)
 
 SPREAD = 1.4
 """Standard deviation of a product of a normalised hidden state with one row of weights; large
@@ -35,6 +41,22 @@ def _pythia(width: int, layers: int, heads: int) -> PreTrainedConfig:
     )
 
 
+def _gemma3(width: int, layers: int, heads: int) -> PreTrainedConfig:
+    """Return Gemma 3 of 270M but for its sizes: five layers of six slide over 512 tokens."""
+    return Gemma3TextConfig(
+        vocab_size=262_144,
+        hidden_size=width,
+        intermediate_size=16 * width // 5,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=1,
+        head_dim=256,
+        query_pre_attn_scalar=256,
+        sliding_window=512,
+        max_position_embeddings=2**15,
+    )
+
+
 SHAPES = {
     "tiny-opt": (_opt, 32, 2, 4),
     "tiny-pythia": (_pythia, 32, 2, 4),
@@ -44,6 +66,8 @@ SHAPES = {
     "opt-6.7b": (_opt, 4096, 32, 32),
 }
 """Configuration, width, layers and heads by name."""
+SLIDING = {"tiny-gemma3": (_gemma3, 32, 6, 4), "gemma3-270m": (_gemma3, 640, 18, 4)}
+"""The same for models with sliding windows, which have no tokenizer here."""
 
 
 def family(name: str) -> str:
@@ -58,7 +82,7 @@ def build(name: str, dtype: str = "float32", device: str = "cpu") -> nn.Module:
 
     Matrices are normal with deviation `SPREAD / sqrt(width)`, drawn in float32 and then cast.
     """
-    make, width, layers, heads = SHAPES[name]
+    make, width, layers, heads = {**SHAPES, **SLIDING}[name]
     torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(make(width, layers, heads), dtype=torch.float32)

@@ -184,6 +184,9 @@ def test_snakemake_killed_and_started_again_names_what_it_left_and_goes_on(proje
             wait_for(in_training(project, "long-lora"), run, "training")
             queued = job_of("fine_tune", "long-ft")
             assert waiting(queued)
+            # Held, or a fast machine would end the training during the starts that follow.
+            training = process_of(project, "fine_tune")
+            training.suspend()
             run.kill()
         assert "--unlock" in snakemake(project, *targets, "--profile", "slurm").printed
         assert snakemake(project, "--unlock").process.returncode == 0
@@ -191,6 +194,7 @@ def test_snakemake_killed_and_started_again_names_what_it_left_and_goes_on(proje
         assert refused.process.returncode == 1
         numbers = re.search(r"^error: .*scancel ([\d ]+)$", refused.printed, re.M)[1].split()
         assert queued in numbers and len(numbers) == 2 and waiting(queued)
+        training.resume()
         output("scancel", *numbers)
         with started(project, *targets, "--profile", "slurm") as run:
             output("scontrol", "update", "nodename=gpu2", "state=resume")

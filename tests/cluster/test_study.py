@@ -101,6 +101,7 @@ def test_adaptation_jobs_are_where_the_memory_plan_puts_them(finished, monkeypat
     assert sorted(found["nodes"] for _, found in planned) == [1, 1, 1, 2]
     for job, found in planned:
         rule = "run_in_context" if study.uses_context(job.cell.method) else "fine_tune"
+        rule = "fit_baseline" if study.is_baseline(job.cell.method) else rule
         values = (*vars(job.cell).values(), job.seeds[0], job.seeds[-1])
         (own,) = finished.jobs[f"{rule}_wildcards_{'_'.join(map(str, values))}"]
         count = str(found["nodes"])

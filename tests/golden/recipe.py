@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import simulate
+import stored
 from fewshot.rng import generator
 
 from . import effects, study
@@ -23,7 +23,7 @@ def outcomes() -> pd.DataFrame:
             for seed in job["seeds"]:
                 if not effects.fits(pair["task"], family, job["k"], seed):
                     continue
-                cell = {**simulate.cell_of(pair, job, seed)}
+                cell = stored.cell_of(pair, job, seed)
                 cell.pop("protocol")
                 for epoch in study.epochs_of(job, seed)[1]:
                     for item in pair["evaluation"]:

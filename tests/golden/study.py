@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import simulate
+import stored
 from fewshot import schemas, storage
 from fewshot.analysis import flops
 from fewshot.data.curve_sample import Parts, parts_of
@@ -26,7 +27,6 @@ from . import effects
 
 FOLDER = Path(__file__).parent
 ROWS = {"rte": 200, "mnli": 400, "hans": 600}
-CASES = ("lexical_overlap", "subsequence", "constituent")
 KEYS = ["task", "model", "method", "pattern", "k", "seed", "epoch", "evaluation_set"]
 
 
@@ -42,21 +42,11 @@ def prepared(name: str) -> pd.DataFrame:
     """Return the evaluation rows of a set: on HANS, 20 rows of each of 30 subcases, 10 templates a
     heuristic and label; elsewhere slightly more rows of label 0."""
     n = ROWS[name]
-    if name == "hans":
-        frame = pd.DataFrame(
-            [
-                {"group": case, "subset": f"{case[0]}{'en'[label]}_case_{i}", "label": label}
-                | {"cluster": f"{case[0]}{'en'[label]}{i}.{j // 10}"}
-                for case in CASES
-                for label in (0, 1)
-                for i in range(5)
-                for j in range(20)
-            ]
-        )
-    else:
-        labels = (np.arange(n) >= n * 0.53).astype(int)
-        frame = pd.DataFrame({"label": labels, "group": None, "subset": None, "cluster": None})
-    return frame.assign(id=np.arange(n), text_a="a", text_b="b").astype({"label": "int16"})
+    if name != "hans":
+        return stored.made_rows((np.arange(n) >= n * 0.53).astype(int))
+    rows = stored.made_rows(each=20)
+    template = (rows["id"] % 20 // 10).astype(str)
+    return rows.assign(cluster=rows["subset"].str.replace("_case_", "") + "." + template)
 
 
 def pairs() -> list[dict]:
@@ -68,7 +58,8 @@ def pairs() -> list[dict]:
             "protocol": found.settings["protocol"],
             "task": task,
             "model": model,
-            "evaluation": [{"set": name, "merge": [0, 1]} for name in found.evaluation_sets(task)],
+            "evaluation": [stored.scored_set(name) for name in found.evaluation_sets(task)],
+            "orders": [task],
             "size": asdict(flops.model_size(architectures.entry_architecture(found.models[model]))),
             "jobs": [
                 {
@@ -99,9 +90,9 @@ def write(folder: Path) -> None:
     for name in ROWS:
         path = folder / f"results/data/{name}/validation.parquet"
         storage.write_table(path, prepared(name), schemas.ROWS)
-    stored = pd.read_parquet(FOLDER / "outcomes.parquet")
+    known = pd.read_parquet(FOLDER / "outcomes.parquet")
     outcomes = dict(
-        zip(stored[KEYS].itertuples(index=False, name=None), stored["correct"], strict=True)
+        zip(known[KEYS].itertuples(index=False, name=None), known["correct"], strict=True)
     )
     name = study().name
     for pair in pairs():
@@ -129,7 +120,7 @@ def epochs_of(job: dict, seed: int) -> tuple[list[int], list[int]]:
 def _fit_row(pair: dict, job: dict, seed: int) -> dict:
     fits = effects.fits(pair["task"], family_of(job), job["k"], seed)
     return {
-        **simulate.cell_of(pair, job, seed),
+        **stored.cell_of(pair, job, seed),
         "context_tokens": 60 * job["k"] if fits else 2100,
         "longest_tokens": 60 * job["k"] + 80 if fits else 2180,
         "longest_row": f"{pair['task']}/7",
@@ -142,9 +133,10 @@ def _fit_row(pair: dict, job: dict, seed: int) -> dict:
 def _write_run(folder: Path, pair: dict, job: dict, outcomes: dict) -> None:
     family = family_of(job)
     done = [s for s in job["seeds"] if effects.fits(pair["task"], family, job["k"], s)]
-    cell = {k: v for k, v in simulate.cell_of(pair, job, 0).items() if k != "seed"}
+    cell = stored.cell_of(pair, job)
     curves, predictions = [], []
     for seed in done:
+        counted = []
         steps, kept = epochs_of(job, seed)
         for item in pair["evaluation"]:
             for epoch in steps:
@@ -154,35 +146,32 @@ def _write_run(folder: Path, pair: dict, job: dict, outcomes: dict) -> None:
                     bits = np.frombuffer(outcomes[key], dtype=np.uint8)
                     correct = np.unpackbits(bits, count=ROWS[item["set"]]).astype(bool)
                     predictions.append(_predictions(seed, epoch, item["set"], correct))
-                curves.append(_curve(cell, family, seed, epoch, item["set"], correct))
+                counted.append(_curve(cell, family, seed, epoch, item["set"], correct))
+        curves.append(stored.stack(counted))
         if family != "in_context":
             curves.append(simulate.train_loss({**cell, "seed": seed}, steps))
-    run, schema = folder / job["folder"], schemas.predictions_schema(2)
-    empty = pd.DataFrame(columns=schemas.CURVES.names)
-    frame = pd.concat(curves).assign(**cell) if done else empty
-    storage.write_table(run / "curves.parquet", frame, schemas.CURVES)
-    empty = pd.DataFrame(columns=schema.names)
-    frame = pd.concat(predictions).assign(**cell) if done else empty
-    storage.write_table(run / "predictions.parquet", frame, schema)
-    simulate.seal_run(run, _manifest(pair, job, family))
+    content = _manifest(pair, job, family)
+    stored.write_results(
+        folder / job["folder"], cell, curves, [stored.stack(predictions)] if done else [], content
+    )
 
 
-def _predictions(seed: int, epoch: int, name: str, correct: np.ndarray) -> pd.DataFrame:
+def _predictions(seed: int, epoch: int, name: str, correct: np.ndarray) -> dict:
     """Return row predictions: a row's confidence is its own, whatever the model."""
     rows = prepared(name)
     gold = rows["label"].to_numpy()
     sure = 0.55 + 0.1 * (np.arange(len(rows)) % 5)
-    first = np.where(correct == (gold == 0), sure, 1 - sure)
-    return pd.DataFrame(
-        {"seed": seed, "epoch": epoch, "evaluation_set": name, "id": rows["id"], "label": gold}
-        | {"logprob_0": np.log(first), "logprob_1": np.log(1 - first)}
-        | {"tokens_0": 1, "tokens_1": 1, "logsumexp": 1.0, "argmax_is_label": True}
-    )
+    return {
+        "id": rows["id"].to_numpy(),
+        **{"seed": seed, "epoch": epoch, "evaluation_set": name, "label": gold},
+        **stored.answers(correct, gold, sure),
+        **{"tokens_0": 1, "tokens_1": 1, "logsumexp": 1.0, "argmax_is_label": True},
+    }
 
 
 def _curve(
     cell: dict, family: str, seed: int, epoch: int, name: str, correct: np.ndarray | None
-) -> pd.DataFrame:
+) -> dict:
     """Return the counts of an epoch: of its rows where they are kept, else spread over parts."""
     parts, n, label = _parts(name)
     if correct is not None:
@@ -195,7 +184,8 @@ def _curve(
     mean = np.log(0.5 + 0.4 * (found / n - 0.5))
     counts = {"n": n, "correct": found, "correct_vocabulary": found, "mean_logprob": mean}
     run = {"seed": seed, "epoch": epoch, "evaluation_set": name, "sampled": False}
-    return parts.keys.assign(**counts, **run)
+    keys = {name: values.to_numpy() for name, values in parts.keys.items()}
+    return {**keys, **counts, **run}
 
 
 def right(cell: dict, family: str, seed: int, epoch: int, name: str) -> dict[int, int]:
@@ -230,8 +220,7 @@ def _manifest(pair: dict, job: dict, family: str) -> dict:
         **simulate.work(sizes, job["k"], trained, effects.EPOCHS),
     }
     return {
-        **{name: pair[name] for name in ("protocol", "task", "model")},
-        **{name: job[name] for name in ("method", "pattern", "k")},
+        **stored.cell_of(pair, job),
         "seeds": {
             str(seed): done
             if effects.fits(pair["task"], family, job["k"], seed)

@@ -31,7 +31,7 @@ def test_a_tenth_of_the_papers_grid(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [("--scale 2", "at most 1"), ("--scale 0", "above 0"), ("--keep", "name a --folder")],
+    [("--scale 2", "at most 1"), ("--scale 0", "above 0")],
 )
 def test_mistakes_on_the_command_line_are_one_line(arguments, message):
     with pytest.raises(UserError, match=message):

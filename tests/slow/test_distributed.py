@@ -22,10 +22,16 @@ from fewshot.runtime import script
 smk = pickle.loads(Path(sys.argv[1]).read_bytes())
 if smk.params.method["family"] == "in_context":
     from run_in_context import main
+elif smk.params.method["family"] == "hidden_state":
+    from fit_baseline import main
 else:
     from fewshot.adaptation.training import fine_tune as main
 script.run(main, smk)
 """
+
+
+PROBE = {"family": "hidden_state", "head": "classification", "classifier": "linear"}
+PROBE |= {"inverse_penalty": 1.0}
 
 
 def run(
@@ -45,6 +51,24 @@ def run(
         check=True,
     )
     return smk
+
+
+def assert_alike(one, two):
+    """Compare curves, predictions and weights of two jobs within rounding."""
+    expected, found = (storage.read_table(smk.output.curves) for smk in (one, two))
+    np.testing.assert_allclose(found["mean_logprob"], expected["mean_logprob"], rtol=0, atol=1e-5)
+    assert (found[["n", "correct"]] == expected[["n", "correct"]]).all(axis=None)
+    expected, found = (storage.read_table(smk.output.predictions) for smk in (one, two))
+    columns = ["logprob_0", "logprob_1", "logsumexp"]
+    np.testing.assert_allclose(found[columns], expected[columns], rtol=0, atol=1e-4)
+    expected, found = (
+        load_file(Path(smk.output.adapters, "seed0.safetensors")) for smk in (one, two)
+    )
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        # Softmax does not depend on the keys' biases: their gradient is rounding.
+        if not name.endswith("query_key_value.bias"):
+            np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -87,31 +111,32 @@ def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage
     """
     one = alone(family)
     two = run(tmp_path / "two", 2, stage, resources=resources, family=family, virtual_tokens=4)
-    expected, found = (storage.read_table(smk.output.curves) for smk in (one, two))
-    np.testing.assert_allclose(found["mean_logprob"], expected["mean_logprob"], rtol=0, atol=1e-5)
-    assert (found[["n", "correct"]] == expected[["n", "correct"]]).all(axis=None)
-    expected, found = (storage.read_table(smk.output.predictions) for smk in (one, two))
-    columns = ["logprob_0", "logprob_1", "logsumexp"]
-    np.testing.assert_allclose(found[columns], expected[columns], rtol=0, atol=1e-4)
+    assert_alike(one, two)
     manifest = storage.read_json(two.output.manifest)
     assert manifest["world_size"] == 2 and manifest["placement"]["zero_stage"] == stage
     assert manifest["parameters"] == storage.read_json(one.output.manifest)["parameters"]
-    expected, found = (
-        load_file(Path(smk.output.adapters, "seed0.safetensors")) for smk in (one, two)
-    )
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        # Softmax does not depend on the keys' biases: their gradient is rounding.
-        if not name.endswith("query_key_value.bias"):
-            np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["vocabulary", "label-words"])
+def test_answers_of_several_tokens_are_trained_alike(tmp_path, loss):
+    """The processes ask for different numbers of tokens, and for as many passes."""
+    settings = {"words": (" Yes", " No not all"), "loss": loss, "end_token": True}
+    one = run(tmp_path / "one", 1, 0, **settings)
+    for stage in (1, 3):
+        two = run(tmp_path / str(stage), 2, stage, resources={"micro_tokens": 16}, **settings)
+        assert_alike(one, two)
+        tokens = storage.read_table(two.output.predictions)[["tokens_0", "tokens_1"]]
+        assert (tokens == [2, 4]).all(axis=None)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["opt", "gpt_neox"])
 @pytest.mark.parametrize("stage", [0, 3])
-def test_two_processes_score_the_same_bytes(tmp_path, kind, stage):
+@pytest.mark.parametrize("method", [{"family": "in_context"}, PROBE], ids=["shown", "probed"])
+def test_two_processes_score_the_same_bytes(tmp_path, method, kind, stage):
     """With the whole model in each (stage 0), and with its weights in shards (stage 3)."""
-    settings = {"family": "in_context", "kind": kind, "sizes": (61, 11)}
+    settings = {**method, "kind": kind, "sizes": (61, 11)}
     settings["words"] = (" Yes", " No not all")
     one = run(tmp_path / "one", 1, stage, **settings)
     two = run(tmp_path / "two", 2, stage, **settings)
@@ -121,7 +146,8 @@ def test_two_processes_score_the_same_bytes(tmp_path, kind, stage):
     manifest = storage.read_json(two.output.manifest)
     assert manifest["world_size"] == 2
     assert manifest["parameters"] == storage.read_json(one.output.manifest)["parameters"]
-    assert manifest["seeds"]["0"]["scoring"]["task"]["route"] == "shared prefix"
+    route = manifest["seeds"]["0"]["scoring"]["task"]["route"]
+    assert (route == "shared prefix") == (method is not PROBE), "bare queries share little"
     for rank in range(2):
         log = Path(f"{two.log[0]}.rank{rank}" if rank else two.log[0]).read_text()
         held = re.search(r"holds (\d+) of (\d+) parameters", log)

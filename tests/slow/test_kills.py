@@ -107,7 +107,7 @@ def test_kills_at_random_points(tmp_path, whole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["progress.json", "plain.pt", "curve0003.parquet", "best.pt"])
+@pytest.mark.parametrize("moment", ["progress.json", "plain.pt", "curves0003.parquet", "best.pt"])
 def test_kills_within_the_writing_of_a_checkpoint(tmp_path, whole, moment):
     smk = job(tmp_path)
     for _ in range(2):

@@ -132,15 +132,6 @@ def test_the_package_imports_itself_relatively_only():
         )
 
 
-def test_the_training_loop_does_not_depend_on_one_family():
-    codeversion.code_version.cache_clear()
-    codeversion._read.cache_clear()
-    closure = set()
-    codeversion._collect("adaptation.training", closure)
-    shared = {"methods.freezing", "methods.losses"}
-    assert {name for name in closure if name.startswith("methods.")} <= shared
-
-
 def test_of_the_package_that_changes_no_result_its_constant_counts_alone(package):
     """What only its modules import is left out too."""
     folder = package / "runtime"

@@ -13,6 +13,7 @@ from project import DOWNLOADS, ROOT
 # What is downloaded depends on its pinned revision alone; the others always run.
 UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean", "check_site"}
 ANALYSIS = {"compare_methods", "make_table", "plot_figure", "write_report"}
+ADAPTING = {"run_in_context", "fine_tune", "fit_baseline", "cross_validate"}
 BEHAVIOUR = {"behaviour", "measure_behaviour"}
 TRAINED = tuple(name for name, family in FAMILIES.items() if family.trains)
 
@@ -67,12 +68,16 @@ def test_rule_declares_what_its_script_imports(script):
         ("report.render", {"plot_figure", "write_report"}),
         ("report.figures.registry", {"plot_figure", "write_report"}),
         ("report.report", {"write_report"}),
-        ("analysis.metrics", ANALYSIS | {"compute_metrics"}),
+        ("analysis.metrics", ANALYSIS | {"compute_metrics", "choose_settings"}),
+        ("analysis.choices", ANALYSIS - {"compare_methods"} | {"choose_settings"}),
         ("analysis.comparisons", ANALYSIS),
-        ("adaptation.in_context", {"run_in_context"}),
-        ("adaptation.training", {"fine_tune"}),
+        ("adaptation.in_context", {"run_in_context", "cross_validate"}),
+        ("adaptation.retrieved", {"run_in_context", "cross_validate"}),
+        ("adaptation.training", {"fine_tune", "cross_validate"}),
+        ("adaptation.held_out", {"cross_validate"}),
         ("study.families", {"estimate"}),
-        ("scoring.prefix_attention", {"run_in_context", "fine_tune", *BEHAVIOUR}),
+        ("adaptation.baselines", {"fit_baseline"}),
+        ("scoring.prefix_attention", {*ADAPTING, *BEHAVIOUR}),
     ],
 )
 def test_an_edited_module_repeats_these_scripts_and_no_others(module, scripts):
@@ -84,33 +89,29 @@ def test_a_family_does_not_reach_the_others(family):
     reached = closure({"adaptation.training", f"methods.{family}"})
     others = {f"methods.{name}" for name in TRAINED if name != family}
     assert not reached & {*others, "adaptation.in_context"}
-    assert {
-        "scoring.score",
-        "prompts.tokenize",
-        "prompts.patterns",
-        "adaptation.engines",
-        "adaptation.job",
-    } <= reached
+    assert {"scoring.score", "prompts.tokenize", "adaptation.engines", "models.load"} <= reached
+
+
+def test_only_retrieval_reaches_what_chooses_shots():
+    assert not closure({"adaptation.in_context"}) & {"adaptation.retrieved", "methods.retrieval"}
+    assert "methods.retrieval" in closure({"adaptation.retrieved"})
+
+
+def test_holding_shots_out_in_context_and_in_training_do_not_reach_each_other():
+    in_context, trained = (
+        closure({f"adaptation.held_out_{name}"}) for name in ("in_context", "training")
+    )
+    assert not in_context & {"adaptation.training", "adaptation.engines", "adaptation.setup"}
+    assert "adaptation.training" in trained and "adaptation.in_context" not in trained
 
 
 def test_analysis_and_plans_do_not_reach_torch():
-    analysis = {
-        "analysis.metrics",
-        "analysis.comparisons",
-        "analysis.variance",
-        "report.tables.registry",
-        "report.figures.registry",
-        "report.report",
-        "analysis.evidence",
-    }
+    analysis = set.union(*(declared()[script] for script in (*ANALYSIS, "compute_metrics")))
+    assert {"analysis.metrics", "analysis.variance", "report.report"} <= analysis
     plans = {
-        "planning.memory_plan",
-        "planning.estimate",
-        "planning.estimate_page",
-        "planning.requests",
-        "study.job_inputs",
+        f"planning.{name}" for name in ("memory_plan", "estimate", "estimate_page", "requests")
     }
-    for module in closure(analysis | plans):
+    for module in closure(analysis | plans | {"study.job_inputs"}):
         path = codeversion._path(module)
         assert not re.search(
             r"^\s*(import|from) (torch|transformers|peft|deepspeed)", path.read_text(), re.M
@@ -129,7 +130,7 @@ def test_every_rule_that_is_submitted_asks_for_more_with_every_attempt():
     local = set(re.findall(r"\w+", listed))
     rules = {rule.partition(":")[0]: rule for rule in re.split(r"^rule ", text, flags=re.M)[1:]}
     others = {name for name, rule in rules.items() if "    script:" in rule}
-    others -= local | {"run_in_context", "fine_tune"}
+    others -= local | ADAPTING
     assert {"download", "check_site"} < local and {"sample_shots", "plot_figure"} < others
     asked = {name: GROWING.search(rules[name]) for name in others}
     assert [name for name, found in asked.items() if not found] == []

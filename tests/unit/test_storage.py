@@ -77,24 +77,11 @@ def test_a_value_out_of_range_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_predictions_have_one_column_per_label_word():
-    names = schemas.predictions_schema(3).names
-    assert [name for name in names if name.startswith("logprob_")] == [
-        "logprob_0",
-        "logprob_1",
-        "logprob_2",
-    ]
-
-
 def test_every_column_is_described():
-    stored = [schemas.ROWS, schemas.SHOTS, schemas.WINDOWS, schemas.CURVES, schemas.MEMORY_PLAN]
-    computed = [
-        result_schemas.METRICS,
-        result_schemas.COSTS,
-        result_schemas.COMPARISONS,
-        result_schemas.VARIANCE,
-    ]
-    for schema in [*stored, *computed, schemas.predictions_schema(2)]:
+    named = [*vars(schemas).values(), *vars(result_schemas).values()]
+    found = [schema for schema in named if isinstance(schema, pa.Schema)]
+    assert len(found) >= 9
+    for schema in [*found, schemas.predictions_schema(2)]:
         assert all(field.metadata[b"description"] for field in schema)
 
 

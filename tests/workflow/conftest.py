@@ -4,41 +4,7 @@ import shutil
 
 import pytest
 from project import Project, run_once
-
-PAGES = {
-    "figures": ["id-ood-scatter", "accuracy-by-k", "learning-curves", "hans-by-subcase"],
-    "tables": ["headline", "comparison", "accuracy", "costs", "coverage"],
-}
-
-
-def shrink(project: Project) -> None:
-    """Turn the demo into a study of seconds: one model, one task, few rows, seeds and pages."""
-
-    def study(content):
-        content.update(
-            models=["opt-micro"],
-            tasks=["synth-mnli"],
-            seeds="8-9",
-            grid=[
-                {"methods": ["in-context"], "patterns": ["minimal"], "k": [0, 4]},
-                {"methods": ["quick-ft", "quick-lora"], "patterns": ["minimal"], "k": [4]},
-            ],
-            main={"k": 4},
-            **PAGES,
-        )
-
-    def tasks(content):
-        content["synth-mnli"]["source"]["sizes"] = {"train": 120, "validation": 60}
-        content["synth-hans"]["source"]["sizes"] = {"validation": 60}
-
-    def methods(content):
-        quick = {"epochs": 3, "curve_epochs": "each"}
-        content["quick-ft"] = {"base": "tiny-pattern-ft", "title": "Fine-tuning", **quick}
-        content["quick-lora"] = {"base": "tiny-lora", "title": "LoRA", **quick}
-
-    project.edit("config/config.yaml", study)
-    project.edit("config/tasks.yaml", tasks)
-    project.edit("config/methods.yaml", methods)
+from small_study import shrink
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +24,14 @@ def study(finished, tmp_path) -> Project:
     folder = tmp_path / "project"
     shutil.copytree(finished.folder, folder, symlinks=True)
     return Project(folder)
+
+
+@pytest.fixture
+def ready(study) -> Project:
+    """Return the small study with everything that its runs read, and no run."""
+    for folder in ("results/runs", "results/logs/runs"):
+        shutil.rmtree(study.folder / folder)
+    return study
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def draw(model, generator):
 
 
 def loss(answers):
-    words = answers.logits[:, answers.targets]
+    words = answers.scores()
     gold = words.gather(1, answers.labels[:, None])
     return (1.0 - gold + words).clamp(min=0).sum(dim=1)
 '''
@@ -55,14 +55,8 @@ def test_one_entry_each(fresh):
     frame.to_csv(fresh.folder / "shots.csv", index=False)
     scored = frame.assign(text=frame["text"].str.replace("doctor", "nurse"))
     scored.to_csv(fresh.folder / "scored.csv", index=False)
-    parameters = fresh.read("config/models.yaml")["opt-micro"]["parameters"]
-    window = fresh.read("config/models.yaml")["opt-micro"]["window"]
-    fresh.edit(
-        "config/models.yaml",
-        lambda c: c.update(
-            mine={"local": "my-model", "family": "opt", "parameters": parameters, "window": window}
-        ),
-    )
+    mine = {"local": "my-model", "family": "opt"}
+    fresh.edit("config/models.yaml", lambda models: models.update(mine=mine))
     fresh.edit(
         "config/tasks.yaml",
         lambda c: c.update(
@@ -81,7 +75,7 @@ def test_one_entry_each(fresh):
             mine={
                 "template_one_text": "{text_a} question:",
                 "answer": " {label}",
-                "labels": {"bad": "No", "good": "Yes"},
+                "labels": {"bad": "No", "good": "Yes No"},
             }
         ),
     )
@@ -106,6 +100,8 @@ def test_one_entry_each(fresh):
     assert set(overall["method"]) == {"in-context", "mine", "norms"}
     assert (overall["n"] == 40).all()
     run = fresh.folder / "results/runs/fair/mine/mine/norms/mine/k4/seeds0-0"
+    tokens = pd.read_parquet(run / "predictions.parquet")[["tokens_0", "tokens_1"]]
+    assert (tokens == [1, 2]).all(axis=None)
     made = json.loads((run / "manifest.json").read_text())
     assert made["settings"]["family"] == "norms" and "loss" not in made["settings"]
     assert made["seeds"]["0"]["adapters"] == ["seed0.safetensors"]

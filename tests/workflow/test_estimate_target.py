@@ -19,9 +19,9 @@ def test_the_papers_estimate_is_printed_and_written(project):
     folder = project.folder / "results/paper"
     page = (folder / "estimate.md").read_text()
     assert page in output and page.startswith("# Estimate of study 'paper' for 2 nodes of 4 × 80")
-    assert "| total | 1,092 | 0 | 1,092 |" in page and "snakemake plan_memory" in page
+    assert "| total | 1,252 | 0 | 1,252 |" in page and "snakemake plan_memory" in page
     stored = pd.read_parquet(folder / "estimate.parquet")
-    assert len(stored) == len(pd.read_csv(folder / "estimate.csv")) == 1092
+    assert len(stored) == len(pd.read_csv(folder / "estimate.csv")) == 1252
     assert (stored["seconds"] > 0).all() and (stored["limit_minutes"] >= 30).all()
     hours = stored.groupby("model", observed=True)["device_hours"].sum()
     assert f"over two nodes, they are {round(hours.sum(), -1):,.0f} GPU-hours" in COSTS

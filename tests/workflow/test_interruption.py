@@ -6,20 +6,23 @@ import subprocess
 import time
 
 import pytest
+from fewshot.rng import generator
 
 RUN = "results/runs/fair/synth-mnli/opt-micro"
 
 
-def kill_when(project, condition, timeout=120):
-    """Start the study in a session of its own and kill -9 all of it once `condition` holds."""
-    process = subprocess.Popen(
-        project.command("runs"),
-        cwd=project.folder,
-        env=project.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def begin(project, *arguments) -> subprocess.Popen:
+    """Start Snakemake in a session of its own; its output goes to the file `output`."""
+    with (project.folder / "output").open("w") as output:
+        return subprocess.Popen(
+            project.command(*arguments), cwd=project.folder, env=project.environment(),
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+
+def kill_when(project, condition, target="runs", timeout=120):
+    """Kill -9 a run and all its jobs once `condition` holds."""
+    process = begin(project, target)
     deadline = time.monotonic() + timeout
     while process.poll() is None and not condition():
         assert time.monotonic() < deadline, "the moment to kill never came"
@@ -29,27 +32,51 @@ def kill_when(project, condition, timeout=120):
     process.wait()
 
 
-MOMENTS = [
-    pytest.param("results/shots/**/*.parquet", id="first-draw", marks=pytest.mark.slow),
-    pytest.param("results/state/*/seed8*", id="first-seed-trained"),
-    pytest.param(
-        "results/runs/**/predictions.parquet", id="first-run-written", marks=pytest.mark.slow
-    ),
-]
-
-
-@pytest.mark.parametrize("pattern", MOMENTS)
-def test_killed_study_finishes_with_the_same_bytes(fresh, finished, pattern):
-    kill_when(fresh, lambda: any(fresh.folder.glob(pattern)))
-    locked = fresh.snakemake("runs")
-    if locked.code:
-        assert "--unlock" in locked.output, locked.output
-        fresh.run("--unlock")
-        fresh.run("runs")
+def assert_same_bytes(project, finished):
     for kind in ("predictions", "curves"):
         files = sorted((finished.folder / RUN).rglob(f"{kind}.parquet"))
         assert len(files) == 4
         for file in files:
-            twin = fresh.folder / file.relative_to(finished.folder)
+            twin = project.folder / file.relative_to(finished.folder)
             assert twin.read_bytes() == file.read_bytes(), file.name
-    assert not list(fresh.folder.rglob("*.partial"))
+    assert not list(project.folder.rglob("*.partial"))
+
+
+WRITTEN = "results/runs/**/predictions.parquet"
+MOMENTS = [
+    pytest.param("fresh", "results/shots/**/*.parquet", id="first-draw", marks=pytest.mark.slow),
+    pytest.param("ready", "results/state/*/seed8*", id="first-seed-trained"),
+    pytest.param("ready", WRITTEN, id="first-run-written", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("begun", "pattern"), MOMENTS)
+def test_killed_study_finishes_with_the_same_bytes(begun, finished, pattern, request):
+    study = request.getfixturevalue(begun)
+    kill_when(study, lambda: any(study.folder.glob(pattern)))
+    locked = study.snakemake("runs")
+    if locked.code:
+        assert "--unlock" in locked.output, locked.output
+        study.run("--unlock")
+        study.run("runs")
+    assert_same_bytes(study, finished)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_study_that_is_told_to_end_at_random_moments_finishes_with_the_same_bytes(
+    fresh, finished, told
+):
+    """Ctrl-C reaches all processes of a terminal, SIGTERM Snakemake alone."""
+    draw, ends = generator("told to end", int(told)), 0
+    while True:
+        process = begin(fresh, "runs")
+        try:
+            process.wait(draw.uniform(3.0, 8.0) if ends < 8 else 600.0)
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, told) if told == signal.SIGINT else process.send_signal(told)
+        process.wait(120)
+        ends += 1
+    assert process.returncode == 0 and ends >= 3, (fresh.folder / "output").read_text()
+    assert_same_bytes(fresh, finished)

@@ -23,10 +23,10 @@ def spans(project) -> list[tuple[str, datetime, datetime]]:
     return found
 
 
-def test_as_many_jobs_compute_at_once_as_there_are_gpus_and_the_same_bytes(fresh, finished, smi):
+def test_as_many_jobs_compute_at_once_as_there_are_gpus_and_the_same_bytes(ready, finished, smi):
     smi(*TWO)
-    fresh.run("runs", "--cores", "8")
-    jobs = spans(fresh)
+    ready.run("runs", "--cores", "8")
+    jobs = spans(ready)
     assert len(jobs) == 4 and {gpu for gpu, *_ in jobs} == {"GPU-aa", "GPU-bb"}
     for gpu, begin, _ in jobs:
         running = [each for each, start, end in jobs if start <= begin < end]
@@ -35,7 +35,7 @@ def test_as_many_jobs_compute_at_once_as_there_are_gpus_and_the_same_bytes(fresh
         files = sorted((finished.folder / "results/runs").rglob(kind))
         assert files
         for file in files:
-            twin = fresh.folder / file.relative_to(finished.folder)
+            twin = ready.folder / file.relative_to(finished.folder)
             assert twin.read_bytes() == file.read_bytes(), "which GPU changes nothing"
 
 

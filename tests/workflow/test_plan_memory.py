@@ -13,7 +13,7 @@ def test_the_papers_plan_is_written_and_follows_the_machine(tmp_path):
     project.run(TARGET, *study)
     folder = project.folder / "results/paper"
     plan = pd.read_parquet(folder / "memory_plan.parquet")
-    assert len(plan) == 13 * 5 and plan["shape_known"].all()
+    assert len(plan) == 13 * 6 and plan["shape_known"].all()
     assert (plan["gpu_gb"] <= 80).all() and (plan["gpu_gb"] > 0).all()
     assert (plan["gpus"] >= 1).all() and (plan["nodes"] <= 2).all()
     assert len(pd.read_csv(folder / "memory_plan.csv")) == len(plan)

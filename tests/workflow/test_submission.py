@@ -64,7 +64,8 @@ def test_jobs_left_over_end_the_start_and_are_named(project):
     """They would write the same files; nothing is cancelled for the user."""
     place(project)
     queue = project.folder.parent / "squeue.out"
-    queue.write_text(f"7|rule_prepare_task_wildcards_a|{project.folder}\n8|rule_x|/elsewhere\n")
+    here = f"7|PENDING|rule_prepare_task_wildcards_a|{project.folder}"
+    queue.write_text(f"{here}\n8|PENDING|rule_x|/elsewhere\n")
     (line,) = refused(project, RUN)
     assert line.endswith("scancel 7") and not calls(project.folder.parent, "scancel")
 

@@ -93,7 +93,8 @@ def test_results_made_elsewhere_join_the_same_tables(exporter, tmp_path):
     logs = travels.write_logs(project.folder, 16, (0, 1))
     block = {"methods": ["harness"], "patterns": ["minimal"], "k": [16], "seeds": "0-1"}
     block["models"] = ["opt-l"]
-    project.edit("study.yaml", lambda content: content["grid"].append(block))
+    tables = ["accuracy", "costs"]
+    project.edit("study.yaml", lambda c: c.update(grid=[*c["grid"], block], tables=tables))
     run = "results/runs/fair/nli/opt-l/harness/minimal/k16/seeds0-1"
     result = project.snakemake("all", *STUDY)
     [line] = [each for each in result.output.splitlines() if each.startswith("error:")]

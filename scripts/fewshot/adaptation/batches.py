@@ -21,13 +21,40 @@ layer, and gradients are added up."""
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The rows of one draw: `ids` [rows, longest] padded on the right, `lengths` [rows] in tokens,
-    `labels` [rows] the gold ones; `truncated` of the rows were longer than the method allows."""
+    """The rows of one draw, each read with its gold label word behind it or with each of its words.
 
-    ids: torch.Tensor
+    `ids` [rows, readings, longest] are prompts and words without their last token, padded on the
+    right, `lengths` [rows, readings] their tokens. `answers` [rows, readings, most] are the words'
+    tokens, of which there are `tokens` [rows, readings]. `labels` [rows] are the gold ones,
+    `row_ids` [rows] their ids in the data set. `words` [rows, labels] has the label words where all
+    are one token, else it is None. `truncated` of the rows were longer than the method allows.
+    """
+
+    ids: np.ndarray
     lengths: np.ndarray
+    answers: np.ndarray
+    tokens: np.ndarray
     labels: torch.Tensor
+    row_ids: np.ndarray
+    words: torch.Tensor | None
     truncated: int = 0
+
+    @property
+    def read(self) -> np.ndarray:
+        """Return the padded tokens that are read of each row alone [rows]."""
+        return self.lengths.max(axis=1) * self.lengths.shape[1]
+
+    def together(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what is read of some rows at once (see `losses.Answers`): `ids` [sequences,
+        tokens], and `places` [reads, 2] with the `tokens` [reads] that come next there."""
+        lengths, counts = self.lengths[rows].ravel(), self.tokens[rows].ravel()
+        sequence = np.repeat(np.arange(len(counts)), counts)
+        nth = np.arange(len(sequence)) - np.repeat(np.cumsum(counts) - counts, counts)
+        # A word's first token is predicted at the prompt's last one.
+        places = np.stack([sequence, (lengths - counts)[sequence] + nth], axis=1)
+        ids = self.ids[rows].reshape(len(counts), -1)[:, : lengths.max()]
+        tokens = self.answers[rows].reshape(len(counts), -1)[sequence, nth]
+        return torch.from_numpy(ids), torch.from_numpy(places), torch.from_numpy(tokens)
 
 
 @dataclass(frozen=True)
@@ -43,30 +70,63 @@ class MicroBatch:
 
 
 def query_prompts(
-    tokenizer, pattern: Pattern, rows: pd.DataFrame, virtual_ids: Sequence[int] = ()
+    tokenizer,
+    pattern: Pattern,
+    rows: pd.DataFrame,
+    virtual_ids: Sequence[int] = (),
+    end: Sequence[int] = (),
+    classes: int = 0,
 ) -> Prompts:
-    """Tokenize the rows as queries behind `virtual_ids`, for training and scoring alike."""
-    queries = Queries(tokenizer, pattern.queries(rows), rows["id"].tolist())
-    return queries.prompts("").behind(virtual_ids)
+    """Tokenize the rows as queries behind `virtual_ids`, for training and scoring alike.
+
+    Their label words end in the tokens `end`; the `classes` of a classification head, if there are
+    any, take the place of words.
+    """
+    words = () if classes else pattern.words
+    texts, ids = pattern.queries(rows), rows["id"].tolist()
+    queries = Queries(tokenizer, texts, ids, words, pattern.words_alone, pattern.adds_special)
+    prompts = queries.prompts(pattern.context(()))
+    prompts = prompts.with_words(range(classes)) if classes else prompts.ending_in(end)
+    return prompts.behind(virtual_ids)
 
 
 def training_rows(
-    prompts: Prompts, labels: np.ndarray, window: int, ahead: int = 0
+    prompts: Prompts, labels: np.ndarray, window: int, ahead: int = 0, all_words: bool = False
 ) -> TrainingRows:
-    """Return the draw as tensors.
+    """Return the draw as it is read: with all label words of each row, if any of several tokens is
+    among them and `all_words` asks for that, else with the gold one.
 
     Raises UserError for a row that, with the `ahead` positions of a learned prefix, is longer than
     the window (tokens).
     """
-    lengths = np.array(prompts.lengths)
+    several = max(len(word) for of_row in prompts.words for word in of_row) > 1
+    answers = [
+        of_row if several and all_words else (of_row[label],)
+        for of_row, label in zip(prompts.words, labels, strict=True)
+    ]
+    starts = [prompts.prefix + suffix for suffix in prompts.suffixes]
+    ids, lengths = _padded(
+        [
+            [start + word[:-1] for word in of_row]
+            for start, of_row in zip(starts, answers, strict=True)
+        ]
+    )
     longest = lengths.max() + ahead
     if longest > window:
-        row = prompts.ids[int(lengths.argmax())]
+        row = prompts.ids[int(lengths.max(axis=1).argmax())]
         raise UserError(f"training row {row} has {longest} tokens, the model reads {window}")
-    ids = np.zeros((len(lengths), lengths.max()), dtype=np.int64)
-    for i, suffix in enumerate(prompts.suffixes):
-        ids[i, : lengths[i]] = prompts.prefix + suffix
-    return TrainingRows(torch.from_numpy(ids), lengths, torch.tensor(labels.astype(np.int64)))
+    gold = torch.tensor(labels.astype(np.int64))
+    words = None if several else torch.tensor(prompts.words)[:, :, 0]
+    return TrainingRows(ids, lengths, *_padded(answers), gold, np.array(prompts.ids), words)
+
+
+def _padded(rows: Sequence[Sequence[tuple[int, ...]]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return int64 [rows, readings, longest], padded on the right, and lengths [rows, readings]."""
+    lengths = np.array([[len(tokens) for tokens in row] for row in rows])
+    padded = np.zeros((*lengths.shape, lengths.max()), dtype=np.int64)
+    filled = np.arange(lengths.max()) < lengths[..., None]
+    padded[filled] = [token for row in rows for tokens in row for token in tokens]
+    return padded, lengths
 
 
 def epoch_order(rows: int, batch_size: int, task: str, seed: int, epoch: int) -> list[np.ndarray]:

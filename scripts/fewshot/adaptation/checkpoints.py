@@ -25,10 +25,11 @@ class TrainingProgress:
     `done` steps of epoch `epoch` are done, `step` of all; `skipped` are those without update, as
     float16 overflowed. `scored` evaluation rows were read, `splits` of their batches halved.
     `counts` are the running epoch's sum of losses, correct rows, and rows whose top token is right;
-    `curves` what is stored of the epochs before. `best` is (correct rows, epoch) of the best curve
-    point in domain, `best_state` the trained parameters then, by name, in the first process (None:
-    it is the last epoch). `resumed` are the steps after which training went on from a checkpoint,
-    `seconds` those of the phases before the last of these.
+    `curves` what is stored of the epochs before, and `predictions` where those of all are kept.
+    `best` is (correct rows, epoch) of the best curve point in domain, `best_state` the trained
+    parameters then, by name, in the first process (None: it is the last epoch). `resumed` are the
+    steps after which training went on from a checkpoint, `seconds` those of the phases before the
+    last of these.
     """
 
     epoch: int = 1
@@ -43,10 +44,12 @@ class TrainingProgress:
     resumed: tuple[int, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     curves: list[pd.DataFrame] = field(default_factory=list)
+    predictions: list[pd.DataFrame] = field(default_factory=list)
     best_state: dict[str, torch.Tensor] | None = None
 
 
-FILES = {"curves", "best_state"}
+FRAMES = ("curves", "predictions")
+FILES = {*FRAMES, "best_state"}
 """What a checkpoint has files of its own for; the rest is JSON."""
 
 
@@ -60,11 +63,12 @@ def save_progress(
     store_weights(_random_state(), folder / f"random{processes.rank}.pt")
     if processes.rank:
         return
-    names = {each.name for each in fields(progress)} - FILES
+    names = {entry.name for entry in fields(progress)} - FILES
     plain = {name: getattr(progress, name) for name in sorted(names)}
     (folder / "progress.json").write_text(json.dumps({**plain, "how": how}), "utf-8")
-    for number, frame in enumerate(progress.curves):
-        frame.to_parquet(folder / f"curve{number:04d}.parquet")
+    for name in FRAMES:
+        for number, frame in enumerate(getattr(progress, name)):
+            frame.to_parquet(folder / f"{name}{number:04d}.parquet")
     if progress.best_state is not None:
         store_weights(progress.best_state, folder / "best.pt")
 
@@ -80,12 +84,15 @@ def load_progress(folder: Path, processes: ProcessGroup) -> TrainingProgress:
     del content["how"]
     for name in ("counts", "best", "resumed"):
         content[name] = tuple(content[name])
-    curves = [pd.read_parquet(path) for path in sorted(folder.glob("curve*.parquet"))]
+    frames = {
+        name: [pd.read_parquet(path) for path in sorted(folder.glob(f"{name}*.parquet"))]
+        for name in FRAMES
+    }
     best = folder / "best.pt"
     first = processes.rank == 0 and best.exists()
     state = torch.load(best, weights_only=True) if first else None
     _set_random_state(torch.load(folder / f"random{processes.rank}.pt", weights_only=True))
-    return TrainingProgress(**content, curves=curves, best_state=state)
+    return TrainingProgress(**content, **frames, best_state=state)
 
 
 def _random_state() -> dict[str, torch.Tensor]:
@@ -194,8 +201,8 @@ class Checkpoints:
         return slice(self.processes.rank, None, self.processes.size)
 
     def _all(self) -> list[Path]:
-        found = self.folder.glob(f"seed{self.seed}.step*")
-        return [path for path in found if path.suffix != ".partial"]
+        paths = self.folder.glob(f"seed{self.seed}.step*")
+        return [path for path in paths if path.suffix != ".partial"]
 
 
 def _step(path: Path) -> int:

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..models.deepspeed_zero import let_go, load_deepspeed, quiet
-from ..models.parts import element_count
+from ..models.parts import element_count, trained_parameters
 from ..runtime.placement import BUCKET, Placement
 from ..runtime.processes import ProcessGroup
 from .weights import store_weights
@@ -36,7 +36,7 @@ def start_engine(
     Raises UserError where `engine_config` does.
     """
     config = engine_config(settings, dtype, placement, processes.size)
-    parameters = [each for each in trainable.parameters() if each.requires_grad]
+    parameters = list(trained_parameters(trainable).values())
     # DeepSpeed reserves all of this buffer, however little is trained.
     config["zero_optimization"]["reduce_bucket_size"] = min(
         BUCKET, sum(map(element_count, parameters))
@@ -132,7 +132,7 @@ class PlainEngine:
 
     def save(self, folder: Path) -> None:
         """Write weights and optimiser states to `folder`."""
-        weights = [each.detach() for each in self._optimizer.param_groups[0]["params"]]
+        weights = [weight.detach() for weight in self._optimizer.param_groups[0]["params"]]
         state = {"weights": weights, "optimizer": self._optimizer.state_dict()}
         store_weights(state, folder / "plain.pt")
 

@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 
 from ..errors import UserError
-from ..models.parts import element_count
 from ..scoring.score import Scores, score
 from . import outputs, weights
 from .seeds import SeedResult
@@ -31,24 +30,26 @@ def score_sets(run: SeedRun, sets: Mapping[str, ScoredSet]) -> dict[str, Scores]
     Raises UserError for scores that are not finite, Interrupted where the process is to end.
     """
     job, trainable = run.setup.job, run.engine.trainable
-    found = {}
+    scores = {}
     for name, scored in sets.items():
-        found[name] = score(
+        scores[name] = score(
             trainable.model,
             scored.prompts,
             batch_tokens=job.batch_tokens_on(run.device.type),
             head=trainable.head,
             processes=job.processes,
             sharded=run.engine.sharded,
+            rank_by=job.pattern.rank_by,
+            characters=job.pattern.characters,
             pause=lambda: run.stop.check(job.processes),
-            plan=run.plans[name] if scored is run.setup.curve[name] else None,
+            plan=run.plans[name] if scored is run.setup.curve.get(name) else None,
         )
-        if not np.isfinite(found[name].logsumexp).all():
+        if not np.isfinite(scores[name].logsumexp).all():
             raise UserError(
                 f"{run.where}: scores of '{name}' are not finite after step {run.progress.step}; "
                 f"the last finite loss was {run.progress.last_loss}; {HINT}"
             )
-    return found
+    return scores
 
 
 def count_scored(run: SeedRun, scores: Mapping[str, Scores], names: Iterable[str]) -> None:
@@ -72,6 +73,15 @@ def curve_frames(
     ]
 
 
+def prediction_frames(run: SeedRun, epoch: int, scores: Mapping[str, Scores]) -> list[pd.DataFrame]:
+    """Return the row predictions of an epoch, for each evaluation set of the job."""
+    job = run.setup.job
+    return [
+        outputs.prediction_frame(job.cell, run.seed, epoch, item, scores[item.name])
+        for item in job.evaluation
+    ]
+
+
 def correct_in_domain(run: SeedRun, scores: Mapping[str, Scores]) -> int:
     """Return the curve's rows of the task's own set whose most probable label word is gold."""
     name = run.setup.job.evaluation[0].name
@@ -92,13 +102,14 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
     job, state = run.setup.job, run.progress
     with run.phases.measure("write"):
         files = _write_weights(run, folder)
-    kept = _score_kept(run, curve or {})
-    predictions = [
-        outputs.prediction_frame(job.cell, run.seed, epoch, item, scores[item.name])
+    kept, content_free = _score_kept(run, curve or {})
+    predictions = state.predictions or [
+        frame
         for epoch, scores in sorted(kept.items())
-        for item in job.evaluation
+        for frame in prediction_frames(run, epoch, scores)
     ]
     facts = _facts(run, kept[max(kept)], files)
+    facts |= outputs.content_free_facts(job, run.seed, content_free)
     release_run(run)
     return SeedResult(
         pd.concat(predictions, ignore_index=True),
@@ -106,6 +117,10 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
         facts,
         run.phases.seconds,
         files,
+        {
+            str(epoch): outputs.prompt_tokens(run.setup.content_free.prompts, scores)
+            for epoch, scores in sorted(content_free.items())
+        },
     )
 
 
@@ -118,9 +133,9 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
         "steps": state.step,
         "skipped_steps": state.skipped,
         "training": outputs.training_tokens(
-            run.rows.lengths, setup.job.settings["epochs"], setup.origin.tokens_ahead
+            run.rows, setup.job.settings["epochs"], setup.origin.tokens_ahead
         ),
-        "kept_bytes": _trained_bytes(run),
+        "kept_bytes": weights.trained_bytes(run.engine.trainable),
         "scored_rows": state.scored,
         "scoring": {
             name: {
@@ -141,26 +156,25 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
     return facts
 
 
-def _trained_bytes(run: SeedRun) -> int:
-    """Return the size of the trained parameters, whether or not they are kept."""
-    trained = (each for each in run.engine.trainable.parameters() if each.requires_grad)
-    return sum(element_count(each) * each.element_size() for each in trained)
-
-
-def _score_kept(run: SeedRun, curve: Mapping[str, Scores]) -> dict[int, dict[str, Scores]]:
-    """Return the scores of all rows after the last epoch and after the best one."""
+def _score_kept(
+    run: SeedRun, curve: Mapping[str, Scores]
+) -> tuple[dict[int, dict[str, Scores]], dict[int, Scores]]:
+    """Return the scores of all rows, and those of inputs without content, after the last epoch and
+    after the best one, unless those of all epochs of the curve are kept."""
     setup, state = run.setup, run.progress
     last, best = setup.job.settings["epochs"], state.best[1]
     from_curve = {name: scores for name, scores in curve.items() if setup.curve[name].whole}
     kept = {last: _score_rest(run, last, from_curve)}
-    if best != last:
+    content_free = {last: _score_content_free(run)}
+    if best != last and not setup.keeps_curve:
         run.unspoilt = False
         with run.phases.measure("keep"):
             weights.put_weights(
                 run.engine.trainable, state.best_state, run.engine.sharded, setup.job.processes
             )
         kept[best] = _score_rest(run, best, {})
-    return kept
+        content_free[best] = _score_content_free(run)
+    return kept, content_free
 
 
 def _score_rest(run: SeedRun, epoch: int, from_curve: dict[str, Scores]) -> dict[str, Scores]:
@@ -171,7 +185,13 @@ def _score_rest(run: SeedRun, epoch: int, from_curve: dict[str, Scores]) -> dict
     count_scored(run, scores, sets)
     sampled = {name: scores[name] for name in sets if not run.setup.curve[name].whole}
     run.progress.curves += curve_frames(run, epoch, sampled, run.setup.whole)
-    return {each.name: scores[each.name] for each in run.setup.job.evaluation}
+    return {evaluated.name: scores[evaluated.name] for evaluated in run.setup.job.evaluation}
+
+
+def _score_content_free(run: SeedRun) -> Scores:
+    scored = run.setup.content_free
+    with run.phases.measure("score"):
+        return score_sets(run, {scored.item.name: scored})[scored.item.name]
 
 
 def _write_weights(run: SeedRun, folder: Path) -> dict[str, object]:
@@ -203,6 +223,5 @@ def _write_weights(run: SeedRun, folder: Path) -> dict[str, object]:
 def _probe(run: SeedRun) -> torch.Tensor:
     """Return the logits of a few training rows."""
     trainable, rows = run.engine.trainable.eval(), run.rows
-    lengths = rows.lengths[:PROBES]
-    ids = rows.ids[:PROBES, : int(lengths.max())].to(run.device)
-    return trainable(ids, torch.from_numpy(lengths - 1).to(run.device))
+    ids, places, _ = rows.together(np.arange(len(rows.labels))[:PROBES])
+    return trainable(ids.to(run.device), places.to(run.device))

@@ -4,7 +4,8 @@ In-context learning and fine-tuning differ in what they do for a seed and in not
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +14,9 @@ from .. import storage
 from ..data.evaluation_sets import EvaluationSet
 from ..data.shots import describe_draws, read_shots
 from ..models.tokenizer import load_tokenizer
-from ..prompts.patterns import Pattern, restore_pattern
-from ..prompts.window import WindowChecker, check_cells
+from ..prompts.chat import read_pattern
+from ..prompts.patterns import Pattern
+from ..prompts.window import OK, WindowChecker, check_cells
 from ..runtime.placement import Placement, read_placement
 from ..runtime.processes import ProcessGroup, read_process_group
 from ..runtime.resume import STATE, fingerprint
@@ -24,21 +26,24 @@ from ..runtime.resume import STATE, fingerprint
 class AdaptationJob:
     """All that one adaptation job reads, and how it is run.
 
-    `cell` has the keys protocol, task, model, method, pattern, k. `shots[seed]` has the ROWS
-    columns of the draw, in the order of the context (no entries for k = 0). `status[seed]` is "ok"
-    or "does not fit". The first evaluation set is the in-domain one. `batch_tokens` says how many
-    padded tokens are scored at once on a "cpu" and on a "gpu". `predicted_gpu_mb` is what the
-    memory plan expects on each GPU, in 10^6 bytes (0: no GPU planned).
+    `cell` has the keys protocol, task, model, method, pattern, k. `base` is the task whose rows the
+    cell's task has: batches are drawn by its name, so that tasks that differ in factors of the data
+    differ in nothing else. `shots[seed]` has the ROWS columns of the draw, in the order of the
+    context (no entries for k = 0). `status[seed]` is "ok" or "does not fit". The first evaluation
+    set is the in-domain one. `batch_tokens` says how many padded tokens are scored at once on a
+    "cpu" and on a "gpu". `predicted_gpu_mb` is what the memory plan expects on each GPU, in 10^6
+    bytes (0: no GPU planned). A baseline without a model has no `model_manifest`.
     """
 
     cell: dict[str, object]
+    base: str
     seeds: tuple[int, ...]
     status: dict[int, str]
     labels: int
     pattern: Pattern
     settings: dict
     model: dict
-    model_manifest: Path
+    model_manifest: Path | None
     evaluation: tuple[EvaluationSet, ...]
     shots: dict[int, pd.DataFrame] = field(repr=False)
     batch_tokens: dict[str, int]
@@ -59,6 +64,15 @@ class AdaptationJob:
         """Return the padded tokens of a scoring batch on a torch device type."""
         return self.batch_tokens["gpu" if device_type == "cuda" else "cpu"]
 
+    @cached_property
+    def content_free(self) -> EvaluationSet:
+        """Return inputs without content as rows, to be scored beside each evaluation set."""
+        texts = self.pattern.content_free()
+        rows = pd.DataFrame({"id": range(len(texts)), "text_a": texts, "text_b": texts})
+        merge = tuple(range(self.labels))
+        # A name that no task can have.
+        return EvaluationSet("content free", merge, rows.assign(label=0, group=None, subset=None))
+
     @property
     def fingerprint(self) -> str:
         """Return the name of the job's state: its settings, inputs, code, processes, threads."""
@@ -67,7 +81,7 @@ class AdaptationJob:
             "settings": self.settings,
             "model": self.model,
             "pattern": asdict(self.pattern),
-            "merge": [[each.name, each.merge] for each in self.evaluation],
+            "merge": [[evaluated.name, evaluated.merge] for evaluated in self.evaluation],
             "labels": self.labels,
             "batch_tokens": self.batch_tokens,
             "placement": asdict(self.placement),
@@ -95,24 +109,28 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
     }
     seeds = tuple(int(seed) for seed in params.seeds)
     paths = dict(zip(seeds, smk.input.shots, strict=True)) if cell["k"] else {}
-    sets = [each["set"] for each in params.evaluation]
+    sets = [entry["set"] for entry in params.evaluation]
     rows = dict(zip(sets, map(storage.read_rows, smk.input.evaluation), strict=True))
-    pattern = restore_pattern(params.pattern)
-    shots = read_shots(smk.input.train, paths) if paths else {}
-    return AdaptationJob(
+    # A baseline that reads no model has no window either.
+    tokenizer = load_tokenizer(smk.input.model) if smk.input.model else None
+    pattern = read_pattern(params.pattern, tokenizer)
+    job = AdaptationJob(
         cell=cell,
+        base=params.task,
         seeds=seeds,
-        status=_check_window(smk, cell, pattern, rows, shots, uses_context),
+        status=dict.fromkeys(seeds, OK),
         labels=int(params.labels),
         pattern=pattern,
         settings=dict(params.method),
         model=dict(params.model),
-        model_manifest=Path(smk.input.model),
+        model_manifest=Path(smk.input.model) if smk.input.model else None,
         evaluation=tuple(
-            EvaluationSet(each["set"], tuple(each["merge"]), rows[each["set"]])
-            for each in params.evaluation
+            EvaluationSet(
+                entry["set"], tuple(entry["merge"]), rows[entry["set"]], entry.get("base", "")
+            )
+            for entry in params.evaluation
         ),
-        shots=shots,
+        shots=read_shots(smk.input.train, paths) if paths else {},
         batch_tokens=dict(params.batch_tokens),
         placement=read_placement(smk.resources),
         threads=int(smk.threads),
@@ -122,35 +140,37 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
         output=smk.output,
         predicted_gpu_mb=int(smk.resources.get("predicted_gpu_mb", 0)),
     )
+    return replace(job, status=check_window(job, tokenizer, uses_context)) if tokenizer else job
 
 
-def _check_window(
-    smk, cell: dict, pattern: Pattern, rows: dict, shots: dict, uses_context: bool
-) -> dict[int, str]:
+def check_window(job: AdaptationJob, tokenizer, uses_context: bool) -> dict[int, str]:
     """Return seed → "ok" or "does not fit", by the function that tells it in advance."""
-    settings, params = smk.params.method, smk.params
+    settings, cell = job.settings, job.cell
     checker = WindowChecker(
-        load_tokenizer(smk.input.model),
-        {pattern.name: pattern},
-        rows,
-        {("own", cell["k"], seed): drawn for seed, drawn in shots.items()},
+        tokenizer,
+        {job.pattern.name: job.pattern},
+        {evaluated.name: evaluated.rows for evaluated in job.evaluation},
+        {("own", cell["k"], seed): drawn for seed, drawn in job.shots.items()},
     )
-    own = {
+    job_cell = {
         **{name: cell[name] for name in ("method", "pattern", "k")},
-        "seeds": params.seeds,
+        "seeds": job.seeds,
         "draw": "own",
         "uses_context": uses_context,
         "needs_words": settings["head"] == "language-model",
         "virtual_tokens": settings.get("virtual_tokens", 0),
         "truncate": settings.get("truncate"),
+        "end_token": settings.get("end_token", False),
+        "shown": settings.get("shown"),
+        "cached": settings.get("cached"),
     }
-    checked = check_cells(checker, cell, [own], params.model["window"])
+    checked = check_cells(checker, cell, [job_cell], job.model["window"])
     return {int(row["seed"]): str(row["status"]) for row in checked}
 
 
 def _checksums(smk, sets: list[str], shots: dict[int, str]) -> dict[str, object]:
     """Return the checksums of model, evaluation rows and draws."""
-    files = storage.read_json(smk.input.model, "files")["files"]
+    files = storage.read_json(smk.input.model, "files")["files"] if smk.input.model else {}
     evaluated = zip(sets, smk.input.evaluation, strict=True)
     data = {f"{name}/validation": storage.sha256(path) for name, path in evaluated}
     if shots:

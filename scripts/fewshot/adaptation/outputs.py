@@ -4,7 +4,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata
@@ -20,27 +20,32 @@ from ..errors import UserError
 if TYPE_CHECKING:
     from ..prompts.tokenize import Prompts
     from ..runtime.resume import FinishedSeed
-    from ..scoring.score import Scores
+    from ..scoring.scores import Scores
+    from ..scoring.states import States
+    from .batches import TrainingRows
     from .job import AdaptationJob
 
 PACKAGES = (
-    *("deepspeed", "numpy", "pandas", "peft", "pyarrow", "safetensors", "snakemake"),
-    *("tokenizers", "torch", "transformers"),
+    *("bm25s", "deepspeed", "numpy", "pandas", "peft", "pyarrow", "safetensors", "scikit-learn"),
+    *("snakemake", "tokenizers", "torch", "transformers"),
 )
 """Packages whose versions a manifest has."""
 
 
-def prompt_tokens(prompts: "Prompts", scores: "Scores") -> dict[str, int]:
+def prompt_tokens(prompts: "Prompts", scores: "Scores | States") -> dict[str, int]:
     """Return how long the prompts of an evaluation set are.
 
     In tokens: `shared_tokens` is the prefix of all rows, `own_tokens` the sum of what rows have
     behind it and `own_squares` that of the squares; `tokens_read` is what the scorer read, to
-    which rows that begin alike count a common part once.
+    which rows that begin alike count a common part once. With channel scoring a row has several
+    `prompts`, all counted, and `answers` tokens of texts are asked for, not one for each prompt.
     """
     shared = len(prompts.prefix)
     own = [length - shared for length in prompts.lengths]
+    answers = sum(len(text) for (text,) in prompts.words) if prompts.per_row > 1 else 0
     return {
-        "rows": len(own),
+        "rows": len(own) // prompts.per_row,
+        **({"prompts": len(own), "answers": answers} if answers else {}),
         "shared_tokens": shared,
         "own_tokens": sum(own),
         "own_squares": sum(length**2 for length in own),
@@ -49,19 +54,24 @@ def prompt_tokens(prompts: "Prompts", scores: "Scores") -> dict[str, int]:
     }
 
 
-def training_tokens(lengths: Iterable[int], epochs: int, learned_keys: int) -> dict[str, int]:
-    """Return what was trained on: rows of `lengths` tokens, unpadded, in each of the epochs.
+def training_tokens(rows: "TrainingRows", epochs: int, learned_keys: int) -> dict[str, int]:
+    """Return what was trained on in each of the epochs: rows, their tokens, unpadded, how many
+    tokens of answers were asked for, where these are not one for each row, and how often each row
+    was read, where that is not once.
 
     `learned_keys` stand before every row in each layer (prefix tuning); virtual tokens of a prompt
     count as its own.
     """
-    lengths = [int(length) for length in lengths]
+    count, readings = rows.lengths.shape
+    answers = int(rows.tokens.sum())
     return {
         "epochs": epochs,
-        "rows": len(lengths),
-        "tokens": sum(lengths),
-        "squares": sum(length**2 for length in lengths),
+        "rows": count,
+        "tokens": int(rows.lengths.sum()),
+        "squares": int((rows.lengths**2).sum()),
         "learned_keys": learned_keys,
+        **({"answers": answers} if answers != count else {}),
+        **({"readings": readings} if readings > 1 else {}),
     }
 
 
@@ -119,10 +129,13 @@ def curve_frame(
     def total(values: np.ndarray) -> np.ndarray:
         return np.bincount(part, weights=values, minlength=len(n))
 
+    vocabulary = np.full(len(n), np.nan)
+    if scores.argmax_is_label is not None:
+        vocabulary = total(correct & scores.argmax_is_label).astype(np.int64)
     counts = {
         "n": n,
         "correct": total(correct).astype(np.int64),
-        "correct_vocabulary": total(correct & scores.argmax_is_label).astype(np.int64),
+        "correct_vocabulary": vocabulary,
         "mean_logprob": total(np.logaddexp.reduce(logprobs, axis=1)) / n,
     }
     run = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": item.name, "sampled": sampled}
@@ -131,12 +144,25 @@ def curve_frame(
     return keys.assign(**run, **counts)[schemas.CURVES.names]
 
 
+def content_free_facts(
+    job: "AdaptationJob", seed: int, scores: "Mapping[int, Scores]"
+) -> dict[str, dict]:
+    """Return for the manifest what label words of inputs without content are ranked by: epoch →
+    input → words; nothing where none were scored. Raises UserError as `prediction_frame` does."""
+    texts, facts = job.content_free.rows["text_a"], {}
+    for epoch, found in sorted(scores.items()):
+        _check_scores(job.cell, seed, job.content_free, found)
+        facts[str(epoch)] = dict(zip(texts, found.ranking.tolist(), strict=True))
+    return {"content_free": facts} if facts else {}
+
+
 def _check_scores(cell: dict, seed: int, item: EvaluationSet, scores: "Scores") -> None:
-    if len(item.rows) != len(scores.logsumexp):
+    if len(item.rows) != len(scores.logprobs):
         raise ValueError(
-            f"set '{item.name}' has {len(item.rows)} rows but {len(scores.logsumexp)} scores"
+            f"set '{item.name}' has {len(item.rows)} rows but {len(scores.logprobs)} scores"
         )
-    wrong = np.flatnonzero(np.isnan(scores.logprobs).any(axis=1) | np.isnan(scores.logsumexp))
+    normaliser = 0.0 if scores.logsumexp is None else scores.logsumexp
+    wrong = np.flatnonzero(np.isnan(scores.logprobs).any(axis=1) | np.isnan(normaliser))
     if len(wrong):
         raise UserError(
             f"{'/'.join(map(str, cell.values()))}: seed {seed}, set '{item.name}', row "
@@ -156,20 +182,25 @@ def process_facts(model, trainable: Sequence[str] = ()) -> dict:
 
     parameters = dict(model.named_parameters())
     device = next(iter(parameters.values())).device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    facts = host_facts()
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 2**20
-    return {
-        "device": f"{device.type}: {name}",
+        name = torch.cuda.get_device_name(device)
+        facts = {"device": f"cuda: {name}", "peak_memory_mib": round(peak, 1)}
+    return facts | {
         "parameters": {
             "total": sum(map(element_count, parameters.values())),
-            "trainable": sum(element_count(parameters[each]) for each in trainable),
-            "modules": sorted({each.rpartition(".")[0] for each in trainable}),
+            "trainable": sum(element_count(parameters[name]) for name in trainable),
+            "modules": sorted({name.rpartition(".")[0] for name in trainable}),
         },
-        "peak_memory_mib": round(peak, 1),
     }
+
+
+def host_facts() -> dict:
+    """Return the device and the peak memory (MiB) of a process without a GPU."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return {"device": f"cpu: {platform.machine()}", "peak_memory_mib": round(peak, 1)}
 
 
 def manifest(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> dict:
@@ -209,13 +240,13 @@ def _seed_entry(status: str, seed: "FinishedSeed | None") -> dict:
     if seed is None:
         return {"status": status}
     common = ("device", "parameters")
-    own = {key: value for key, value in seed.info["facts"].items() if key not in common}
+    facts = {key: value for key, value in seed.info["facts"].items() if key not in common}
     seconds = {phase: round(value, 3) for phase, value in seed.info["seconds"].items()}
-    return {"status": status, "seconds": seconds, **own}
+    return {"status": status, "seconds": seconds, **facts}
 
 
 def _packages() -> dict[str, str]:
-    installed = {each.metadata["Name"] for each in metadata.distributions()}
+    installed = {package.metadata["Name"] for package in metadata.distributions()}
     return {name: metadata.version(name) for name in PACKAGES if name in installed}
 
 
@@ -229,7 +260,7 @@ def write_run(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> None:
     predictions = _together([seed.frames["predictions"] for seed in seeds.values()], schema.names)
     curves = _together([seed.frames["curves"] for seed in seeds.values()], schemas.CURVES.names)
     _check_complete(job, seeds)
-    ranks = {schemas.RANK_BY: job.pattern.rank_by}
+    ranks = schemas.ranking_metadata(job.pattern.rank_by, job.pattern.characters)
     storage.write_table(job.output.predictions, predictions, schema, **ranks)
     storage.write_table(job.output.curves, curves, schemas.CURVES)
     files = storage.checksums_of(job.output.predictions, job.output.curves)
@@ -247,9 +278,11 @@ def _check_complete(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> N
         for epoch in frame["epoch"].unique() if len(frame) else [0]:
             of_epoch = frame[frame["epoch"] == epoch]
             for name, expected in ids.items():
-                found = np.sort(of_epoch.loc[of_epoch["evaluation_set"] == name, "id"].to_numpy())
-                if not np.array_equal(found, expected):
+                predicted = np.sort(
+                    of_epoch.loc[of_epoch["evaluation_set"] == name, "id"].to_numpy()
+                )
+                if not np.array_equal(predicted, expected):
                     raise ValueError(
-                        f"{job.name}: seed {number}, epoch {epoch}, set '{name}': {len(found)} "
+                        f"{job.name}: seed {number}, epoch {epoch}, set '{name}': {len(predicted)} "
                         f"predictions for {len(expected)} rows, or not one for each"
                     )

@@ -22,8 +22,10 @@ LOG = logging.getLogger(__name__)
 class SeedResult:
     """What a method gives for one seed.
 
-    `predictions` and `curves` have the columns of `records`; `facts` describe the process for the
+    `predictions` and `curves` have the columns of `schemas`; `facts` describe the process for the
     manifest (device, parameters, …), `seconds` are per phase; `files` writes the adapters.
+    `content_free` has the counts (`outputs.prompt_tokens`) of inputs without content by epoch, of
+    which the manifests of folds alone tell.
     """
 
     predictions: pd.DataFrame
@@ -31,6 +33,7 @@ class SeedResult:
     facts: dict
     seconds: dict[str, float]
     files: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+    content_free: dict[str, dict] = field(default_factory=dict)
 
 
 def run_seeds(
@@ -52,14 +55,14 @@ def run_seeds(
         )
         LOG.info("%s: %d of %d seeds to do, %d do not fit", job.name, len(todo), len(job.seeds),
                  len(job.seeds) - len(fitting))  # fmt: skip
-        if todo and first:
+        if todo and first and job.model_manifest:
             verify_files(job.model_manifest)
         run = start(store) if todo else None
         for number, seed in enumerate(todo, 1):
             begin = time.perf_counter()
             result = run(seed)
             if first:
-                _save(store, seed, result)
+                save_result(store, seed, result)
             LOG.info("%s: seed %d done (%d of %d) in %.1f s", job.name, seed, number, len(todo),
                      time.perf_counter() - begin)  # fmt: skip
         if first:
@@ -68,9 +71,10 @@ def run_seeds(
     job.processes.disconnect()
 
 
-def _save(store: SeedStore, seed: int, result: SeedResult) -> None:
+def save_result(store: SeedStore, seed: int | str, result: SeedResult) -> None:
+    """Store what a method gives for a seed, or for a part of one, by its name."""
     frames = {"predictions": result.predictions, "curves": result.curves}
-    info = {"facts": result.facts, "seconds": result.seconds}
+    info = {"facts": result.facts, "seconds": result.seconds, "content_free": result.content_free}
     store.save(seed, frames, info, result.files)
 
 

@@ -16,12 +16,18 @@ from torch import nn
 from ..data import curve_sample
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
-from ..methods.losses import Answers, loss_of
+from ..methods.losses import Answers, loss_of, reads_all_words, takes_mean
 from ..models.deepspeed_zero import load_deepspeed, loading_in_shards
 from ..models.load import load_model, pick_device
-from ..models.parts import element_count, learned_prefix, tokens_ahead, virtual_ids
+from ..models.parts import (
+    element_count,
+    learned_prefix,
+    tokens_ahead,
+    trained_parameters,
+    virtual_ids,
+)
 from ..models.tokenizer import load_tokenizer
-from ..prompts.label_words import label_word_ids
+from ..prompts.label_words import end_tokens
 from ..prompts.tokenize import Prompts, truncate
 from ..rng import generator
 from ..runtime.placement import Placement, easier
@@ -34,6 +40,7 @@ from .engines import DeepSpeedEngine, PlainEngine, engine_config, is_plain, star
 from .job import AdaptationJob
 from .outputs import Phases
 from .trainable_model import TrainableModel, adapted, check_checkpointing, drawn, fresh
+from .weights import trained_bytes
 
 
 class InitialModel:
@@ -71,11 +78,11 @@ class InitialModel:
         """Return the trainable model on a device, whose frozen weights all seeds share there."""
         if device.type == "cpu":
             return trainable
-        frozen = [each for each in trainable.parameters() if not each.requires_grad]
-        for each in frozen:
-            if id(each) not in self._moved:
-                self._moved[id(each)] = nn.Parameter(each.to(device), requires_grad=False)
-        kept = {id(each): self._moved[id(each)] for each in frozen}
+        frozen = [weight for weight in trainable.parameters() if not weight.requires_grad]
+        for weight in frozen:
+            if id(weight) not in self._moved:
+                self._moved[id(weight)] = nn.Parameter(weight.to(device), requires_grad=False)
+        kept = {id(weight): self._moved[id(weight)] for weight in frozen}
         return copy.deepcopy(trainable, kept).to(device)
 
     def _adapt(self) -> TrainableModel:
@@ -108,20 +115,22 @@ class ScoredSet:
 class Setup:
     """What all seeds of a job share.
 
-    `targets[label]` is the class of a label: the label word's token, or the label itself with a
-    classification head; `loss` gives each row's (see methods.losses). `curve` and `whole` are what
-    is scored, by evaluation set, `truncated` how many of its rows were longer than the method
-    allows, if it does cut them.
+    `loss` gives each row's loss and `mean` says how the tokens of a label word count in it (see
+    methods.losses). `curve` and `whole` are what is scored, by evaluation set, `truncated` how many
+    of its rows were longer than the method allows, if it does cut them. `content_free` are inputs
+    without content. Where `keeps_curve`, row predictions of all epochs of the curve are kept.
     """
 
     job: AdaptationJob
     origin: InitialModel
     tokenizer: object
-    targets: list[int]
     loss: Callable[[Answers], torch.Tensor]
+    mean: bool
     curve: dict[str, ScoredSet]
     whole: dict[str, ScoredSet]
     truncated: dict[str, int]
+    content_free: ScoredSet
+    keeps_curve: bool = False
 
 
 @dataclass
@@ -180,31 +189,33 @@ def load_setup(job: AdaptationJob) -> Setup:
 
 def set_up(job: AdaptationJob, source: Callable[[], nn.Module], tokenizer) -> Setup:
     """Adapt the model that `source` gives by the job's method family; tokenize what is scored."""
-    origin = InitialModel(job, source)
-    if job.settings["head"] == "classification":
-        targets = list(range(job.labels))
-    else:
-        row = job.evaluation[0].rows.iloc[0]
-        probe = job.pattern.query(row["text_a"], row["text_b"])
-        targets = label_word_ids(tokenizer, job.pattern, probe)
+    return set_up_from(job, InitialModel(job, source), tokenizer)
 
+
+def set_up_from(job: AdaptationJob, origin: InitialModel, tokenizer) -> Setup:
+    """Tokenize what is scored by a job whose seeds start from a model that was adapted already."""
     whole, curve, truncated = {}, {}, {}
     limit = curve_sample.row_limit(job.settings["curve_rows"])
     for item in job.evaluation:
         where, sample = f"set '{item.name}'", item.sample(limit)
         prompts, truncated[item.name] = _prompts(job, tokenizer, origin, item.rows, where)
-        whole[item.name] = ScoredSet(item, prompts.with_words(targets), True)
+        whole[item.name] = ScoredSet(item, prompts, True)
         curve[item.name] = whole[item.name]
         if sample is not item:
             prompts, _ = _prompts(job, tokenizer, origin, sample.rows, where)
-            curve[item.name] = ScoredSet(sample, prompts.with_words(targets), False)
-    loss = loss_of(origin.method, job.settings)
-    return Setup(job, origin, tokenizer, targets, loss, curve, whole, truncated)
+            curve[item.name] = ScoredSet(sample, prompts, False)
+    item = job.content_free
+    prompts, _ = _prompts(job, tokenizer, origin, item.rows, "inputs without content")
+    content_free = ScoredSet(item, prompts, True)
+    loss, mean = loss_of(origin.method, job.settings), takes_mean(job.settings, job.pattern.rank_by)
+    return Setup(job, origin, tokenizer, loss, mean, curve, whole, truncated, content_free)
 
 
 def _prompts(job: AdaptationJob, tokenizer, origin: InitialModel, rows: pd.DataFrame, where: str):
     """Return the rows' prompts, cut where the method cuts them, and how many were."""
-    prompts = query_prompts(tokenizer, job.pattern, rows, origin.virtual_ids)
+    classes = job.labels if job.settings["head"] == "classification" else 0
+    end = end_tokens(tokenizer, job.settings, job.pattern)
+    prompts = query_prompts(tokenizer, job.pattern, rows, origin.virtual_ids, end, classes)
     limit = job.settings.get("truncate")
     return truncate(prompts, limit and limit + len(origin.virtual_ids), where)
 
@@ -226,7 +237,7 @@ def start_run(
         torch.cuda.reset_peak_memory_stats(device)
     with phases.measure("prepare"):
         rows = _training_rows(setup, seed)
-        placement = _placement(setup, device, int(rows.lengths.max()), shortages)
+        placement = _placement(setup, device, int(rows.read.max()), shortages)
         trainable = setup.origin.start(seed, placement, device)
         if placement.checkpointing:
             _recompute(trainable, job)
@@ -253,29 +264,30 @@ def _training_rows(setup: Setup, seed: int) -> TrainingRows:
     shots = job.shots[seed]
     prompts, cut = _prompts(job, setup.tokenizer, origin, shots, f"shots of seed {seed}")
     gold, window = shots["label"].to_numpy(), job.model["window"]
-    return replace(training_rows(prompts, gold, window, origin.tokens_ahead), truncated=cut)
+    rows = training_rows(prompts, gold, window, origin.tokens_ahead, reads_all_words(job.settings))
+    return replace(rows, truncated=cut)
 
 
 def _placement(setup: Setup, device: torch.device, longest: int, shortages: int) -> Placement:
     """Return the job's placement, made easier as often as memory ran out."""
-    job, found = setup.job, setup.job.placement
+    job, placement = setup.job, setup.job.placement
     recomputes = setup.origin.recomputes
-    if not found.micro_tokens:
-        found = replace(found, micro_tokens=job.batch_tokens_on(device.type))
+    if not placement.micro_tokens:
+        placement = replace(placement, micro_tokens=job.batch_tokens_on(device.type))
     if shortages:
         # No more than a batch can have: the first time must change something.
         most = -(-job.settings["batch_size"] // job.processes.size) * longest
-        found = replace(found, micro_tokens=min(found.micro_tokens, most))
+        placement = replace(placement, micro_tokens=min(placement.micro_tokens, most))
     for _ in range(shortages):
-        before = found
-        found = easier(before, longest, job.processes.size, device.type == "cuda", recomputes)
-        if found is None:
+        before = placement
+        placement = easier(before, longest, job.processes.size, device.type == "cuda", recomputes)
+        if placement is None:
             raise UserError(
                 f"{job.name}: memory ran out on a row of {longest} tokens with {before}; nothing "
                 "is left to share, move or cut: give the job more GPUs, larger ones, or more host "
                 "memory"
             )
-    return found
+    return placement
 
 
 def _recompute(trainable: TrainableModel, job: AdaptationJob) -> None:
@@ -298,7 +310,5 @@ def release_run(run: SeedRun) -> None:
 def _state_bytes(trainable: TrainableModel, placement: Placement, processes: ProcessGroup) -> int:
     """Return about how many bytes a checkpoint has for each process: weights, AdamW's moments in
     float32, and a copy of the best weights."""
-    trained = [each for each in trainable.parameters() if each.requires_grad]
-    weights = sum(element_count(each) * each.element_size() for each in trained)
-    states = sum(map(element_count, trained)) * 12
-    return weights * 2 + states // (processes.size if placement.zero_stage else 1)
+    states = sum(map(element_count, trained_parameters(trainable).values())) * 12
+    return trained_bytes(trainable) * 2 + states // (processes.size if placement.zero_stage else 1)

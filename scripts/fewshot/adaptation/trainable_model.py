@@ -1,4 +1,4 @@
-"""The model that is trained: a language model read at the last token of each row."""
+"""The model that is trained: a language model read where its answers are predicted."""
 
 import copy
 import re
@@ -11,11 +11,18 @@ from torch import nn
 from ..errors import UserError
 from ..methods.freezing import check_trainable
 from ..models.heads import initial_std, new_head
-from ..models.parts import backbone, element_count, learned_cache, learned_prefix, readout
+from ..models.parts import (
+    backbone,
+    element_count,
+    learned_cache,
+    learned_prefix,
+    readout,
+    trained_parameters,
+)
 
 
 class TrainableModel(nn.Module):
-    """A language model that answers at the last token of each row.
+    """A language model that answers where a token of an answer comes next.
 
     `head`, where there is one, takes the place of the readout over the vocabulary.
     """
@@ -25,14 +32,15 @@ class TrainableModel(nn.Module):
         self.model = model
         self.head = head
 
-    def forward(self, ids: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-        """Return logits [rows, classes] in float32, from `ids` [rows, tokens] padded on the right.
+    def forward(self, ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """Return logits [reads, classes] in float32 at `places` [reads, 2], (sequence, token), of
+        `ids` [sequences, tokens] padded on the right.
 
         Attention is causal, so that the real tokens never see the padding: no mask is needed.
         """
         ahead = learned_cache(self.model, len(ids))
         hidden = backbone(self.model)(input_ids=ids, use_cache=False, **ahead).last_hidden_state
-        hidden = hidden[torch.arange(len(last), device=last.device), last]
+        hidden = hidden[places[:, 0], places[:, 1]]
         return (readout(self.model) if self.head is None else self.head)(hidden).float()
 
 
@@ -71,7 +79,7 @@ def fresh(
 
     Frozen parameters are those of `base` itself: nothing changes them.
     """
-    kept = {id(each): each for each in base.parameters() if not each.requires_grad}
+    kept = {id(weight): weight for weight in base.parameters() if not weight.requires_grad}
     return drawn(copy.deepcopy(base, kept), method, generator)
 
 
@@ -90,7 +98,7 @@ def parameter_facts(trainable: TrainableModel) -> dict[str, object]:
 
     Modules of equal name in different layers are one entry, with `*` for the layer.
     """
-    trained = {name: each for name, each in trainable.named_parameters() if each.requires_grad}
+    trained = trained_parameters(trainable)
     modules = (re.sub(r"\.\d+\.", ".*.", name.rpartition(".")[0]) for name in trained)
     return {
         "total": sum(map(element_count, trainable.parameters())),

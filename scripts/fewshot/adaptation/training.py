@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -17,6 +18,7 @@ from .. import schemas
 from ..data import curve_sample
 from ..errors import UserError
 from ..methods.losses import Answers
+from ..prompts.patterns import best_words
 from ..runtime.processes import TOLD, mark_shortage, read_shortages
 from ..runtime.resume import SeedStore
 from ..runtime.stop import Interrupted, Stop
@@ -25,7 +27,15 @@ from ..scoring.score import Scores
 from . import outputs, weights
 from .batches import MicroBatch, epoch_order, micro_batches
 from .checkpoints import Checkpoints, load_progress, read_conditions, save_progress
-from .evaluate import HINT, correct_in_domain, count_scored, curve_frames, finish_seed, score_sets
+from .evaluate import (
+    HINT,
+    correct_in_domain,
+    count_scored,
+    curve_frames,
+    finish_seed,
+    prediction_frames,
+    score_sets,
+)
 from .job import AdaptationJob, read_job
 from .seeds import SeedResult, run_seeds
 from .setup import SeedRun, Setup, load_setup, release_run, start_run
@@ -41,10 +51,17 @@ def fine_tune(smk) -> None:
 
     Told to end, it writes a checkpoint, if that is worth while, and exits with status TOLD.
     """
-    job = read_job(smk)
+    train_seeds(read_job(smk), _start)
+
+
+def train_seeds(
+    job: AdaptationJob,
+    start: Callable[[AdaptationJob, Stop, SeedStore | None], Callable[[int], SeedResult]],
+) -> None:
+    """Run the seeds of a job that trains; `start` is told of the end, and loads what they share."""
     with Stop().watched() as stop:
         try:
-            run_seeds(job, lambda store: _start(job, stop, store))
+            run_seeds(job, lambda store: start(job, stop, store))
         except Interrupted:
             LOG.warning("%s: told to end; started again, it goes on from here", job.name)
             raise SystemExit(TOLD) from None
@@ -141,12 +158,12 @@ def _resume(run: SeedRun) -> None:
         run.checkpoints.clear()
         return
     run.engine.load(path)
-    run.progress = found = load_progress(path, run.setup.job.processes)
-    run.written = found.step
-    found.resumed = (*found.resumed, found.step)
-    for phase, seconds in found.seconds.items():
+    run.progress = progress = load_progress(path, run.setup.job.processes)
+    run.written = progress.step
+    progress.resumed = (*progress.resumed, progress.step)
+    for phase, seconds in progress.seconds.items():
         run.phases.seconds[phase] = run.phases.seconds.get(phase, 0.0) + seconds
-    LOG.info("%s: goes on after epoch %d, step %d", run.where, found.epoch - 1, found.step)
+    LOG.info("%s: goes on after epoch %d, step %d", run.where, progress.epoch - 1, progress.step)
 
 
 def _write_checkpoint(run: SeedRun) -> None:
@@ -172,13 +189,16 @@ def _enter(run: SeedRun, epoch: int, row: pd.DataFrame, scores: dict[str, Scores
     if scores is not None:
         count_scored(run, scores, scores)
         state.curves += curve_frames(run, epoch, scores, run.setup.curve)
+        if run.setup.keeps_curve:
+            state.predictions += prediction_frames(run, epoch, scores)
         correct = correct_in_domain(run, scores)
         if correct > state.best[0]:
-            last = epoch == job.settings["epochs"]
+            # Nothing returns to it where all epochs of the curve are kept.
+            stays = epoch == job.settings["epochs"] or run.setup.keeps_curve
             with run.phases.measure("keep"):
                 trainable, sharded = run.engine.trainable, run.engine.sharded
                 state.best_state = (
-                    None if last else weights.take_weights(trainable, sharded, job.processes)
+                    None if stays else weights.take_weights(trainable, sharded, job.processes)
                 )
             state.best = (correct, epoch)
     state.epoch, state.done, state.counts = epoch + 1, 0, (0.0, 0.0, 0.0)
@@ -189,7 +209,7 @@ def _remaining(run: SeedRun) -> float:
     state, seconds = run.progress, run.phases.seconds
     train, curve = (seconds.get(phase, 0.0) for phase in ("train", "curve"))
     epochs = run.setup.job.settings["epochs"] + 1 - state.epoch
-    rows = sum(len(each.item.rows) for each in run.setup.whole.values())
+    rows = sum(len(scored.item.rows) for scored in run.setup.whole.values())
     passes = 1 if state.best_state is None else 2
     scoring = curve / state.scored * rows * passes if state.scored else 0.0
     return (train + curve) / (state.epoch - 1) * epochs + scoring
@@ -200,10 +220,12 @@ def _report(run: SeedRun, epoch: int, points: list[int]) -> None:
     state, now = run.progress, time.monotonic()
     if epoch == points[-1] or now - run.reported >= PROGRESS:
         run.reported = now
-        train, scoring = (run.phases.seconds.get(each, 0.0) for each in ("train", "curve"))
-        LOG.info("%s: epoch %d of %d, step %d, loss %.4f, at best %d correct in domain; %.1f "
-                 "steps/s, %.1f s scoring", run.where, epoch, points[-1], state.step,
-                 state.last_loss, state.best[0], state.step / train, scoring)  # fmt: skip
+        train, scoring = (run.phases.seconds.get(phase, 0.0) for phase in ("train", "curve"))
+        # Before the first epoch that is scored none is the best.
+        best = f", at best {state.best[0]} correct in domain" if state.best[1] else ""
+        LOG.info("%s: epoch %d of %d, step %d, loss %.4f%s; %.1f steps/s, %.1f s scoring",
+                 run.where, epoch, points[-1], state.step, state.last_loss, best,
+                 state.step / train, scoring)  # fmt: skip
 
 
 def train_epoch(run: SeedRun, epoch: int) -> pd.DataFrame:
@@ -213,11 +235,11 @@ def train_epoch(run: SeedRun, epoch: int) -> pd.DataFrame:
     """
     job, rows, state = run.setup.job, run.rows, run.progress
     settings, count = job.settings, len(run.rows.labels)
-    order = epoch_order(count, settings["batch_size"], job.cell["task"], run.seed, epoch)
+    order = epoch_order(count, settings["batch_size"], job.base, run.seed, epoch)
     run.engine.trainable.train()
     with run.phases.measure("train"):
         for batch in order[state.done :]:
-            micro = micro_batches(batch, rows.lengths, run.placement.micro_tokens, job.processes)
+            micro = micro_batches(batch, rows.read, run.placement.micro_tokens, job.processes)
             _step(run, epoch, micro, len(batch), settings["epochs"] * len(order))
             run.stop.check(job.processes)
     loss_sum, correct, correct_vocabulary = state.counts
@@ -247,11 +269,13 @@ def _step(run: SeedRun, epoch: int, micro: list[MicroBatch], batch: int, total: 
     state, processes = run.progress, run.setup.job.processes
     counts = torch.zeros(3, dtype=torch.float64, device=run.device)
     for micro_batch in micro:
-        losses, correct, top = _losses(run, micro_batch)
+        answers = _answers(run, micro_batch.rows)
+        losses = run.setup.loss(answers)
         counted = torch.from_numpy(micro_batch.counts).to(run.device)
         run.engine.backward((losses * counted).sum() / batch)
-        found = torch.stack([losses.detach(), correct, top]).double()
-        counts += (found * counted).sum(dim=1)
+        right = _right(answers, run.rows.row_ids[micro_batch.rows])
+        sums = torch.stack([losses.detach(), *right]).double()
+        counts += (sums * counted).sum(dim=1)
     counts = processes.sum(counts.cpu()).tolist()
     loss = counts[0] / batch
     if not math.isfinite(loss):
@@ -276,19 +300,24 @@ def rate(step: int, total: int, settings: dict) -> float:
     return settings["learning_rate"] * min(1.0, (step + 1) / max(warmup, 1))
 
 
-def _losses(
-    run: SeedRun, micro_batch: MicroBatch
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return each row's loss, whether its best label word is gold, whether the top token is."""
-    rows, device = run.rows, run.device
-    targets = torch.tensor(run.setup.targets, device=device)
-    longest = int(rows.lengths[micro_batch.rows].max())
-    ids = rows.ids[micro_batch.rows, :longest].to(device)
-    labels = rows.labels[micro_batch.rows].to(device)
-    last = torch.from_numpy(rows.lengths[micro_batch.rows] - 1).to(device)
-    logits = run.engine.forward(ids, last)
-    losses = run.setup.loss(Answers(logits, labels, targets, ids, last))
-    answer = logits.detach()
-    words = answer[:, targets].argmax(dim=-1) == labels
-    top = answer.argmax(dim=-1) == targets[labels]
-    return losses, words, top
+def _answers(run: SeedRun, rows: np.ndarray) -> Answers:
+    """Return what the model answers to some rows of the draw."""
+    ids, places, tokens = (part.to(run.device) for part in run.rows.together(rows))
+    labels, words = run.rows.labels[rows].to(run.device), run.rows.words
+    words = None if words is None else words[rows].to(run.device)
+    logits = run.engine.forward(ids, places)
+    pattern, characters = run.setup.job.pattern, None
+    if pattern.rank_by == "characters":
+        characters = torch.tensor(pattern.characters, device=run.device)
+    return Answers(logits, tokens, places, ids, labels, words, run.setup.mean, characters)
+
+
+@torch.no_grad()
+def _right(answers: Answers, row_ids: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return whether the highest-ranked label word of each row is gold [rows], and whether each
+    token of the gold word is the top one; where only that word was read, the latter twice."""
+    top = answers.of_gold((answers.logits.argmax(dim=-1) != answers.tokens).float()) == 0
+    if not answers.ranked:
+        return top, top
+    best = torch.from_numpy(best_words(answers.scores().cpu().numpy().T, row_ids))
+    return best.to(top.device) == answers.labels, top

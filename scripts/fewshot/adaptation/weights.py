@@ -9,9 +9,16 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..models.parts import element_count, trained_parameters
 from ..runtime.processes import ProcessGroup
 
 ALONE = ProcessGroup()
+
+
+def trained_bytes(model: nn.Module) -> int:
+    """Return the size of the trained parameters, whether whole or in shards."""
+    trained = trained_parameters(model).values()
+    return sum(element_count(parameter) * parameter.element_size() for parameter in trained)
 
 
 def take_weights(
@@ -22,7 +29,7 @@ def take_weights(
     All processes must call it where parameters are in shards.
     """
     state = {}
-    for name, parameter in _trained(model):
+    for name, parameter in trained_parameters(model).items():
         with _whole(parameter, sharded):
             if processes.rank == 0:
                 state[name] = parameter.detach().to("cpu", copy=True).contiguous()
@@ -36,11 +43,11 @@ def put_weights(
     sharded: bool = False,
     processes: ProcessGroup = ALONE,
 ) -> None:
-    """Give every process the first one's `state`, as `take` returned it.
+    """Give every process the first one's `state`, as `take_weights` returned it.
 
     For scoring: what optimisers hold is left as it is.
     """
-    for name, parameter in _trained(model):
+    for name, parameter in trained_parameters(model).items():
         with _whole(parameter, sharded, changed=True):
             if processes.rank == 0:
                 parameter.copy_(state[name])
@@ -51,7 +58,7 @@ def put_weights(
 @torch.no_grad()
 def wipe_weights(model: nn.Module, sharded: bool, processes: ProcessGroup) -> None:
     """Make every trained parameter not a number, so that none can pass for having been read."""
-    for _, parameter in _trained(model):
+    for parameter in trained_parameters(model).values():
         with _whole(parameter, sharded, changed=True):
             if processes.rank == 0 or not sharded:
                 parameter.fill_(float("nan"))
@@ -88,21 +95,17 @@ def store_weights(state: object, path: Path) -> None:
 
 
 def read_weights(path: str | Path, model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return stored parameters of an adapted model, for `put`.
+    """Return stored parameters of an adapted model, for `put_weights`.
 
     Raises UserError where the file's parameters are not the model's trainable ones.
     """
     from safetensors.torch import load_file
 
     state = load_file(path)
-    different = sorted(state.keys() ^ dict(_trained(model)).keys())
+    different = sorted(state.keys() ^ trained_parameters(model).keys())
     if different:
         raise UserError(f"{path}: not an adapter of this model and method: '{different[0]}'")
     return state
-
-
-def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    return ((name, each) for name, each in model.named_parameters() if each.requires_grad)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ An arm is a model, method, pattern, number of shots and selection of the checkpo
 evaluation set of one task.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from ..data.evaluation_sets import EvaluationSet
 from ..rng import generator
 from . import stats
-from .predictions import unpack
+from .predictions import CORRECT, unpack
 from .summary import at_level
 
 ARM = ["model", "method", "pattern", "k", "selection"]
@@ -26,7 +26,7 @@ matrix of 49 comparisons begins at 0.0098, and p = 0.001 still rests on five res
 class Arms:
     """All arms of one evaluation set, A of them, over the S seeds of the study.
 
-    `keys` [A] has the columns ARM; the arrays [A, S] say per seed the `accuracy` (nan: none), the
+    `keys` [A] has the columns ARM; the arrays [A, S] say per seed the `score` (nan: none), the
     number of `rows` it rests on, whether it was `planned`, whether it does not fit the window
     (`unfit`), and which row of the outcomes holds its answers (`outcome`; -1: none, the epoch was
     not kept).
@@ -34,15 +34,20 @@ class Arms:
 
     keys: pd.DataFrame
     seeds: np.ndarray
-    accuracy: np.ndarray
+    score: np.ndarray
     rows: np.ndarray
     planned: np.ndarray
     unfit: np.ndarray
     outcome: np.ndarray
 
 
-def arms_of(metrics: pd.DataFrame, outcomes: pd.DataFrame, name: str) -> Arms:
-    """Return the arms of evaluation set `name` from the metrics and outcomes of one task."""
+def arms_of(
+    metrics: pd.DataFrame, outcomes: pd.DataFrame, name: str, score: str = "accuracy"
+) -> Arms:
+    """Return the arms of evaluation set `name` from the metrics and outcomes of one task.
+
+    `score` is a column of the metrics. Answers are those that it counts, if it counts any.
+    """
     chosen = at_level(metrics)
     chosen = chosen[(chosen["evaluation_set"] == name) & (chosen["selection"] != "each")]
     chosen = chosen.reset_index(drop=True)
@@ -52,33 +57,45 @@ def arms_of(metrics: pd.DataFrame, outcomes: pd.DataFrame, name: str) -> Arms:
 
     def table(values: object, blank: float | int | bool) -> np.ndarray:
         values = np.asarray(values)
-        found = np.full((len(keys), len(seeds)), blank, dtype=values.dtype)
-        found[arm_index, column] = values
-        return found
+        filled = np.full((len(keys), len(seeds)), blank, dtype=values.dtype)
+        filled[arm_index, column] = values
+        return filled
 
     status = chosen["status"].astype(object)
     return Arms(
         keys,
         seeds,
-        table(chosen["accuracy"].to_numpy(dtype=float), np.nan),
+        table(chosen[score].to_numpy(dtype=float), np.nan),
         table(chosen["n"].to_numpy(dtype=np.int64), 0),
         table(np.ones(len(chosen), dtype=bool), False),
         table((status == "does not fit").to_numpy(), False),
-        table(_places(chosen, outcomes, name), -1),
+        table(_places(chosen, outcomes, name, answers_of(score)), -1),
     )
 
 
-def _places(chosen: pd.DataFrame, outcomes: pd.DataFrame, name: str) -> np.ndarray:
+def answers_of(score: str) -> str | None:
+    """Return the column of the outcomes that an accuracy counts; None: no count of answers."""
+    column = score.replace("accuracy", "correct")
+    return column if column in CORRECT else None
+
+
+def _places(
+    chosen: pd.DataFrame, outcomes: pd.DataFrame, name: str, answers: str | None
+) -> np.ndarray:
     """Return, for each metrics row, the position in `outcomes` of the run it was counted from.
 
     -1 where there is none, or where the count is one of a sample of the rows.
     """
-    here = outcomes["evaluation_set"].to_numpy() == name
+    if answers is None:
+        return np.full(len(chosen), -1)
+    here = (outcomes["evaluation_set"].to_numpy() == name) & outcomes[answers].notna().to_numpy()
     position = np.flatnonzero(here)
     stored = pd.MultiIndex.from_frame(outcomes.loc[here, [*RUN, "n"]].astype({"k": "int64"}))
     wanted = pd.MultiIndex.from_frame(chosen[[*RUN, "n"]].astype({"k": "int64"}))
-    found = stored.get_indexer(wanted) if len(stored) else np.full(len(chosen), -1)
-    return np.where((found >= 0) & (chosen["status"] == "ok"), np.append(position, -1)[found], -1)
+    positions = stored.get_indexer(wanted) if len(stored) else np.full(len(chosen), -1)
+    return np.where(
+        (positions >= 0) & (chosen["status"] == "ok"), np.append(position, -1)[positions], -1
+    )
 
 
 @dataclass(frozen=True)
@@ -86,8 +103,8 @@ class Bootstrap:
     """The resampled rows of one evaluation set, the same for all its arms and seeds.
 
     `weights` [B, C] and `sizes` [C] are those of clusters, or of rows (`sizes` is None) where the
-    set has no clusters. `packed` are all answers (result_schemas.OUTCOMES). Resampled means are
-    computed once for each arm and kept in `lines`, as resampled seeds are in `seeds`.
+    set has no clusters. `packed` are all answers, a column of result_schemas.OUTCOMES. Resampled
+    means are computed once for each arm and kept in `lines`, as resampled seeds are in `seeds`.
     """
 
     task: str
@@ -97,6 +114,10 @@ class Bootstrap:
     sizes: np.ndarray | None
     lines: dict[tuple[str, bytes], np.ndarray] = field(default_factory=dict)
     seeds: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
+
+    def of_answers(self, packed: np.ndarray) -> "Bootstrap":
+        """Return the same resampled rows and seeds for other answers of the same runs."""
+        return replace(self, packed=packed, lines={})
 
     @property
     def clusters(self) -> int:

@@ -9,7 +9,7 @@ from .evidence import Evidence
 from .flops import predictions_to_break_even
 from .metrics import CELL
 from .summary import at_level, seed_counts, summarise
-from .titles import is_trained, ordered
+from .titles import is_baseline, is_trained, ordered, way_of
 
 SECONDS = ["seconds_load", "seconds_train", "seconds_curve", "seconds_score", "seconds_other"]
 MEANS = [
@@ -104,12 +104,14 @@ def contests(evidence: Evidence, catalog: dict, k: int) -> pd.DataFrame:
     """Return each trained cell with k shots beside the same model in context (columns `rival_…`),
     and from how many predictions on training is cheaper.
 
-    The rival has the same pattern, or else the first one that there is. Both are means over their
-    own seeds: `seeds` are the fewer of both. `even_uncached` compares operations with whole
-    prompts, `even_cached` with an encoded context, `even_seconds` what was measured (with one).
-    Infinite where training never becomes cheaper, null where a cost is not known.
+    The rival shows all shots in one context and has the same pattern, or else it is the first one
+    that has the former, or the latter, or neither. Both are means over their own seeds: `seeds` are
+    the fewer of both. `even_uncached` compares operations with whole prompts, `even_cached` with an
+    encoded context, `even_seconds` what was measured (with one). Infinite where training never
+    becomes cheaper, null where a cost is not known.
     """
     cells = cell_costs(evidence, catalog, [k])
+    cells = cells[~cells["method"].map(lambda name: is_baseline(catalog, name)).astype(bool)]
     if cells.empty:
         return pd.DataFrame(columns=[*cells, "rival_method", *EVEN])
     trained = cells["method"].map(lambda name: is_trained(catalog, name)).astype(bool)
@@ -119,16 +121,21 @@ def contests(evidence: Evidence, catalog: dict, k: int) -> pd.DataFrame:
     }
     rows = []
     for row in cells[trained].to_dict("records"):
-        found = rivals.get((row["protocol"], row["task"], row["model"]), [])
-        if not found:
+        candidates = rivals.get((row["protocol"], row["task"], row["model"]), [])
+        if not candidates:
             continue
-        alike = [each for each in found if each["pattern"] == row["pattern"]]
-        rival = (alike or found)[0]
+        rival = min(
+            candidates,
+            key=lambda each, pattern=row["pattern"]: (
+                way_of(catalog, each["method"]) != "",
+                each["pattern"] != pattern,
+            ),
+        )
         row["seeds"] = min(row["seeds"], rival["seeds"])
         row["seeds_planned"] = max(row["seeds_planned"], rival["seeds_planned"])
         row["shape_known"] = row["shape_known"] and rival["shape_known"]
-        own = {f"rival_{name}": rival[name] for name in RIVAL}
-        rows.append({**row, **own, **_even(row, rival)})
+        columns = {f"rival_{name}": rival[name] for name in RIVAL}
+        rows.append({**row, **columns, **_even(row, rival)})
     return pd.DataFrame(rows, columns=[*cells, *(f"rival_{name}" for name in RIVAL), *EVEN])
 
 
@@ -139,9 +146,9 @@ EVEN = ["even_uncached", "even_cached", "even_seconds"]
 def _even(row: dict, rival: dict) -> dict[str, float]:
     """Return from how many predictions on `row` costs no more than `rival`, by each measure."""
 
-    def solved(fixed: Sequence[str], each: str) -> float:
+    def solved(fixed: Sequence[str], measure: str) -> float:
         sums = [sum(way[name] for name in fixed) for way in (row, rival)]
-        return predictions_to_break_even(sums[0], row[each], sums[1], rival[each])
+        return predictions_to_break_even(sums[0], row[measure], sums[1], rival[measure])
 
     return {
         "even_uncached": solved(["flops_train"], "flops_uncached"),

@@ -1,6 +1,6 @@
 """Fine-tuning against in-context learning: every pair of arms, every test, corrected by family."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -8,12 +8,14 @@ import pandas as pd
 from ..data.evaluation_sets import EvaluationSet
 from ..rng import generator
 from . import result_schemas, stats
-from .arms import Arms, Bootstrap, arms_of, bootstrap_of
-from .titles import has_our_draws, is_imported, is_trained
+from .arms import Arms, Bootstrap, answers_of, arms_of, bootstrap_of
+from .metrics import ACCURACIES
+from .titles import has_model, has_our_draws, is_baseline, is_imported, is_trained, way_of
 
 SAME_MODEL = "same model"
 MATRIX = "matrix"
 ACROSS_PATTERNS = "matrix across patterns"
+BASELINE = "baseline"
 SIDE = ["model", "method", "pattern"]
 GROUP = ["method", "pattern", "k", "selection"]
 PAIRS = ["family", "arm", "reference", "group"]
@@ -25,45 +27,79 @@ def pairs_of(keys: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     Columns: family; arm and reference, which are rows of `keys`; group, a number shared by the
     comparisons that are corrected together. `catalog` is that of the study; names are ordered as
     it has them. Results made elsewhere are in no pair unless all their prompts were compared with
-    the stored draws: tests over seeds ask for the same ones.
+    the stored draws: tests over seeds ask for the same ones. Baselines are compared in families of
+    their own, so that they change no verdict on fine-tuning.
     """
     ours = keys["method"].map(lambda name: has_our_draws(catalog, name)).astype(bool)
     arms = keys.assign(arm=range(len(keys)))[(keys["k"] > 0) & ours]
     kin = {name: entry["family"] for name, entry in catalog["models"].items()}
     arms["kin"] = arms["model"].map(kin)
     trained = arms["method"].map(lambda name: is_trained(catalog, name)).astype(bool)
-    pairs = arms[trained].merge(
-        arms[~trained], on=["k", "selection", "kin"], suffixes=("", "_reference")
-    )
-    if pairs.empty:
+    baseline = arms["method"].map(lambda name: is_baseline(catalog, name)).astype(bool)
+    shown = arms[~trained & ~baseline]
+    selected = [*_fine_tuned(arms[trained], shown, catalog), _held(arms[baseline], shown, catalog)]
+    whole = pd.concat([pairs for pairs in selected if len(pairs)] or selected[-1:])
+    if whole.empty:
         return pd.DataFrame(columns=PAIRS)
-    pairs = pairs.rename(columns={"arm_reference": "reference"})
-    pairs["preference"] = _preference(pairs, catalog)
+    whole = whole.reset_index(drop=True)
+    whole["group"] = whole.groupby(["family", "group"], sort=False).ngroup()
+    return whole[PAIRS]
+
+
+def _fine_tuned(arms: pd.DataFrame, shown: pd.DataFrame, catalog: dict) -> list[pd.DataFrame]:
+    """Return fine-tuned arms with models in context: of the same model, for each way in which it is
+    shown the shots (titles.way_of), and of all of a family: the preferred reference, and those with
+    another pattern or another way."""
+    pairs = _paired_arms(arms, shown, ["k", "selection", "kin"], catalog)
+    if pairs.empty:
+        return []
+    pairs["way"] = pairs["method_reference"].map(lambda name: way_of(catalog, name))
     same = pairs[pairs["model"] == pairs["model_reference"]]
-    same = same[_preferred(same, ["model", *GROUP])]
+    same = same[_preferred(same, ["model", "way", *GROUP])]
     first = _preferred(pairs, ["kin", *GROUP])
     other = ["method_reference", "pattern_reference"]
-    found = [
-        _family(same, SAME_MODEL, GROUP),
+    return [
+        _family(same, SAME_MODEL, ["way", *GROUP]),
         _family(pairs[first], MATRIX, ["kin", *GROUP]),
         _family(pairs[~first], ACROSS_PATTERNS, ["kin", *GROUP, *other]),
     ]
-    whole = pd.concat(found, ignore_index=True)
-    whole["group"] = whole.groupby(["family", "group"], sort=False).ngroup()
-    return whole[PAIRS]
+
+
+def _held(arms: pd.DataFrame, shown: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return baselines with the same model in context or, where they read none, with every one."""
+    one = shown["method"].map(lambda name: not way_of(catalog, name)).astype(bool)
+    pairs = _paired_arms(arms, shown[one] if one.any() else shown, ["k", "selection"], catalog)
+    if pairs.empty:
+        return pairs
+    alone = ~pairs["method"].map(lambda name: has_model(catalog, name)).astype(bool)
+    pairs = pairs[alone | (pairs["model"] == pairs["model_reference"])]
+    pairs = pairs[_preferred(pairs, ["model", "model_reference", *GROUP])]
+    return _family(pairs, BASELINE, GROUP)
+
+
+def _paired_arms(
+    arms: pd.DataFrame, shown: pd.DataFrame, on: list[str], catalog: dict
+) -> pd.DataFrame:
+    """Return arms with references that agree in the columns `on`, and how far down these are."""
+    pairs = arms.merge(shown, on=on, suffixes=("", "_reference"))
+    pairs = pairs.rename(columns={"arm_reference": "reference"})
+    return pairs.assign(preference=_preference(pairs, catalog)) if len(pairs) else pairs
 
 
 def _preference(pairs: pd.DataFrame, catalog: dict) -> pd.Series:
     """Return how far down the list of references a pair's is.
 
-    Results made here come before those made elsewhere, and then the same pattern before others.
+    Results made here come before those made elsewhere, all shots in one context before other ways
+    to show them, and then the same pattern before others.
     """
     methods, patterns = list(catalog["methods"]), list(catalog["patterns"])
     method = pairs["method_reference"].map(methods.index)
     pattern = pairs["pattern_reference"].map(patterns.index)
     elsewhere = pairs["method_reference"].map(lambda name: is_imported(catalog, name)).astype(int)
     other = (pairs["pattern"] != pairs["pattern_reference"]).astype(int)
-    return ((2 * elsewhere + other) * len(methods) + method) * len(patterns) + pattern
+    divided = pairs["method_reference"].map(lambda name: way_of(catalog, name) != "").astype(int)
+    rank = 4 * elsewhere + 2 * divided + other
+    return (rank * len(methods) + method) * len(patterns) + pattern
 
 
 def _preferred(pairs: pd.DataFrame, by: list[str]) -> pd.Series:
@@ -79,6 +115,9 @@ CORRECTED = ["bootstrap", "paired", "welch", "permutation"]
 PAIRED = ["p_paired", "t_low", "t_high", "p_permutation", "floor_permutation"]
 IMPROVEMENT = ["improvement", "improvement_low", "improvement_high"]
 BOOTSTRAP = ["low", "high", "p_bootstrap", "detectable"]
+SCORES = (*ACCURACIES, "roc_area")
+"""What is compared. The area under the ROC curve counts no answers: it has tests over seeds only.
+"""
 
 
 def compare(
@@ -94,35 +133,59 @@ def compare(
     they are resampled apart and no paired test is made. Everything missing stays: a pair with a
     side of fewer than two such seeds has no estimate, and its status says why.
     """
-    frames = [_compare_on(item, metrics, outcomes, catalog) for item in sets if len(metrics)]
-    frames = [frame for frame in frames if len(frame)]
+    frames = [
+        frame
+        for item in sets
+        if len(metrics)
+        for frame in _compare_on(item, metrics, outcomes, catalog)
+    ]
     columns = result_schemas.COMPARISONS.names
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
 def _compare_on(
     item: EvaluationSet, metrics: pd.DataFrame, outcomes: pd.DataFrame, catalog: dict
-) -> pd.DataFrame:
-    arms = arms_of(metrics, outcomes, item.name)
-    pairs = pairs_of(arms.keys, catalog)
+) -> Iterator[pd.DataFrame]:
+    """Yield the comparisons on one set by each score: by accuracy of all pairs, by others of the
+    same model alone and where any run has them."""
+    pairs = pairs_of(arms_of(metrics, outcomes, item.name).keys, catalog)
     if pairs.empty:
-        return pd.DataFrame()
-    first = metrics.iloc[0]
-    frame = _names(pairs, arms.keys).assign(
-        protocol=first["protocol"],
-        task=first["task"],
-        evaluation_set=item.name,
-        domain="in" if item.name == first["task"] else "out",
-    )
+        return
+    same_model = pairs[pairs["family"] == SAME_MODEL].reset_index(drop=True)
+    bootstrap = bootstrap_of(metrics["task"].iloc[0], item, outcomes)
     shared = catalog.get("shared_draws", True)
-    both = _accuracies(arms, pairs, shared)
-    rng = generator("permutation", first["task"], item.name)
+    for score in SCORES:
+        arms = arms_of(metrics, outcomes, item.name, score)
+        compared = pairs if score == "accuracy" else same_model
+        if len(compared) and (score == "accuracy" or not np.isnan(arms.score).all()):
+            frame = _compare_by(score, arms, compared, outcomes, bootstrap, shared)
+            frame["protocol"] = metrics["protocol"].iloc[0]
+            yield frame[result_schemas.COMPARISONS.names]
+
+
+def _compare_by(
+    score: str,
+    arms: Arms,
+    pairs: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    bootstrap: Bootstrap,
+    shared: bool,
+) -> pd.DataFrame:
+    task, name = bootstrap.task, bootstrap.item.name
+    frame = _names(pairs, arms.keys).assign(
+        task=task, evaluation_set=name, domain="in" if name == task else "out", score=score
+    )
+    both = _scores(arms, pairs, shared)
+    rng = generator("permutation", task, name)
     frame = frame.assign(**_counts(arms, pairs, both, shared), **_tests(*both, shared, rng))
-    bootstrap = bootstrap_of(first["task"], item, outcomes)
+    answers = answers_of(score)
+    if answers is not None:
+        bootstrap = bootstrap.of_answers(outcomes[answers].to_numpy(dtype=object))
     frame = frame.assign(**_bootstrap(arms, pairs, both, frame["difference"], bootstrap, shared))
-    sampled = frame["difference"].notna() & frame["low"].isna()
-    frame["status"] = frame["status"].where(~sampled, _also(frame["status"], "sampled rows"))
-    return _corrected(frame, pairs["group"])[result_schemas.COMPARISONS.names]
+    if answers is not None:
+        sampled = frame["difference"].notna() & frame["low"].isna()
+        frame["status"] = frame["status"].where(~sampled, _also(frame["status"], "sampled rows"))
+    return _corrected(frame, pairs["group"])
 
 
 def _names(pairs: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
@@ -132,9 +195,9 @@ def _names(pairs: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([pairs[["family"]], arm, other], axis=1)
 
 
-def _accuracies(arms: Arms, pairs: pd.DataFrame, shared: bool) -> list[np.ndarray]:
-    """Return the accuracies [P, S] of both sides, nan for a shared draw that one of them lacks."""
-    a, b = (arms.accuracy[pairs[side]] for side in SIDES)
+def _scores(arms: Arms, pairs: pd.DataFrame, shared: bool) -> list[np.ndarray]:
+    """Return the scores [P, S] of both sides, nan for a shared draw that one of them lacks."""
+    a, b = (arms.score[pairs[side]] for side in SIDES)
     if not shared:
         return [a, b]
     common = ~np.isnan(a + b)
@@ -161,7 +224,7 @@ def _counts(
         "seeds": [done for done, _, _ in told],
         "seeds_planned": [wanted for _, wanted, _ in told],
         "rows": np.where(fewest < large, fewest, 0),
-        "status": pd.Series([_status(*each) for each in told]),
+        "status": pd.Series([_status(*values) for values in told]),
     }
 
 
@@ -210,8 +273,8 @@ def _tests(
 def _paired(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Return the tests over shared draws, PAIRED, of accuracies [P, S]."""
     paired, flips = stats.paired_tests(a, b), stats.permutation_tests(a, b, rng)
-    found = (paired.p, paired.difference.low, paired.difference.high, flips.p, flips.floor)
-    return dict(zip(PAIRED, found, strict=True))
+    values = (paired.p, paired.difference.low, paired.difference.high, flips.p, flips.floor)
+    return dict(zip(PAIRED, values, strict=True))
 
 
 def _mean(values: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -221,11 +284,11 @@ def _mean(values: np.ndarray, n: np.ndarray) -> np.ndarray:
 def _improvement(a: np.ndarray, b: np.ndarray, shared: bool) -> dict[str, np.ndarray]:
     """Return how often a run of a pair [P] beats one of its reference, nan without seeds."""
     beats = stats.paired_improvement if shared else stats.probability_of_improvement
-    found = np.full((3, len(a)), np.nan)
+    values = np.full((3, len(a)), np.nan)
     for i in np.flatnonzero(~np.isnan(a).all(axis=1)):
         share = beats(a[i], b[i])
-        found[:, i] = share.mean, share.low, share.high
-    return dict(zip(IMPROVEMENT, found, strict=True))
+        values[:, i] = share.mean, share.low, share.high
+    return dict(zip(IMPROVEMENT, values, strict=True))
 
 
 def _bootstrap(
@@ -237,7 +300,7 @@ def _bootstrap(
     shared: bool,
 ) -> dict[str, np.ndarray]:
     """Return BOOTSTRAP of the crossed bootstrap, nan where a row prediction is missing."""
-    found = {name: np.full(len(pairs), np.nan) for name in BOOTSTRAP}
+    results = {name: np.full(len(pairs), np.nan) for name in BOOTSTRAP}
     runs = [arms.outcome[pairs[side]] for side in SIDES]
     used = [~np.isnan(values) for values in both]
     whole = [(~here | (run >= 0)).all(axis=1) for here, run in zip(used, runs, strict=True)]
@@ -251,12 +314,12 @@ def _bootstrap(
         ]
         estimate = difference.to_numpy()[at]
         test = stats.crossed_bootstrap(*lines, estimate, used[0][at].sum(axis=1))
-        found["low"][at], found["high"][at] = test.difference.low, test.difference.high
-        found["p_bootstrap"][at] = test.p
-        found["detectable"][at] = stats.detectable_difference(
+        results["low"][at], results["high"][at] = test.difference.low, test.difference.high
+        results["p_bootstrap"][at] = test.p
+        results["detectable"][at] = stats.detectable_difference(
             lines[0] - lines[1], comparisons=len(at)
         )
-    return found | {"clusters": np.where(made, bootstrap.clusters, 0)}
+    return results | {"clusters": np.where(made, bootstrap.clusters, 0)}
 
 
 def _corrected(frame: pd.DataFrame, group: pd.Series) -> pd.DataFrame:

@@ -115,17 +115,17 @@ def check_curves(
     wanted = {(seed, epoch) for seed in seeds for epoch in epochs}
     for item in sets:
         rows = curves[curves["evaluation_set"] == item.name]
-        found = _blocks(path, rows[~rows["sampled"]], item)
+        blocks = _blocks(path, rows[~rows["sampled"]], item)
         if rows["sampled"].any():
             sample = item.sample(limit)
             if sample is item:
                 raise UserError(
                     f"{path}: '{item.name}' is sampled against its settings; corrupt run"
                 )
-            whole, found = found, _blocks(path, rows[rows["sampled"]], sample)
-            if not whole <= found:
+            whole, blocks = blocks, _blocks(path, rows[rows["sampled"]], sample)
+            if not whole <= blocks:
                 raise UserError(f"{path}: {CORRUPT}")
-        if found != wanted:
+        if blocks != wanted:
             raise UserError(f"{path}: {CORRUPT}")
 
 

@@ -17,6 +17,7 @@ SCHEMAS = {
     "costs": result_schemas.COSTS,
     "comparisons": result_schemas.COMPARISONS,
     "variance": result_schemas.VARIANCE,
+    "choices": result_schemas.CHOICES,
 }
 
 
@@ -37,6 +38,7 @@ class Evidence:
     costs: pd.DataFrame = field(default_factory=partial(_empty, "costs"))
     comparisons: pd.DataFrame = field(default_factory=partial(_empty, "comparisons"))
     variance: pd.DataFrame = field(default_factory=partial(_empty, "variance"))
+    choices: pd.DataFrame = field(default_factory=partial(_empty, "choices"))
     manifests: list[dict] = field(default_factory=list)
     logs: dict[tuple, str] = field(default_factory=dict)
 
@@ -58,8 +60,8 @@ class Watched:
 
 def evidence_inputs(inputs: object) -> dict[str, list[str]]:
     """Return the files among a rule's named inputs that hold parts of the evidence, by part."""
-    found = {name: getattr(inputs, name, None) for name in (*SCHEMAS, "manifests")}
-    return {name: list(map(str, paths)) for name, paths in found.items() if paths is not None}
+    listed = {name: getattr(inputs, name, None) for name in (*SCHEMAS, "manifests")}
+    return {name: list(map(str, paths)) for name, paths in listed.items() if paths is not None}
 
 
 def _without_curves(metrics: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,8 @@ are looked up, not multiplied). A token that attends to c keys, itself among the
 2 · 2 · L · d · c, queries with keys and weights with values, of L layers and d = heads × head size.
 PaLM's 12 L H Q T for a token of training is three times this with c = T; with the mean c = T / 2 of
 causal attention it is Kaplan's 2 L T d forward. Here c is counted exactly: a row of q tokens behind
-P keys has q P + q (q + 1) / 2 of them.
+P keys has q P + q (q + 1) / 2 of them, and in a layer with a sliding window what of these the
+window reaches.
 """
 
 import math
@@ -29,7 +30,8 @@ class ModelSize:
     """What of a model decides its operations; all but `weights` is 0 where the shape is not known.
 
     `weights` are those of the layers' products, or all parameters where the shape is not known;
-    `attention` is layers × width of all heads' queries, `cache` the elements of a token's keys and
+    `attention` is layers × width of all heads' queries, `sliding` the part of it that is in layers
+    where a token attends to `window` tokens at most; `cache` are the elements of a token's keys and
     values, `readout` those of the readout over the vocabulary, `width` what meets it.
     """
 
@@ -39,18 +41,23 @@ class ModelSize:
     readout: int = 0
     width: int = 0
     known: bool = False
+    sliding: int = 0
+    window: int = 0
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of some prompts: `rows`, the `shared` tokens that all begin with, the sums over rows
-    of the `own` tokens behind these and of their `squares`, and `learned` keys before them all."""
+    """Counts of some prompts: `rows` (one that is read n times counts n times), the `shared` tokens
+    that all begin with, the sums over rows of the `own` tokens behind these and of their `squares`,
+    and `learned` keys before them all. `answers` tokens are asked for, if not one for each row: in
+    training, and with channel scoring, where a row counts for each label."""
 
     rows: int
     shared: float
     own: float
     squares: float
     learned: int = 0
+    answers: float = 0
 
 
 @dataclass(frozen=True)
@@ -73,14 +80,18 @@ def model_size(shape: Architecture) -> ModelSize:
     """
     if not shape.exact:
         return ModelSize(shape.parameters)
-    products = [each for each in shape.modules if each.inputs and each.name not in READOUTS]
+    products = [
+        product for product in shape.modules if product.inputs and product.name not in READOUTS
+    ]
     return ModelSize(
-        weights=sum(each.weight * each.count for each in products),
+        weights=sum(product.weight * product.count for product in products),
         attention=shape.layers * shape.query,
         cache=2 * shape.layers * shape.key_value,
         readout=shape.vocabulary * shape.readout,
         width=shape.readout,
         known=True,
+        sliding=shape.sliding_layers * shape.query,
+        window=shape.sliding_window,
     )
 
 
@@ -95,13 +106,14 @@ def head(size: ModelSize, settings: Mapping, labels: int) -> int:
     return dense + size.width * labels
 
 
-def forward(size: ModelSize, tokens: float, squares: float, keys: float = 0) -> float:
-    """Return the operations of rows through the layers: 2 N Σq and attention.
+def forward(
+    size: ModelSize, tokens: float, squares: float, keys: float = 0, rows: float = 1
+) -> float:
+    """Return the operations of `rows` rows through the layers: 2 N Σq and attention.
 
-    `tokens` is Σq over rows of q tokens, `squares` Σq², `keys` the K that each token attends to
-    besides those of its row.
+    `tokens` is Σq over rows of q tokens, `squares` Σq², `keys` the K in front of each row.
     """
-    return products(size, tokens) + attention(size, tokens, squares, keys)
+    return products(size, tokens) + attention(size, tokens, squares, keys, rows)
 
 
 def products(size: ModelSize, tokens: float) -> float:
@@ -109,9 +121,27 @@ def products(size: ModelSize, tokens: float) -> float:
     return 2 * size.weights * tokens
 
 
-def attention(size: ModelSize, tokens: float, squares: float, keys: float = 0) -> float:
-    """Return the operations of attention: 4 L d (K Σq + Σ q (q + 1) / 2)."""
-    return 4 * size.attention * (keys * tokens + (squares + tokens) / 2)
+def attention(
+    size: ModelSize, tokens: float, squares: float, keys: float = 0, rows: float = 1
+) -> float:
+    """Return the operations of attention: 4 L d (K Σq + Σ q (q + 1) / 2).
+
+    Behind K keys in a layer with a sliding window, rows of the mean length decide: all keys count
+    where these end within the window, else those that it reaches. That is exact where rows are
+    equally long, where the window is no longer than K, and where all rows end on one side of it.
+    """
+    reached = keys * tokens + (squares + tokens) / 2
+    if not size.sliding or rows * keys + tokens <= rows * size.window:
+        return 4 * size.attention * reached
+    near = rows * _near(size.window, tokens / rows, keys)
+    return 4 * ((size.attention - size.sliding) * reached + size.sliding * near)
+
+
+def _near(window: int, length: float, keys: float) -> float:
+    """Return how many keys the tokens of a row reach, which stands behind `keys` and ends past the
+    window: W q - n (n - 1) / 2, as the first n = W - K tokens have fewer than W keys."""
+    first = max(0, window - keys)
+    return window * length - first * (first - 1) / 2
 
 
 def context(size: ModelSize, counts: Counts) -> float:
@@ -121,11 +151,11 @@ def context(size: ModelSize, counts: Counts) -> float:
 
 def cached(size: ModelSize, counts: Counts, answer: int) -> float:
     """Return the operations of all rows behind the encoded context: 2 N M Q + …, and `answer`
-    weights for each row. Label words of several tokens are read off at one position more each,
-    which is not counted."""
+    weights for each row, or for each token of a text that is scored whole (`counts.answers`). Label
+    words of several tokens are read off at one position more each, which is not counted."""
     keys = counts.shared + counts.learned
-    own = forward(size, counts.own, counts.squares, keys)
-    return own + 2 * answer * counts.rows
+    own = forward(size, counts.own, counts.squares, keys, counts.rows)
+    return own + 2 * answer * (counts.answers or counts.rows)
 
 
 def uncached(size: ModelSize, counts: Counts, answer: int) -> float:
@@ -155,8 +185,10 @@ def training(
     first layer where nothing below is trained, at most 1 / (2 L) of all.
     """
     once = passes.layers * products(size, counts.own)
-    once += passes.attention * attention(size, counts.own, counts.squares, counts.learned)
-    once += passes.readout * 2 * answer * counts.rows
+    once += passes.attention * attention(
+        size, counts.own, counts.squares, counts.learned, counts.rows
+    )
+    once += passes.readout * 2 * answer * (counts.answers or counts.rows)
     once += passes.added * 2 * max(0, trainable - passes.headed * answer) * counts.own
     return epochs * once
 

@@ -7,11 +7,14 @@ import numpy as np
 import pandas as pd
 
 from .. import storage
+from ..data.curve_sample import PART
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from . import predictions, result_schemas
 from .curves import check_curves, kept_epochs, read_curves, rows_on_curve, selected_rows, selections
 from .draws import Draws
+from .held_out import fits_to_shots
+from .label_probabilities import CALIBRATIONS
 from .predictions import score_predictions
 
 LEVELS = (
@@ -22,8 +25,10 @@ LEVELS = (
     ["group", "subset"],
     ["group", "subset", "label"],
 )
-COUNTS = ["n", "correct", "correct_vocabulary", "logprob"]
+COUNTS = ["n", *predictions.CORRECT, "correct_vocabulary", "logprob"]
 KEYS = ["job", "selection", "seed", "epoch", "evaluation_set"]
+ACCURACIES = ["accuracy", *(f"accuracy_{name}" for name in CALIBRATIONS)]
+"""As scored, and after each calibration."""
 
 
 def metric_rows(
@@ -66,7 +71,7 @@ def _level_rows(curves: pd.DataFrame, level: list[str], sets: list[EvaluationSet
 def _train_rows(curves: pd.DataFrame) -> pd.DataFrame:
     """Return the training loss per epoch; accuracy on the shots is not recorded."""
     columns = ["job", "seed", "epoch", "evaluation_set", *COUNTS]
-    rows = _finish(curves[columns].assign(selection="each"))
+    rows = _finish(curves.reindex(columns=columns).assign(selection="each"))
     return rows.assign(accuracy=np.nan, vocabulary_accuracy=np.nan)
 
 
@@ -76,6 +81,7 @@ def _finish(rows: pd.DataFrame) -> pd.DataFrame:
         accuracy=rows["correct"] / rows["n"],
         vocabulary_accuracy=rows["correct_vocabulary"] / rows["n"],
         mean_logprob=rows["logprob"] / rows["n"],
+        **{f"accuracy_{name}": rows[f"correct_{name}"] / rows["n"] for name in CALIBRATIONS},
     )
     for name in ("group", "subset"):
         values = rows[name].astype(object) if name in rows else pd.Series("", rows.index)
@@ -83,7 +89,7 @@ def _finish(rows: pd.DataFrame) -> pd.DataFrame:
     rows["majority"] = rows.get("majority", np.nan)
     label = rows["label"] if "label" in rows else pd.Series(pd.NA, rows.index)
     rows["label"] = label.astype("Int16")
-    return rows.drop(columns=["correct_vocabulary", "logprob"])
+    return rows.drop(columns=[*COUNTS[2:]])
 
 
 CELL = ["protocol", "task", "model", "method", "pattern", "k"]
@@ -108,11 +114,12 @@ def compute_metrics(
 ) -> Results:
     """Return metrics and outcomes of all jobs of one protocol × task × model.
 
-    `cell` names protocol, task and model; each job has method, pattern, k, seeds and the folder of
-    its run. Raises UserError for a run that is missing, incomplete or contradicts itself; where
-    `problems` is given such a run counts as missing and what is wrong with it is entered there, by
-    its folder. `windows` (schemas.WINDOWS) tells which missing seeds never could run: if no seed
-    could, nothing is wrong. `draws` are those of the task's models before this one.
+    `cell` names protocol, task and model; each job has method, pattern, k, seeds, the folder of its
+    run and perhaps `held_out`, that of the scores of its shots, with `cross_validation`, how they
+    were held out. Raises UserError for a run that is missing, incomplete or contradicts itself;
+    where `problems` is given such a run counts as missing and what is wrong with it is entered
+    there, by its folder. `windows` (schemas.WINDOWS) tells which missing seeds never could run: if
+    no seed could, nothing is wrong. `draws` are those of the task's models before this one.
     """
     draws = draws or Draws()
     majorities = {item.name: item.majority([])["majority"].iloc[0] for item in sets}
@@ -125,7 +132,9 @@ def compute_metrics(
             statuses = _statuses(job, manifest)
             done = [seed for seed, status in statuses.items() if status == "ok"]
             if done:
-                runs.append(_read_run(job["folder"], done, sets, cell["task"]).marked(number))
+                fitted = _fitted(job, key, draws, problems)
+                run = _read_run(job["folder"], done, sets, cell["task"], fitted)
+                runs.append(run.marked(number))
         except UserError as error:
             statuses = _without_run(job, key, windows)
             if "missing" in statuses.values():
@@ -174,6 +183,19 @@ def read_run_manifest(folder: str | Path, cell: dict) -> dict:
             raise UserError(f"{file}: file not found; incomplete run")
         if storage.sha256(file) != digest:
             raise UserError(f"{file}: it has changed since it was written; remove the folder")
+    return manifest
+
+
+def read_held_out_manifest(job: dict, cell: dict) -> dict:
+    """Return the manifest of a job's scores of held-out shots; raises UserError as
+    `read_run_manifest` does, and where they were held out in another way."""
+    manifest = read_run_manifest(job["held_out"], cell)
+    found = manifest.get("settings", {}).get("cross_validation")
+    if found != job.get("cross_validation"):
+        raise UserError(
+            f"{Path(job['held_out'], 'manifest.json')}: cross_validation is {found}, not "
+            f"{job['cross_validation']}: its shots were held out otherwise; remove the folder"
+        )
     return manifest
 
 
@@ -240,7 +262,7 @@ def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.D
     )
     frame["domain"] = np.where(frame["evaluation_set"] == task, "in", "out")
     frame = frame.assign(epoch=0, n=0, correct=0, group=None, subset=None)
-    for name in ("accuracy", "vocabulary_accuracy", "mean_logprob", *predictions.NAMES):
+    for name in ("vocabulary_accuracy", "mean_logprob", *ACCURACIES, *predictions.NAMES):
         frame[name] = np.nan
     return frame.assign(label=pd.array([pd.NA] * len(frame), dtype="Int16"))
 
@@ -260,17 +282,73 @@ class _StoredRun:
         return _StoredRun(*(part.assign(job=job) for part in parts))
 
 
-def _read_run(folder: str, seeds: list[int], sets: list[EvaluationSet], task: str) -> _StoredRun:
+def _fitted(job: dict, key: dict, draws: Draws, problems: dict[str, str] | None) -> dict[int, dict]:
+    """Return by seed the calibrations that are fitted to a job's shots, none without held-out ones.
+
+    Raises UserError, or enters it in `problems`, where these are missing or of another draw.
+    """
+    if "held_out" not in job:
+        return {}
+    try:
+        manifest = read_held_out_manifest(job, key)
+        draws.add(job["held_out"], key["k"], manifest)
+        return fits_to_shots(job["held_out"])
+    except UserError as error:
+        if problems is None:
+            raise
+        problems[job["held_out"]] = str(error)
+    return {}
+
+
+def _read_run(
+    folder: str, seeds: list[int], sets: list[EvaluationSet], task: str, fitted: dict[int, dict]
+) -> _StoredRun:
     """Read a run's finished seeds; raises UserError where it is not what it says."""
     curves = read_curves(folder, seeds)
     trains = curves["evaluation_set"] == "train"
     scored = curves[~trains]
-    settings = storage.read_json(Path(folder, "manifest.json"))["settings"]
-    check_curves(folder, scored, seeds, sets, settings)
+    manifest = storage.read_json(Path(folder, "manifest.json"))
+    check_curves(folder, scored, seeds, sets, manifest["settings"])
     curve = rows_on_curve(scored)
     kept = kept_epochs(curve[curve["evaluation_set"] == task])
-    found = score_predictions(folder, scored[~scored["sampled"]], kept, sets)
-    return _StoredRun(selected_rows(scored, task), curve, curves[trains], found)
+    whole = scored[~scored["sampled"]]
+    scores = score_predictions(folder, whole, kept, sets, _content_free(manifest), fitted)
+    scored = _with_calibrated(scored, scores, sets)
+    return _StoredRun(selected_rows(scored, task), rows_on_curve(scored), curves[trains], scores)
+
+
+def _content_free(manifest: dict) -> dict[tuple[int, int], dict[str, list[float]]]:
+    """Return by seed and epoch what label words of inputs without content are ranked by."""
+    return {
+        (int(seed), int(epoch)): ranks
+        for seed, facts in manifest["seeds"].items()
+        for epoch, ranks in facts.get("content_free", {}).items()
+    }
+
+
+def _with_calibrated(
+    counts: pd.DataFrame, scores: pd.DataFrame, sets: list[EvaluationSet]
+) -> pd.DataFrame:
+    """Return the counts by part with those of rows that are right after each calibration, nan
+    where an epoch has no row predictions."""
+    by_name, frames = {item.name: item for item in sets}, []
+    for row in scores.to_dict("records"):
+        item = by_name[row["evaluation_set"]]
+        run = {key: row[key] for key in predictions.KEYS}
+        found = item.parts[PART].assign(**run, sampled=False)
+        for name in predictions.CORRECT[1:]:
+            found[name] = _by_part(row[name], item)
+        frames.append(found)
+    keys = [*predictions.KEYS, *PART, "sampled"]
+    return counts.astype({"label": "int64"}).merge(pd.concat(frames), on=keys, how="left")
+
+
+def _by_part(packed: bytes | None, item: EvaluationSet) -> np.ndarray | float:
+    """Return how many rows of each part are right [parts]; nan where that is not known."""
+    if packed is None:
+        return np.nan
+    right = predictions.unpack([packed], len(item.labels))[0]
+    return np.bincount(item.part_of[right], minlength=len(item.parts))
 
 
 def _of_runs(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,29 +16,65 @@ from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from ..prompts.patterns import best_words, ranking
 from . import stats
+from .label_probabilities import (
+    CALIBRATIONS,
+    FittedToShots,
+    batch_labels,
+    contextual_words,
+    label_weights,
+    log_odds,
+    probabilities,
+)
 
 BINS = 15
-NAMES = ["mcc", "f1", "macro_f1", "brier", "ece"]
-"""Matthews correlation, F1 of label 1 (two labels only), mean of the labels' F1, Brier score and
-expected calibration error."""
+NAMES = ["mcc", "f1", "macro_f1", "brier", "ece", "roc_area", "roc_area_error"]
+"""Matthews correlation, F1 of label 1 (two labels only), mean of the labels' F1, Brier score,
+expected calibration error, area under the ROC curve and its standard error over rows."""
 POSITIVE = 1
 
 
-def row_scores(scored: "PredictedRows", item: "EvaluationSet") -> dict[str, float]:
+def row_scores(scored: "PredictedRows") -> dict[str, float]:
     """Return the scores NAMES of one evaluation set's predictions; `f1` is nan for 3 labels and up.
 
-    Probabilities are those of the label words alone (see `probabilities`). The confidence of the
-    calibration error is the probability of the predicted label.
+    Probabilities are those of the label words alone. The confidence of the calibration error is the
+    probability of the predicted label.
     """
-    labels = item.label_count
-    shares = probabilities(scored.ranks, item.merge, labels)
-    confidence = np.take_along_axis(shares, scored.predicted[:, None], axis=1)[:, 0]
+    labels = scored.item.label_count
+    confidence = np.take_along_axis(scored.shares, scored.predicted[:, None], axis=1)[:, 0]
     codes = scored.gold * labels + scored.predicted
     confusion = np.bincount(codes, minlength=labels**2).reshape(labels, labels)
+    curve = stats.roc_area(log_odds(scored.weights), scored.gold)
     return of_confusion(confusion) | {
-        "brier": stats.brier(shares, scored.gold),
+        "brier": stats.brier(scored.shares, scored.gold),
         "ece": stats.calibration_error(confidence, scored.correct, BINS),
+        "roc_area": curve.area,
+        "roc_area_error": curve.error,
     }
+
+
+def calibrated(
+    scored: "PredictedRows",
+    content_free: Mapping[str, Sequence[float]],
+    fitted: Mapping[str, FittedToShots] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return whether each row is right after each of CALIBRATIONS that is known, bool [rows].
+
+    `content_free` gives for inputs without content what their label words are ranked by, `fitted`
+    the calibrations that were fitted to the shots.
+    """
+    inputs = {"contextual": list(content_free.values())}
+    if "" in content_free:
+        inputs["pmi"] = [content_free[""]]
+    found = {"batch": batch_labels(scored.shares, scored.ids) == scored.gold}
+    for name, ranks in inputs.items():
+        if ranks:
+            words = contextual_words(scored.ranks, np.array(ranks, dtype=float), scored.ids)
+            found[name] = np.asarray(scored.item.merge)[words] == scored.gold
+    for name, calibration in (fitted or {}).items():
+        if np.isfinite(scored.ranks).all():
+            words = calibration.words(scored.ranks, scored.ids)
+            found[name] = np.asarray(scored.item.merge)[words] == scored.gold
+    return found
 
 
 def of_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
@@ -49,22 +86,6 @@ def of_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
         "f1": stats.f1(confusion, POSITIVE) if confusion.shape[-1] == 2 else none,
         "macro_f1": stats.macro_f1(confusion),
     }
-
-
-def probabilities(ranks: list[np.ndarray], merge: tuple[int, ...], labels: int) -> np.ndarray:
-    """Return the probability of each label given that one of the words is said, [rows, labels].
-
-    softmax over the words of what they are ranked by (their log-probability, or its mean over
-    their tokens), added up over the words that count as the same label of the set.
-    """
-    best = np.maximum.reduce(ranks)
-    # Where every word is impossible none is more likely than another.
-    best = np.where(np.isneginf(best), 0, best)
-    found = np.zeros((len(best), labels), dtype=np.float64)
-    for label, values in zip(merge, ranks, strict=True):
-        found[:, label] += np.exp(values - best)
-    total = found.sum(axis=1, keepdims=True)
-    return np.divide(found, total, out=np.full_like(found, 1 / labels), where=total > 0)
 
 
 def add_scores(
@@ -84,8 +105,8 @@ def add_scores(
     rows = rows.merge(scored[[*keys, "n", *NAMES]], on=[*keys, "n"], how="left")
     two = rows["evaluation_set"].map(labels).eq(2).to_numpy()
     if two.any():
-        found = of_confusion(_confusions(rows, by_label))
-        rows = rows.assign(**{name: np.where(two, found[name], rows[name]) for name in found})
+        scores = of_confusion(_confusions(rows, by_label))
+        rows = rows.assign(**{name: np.where(two, scores[name], rows[name]) for name in scores})
     return rows
 
 
@@ -106,32 +127,61 @@ def _confusions(rows: pd.DataFrame, by_label: pd.DataFrame) -> np.ndarray:
 
 
 KEYS = ["seed", "epoch", "evaluation_set"]
+CORRECT = ["correct", *(f"correct_{name}" for name in CALIBRATIONS)]
+"""Which rows are right: as scored, and after each calibration."""
 
 
 @dataclass(frozen=True)
 class PredictedRows:
     """One evaluation set's rows as predicted by one run (seed and epoch), in ascending id.
 
-    `predicted` and `gold` [rows] are labels of the set; `ranks` has an array [rows] per label word:
-    what the words are ranked by.
+    `predicted` [rows] are labels of the set; `ranks` has an array [rows] per label word: what the
+    words are ranked by.
     """
 
     predicted: np.ndarray
-    gold: np.ndarray
     ranks: list[np.ndarray]
+    item: EvaluationSet
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Return the rows' ids [rows]."""
+        return self.item.sorted_ids
+
+    @property
+    def gold(self) -> np.ndarray:
+        """Return the rows' labels [rows]."""
+        return self.item.labels
 
     @property
     def correct(self) -> np.ndarray:
         """Return whether each row is right, bool [rows]."""
         return self.predicted == self.gold
 
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Return how likely each label of the set is, [rows, labels]."""
+        return label_weights(self.ranks, self.item.merge, self.item.label_count)
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """Return the probability of each label of the set, [rows, labels]."""
+        return probabilities(self.weights)
+
 
 def score_predictions(
-    folder: str, curves: pd.DataFrame, kept: pd.DataFrame, sets: list[EvaluationSet]
+    folder: str,
+    curves: pd.DataFrame,
+    kept: pd.DataFrame,
+    sets: list[EvaluationSet],
+    content_free: Mapping[tuple[int, int], Mapping[str, Sequence[float]]],
+    fitted: Mapping[int, Mapping[str, FittedToShots]] | None = None,
 ) -> pd.DataFrame:
     """Return one row per seed, epoch and evaluation set of a run's predictions.
 
-    Columns: seed, epoch, evaluation_set, n, correct (bits, see `pack`) and `predictions.NAMES`.
+    Columns: seed, epoch, evaluation_set, n, NAMES, and as bits (see `pack`) which rows are right:
+    `correct`, and after each calibration, as `correct_batch` (None: not known). `content_free`
+    gives, by seed and epoch, what `calibrated` takes, and so does `fitted` by seed.
 
     Raises UserError unless the predictions are complete and tell what the run's curves tell. `kept`
     has, per seed, the epochs `last` and `best` whose predictions must be there; predictions of
@@ -158,11 +208,15 @@ def score_predictions(
                 f"{path}: {_say(key)}: correct rows differ from its curves; corrupt run"
             )
         wanted.discard(key)
-        row = dict(zip(KEYS, key, strict=True)) | row_scores(scored, item)
-        rows.append(row | {"n": len(scored.gold), "correct": pack(scored.correct)})
+        row = dict(zip(KEYS, key, strict=True)) | row_scores(scored)
+        row |= {"n": len(scored.gold), **dict.fromkeys(CORRECT), "correct": pack(scored.correct)}
+        maps = (fitted or {}).get(key[0])
+        for name, right in calibrated(scored, content_free.get(key[:2], {}), maps).items():
+            row[f"correct_{name}"] = pack(right)
+        rows.append(row)
     if wanted:
         raise UserError(f"{path}: {_say(min(wanted))} has no predictions; incomplete run")
-    return pd.DataFrame(rows, columns=[*KEYS, "n", "correct", *NAMES])
+    return pd.DataFrame(rows, columns=[*KEYS, "n", *CORRECT, *NAMES])
 
 
 def pack(correct: np.ndarray) -> bytes:
@@ -185,11 +239,13 @@ def read_blocks(path: Path) -> Iterator[tuple[tuple[int, int, str], dict]]:
     Blocks are ordered by seed and epoch; ranks is a list of arrays, one per label word: what is
     largest for the predicted label.
     """
-    words, rank_by = _words(path)
+    words, rank_by, characters = _words(path)
     tokens = [name.replace("logprob", "tokens") for name in words] if rank_by == "mean" else []
     table = storage.read_table(path, [*KEYS, "id", "label", *words, *tokens])
     for name, count in zip(words, tokens, strict=False):
         table[name] = ranking(table[name], table[count], rank_by)
+    for name, count in zip(words, characters, strict=False):
+        table[name] = ranking(table[name], (), rank_by, count)
     names = table["evaluation_set"].cat.categories
     code = table["evaluation_set"].cat.codes.to_numpy().astype(np.int64)
     seed, epoch = (table[name].to_numpy().astype(np.int64) for name in ("seed", "epoch"))
@@ -230,7 +286,7 @@ def score_rows(block: dict, item: EvaluationSet, where: str) -> PredictedRows:
     if any(np.isnan(values).any() for values in ranks):
         raise UserError(f"{where}: a log-probability is not a number; corrupt run")
     predicted = np.asarray(item.merge)[best_words(ranks, ids)]
-    return PredictedRows(predicted, item.labels, ranks)
+    return PredictedRows(predicted, ranks, item)
 
 
 def _curve_counts(curves: pd.DataFrame, sets: dict[str, EvaluationSet]) -> dict:
@@ -249,16 +305,20 @@ def _curve_counts(curves: pd.DataFrame, sets: dict[str, EvaluationSet]) -> dict:
     return counts
 
 
-def _words(path: Path) -> tuple[list[str], str]:
-    """Return the columns of label words and by what the words are ranked."""
+def _words(path: Path) -> tuple[list[str], str, list[int]]:
+    """Return the columns of label words, by what the words are ranked and, where that needs them,
+    their characters."""
     try:
         schema = pq.read_schema(path)
     except FileNotFoundError:
         raise UserError(f"{path}: file not found; incomplete run") from None
     except pa.ArrowInvalid as error:
         raise UserError(f"{path}: not a readable Parquet file ({error}); corrupt run") from None
-    rank_by = (schema.metadata or {}).get(schemas.RANK_BY.encode(), b"sum").decode()
-    return [name for name in schema.names if name.startswith("logprob_")], rank_by
+    words = [name for name in schema.names if name.startswith("logprob_")]
+    rank_by, characters = schemas.read_ranking(schema.metadata)
+    if rank_by == "characters" and len(characters) != len(words):
+        raise UserError(f"{path}: its metadata lack the characters of label words; corrupt run")
+    return words, rank_by, characters
 
 
 def _say(key: tuple) -> str:

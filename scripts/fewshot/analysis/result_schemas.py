@@ -29,6 +29,20 @@ METRICS = pa.schema(
         column("macro_f1", pa.float64(), "mean of the labels' F1", True),
         column("brier", pa.float64(), "Brier score (0 to 2) of the label words, scaled to 1", True),
         column("ece", pa.float64(), "expected calibration error of the same, 15 bins", True),
+        column(
+            "roc_area",
+            pa.float64(),
+            "area under the ROC curve; for 3 labels and up the mean of each against the rest",
+            True,
+        ),
+        column("roc_area_error", pa.float64(), "its standard error over rows (DeLong)", True),
+        column("accuracy_batch", pa.float64(), "accuracy after batch calibration", True),
+        column("accuracy_contextual", pa.float64(), "accuracy after contextual calibration", True),
+        column("accuracy_pmi", pa.float64(), "accuracy ranked by mutual information", True),
+        column(
+            "accuracy_bias", pa.float64(), "accuracy with a bias fitted to held-out shots", True
+        ),
+        column("accuracy_affine", pa.float64(), "accuracy with an affine map fitted to them", True),
         column("status", NAME, "'ok', 'does not fit' or 'missing'"),
     ]
 )
@@ -45,6 +59,11 @@ OUTCOMES = pa.schema(
             pa.binary(),
             "which rows are right, in ascending id: eight a byte, the first the highest bit",
         ),
+        column("correct_batch", pa.binary(), "the same after batch calibration", True),
+        column("correct_contextual", pa.binary(), "the same after contextual calibration", True),
+        column("correct_pmi", pa.binary(), "the same ranked by mutual information", True),
+        column("correct_bias", pa.binary(), "the same with a bias fitted to held-out shots", True),
+        column("correct_affine", pa.binary(), "the same with an affine map fitted to them", True),
     ]
 )
 
@@ -76,11 +95,26 @@ COSTS = pa.schema(
         column(
             "shape_known", pa.bool_(), "whether FLOPs rest on the model's shape, with attention"
         ),
-        column("flops_train", pa.float64(), "operations of training", True),
-        column("flops_context", pa.float64(), "operations of encoding the context once", True),
+        column(
+            "flops_train",
+            pa.float64(),
+            "operations of training, or of reading the rows to retrieve from",
+            True,
+        ),
+        column(
+            "flops_context",
+            pa.float64(),
+            "operations of encoding each context once",
+            True,
+        ),
         column("flops_cached", pa.float64(), "operations of a row behind it, mean", True),
         column("flops_uncached", pa.float64(), "operations of a row's whole prompt, mean", True),
-        column("disk_bytes", pa.int64(), "what a task keeps: text shown, or weights trained", True),
+        column(
+            "disk_bytes",
+            pa.int64(),
+            "bytes kept: text shown, states, or weights trained",
+            True,
+        ),
         column("cache_bytes", pa.int64(), "keys and values of the encoded context", True),
     ]
 )
@@ -105,7 +139,7 @@ BEHAVIOUR = pa.schema(
 
 ESTIMATE = pa.schema(
     [
-        *[each for each in CELL if each.name != "seed"],
+        *[field for field in CELL if field.name != "seed"],
         column("first_seed", pa.int32(), "first data seed of the job"),
         column("last_seed", pa.int32(), "its last one"),
         column("gpus", pa.int32(), "GPUs, over all nodes (0: one process on a CPU)"),
@@ -123,6 +157,7 @@ ESTIMATE = pa.schema(
         ),
         column("result_bytes", pa.int64(), "bytes of its predictions and of the weights it keeps"),
         column("fits", pa.bool_(), "whether its context is expected to fit the window"),
+        column("held_out", pa.bool_(), "whether it scores shots held out in turn"),
         column("finished", pa.bool_(), "whether its results are there"),
     ]
 )
@@ -131,7 +166,9 @@ ESTIMATE = pa.schema(
 COMPARISONS = pa.schema(
     [
         column(
-            "family", NAME, "'same model', 'matrix' or 'matrix across patterns', see pairing.py"
+            "family",
+            NAME,
+            "'same model', 'matrix', 'matrix across patterns', or 'baseline' minus in context",
         ),
         column("protocol", NAME, "sampling and scoring rules"),
         column("task", NAME, "training task"),
@@ -139,7 +176,14 @@ COMPARISONS = pa.schema(
         column("domain", NAME, "'in' or 'out' of the training domain"),
         column("k", pa.int32(), "total number of shots, the same on both sides"),
         column("selection", NAME, "checkpoint of the fine-tuned model, as in main.selection"),
-        column("model", NAME, "model that was fine-tuned"),
+        column(
+            "score",
+            NAME,
+            "what is compared: accuracy; of the same model also accuracy_batch, "
+            "accuracy_contextual, accuracy_pmi, accuracy_bias and accuracy_affine (after a "
+            "calibration), and roc_area",
+        ),
+        column("model", NAME, "model that was fine-tuned, or a baseline's (none: it reads none)"),
         column("method", NAME, "how"),
         column("pattern", NAME, "with which pattern"),
         column("reference_model", NAME, "model that learnt in context"),
@@ -154,8 +198,8 @@ COMPARISONS = pa.schema(
         column("seeds_planned", pa.int32(), "seeds that both (or that side) should have"),
         column("rows", pa.int32(), "evaluation rows counted, the fewest of a seed"),
         column("clusters", pa.int32(), "rows or clusters (templates) resampled; 0: none"),
-        column("mean", pa.float64(), "mean accuracy of the fine-tuned model", True),
-        column("reference_mean", pa.float64(), "mean accuracy in context", True),
+        column("mean", pa.float64(), "mean score of the fine-tuned model, or baseline", True),
+        column("reference_mean", pa.float64(), "mean score in context", True),
         column("difference", pa.float64(), "mean - reference_mean", True),
         column("low", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
         column("high", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
@@ -206,6 +250,52 @@ COMPARISONS = pa.schema(
 )
 
 
+CHOICES = pa.schema(
+    [
+        column("protocol", NAME, "sampling and scoring rules"),
+        column("task", NAME, "training task"),
+        column("model", NAME, "model"),
+        column("k", pa.int32(), "total number of shots"),
+        column("seed", pa.int32(), "data seed"),
+        column("choice", NAME, "name of the choice, as in the study"),
+        column("way", NAME, "way of choosing, see choices.WAYS"),
+        column("evaluation_set", NAME, "task that was scored"),
+        column("domain", NAME, "'in' or 'out' of the training domain"),
+        column("accuracy", pa.float64(), "accuracy of what was chosen, or the mean", True),
+        column(
+            "n", pa.int32(), "rows that it rests on: a curve's sample where not all were scored"
+        ),
+        column("method", NAME, "method that was chosen; null for the mean", True),
+        column("pattern", NAME, "its pattern", True),
+        column("epoch", pa.int32(), "its epoch (0: no training)", True),
+        column("calibration", NAME, "'none' or 'contextual'", True),
+        column(
+            "mean_logprob",
+            pa.float64(),
+            "mean log-probability of the held-out shots' labels under it, among the label words",
+            True,
+        ),
+        column("candidates", pa.int32(), "candidates that there were (0: see status)"),
+        column("flops_held_out", pa.float64(), "operations of all candidates' held-out runs", True),
+        column("device_seconds_held_out", pa.float64(), "their seconds × processes", True),
+        column(
+            "flops_runs",
+            pa.float64(),
+            "operations of all candidates' runs on all shots without the evaluation rows: training "
+            "and encoding the context once",
+            True,
+        ),
+        column(
+            "device_seconds_runs",
+            pa.float64(),
+            "seconds × processes of these runs, evaluation rows included",
+            True,
+        ),
+        column("status", NAME, "'ok', 'does not fit', or 'missing': a candidate has no run yet"),
+    ]
+)
+
+
 VARIANCE = pa.schema(
     [
         column("protocol", NAME, "sampling and scoring rules"),
@@ -220,19 +310,27 @@ VARIANCE = pa.schema(
         column("patterns_planned", pa.int32(), "patterns that there should be"),
         column("seeds", pa.int32(), "seeds whose row predictions all these patterns have"),
         column("seeds_planned", pa.int32(), "seeds that there should be"),
+        column("orders", pa.int32(), "orders of the same shots, each with all that is split"),
+        column("orders_planned", pa.int32(), "orders that there should be"),
         column(
             "rows",
             pa.int32(),
             "evaluation rows; split as independent of each other, also those of one template",
         ),
         column("mean", pa.float64(), "mean accuracy", True),
-        column("seed", pa.float64(), "variance of one answer (0 or 1) between draws", True),
+        column(
+            "seed",
+            pa.float64(),
+            "variance of one answer (0 or 1) between draws; with one order, their orders' too",
+            True,
+        ),
         column("pattern", pa.float64(), "the same between patterns", True),
         column("seed_pattern", pa.float64(), "the same of draw and pattern together", True),
         column("row", pa.float64(), "the same between evaluation rows", True),
         column("seed_row", pa.float64(), "the same of draw and row together", True),
         column("pattern_row", pa.float64(), "the same of pattern and row together", True),
         column("residual", pa.float64(), "the same of what is left", True),
+        column("order", pa.float64(), "the same between orders of the same shots", True),
         column("spread", pa.float64(), "largest less smallest pattern, mean over seeds", True),
         column("status", NAME, "'ok', what of the table is there, or why there is none"),
     ]

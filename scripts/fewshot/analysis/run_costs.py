@@ -4,7 +4,7 @@ A prediction is an evaluation row, in and out of domain alike: costs of one are 
 as the measured seconds are. Manifests made before counts were kept give nulls, never guesses.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ PHASES = {
     "train": "seconds_train",
     "curve": "seconds_curve",
     "score": "seconds_score",
+    "retrieve": "seconds_score",
 }
 """Phase of a manifest → column; all others are `seconds_other`."""
 NONE = np.nan
@@ -56,6 +57,42 @@ def compute_costs(cell: dict, jobs: list[dict], model: FlopsModel) -> pd.DataFra
         key = {**cell, **{name: job[name] for name in ("method", "pattern", "k")}}
         rows += [{**key, **row} for row in _seeds(manifest, job, model)]
     return pd.DataFrame(rows, columns=result_schemas.COSTS.names)
+
+
+def _operations(costs: Mapping) -> float:
+    """Return all operations of a seed's run: training, encoding its context once, and every row
+    that was scored; `costs` is a row of result_schemas.COSTS."""
+    scored = costs["scored_rows"] * costs["flops_cached"]
+    return costs["flops_train"] + costs["flops_context"] + scored
+
+
+def held_out_costs(manifest: Mapping, passes: Mapping, model: FlopsModel) -> dict[int, dict]:
+    """Return by finished seed what holding its shots out took, over all folds: operations as
+    `flops` (see `_operations`), those of inputs without content, which few held-out rows do
+    not outweigh, among them; and `device_seconds`."""
+    done = {key: entry for key, entry in manifest["seeds"].items() if entry["status"] == "ok"}
+    load = sum(entry["seconds"].get("load", 0.0) for entry in done.values())
+    found = {}
+    for seed, entry in done.items():
+        folds = [_work(manifest, fold, model, TrainingPasses(**passes)) for fold in entry["folds"]]
+        without = [_content_free(manifest, fold, model) for fold in entry["folds"]]
+        found[int(seed)] = {
+            "flops": sum(map(_operations, folds)) + sum(without),
+            "device_seconds": _resources(manifest, entry, load / len(done))["device_seconds"],
+        }
+    return found
+
+
+def _content_free(manifest: Mapping, fold: Mapping, model: FlopsModel) -> float:
+    """Return the operations of reading a fold's inputs without content behind its contexts, which
+    are encoded for the held-out rows."""
+    answer = flops.head(model.size, manifest["settings"], model.labels)
+    learned = fold.get("training", {}).get("learned_keys", 0)
+    counts = fold.get("content_free_scoring", {}).values()
+    return sum(
+        each["rows"] * _reading([each], each["rows"], learned, answer, model.size)["flops_cached"]
+        for each in counts
+    )
 
 
 def _seeds(manifest: dict, job: dict, model: FlopsModel) -> Iterator[dict]:
@@ -103,20 +140,23 @@ def _work(manifest: dict, entry: dict, model: FlopsModel, passes: TrainingPasses
     sets = list(entry.get("scoring", {}).values())
     answer = flops.head(model.size, settings, model.labels)
     train = {"steps": 0, "epochs": 0, "train_tokens": 0, "flops_train": 0.0}
+    if "index" in entry:
+        counts = _counts(entry["index"], entry["index"]["rows"])
+        train["flops_train"] = flops.uncached(model.size, counts, 0)
     if not in_context:
         train = _training(manifest, entry, model, passes, answer)
     learned = trained["learned_keys"] if trained else 0
-    found = {
+    costs = {
         **train,
         "virtual_tokens": settings.get("virtual_tokens", 0),
         "shape_known": model.size.known,
         "disk_bytes": entry.get("kept_bytes"),
     }
-    if not sets or any("own_squares" not in each for each in sets):
-        return found  # An older manifest: the rest is null.
-    rows = sum(each["rows"] for each in sets)
+    if not sets or any("own_squares" not in part for entry in sets for part in _contexts(entry)):
+        return costs  # An older manifest: the rest is null.
+    rows = sum(entry["rows"] for entry in sets)
     return {
-        **found,
+        **costs,
         "rows": rows,
         "scored_rows": rows if in_context else entry["scored_rows"],
         **_reading(sets, rows, learned, answer, model.size),
@@ -131,7 +171,15 @@ def _training(
     done = entry.get("training")
     if not done:
         return {"steps": entry.get("steps")}
-    counts = Counts(done["rows"], 0, done["tokens"], done["squares"], done["learned_keys"])
+    rows = done["rows"] * done.get("readings", 1)
+    counts = Counts(
+        rows=rows,
+        shared=0,
+        own=done["tokens"],
+        squares=done["squares"],
+        learned=done["learned_keys"],
+        answers=done.get("answers", 0),
+    )
     trainable = (manifest.get("parameters") or {}).get("trainable", 0)
     operations = flops.training(model.size, counts, done["epochs"], passes, answer, trainable)
     return {
@@ -142,31 +190,72 @@ def _training(
     }
 
 
+def _contexts(entry: dict) -> list[dict]:
+    """Return the counts of each context that an evaluation set was read behind: mostly one."""
+    return entry.get("contexts", [entry])
+
+
 def _reading(sets: list[dict], rows: int, learned: int, answer: int, size: ModelSize) -> dict:
-    """Return tokens and operations of a row, means over the rows of all sets."""
+    """Return tokens and operations of a row, means over the rows of all sets.
+
+    A row that is read behind several contexts has the sum over these; where its own state chooses
+    the shots, the reading of its bare query, of which no answer is read off, is added.
+    """
     counts = [
-        Counts(
-            each["rows"], each["shared_tokens"], each["own_tokens"], each["own_squares"], learned
-        )
-        for each in sets
+        (entry["rows"], _counts(part, entry["rows"], learned))
+        for entry in sets
+        for part in _contexts(entry)
+    ]
+    states = [
+        (entry["rows"], _counts(entry["states"], entry["rows"]))
+        for entry in sets
+        if "states" in entry
     ]
 
     def mean(values) -> float:
         return sum(values) / rows
 
+    def operations(of: Callable[[ModelSize, Counts, int], float]) -> float:
+        whole = sum(of(size, count, answer) for _, count in counts)
+        return (whole + sum(of(size, count, 0) for _, count in states)) / rows
+
     return {
-        "context_tokens": mean(each.rows * each.shared for each in counts),
-        "row_tokens": mean(each.own for each in counts),
-        "tokens_read": sum(each["tokens_read"] for each in sets),
-        "flops_context": mean(each.rows * flops.context(size, each) for each in counts),
-        "flops_cached": mean(flops.cached(size, each, answer) for each in counts),
-        "flops_uncached": mean(flops.uncached(size, each, answer) for each in counts),
+        "context_tokens": mean(n * count.shared for n, count in counts),
+        "row_tokens": mean(count.own for _, count in (*counts, *states)),
+        "tokens_read": sum(
+            part["tokens_read"] for entry in sets for part in (entry, entry.get("states", _NO))
+        ),
+        "flops_context": mean(n * flops.context(size, count) for n, count in (*counts, *states)),
+        "flops_cached": operations(flops.cached),
+        "flops_uncached": operations(flops.uncached),
     }
 
 
+_NO = {"tokens_read": 0}
+
+
+def _counts(part: Mapping, rows: int, learned: int = 0) -> Counts:
+    """Return the counts of prompts from what a manifest tells of them: with channel scoring a row
+    has one for each label."""
+    return Counts(
+        rows=part.get("prompts", rows),
+        shared=part["shared_tokens"],
+        own=part["own_tokens"],
+        squares=part["own_squares"],
+        learned=learned,
+        answers=part.get("answers", 0),
+    )
+
+
 def _cache_bytes(sets: list[dict], manifest: dict, size: ModelSize) -> float:
-    """Return the bytes of keys and values of the longest encoded context, if the shape is known."""
+    """Return the bytes of keys and values of the longest encoded context, or of all the contexts
+    that a row is read behind, if the shape is known."""
     if not size.known or manifest.get("dtype") not in ELEMENT_BYTES:
         return NONE
-    longest = max(each["shared_tokens"] for each in sets)
-    return longest * size.cache * ELEMENT_BYTES[manifest["dtype"]]
+    sliding = size.sliding / size.attention if size.sliding else 0.0
+
+    def kept(tokens: int) -> float:
+        return tokens * (1 - sliding) + min(tokens, size.window) * sliding
+
+    most = max(sum(kept(part["shared_tokens"]) for part in _contexts(entry)) for entry in sets)
+    return most * size.cache * ELEMENT_BYTES[manifest["dtype"]]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from . import stats
-from .metrics import CELL
+from .metrics import ACCURACIES, CELL
 
 NUMBERS = [
     "mean",
@@ -20,7 +20,9 @@ NUMBERS = [
     "majority",
     "status",
 ]
-BOUNDS = {"accuracy": (0, 1), "mcc": (-1, 1), "f1": (0, 1), "macro_f1": (0, 1)}
+SHARES = tuple(ACCURACIES)
+"""Scores that are shares of rows."""
+BOUNDS = dict.fromkeys([*SHARES, "f1", "macro_f1", "roc_area"], (0, 1)) | {"mcc": (-1, 1)}
 """The least and the largest value of a score, where intervals are cut."""
 
 
@@ -70,8 +72,9 @@ def summarise(
 ) -> pd.DataFrame:
     """Return the mean of `value` over seeds for each cell, selection, evaluation set and `by`.
 
-    `metrics` are rows of one level of breakdown. The interval is Student's t over seeds, for k = 0
-    (where no seed draws anything) Wilson's over evaluation rows. `status` is 'ok', 'i/n seeds',
+    `metrics` are rows of one level of breakdown. The interval is Student's t over seeds; for k = 0,
+    where no seed draws anything, it is over evaluation rows: Wilson's of a share of the rows, that
+    of DeLong's error of an area under the ROC curve. `status` is 'ok', 'i/n seeds',
     'does not fit' or 'missing'; a mean rests on the `seeds` that are done. `rows` and `rows_fewest`
     are the most and fewest rows counted for a seed: only a sample where an epoch was not kept.
     """
@@ -87,7 +90,7 @@ def summarise(
         seeds=(value, "count"),
         rows=("n", "max"),
         rows_fewest=("counted", "min"),
-        correct=("correct", "max"),
+        error=("roc_area_error", "max"),
         majority=("majority", "max"),
         seeds_planned=("seed", "nunique"),
         unfit=("unfit", "sum"),
@@ -96,14 +99,22 @@ def summarise(
     low, high = stats.t_interval(frame["mean"], frame["sd"], frame["seeds"])
     low, high = (np.clip(bound, *BOUNDS.get(value, (-np.inf, np.inf))) for bound in (low, high))
     frame["interval"] = np.where(frame["seeds"] > 1, "t over seeds", "none")
-    if value == "accuracy":
-        drawn = (frame["k"] > 0).to_numpy()
-        wilson = stats.wilson_interval(frame["correct"], frame["rows"])
-        low = np.where(drawn, low, wilson[0])
-        high = np.where(drawn, high, wilson[1])
-        frame.loc[~drawn & (frame["seeds"] > 0), "interval"] = "Wilson over rows"
+    if value in SHARES or value == "roc_area":
+        over_rows = (frame["k"] == 0).to_numpy() & (frame["seeds"] > 0).to_numpy()
+        bounds, name = _over_rows(frame, value)
+        low, high = (np.where(over_rows, *pair) for pair in zip(bounds, (low, high), strict=True))
+        frame.loc[over_rows, "interval"] = name
     frame = frame.assign(low=low, high=high, status=_status(frame))
     return frame[[*keys, *NUMBERS]]
+
+
+def _over_rows(frame: pd.DataFrame, value: str) -> tuple[tuple[np.ndarray, np.ndarray], str]:
+    """Return the bounds of a score of one run over its rows, and what they are called."""
+    if value == "roc_area":
+        half = stats.normal_quantile() * frame["error"].astype(float)
+        bounds = (frame["mean"] - half, frame["mean"] + half)
+        return tuple(np.clip(bound, *BOUNDS[value]) for bound in bounds), "DeLong over rows"
+    return stats.wilson_interval(frame["mean"] * frame["rows"], frame["rows"]), "Wilson over rows"
 
 
 def _status(frame: pd.DataFrame) -> np.ndarray:

@@ -12,6 +12,7 @@ ORDERED = {
     "method": "methods",
     "pattern": "patterns",
     "evaluation_set": "tasks",
+    "reference_method": "methods",
 }
 SELECTIONS = {
     "last": "last epoch",
@@ -23,11 +24,11 @@ SELECTIONS = {
 
 def titles(catalog: dict, kind: str) -> dict[str, str]:
     """Return name -> title of "models", "methods", "patterns" or "tasks"; no title occurs twice."""
-    found = {name: entry["title"] for name, entry in catalog[kind].items()}
-    values = list(found.values())
+    titles = {name: entry["title"] for name, entry in catalog[kind].items()}
+    values = list(titles.values())
     return {
         name: title if values.count(title) == 1 else f"{title} ({name})"
-        for name, title in found.items()
+        for name, title in titles.items()
     }
 
 
@@ -51,18 +52,19 @@ def names(catalog: dict, column: str) -> list[str]:
 def arm_title(catalog: dict, method: str, pattern: str) -> str:
     """Return the title of a method, with its pattern where the study has more than one."""
     title = titles(catalog, "methods")[method]
-    if len(catalog["patterns"]) < 2:
-        return title
+    if len(catalog["patterns"]) < 2 or pattern not in catalog["patterns"]:
+        return title  # A baseline that reads no prompt has no pattern.
     return f"{title} · {titles(catalog, 'patterns')[pattern]}"
 
 
 def arms(catalog: dict, frame: pd.DataFrame) -> dict[tuple[str, str], str]:
     """Return (method, pattern) -> title of the arms in `frame`, in order."""
-    present = set(zip(frame["method"], frame["pattern"], strict=True))
+    present = dict.fromkeys(zip(frame["method"], frame["pattern"], strict=True))
+    patterns = dict.fromkeys([*catalog["patterns"], *(pattern for _, pattern in present)])
     return {
         (method, pattern): arm_title(catalog, method, pattern)
         for method in catalog["methods"]
-        for pattern in catalog["patterns"]
+        for pattern in patterns
         if (method, pattern) in present
     }
 
@@ -70,6 +72,27 @@ def arms(catalog: dict, frame: pd.DataFrame) -> dict[tuple[str, str], str]:
 def is_trained(catalog: dict, method: str) -> bool:
     """Return whether a method changes weights, so that checkpoints differ."""
     return catalog["methods"][method]["trained"]
+
+
+def way_of(catalog: dict, method: str) -> str:
+    """Return in which way a method in context uses the shots: "" where it shows all of them in one
+    context, else its name."""
+    return method if catalog["methods"][method].get("divided") else ""
+
+
+def is_baseline(catalog: dict, method: str) -> bool:
+    """Return whether a method is one that others are held against: neither trained nor shown."""
+    return "baseline" in catalog["methods"][method]
+
+
+def has_model(catalog: dict, method: str) -> bool:
+    """Return whether a method reads a language model; some baselines do not."""
+    return catalog["methods"][method].get("baseline") != "no model"
+
+
+def language_models(catalog: dict) -> list[str]:
+    """Return the models in the order of `model_order`, without what stands for none."""
+    return [name for name in model_order(catalog) if catalog["models"][name]["parameters"]]
 
 
 def is_imported(catalog: dict, method: str) -> bool:

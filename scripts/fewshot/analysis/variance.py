@@ -1,13 +1,14 @@
-"""Where the variance of a cell's answers comes from: draws, patterns and evaluation rows."""
+"""Where the variance of a cell's answers comes from: draws, orders, patterns, evaluation rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ..data.evaluation_sets import EvaluationSet
 from . import result_schemas, stats
-from .arms import Arms, arms_of
+from .arms import ARM, Arms, arms_of
 from .predictions import unpack
 
 CELL = ["model", "method", "k", "selection"]
@@ -20,49 +21,90 @@ COMPONENTS = {
     "pattern_row": "pattern:row",
     "residual": "residual",
 }
+Results = tuple[pd.DataFrame, pd.DataFrame]
+"""Metrics and outcomes of one task."""
 
 
 def split_variance(
-    metrics: pd.DataFrame, outcomes: pd.DataFrame, sets: Iterable[EvaluationSet]
+    metrics: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    sets: Iterable[EvaluationSet],
+    orders: Sequence[Results] = (),
 ) -> pd.DataFrame:
     """Return the variance components (result_schemas.VARIANCE) of one task's models and methods.
+
+    `orders` are the results of tasks with the same shots in other orders: where they have all that
+    is split, the part of the order is told apart from that of the draw.
 
     Each rests on a full table of patterns × seeds × rows: of the patterns that have any seed with
     row predictions, the seeds that all of them have. A cell without two patterns, two seeds or two
     rows lacks the components in question; what is missing is told by the counts and `status`.
     """
-    frames = [_split_on(item, metrics, outcomes) for item in sets if len(metrics)]
+    own = (metrics, outcomes)
+    frames = [_split_on(item, own, orders) for item in sets if len(metrics)]
     frames = [frame for frame in frames if len(frame)]
     columns = result_schemas.VARIANCE.names
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def _split_on(item: EvaluationSet, metrics: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
-    arms = arms_of(metrics, outcomes, item.name)
-    packed = outcomes["correct"].to_numpy(dtype=object)
-    components: dict[bytes, dict] = {}
+@dataclass(frozen=True)
+class _Order:
+    """The arms of one evaluation set with the shots in one order, and the answers of all runs."""
+
+    arms: Arms
+    packed: np.ndarray
+
+    def runs(self, keys: pd.DataFrame, seeds: np.ndarray) -> np.ndarray:
+        """Return the outcomes' rows [P, S] of arms (ARM) and seeds; -1: there is none."""
+        at = pd.MultiIndex.from_frame(self.arms.keys[ARM]).get_indexer(
+            pd.MultiIndex.from_frame(keys[ARM])
+        )
+        column = pd.Index(self.arms.seeds).get_indexer(seeds)
+        known = (at[:, None] >= 0) & (column >= 0)
+        return np.where(known, self.arms.outcome[np.ix_(at, column)], -1)
+
+
+def _order(item: EvaluationSet, own: str, metrics: pd.DataFrame, outcomes: pd.DataFrame) -> _Order:
+    task = metrics["task"].iloc[0]
+    name = task if item.name == own else item.name  # Its own set has its own name.
+    return _Order(arms_of(metrics, outcomes, name), outcomes["correct"].to_numpy(dtype=object))
+
+
+def _split_on(item: EvaluationSet, own: Results, orders: Sequence[Results]) -> pd.DataFrame:
+    task = own[0]["task"].iloc[0]
+    known = [_order(item, task, *each) for each in (own, *orders) if len(each[0])]
+    arms = known[0].arms
+    components: dict[tuple, dict] = {}
     rows = []
     for key, members in arms.keys.groupby(CELL, sort=False):
-        patterns = members.index.to_numpy()
-        runs, counts = _full_table(arms, patterns)
-        if runs.tobytes() not in components:  # Selections often choose the same epochs.
-            components[runs.tobytes()] = _components(runs, packed, len(item.labels))
-        rows.append(dict(zip(CELL, key, strict=True)) | counts | components[runs.tobytes()])
+        keys, seeds, counts = _full_table(arms, members.index.to_numpy())
+        used = known if key[CELL.index("k")] else known[:1]  # Nothing is ordered without shots.
+        runs = {i: each.runs(keys, seeds) for i, each in enumerate(used)}
+        runs = {i: at for i, at in runs.items() if (at >= 0).all()}
+        told = tuple((i, at.tobytes()) for i, at in runs.items())
+        if told not in components:  # Selections often choose the same epochs.
+            packed = np.stack([known[i].packed[at] for i, at in runs.items()], axis=2)
+            components[told] = _components(packed, len(item.labels))
+        planned = 1 + len(orders) if key[CELL.index("k")] else 1
+        counts |= {"orders": len(runs) if counts["seeds"] else 0, "orders_planned": planned}
+        if counts["status"] == "ok" and len(runs) < planned:
+            counts["status"] = f"{len(runs)}/{planned} orders"
+        rows.append(dict(zip(CELL, key, strict=True)) | counts | components[told])
     if not rows:
         return pd.DataFrame()
-    first = metrics.iloc[0]
+    first = own[0].iloc[0]
     frame = pd.DataFrame(rows).assign(
         protocol=first["protocol"],
-        task=first["task"],
+        task=task,
         evaluation_set=item.name,
-        domain="in" if item.name == first["task"] else "out",
+        domain="in" if item.name == task else "out",
         rows=len(item.labels),
     )
     return frame[result_schemas.VARIANCE.names]
 
 
-def _full_table(arms: Arms, patterns: np.ndarray) -> tuple[np.ndarray, dict]:
-    """Return the outcomes' rows [P, S] of a full table, and what it has of what was planned."""
+def _full_table(arms: Arms, patterns: np.ndarray) -> tuple[pd.DataFrame, np.ndarray, dict]:
+    """Return arms and seeds of a full table, and what it has of what was planned."""
     planned = arms.planned[patterns]
     there = arms.outcome[patterns] >= 0
     some = there.any(axis=1)
@@ -76,7 +118,7 @@ def _full_table(arms: Arms, patterns: np.ndarray) -> tuple[np.ndarray, dict]:
         "seeds_planned": wanted,
         "status": _status(runs, len(patterns), wanted, arms, patterns),
     }
-    return runs, counts
+    return arms.keys.iloc[patterns[some]], arms.seeds[seeds], counts
 
 
 def _status(runs: np.ndarray, patterns: int, seeds: int, arms: Arms, at: np.ndarray) -> str:
@@ -89,18 +131,47 @@ def _status(runs: np.ndarray, patterns: int, seeds: int, arms: Arms, at: np.ndar
     return "does not fit" if (arms.unfit[at] == arms.planned[at]).all() else "missing"
 
 
-def _components(runs: np.ndarray, packed: np.ndarray, n: int) -> dict[str, float]:
-    """Return mean, components and spread of the answers at `runs` [P, S]."""
-    found = dict.fromkeys(["mean", "spread", *COMPONENTS], np.nan)
-    if not runs.size:
-        return found
-    values = unpack(packed[runs.ravel()], n).reshape(*runs.shape, n)
-    found["mean"] = float(values.mean())
-    found["spread"] = stats.prompt_sensitivity(values.mean(axis=2)).spread
-    axes = ["pattern", "seed", "row"]
+def _components(packed: np.ndarray, n: int) -> dict[str, float]:
+    """Return mean, components and spread of the packed answers to n rows, [P, S, O].
+
+    Mean and spread are those of the draw's own order, the first.
+    """
+    estimates = dict.fromkeys(["mean", "spread", *COMPONENTS, "order"], np.nan)
+    if not packed.size:
+        return estimates
+    values = unpack(packed.ravel(), n).reshape(*packed.shape, n)
+    own = values[:, :, 0]
+    estimates["mean"] = float(own.mean())
+    estimates["spread"] = stats.prompt_sensitivity(own.mean(axis=2)).spread
+    axes = ["pattern", "seed", "order", "row"]
     factors = [name for name, size in zip(axes, values.shape, strict=True) if size > 1]
     if len(factors) > 1:
-        parts = stats.variance_components(np.squeeze(values), factors)
-        named = {column: name for column, name in COMPONENTS.items() if name in parts}
-        found |= {column: parts[name].variance for column, name in named.items()}
-    return found
+        estimates |= _parts(np.squeeze(values), factors)
+    return estimates
+
+
+def _parts(values: np.ndarray, factors: list[str]) -> dict[str, float]:
+    """Return the components of answers with an axis for each factor, by column."""
+    if not {"order", "seed"} <= set(factors):
+        parts = stats.variance_components(values, factors)
+        named = {name: column for column, name in COMPONENTS.items()} | {"order": "order"}
+        crossed: dict[str, float] = {}
+        for name, part in parts.items():  # What patterns and rows make of orders is left over.
+            column = named.get(name, "residual")
+            crossed[column] = crossed.get(column, 0.0) + part.variance
+        return crossed
+    found: dict[str, float] = {}
+    for effect, raw in stats.nested_components(values, factors, "order", "seed").items():
+        found[_column(effect)] = found.get(_column(effect), 0.0) + raw
+    return {column: max(raw, 0.0) for column, raw in found.items()}
+
+
+def _column(effect: frozenset[str]) -> str:
+    """Return the column of an effect of draws, orders within them, patterns and rows: what patterns
+    make of orders is theirs with the draw, and what is left is what rows make of any two."""
+    if effect == {"seed", "order"}:
+        return "order"
+    if "row" in effect and ("order" in effect or effect > {"seed", "pattern"}):
+        return "residual"
+    names = {frozenset(name.split(":")): column for column, name in COMPONENTS.items()}
+    return names[effect - {"order"}]

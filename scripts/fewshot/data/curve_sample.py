@@ -60,15 +60,31 @@ def curve_sample(rows: "pd.DataFrame", limit: int | None, name: str) -> np.ndarr
 
     if limit is None or len(rows) <= limit:
         return np.arange(len(rows))
+    draw = generator("curve", name)
+    return stratified_sample(rows, limit, draw, "methods.yaml: curve_rows", name, ", or all")
+
+
+def stratified_sample(
+    rows: "pd.DataFrame",
+    limit: int,
+    draw: np.random.Generator,
+    where: str,
+    name: str,
+    otherwise: str = "",
+) -> np.ndarray:
+    """Return the positions of `limit` rows, stratified by group, subset and label, ascending.
+
+    Depends on the rows' ids, not on their order. Raises UserError, beginning with `where`, for
+    fewer rows than strata of set `name`; `otherwise` is what is valid besides.
+    """
     order = np.argsort(rows["id"].to_numpy(), kind="stable")
     parts = parts_of(rows)
     stratum, sizes = parts.of[order], parts.sizes
     if limit < len(sizes):
         raise UserError(
-            f"methods.yaml: curve_rows: {limit} rows cannot show each of the {len(sizes)} "
-            f"parts (group, subset, label) of '{name}'; valid: {len(sizes)} or more, or all"
+            f"{where}: {limit} rows cannot show each of the {len(sizes)} "
+            f"parts (group, subset, label) of '{name}'; valid: {len(sizes)} or more{otherwise}"
         )
-    draw = generator("curve", name)
     chosen = [
         draw.permutation(order[stratum == i])[:share]
         for i, share in enumerate(allocate(sizes, limit))

@@ -16,13 +16,15 @@ from .curve_sample import PART, Parts, curve_sample, parts_of
 class EvaluationSet:
     """The prepared rows of an evaluation set (schemas.ROWS) and how labels map onto its labels.
 
-    `merge[i]` is the label of this set that label i of the training task counts as. `samples` keeps
-    the samples of curves that were drawn from it, by their limit.
+    `merge[i]` is the label of this set that label i of the training task counts as. `base` is the
+    task whose rows it has, if not its own. `samples` keeps the samples of curves that were drawn
+    from it, by their limit.
     """
 
     name: str
     merge: tuple[int, ...]
     rows: pd.DataFrame = field(repr=False)
+    base: str = ""
     samples: dict[int | None, "EvaluationSet"] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -88,10 +90,10 @@ class EvaluationSet:
         That is this very set where they are all of its rows.
         """
         if limit not in self.samples:
-            chosen = curve_sample(self.rows, limit, self.name)
+            chosen = curve_sample(self.rows, limit, self.base or self.name)
             whole = len(chosen) == len(self.rows)
-            found = self if whole else replace(self, rows=self.rows.iloc[chosen], samples={})
-            self.samples[limit] = found
+            part = self if whole else replace(self, rows=self.rows.iloc[chosen], samples={})
+            self.samples[limit] = part
         return self.samples[limit]
 
     def majority(self, level: Sequence[str]) -> pd.DataFrame:
@@ -104,7 +106,7 @@ class EvaluationSet:
         return (grouped.max() / grouped.sum()).rename("majority").reset_index()
 
 
-def read_set(name: str, merge: Sequence[int], path: str | Path) -> EvaluationSet:
-    """Read the prepared validation rows of an evaluation set."""
+def read_set(name: str, merge: Sequence[int], path: str | Path, base: str = "") -> EvaluationSet:
+    """Read the prepared validation rows of an evaluation set; `base` as EvaluationSet has it."""
     columns = ["id", "label", "group", "subset", "cluster"]
-    return EvaluationSet(name, tuple(merge), storage.read_table(path, columns))
+    return EvaluationSet(name, tuple(merge), storage.read_table(path, columns), base)

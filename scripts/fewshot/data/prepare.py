@@ -10,6 +10,7 @@ import pandas as pd
 from ..errors import UserError, unknown
 from ..rng import generator
 from ..schemas import ROWS
+from .curve_sample import stratified_sample
 from .entries import label_key
 from .readers import raw_files, read_split
 from .shots import cut_of_split
@@ -52,6 +53,9 @@ def _chosen(
             f"task '{task}', split '{split}': subsample: {count} rows asked for, but there are "
             f"only {len(rows)}"
         )
+    if cut.get("stratified"):
+        draw = generator("subsample", task, split)
+        return stratified_sample(rows, count, draw, "tasks.yaml: subsample", task)
     if "legacy_seed" not in cut:
         order = generator("subsample", task, split).permutation(np.argsort(rows["id"].to_numpy()))
         return np.sort(order[:count])
@@ -66,11 +70,11 @@ def check_counts(
 ) -> None:
     """Raise UserError where rows, or rows of each label, are not as many as `expected`."""
     counts = np.bincount(rows["label"], minlength=len(labels))
-    found = dict(zip(labels, map(int, counts), strict=True))
-    if (len(rows) if isinstance(expected, int) else found) != expected:
+    counted = dict(zip(labels, map(int, counts), strict=True))
+    if (len(rows) if isinstance(expected, int) else counted) != expected:
         wanted = expected if isinstance(expected, int) else _listed(expected)
         raise UserError(
-            f"{where}: {len(rows)} rows ({_listed(found)}) where tasks.yaml expects "
+            f"{where}: {len(rows)} rows ({_listed(counted)}) where tasks.yaml expects "
             f"{wanted}: the source is not the one that was meant, or 'expected' is wrong"
         )
 
@@ -83,8 +87,9 @@ def prepare_rows(raw: pd.DataFrame, entry: dict, task: str, split: str) -> pd.Da
     """Return the rows of one split in the columns of `schemas.ROWS`, in the published order.
 
     `entry` is that of config/tasks.yaml. Ids are those of the raw split, before rows with a label
-    in `drop`, or without a value in `filter`, are left out; how many is logged. Raises UserError
-    naming task, split, row (from 0) and value for anything that does not fit the entry.
+    in `drop`, without a value in `filter`, or with a long text are left out; how many is logged.
+    Raises UserError naming task, split, row (from 0) and value for anything that does not fit the
+    entry.
     """
     where = f"task '{task}', split '{split}'"
     subsets = entry.get("subsets", {})
@@ -95,6 +100,7 @@ def prepare_rows(raw: pd.DataFrame, entry: dict, task: str, split: str) -> pd.Da
     labels = _labels(raw[entry["label"]], entry, where)
     rows = pd.DataFrame({"id": _ids(raw, entry.get("id"), where), "label": labels})
     passed = _passed(raw, filtered, where)
+    passed &= _short(raw, entry, where)
     kept = (labels >= 0).to_numpy() & passed
     _log_counts(raw[entry["label"]], labels, passed, entry, split, where)
     rows[["text_a", "text_b"]] = None
@@ -123,10 +129,23 @@ def _passed(raw: pd.DataFrame, filtered: dict[str, list], where: str) -> np.ndar
     return passed
 
 
+def _short(raw: pd.DataFrame, entry: dict, where: str) -> np.ndarray:
+    """Return which raw rows have no text beyond `max_characters`, bool [rows]."""
+    short = np.ones(len(raw), dtype=bool)
+    if "max_characters" in entry:
+        for column in entry["text"]:
+            lengths = [len(text) if isinstance(text, str) else 0 for text in raw[column]]
+            short &= np.array(lengths) <= entry["max_characters"]
+        logging.info("%s: left out %d rows with long texts", where, (~short).sum())
+    return short
+
+
 def _decoded(values: pd.Series, entry: dict, kept: np.ndarray, where: str) -> pd.Series:
     """Return the texts of a column as `decode` reads them; rows that are not kept stay."""
     if "decode" not in entry:
         return values
+    if entry["decode"] == "trimmed":
+        return values.map(lambda text: text.strip() if isinstance(text, str) else text)
     decode = {"byte-literal": _from_literal, "byte-literal-stripped": _stripped}[entry["decode"]]
     decoded = list(values)
     for row in np.flatnonzero(kept):

@@ -5,6 +5,7 @@ whole pool and takes a prefix, and the permutation of Hugging Face's `Dataset.sh
 PCG64's. Its two kinds of method draw different rows.
 """
 
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from .. import schemas, storage
 from ..errors import UserError
 from ..rng import generator
+from . import factors
 
 
 def draw_balanced(
@@ -30,15 +32,47 @@ def draw_balanced(
     Raises UserError as `share_of` does.
     """
     share = share_of(rows, k, labels, task, names)
-    chosen = []
-    for label in range(labels):
+    chosen = _chosen(rows, [share] * labels, task, seed).drop(columns="rank")
+    return _in_order(chosen, generator("order", task, seed, k))
+
+
+def draw_changed(
+    rows: pd.DataFrame, k: int, names: Sequence[str], task: str, seed: int, settings: Mapping
+) -> pd.DataFrame:
+    """Draw k shots as `draw_balanced` does, changed by the factors of the data in `settings`.
+
+    `rows` has id, label and, for `augment`, text_a and text_b; the result has the columns of
+    schemas.CHANGED_SHOTS. The rows are those of the plain draw, or prefixes of its classes where
+    another share of a label, or fewer rows, are asked for.
+
+    Raises UserError for factors that do not fit k, and where a label has too few rows.
+    """
+    where = f"task '{task}'"
+    counts = factors.different_rows(k, len(names), settings, where)
+    for label, count in enumerate(counts):
+        _check_rows(rows, label, count, k, where, names)
+    chosen = _chosen(rows, counts, task, seed)
+    shots = factors.changed_shots(chosen, rows, len(names), task, seed, settings)
+    number = settings.get("order")
+    further = [] if number is None else [number]
+    return _in_order(shots, generator("order", task, seed, k, *further))
+
+
+def _chosen(rows: pd.DataFrame, counts: Sequence[int], task: str, seed: int) -> pd.DataFrame:
+    """Return the first rows of each label's permutation: id, label and rank, label by label."""
+    frames = []
+    for label, count in enumerate(counts):
         members = np.sort(rows.loc[rows["label"] == label, "id"].to_numpy())
         order = generator("shots", task, seed, label).permutation(len(members))
-        chosen.append(members[order[:share]])
-    ids = np.concatenate(chosen)
-    gold = np.repeat(np.arange(labels), share)
-    order = generator("order", task, seed, k).permutation(k)
-    return pd.DataFrame({"position": np.arange(k), "id": ids[order], "label": gold[order]})
+        ids, rank = members[order[:count]], np.arange(count)
+        frames.append(pd.DataFrame({"id": ids, "label": np.full(count, label), "rank": rank}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _in_order(shots: pd.DataFrame, draw: np.random.Generator) -> pd.DataFrame:
+    shuffled = shots.iloc[draw.permutation(len(shots))].reset_index(drop=True)
+    shuffled.insert(0, "position", np.arange(len(shots)))
+    return shuffled
 
 
 def share_of(rows: pd.DataFrame, k: int, labels: int, task: str, names: Sequence[str] = ()) -> int:
@@ -62,6 +96,17 @@ def share_of(rows: pd.DataFrame, k: int, labels: int, task: str, names: Sequence
                 f"are only {count}; valid: {labels * min(counts)} at most"
             )
     return share
+
+
+def _check_rows(
+    rows: pd.DataFrame, label: int, count: int, k: int, where: str, names: Sequence[str]
+) -> None:
+    there = int((rows["label"] == label).sum())
+    if there < count:
+        raise UserError(
+            f"{where}: k = {k} needs {count} training rows of label '{names[label]}', but there "
+            f"are only {there}"
+        )
 
 
 def draw_in_context(
@@ -139,8 +184,17 @@ def draw_shots(
     return DRAWS[kind](rows, k, len(labels), task, seed, labels)
 
 
+def write_draw(path: str, shots: pd.DataFrame, settings: Mapping) -> None:
+    """Store a draw with the checksum of its rows and, if any, the factors that changed it."""
+    told = {"checksum": storage.frame_checksum(shots.itertuples(index=False))}
+    if settings:
+        told["factors"] = json.dumps(settings, sort_keys=True)
+    storage.write_table(path, shots, schemas.CHANGED_SHOTS if settings else schemas.SHOTS, **told)
+
+
 def read_shots(train: str, paths: Mapping[Hashable, str]) -> dict[Hashable, pd.DataFrame]:
-    """Return the training rows (schemas.ROWS) of each stored draw (schemas.SHOTS), in its order.
+    """Return the training rows (schemas.ROWS) of each stored draw (schemas.SHOTS), in its order,
+    with the labels and words that factors of the data gave them (schemas.CHANGED_SHOTS).
 
     `train` is the file of all training rows. Raises UserError for a draw from other rows.
     """
@@ -152,27 +206,38 @@ def read_shots(train: str, paths: Mapping[Hashable, str]) -> dict[Hashable, pd.D
         chosen = rows.reindex(draw["id"]).reset_index(drop=True)
         if not (chosen["label"].to_numpy() == draw["label"].to_numpy()).all():
             raise UserError(f"{path}: drawn from other rows than those of {train}; remove it")
-        shots[key] = chosen.astype(rows.dtypes)
+        shots[key] = _changed(chosen.astype(rows.dtypes), draw)
     return shots
 
 
+def _changed(rows: pd.DataFrame, draw: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a draw as they are shown."""
+    if "given" not in draw:
+        return rows
+    rows = rows.assign(label=draw["given"].to_numpy())
+    for text, words in (("text_a", "words_a"), ("text_b", "words_b")):
+        pairs = zip(rows[text], draw[words], strict=True)
+        rows[text] = [factors.reworded(old, places) for old, places in pairs]
+    return rows
+
+
 def describe_draws(paths: Mapping[int, str]) -> dict[str, object]:
-    """Return what a run's manifest says of stored draws: `shots`, the checksum of each seed's, and
-    `draw`, their kind."""
-    shots = {str(seed): _stated_checksum(path) for seed, path in paths.items()}
-    return {
-        "shots": shots,
-        "draw": "".join({Path(path).parents[2].name for path in paths.values()}),
-    }
+    """Return what a run's manifest says of stored draws: `shots`, the checksum of each seed's,
+    `draw`, their kind, and `factors`, what changed them, if anything did."""
+    kinds = [Path(path).parents[2].name for path in paths.values()]
+    shots = {str(seed): _stated(path, "checksum") for seed, path in paths.items()}
+    changed = [told for path in paths.values() if (told := _stated(path, "factors"))]
+    factors_told = {"factors": json.loads(changed[0])} if changed else {}
+    return {"shots": shots, "draw": kinds[0] if kinds else "", **factors_told}
 
 
-def _stated_checksum(path: str) -> str:
-    return (pq.read_schema(path).metadata or {}).get(b"checksum", b"").decode()
+def _stated(path: str, key: str) -> str:
+    return (pq.read_schema(path).metadata or {}).get(key.encode(), b"").decode()
 
 
 def _check_draw(path: str, draw: pd.DataFrame) -> None:
     """Raise UserError for a draw whose rows are not those that were drawn."""
-    if _stated_checksum(path) != storage.frame_checksum(
-        draw[schemas.SHOTS.names].itertuples(index=False)
-    ):
+    schema = schemas.CHANGED_SHOTS if "given" in draw else schemas.SHOTS
+    rows = draw[schema.names].itertuples(index=False)
+    if _stated(path, "checksum") != storage.frame_checksum(rows):
         raise UserError(f"{path}: its rows are not those that were drawn; remove it")

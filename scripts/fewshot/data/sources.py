@@ -38,12 +38,12 @@ def fetch_file(address: str, folder: str | Path, name: str, digest: str | None, 
     with atomic(path) as partial:
         for _ in range(2):
             retrying(lambda: _get(address, partial, text), text)
-            found = sha256(partial)
-            if digest in (None, found):
-                LOG.info("%s: %d bytes, sha256 %s", text, partial.stat().st_size, found)
+            actual = sha256(partial)
+            if digest in (None, actual):
+                LOG.info("%s: %d bytes, sha256 %s", text, partial.stat().st_size, actual)
                 return path
-            LOG.warning("%s: sha256 is %s, not the one stated; downloading again", text, found)
-        raise UserError(f"{text} arrived twice with sha256 {found}, where {digest} is stated")
+            LOG.warning("%s: sha256 is %s, not the one stated; downloading again", text, actual)
+        raise UserError(f"{text} arrived twice with sha256 {actual}, where {digest} is stated")
 
 
 def _get(address: str, path: Path, text: str) -> None:

@@ -231,7 +231,7 @@ def _contradict(event: Event, others: list[Event], construction: str, premise: s
     if construction == "negated":
         return event._replace(denied=not event.denied)
     if construction == "swapped":
-        objects = [each.object for each in others if each.object not in ("", event.object)]
+        objects = [other.object for other in others if other.object not in ("", event.object)]
         if objects and rng.random() < 0.5:
             return event._replace(object=objects[rng.integers(len(objects))])
         return event._replace(subject=event.object, object=event.subject)
@@ -273,8 +273,8 @@ def _pair(label: str, sentences: int, rng: np.random.Generator) -> dict:
 
 def _new_place(premise: str, rng: np.random.Generator) -> str:
     """Return a place that the premise does not have."""
-    place = pick(rng, PLACES, 1, not_in=_words(premise))[0]
-    return f" {pick(rng, PREPOSITIONS)[0]} the {place}"
+    location = pick(rng, PLACES, 1, not_in=_words(premise))[0]
+    return f" {pick(rng, PREPOSITIONS)[0]} the {location}"
 
 
 def _mnli_pair(label: int, position: int, rng: np.random.Generator) -> dict:

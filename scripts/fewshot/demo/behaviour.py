@@ -55,20 +55,20 @@ def cells(
     rate: float = 3e-4,
 ) -> list[Condition]:
     """Return what is measured of each model."""
-    found = []
+    rows = []
     for k in shots:
-        found += [
+        rows += [
             Condition("synth-mnli", "minimal", k, sets=("synth-mnli", HANS)),
             Condition("synth-rte", "minimal", k, sets=("synth-rte",)),
         ]
         if k:
-            found.append(Condition("synth-mnli", "minimal", k, flipped=True, sets=("synth-mnli",)))
+            rows.append(Condition("synth-mnli", "minimal", k, flipped=True, sets=("synth-mnli",)))
     for pattern in ("gpt-3", "eval-harness"):
-        found += [Condition(task, pattern, 16, sets=(task,)) for task in TASKS]
+        rows += [Condition(task, pattern, 16, sets=(task,)) for task in TASKS]
     for k in tuned:
-        found.append(Condition("synth-mnli", "minimal", k, rate=rate, sets=("synth-mnli", HANS)))
-    found.append(Condition("synth-rte", "minimal", 64, rate=rate, sets=("synth-rte",)))
-    return found
+        rows.append(Condition("synth-mnli", "minimal", k, rate=rate, sets=("synth-mnli", HANS)))
+    rows.append(Condition("synth-rte", "minimal", 64, rate=rate, sets=("synth-rte",)))
+    return rows
 
 
 @functools.cache
@@ -77,7 +77,7 @@ def rows(name: str, split: str, size: int) -> pd.DataFrame:
     kind = TASKS.get(name, "hans-like")
     frame = generate(kind, split, size * 3 // 2 if kind == "mnli-like" else size, seed=0)
     if kind == "mnli-like":
-        frame = frame[frame["label"] != 1].assign(label=lambda found: found["label"] // 2)
+        frame = frame[frame["label"] != 1].assign(label=lambda rows: rows["label"] // 2)
     names = {"idx": "id", "premise": "text_a", "hypothesis": "text_b"}
     names |= {"construction": "subset", "subcase": "subset"}
     return frame.rename(columns=names).reset_index(drop=True)
@@ -101,7 +101,7 @@ def draw(task: str, k: int, seed: int) -> pd.DataFrame:
 
 def measure(folder: str | Path, cell: Condition, seeds: Iterable[int], size: int) -> pd.DataFrame:
     """Return counts of right rows by subset and seed (result_schemas.BEHAVIOUR without model)."""
-    pattern, found = PATTERN[cell.pattern], []
+    pattern, measured = PATTERN[cell.pattern], []
     model, tokenizer = load(folder)
     start = {name: value.clone() for name, value in model.state_dict().items()}
     for seed in seeds if cell.k else list(seeds)[:1]:
@@ -120,9 +120,9 @@ def measure(folder: str | Path, cell: Condition, seeds: Iterable[int], size: int
             )
             counts = pd.Series(right).groupby(frame["subset"]).agg(["size", "sum"])
             counts.columns = ["n", "correct"]
-            found.append(counts.reset_index().assign(evaluation_set=name, seed=seed))
-    own = dict(task=cell.task, pattern=cell.pattern, k=cell.k, flipped=cell.flipped)
-    return pd.concat(found).assign(method=cell.method, **own)
+            measured.append(counts.reset_index().assign(evaluation_set=name, seed=seed))
+    cell_columns = dict(task=cell.task, pattern=cell.pattern, k=cell.k, flipped=cell.flipped)
+    return pd.concat(measured).assign(method=cell.method, **cell_columns)
 
 
 def predict(model, tokenizer, pattern: Pattern, frame: pd.DataFrame, context: str) -> np.ndarray:
@@ -141,7 +141,7 @@ def fine_tune(
     words = tokenizer(list(pattern.words), add_special_tokens=False)["input_ids"]
     answers = torch.tensor([words[label][0] for label in shots["label"]])
     rng = generator("behaviour", seed)
-    weights = [each for each in model.parameters() if each.requires_grad]
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
     steps = epochs * -(-len(prompts) // 32)
     warm = torch.optim.lr_scheduler.LambdaLR(
@@ -170,7 +170,7 @@ def hypothesis_only(task: str, size: int) -> pd.Series:
 
     def bags(frame: pd.DataFrame) -> torch.Tensor:
         said = [set(text.lower().split()) for text in frame["text_b"]]
-        return torch.tensor([[float(word in each) for word in words] for each in said])
+        return torch.tensor([[float(word in words_said) for word in words] for words_said in said])
 
     weights = torch.zeros(len(words), requires_grad=True)
     bias = torch.zeros(1, requires_grad=True)

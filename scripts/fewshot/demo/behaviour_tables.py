@@ -42,62 +42,62 @@ def _wide(counts: pd.DataFrame, rows: list[str], columns: list[str]) -> pd.DataF
 
 def constructions(counts: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy by construction in domain: models, methods and shots by construction."""
-    found = only(
+    shown = only(
         counts, evaluation_set="synth-mnli", task="synth-mnli", pattern=MAIN, flipped=False
     )
-    return _wide(found, ["model", "method", "k"], ["subset"])[ORDER]
+    return _wide(shown, ["model", "method", "k"], ["subset"])[ORDER]
 
 
 def baseline(size: int = 1000) -> pd.DataFrame:
     """Return what the hypothesis alone gives away, by task and construction."""
-    found = {task: hypothesis_only(task, size)[ORDER] for task in TASKS}
-    return pd.DataFrame(found).T.rename_axis("task")
+    accuracy = {task: hypothesis_only(task, size)[ORDER] for task in TASKS}
+    return pd.DataFrame(accuracy).T.rename_axis("task")
 
 
 def subcases(counts: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy on HANS-like rows by subcase: the larger models, methods and shots."""
-    found = only(counts, evaluation_set=HANS)
-    found = found[found["model"].str.endswith("mini")]
-    table = _wide(found, ["subset"], ["model", "method", "k"])
+    shown = only(counts, evaluation_set=HANS)
+    shown = shown[shown["model"].str.endswith("mini")]
+    table = _wide(shown, ["subset"], ["model", "method", "k"])
     return table.loc[list(HANS_TEMPLATES)]
 
 
 def heuristic(counts: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy on HANS-like rows by label, of lexical overlap and of all."""
-    found = only(counts, evaluation_set=HANS)
-    label = found["subset"].str[1].map({"e": "entailment", "n": "non-entailment"})
+    shown = only(counts, evaluation_set=HANS)
+    label = shown["subset"].str[1].map({"e": "entailment", "n": "non-entailment"})
     parts = [
-        found[chosen].assign(rows=prefix + label[chosen])
-        for prefix, chosen in (("overlap ", found["subset"].str[0] == "l"), ("all ", label != ""))
+        shown[chosen].assign(rows=prefix + label[chosen])
+        for prefix, chosen in (("overlap ", shown["subset"].str[0] == "l"), ("all ", label != ""))
     ]
     return _wide(pd.concat(parts), ["model", "method", "k"], ["rows"])
 
 
 def shots(counts: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy in context by the number of demonstrations, flipped label words too."""
-    found = only(counts, method="in-context", pattern=MAIN)
-    found = found[found["evaluation_set"] == found["task"]]
-    return _wide(found, ["model", "task", "flipped"], ["k"])
+    shown = only(counts, method="in-context", pattern=MAIN)
+    shown = shown[shown["evaluation_set"] == shown["task"]]
+    return _wide(shown, ["model", "task", "flipped"], ["k"])
 
 
 def patterns(counts: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy with 16 demonstrations by pattern."""
-    found = only(counts, method="in-context", k=16, flipped=False)
-    found = found[found["evaluation_set"] == found["task"]]
-    return _wide(found, ["model", "task"], ["pattern"])
+    shown = only(counts, method="in-context", k=16, flipped=False)
+    shown = shown[shown["evaluation_set"] == shown["task"]]
+    return _wide(shown, ["model", "task"], ["pattern"])
 
 
 def sizes(counts: pd.DataFrame) -> pd.DataFrame:
     """Return by how much the larger model of a family is better, with 95 % intervals over seeds."""
-    found = only(counts, pattern=MAIN, flipped=False)
-    found = found[(found["evaluation_set"] == found["task"]) & (found["k"] > 0)]
-    shares = by_seed(found, ["model", "task", "method", "k"])
+    shown = only(counts, pattern=MAIN, flipped=False)
+    shown = shown[(shown["evaluation_set"] == shown["task"]) & (shown["k"] > 0)]
+    shares = by_seed(shown, ["model", "task", "method", "k"])
     rows = []
     for family in sorted({name.split("-")[0] for name in RECIPES}):
         gain = shares.loc[f"{family}-mini"] - shares.loc[f"{family}-micro"]
         for key, values in gain.iterrows():
-            found = stats.mean_interval(values)
-            rows.append((family, *key, found.mean, found.low, found.high))
+            interval = stats.mean_interval(values)
+            rows.append((family, *key, interval.mean, interval.low, interval.high))
     names = ["family", "task", "method", "k", "gain", "low", "high"]
     return pd.DataFrame(rows, columns=names).set_index(names[:4])
 
@@ -127,5 +127,7 @@ def _markdown(table: pd.DataFrame, title: str) -> str:
         for name in text.columns
     ]
     for name in text.select_dtypes("float"):
-        text[name] = [formatting.BLANK if pd.isna(each) else f"{each:.2f}" for each in text[name]]
+        text[name] = [
+            formatting.BLANK if pd.isna(value) else f"{value:.2f}" for value in text[name]
+        ]
     return table_text.to_markdown(table_text.Table(table, text.astype(str)), title, "")

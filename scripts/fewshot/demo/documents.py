@@ -73,9 +73,9 @@ class Corpus:
                 new = self._pair(stage, pattern, task, labels)
             made.append(new)
             count += len(new[0])
-        found = np.array([list(chain.from_iterable(parts)) for parts in zip(*made, strict=True)])
-        found = np.vstack([found, np.full(found.shape[1], number)])
-        return found[:, : length or found.shape[1]]
+        layers = np.array([list(chain.from_iterable(parts)) for parts in zip(*made, strict=True)])
+        layers = np.vstack([layers, np.full(layers.shape[1], number)])
+        return layers[:, : length or layers.shape[1]]
 
     def _pair(self, stage: Stage, pattern: int, task: int, labels) -> tuple[list, list, list]:
         """Return ids, roles and classes of one solved pair."""
@@ -97,11 +97,11 @@ class Corpus:
         size = stage.tokens // (length or 24)
         pattern = int(self.rng.choice(len(PATTERNS), p=self.recipe.pattern_shares))
         made = [self.document(stage, length, pattern) for _ in range(size)]
-        found = np.zeros((4, size, max(document.shape[1] for document in made)), int)
-        found[2] = IGNORE
+        padded = np.zeros((4, size, max(document.shape[1] for document in made)), int)
+        padded[2] = IGNORE
         for row, document in enumerate(made):
-            found[:, row, : document.shape[1]] = document
-        return torch.from_numpy(found)
+            padded[:, row, : document.shape[1]] = document
+        return torch.from_numpy(padded)
 
 
 def _plain(ids: list[int]) -> tuple[list[int], list[int], list[int]]:
@@ -123,18 +123,18 @@ def _mark(tokenizer, pattern: Pattern, frame: pd.DataFrame) -> list[tuple[list, 
     rows = list(frame.itertuples())
     texts = [pattern.query(row.premise, row.hypothesis) for row in rows]
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-    found = []
+    documents = []
     for row, text, ids, spans in zip(
         rows, texts, encoded["input_ids"], encoded["offset_mapping"], strict=True
     ):
         start, wrong = text.rindex(row.hypothesis), wrong_words(row)
         inside = [start < last <= start + len(row.hypothesis) for _, last in spans]
         words = [wrong.get(text[first:last].strip(), 0) for first, last in spans]
-        roles = [WORD if each else TEXT for each in inside]
-        classes = [word if each else IGNORE for word, each in zip(words, inside, strict=True)]
+        roles = [WORD if is_word else TEXT for is_word in inside]
+        classes = [word if is_word else IGNORE for word, is_word in zip(words, inside, strict=True)]
         roles[-1], classes[-1] = CUE, KINDS.index(row.construction)
-        found.append((ids, roles, classes))
-    return found
+        documents.append((ids, roles, classes))
+    return documents
 
 
 def wrong_words(row) -> dict[str, int]:

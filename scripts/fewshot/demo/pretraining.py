@@ -62,7 +62,9 @@ def train(recipe: Recipe, seed: int) -> tuple[torch.nn.Module, PreTrainedTokeniz
     judges = Judges(recipe)
     stages = [stage for stage in recipe.stages for _ in range(stage.steps)]
     weights = [*model.parameters(), *judges.parameters()]
-    networks = {id(each) for name, each in model.named_parameters() if NETWORKS.search(name)}
+    networks = {
+        id(parameter) for name, parameter in model.named_parameters() if NETWORKS.search(name)
+    }
     parts = [[], []]
     for each in weights:
         if each.requires_grad:
@@ -108,12 +110,12 @@ def _loss(model, judges, corpus: Corpus, stage: Stage) -> tuple[torch.Tensor, np
         room = WINDOW - ids.shape[1]
         shift = corpus.rng.integers(room + 1, size=(len(ids), 1)) if room else 0
         extra["position_ids"] = torch.arange(ids.shape[1]) + torch.as_tensor(shift)
-    found = model(input_ids=ids, use_cache=False, output_hidden_states=True, **extra)
-    logits, after = found.logits[:, :-1], ids[:, 1:]
+    output = model(input_ids=ids, use_cache=False, output_hidden_states=True, **extra)
+    logits, after = output.logits[:, :-1], ids[:, 1:]
     each = functional.cross_entropy(logits.transpose(1, 2), after, reduction="none")
     marks, text = roles[:, 1:] == ANSWER, (roles[:, 1:] != ANSWER) & (after != 0)
     loss = each[marks].mean() + recipe.text_weight * each[text].mean()
-    loss = loss + recipe.judge_weight * judges(found.hidden_states, batch)
+    loss = loss + recipe.judge_weight * judges(output.hidden_states, batch)
     right = logits[marks].argmax(-1) == after[marks]
     place = (roles[:, 1:] == ANSWER).cumsum(1)[marks]
     kinds = batch[2][:, 1:][marks] % len(KINDS)

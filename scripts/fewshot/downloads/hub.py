@@ -20,6 +20,7 @@ from typing import TypeVar
 import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
+    GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
@@ -119,7 +120,11 @@ def cause(error: Exception) -> str:
         status = error.response.status_code
         name = type(error).__name__.removesuffix("Error")
         text = f"HTTP {status}" + ("" if name == "HfHubHTTP" else f", {name}")
-        if status in (401, 403):
+        if isinstance(error, GatedRepoError):
+            page = re.sub(r"/(resolve|revision)/.*", "", str(error.response.url))
+            page = page.replace("/api/models/", "/").replace("/api/", "/")
+            text += f"; accept its terms on {page} and set HF_TOKEN to a token of that account"
+        elif status in (401, 403):
             text += "; misspelt, or set HF_TOKEN to a token that may read it"
         return text
     if isinstance(error, json.JSONDecodeError):

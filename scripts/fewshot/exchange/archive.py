@@ -96,7 +96,7 @@ def without_texts(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _with_run(file: str) -> list[str]:
     """Return a file's name and, for the manifest of a run, those of its tables."""
-    if not file.startswith("results/runs/"):
+    if not file.startswith(("results/runs/", "results/held-out/")):
         return [file]
     run = file.removesuffix("/manifest.json")
     return [file, f"{run}/predictions.parquet", f"{run}/curves.parquet"]

@@ -14,9 +14,10 @@ from ..adaptation import outputs
 from ..data.evaluation_sets import EvaluationSet
 from ..data.shots import describe_draws, read_shots
 from ..errors import UserError
-from ..prompts.patterns import best_words, restore_pattern
+from ..prompts.patterns import Pattern, best_words, ranking
 from .archive import write_archive
 from .lm_eval_logs import Expected, Logged, read_log
+from .lm_eval_tasks import cell_pattern
 
 LOG = logging.getLogger(__name__)
 
@@ -31,13 +32,15 @@ class _Counts:
 
     logprobs: np.ndarray
     argmax_is_label: np.ndarray
+    pattern: Pattern
 
     @property
     def logsumexp(self) -> np.ndarray:
         return np.zeros(len(self.logprobs))
 
     def best_words(self, ids: np.ndarray) -> np.ndarray:
-        return best_words(self.logprobs.T, ids)
+        rule, characters = self.pattern.rank_by, self.pattern.characters
+        return best_words(ranking(self.logprobs, (), rule, characters).T, ids)
 
 
 def convert_logs(path: str | Path, study: str, runs: Sequence[dict], code: str) -> None:
@@ -57,16 +60,17 @@ def write_run(folder: str | Path, run: dict, code: str) -> None:
     `run` has `cell` (protocol, task, model, method, pattern, k), `pattern` (a bound one), `prompts`
     (see `Expected`), `parameters` of the model, `evaluation` (set, merge and path of each), `logs`
     (seed → path for each of these), and `train` (path) and `shots` (seed → path) if prompts are to
-    show the stored draws. Raises UserError for a log that is not of this cell, or not of exactly
-    its rows.
+    show the stored draws; of a model with `chat` also the path of its `manifest`. Raises UserError
+    for a log that is not of this cell, or not of exactly its rows.
     """
-    cell, pattern = run["cell"], restore_pattern(run["pattern"])
+    cell, pattern = run["cell"], cell_pattern(run)
     rows = {each["set"]: storage.read_rows(each["path"]) for each in run["evaluation"]}
     paths = {int(seed): path for seed, path in run["shots"].items()}
     shots = read_shots(run["train"], paths) if paths else {}
     predictions, curves, entries = [], [], {}
     for seed, logs in ((int(seed), logs) for seed, logs in run["logs"].items()):
-        facts, context = {}, pattern.context_of(shots[seed]) if seed in shots else ""
+        facts = {}
+        context = pattern.context_of(shots[seed]) if seed in shots else pattern.context(())
         for log, each in zip(logs, run["evaluation"], strict=True):
             name = each["set"]
             expected = Expected(name, rows[name], each["merge"], pattern, context, run["prompts"])
@@ -83,7 +87,7 @@ def write_run(folder: str | Path, run: dict, code: str) -> None:
         **describe_draws(paths),
     }
     folder, schema = Path(folder), schemas.predictions_schema(len(pattern.words))
-    about = {schemas.RANK_BY: pattern.rank_by, "source": SOURCE}
+    about = schemas.ranking_metadata(pattern.rank_by, pattern.characters) | {"source": SOURCE}
     frame = pd.concat(predictions, ignore_index=True)
     paths = folder / "predictions.parquet", folder / "curves.parquet"
     storage.write_table(paths[0], frame, schema, **about)
@@ -155,7 +159,7 @@ def _curve(cell: dict, seed: int, expected: Expected, logged: Logged) -> pd.Data
     least, most = (
         outputs.curve_frame(
             cell, seed, EPOCH, EvaluationSet(expected.name, expected.merge, expected.rows),
-            _Counts(logged.logprobs, told),
+            _Counts(logged.logprobs, told, expected.pattern),
         )
         for told in (certain, np.ones_like(certain))
     )  # fmt: skip

@@ -33,7 +33,7 @@ PLACES = {
     "rows": rf"results/data/{NAME}/validation\.parquet",
     "shots": rf"results/shots/(?:{NAME}/)+k\d+/seed\d+\.parquet",
     "windows": rf"results/windows/{NAME}/{NAME}/{NAME}\.parquet",
-    "runs": rf"results/runs/(?:{NAME}/){{5}}k\d+/seeds\d+-\d+/"
+    "runs": rf"results/(?:runs|held-out/{NAME})/(?:{NAME}/){{5}}k\d+/seeds\d+-\d+/"
     r"(?:predictions\.parquet|curves\.parquet|manifest\.json)",
     "study": rf"results/{NAME}/imported/(?:study|{'|'.join(REGISTRIES)})\.yaml",
 }
@@ -225,17 +225,17 @@ def _place(staged: dict[str, Path], kept: set[str], root: Path) -> None:
     rows = [Path(root, name).stat().st_mtime_ns for name in kept if _kind(name) == "rows"]
     dates = {"sources": min([now, *rows])}
     order = list(PLACES)
-    for name in sorted(staged, key=lambda name: (order.index(_kind(name)), _last(name), name)):
+
+    def turn(name: str) -> tuple:
+        return order.index(_kind(name)), name.endswith("/manifest.json"), name
+
+    for name in sorted(staged, key=turn):
         place, kind = root / name, _kind(name)
         if name not in kept:
             place.parent.mkdir(parents=True, exist_ok=True)
             _move(staged[name], place)
         if name not in kept or kind in MADE_LAST:
             os.utime(place, ns=(dates.get(kind, now), dates.get(kind, now)))
-
-
-def _last(name: str) -> bool:
-    return name.endswith("/manifest.json")
 
 
 def _move(file: Path, place: Path) -> None:

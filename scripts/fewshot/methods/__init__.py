@@ -11,6 +11,9 @@ config/schema/methods.yaml besides. A module has two functions, and perhaps a th
 - `loss(answers)` returns each row's loss [rows] from `losses.Answers`. It belongs to a family
   whose entry lists no setting `loss`; the others are trained with one of `losses.LOSSES`.
 
+A baseline's module (`Family.baseline`) has one function instead: `fit(shots, gold, labels,
+settings)`, from the texts or hidden states of the shots and their labels to a `fitted.Fitted`.
+
 All may meet a model whose weights are in shards (`deepspeed_zero.py`).
 
 A family that starts from more than the base model, from adapters of another run or with a teacher,

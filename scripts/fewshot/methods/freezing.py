@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from ..errors import UserError, unknown
+from ..models.parts import trained_parameters
 
 
 def train_only(model: nn.Module, names: list[str], method: str, valid: str) -> list[str]:
@@ -35,11 +36,10 @@ def check_trainable(model: nn.Module, expected: Iterable[str], method: str) -> N
     nothing is trained at all.
     """
     where = f"methods.yaml: family '{method}'"
-    found = {name for name, each in model.named_parameters() if each.requires_grad}
-    wanted = set(expected)
-    for name in sorted(found - wanted):
+    trainable, wanted = set(trained_parameters(model)), set(expected)
+    for name in sorted(trainable - wanted):
         raise UserError(f"{where} trains an unexpected parameter '{name}'")
-    for name in sorted(wanted - found):
+    for name in sorted(wanted - trainable):
         raise UserError(f"{where} does not train parameter '{name}', which it names")
-    if not found:
+    if not trainable:
         raise UserError(f"{where} trains nothing")

@@ -17,7 +17,7 @@ def adapt(model: nn.Module, settings: dict) -> list[str]:
         tied = {id(parameter) for parameter in model.base_model.parameters()}
         readout = model.get_output_embeddings().parameters()
         unused = {id(parameter) for parameter in readout} - tied
-    names = [name for name, each in model.named_parameters() if id(each) not in unused]
+    names = [name for name, parameter in model.named_parameters() if id(parameter) not in unused]
     return train_only(model, names, "full", "any model with parameters")
 
 

@@ -19,8 +19,8 @@ def adapt(model: nn.Module, settings: dict) -> list[str]:
         return []
     readout = model.get_output_embeddings()
     _untie(model, readout)
-    own = {id(each) for each in readout.parameters()}
-    names = [name for name, each in model.named_parameters() if id(each) in own]
+    trained = {id(parameter) for parameter in readout.parameters()}
+    names = [name for name, parameter in model.named_parameters() if id(parameter) in trained]
     return train_only(model, names, "head_only", "models with a readout over the vocabulary")
 
 

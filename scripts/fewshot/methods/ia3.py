@@ -3,7 +3,8 @@
 In each layer l_k scales the output of the key projection, l_v that of the value projection, bias
 included, and l_ff the input of the feed-forward block's last projection: the activation behind the
 nonlinearity (of gated blocks, the product). GPT-NeoX projects queries, keys and values at once,
-head by head; there only the parts of keys and values are scaled. All vectors start at one.
+head by head; there only the parts of keys and values are scaled. Where an architecture normalises
+keys, l_k stands before that norm, as in peft. All vectors start at one.
 
 peft's own targets differ from the paper for OPT (queries and keys, not values) and for GPT-NeoX
 (the whole fused projection, queries too), so the layers are made here, alike for every model.
@@ -73,7 +74,9 @@ def adapt(model: nn.Module, settings: dict) -> list[str]:
 
     The modules are found by their names. Raises UserError where a layer lacks one of the three.
     """
-    linear = {name: each for name, each in model.named_modules() if isinstance(each, nn.Linear)}
+    linear = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)
+    }
     kinds = {name: name.rpartition(".")[2] for name in linear}
     _check_layers(model, list(kinds.values()))
     for name, module in linear.items():
@@ -101,13 +104,13 @@ def draw(model: nn.Module, generator: np.random.Generator) -> None:
 def _check_layers(model: nn.Module, kinds: list[str]) -> None:
     config = model.config.get_text_config()
     fused = kinds.count(FUSED) if config.model_type in FUSED_BY_HEAD else 0
-    found = {
+    counts = {
         "keys": kinds.count(KEYS) + fused,
         "values": kinds.count(VALUES) + fused,
-        "feed-forward activations": sum(kinds.count(each) for each in LAST),
+        "feed-forward activations": sum(kinds.count(kind) for kind in LAST),
     }
     layers = config.num_hidden_layers
-    for part, count in found.items():
+    for part, count in counts.items():
         if count != layers:
             raise UserError(
                 f"methods.yaml: family 'ia3' finds {count} modules for the {part} of "

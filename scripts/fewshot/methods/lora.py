@@ -24,7 +24,11 @@ def adapt(model: nn.Module, settings: dict) -> list[str]:
 
     targets = list(settings["targets"])
     linear = sorted(
-        {name.split(".")[-1] for name, each in model.named_modules() if isinstance(each, nn.Linear)}
+        {
+            name.split(".")[-1]
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear)
+        }
     )
     for target in targets or ["none"]:
         if target not in linear:

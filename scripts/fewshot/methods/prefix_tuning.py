@@ -74,6 +74,8 @@ def _keys_and_values(model: nn.Module, ids: list[int]) -> list[tuple[torch.Tenso
             input_ids=torch.tensor([ids], device=device), use_cache=True
         )
     layers = getattr(getattr(output, "past_key_values", None), "layers", [])
-    pairs = [(getattr(each, "keys", None), getattr(each, "values", None)) for each in layers]
-    kept = all(isinstance(each, torch.Tensor) and each.ndim == 4 for pair in pairs for each in pair)
+    pairs = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in layers]
+    kept = all(
+        isinstance(tensor, torch.Tensor) and tensor.ndim == 4 for pair in pairs for tensor in pair
+    )
     return pairs if kept else []

@@ -41,8 +41,8 @@ def adapt(model: nn.Module, settings: dict) -> list[str]:
     """
     embedding = VirtualEmbedding(model.get_input_embeddings(), settings["virtual_tokens"])
     model.set_input_embeddings(embedding)
-    own = {id(each) for each in embedding.learned.parameters()}
-    names = [name for name, each in model.named_parameters() if id(each) in own]
+    learned = {id(parameter) for parameter in embedding.learned.parameters()}
+    names = [name for name, parameter in model.named_parameters() if id(parameter) in learned]
     return train_only(model, names, "prompt_tuning", "models with an embedding of their vocabulary")
 
 

@@ -9,18 +9,29 @@ from pathlib import Path
 from ..errors import UserError
 from ..validation import mistake, read_schema
 from .files import read_mapping
-from .shapes import TYPES, Architecture
+from .shapes import SLIDING, TYPES, Architecture
+
+SLIDING_KEYS = ("sliding_window", "layer_types")
+"""Keys of a configuration that only types with sliding windows read."""
+
+NOTHING = Architecture(
+    parameters=0, largest_layer=0, layers=0, width=0, heads=0, query=0, key_value=0, feed_forward=0,
+    inner_states=0, working_states=0, normed=0, norm_copies=0, vocabulary=0, readout=0, tied=True,
+)  # fmt: skip
+"""The architecture of no model."""
 
 
 def entry_architecture(entry: Mapping) -> Architecture:
     """Return the architecture of a model's entry in config/models.yaml.
 
-    A local model's configuration is that of its folder. Where the type is unknown, a size is
-    missing or the sizes do not make the entry's `parameters`, the shape is guessed from these.
+    Without parameters there is no model. A local model's configuration is that of its folder, if
+    that is here. Where the type is unknown, a size is missing or the sizes do not make the entry's
+    `parameters`, the shape is guessed from these.
     """
-    config = entry.get("config", {})
-    if "local" in entry:
-        config = local_config(entry["local"], "model")
+    if not entry["parameters"]:
+        return NOTHING
+    here = local_config(entry["local"], "model") if "local" in entry else {}
+    config = here or entry.get("config", {})
     shape = architecture_of(config, entry["window"])
     return (
         shape if shape and shape.parameters == entry["parameters"] else guess(entry["parameters"])
@@ -41,12 +52,25 @@ def local_config(folder: str | Path, where: str) -> dict:
     if kind is not None and not isinstance(kind, str):
         raise UserError(f"{where}: {path}: model_type: must be text")
     if kind in TYPES:
-        schema = read_schema("models")["additionalProperties"]["properties"]["config"]
-        # Transformers writes null for what a type derives from the rest.
-        known = {key: config[key] for key in schema["properties"] if config.get(key) is not None}
-        if wrong := mistake(known, schema, f"{where}: {path}"):
-            raise wrong
+        shape_keys(config, f"{where}: {path}")
     return config
+
+
+def shape_keys(config: Mapping, where: str) -> dict:
+    """Return the keys of a configuration that fix the shape of a known type.
+
+    Those of sliding windows are left out for types whose layers are taken to have none: Qwen's
+    configurations have a `sliding_window` that `use_sliding_window` switches off. Raises UserError,
+    beginning with `where`, for one whose value is no size.
+    """
+    schema = read_schema("models")["additionalProperties"]["properties"]["config"]
+    slides = config.get("model_type") in SLIDING
+    keys = [key for key in schema["properties"] if slides or key not in SLIDING_KEYS]
+    # Transformers writes null for what a type derives from the rest.
+    known = {key: config[key] for key in keys if config.get(key) is not None}
+    if wrong := mistake(known, schema, where):
+        raise wrong
+    return known
 
 
 def architecture_of(config: Mapping, window: int) -> Architecture | None:
@@ -77,6 +101,8 @@ def check_config(entry: Mapping, where: str) -> None:
     config = entry.get("config", {})
     for key in missing_keys(config):
         raise UserError(f"{where}: config: '{key}' is missing for type '{config['model_type']}'")
+    if "parameters" not in entry or "window" not in {**config, **entry}:
+        return
     shape = architecture_of(config, entry["window"])
     if shape and shape.parameters != entry["parameters"]:
         raise UserError(

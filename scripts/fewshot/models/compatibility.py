@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import transformers
+from transformers import AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ..errors import UserError
+from .architectures import architecture_of, missing_keys, shape_keys
 from .files import read_mapping
+from .language_part import read_config
+from .shapes import TYPES
 from .tokenizer import load_tokenizer
 
 QUANTISED = ("quantization_config", "compression_config")
@@ -35,6 +39,44 @@ def check_model(manifest_path: str | Path, folder: str | Path, name: str) -> Non
         )
 
 
+def read_sizes(folder: str | Path, where: str) -> dict:
+    """Return parameters, window (None: not stated) and config of the model in a folder.
+
+    `config` has the keys of its config.json that fix its shape, where `models.shapes` knows its
+    type; of other types transformers counts the parameters. Raises UserError.
+    """
+    config = read_mapping(Path(folder, "config.json"), where)
+    if config.get("model_type") in TYPES and not missing_keys(config):
+        known = shape_keys(config, where)
+        window = known.get("max_position_embeddings")
+        if window:
+            parameters = architecture_of(known, window).parameters
+            return {"parameters": parameters, "window": window, "config": known}
+    try:
+        language, _ = read_config(folder)
+        parameters, _ = parameter_counts(language)
+    except Exception as error:  # the library raises whatever a configuration leads to
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{where}: no model can be made of its config.json ({reason})") from None
+    text = language.get_text_config()
+    known = shape_keys(text.to_dict(), where) if language.model_type in TYPES else None
+    window = getattr(text, "max_position_embeddings", None)
+    return {"parameters": parameters, "window": window, "config": known}
+
+
+def parameter_counts(config: PretrainedConfig) -> tuple[int, int]:
+    """Return the parameters of a configuration's model and those of its largest module.
+
+    As DeepSpeed counts: shared parameters once, and a module's own parameters only.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    largest = max(sum(p.numel() for p in m.parameters(recurse=False)) for m in model.modules())
+    return sum(p.numel() for p in model.parameters()), largest
+
+
 def _text_config(config: dict) -> dict:
     """Return the part of a configuration that is about text."""
     text = config.get("text_config")
@@ -54,8 +96,8 @@ def check_config(config: dict, where: str) -> None:
         )
     kind = config.get("model_type")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        own = "; code that comes with a model is never run" if "auto_map" in config else ""
+        hint = "; code that comes with a model is never run" if "auto_map" in config else ""
         raise UserError(
             f"{where}: model_type {kind!r} is no causal language model of transformers "
-            f"{transformers.__version__}{own}"
+            f"{transformers.__version__}{hint}"
         )

@@ -18,7 +18,7 @@ from ..runtime.processes import ProcessGroup
 @contextmanager
 def whole(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     """Give the block whole parameters."""
-    cut = [each for each in parameters if hasattr(each, "ds_id")]
+    cut = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
     if not cut:
         yield
         return
@@ -33,9 +33,13 @@ def callable_whole(model: nn.Module) -> Iterator[None]:
     """Let the model be called: each of its modules gathers its own weights only while it runs."""
     hooks = []
     for module in model.modules():
-        own = [each for each in module.parameters(recurse=False) if hasattr(each, "ds_id")]
-        if own:
-            hooks += _gather_in_calls(module, own)
+        held = [
+            parameter
+            for parameter in module.parameters(recurse=False)
+            if hasattr(parameter, "ds_id")
+        ]
+        if held:
+            hooks += _gather_in_calls(module, held)
     try:
         yield
     finally:
@@ -43,11 +47,11 @@ def callable_whole(model: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-def _gather_in_calls(module: nn.Module, own: list[nn.Parameter]) -> list:
+def _gather_in_calls(module: nn.Module, held: list[nn.Parameter]) -> list:
     gathering = []
 
     def begin(*_: object) -> None:
-        gathering.append(whole(own))
+        gathering.append(whole(held))
         gathering[-1].__enter__()
 
     def end(*_: object) -> None:
@@ -65,16 +69,16 @@ def fetching(*modules: nn.Module) -> Iterator[None]:
 
     DeepSpeed does so by itself only while its engine is called, which scoring does not.
     """
-    tables = [each._parameters for module in modules for each in module.modules()]
-    tables = {id(each): each for each in tables if hasattr(each, "_in_forward")}.values()
-    before = [each._in_forward for each in tables]
+    tables = [table._parameters for module in modules for table in module.modules()]
+    tables = {id(table): table for table in tables if hasattr(table, "_in_forward")}.values()
+    before = [table._in_forward for table in tables]
     try:
-        for each in tables:
-            each._in_forward = True
+        for table in tables:
+            table._in_forward = True
         yield
     finally:
-        for each, value in zip(tables, before, strict=True):
-            each._in_forward = value
+        for table, value in zip(tables, before, strict=True):
+            table._in_forward = value
 
 
 LOG = logging.getLogger(__name__)
@@ -106,7 +110,7 @@ def loading_in_shards(config: dict, processes: ProcessGroup):
     `config` is DeepSpeed's, of stage 3. What it says of batches does not matter here, and is not
     understood before DeepSpeed knows how many processes there are.
     """
-    ours = {name: each for name, each in config.items() if not name.startswith("train_")}
+    ours = {name: value for name, value in config.items() if not name.startswith("train_")}
     ours["train_micro_batch_size_per_gpu"] = 1
     load_deepspeed(processes)
     from transformers.integrations import HfDeepSpeedConfig
@@ -138,8 +142,8 @@ def shard_model(load: Callable[[], nn.Module], dtype: str, processes: ProcessGro
         model = load()
     with quiet():
         engine, *_ = deepspeed.initialize(model=model, config=config)
-    held = sum(each.ds_tensor.numel() for each in model.parameters())
-    total = sum(each.ds_numel for each in model.parameters())
+    held = sum(parameter.ds_tensor.numel() for parameter in model.parameters())
+    total = sum(parameter.ds_numel for parameter in model.parameters())
     LOG.info(
         "process %d of %d holds %d of %d parameters", processes.rank, processes.size, held, total
     )
@@ -162,8 +166,8 @@ def let_go(engine) -> None:
     for part in module.modules():
         for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks):
             hooks.clear()
-    for each in module.parameters() if sharded else ():
-        for tensor in (each, each.ds_tensor):
+    for parameter in module.parameters() if sharded else ():
+        for tensor in (parameter, parameter.ds_tensor):
             tensor.data = torch.empty(0, dtype=tensor.dtype)
     for holder in (optimizer, engine):
         vars(holder).clear()

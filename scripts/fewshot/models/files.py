@@ -75,6 +75,7 @@ def size_of_file(path: Path) -> int | None:
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
+    "chat_template.jinja",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",

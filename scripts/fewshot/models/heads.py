@@ -51,8 +51,8 @@ def new_head(model: nn.Module, labels: int, classifier: str) -> ClassificationHe
     if classifier not in CLASSIFIERS:
         raise unknown("classifier", classifier, CLASSIFIERS, "methods.yaml: classifier")
     readout = model.get_output_embeddings()
-    found = [getattr(model.config, key) for key in DROPOUT_KEYS if hasattr(model.config, key)]
-    dropout = found[0] if found else 0.0
+    rates = [getattr(model.config, key) for key in DROPOUT_KEYS if hasattr(model.config, key)]
+    dropout = rates[0] if rates else 0.0
     dense = classifier == "dense-relu-linear"
     return ClassificationHead(readout.in_features, labels, dropout, readout.weight.dtype, dense)
 

@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from ..errors import UserError
 from ..storage import read_json
 from .files import whole_folder
+from .language_part import read_config
 from .parts import element_count, use_float32_head
 
 UNREADABLE = (
@@ -44,8 +45,11 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
     names = sorted(read_json(manifest_path, "files")["files"])
     safe = any(name.endswith(".safetensors") for name in names)
     try:
+        config, part = read_config(folder)
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=config,
+            key_mapping=part and part.names,
             dtype=getattr(torch, entry["dtype"]),
             local_files_only=True,
             use_safetensors=safe,
@@ -61,10 +65,12 @@ def load_model(manifest_path: str | Path, entry: dict, name: str = "") -> nn.Mod
     except UNREADABLE as error:
         text = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:2]])
         raise UserError(f"{folder}: cannot be loaded ({text})") from None
+    others = part.others if part else ()
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if report[kind]:
-            found = ", ".join(map(str, sorted(report[kind])[:3]))
-            raise UserError(f"{folder}: weights do not match the architecture: {kind}: {found}")
+        wrong = [str(key) for key in report[kind] if not str(key).startswith(others)]
+        if wrong:
+            examples = ", ".join(sorted(wrong)[:3])
+            raise UserError(f"{folder}: weights do not match the architecture: {kind}: {examples}")
     _check_entry(model, entry, name or folder.name)
     use_float32_head(model)
     return model.eval()
@@ -90,11 +96,11 @@ def _refusal(paths: list[Path], folder: Path, error: pickle.UnpicklingError) -> 
 
 def _check_entry(model: nn.Module, entry: dict, name: str) -> None:
     check_shape(model.config, entry.get("config", {}), name)
-    found = {
+    shape = {
         "window": getattr(model.config, "max_position_embeddings", None),
         "parameters": sum(map(element_count, model.parameters())),
     }
-    for key, value in found.items():
+    for key, value in shape.items():
         if value is not None and value != entry[key]:
             raise UserError(f"models.yaml: {name}.{key} is {entry[key]}, but the model has {value}")
 
@@ -106,8 +112,8 @@ def check_shape(config, given: dict, name: str) -> None:
     """
     text = config.get_text_config()
     for key, value in given.items():
-        found = getattr(text, key, None)
-        if found != value:
+        stated = getattr(text, key, None)
+        if stated != value:
             raise UserError(
-                f"models.yaml: {name}.config.{key} is {value}, but the model has {found}"
+                f"models.yaml: {name}.config.{key} is {value}, but the model has {stated}"
             )

@@ -15,6 +15,11 @@ def element_count(parameter: nn.Parameter) -> int:
     return getattr(parameter, "ds_numel", parameter.numel())
 
 
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name, in the model's order."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the transformers model inside a PEFT wrapper, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -60,7 +65,7 @@ def learned_cache(model: nn.Module, rows: int) -> dict[str, DynamicCache]:
         return {}
     cache = DynamicCache(config=unwrap(model).config)
     for layer, tensors in enumerate(prefix()):
-        cache.update(*(each.expand(rows, -1, -1, -1) for each in tensors), layer)
+        cache.update(*(tensor.expand(rows, -1, -1, -1) for tensor in tensors), layer)
     return {"past_key_values": cache}
 
 
@@ -155,7 +160,7 @@ def use_float32_head(model: nn.Module) -> None:
 def readout(model: nn.Module) -> nn.Module:
     """Return the module from hidden states [n, width] to float32 logits [n, vocabulary]."""
     model = unwrap(model)
-    head, config = model.get_output_embeddings(), model.config
+    head, config = model.get_output_embeddings(), model.config.get_text_config()
     scale = getattr(config, "logit_scale", None) or 1.0
     scale /= getattr(config, "logits_scaling", None) or 1.0
     cap = getattr(config, "final_logit_softcapping", None)

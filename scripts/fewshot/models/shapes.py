@@ -11,6 +11,12 @@ ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a number of each dtype that models are run in."""
 QUERIES = 1024
 """Queries whose attention scores are held at once where no fused kernel serves."""
+CHUNK = 2048
+"""Tokens of a context that are encoded at once. Behind more keys than that, fewer than `QUERIES`
+have their scores held, so that memory does not grow with the context."""
+SLIDING = {"mistral": 0, "gemma2": 2, "gemma3_text": 6}
+"""Types whose layers slide, if their `sliding_window` is set: model_type → every how many layers
+one attends to all keys instead (0: none does), unless `layer_types` says which."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,9 @@ class Architecture:
     For its backward pass a layer keeps, of each token, `inner_states` states of the inner width,
     the `normed` elements that its norms take (and `norm_copies` times in float32), `extra` elements
     that other types do not keep, and the scores of its attention if that `holds_scores`. At once it
-    holds `working_states` states of the inner width. `exact` is false where all of this is guessed
-    from the number of parameters.
+    holds `working_states` states of the inner width. In `sliding_layers` of its layers a token
+    attends to the last `sliding_window` tokens only, itself among them. `exact` is false where all
+    of this is guessed from the number of parameters.
     """
 
     parameters: int
@@ -63,6 +70,8 @@ class Architecture:
     tied: bool
     extra: int = 0
     holds_scores: bool = False
+    sliding_layers: int = 0
+    sliding_window: int = 0
     modules: tuple[Module, ...] = field(default=(), repr=False)
     exact: bool = True
 
@@ -78,8 +87,8 @@ def _finish(config: Mapping, modules: list[Module], tied: bool, **shape) -> Arch
     # A readout tied to the embeddings is a module without parameters that would count again.
     modules = modules if tied else [*modules, head]
     return Architecture(
-        parameters=sum(each.size * each.count for each in modules),
-        largest_layer=max(each.size for each in modules),
+        parameters=sum(product.size * product.count for product in modules),
+        largest_layer=max(product.size for product in modules),
         layers=config["num_hidden_layers"],
         width=config["hidden_size"],
         heads=config["num_attention_heads"],
@@ -179,11 +188,12 @@ def _llama(
         sizes = (query, key_value) if head_norms == "all" else (each, each)
         for name, size in zip(("q_norm", "k_norm"), sizes, strict=True):
             modules.append(Module(name, size, 0, config["num_hidden_layers"]))
+    sliding, window = _sliding(config)
     return _finish(
         config, modules, config.get("tie_word_embeddings", tied), query=query,
         key_value=key_value, feed_forward=config["intermediate_size"], inner_states=4,
         working_states=3, normed=normed, norm_copies=norm_copies, readout=width,
-        holds_scores=holds_scores,
+        holds_scores=holds_scores, sliding_layers=sliding, sliding_window=window,
     )  # fmt: skip
 
 
@@ -206,6 +216,18 @@ def _llama_modules(
         Module("layernorm", width, 0, norms * layers),
         Module("norm", width),
     ]
+
+
+def _sliding(config: Mapping) -> tuple[int, int]:
+    """Return how many layers have a sliding window, and how many tokens that has."""
+    kind, window = config.get("model_type"), config.get("sliding_window")
+    if kind not in SLIDING or not window:
+        return 0, 0
+    layers, every = config["num_hidden_layers"], SLIDING[kind]
+    if not every:
+        return layers, window
+    types = config.get("layer_types")
+    return types.count("sliding_attention") if types else layers - layers // every, window
 
 
 def _unbiased(config: Mapping) -> dict:

@@ -23,8 +23,11 @@ PROBES = (
 """Texts of which tokenizers are known to disagree: line breaks, blanks, digits, case, Unicode."""
 
 
-def load_tokenizer(manifest_path: str | Path):
+def load_tokenizer(manifest_path: str | Path, texts: Iterable[str] = ()):
     """Load the tokenizer that lies beside a model, given the model's manifest.
+
+    `texts` are those of the study of which the tokens must be those of tokenizer.json, besides
+    `PROBES`.
 
     transformers builds some classes' normalizers and pre-tokenizers anew and gives other tokens
     than the model was trained on; where a tokenizer.json lies there, its parts are put in place,
@@ -46,7 +49,7 @@ def load_tokenizer(manifest_path: str | Path):
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"{folder}: no tokenizer that can be loaded ({reason})") from None
     if (folder / FILE).is_file():
-        _obey_file(tokenizer, folder)
+        _obey_file(tokenizer, folder, texts)
     plain, whole = (
         tokenizer("a", add_special_tokens=added)["input_ids"] for added in (False, True)
     )
@@ -58,7 +61,7 @@ def load_tokenizer(manifest_path: str | Path):
     return tokenizer
 
 
-def _obey_file(tokenizer, folder: Path) -> None:
+def _obey_file(tokenizer, folder: Path, texts: Iterable[str]) -> None:
     """Give the tokenizer the parts of the folder's tokenizer.json, and say where that matters."""
     from_file = _read_file(folder)
     if not hasattr(tokenizer, "backend_tokenizer"):
@@ -80,17 +83,7 @@ def _obey_file(tokenizer, folder: Path) -> None:
                 "tokens are used", folder, type(tokenizer).__name__, FILE, text,
             )  # fmt: skip
             break
-    _compare(tokenizer, from_file, PROBES, folder)
-
-
-def check_tokens(tokenizer, manifest_path: str | Path, texts: Iterable[str]) -> None:
-    """Raise UserError for the first text of which the tokens are not those of tokenizer.json.
-
-    Nothing where the model has no such file.
-    """
-    folder = model_folder(manifest_path)
-    if (folder / FILE).is_file():
-        _compare(tokenizer, _read_file(folder), texts, folder)
+    _compare(tokenizer, from_file, [*PROBES, *texts], folder)
 
 
 def _read_file(folder: Path):
@@ -105,8 +98,8 @@ def _read_file(folder: Path):
     return from_file
 
 
-def _compare(tokenizer, from_file, texts: Iterable[str], folder: Path) -> None:
-    texts = list(texts)
+def _compare(tokenizer, from_file, texts: list[str], folder: Path) -> None:
+    """Raise UserError for the first text of which the tokens are not those of tokenizer.json."""
     expected = from_file.encode_batch(texts, add_special_tokens=False)
     for text, encoding in zip(texts, expected, strict=True):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]

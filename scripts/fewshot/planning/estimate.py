@@ -31,17 +31,22 @@ def job_rows(
     """
     study = plan.study
     return [
-        _job_row(plan, job, most_minutes, folder)
-        for job in study.jobs
-        if not study.is_imported(job.cell.method)
+        *(_job_row(plan, job, most_minutes, folder) for job in study.own_jobs),
+        *(_job_row(plan, job, most_minutes, folder, True) for job in study.held_out_jobs),
     ]
 
 
-def _job_row(plan: "MemoryPlan", job: Job, most_minutes: float, folder: Path) -> dict[str, object]:
+def _job_row(
+    plan: "MemoryPlan", job: Job, most_minutes: float, folder: Path, held_out: bool = False
+) -> dict[str, object]:
     cell, seeds, site = job.cell, len(job.seeds), plan.site(job.cell)
-    work, seconds = plan.work(cell, seeds), plan.expected(cell, seeds)
+    work, seconds = plan.work(cell, seeds, held_out), plan.expected(cell, seeds, held_out)
     wall = sum(seconds.values())
-    predictions = work.fits * seeds * work.predictions
+    predictions = work.fits * work.seeds * work.predictions
+    results = plan.study.held_out_folder(job) if held_out else f"results/runs/{job.folder}"
+    devices = site.processes if site.per_node else site.threads
+    if plan.machine.has_gpu and not site.per_node:
+        devices = 0  # A baseline without a model takes no GPU's time.
     return {
         **vars(cell),
         "first_seed": job.seeds[0],
@@ -50,21 +55,22 @@ def _job_row(plan: "MemoryPlan", job: Job, most_minutes: float, folder: Path) ->
         "nodes": site.nodes,
         **{f"seconds_{phase}": seconds[phase] for phase in PHASES},
         "seconds": wall,
-        "device_hours": wall / 3600 * (site.processes if site.per_node else site.threads),
-        "limit_minutes": limited(plan.minutes(cell, seeds), most_minutes),
-        "result_bytes": PREDICTION * predictions + _kept_bytes(plan, job),
+        "device_hours": wall / 3600 * devices,
+        "limit_minutes": limited(plan.minutes(cell, seeds, held_out), most_minutes),
+        "result_bytes": PREDICTION * predictions + (0 if held_out else _kept_bytes(plan, job)),
         "fits": work.fits,
-        "finished": (folder / f"results/runs/{job.folder}/manifest.json").exists(),
+        "held_out": held_out,
+        "finished": (folder / results / "manifest.json").exists(),
     }
 
 
 def _kept_bytes(plan: "MemoryPlan", job: Job) -> int:
-    """Return the bytes of the trained weights that a job keeps."""
+    """Return the bytes of the trained weights that a job keeps; a baseline is fitted anew."""
     cell = job.cell
     settings = plan.study.method_settings(cell.method, cell.model)
-    if not settings.get("keep_weights", True):
+    if plan.study.is_baseline(cell.method) or not settings.get("keep_weights", True):
         return 0
-    demand = plan.demand(cell.task, cell.model, cell.method, cell.k)
+    demand = plan.demand(cell)
     return len(job.seeds) * demand.trainable * demand.element
 
 
@@ -87,7 +93,7 @@ def facts(plan: "MemoryPlan", most_minutes: float = float("inf")) -> dict[str, o
 
 def model_bytes(plan: "MemoryPlan") -> int:
     """Return the bytes of the study's models from the Hub, as published."""
-    return sum(entry["parameters"] * PUBLISHED for entry in plan.study.hub_models.values())
+    return sum(plan.study.model(name)["parameters"] * PUBLISHED for name in plan.study.hub_models)
 
 
 def data_bytes(plan: "MemoryPlan") -> float:

@@ -54,7 +54,9 @@ def _section(heading: str, rows: list[dict[str, str]]) -> str:
 
 
 def _counts(jobs: pd.DataFrame) -> list[dict[str, str]]:
-    parts = [*jobs.groupby("method", sort=False), ("total", jobs)]
+    held = jobs["held_out"].astype(bool)
+    names = jobs["method"].mask(held, jobs["method"] + ", shots held out")
+    parts = [*jobs.groupby(names, sort=False), ("total", jobs)]
     return [
         {
             "method": method,

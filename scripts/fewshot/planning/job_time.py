@@ -6,6 +6,7 @@ were so on a CPU, where this project could be. The phases are those of a run's m
 `start`, which is what its job takes besides.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from ..analysis import flops
 from ..analysis.flops import Counts, ModelSize
-from ..models.shapes import ELEMENT_BYTES, Architecture
+from ..models.shapes import CHUNK, ELEMENT_BYTES, Architecture
 from ..runtime.placement import JobPlace
 from ..runtime.resume import WRITE_RATE
 from ..study.families import added, family_of, trainable, training_passes
 from .memory import LONGEST_ROW, Demand, tokens_at_once
 from .rates import BUS, moving, rates_of, sweeps
-from .workload import Reading, Work
+from .workload import Reading, Work, answer_size, shots_by_place
 
 if TYPE_CHECKING:
     from ..study.cells import Cell
@@ -57,6 +58,9 @@ PADDED = 1.1
 """Tokens of a batch, padding included, for each token of its rows."""
 FILE = 5e-3
 """Seconds to copy or write weights, however few, measured."""
+FIT, ANSWER = 0.05, 1e-4
+"""Seconds to fit logistic regression to some shots, and to answer a row with it, measured: 128
+shots of a width of 7,168, and texts of 40 words."""
 BEST = 5
 """Times that the best epoch is copied: 40 epochs in random order make 4.3 records."""
 
@@ -84,12 +88,15 @@ def job_seconds(work: Work, model: JobModel, site: JobPlace) -> dict[str, float]
     not fit is taken to be as long as the window.
     """
     trained = work.epochs > 0
+    fitted = work.seeds * FIT if work.once else 0.0
     return {
         "start": _start(work, site),
         "load": _load(work, model, site, trained),
-        "train": work.seeds * work.epochs * _epoch(work, model, site) if trained else 0.0,
+        "train": work.seeds * work.epochs * _epoch(work, model, site) if trained else fitted,
         "curve": work.seeds * sum(_reading(each, work, model, site) for each in work.curve),
-        "score": work.seeds * sum(_reading(each, work, model, site) for each in work.score),
+        "score": work.seeds * sum(_reading(each, work, model, site) for each in work.score)
+        + sum(_reading(each, work, model, site) for each in work.once)
+        + work.seeds * ANSWER * sum(each.rows for each in work.once),
         "write": work.seeds * _write(model, site) if trained else 0.0,
     }
 
@@ -104,11 +111,11 @@ def _load(work: Work, model: JobModel, site: JobPlace, trained: bool) -> float:
     """Return the seconds to read weights and rows, and to make each seed's model."""
     demand = model.demand
     weights = demand.element * demand.parameters
-    each = weights / (BUS if site.per_node else rates_of(site).memory)
-    found = OPEN + weights / DISK + TOKENIZE * work.evaluated + each
+    moved = weights / (BUS if site.per_node else rates_of(site).memory)
+    seconds = OPEN + weights / DISK + TOKENIZE * work.evaluated + moved
     if trained:
-        found += work.seeds * (ENGINE[site.kind] + 2 * each)
-    return found
+        seconds += work.seeds * (ENGINE[site.kind] + 2 * moved)
+    return seconds
 
 
 def _epoch(work: Work, model: JobModel, site: JobPlace) -> float:
@@ -120,17 +127,19 @@ def _epoch(work: Work, model: JobModel, site: JobPlace) -> float:
     most = tokens_at_once(demand, place, site.processes)
     cut = max(1.0, tokens / most)
     counts = Counts(work.rows, 0, PADDED * work.rows * work.row, work.rows * work.row**2,
-                    work.learned)  # fmt: skip
+                    work.learned, work.rows * demand.answers)  # fmt: skip
     passes = flops.TrainingPasses(**training_passes(model.settings))
     operations = flops.training(size, counts, 1, passes, model.answer, demand.trainable)
     if place.checkpointing:
-        operations += flops.forward(size, counts.own, counts.squares, work.learned)
+        operations += flops.forward(size, counts.own, counts.squares, work.learned, work.rows)
     # Of a step with fewer rows than processes, the others have none to share.
     working = min(site.processes, demand.rows)
     arithmetic = rates_of(site).arithmetic(demand.element, operations / working, min(tokens, most))
     launches = cut * rates_of(site).launch * demand.shape.layers * sweeps(demand, place)
     states = moving(demand, place, site.per_node, site.nodes, cut)
-    return arithmetic + steps * (launches + states + rows * _answer(model, site) + STEP)
+    return arithmetic + steps * (
+        launches + states + rows * demand.answers * _answer(model, site) + STEP
+    )
 
 
 def _reading(reading: Reading, work: Work, model: JobModel, site: JobPlace) -> float:
@@ -140,18 +149,24 @@ def _reading(reading: Reading, work: Work, model: JobModel, site: JobPlace) -> f
     demand, size, rates = model.demand, model.size, rates_of(site)
     tokens = reading.rows * reading.tokens
     counts = Counts(
-        reading.rows, work.context, tokens, reading.rows * reading.tokens**2, work.learned
+        reading.rows,
+        work.context,
+        tokens,
+        reading.rows * reading.tokens**2,
+        work.learned,
+        reading.rows * reading.answers,
     )
     batch = min(demand.batch_tokens, tokens)
     rounds = max(1.0, PADDED * tokens / demand.batch_tokens / site.processes)
     operations = PADDED * flops.cached(size, counts, model.answer) / site.processes
     seconds = rates.arithmetic(demand.element, operations, batch)
     if work.context:
-        seconds += rates.arithmetic(demand.element, flops.context(size, counts), work.context)
-    passes = rounds + bool(work.context)
+        chunk = min(work.context, CHUNK)
+        seconds += rates.arithmetic(demand.element, flops.context(size, counts), chunk)
+    passes = rounds + math.ceil(work.context / CHUNK)
     seconds += moving(model.still, site.placement, site.per_node, site.nodes, passes)
     seconds += passes * rates.launch * demand.shape.layers
-    answers = ROW + _answer(model, site) / site.processes
+    answers = ROW + reading.answers * _answer(model, site) / site.processes
     return reading.times * (seconds + reading.rows * answers)
 
 
@@ -169,30 +184,31 @@ def _write(model: JobModel, site: JobPlace) -> float:
     return copied + (FILE + 2 * weights / WRITE_RATE if stored else 0.0)
 
 
-def demand_of(
-    study: "Study", shape: Architecture, task: str, model: str, method: str, k: int, kind: str
-) -> Demand:
-    """Return what the jobs of a model of this shape compute on a kind of device, "cpu" or "gpu"."""
-    entry, settings = study.models[model], study.method_settings(method, model)
-    labels, window = len(study.tasks[task]["labels"]), entry["window"]
+def demand_of(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> Demand:
+    """Return what a cell's jobs compute, with a model of this shape on a kind of device, "cpu" or
+    "gpu"."""
+    entry, settings = study.model(cell.model), study.method_settings(cell.method, cell.model)
+    labels = len(study.tasks[cell.task]["labels"])
     family, virtual = family_of(settings), settings.get("virtual_tokens", 0)
-    shown = family.shows_context
+    answer, window = answer_size(study, cell, settings), entry["window"]
+    places = shots_by_place(cell.k if family.shows_context else 0, settings)
     return Demand(
         shape=shape,
         element=ELEMENT_BYTES[entry["dtype"]],
         trainable=trainable(shape, settings, labels),
         added=added(shape, settings, labels),
-        rows=0 if shown else min(settings["batch_size"], k),
-        row=min(window, LONGEST_ROW + virtual),
-        context=min(window, k * LONGEST_ROW) if shown else virtual,
+        rows=min(settings["batch_size"], cell.k) * answer.readings if family.trains else 0,
+        row=min(window, (1 + places.by_row) * LONGEST_ROW + virtual + answer.tokens - 1),
+        context=min(window, places.shared * LONGEST_ROW) if family.shows_context else virtual,
         batch_tokens=study.settings["batch_tokens"][kind],
         backward=family.backward,
+        answers=answer.tokens,
+        readings=answer.readings,
     )
 
 
 def job_model(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> JobModel:
     """Return what is run of a cell on a kind of device."""
-    demand = demand_of(study, shape, cell.task, cell.model, cell.method, cell.k, kind)
     size, settings = flops.model_size(shape), study.method_settings(cell.method, cell.model)
     answer = flops.head(size, settings, len(study.tasks[cell.task]["labels"]))
-    return JobModel(size, demand, settings, answer)
+    return JobModel(size, demand_of(study, shape, cell, kind), settings, answer)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..models.shapes import QUERIES, Architecture
+from ..models.shapes import CHUNK, QUERIES, Architecture
 from ..runtime.placement import BUCKET, Placement
 
 FLOAT32 = 4
@@ -46,22 +46,23 @@ def working_per_token(shape: Architecture, element: int) -> int:
 
 
 def training_bytes(
-    shape: Architecture, element: int, tokens: int, rows: int, row: int, checkpointing: bool
+    shape: Architecture, element: int, tokens: int, answers: int, row: int, checkpointing: bool
 ) -> int:
     """Return the bytes of a forward and backward pass, weights apart.
 
-    Over `tokens` at once; `rows` of up to `row` tokens are all that the process has in a step.
+    Over `tokens` at once, in rows of up to `row`; `answers` are the tokens of answers that the
+    process asks for in a step.
 
     With checkpointing only the inputs of layers are kept, and one layer is computed again at a
-    time (Chen et al. 2016). The gradients of one layer's states come on top, and the logits of each
-    row's last position: in `element` bytes and in float32, and the gradients of both.
+    time (Chen et al. 2016). The gradients of one layer's states come on top, and the logits where
+    these are predicted: in `element` bytes and in float32, and the gradients of both.
     """
     layer = kept_per_token(shape, element, row)
     inputs = element * shape.width
     layers = shape.layers * inputs + layer if checkpointing else shape.layers * layer
     # The last norm.
     ends = _normed(shape, element) * shape.width
-    logits = rows * shape.vocabulary * (2 * element + 3 * FLOAT32)
+    logits = answers * shape.vocabulary * (2 * element + 3 * FLOAT32)
     return tokens * (layers + ends + working_per_token(shape, element)) + logits
 
 
@@ -106,8 +107,10 @@ class Demand:
     """What a job computes, wherever it runs.
 
     `element` is the bytes of a weight; `trainable` and `added` are parameters; `rows` those of an
-    optimiser step and `row` the tokens of one. `context` is the tokens of a shared context, and
+    optimiser step and `row` the tokens of one, `answers` those of its answer; rows that are read
+    with each label word count `readings` times. `context` is the tokens of a shared context, and
     `batch_tokens` those of a scoring batch. `backward` tells whether gradients pass the layers.
+    `states` are numbers in float32 that each process keeps in host memory.
     """
 
     shape: Architecture
@@ -119,6 +122,9 @@ class Demand:
     context: int = 0
     batch_tokens: int = 0
     backward: bool = True
+    answers: int = 1
+    readings: int = 1
+    states: int = 0
 
     @property
     def parameters(self) -> int:
@@ -154,9 +160,11 @@ def estimate(demand: Demand, placement: Placement, per_node: int, nodes: int) ->
     if not per_node:
         # What is trained is there as base weights and as those of the best epoch, too.
         copies = 2 * demand.element * demand.trainable
-        return MemoryEstimate(0, 0, int(LIBRARIES["cpu"] + SLACK * (held + copies + phases)))
+        host = held + copies + phases + FLOAT32 * demand.states
+        return MemoryEstimate(0, 0, int(LIBRARIES["cpu"] + SLACK * host))
     allocated = int(held + phases)
-    each = LIBRARIES["gpu"] + SLACK * on_host(demand, placement, processes)
+    kept = on_host(demand, placement, processes) + FLOAT32 * demand.states
+    each = LIBRARIES["gpu"] + SLACK * kept
     # In shards, one process reads the weights, and later keeps a copy of what is trained.
     whole = demand.element * demand.parameters if placement.zero_stage == 3 else 0
     return MemoryEstimate(allocated, int(SLACK * allocated + CONTEXT), int(per_node * each + whole))
@@ -192,7 +200,7 @@ def passing(demand: Demand, placement: Placement, processes: int) -> float:
     """Return the bytes of a forward and backward pass of one process, beyond what is held."""
     if not demand.rows or not demand.trainable:
         return 0
-    rows = -(-demand.rows // processes)
+    answers = -(-demand.rows // processes) * demand.answers
     tokens = tokens_at_once(demand, placement, processes)
     # Without a stage gradients are copied to be reduced, where there are several processes.
     reduced = placement.zero_stage in (1, 2) or (placement.zero_stage == 0 and processes > 1)
@@ -201,9 +209,9 @@ def passing(demand: Demand, placement: Placement, processes: int) -> float:
     if placement.zero_stage == 3:
         bucket = buffer / processes  # what it is reduced to
     if not demand.backward:
-        return bucket + scoring_bytes(demand.shape, demand.element, tokens, rows, demand.row)
+        return bucket + scoring_bytes(demand.shape, demand.element, tokens, answers, demand.row)
     return bucket + training_bytes(
-        demand.shape, demand.element, tokens, rows, demand.row, placement.checkpointing
+        demand.shape, demand.element, tokens, answers, demand.row, placement.checkpointing
     )
 
 
@@ -211,7 +219,7 @@ def tokens_at_once(demand: Demand, placement: Placement, processes: int) -> int:
     """Return the padded tokens of one pass: bounded by the placement, but for a single row."""
     tokens = -(-demand.rows // processes) * demand.row
     bound = placement.micro_tokens or demand.batch_tokens
-    return min(tokens, max(bound, demand.row))
+    return min(tokens, max(bound, demand.row * demand.readings))
 
 
 def stepping(demand: Demand, placement: Placement, processes: int) -> float:
@@ -232,12 +240,17 @@ def stepping(demand: Demand, placement: Placement, processes: int) -> float:
 
 
 def scoring(demand: Demand) -> float:
-    """Return the bytes of scoring: the context's keys and values, and a batch of rows behind it."""
+    """Return the bytes of scoring: the context's keys and values, and a batch of rows behind it.
+
+    The context is encoded in chunks. Where scores are held, no more are than of `CHUNK` keys.
+    """
     shape, element = demand.shape, demand.element
     tokens = max(demand.batch_tokens, demand.row)
     rows = max(1, tokens // SHORT_ROW)
-    batch = scoring_bytes(shape, element, tokens, rows, demand.row)
-    encoding = scoring_bytes(shape, element, demand.context, 1, 1) if demand.context else 0
+    chunk = min(demand.context, CHUNK)
+    seen = chunk if shape.holds_scores else 1
+    batch = scoring_bytes(shape, element, tokens, rows, max(demand.row, seen))
+    encoding = scoring_bytes(shape, element, chunk, 1, seen) if chunk else 0
     return context_bytes(shape, element, demand.context) + max(batch, encoding)
 
 

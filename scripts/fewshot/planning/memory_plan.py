@@ -4,7 +4,7 @@ Computed while Snakemake builds its graph, from architectures, settings, the mac
 of prepared rows where there are any. Nothing of it changes a result: it travels as resources.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,16 @@ from ..errors import UserError
 from ..models.architectures import entry_architecture
 from ..models.shapes import Architecture
 from ..runtime.machine import Machine, read_machine
-from ..runtime.placement import JobPlace
+from ..runtime.placement import JobPlace, Placement
 from ..runtime.time_limits import time_limit
 from ..study.families import family_of
+from ..study.without_model import NONE
 from . import job_time
 from .choice import Choice, choose_placement
 from .job_time import UNCERTAINTY, demand_of, job_model
-from .memory import GIB, Demand
-from .workload import Splits, Work, work_of
+from .memory import GIB, Demand, estimate
+from .workload import AnswerSize, Splits, Work, answer_size, work_of
+from .workload import held_out as held_out_work
 
 if TYPE_CHECKING:
     from ..study.study import Cell, Study
@@ -44,95 +46,115 @@ class MemoryPlan:
         return read_machine(self.study.machine)
 
     def check(self) -> None:
-        """Choose for every cell.
+        """Choose for every cell, but those of models whose sizes their download must tell.
 
         Raises UserError for one that fits nowhere on the machine, and for training in float16
         without a GPU.
         """
         for cell in self.study.own_cells:
             self._check_dtype(cell)
-            self.cell_choice(cell)
+            if cell.model not in self.study.unsized:
+                self.choice(cell)
 
     def _check_dtype(self, cell: "Cell") -> None:
         half = self.study.models[cell.model]["dtype"] == "float16"
-        if half and not self.machine.has_gpu and not self.study.uses_context(cell.method):
+        trains = family_of(self.study.methods[cell.method]).trains
+        if half and not self.machine.has_gpu and trains:
             raise UserError(
                 f"{self.study.file('models')}: model '{cell.model}': dtype: fine-tuning in float16 "
                 "needs a GPU; valid here: float32, bfloat16"
             )
 
-    def choice(self, task: str, model: str, method: str, k: int) -> Choice:
+    def choice(self, cell: "Cell") -> Choice:
         """Return the cheapest configuration of a cell's jobs."""
-        settings, key = self.study.methods[method], self._key(task, model, method, k)
+        settings, key = self.study.methods[cell.method], self._key(cell)
+        if cell.model == NONE and key not in self._choices:
+            place, demand = Placement(), self.demand(cell)
+            self._choices[key] = Choice(place, 0, 1, estimate(demand, place, 0, 1))
         if key not in self._choices:
             self._choices[key] = choose_placement(
-                self.demand(task, model, method, k),
+                self.demand(cell),
                 self.machine,
-                0 if self.study.uses_context(method) else settings["batch_size"],
+                settings["batch_size"] if family_of(settings).trains else 0,
                 family_of(settings).recomputes,
-                f"{self.study.file('models')}: model '{model}' with method '{method}' and k = {k}",
+                f"{self.study.file('models')}: model '{cell.model}' with method '{cell.method}' "
+                f"and k = {cell.k}",
             )
         return self._choices[key]
 
-    def cell_choice(self, cell: "Cell") -> Choice:
-        """Return the cheapest configuration of a cell's jobs."""
-        return self.choice(cell.task, cell.model, cell.method, cell.k)
-
-    def _key(self, task: str, model: str, method: str, k: int) -> tuple:
+    def _key(self, cell: "Cell") -> tuple:
         """Return what of a cell decides where its jobs run."""
-        rows = min(self.study.methods[method].get("batch_size", 0), k) or k
-        return model, method, len(self.study.tasks[task]["labels"]), rows
+        rows = min(self.study.methods[cell.method].get("batch_size", 0), cell.k) or cell.k
+        labels = len(self.study.tasks[cell.task]["labels"])
+        key = (cell.model, cell.method, labels, rows, self._answer(cell))
+        # What is kept of evaluation rows differs by task.
+        return (*key, cell.task) if self._keeps_rows(cell) else key
 
-    def demand(self, task: str, model: str, method: str, k: int) -> Demand:
+    def _keeps_rows(self, cell: "Cell") -> bool:
+        """Return whether a job keeps the states of all evaluation rows."""
+        settings = self.study.method_settings(cell.method, cell.model)
+        return family_of(settings).baseline or settings.get("similarity") == "states"
+
+    def _answer(self, cell: "Cell") -> AnswerSize:
+        settings = self.study.method_settings(cell.method, cell.model)
+        return answer_size(self.study, cell, settings)
+
+    def demand(self, cell: "Cell") -> Demand:
         """Return what a cell's jobs compute."""
         kind = "gpu" if self.machine.has_gpu else "cpu"
-        return demand_of(self.study, self.shape(model), task, model, method, k, kind)
+        demand = demand_of(self.study, self.shape(cell.model), cell, kind)
+        if not self._keeps_rows(cell):
+            return demand
+        sets = self.study.evaluation_sets(cell.task)
+        rows = sum(self.splits.of(name, "validation").rows for name in sets)
+        # The states of all evaluation rows, and a copy on their way to be classified or compared.
+        return replace(demand, states=2 * rows * demand.shape.readout)
 
     def shape(self, model: str) -> Architecture:
         """Return a model's architecture."""
         if model not in self._shapes:
-            self._shapes[model] = entry_architecture(self.study.models[model])
+            self._shapes[model] = entry_architecture(self.study.model(model))
         return self._shapes[model]
 
-    def minutes(self, cell: "Cell", seeds: int) -> int:
+    def minutes(self, cell: "Cell", seeds: int, held_out: bool = False) -> int:
         """Return the time limit of a job's first attempt.
 
         Whether a context fits is told by mean lengths: one that is not expected to may well do, and
         has the time for that.
         """
-        return time_limit(sum(self.seconds(cell, seeds).values()), UNCERTAINTY)
+        return time_limit(sum(self.seconds(cell, seeds, held_out).values()), UNCERTAINTY)
 
-    def expected(self, cell: "Cell", seeds: int) -> dict[str, float]:
+    def expected(self, cell: "Cell", seeds: int, held_out: bool = False) -> dict[str, float]:
         """Return the predicted seconds of a cell's job by phase; of one that is not expected to fit
         its window those of its start, after which it ends."""
         ends = not self.work(cell, seeds).fits
-        seconds = self.seconds(cell, seeds)
+        seconds = self.seconds(cell, seeds, held_out)
         return {phase: 0.0 if ends and phase != "start" else n for phase, n in seconds.items()}
 
-    def wall(self, cell: "Cell", seeds: int) -> float:
+    def wall(self, cell: "Cell", seeds: int, held_out: bool = False) -> float:
         """Return the predicted seconds of a cell's job from start to end, as `expected`."""
-        return sum(self.expected(cell, seeds).values())
+        return sum(self.expected(cell, seeds, held_out).values())
 
     def site(self, cell: "Cell") -> JobPlace:
         """Return where a cell's jobs run."""
-        choice = self.cell_choice(cell)
+        choice = self.choice(cell)
         return JobPlace(choice.placement, choice.per_node, choice.nodes)
 
-    def work(self, cell: "Cell", seeds: int) -> Work:
-        """Return what a cell's job of so many seeds does."""
-        return work_of(self.study, self.splits, cell, seeds, self._settings(cell))
+    def work(self, cell: "Cell", seeds: int, held_out: bool = False) -> Work:
+        """Return what a cell's job of so many seeds does, or the one that scores its shots
+        `held_out` in turn."""
+        settings = self.study.method_settings(cell.method, cell.model)
+        work = work_of(self.study, self.splits, cell, seeds, settings)
+        return held_out_work(work, cell.k, self.study.folds_of(cell)) if held_out else work
 
-    def seconds(self, cell: "Cell", seeds: int) -> dict[str, float]:
+    def seconds(self, cell: "Cell", seeds: int, held_out: bool = False) -> dict[str, float]:
         """Return the predicted seconds of a cell's job by phase, if its context fits."""
-        site = self.site(cell)
-        return job_time.job_seconds(self.work(cell, seeds), self._model(cell, site.kind), site)
-
-    def _settings(self, cell: "Cell") -> Mapping:
-        return self.study.method_settings(cell.method, cell.model)
+        site, work = self.site(cell), self.work(cell, seeds, held_out)
+        return job_time.job_seconds(work, self._model(cell, site.kind), site)
 
     def _model(self, cell: "Cell", kind: str) -> job_time.JobModel:
         """Return what is run of a cell on a kind of device."""
-        key = (*self._key(cell.task, cell.model, cell.method, cell.k), kind)
+        key = (*self._key(cell), kind)
         if key not in self._models:
             self._models[key] = job_model(self.study, self.shape(cell.model), cell, kind)
         return self._models[key]
@@ -140,32 +162,28 @@ class MemoryPlan:
     def table(self) -> list[dict[str, object]]:
         """Return rows (schemas.MEMORY_PLAN), one per model and method, at their most shots."""
         most: dict[tuple[str, str], Cell] = {}
-        for cell in self.study.own_cells:
-            known = most.setdefault((cell.model, cell.method), cell)
-            if self._extent(cell) > self._extent(known):
-                most[cell.model, cell.method] = cell
+        for cell in (each for each in self.study.own_cells if each.model != NONE):
+            largest = most.setdefault((cell.model, cell.method), cell)
+            most[cell.model, cell.method] = max(largest, cell, key=self._extent)
         return [self._row(cell) for cell in most.values()]
 
-    def _extent(self, cell: "Cell") -> tuple[int, int]:
+    def _extent(self, cell: "Cell") -> tuple[int, int, int]:
         """Return what makes one cell of a model and method take more memory than another."""
-        return cell.k, len(self.study.tasks[cell.task]["labels"])
+        answer = self._answer(cell)
+        labels = len(self.study.tasks[cell.task]["labels"])
+        return cell.k, labels, answer.readings * answer.tokens
 
     def _row(self, cell: "Cell") -> dict[str, object]:
-        choice = self.cell_choice(cell)
-        demand = self.demand(cell.task, cell.model, cell.method, cell.k)
-        place, expected = choice.placement, choice.expected
+        choice, demand = self.choice(cell), self.demand(cell)
         return {
             "model": cell.model,
             "method": cell.method,
             "k": cell.k,
             "gpus": choice.gpus,
             "nodes": choice.nodes,
-            "zero_stage": place.zero_stage,
-            "offload": place.offload,
-            "micro_tokens": place.micro_tokens,
-            "checkpointing": place.checkpointing,
-            "gpu_gb": round(expected.gpu / GIB, 2),
-            "host_gb": round(expected.host / GIB, 2),
+            **vars(choice.placement),
+            "gpu_gb": round(choice.expected.gpu / GIB, 2),
+            "host_gb": round(choice.expected.host / GIB, 2),
             "parameters": demand.shape.parameters,
             "trainable": demand.trainable,
             "largest_layer": demand.shape.largest_layer,

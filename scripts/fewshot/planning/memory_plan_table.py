@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from .. import schemas, storage
 from ..errors import UserError
+from ..models.compatibility import parameter_counts
+from ..models.language_part import read_config
 from ..models.load import check_shape
 from ..report.table_text import markdown_rows
 
@@ -57,9 +58,7 @@ def count_parameters(entry: Mapping, name: str) -> tuple[int, int] | None:
     entry has no configuration or transformers does not know its type.
     """
     if "local" in entry:
-        config = AutoConfig.from_pretrained(
-            Path(entry["local"]).expanduser(), local_files_only=True, trust_remote_code=False
-        )
+        config, _ = read_config(Path(entry["local"]).expanduser())
     elif "config" in entry:
         # The padding token, which has to be in the vocabulary, adds nothing.
         given = {
@@ -74,10 +73,7 @@ def count_parameters(entry: Mapping, name: str) -> tuple[int, int] | None:
         check_shape(config, entry["config"], name)
     else:
         return None
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    largest = max(sum(p.numel() for p in m.parameters(recurse=False)) for m in model.modules())
-    return sum(p.numel() for p in model.parameters()), largest
+    return parameter_counts(config)
 
 
 def write_memory_plan(plan: pd.DataFrame, output, machine: str) -> None:

@@ -51,17 +51,20 @@ class Requests:
         """Return a time limit that grows with every attempt, up to the site's."""
         return limited(attempt * minutes, self.site.most_minutes(0) if self.site else math.inf)
 
-    def adaptation(self, cell: Cell, seeds: int, attempt: int = 1) -> dict[str, object]:
-        """Return the resources of a cell's job of so many seeds at an attempt (from 1), by name.
+    def adaptation(
+        self, cell: Cell, seeds: int, attempt: int = 1, held_out: bool = False
+    ) -> dict[str, object]:
+        """Return the resources of a cell's job of so many seeds at an attempt (from 1), by name; of
+        the one that scores its shots `held_out` in turn.
 
         `mem_mb` and `predicted_gpu_mb` are in 10^6 bytes, of a node and of a GPU; the latter is
         what PyTorch allocates. Each attempt asks for more host memory and time, in the same place:
         elsewhere, what the attempt before has finished could not be continued. None is nothing
         asked for.
         """
-        key = (cell, seeds, attempt)
+        key = (cell, seeds, attempt, held_out)
         if key not in self._adaptation:
-            found = self._placed(cell, seeds, attempt)
+            found = self._placed(*key)
             if self.site:
                 # SLURM counts in 2^20 bytes: no more may be asked for than a node has.
                 found["mem_mb"] = min(found["mem_mb"], self.site.most_mib)
@@ -70,21 +73,19 @@ class Requests:
             self._adaptation[key] = found
         return self._adaptation[key]
 
-    def _placed(self, cell: Cell, seeds: int, attempt: int) -> dict[str, object]:
-        choice, machine = self.plan.cell_choice(cell), self.plan.machine
-        place, memory = choice.placement, attempt * choice.expected.host
+    def _placed(self, cell: Cell, seeds: int, attempt: int, held_out: bool) -> dict[str, object]:
+        choice, machine = self.plan.choice(cell), self.plan.machine
+        memory = attempt * choice.expected.host
         if machine.binding:
             memory = min(memory, max(machine.host_memory, choice.expected.host))
         return {
             "gpu": choice.gpus,
             "nodes": choice.nodes,
-            "zero_stage": place.zero_stage,
-            "offload": place.offload,
-            "micro_tokens": place.micro_tokens,
-            "checkpointing": int(place.checkpointing),
+            **vars(choice.placement),
+            "checkpointing": int(choice.placement.checkpointing),
             "mem_mb": -(-memory // MB),
             "predicted_gpu_mb": -(-choice.expected.allocated // MB),
-            "runtime": attempt * self.plan.minutes(cell, seeds),
+            "runtime": attempt * self.plan.minutes(cell, seeds, held_out),
         }
 
     def shapes(self) -> list[dict[str, object]]:
@@ -94,15 +95,22 @@ class Requests:
             "qos": None if self.site.qos == NONE else self.site.qos,
         }
         without = {"slurm_partition": self.site.cpu_partition, **WITHOUT_MODEL}
-        asked = [self.adaptation(job.cell, len(job.seeds)) for job in self._jobs()]
-        unique = {tuple(each.items()): {**charged, **each} for each in (without, *asked)}
+        asked = [
+            self.adaptation(job.cell, len(job.seeds), held_out=held) for job, held in self._jobs
+        ]
+        unique = {tuple(shape.items()): {**charged, **shape} for shape in (without, *asked)}
         return list(unique.values())
 
     def longest(self) -> float:
         """Return the seconds that the study's longest job is predicted to take."""
-        walls = [self.plan.wall(job.cell, len(job.seeds)) for job in self._jobs()]
+        walls = (self.plan.wall(job.cell, len(job.seeds), held) for job, held in self._jobs)
         return max(walls, default=0.0)
 
-    def _jobs(self) -> list[Job]:
+    @property
+    def _jobs(self) -> list[tuple[Job, bool]]:
+        """Return the jobs that run here, and whether they score shots that are held out."""
         study = self.plan.study
-        return [job for job in study.jobs if not study.is_imported(job.cell.method)]
+        return [
+            *((job, False) for job in study.own_jobs),
+            *((job, True) for job in study.held_out_jobs),
+        ]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,11 @@ tokenizers of OPT and GPT-NeoX."""
 START, SOLVED = 1, 2
 """Tokens of a row besides its words: the one that texts begin with; of a demonstration its label
 word and the separator."""
+TURNS = 10
+"""Tokens, about, that a chat template writes around a row's two turns (ChatML 9, Llama 3 11)."""
 FIELD = re.compile(r"\{\w+\}")
+PIECE = re.compile(r"\w+|[^\w\s]")
+"""What of a label word is taken for a token."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Reading:
-    """Rows that are scored `times` times, of so many `tokens` each behind what all begin with."""
+    """Rows that are scored `times` times, of so many `tokens` each behind what all begin with, at
+    `answers` of which the readout is met."""
 
     rows: int
     tokens: float
     times: int = 1
+    answers: float = 1
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,15 @@ class Work:
 
     `curve` is what is scored for the learning curve, `score` all rows of what is kept. In front of
     each row stand `context` tokens, which are encoded once, and `learned` keys. `rows` of `row`
-    tokens are trained on in each of the `epochs`. `predictions` are the rows that are stored. Of a
-    context that is not expected to fit the window (`fits` is false) that much is read as would.
+    tokens are trained on in each of the `epochs`, each row as often as it is read (AnswerSize).
+    `predictions` are the rows that are stored. What is read `once` serves all seeds. Of a context
+    that is not expected to fit the window (`fits` is false) that much is read as would.
     """
 
     seeds: int
     score: tuple[Reading, ...]
     curve: tuple[Reading, ...] = ()
+    once: tuple[Reading, ...] = ()
     context: float = 0.0
     learned: int = 0
     rows: int = 0
@@ -69,7 +77,7 @@ class Work:
     @property
     def evaluated(self) -> int:
         """Return the rows of all evaluation sets."""
-        return sum(each.rows for each in self.score)
+        return sum(each.rows for each in self.once or self.score)
 
 
 class Splits:
@@ -83,7 +91,8 @@ class Splits:
         """Return the size of a split, "train" or "validation"; it is looked up once."""
         key = (task, split)
         if key not in self._known:
-            path, entry = self.folder / task / f"{split}.parquet", self.tasks[task]
+            entry = self.tasks[task]
+            path = self.folder / entry.get("base", task) / f"{split}.parquet"
             found = prepared(path) if path.is_file() else None
             told = entry.get("row_tokens", {}).get(split)
             self._known[key] = Split(
@@ -127,10 +136,18 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
     around = template_tokens(study, cell)
     outside = study.out_of_domain(cell.task, cell.protocol)
     sets = [splits.of(name, "validation") for name in (cell.task, *(name for name, _ in outside))]
-    whole = [Reading(each.rows, each.tokens + around) for each in sets]
+    answer = answer_size(study, cell, settings)
+    whole = [Reading(each.rows, each.tokens + around + answer.forked) for each in sets]
     row = splits.of(cell.task, "train").tokens + around if cell.k else 0.0
+    if study.scores_texts(cell.pattern):  # Each behind each label word.
+        labels = len(study.tasks[cell.task]["labels"])
+        whole = [replace(each, times=labels, answers=each.tokens) for each in whole]
     if family_of(settings).shows_context:
-        return _shown(study, cell, seeds, whole, cell.k * (row + SOLVED))
+        return _shown(study, cell, seeds, whole, row, settings)
+    if family_of(settings).baseline:
+        shots = (Reading(cell.k, row),) if cell.k else ()
+        stored = sum(each.rows for each in whole)
+        return Work(seeds, shots, once=tuple(whole), predictions=stored)
     virtual = settings.get("virtual_tokens", 0)
     learned = virtual if family_of(settings).learned_keys else 0
     points = len(curve_sample.curve_epochs(settings["curve_epochs"], settings["epochs"]))
@@ -143,19 +160,94 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
     ]
     curve = [Reading(min(each.rows, limit or each.rows), each.tokens, points) for each in whole]
     return Work(
-        seeds, tuple(score), tuple(curve), context=virtual - learned, learned=learned, rows=cell.k,
-        row=min(row, settings.get("truncate") or row) + virtual - learned,
+        seeds, tuple(score), tuple(curve), context=virtual - learned, learned=learned,
+        rows=cell.k * answer.readings,
+        row=min(row, settings.get("truncate") or row) + virtual - learned + answer.tokens - 1,
         epochs=settings["epochs"], predictions=(1 + best) * sum(each.rows for each in whole),
     )  # fmt: skip
 
 
-def _shown(study: "Study", cell: "Cell", seeds: int, whole: list[Reading], context: float) -> Work:
-    """Return the work of an in-context job, whose demonstrations have `context` tokens."""
-    room = study.models[cell.model]["window"] - max(each.tokens for each in whole)
+@dataclass(frozen=True)
+class ShotsByPlace:
+    """Where k shots stand: `shared` of them in each of the `contexts` that every row is read
+    behind, and `by_row` between this and a row, other ones for each."""
+
+    shared: int
+    contexts: int = 1
+    by_row: int = 0
+
+
+def shots_by_place(k: int, settings: Mapping) -> ShotsByPlace:
+    """Return where the k shots of a method stand that shows them."""
+    shown = settings.get("shown")
+    if not shown or not k:
+        return ShotsByPlace(k)
+    if "cached" in settings:
+        return ShotsByPlace(settings["cached"], by_row=shown)
+    return ShotsByPlace(shown, -(-k // shown))
+
+
+def held_out(work: Work, k: int, folds: int) -> Work:
+    """Return what the job does that scores the shots of the same cell and seeds, held out in turn:
+    as `work` for each fold, but for the rows that are scored."""
+    rows = -(-k // folds)
+    curve, score = (
+        tuple(replace(each, rows=rows) for each in readings[:1])
+        for readings in (work.curve, work.score)
+    )
+    kept = curve[0].times if curve else 1
+    return replace(
+        work, seeds=work.seeds * folds, curve=curve, score=score, predictions=kept * rows
+    )
+
+
+def _shown(
+    study: "Study", cell: "Cell", seeds: int, whole: list[Reading], row: float, settings: Mapping
+) -> Work:
+    """Return the work of an in-context job, whose demonstrations are rows of `row` tokens, solved.
+
+    Rows whose own states choose their shots are read once for all seeds in truth; the few tokens
+    are counted for each.
+    """
+    places, solved = shots_by_place(cell.k, settings), row + SOLVED
+    context, own = places.shared * solved, places.by_row * solved
+    room = study.model(cell.model)["window"] - max(each.tokens for each in whole)
+    twice = settings.get("similarity") == "states"
+    read = [
+        replace(
+            each,
+            tokens=(1 + twice) * each.tokens + min(own, room),
+            times=each.times * places.contexts,
+        )
+        for each in whole
+    ]
     return Work(
-        seeds, tuple(whole), context=max(0.0, min(context, room)), fits=context <= room,
+        seeds, tuple(read), context=max(0.0, min(context, room - own)), fits=context + own <= room,
         predictions=sum(each.rows for each in whole),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AnswerSize:
+    """How a row's label words are read, about: in training `readings` times, `tokens` being asked
+    for each time at most; in scoring with `forked` tokens besides the prompt."""
+
+    readings: int = 1
+    tokens: int = 1
+    forked: int = 0
+
+
+def answer_size(study: "Study", cell: "Cell", settings: Mapping) -> AnswerSize:
+    """Return how label words are read; a loss other than `vocabulary` reads all that are long."""
+    if settings["head"] != "language-model":
+        return AnswerSize()
+    if study.scores_texts(cell.pattern):
+        return AnswerSize()
+    end, bound = bool(settings.get("end_token")), study.bind(cell.pattern, cell.task)
+    words = [max(1, len(PIECE.findall(word))) + end for word in bound.words]
+    longest = max(words)
+    every = longest > 1 and settings.get("loss", "") != "vocabulary"
+    return AnswerSize(len(words) if every else 1, longest, sum(words) - len(words))
 
 
 def template_tokens(study: "Study", cell: "Cell") -> float:
@@ -163,4 +255,5 @@ def template_tokens(study: "Study", cell: "Cell") -> float:
     entry = study.patterns[cell.pattern]
     two = len(study.tasks[cell.task]["text"]) > 1
     text = entry["template" if two else "template_one_text"] + entry.get("query", entry["answer"])
-    return START + len(FIELD.sub("", text)) / BYTES_PER_TOKEN
+    markup = TURNS if study.chat(cell.model) else 0
+    return START + markup + len(FIELD.sub("", text)) / BYTES_PER_TOKEN

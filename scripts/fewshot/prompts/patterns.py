@@ -1,15 +1,16 @@
 """Turn rows into text: one function builds demonstrations and queries alike.
 
 A pattern is a template over one or two text fields, an answer that follows it and a separator
-that ends a demonstration. The query is a demonstration that stops before its label word: blanks
-between the cue and the word belong to the word, as byte-level tokenizers want it (" Yes"). Patterns
-of published code whose queries end in another way than its demonstrations say so (`query_cue`).
+that ends a demonstration; with `rank_by: channel` the answer stands before the template. The query
+is a demonstration that stops before its label word: blanks between the cue and the word belong to
+the word, as byte-level tokenizers want it (" Yes"). Patterns of published code whose queries end in
+another way than its demonstrations say so (`query_cue`).
 """
 
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIELDS = ("text_a", "text_b")
+CHANNEL = "channel"
+"""What `rank_by` says of a `ChannelPattern`."""
+CONTENT_FREE = ("N/A", "", "[MASK]")
+"""Inputs without content, of contextual calibration (Zhao et al. 2021)."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Pattern:
     `parts` alternates literal text and field names (see `parse_template`); `cue` is the text
     between template and label word, without trailing blanks (line breaks stay); `words` holds one
     continuation per label, with its leading blank; `separator` ends every demonstration; `rank_by`
-    is "sum" or "mean", the log-probability over a word's tokens by which labels are ranked.
+    says what of a word's log-probability ranks labels (see `ranking`).
     `query_cue` stands in a query for the cue, where the two differ. If `words_alone`, the words'
     tokens are those of the words by themselves, whatever they would be as a continuation of the
     prompt.
@@ -42,6 +47,15 @@ class Pattern:
     rank_by: str = "sum"
     query_cue: str | None = None
     words_alone: bool = False
+    adds_special: ClassVar[bool] = True
+    """Whether prompts get the special tokens that a tokenizer adds around a text."""
+    answer_end: ClassVar[str] = ""
+    """The special token that ends an answer; none: the tokenizer's end token."""
+
+    @property
+    def characters(self) -> tuple[int, ...]:
+        """Return the characters of each label word, without the blank in front of it."""
+        return tuple(len(word.strip()) for word in self.words)
 
     def query(self, text_a: str, text_b: str | None = None) -> str:
         """Return the prompt of one row: everything before its label word.
@@ -56,7 +70,11 @@ class Pattern:
 
         Raises ValueError as `query` does.
         """
-        return self._text(text_a, text_b) + self.cue + self.words[label] + self.separator
+        return self.unsolved(text_a, text_b) + self.words[label] + self.separator
+
+    def unsolved(self, text_a: str, text_b: str | None = None) -> str:
+        """Return a demonstration before its label word; raises ValueError as `query` does."""
+        return self._text(text_a, text_b) + self.cue
 
     def _text(self, text_a: str, text_b: str | None) -> str:
         texts = {"text_a": text_a, "text_b": text_b, None: ""}
@@ -73,15 +91,54 @@ class Pattern:
         """Return the prompt of each row (schemas.ROWS); raises ValueError as `query` does."""
         return [self.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
 
+    def content_free(self) -> list[str]:
+        """Return the inputs without content of which this pattern makes a prompt: an empty one is
+        left out where nothing would stand in front of the label word."""
+        return [text for text in CONTENT_FREE if self.query(text, text).strip()]
+
     def context_of(self, shots: "pd.DataFrame") -> str:
         """Join the demonstrations of rows (schemas.ROWS) in their order."""
         texts = zip(shots["label"], shots["text_a"], shots["text_b"], strict=True)
         return self.context([(int(label), a, b) for label, a, b in texts])
 
 
+class ChannelPattern(Pattern):
+    """A pattern whose label word stands before the text, which is scored behind it: labels are
+    ranked by p(text | label), equally probable beforehand (the noisy channel of Min et al. 2022,
+    arXiv 2108.04106).
+
+    `cue` is in front of the label word. What the template has before its first field stands behind
+    the label word and is given; from that field on all is the text that is scored, the blank in
+    front of it included.
+    """
+
+    @property
+    def _given(self) -> str:
+        return self.parts[0][0].rstrip(" ")
+
+    def label_prompt(self, label: int) -> str:
+        """Return the prompt of a label: everything before the text that is scored."""
+        return self.cue + self.words[label] + self._given
+
+    def query(self, text_a: str, text_b: str | None = None) -> str:
+        """Return the text of one row that is scored behind each `label_prompt`; raises ValueError
+        where the row lacks a text."""
+        return self._text(text_a, text_b)[len(self._given) :]
+
+    def demonstration(self, label: int, text_a: str, text_b: str | None = None) -> str:
+        """Return one solved example: cue, label word, text and separator; raises ValueError as
+        `query` does."""
+        return self.label_prompt(label) + self.query(text_a, text_b) + self.separator
+
+    def content_free(self) -> list[str]:
+        """Return none: without a text there is nothing to score."""
+        return []
+
+
 def restore_pattern(values: dict) -> Pattern:
     """Return the pattern whose `dataclasses.asdict` is `values`; tuples may have become lists."""
-    return Pattern(
+    kind = ChannelPattern if values["rank_by"] == CHANNEL else Pattern
+    return kind(
         values["name"],
         tuple((literal, name) for literal, name in values["parts"]),
         values["cue"],
@@ -93,14 +150,20 @@ def restore_pattern(values: dict) -> Pattern:
     )
 
 
-def ranking(logprobs: np.ndarray, tokens: np.ndarray, rank_by: str) -> np.ndarray:
+def ranking(
+    logprobs: np.ndarray, tokens: np.ndarray, rank_by: str, characters: Sequence[int] | int = ()
+) -> np.ndarray:
     """Return what is largest for the predicted label, float64 [rows, labels].
 
-    `logprobs` [rows, labels] are sums over the `tokens` [rows, labels] of each label word; ranking
-    by their mean is the length-normalised rank classification of T-Few (Liu et al. 2022).
+    `logprobs` [rows, labels] are sums over the `tokens` [rows, labels] of each label word, which
+    has so many `characters` [labels]. Words are ranked by that "sum"; by its "mean" over tokens,
+    the length-normalised rank classification of T-Few (Liu et al. 2022); or by what a character
+    has of it, the `acc_norm` of lm-evaluation-harness, whose choices have no blank in front. With
+    "channel" they are sums over the tokens of the text behind each label word, ranked as they are.
     """
     sums = np.asarray(logprobs, dtype=np.float64)
-    return sums / tokens if rank_by == "mean" else sums
+    lengths = {"mean": tokens, "characters": characters}
+    return sums / np.asarray(lengths[rank_by]) if rank_by in lengths else sums
 
 
 def best_words(ranks: Sequence[np.ndarray], ids: np.ndarray) -> np.ndarray:
@@ -191,11 +254,28 @@ def bind_pattern(
     cue = before.rstrip(" ")
     blank = before[len(cue) :]
     words = _label_words(entry, task, task_entry, where, f"{folder}/tasks.yaml")
+    if entry["rank_by"] == "characters" and any(word != word.strip() for word in words):
+        raise UserError(
+            f"{where}: rank_by: characters: a label word of task '{task}' begins or ends in a "
+            f"blank, which would count: {words}; valid: the blank in 'answer'"
+        )
     words = tuple(blank + word for word in words)
     alone = entry["word_tokens"] == "alone"
-    return Pattern(
+    if entry["rank_by"] == CHANNEL:
+        _check_channel(entry, where)
+    kind = ChannelPattern if entry["rank_by"] == CHANNEL else Pattern
+    return kind(
         name, parts, cue, words, entry["separator"], entry["rank_by"], entry.get("query"), alone
     )
+
+
+def _check_channel(entry: dict, where: str) -> None:
+    """Raise UserError for keys that tell how label words continue a text."""
+    given = {"query": "query" in entry, "word_tokens": entry["word_tokens"] == "alone"}
+    for key in (key for key in given if given[key]):
+        raise UserError(
+            f"{where}: {key}: with rank_by: channel no label word continues a text; leave it out"
+        )
 
 
 def _label_words(entry: dict, task: str, task_entry: dict, where: str, tasks: str) -> list[str]:
@@ -205,6 +285,8 @@ def _label_words(entry: dict, task: str, task_entry: dict, where: str, tasks: st
         if missing:
             raise UserError(f"{where}: no label word for '{missing[0]}' of task '{task}'")
         words = [entry["labels"][label] for label in labels]
+    elif "verbalizer" not in entry:  # No model reads them.
+        words = labels
     else:
         verbalizers = task_entry.get("verbalizers", {})
         if entry["verbalizer"] not in verbalizers:

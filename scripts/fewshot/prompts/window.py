@@ -2,14 +2,17 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas as pd
 
 from ..errors import UserError
-from .label_words import label_word_ids, label_words
+from .channel import queries_of
+from .chat import ChatPattern
+from .contexts import longest_rows
+from .label_words import end_tokens, label_words
 from .patterns import Pattern
 from .tokenize import Prompts, Queries
 
@@ -35,28 +38,43 @@ class WindowChecker:
     _queries: dict[tuple[str, bool], dict[str, Queries]] = field(default_factory=dict)
     _counts: dict[tuple, tuple[int, int, str]] = field(default_factory=dict)
 
-    def check_words(self, pattern: str, uses_context: bool) -> None:
-        """Raise UserError for label words that cannot be scored or, without context, trained on."""
-        check = label_words if uses_context else label_word_ids
-        for queries in self._of(pattern, uses_context).values():
-            check(self.tokenizer, self.patterns[pattern], queries.texts[0])
+    def check_words(self, pattern: str, end: tuple[int, ...]) -> None:
+        """Raise UserError for label words, ending in the tokens `end`, that cannot be scored."""
+        for queries in self._of(pattern, True).values():
+            label_words(self.tokenizer, self.patterns[pattern], queries.texts[0], end)
 
-    def count(
-        self, pattern: str, draw: str, k: int, seed: int, uses_context: bool
-    ) -> tuple[int, int, str]:
+    def count(self, cell: Mapping, seed: int) -> tuple[int, int, str]:
         """Return tokens of the context, tokens of the longest prompt, and its row's name.
 
-        The prompts are those of all evaluation rows behind the context, with what label words of
-        several tokens add, or, for methods that train on the shots, without either; then those of
-        the shots themselves count too.
+        `cell` is one of `check_cells`. The prompts are those of all evaluation rows behind the
+        context, with what label words of several tokens add, if the method needs words; for methods
+        that train on the shots, those of the shots instead of a context. Of several contexts it is
+        the longest one (`contexts.longest_rows`).
         """
-        key = (pattern, draw, k, seed, uses_context)
+        pattern, k, limit = cell["pattern"], cell["k"], cell["truncate"]
+        drawn, words = (cell["draw"], k, seed), cell["needs_words"]
+        divided = cell.get("shown"), cell.get("cached")
+        key = (pattern, *drawn, cell["uses_context"], words, limit, *divided)
         if key not in self._counts:
-            shots = self.shots[draw, k, seed] if k else None
-            shown = uses_context and shots is not None
-            context = self.patterns[pattern].context_of(shots) if shown else ""
-            self._counts[key] = self._longest(pattern, context, uses_context, shots)
+            shots = self.shots[drawn] if k else None
+            bound = self.patterns[pattern]
+            uses = cell["uses_context"] and shots is not None
+            shown = self._shown(bound, shots, cell) if uses else None
+            if isinstance(bound, ChatPattern):
+                for rows in self.evaluation.values():
+                    bound.check(self.tokenizer, shown, rows)
+            context = bound.context(()) if shown is None else bound.context_of(shown)
+            trained = shots if shown is None else None
+            self._counts[key] = self._longest(pattern, context, words, trained, limit)
         return self._counts[key]
+
+    def _shown(self, pattern: Pattern, shots: pd.DataFrame, cell: Mapping) -> pd.DataFrame:
+        """Return the rows of the longest context of a draw."""
+        if cell.get("shown") is None:
+            return shots
+        texts = [pattern.context_of(shots.iloc[[row]]) for row in range(len(shots))]
+        encoded = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        return longest_rows(shots, list(map(len, encoded)), cell)
 
     def shown_rows(self, draw: str, k: int, seed: int) -> int:
         """Return how many evaluation rows, over all sets, have exactly the texts of a shot."""
@@ -68,36 +86,36 @@ class WindowChecker:
         """Return how many evaluation rows have the same texts."""
         return Counter(texts for rows in self.evaluation.values() for texts in _texts(rows))
 
-    def sample_texts(self) -> Iterator[str]:
-        """Yield texts of each kind that is tokenized: label words, separators, some queries."""
-        for pattern in self.patterns.values():
-            yield from (*pattern.words, pattern.separator)
-            for rows in self.evaluation.values():
-                yield from pattern.queries(rows.head(SAMPLE))
+    def _longest(self, pattern: str, context: str, words: bool, trained, limit: int | None):
+        shared = len(self.tokenizer(context, add_special_tokens=False, verbose=False)["input_ids"])
+        sets = [*self._of(pattern, words).values()]
+        if trained is not None:
+            sets.append(self._make(pattern, "train", trained, words))
+        longest = [_longest_row(queries.prompts(context), limit) for queries in sets]
+        (length, _), row = max(longest, key=lambda pair: pair[0])
+        return shared, length, row
 
-    def _longest(self, pattern: str, context: str, uses_context: bool, shots: pd.DataFrame | None):
-        own = len(self.tokenizer(context, add_special_tokens=False, verbose=False)["input_ids"])
-        sets = self._of(pattern, uses_context)
-        found = [_longest_row(queries.prompts(context)) for queries in sets.values()]
-        if not uses_context and shots is not None:
-            queries = self._make(pattern, "train", shots)
-            found.append(_longest_row(queries.prompts("")))
-        length, row = max(found, key=lambda pair: pair[0])
-        return own, length, row
-
-    def _of(self, pattern: str, uses_context: bool) -> dict[str, Queries]:
-        words = self.patterns[pattern].words if uses_context else ()
-        if (pattern, uses_context) not in self._queries:
-            self._queries[pattern, uses_context] = {
+    def _of(self, pattern: str, words: bool) -> dict[str, Queries]:
+        if (pattern, words) not in self._queries:
+            self._queries[pattern, words] = {
                 name: self._make(pattern, name, rows, words)
                 for name, rows in self.evaluation.items()
             }
-        return self._queries[pattern, uses_context]
+        return self._queries[pattern, words]
 
-    def _make(self, pattern: str, name: str, rows: pd.DataFrame, words=()) -> Queries:
-        bound = self.patterns[pattern]
+    def _make(self, pattern: str, name: str, rows: pd.DataFrame, needs_words: bool) -> Queries:
         names = [f"{name}/{number}" for number in rows["id"]]
-        return Queries(self.tokenizer, bound.queries(rows), names, words, bound.words_alone)
+        return queries_of(self.tokenizer, self.patterns[pattern], rows, names, needs_words)
+
+
+def sample_texts(
+    patterns: dict[str, Pattern], evaluation: dict[str, pd.DataFrame]
+) -> Iterator[str]:
+    """Yield texts of each kind that is tokenized: label words, separators, some queries."""
+    for pattern in patterns.values():
+        yield from (*pattern.words, pattern.separator)
+        for rows in evaluation.values():
+            yield from pattern.queries(rows.head(SAMPLE))
 
 
 def check_copies(train: pd.DataFrame, evaluation: dict[str, pd.DataFrame]) -> None:
@@ -124,25 +142,31 @@ def check_cells(
     """Return one row (schemas.WINDOWS) per cell and seed.
 
     `cell` has protocol, task and model; each of `cells` has method, pattern, k, seeds, draw,
-    uses_context, needs_words, virtual_tokens (those that a method learns in front of every prompt)
-    and truncate (the tokens that it cuts prompts to, or None).
-    Raises UserError for label words that its method cannot use.
+    uses_context, needs_words, virtual_tokens (those that a method learns in front of every prompt),
+    truncate (the tokens that it cuts prompts to, or None) and perhaps end_token (whether label
+    words end in the tokenizer's), and `shown` and `cached` where not all shots stand in one context
+    (see `contexts.longest_rows`). Raises UserError for label words that cannot be told apart.
     """
-    needed = ((each["pattern"], each["uses_context"]) for each in cells if each["needs_words"])
-    for pattern, uses_context in dict.fromkeys(needed):
-        checker.check_words(pattern, uses_context)
+    ends = [
+        end_tokens(checker.tokenizer, item, checker.patterns[item["pattern"]]) for item in cells
+    ]
+    needed = [
+        (item["pattern"], end) for item, end in zip(cells, ends, strict=True) if item["needs_words"]
+    ]
+    for pattern, end in dict.fromkeys(needed):
+        checker.check_words(pattern, end)
     rows = []
-    for each in cells:
-        name = {**cell, **{key: each[key] for key in ("method", "pattern", "k")}}
-        for seed in each["seeds"]:
-            context, longest, row = checker.count(
-                each["pattern"], each["draw"], each["k"], seed, each["uses_context"]
-            )
-            longest = min(longest, each["truncate"] or longest) + each["virtual_tokens"]
+    for item, end in zip(cells, ends, strict=True):
+        name = {**cell, **{key: item[key] for key in ("method", "pattern", "k")}}
+        for seed in item["seeds"]:
+            context, longest, row = checker.count(item, seed)
+            longest += item["virtual_tokens"] + len(end)
             status = OK if longest <= window else UNFIT
             if status == UNFIT:
-                LOG.info("%s, seed %d: %d tokens do not fit %d", name, seed, longest, window)
-            shown = checker.shown_rows(each["draw"], each["k"], seed)
+                asked = f"{item['method']} with pattern {item['pattern']}, k = {item['k']}"
+                LOG.info("%s, seed %d: does not fit: a prompt has %d tokens, the model reads %d",
+                         asked, seed, longest, window)  # fmt: skip
+            shown = checker.shown_rows(item["draw"], item["k"], seed)
             rows.append(
                 {
                     **name,
@@ -156,8 +180,38 @@ def check_cells(
     return rows
 
 
-def _longest_row(prompts: Prompts) -> tuple[int, str]:
-    lengths = prompts.lengths
+def describe_windows(windows: pd.DataFrame, divided: Collection[str] = ()) -> list[str]:
+    """Return lines that say what of a table (schemas.WINDOWS) does not fit, and how much would.
+
+    A line for each model, method and pattern of a task with such a cell: its numbers of shots with
+    the tokens of the longest prompt, and the shots that fit if they are as long as those drawn.
+    That is left out for the methods `divided`, which do not show all shots in one context.
+    """
+    lines, arm = [], ["protocol", "task", "model", "method", "pattern"]
+    for key, rows in windows.groupby(arm, sort=False, observed=True):
+        unfit, window = rows[rows["status"] == UNFIT], rows["window"].iloc[0]
+        if unfit.empty:
+            continue
+        parts = []
+        for k, seeds in unfit.groupby("k"):
+            planned = int((rows["k"] == k).sum())
+            some = f", {len(seeds)} of {planned} seeds" if len(seeds) < planned else ""
+            parts.append(f"k = {k} ({seeds['longest_tokens'].max():,} tokens{some})")
+        shown = rows[rows["context_tokens"] > 0]
+        each = (shown["context_tokens"] / shown["k"]).max()
+        room = window - (shown["longest_tokens"] - shown["context_tokens"]).max()
+        told = len(shown) and key[arm.index("method")] not in divided
+        fits = f"; about {max(0, int(room / each))} shots do" if told else ""
+        lines.append(f"{', '.join(key)}: {', '.join(parts)} not within {window:,}{fits}")
+    cells = windows.groupby([*arm, "k"], observed=True)["status"].agg(
+        lambda status: (status == OK).all()
+    )
+    return [*lines, f"{int(cells.sum())} of {len(cells)} cells fit their model's window."]
+
+
+def _longest_row(prompts: Prompts, limit: int | None) -> tuple[tuple[int, int], str]:
+    """Return the tokens to read of the longest row with its prompt cut, and uncut, and its name."""
+    lengths = list(zip(prompts.lengths_within(limit), prompts.lengths, strict=True))
     longest = lengths.index(max(lengths))
     return lengths[longest], str(prompts.ids[longest])
 

@@ -28,6 +28,9 @@ CRITERION = (
 """When a difference counts."""
 
 
+ARMS = ["method", "pattern", "reference_method", "reference_pattern"]
+
+
 @dataclass(frozen=True)
 class Answer:
     """How comparisons were made (`basis`), what they say in short and by method, the limits."""
@@ -60,9 +63,15 @@ def _basis(frame: pd.DataFrame, catalog: dict) -> str:
     return (
         f"Each fine-tuned model is compared with the same model in context {draws}: "
         f"{setting_text(frame, catalog)} There are {len(frame)} comparisons, corrected by Holm "
-        "among the models of one method, pattern and evaluation set (up to "
+        f"among the models of one method, pattern{_and_way(frame)} and evaluation set (up to "
         f"{frame['family_size'].max()}). A difference counts if {CRITERION}."
     )
+
+
+def _and_way(frame: pd.DataFrame) -> str:
+    """Return what the models are corrected within besides, if arms have several references."""
+    references = frame.groupby(ARMS[:2])["reference_method"].nunique()
+    return ", reference" if (references > 1).any() else ""
 
 
 def _counts(part: pd.DataFrame) -> str:
@@ -72,8 +81,9 @@ def _counts(part: pd.DataFrame) -> str:
     if not made:
         return "no comparison could be tested"
     known = part.loc[part["difference"].notna(), "difference"].astype(float)
-    families = part.groupby(["task", "evaluation_set", "method", "pattern"]).ngroups
-    apart = " (each method, pattern and evaluation set corrected apart)" if families > 1 else ""
+    families = part.groupby(["task", "evaluation_set", *ARMS]).ngroups
+    which = f"each method, pattern{_and_way(part)} and evaluation set corrected apart"
+    apart = f" ({which})" if families > 1 else ""
     untested = f"; {count['none']} could not be tested" if count.get("none", 0) else ""
     return (
         f"fine-tuning was better in {count.get('higher', 0)} of {made} comparisons, worse in "
@@ -86,9 +96,8 @@ def _counts(part: pd.DataFrame) -> str:
 def _methods(frame: pd.DataFrame, catalog: dict) -> Table:
     """Count, for each method and reference, how often it was better, worse or neither."""
     rows = []
-    arms = ["method", "pattern", "reference_method", "reference_pattern"]
     for domain, of_domain in _by_domain(frame):
-        for (method, pattern, *against), part in of_domain.groupby(arms, sort=False):
+        for (method, pattern, *against), part in of_domain.groupby(ARMS, sort=False):
             count = part["verdict"].value_counts()
             rows.append(
                 {

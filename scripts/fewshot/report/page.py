@@ -109,6 +109,8 @@ on rows made to break its shortcuts.</p>
 <h3 id="limits">What cannot be concluded</h3>
 <ul>{% for sentence in answer.limits %}<li>{{ sentence }}</li>{% endfor %}</ul>
 {% else %}<p>There are no two methods with results to compare yet.</p>{% endif %}
+{% if honest %}<h3 id="choice">What an honest choice of settings gives</h3>
+<ul>{% for sentence in honest %}<li>{{ sentence }}</li>{% endfor %}</ul>{% endif %}
 {% if main %}{{ entry(main) }}{% endif %}
 <h3 id="headline">{{ headline.title or "Accuracy in and out of domain" }}</h3>
 <p>{{ coverage_note }}</p>

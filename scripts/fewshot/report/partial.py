@@ -1,5 +1,6 @@
 """A study's report from what exists: nothing is run, nothing missing is hidden."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import schemas, storage
-from ..analysis import comparisons, metrics, result_schemas, run_costs, variance
+from ..analysis import choices, comparisons, metrics, result_schemas, run_costs, variance
 from ..analysis.draws import Draws
 from ..analysis.evidence import Evidence, join, read_frames
 from ..codeversion import code_version
@@ -19,19 +20,24 @@ from . import render, report
 from .figures import registry as figures
 from .tables import registry as tables
 
+LOG = logging.getLogger(__name__)
+
 CELL = ("method", "pattern", "k")
 TABLE_CODE = ("report.tables.registry", "report.provenance")
 FIGURE_CODE = ("report.figures.registry", "analysis.evidence", "report.render")
 """The modules that make tables and figures, as the rules name them."""
 NOT_STARTED = "not started: no log"
+HELD_OUT = "its shots, held out"
+"""What a problem begins with that is none of a cell's own run."""
 
 
 @dataclass(frozen=True)
 class PartialStudy:
     """What the rules know of a study: its settings, catalog, entries and planned jobs by pair.
 
-    Each pair has protocol, task, model, `evaluation` (set and merge), `size` (fields of
-    flops.ModelSize) and `jobs` (method, pattern, k, seeds, folder).
+    Each pair has protocol, task, model, `evaluation` (set, merge and path), `orders` (the tasks
+    with the same shots in all their orders, itself first), `size` (fields of flops.ModelSize),
+    `jobs` (as `metrics.compute_metrics` takes them) and perhaps `choices` of settings among them.
     """
 
     settings: dict
@@ -64,6 +70,7 @@ def write_partial_report(plan: PartialStudy, folder: str | Path) -> Path:
         specs,
         models=manifests_in(f"results/models/{name}" for name in plan.catalog["models"]),
         sources=manifests_in(f"results/raw/{name}" for name in plan.catalog["tasks"]),
+        held_out=manifests_in(str(Path(path).parent) for path in files["held_out"]),
         files=files,
         versions=versions,
         partial=True,
@@ -73,7 +80,8 @@ def write_partial_report(plan: PartialStudy, folder: str | Path) -> Path:
 
 
 def existing_files(plan: PartialStudy) -> dict[str, list[str]]:
-    """Return the window tables and run manifests that exist: what all else is made from."""
+    """Return the window tables that exist, and the manifests, of runs and of those that score
+    shots: what all else is made from."""
     study = plan.settings["study"]
     paths = {
         "windows": [
@@ -81,6 +89,12 @@ def existing_files(plan: PartialStudy) -> dict[str, list[str]]:
         ],
         "manifests": [
             f"{job['folder']}/manifest.json" for pair in plan.pairs for job in pair["jobs"]
+        ],
+        "held_out": [
+            f"{job['held_out']}/manifest.json"
+            for pair in plan.pairs
+            for job in pair["jobs"]
+            if "held_out" in job
         ],
     }
     return {name: [path for path in each if Path(path).exists()] for name, each in paths.items()}
@@ -90,26 +104,49 @@ def collect(plan: PartialStudy) -> Evidence:
     """Return the evidence that exists, relative to the project's folder.
 
     A run that is missing or broken counts as missing, with the last line of its log or what is
-    wrong with it.
+    wrong with it; so do scores of held-out shots, whose cell is told of where nothing else is wrong
+    with it.
     """
     windows = read_frames(existing_files(plan)["windows"], schemas.WINDOWS.names)
-    found, costs, manifests, logs, draws = [], [], [], {}, defaultdict(Draws)
+    found, costs, chosen = [], [], []
+    manifests, logs, draws = [], {}, defaultdict(Draws)
     for pair in plan.pairs:
         results, problems = _pair_results(pair, windows, draws[pair["task"]])
         found.append(results)
+        priced = []
         for job in pair["jobs"]:
+            key = (pair["task"], pair["model"], *(job[name] for name in CELL))
+            if job.get("held_out") in problems:
+                logs.setdefault(key, f"{HELD_OUT}: {problems[job['held_out']]}")
             if job["folder"] in problems:
-                key = (pair["task"], pair["model"], *(job[name] for name in CELL))
                 logs[key] = problems[job["folder"]]
             elif (manifest := Path(job["folder"], "manifest.json")).exists():
                 manifests.append(storage.read_json(manifest))
                 model = run_costs.flops_model(pair["size"], pair["evaluation"])
-                costs.append(run_costs.compute_costs(_task(pair), [job], model))
+                priced.append(run_costs.compute_costs(_task(pair), [job], model))
+        costs += priced
+        chosen += _choices(pair, results.metrics, join(priced, result_schemas.COSTS.names))
     frame = join([each.metrics for each in found], result_schemas.METRICS.names)
     outcomes = join([each.outcomes for each in found], result_schemas.OUTCOMES.names)
     tests = _statistics(plan, frame, outcomes)
-    priced = join(costs, result_schemas.COSTS.names)
-    return Evidence(frame, windows, priced, **tests, manifests=manifests, logs=logs)
+    made = {
+        "costs": join(costs, result_schemas.COSTS.names),
+        "choices": join(chosen, result_schemas.CHOICES.names),
+    }
+    return Evidence(frame, windows, **made, **tests, manifests=manifests, logs=logs)
+
+
+def _choices(pair: dict, frame: pd.DataFrame, costs: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return what a pair's choices of settings give, of those whose held-out scores are all there:
+    among fewer candidates they would be others."""
+    model, found = run_costs.flops_model(pair["size"], pair["evaluation"]), []
+    for choice in pair.get("choices", ()):
+        try:
+            found.append(choices.choose_settings(_task(pair), [choice], frame, costs, model))
+        except UserError as error:
+            LOG.warning("choice '%s' of %s with %d shots is left out: %s", choice["choice"],
+                        "/".join(_task(pair).values()), choice["k"], error)  # fmt: skip
+    return found
 
 
 def _task(pair: dict) -> dict:
@@ -121,12 +158,15 @@ def _statistics(
 ) -> dict[str, pd.DataFrame]:
     """Return comparisons and variance of every task whose evaluation sets can be read."""
     sets = {pair["task"]: _read_sets(pair)[0] for pair in plan.pairs}
-    of_task = [
-        (frame[frame["task"] == task], outcomes[outcomes["task"] == task], found)
-        for task, found in sets.items()
-    ]
-    compared = [comparisons.compare(*each, plan.catalog) for each in of_task]
-    split = [variance.split_variance(*each) for each in of_task]
+    of_task = {
+        task: (frame[frame["task"] == task], outcomes[outcomes["task"] == task]) for task in sets
+    }
+    orders = {pair["task"]: pair["orders"] for pair in plan.pairs}
+    compared, split = [], []
+    for task, found in sets.items():
+        compared.append(comparisons.compare(*of_task[task], found, plan.catalog))
+        others = [of_task[name] for name in orders[task][1:]]
+        split.append(variance.split_variance(*of_task[task], found, others))
     return {
         "comparisons": join(compared, result_schemas.COMPARISONS.names),
         "variance": join(split, result_schemas.VARIANCE.names),
@@ -137,9 +177,7 @@ def _read_sets(pair: dict) -> tuple[list[evaluation_sets.EvaluationSet], str]:
     """Return the prepared evaluation sets, or what is wrong with the first that cannot be read."""
     try:
         return [
-            evaluation_sets.read_set(
-                item["set"], item["merge"], f"results/data/{item['set']}/validation.parquet"
-            )
+            evaluation_sets.read_set(item["set"], item["merge"], item["path"], item.get("base", ""))
             for item in pair["evaluation"]
         ], ""
     except UserError as error:
@@ -161,22 +199,23 @@ def _pair_results(
         names = [item["set"] for item in pair["evaluation"]]
         results = metrics.without_results(cell, pair["jobs"], names, windows)
         problems = {job["folder"]: absent for job in pair["jobs"]}
-    for job in pair["jobs"]:
-        if job["folder"] in problems and not Path(job["folder"], "manifest.json").exists():
-            started = last_line(job)
+    for folder in problems:
+        if not Path(folder, "manifest.json").exists():
+            started = last_line(folder)
             if sets or started != NOT_STARTED:
-                problems[job["folder"]] = started
+                problems[folder] = started
     return results, problems
 
 
-def last_line(job: dict) -> str:
-    """Return the last line of a job's log that is not blank, and what SLURM says of its end."""
-    path = Path(f"{job['folder'].replace('results/runs/', 'results/logs/runs/', 1)}.log")
+def last_line(folder: str) -> str:
+    """Return the last line that is not blank of the log of the job whose results are in `folder`,
+    and what SLURM says of its end."""
+    path = Path(f"{folder.replace('results/', 'results/logs/', 1)}.log")
     if not path.exists():
-        return slurm.of_cluster(job["folder"], 0.0) or NOT_STARTED
+        return slurm.of_cluster(folder, 0.0) or NOT_STARTED
     lines = [line for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
     last = lines[-1].strip() if lines else "started: its log is empty"
-    said = slurm.of_cluster(job["folder"], path.stat().st_mtime)
+    said = slurm.of_cluster(folder, path.stat().st_mtime)
     return f"{last} ({said})" if said else last
 
 

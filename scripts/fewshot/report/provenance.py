@@ -1,7 +1,7 @@
 """What the numbers of a study rest on, as tables: models, data, environment."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -14,24 +14,35 @@ PARTS = {
     "metrics": "metrics",
     "comparisons": "comparisons",
     "variance": "variance components",
+    "choices": "choices of settings",
     "costs": "costs",
     "windows": "contexts and windows",
     "manifests": "manifests of the runs",
+    "held_out": "manifests of shots held out",
 }
 """What the parts of the evidence are called."""
+HOW = (("Held out", "cross_validation"),)
+"""What is shown of the settings of runs that score shots."""
 SHORT = 16
 """Characters of a checksum that are shown; manifests hold them whole."""
 
 
 def provenance(
-    models: list[dict], sources: list[dict], manifests: list[dict], catalog: dict
+    models: list[dict],
+    sources: list[dict],
+    manifests: list[dict],
+    catalog: dict,
+    held_out: Sequence[dict] = (),
 ) -> dict[str, Table]:
-    """Return title -> table, from the manifests of models, raw sources and runs."""
+    """Return title -> table, from the manifests of models, raw sources and runs, and of the runs
+    that scored shots `held_out`, if there are any."""
+    held = {"Shots held out": _printed(_environments(held_out, HOW))} if held_out else {}
     return {
         "Models": _printed([_model(manifest, catalog) for manifest in models]),
         "Data": _printed([row for manifest in sources for row in _source(manifest)]),
         "Runs": _printed(_environments(manifests)),
-        "Packages": _printed(_packages(manifests)),
+        **held,
+        "Packages": _printed(_packages([*manifests, *held_out])),
     }
 
 
@@ -106,8 +117,9 @@ def _checksums(files: dict[str, dict]) -> str:
     return "; ".join([*shown, *rest]) or BLANK
 
 
-def _environments(manifests: list[dict]) -> list[dict]:
-    """Return one row per kind of environment that runs were made in, with their number."""
+def _environments(manifests: Sequence[dict], also: Sequence[tuple[str, str]] = ()) -> list[dict]:
+    """Return one row per kind of environment that runs were made in, with their number, and per
+    value of the settings `also`, each with its title."""
     names = {
         "Device": "device",
         "Precision": "dtype",
@@ -117,11 +129,15 @@ def _environments(manifests: list[dict]) -> list[dict]:
         "Code version": "code",
     }
     rows = pd.DataFrame(
-        [{title: str(item.get(key)) for title, key in names.items()} for item in manifests]
+        [
+            {title: str(item["settings"].get(key)) for title, key in also}
+            | {title: str(item.get(key)) for title, key in names.items()}
+            for item in manifests
+        ]
     )
     if rows.empty:
         return []
-    counts = rows.groupby(list(names), sort=True).size().rename("Runs").reset_index()
+    counts = rows.groupby(list(rows), sort=True).size().rename("Runs").reset_index()
     return counts.to_dict("records")
 
 

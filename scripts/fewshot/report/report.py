@@ -13,13 +13,14 @@ import yaml
 from .. import storage
 from ..analysis import stats
 from ..analysis.evidence import Evidence
-from ..analysis.titles import SELECTIONS, titles
+from ..analysis.titles import SELECTIONS, language_models, titles
 from . import render, table_text
 from .answers import CRITERION, answer
 from .page import PAGE, STYLE
 from .provenance import evidence_files, origin, provenance
 from .table_text import Table
 from .tables import registry
+from .tables.choices import cost_lines
 
 TABLE_FILES = ("parquet", "csv", "tex", "md")
 FIGURE_FILES = ("html", "pdf", "svg", "png", "vl.json")
@@ -33,8 +34,9 @@ class ReportInputs:
 
     `settings` and `catalog` are the study's, `figures` and `tables` its entries of
     config/figures.yaml by name; `specs` gives each figure's specification, `models` and `sources`
-    the manifests of what was downloaded. `files` are the paths of the evidence by its parts,
-    `versions` the code that tables and figures are made by ("table", "figure").
+    the manifests of what was downloaded, `held_out` those of runs that scored shots. `files` are
+    the paths of the evidence by its parts, `versions` the code that tables and figures are made by
+    ("table", "figure").
     """
 
     settings: dict
@@ -45,6 +47,7 @@ class ReportInputs:
     specs: dict[str, dict]
     models: list[dict] = field(default_factory=list)
     sources: list[dict] = field(default_factory=list)
+    held_out: list[dict] = field(default_factory=list)
     files: dict[str, list[str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     partial: bool = False
@@ -68,7 +71,7 @@ def page(study: ReportInputs) -> str:
     evidence, catalog = study.evidence, study.catalog
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     facts = {"Evidence": evidence_files(study.files)}
-    facts |= provenance(study.models, study.sources, evidence.manifests, catalog)
+    facts |= provenance(study.models, study.sources, evidence.manifests, catalog, study.held_out)
     found = answer(evidence.comparisons, catalog)
     main = next(iter(_in_order(study.figures)), None)
     return environment.from_string(PAGE).render(
@@ -78,6 +81,7 @@ def page(study: ReportInputs) -> str:
         partial=study.partial,
         asked=_asked(study),
         answer=found,
+        honest=cost_lines(evidence.choices, catalog),
         methods=_shown(found.methods) if found else None,
         shared=catalog.get("shared_draws", True),
         tests=stats.MEANING,
@@ -105,6 +109,10 @@ def summary_text(study: ReportInputs, folder: Path) -> str:
         table_text.to_text(headline),
         "",
         *(textwrap.fill(line, 100, break_on_hyphens=False) for line in verdict),
+        *(
+            f"{textwrap.fill(line, 100, break_on_hyphens=False)}\n"
+            for line in cost_lines(study.evidence.choices, study.catalog)
+        ),
         coverage.note or "No runs yet.",
         "",
         f"Report:   {folder / 'report.html'}",
@@ -130,9 +138,13 @@ def _asked(study: ReportInputs) -> list[tuple[str, str]]:
     catalog, main = study.catalog, study.catalog["main"]
     cells = study.evidence.metrics
     shots = sorted(int(k) for k in cells["k"].unique())
+    models = titles(catalog, "models")
     return [
         ("Tasks", ", ".join(titles(catalog, "tasks")[name] for name in study.settings["tasks"])),
-        ("Models", ", ".join(titles(catalog, "models").values())),
+        (
+            "Models",
+            ", ".join(name for key, name in models.items() if key in language_models(catalog)),
+        ),
         ("Methods", ", ".join(titles(catalog, "methods").values())),
         ("Prompt patterns", ", ".join(titles(catalog, "patterns").values())),
         ("Shots (k)", ", ".join(map(str, shots))),
@@ -144,17 +156,12 @@ def _asked(study: ReportInputs) -> list[tuple[str, str]]:
 
 def _headline(study: ReportInputs) -> dict:
     """Return the headline table, with links to its files where the study keeps it as a table."""
-    kept = {name: item for name, item in study.tables.items() if item["function"] == "headline"}
-    for name, entry in kept.items():
-        return _table(study, name, entry)
+    for name, entry in study.tables.items():
+        if entry["function"] == "headline":
+            return _table(study, name, entry)
     table = registry.make_table("headline", study.evidence, study.catalog, {})
-    return {
-        **_shown(table),
-        "title": "",
-        "image": "",
-        "links": [],
-        "origin": _origin(study, "table", table.read),
-    }
+    made = _origin(study, "table", table.read)
+    return {**_shown(table), "title": "", "image": "", "links": [], "origin": made}
 
 
 def _in_order(entries: dict[str, dict]) -> list[str]:
@@ -167,20 +174,16 @@ def _sections(study: ReportInputs, main: str | None) -> list[dict]:
 
     The `main` figure and the headline are left out: they stand above, as the answer.
     """
-    found: dict[str, list[dict]] = {}
+    sections: dict[str, list[dict]] = {}
     for name, entry in study.figures.items():
         if name != main:
-            found.setdefault(entry["category"], []).append(_figure(study, name, entry))
+            sections.setdefault(entry["category"], []).append(_figure(study, name, entry))
     for name, entry in study.tables.items():
         if entry["function"] != "headline":
-            found.setdefault(entry["category"], []).append(_table(study, name, entry))
+            sections.setdefault(entry["category"], []).append(_table(study, name, entry))
     return [
-        {
-            "id": _slug(category),
-            "title": re.sub(r"^\d+\s+", "", category),
-            "entries": found[category],
-        }
-        for category in sorted(found)
+        {"id": _slug(category), "title": re.sub(r"^\d+\s+", "", category), "entries": entries}
+        for category, entries in sorted(sections.items())
     ]
 
 
@@ -197,9 +200,8 @@ def _table(study: ReportInputs, name: str, entry: dict) -> dict:
     table = registry.make_table(entry["function"], study.evidence, study.catalog, entry["options"])
     links = [(kind, f"tables/{name}.{kind}") for kind in TABLE_FILES]
     made = _origin(study, "table", table.read)
-    texts = _texts(entry)
-    return {"id": f"table-{name}", **texts, "image": "", **_shown(table), "links": links,
-            "origin": made}  # fmt: skip
+    content = {**_texts(entry), "image": "", **_shown(table)}
+    return {"id": f"table-{name}", **content, "links": links, "origin": made}
 
 
 def _origin(study: ReportInputs, kind: str, read: Iterable[str]) -> str:

@@ -114,6 +114,18 @@ def members_of(catalog: dict, family: str) -> list[str]:
     return [name for name, entry in catalog["models"].items() if entry["family"] == family]
 
 
+def main_rows(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return the rows at the study's main k and selection."""
+    main = catalog["main"]
+    return frame[(frame["k"] == main["k"]) & (frame["selection"] == main["selection"])]
+
+
+def main_setting(catalog: dict) -> str:
+    """Return the study's main k and selection in words."""
+    main = catalog["main"]
+    return f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}"
+
+
 def main_k(catalog: dict, k: int | None) -> int:
     """Return the number of shots to show: as given, or the study's main one."""
     return catalog["main"]["k"] if k is None else k
@@ -228,6 +240,12 @@ def family_order(frame: pd.DataFrame, catalog: dict) -> list[str]:
     return list(dict.fromkeys(order))
 
 
+def largest_by_family(frame: pd.DataFrame, catalog: dict) -> list[str]:
+    """Return the largest model of each family of those that occur in `frame`."""
+    present = [name for name in model_order(catalog) if name in set(frame["model"])]
+    return list({catalog["models"][name]["family"]: name for name in present}.values())
+
+
 def set_heading(catalog: dict, task: str, evaluation_set: str, domain: str) -> list[str]:
     """Return the lines of an axis title that say on what accuracy (percent) is measured."""
     if domain == "in":
@@ -235,6 +253,20 @@ def set_heading(catalog: dict, task: str, evaluation_set: str, domain: str) -> l
     return [f"{set_title(catalog, task)} →", f"{set_title(catalog, evaluation_set)} (%)"]
 
 
-def whole_title(frame: pd.DataFrame, family: str, size: str) -> str:
-    """Return the title of the model of a family that has this size in `frame` (`with_sizes`)."""
-    return frame[(frame["family"] == family) & (frame["size"] == size)]["title"].iloc[0]
+def headed(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return the frame with `heading`, the tuple of lines of `set_heading`, and `where`, the same
+    in one line without the unit."""
+    places = zip(frame["task"], frame["evaluation_set"], frame["domain"], strict=True)
+    headings = [tuple(set_heading(catalog, *place)) for place in places]
+    where = [" ".join(lines).replace(" (%)", "") for lines in headings]
+    return frame.assign(heading=headings, where=where)
+
+
+def titles_by_size(frame: pd.DataFrame, catalog: dict) -> dict[str, dict[str, str]]:
+    """Return family -> size -> title of the models that occur in `frame`, all in order."""
+    whole, short, present = titles(catalog, "models"), short_titles(catalog), set(frame["model"])
+    found: dict[str, dict[str, str]] = {}
+    for name in (name for name in model_order(catalog) if name in present):
+        family = catalog["models"][name]["family"]
+        found.setdefault(family, {})[short[name]] = whole[name]
+    return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..analysis.titles import arm_title, titles
 from ..formatting import BLANK, counted, percent
 
 
@@ -40,6 +41,15 @@ def cell_text(row: Mapping) -> str:
     interval = "" if pd.isna(row["low"]) else f" [{percent(row['low'])}, {percent(row['high'])}]"
     mark = "" if row["seeds"] == row["seeds_planned"] else f" ({seeds_text(row)})"
     return percent(row["mean"]) + interval + mark
+
+
+def cell_names(row: Mapping, catalog: dict) -> dict[str, str]:
+    """Return the printed columns that name a cell."""
+    return {
+        "Model": titles(catalog, "models")[row["model"]],
+        "Method": arm_title(catalog, row["method"], row["pattern"]),
+        "Shots": str(row["k"]),
+    }
 
 
 def seeds_text(row: Mapping) -> str:
@@ -96,11 +106,11 @@ def sides(table: Table) -> str:
         return "l" * len(columns(table))
     value, unit = r"(≈ |< )?[+−-]?[\d.,]+(e[+-]?\d+)?", r"( [kMB]| of [\d.,]+)?"
     number = re.compile(rf"^{value}{unit}([ /\[*†±][^A-Za-z]*)?$")
-    found = ""
+    letters = ""
     for name in columns(table):
         shown = [str(value) for value in table.text[name] if str(value) not in WITHOUT]
-        found += "r" if 2 * sum(bool(number.match(text)) for text in shown) > len(shown) else "l"
-    return found
+        letters += "r" if 2 * sum(bool(number.match(text)) for text in shown) > len(shown) else "l"
+    return letters
 
 
 def to_text(table: Table, width: int = 100) -> str:
@@ -111,14 +121,15 @@ def to_text(table: Table, width: int = 100) -> str:
     blocks = []
     for heading, rows in sections(table):
         body = _aligned(rows, sides(table)) if len(rows) else []
-        if max(map(len, body), default=0) > width:
+        if max(map(len, body), default=0) > width - 2:  # They stand indented.
             body = [
                 line
                 for row in rows.to_dict("records")
                 for line in ["", *(f"{name}: {value}" for name, value in row.items())]
             ]
-        blocks.append("\n".join([*_wrap(heading, width), *(f"  {line}".rstrip() for line in body)]))
-    blocks += _wrap(table.note, width)
+        heads = textwrap.wrap(heading, width)
+        blocks.append("\n".join([*heads, *(f"  {line}".rstrip() for line in body)]))
+    blocks += textwrap.wrap(table.note, width)
     return "\n\n".join(block for block in blocks if block) or NOTHING
 
 
@@ -132,10 +143,6 @@ def _aligned(rows: pd.DataFrame, right: str) -> list[str]:
         ).rstrip()
         for row in grid
     ]
-
-
-def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width)
 
 
 def values(rows: pd.DataFrame) -> list[list[str]]:

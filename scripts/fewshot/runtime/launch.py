@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..errors import UserError
@@ -79,14 +80,14 @@ def _run(main: Callable[[object], None], smk: object) -> None:
 
 
 def _in_processes(main: Callable[[object], None], smk: object) -> None:
-    found = replace(wanted(smk.resources), threads=int(smk.threads))
-    if found.count == 1:
+    processes = replace(wanted(smk.resources), threads=int(smk.threads))
+    if processes.count == 1:
         main(smk)
         return
     command = [sys.executable, *sys.argv]
     mark = Path(f"{smk.log[0]}.short")
     shortages = read_shortages()
-    while not spread(command, found, mark, shortages):
+    while not spread(command, processes, mark, shortages):
         shortages += 1
         LOG.warning("memory ran out: the processes start again and ask for less (%d)", shortages)
 
@@ -128,7 +129,9 @@ def spread(command: Sequence[str], found: Wanted, mark: Path, shortages: int = 0
         for rank in range(found.count if found.nodes == 1 else 0):
             own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": found.count}
             env = {**place, **{name: str(value) for name, value in own.items()}}
-            started.append(subprocess.Popen(command, env=env, preexec_fn=_die_with_parent))
+            # A checkpoint would take time in which the job could not start again.
+            dying = partial(_with_parent, signal.SIGKILL)
+            started.append(subprocess.Popen(command, env=env, preexec_fn=dying))
         return _wait(started, found, mark)
     except Told:
         grace = PATIENCE
@@ -162,7 +165,9 @@ def _by_srun(command: Sequence[str], found: Wanted, env: dict[str, str]) -> list
     srun = ["srun", "--overlap", f"--nodes={found.nodes}", f"--ntasks={found.count}",
             f"--ntasks-per-node={per_node}", f"--cpus-per-task={found.threads}",
             "--kill-on-bad-exit=1"]  # fmt: skip
-    return [subprocess.Popen([*srun, *command], env=clean, preexec_fn=_end_with_parent)]
+    # Told to end, srun ends its processes on all nodes.
+    ending = partial(_with_parent, signal.SIGTERM)
+    return [subprocess.Popen([*srun, *command], env=clean, preexec_fn=ending)]
 
 
 def _wait(started: list[subprocess.Popen], found: Wanted, mark: Path) -> bool:
@@ -198,19 +203,7 @@ def _end(started: list[subprocess.Popen], grace: float, tell: bool) -> None:
             process.wait()
 
 
-def _die_with_parent() -> None:
-    """Let the kernel kill this process with the one that started it, however that ends.
-
-    A checkpoint would take time in which the job could not start again.
-    """
-    _with_parent(signal.SIGKILL)
-
-
-def _end_with_parent() -> None:
-    """Let the kernel tell srun to end, which then ends its processes on all nodes."""
-    _with_parent(signal.SIGTERM)
-
-
 def _with_parent(number: signal.Signals) -> None:
+    """Let the kernel signal this process when the one that started it ends, in whatever way."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

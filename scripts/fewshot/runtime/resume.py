@@ -84,7 +84,7 @@ class SeedStore:
             with suppress(OSError):
                 folder.rmdir()  # where nothing is left in it
 
-    def has(self, seed: int) -> bool:
+    def has(self, seed: int | str) -> bool:
         """Return whether the seed is finished; one whose files have changed is dropped."""
         path = self._path(seed)
         if not path.is_dir():
@@ -97,14 +97,15 @@ class SeedStore:
 
     def save(
         self,
-        seed: int,
+        seed: int | str,
         frames: dict[str, pd.DataFrame],
         info: dict,
         files: dict[str, Callable[[Path], None]] | None = None,
     ) -> None:
         """Store a finished seed: all of it or, when interrupted, nothing.
 
-        `files` maps file names to functions that write the file to the path they are given.
+        A part of seed 3, which is kept until that is stored itself, is named "3.…". `files` maps
+        file names to functions that write the file to the path they are given.
         """
         partial = self.folder / f"seed{seed}.partial"
         partial.mkdir()
@@ -123,7 +124,7 @@ class SeedStore:
         for path in self.folder.glob(f"seed{seed}.*"):
             remove(path)
 
-    def load(self, seed: int) -> FinishedSeed:
+    def load(self, seed: int | str) -> FinishedSeed:
         """Return a finished seed; frames come back as they were saved, dtypes included."""
         path = self._path(seed)
         frames = {file.stem: pd.read_parquet(file) for file in sorted(path.glob("*.parquet"))}
@@ -139,7 +140,7 @@ class SeedStore:
         """Raise UserError where another process has taken this state over."""
         self._lock.check()
 
-    def _path(self, seed: int) -> Path:
+    def _path(self, seed: int | str) -> Path:
         return self.folder / f"seed{seed}"
 
 

@@ -15,37 +15,25 @@ NONE = "none"
 """What stands for a thing that a site does not have."""
 UNTYPED = ("any", NONE)
 """What a site says of its GPUs where no type is asked for."""
-PLACEHOLDERS = {
-    "account": NONE,
-    "cpu_partition": "placeholder",
-    "gpu_partition": "placeholder",
-    "gpu_type": "any",
-    "gpu_memory_gb": 80,
-    "gpus_per_node": 4,
-    "nodes": 2,
-    "host_memory_gb": 480,
-    "cpu_max_hours": NONE,
-    "gpu_max_hours": NONE,
-}
 
 
 @dataclass(frozen=True)
 class Site:
-    """The facts of a cluster (config/schema/site.yaml), each as given or a placeholder.
+    """The facts of a cluster (config/schema/site.yaml), each as given or the placeholder here.
 
     `problems` has a line for each entry that is missing or wrong, by its key.
     """
 
-    account: str
-    cpu_partition: str
-    gpu_partition: str
-    gpu_type: str
-    gpu_memory_gb: float
-    gpus_per_node: int
-    nodes: int
-    host_memory_gb: float
-    cpu_max_hours: float | str
-    gpu_max_hours: float | str
+    account: str = NONE
+    cpu_partition: str = "placeholder"
+    gpu_partition: str = "placeholder"
+    gpu_type: str = "any"
+    gpu_memory_gb: float = 80
+    gpus_per_node: int = 4
+    nodes: int = 2
+    host_memory_gb: float = 480
+    cpu_max_hours: float | str = NONE
+    gpu_max_hours: float | str = NONE
     cpus_per_gpu: int | None = None
     constraint: str = NONE
     qos: str = NONE
@@ -93,7 +81,7 @@ class Site:
         }
 
 
-REQUEST = tuple(Site(**PLACEHOLDERS).request(1, 1))
+REQUEST = tuple(Site().request(1, 1))
 """Names of the resources that `Site.request` gives."""
 
 
@@ -105,7 +93,7 @@ def read_site(path: str | Path) -> Site:
     given, schema = read_yaml(path), read_schema("site")
     loose = {**schema, "required": []}
     if given.get("gpus_per_node") == 0 and given.get("gpu_memory_gb") == NONE:
-        given = {**given, "gpu_memory_gb": PLACEHOLDERS["gpu_memory_gb"]}
+        given = {**given, "gpu_memory_gb": Site.gpu_memory_gb}
     known, problems = {}, {}
     for key, value in given.items():
         wrong = mistake({key: value}, loose, str(path)) if value is not None else None
@@ -117,4 +105,4 @@ def read_site(path: str | Path) -> Site:
         if given.get(key) is None:
             meaning = schema["properties"][key]["description"]
             problems[key] = f"{path}: '{key}' is missing. {meaning}"
-    return Site(**{**PLACEHOLDERS, **known}, path=str(path), problems=problems)
+    return Site(**known, path=str(path), problems=problems)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from time import sleep
 
 from ..errors import unknown
 from . import slurm
@@ -10,6 +11,8 @@ from .time_limits import attempts_needed
 
 TYPE = re.compile(r"[\w.]+", re.ASCII)
 """Types of GPUs that the executor plugin can ask for."""
+ENDING_SECONDS = 60
+"""How long a start waits for cancelled jobs; by SLURM's default they are killed after 30 s."""
 
 
 def check_entries(site: Site) -> list[str]:
@@ -79,12 +82,20 @@ def check_start(
 
 def left_over() -> list[str]:
     """Return a line if an earlier Snakemake has left jobs of this folder in SLURM's queue: they
-    would write the same files as those of this start."""
-    if not (numbers := slurm.jobs_here()):
-        return []
+    would write the same files as those of this start.
+
+    Jobs that were cancelled still write what they have computed; their end is waited for.
+    """
+    for _ in range(ENDING_SECONDS):
+        jobs = slurm.jobs_here()
+        if not jobs:
+            return []
+        if set(jobs.values()) != {"COMPLETING"}:
+            break
+        sleep(1)
     return [
         "jobs of an earlier start in this folder are still in SLURM's queue; wait for them, or end "
-        f"them, which keeps what they have computed: scancel {' '.join(numbers)}"
+        f"them, which keeps what they have computed: scancel {' '.join(jobs)}"
     ]
 
 

@@ -120,16 +120,16 @@ def preempted(env: Mapping[str, str] = os.environ) -> bool:
     return bool(re.search(r"\bPreemptTime=\d", said))
 
 
-def jobs_here() -> list[str]:
-    """Return the numbers of this user's jobs that Snakemake submitted in this folder."""
+def jobs_here() -> dict[str, str]:
+    """Return the states of this user's jobs that Snakemake submitted in this folder, by number."""
     here = Path.cwd().resolve()
-    found = []
-    for line in ask("squeue", "--me", "-h", "-o", "%A|%k|%Z").splitlines():
-        number, rest = line.split("|", 1)
+    found = {}
+    for line in ask("squeue", "--me", "-h", "-o", "%A|%T|%k|%Z").splitlines():
+        number, state, rest = line.split("|", 2)
         comment, folder = rest.rsplit("|", 1)
         # The executor plugin names the rule or the group of each job so.
         if comment.startswith("rule_") and Path(folder).resolve() == here:
-            found.append(number)
+            found[number] = state
     return found
 
 

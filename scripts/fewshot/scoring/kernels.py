@@ -6,7 +6,10 @@ The log-sum-exp is what lets attentions over two sets of keys be merged (`prefix
 import torch
 from torch.nn import functional
 
-from ..models.shapes import QUERIES
+from ..models.shapes import CHUNK, QUERIES
+
+SPAN = 512
+"""Queries of a sliding layer that meet the keys within their reach in one product."""
 
 
 def attend(
@@ -58,19 +61,19 @@ def attend_plainly(
     mask: torch.Tensor | None = None,
     softcap: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Do what `attend` does with ordinary products, in pieces of `QUERIES` queries."""
+    """Do what `attend` does with ordinary products, in pieces of `at_once` queries."""
     rows, step = query.shape[0], max(1, QUERIES // query.shape[2])
     if step < rows:
         parts = []
-        for place in (slice(start, start + step) for start in range(0, rows, step)):
-            seen = mask if mask is None or mask.shape[0] == 1 else mask[place]
-            tensors = (each[place] for each in (query, key, value))
+        for chunk in (slice(start, start + step) for start in range(0, rows, step)):
+            seen = mask if mask is None or mask.shape[0] == 1 else mask[chunk]
+            tensors = (tensor[chunk] for tensor in (query, key, value))
             parts.append(attend_plainly(*tensors, causal, scale, seen, softcap))
         outputs, totals = zip(*parts, strict=True)
         return torch.cat(outputs), torch.cat(totals)
-    outputs, totals = [], []
-    for start in range(0, query.shape[2], QUERIES):
-        piece = query[:, :, start : start + QUERIES]
+    outputs, totals, step = [], [], at_once(key)
+    for start in range(0, query.shape[2], step):
+        piece = query[:, :, start : start + step]
         scores = (piece @ key.transpose(-1, -2)).float() * scale
         if softcap is not None:
             scores = torch.tanh(scores / softcap) * softcap
@@ -78,7 +81,7 @@ def attend_plainly(
             row = torch.arange(start, start + piece.shape[2], device=query.device)
             seen = torch.arange(key.shape[2], device=query.device) <= row[:, None]
         else:
-            seen = mask[:, :, start : start + QUERIES] if mask is not None else None
+            seen = mask[:, :, start : start + step] if mask is not None else None
         if seen is not None:
             # Not minus infinity: a query that sees nothing must give a number, of no weight.
             scores.masked_fill_(~seen, torch.finfo(scores.dtype).min)
@@ -87,10 +90,16 @@ def attend_plainly(
     return torch.cat(outputs, dim=2), torch.cat(totals, dim=2)
 
 
+def at_once(key: torch.Tensor) -> int:
+    """Return how many queries meet the keys in one product whose result is held."""
+    return max(1, QUERIES * CHUNK // max(key.shape[2], CHUNK))
+
+
 def attend_near(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
+    end: int,
     positions: torch.Tensor,
     window: int,
     scale: float,
@@ -98,17 +107,47 @@ def attend_near(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Do what `attend` does for a prefix of which queries at `positions` see the last tokens.
 
-    A query that sees none gets no weight in the end. The mask is made in pieces: as a whole it
-    would be as large as batch times prefix.
+    The keys are those of the positions before `end`. A query that sees none gets no weight in the
+    end. The mask is made in pieces: as a whole it would be as large as batch times prefix.
     """
     first = max(0, key.shape[2] + 1 - window)
-    keys = torch.arange(first, key.shape[2], device=positions.device)
+    keys = torch.arange(first, key.shape[2], device=positions.device) + (end - key.shape[2])
     key, value = key[:, :, first:], value[:, :, first:]
-    outputs, totals = [], []
-    for start in range(0, query.shape[2], QUERIES):
-        piece = slice(start, start + QUERIES)
+    outputs, totals, step = [], [], at_once(key)
+    for start in range(0, query.shape[2], step):
+        piece = slice(start, start + step)
         mask = (positions[piece, None] - keys < window)[None, None]
-        found = attend(query[:, :, piece], key, value, False, scale, mask, softcap)
-        outputs.append(found[0])
-        totals.append(found[1])
+        part = attend(query[:, :, piece], key, value, False, scale, mask, softcap)
+        outputs.append(part[0])
+        totals.append(part[1])
     return torch.cat(outputs, dim=2), torch.cat(totals, dim=2)
+
+
+def attend_within(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    window: int,
+    scale: float,
+    softcap: float | None,
+) -> torch.Tensor:
+    """Return causal attention of which a query sees the `window` keys up to its own.
+
+    The queries are those of the last keys. Each piece of `SPAN` of them reads the keys in its reach
+    only.
+    """
+    ahead, outputs = key.shape[2] - query.shape[2], []
+    for start in range(0, query.shape[2], SPAN):
+        piece = query[:, :, start : start + SPAN]
+        first, end = ahead + start, ahead + start + piece.shape[2]
+        reach = slice(max(0, first + 1 - window), end)
+        places = torch.arange(end, device=query.device)
+        before = places[first:, None] - places[reach]
+        mask = (before >= 0) & (before < window)
+        near = piece, key[:, :, reach], value[:, :, reach]
+        if softcap is None:
+            attended = functional.scaled_dot_product_attention(*near, mask, scale=scale)
+        else:
+            attended = attend_plainly(*near, False, scale, mask[None, None], softcap)[0]
+        outputs.append(attended)
+    return torch.cat(outputs, dim=2)

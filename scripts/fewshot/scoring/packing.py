@@ -69,7 +69,7 @@ def pack_rows(prompts: Prompts, forks: bool) -> list[PackedSequence]:
         made.append(
             PackedSequence(((row, tuple(i for i in range(len(words)) if i not in rest)),), own)
         )
-        made += [PackedSequence(((row, (each,)),), own) for each in rest]
+        made += [PackedSequence(((row, (word,)),), own) for word in rest]
     return made
 
 
@@ -132,11 +132,11 @@ def canonical_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[in
     They come sorted by (length, position). A pure function of its arguments.
     """
     batches: list[list[int]] = []
-    for place in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batches and (len(batches[-1]) + 1) * lengths[place] <= batch_tokens:
-            batches[-1].append(place)
+    for number in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if batches and (len(batches[-1]) + 1) * lengths[number] <= batch_tokens:
+            batches[-1].append(number)
         else:
-            batches.append([place])
+            batches.append([number])
     return batches
 
 

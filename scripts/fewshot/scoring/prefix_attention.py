@@ -8,12 +8,15 @@ prefix in one large product, and each row meets its own tokens causally.
 Where a layer attends to a sliding window, soft-caps its scores, or where label words of several
 tokens fork off a row, ordinary products with the very mask take the place of the fused kernels.
 
+A long prefix is encoded in chunks, each of which attends to those before in the same way. Of a
+sliding layer, only the keys in reach of later tokens are read, and kept.
+
 The function is entered into transformers' registry of attention functions, which serves every
 architecture that supports it; no model class is copied. Cascade inference in FlashInfer and
 Hydragen (Juravsky et al. 2024) decompose attention in the same way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -21,7 +24,7 @@ import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .kernels import attend, attend_near
+from .kernels import attend, attend_near, attend_within
 
 NAME = "fairshot_prefix"
 # What architectures pass along that changes nothing about causal attention.
@@ -53,7 +56,8 @@ class _Enough(Exception):
 class SharedPrefix:
     """What all rows share, and how the tokens of the batch at hand see each other.
 
-    `layers` holds keys and values [1, heads, tokens, width] of each layer; filled while `encoding`.
+    `layers` holds keys and values [1, heads, tokens, width] of each layer; filled while `encoding`,
+    chunk by chunk. `length` is the tokens of the prefix, of which `read` are encoded so far.
     `positions` [rows or 1, tokens] are those of the batch's tokens in their prompts. `branches`
     [2, rows, tokens] are the number of each token's branch and of that which it forked off from,
     0 for the stem, which all see; None where nothing forks. `asked` [rows, some] are the tokens
@@ -61,6 +65,8 @@ class SharedPrefix:
     """
 
     encoding: bool = True
+    length: int = 0
+    read: int = 0
     layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     positions: torch.Tensor | None = None
     branches: torch.Tensor | None = None
@@ -93,8 +99,8 @@ class SharedPrefix:
             if self.branches is not None:
                 branch, before = self.branches[:, :, None, :, None]
                 other = self.branches[0][:, None, None, :]
-                own = (other == 0) | (other == branch) | (other == before)
-                self._forks = self._forks & own
+                visible = (other == 0) | (other == branch) | (other == before)
+                self._forks = self._forks & visible
         mask = self._forks
         if window is not None:
             near = self.positions[:, None, :, None] - self.positions[:, None, None, :] < window
@@ -104,6 +110,39 @@ class SharedPrefix:
         rows, some = self.asked.shape
         index = self.asked[:, None, :, None].expand(rows, 1, some, mask.shape[-1])
         return mask.expand(rows, -1, -1, -1).gather(2, index)
+
+    def held(self, layer: int) -> list[torch.Tensor] | None:
+        """Return keys and values of what is encoded of the prefix; None: nothing yet."""
+        if not self.read or layer not in self.layers:
+            return None
+        return [tensor[:, :, : self.read] for tensor in self.layers[layer]]
+
+    def keep(
+        self, layer: int, new: Sequence[torch.Tensor], window: int | None
+    ) -> Sequence[torch.Tensor]:
+        """Let a layer hold a chunk's keys and values; return them behind those before.
+
+        Of a layer with a `window`, only those stay that a token after the chunk can reach.
+        """
+        reach = self.length if window is None else min(self.length, window - 1)
+        if reach < self.length:
+            before = self.held(layer)
+            seen = (
+                new
+                if before is None
+                else [torch.cat(p, dim=2) for p in zip(before, new, strict=True)]
+            )
+            last = slice(max(0, seen[0].shape[2] - reach), None)
+            copied = {"memory_format": torch.contiguous_format}
+            self.layers[layer] = tuple(tensor[:, :, last].clone(**copied) for tensor in seen)
+            return seen
+        end = self.read + new[0].shape[2]
+        if not self.read:
+            sizes = [(*tensor.shape[:2], self.length, tensor.shape[3]) for tensor in new]
+            self.layers[layer] = tuple(t.new_empty(s) for t, s in zip(new, sizes, strict=True))
+        for whole, part in zip(self.layers[layer], new, strict=True):
+            whole[:, :, self.read : end] = part
+        return [whole[:, :, :end] for whole in self.layers[layer]]
 
     @contextmanager
     def trimmed(self, layer: nn.Module) -> Iterator[None]:
@@ -159,12 +198,16 @@ class SharedPrefix:
 def _cut(value: object, tokens: int, some: int) -> object:
     """Cut what a layer is given for `tokens` tokens (such as rotary angles) to fit `some`.
 
+    Or repeat it: the last token of what many rows begin with is asked for by each of them.
+
     Only its shape matters: queries and keys have their positions already.
     """
     if isinstance(value, tuple | list):
-        return type(value)(_cut(each, tokens, some) for each in value)
+        return type(value)(_cut(part, tokens, some) for part in value)
     if isinstance(value, torch.Tensor) and value.ndim > 1 and value.shape[1] == tokens:
-        return value[:, :some]
+        if some <= tokens:
+            return value[:, :some]
+        return value[:, torch.arange(some, device=value.device) % tokens]
     return value
 
 
@@ -219,12 +262,15 @@ def prefix_attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     shared_prefix.used = True
     query, key, value = shared_prefix.keep_asked(query, key, value, module.layer_idx)
-    prefix = None if shared_prefix.encoding else shared_prefix.layers.get(module.layer_idx)
-    held = 0 if prefix is None else prefix[0].shape[2]
-    if sliding_window is not None and sliding_window >= held + key.shape[2]:
-        sliding_window = None
+    prefix, held = shared_prefix.held(module.layer_idx), shared_prefix.read
+    slides = sliding_window is not None and sliding_window < held + key.shape[2]
     if shared_prefix.encoding:
-        shared_prefix.layers[module.layer_idx] = (key.contiguous(), value.contiguous())
+        seen = shared_prefix.keep(module.layer_idx, (key, value), sliding_window)
+        if slides and shared_prefix.length > key.shape[2]:
+            seen = _repeat(query, *seen)
+            output = attend_within(query, *seen, sliding_window, scale, softcap)
+            return output.transpose(1, 2).contiguous(), None
+    sliding_window = sliding_window if slides else None
     mask = shared_prefix.own_mask(sliding_window)
     output, own = attend(query, *_repeat(query, key, value), mask is None, scale, mask, softcap)
     if prefix is not None:
@@ -233,7 +279,8 @@ def prefix_attention(
             far_output, far = attend(folded, *prefix, False, scale, softcap=softcap)
         else:
             places = _fold_positions(shared_prefix.query_positions(), query, prefix[0])
-            far_output, far = attend_near(folded, *prefix, places, sliding_window, scale, softcap)
+            near = places, sliding_window, scale, softcap
+            far_output, far = attend_near(folded, *prefix, held, *near)
         far_output = _unfold(far_output, (*query.shape[:3], far_output.shape[-1]))
         far = _unfold(far[..., None], (*query.shape[:3], 1))
         weight = torch.sigmoid(far - own[..., None])

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..models.parts import backbone, learned_cache, learned_prefix, tokens_ahead
+from ..models.shapes import CHUNK
 from ..prompts.tokenize import Prompts
 from .packing import Layout, PackedSequence, lay_out, pack_rows
 from .prefix_attention import SharedPrefix, Unroutable
@@ -71,7 +72,7 @@ class Reader:
         self.device = next(model.parameters()).device
         learned = learned_prefix(model)
         encodes = route.shared and learned is None
-        self.prefix = SharedPrefix(encoding=encodes)
+        self.prefix = SharedPrefix(encodes, len(prompts.prefix))
         self.start = () if encodes else prompts.prefix
         self.ahead = tokens_ahead(model) + len(prompts.prefix) - len(self.start)
         if route.trims:
@@ -80,11 +81,15 @@ class Reader:
             self._encode()
         elif route.shared:
             self.prefix.layers = dict(enumerate(learned()))
+            self.prefix.read = tokens_ahead(model)
 
     def _encode(self) -> None:
         ids = np.array([self.prompts.prefix])
         try:
-            self._call(ids, np.arange(ids.shape[1])[None])
+            for start in range(0, ids.shape[1], CHUNK):
+                chunk = ids[:, start : start + CHUNK]
+                self._call(chunk, start + np.arange(chunk.shape[1])[None])
+                self.prefix.read += chunk.shape[1]
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
@@ -136,10 +141,10 @@ def _last_layer(model: nn.Module) -> tuple[int, nn.Module]:
     """Return number and module of the last layer; raises Unroutable where that is not clear."""
     count = model.config.get_text_config().num_hidden_layers
     stacks = [m for m in backbone(model).modules() if isinstance(m, nn.ModuleList)]
-    found = [stack[-1] for stack in stacks if len(stack) == count]
-    if len(found) != 1:
-        raise Unroutable(f"{len(found)} of its parts could be its layers")
-    return count - 1, found[0]
+    layers = [stack[-1] for stack in stacks if len(stack) == count]
+    if len(layers) != 1:
+        raise Unroutable(f"{len(layers)} of its parts could be its layers")
+    return count - 1, layers[0]
 
 
 def _by_sequence(reads: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -68,7 +68,7 @@ def _why_not(model: nn.Module, probe: Prompts, route: Route) -> str | None:
     fork = PackedSequence(((0, (0,)), (1, (0,))), own // 2 if route.forks else own)
     try:
         with routed(model):
-            found = Reader(model, twice, route).hidden([fork])[0]
+            hidden = Reader(model, twice, route).hidden([fork])[0]
     except Unroutable as error:
         return str(error)
     except (RuntimeError, MemoryError, TypeError, ValueError) as error:
@@ -78,7 +78,7 @@ def _why_not(model: nn.Module, probe: Prompts, route: Route) -> str | None:
         return f"it cannot be read so ({type(error).__name__}: {str(error).splitlines()[0]})"
     return (
         None
-        if _agree(found, plain, plain.dtype)
+        if _agree(hidden, plain, plain.dtype)
         else "its attention is not plainly causal (probe differs)"
     )
 
@@ -130,9 +130,9 @@ def _probe(prompts: Prompts, reach: int = 0) -> Prompts:
     return Prompts((0,), prefix, [prompts.suffixes[row]], [(word,)])
 
 
-def _agree(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
+def _agree(actual: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
     """Return whether results of a computation in `dtype` differ by rounding only (NaN passes)."""
-    difference = torch.linalg.vector_norm((found - expected).float(), dim=-1).max()
+    difference = torch.linalg.vector_norm((actual - expected).float(), dim=-1).max()
     scale = torch.linalg.vector_norm(expected.float(), dim=-1).max()
     return not difference > TOLERANCE.get(dtype, HALF_TOLERANCE) * scale
 
@@ -148,6 +148,13 @@ class ReadingPlan:
     sequences: list[PackedSequence]
     reason: str | None
     alone: bool
+
+    def told(self) -> str:
+        """Return what a manifest says of the route; log why every row is read whole, if it is."""
+        if not self.reason:
+            return self.route.name
+        log.warning("every row is read whole and by itself, since %s", self.reason)
+        return f"plain: {self.reason}"
 
 
 def plan_reading(model: nn.Module, prompts: Prompts, head: nn.Module | None = None) -> ReadingPlan:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..data.entries import as_list
-from ..prompts.patterns import bind_pattern
+from ..prompts.patterns import ChannelPattern
 from .families import family_of, kind_of, read_settings
+from .without_model import NONE
 
 if TYPE_CHECKING:
     from .study import Study
@@ -24,8 +25,11 @@ def catalog_of(study: "Study") -> dict[str, dict]:
     }
     tasks = dict.fromkeys(name for task in used["task"] for name in study.evaluation_sets(task))
     models = {name: _model(study, name) for name in study.models if name in used["model"]}
-    methods = {name: _method(study, name) for name in study.methods if name in used["method"]}
+    # Baselines stand below what is held against them.
+    names = sorted(study.methods, key=study.is_baseline)
+    methods = {name: _method(study, name) for name in names if name in used["method"]}
     patterns = {name: _pattern(study, name) for name in study.patterns if name in used["pattern"]}
+    patterns.pop(NONE, None)
     return {
         "models": models,
         "methods": methods,
@@ -33,7 +37,14 @@ def catalog_of(study: "Study") -> dict[str, dict]:
         "tasks": {name: _task(study, name) for name in tasks},
         "main": {"k": study.main_k, "selection": study.settings["main"]["selection"]},
         "shared_draws": study.shared_draws,
+        **({"variants": study.variants} if study.variants else {}),
+        **_choices(study),
     }
+
+
+def _choices(study: "Study") -> dict[str, dict]:
+    titles = {name: {"title": title_of(name, study.choices)} for name in study.choices}
+    return {"choices": titles} if titles else {}
 
 
 def title_of(name: str, registry: dict[str, dict]) -> str:
@@ -42,7 +53,9 @@ def title_of(name: str, registry: dict[str, dict]) -> str:
 
 
 def _model(study: "Study", name: str) -> dict:
-    entry = study.models[name]
+    entry = study.model(name)
+    if name == NONE:
+        return {key: entry[key] for key in ("title", "family", "parameters", "window", "dtype")}
     return {
         "title": title_of(name, study.models),
         "family": entry["family"],
@@ -50,6 +63,8 @@ def _model(study: "Study", name: str) -> dict:
         "window": entry["window"],
         "dtype": entry["dtype"],
         "source": _source(entry),
+        **{key: entry[key] for key in ("licence",) if key in entry},
+        **study.chat(name),
     }
 
 
@@ -71,6 +86,10 @@ def _method(study: "Study", name: str) -> dict:
         "trained": family_of(entry).trains,
         "settings": settings,
     }
+    if family_of(entry).baseline:
+        found["baseline"] = "own model" if family_of(entry).reads_model else "no model"
+    if name in study.divided_methods:
+        found["divided"] = True
     if study.is_imported(name):
         found["stored_draws"] = entry["prompts"] == "stored"
     return found
@@ -81,18 +100,22 @@ def _pattern(study: "Study", name: str) -> dict:
     return {
         "title": title_of(name, study.patterns),
         "prompts": {task: _prompt(study, name, task) for task in tasks},
+        **({"scores_texts": True} if study.scores_texts(name) else {}),
     }
 
 
 def _prompt(study: "Study", name: str, task: str) -> dict:
     """Return what a pattern makes of a task's rows, with the texts' names in their place."""
-    pattern = bind_pattern(name, study.patterns[name], task, study.tasks[task])
+    pattern = study.bind(name, task)
     word = pattern.words[0]
     blank = word[: len(word) - len(word.lstrip())]
     shown = replace(pattern, words=(f"{blank}{{label}}",))
+    query = pattern.query("{text_a}", "{text_b}")
+    if isinstance(pattern, ChannelPattern):
+        query = shown.label_prompt(0) + query
     return {
         "demonstration": shown.demonstration(0, "{text_a}", "{text_b}"),
-        "query": pattern.query("{text_a}", "{text_b}"),
+        "query": query,
         "words": list(pattern.words),
     }
 
@@ -100,12 +123,14 @@ def _prompt(study: "Study", name: str, task: str) -> dict:
 def _task(study: "Study", name: str) -> dict:
     entry = study.tasks[name]
     train = entry.get("expected", {}).get("train")
+    parts = {key: entry[key] for key in ("subsample", "max_characters") if key in entry}
     return {
         "title": title_of(name, study.tasks),
         "labels": list(entry["labels"]),
         "metric": entry["metric"],
         "source": _source(study.tasks[study.source_of(name)]["source"]),
         "train_rows": sum(train.values()) if isinstance(train, dict) else train,
+        **parts,
     }
 
 

@@ -1,4 +1,4 @@
-"""The cross-checks of a study that no schema can make: names, cells, files, settings.
+"""The cross-checks of a study that no schema can make: names, files, settings.
 
 Each raises UserError with one line that names the file and the key, what is wrong and what is
 valid; all run before the first job.
@@ -12,20 +12,22 @@ from ..data.curve_sample import curve_epochs
 from ..data.entries import as_list
 from ..errors import UserError, unknown
 from ..models.architectures import check_config, local_config
-from ..prompts.patterns import bind_pattern
-from .cells import UNBALANCED, read_seeds
+from .cell_checks import check_cell
+from .cells import read_seeds
+from .choice_checks import check_choices
 from .families import FAMILIES, HEADS, kind_of, read_settings
 from .figure_needs import check_arms
 from .imports import check_imported
-from .task_checks import check_tasks, stated_rows
+from .task_checks import check_tasks
+from .without_model import NONE
 
 if TYPE_CHECKING:
-    from .study import Cell, Study
+    from .study import Study
 
 # Folders of results/ that all studies share.
 RESERVED = (
     *("raw", "data", "runs", "models", "logs", "state", "windows", "metrics"),
-    *("embedded", "shots", "benchmarks"),
+    *("embedded", "shots", "benchmarks", "held-out", "choices"),
 )
 
 
@@ -40,7 +42,8 @@ def check_study(study: "Study", where: str, *, archived: bool = False) -> None:
     _check_names(study, where)
     _check_study_keys(study, where)
     for cell in study.cells:
-        _check_cell(study, cell, where)
+        check_cell(study, cell, where)
+    check_choices(study, where)
     for name, entry in study.models.items():
         check_config(entry, f"{study.file('models')}: model '{name}'")
     _check_models(study, archived)
@@ -52,7 +55,7 @@ def check_study(study: "Study", where: str, *, archived: bool = False) -> None:
 def _check_names(study: "Study", where: str) -> None:
     for block in [study.settings, *study.settings["grid"]]:
         for kind in ("models", "tasks", "methods", "patterns"):
-            registry = getattr(study, kind)
+            registry = [name for name in getattr(study, kind) if name != NONE]
             for name in block.get(kind, []):
                 if name not in registry:
                     raise unknown(kind[:-1], name, registry, f"{where}: {kind}")
@@ -82,63 +85,6 @@ def _check_study_keys(study: "Study", where: str) -> None:
             )
 
 
-def _check_cell(study: "Study", cell: "Cell", where: str) -> None:
-    """Check what a cell needs: a training split, a method's settings, a balanced k, a pattern."""
-    task, labels = study.tasks[cell.task], len(study.tasks[cell.task]["labels"])
-    if study.is_imported(cell.method):  # Nothing of it is drawn or run here.
-        _bind(study, cell)
-        return
-    if "train" not in task["splits"] and cell.k:
-        raise UserError(f"{where}: task '{cell.task}' has no train split to draw shots from")
-    if cell.k == 0 and not study.uses_context(cell.method):
-        raise UserError(f"{where}: method '{cell.method}' trains on the shots and needs k > 0")
-    if cell.k % labels and study.draw_of(cell.method) not in UNBALANCED:
-        raise UserError(
-            f"{where}: k = {cell.k} cannot be balanced over the {labels} labels of task "
-            f"'{cell.task}'; valid: multiples of {labels}"
-        )
-    _check_rows(study, cell, where)
-    _bind(study, cell)
-    _check_model(study, cell)
-
-
-def _bind(study: "Study", cell: "Cell") -> None:
-    """Check that the cell's pattern has a template and label words for its task."""
-    entries = study.patterns[cell.pattern], cell.task, study.tasks[cell.task]
-    bind_pattern(cell.pattern, *entries, study.folder)
-
-
-def _check_rows(study: "Study", cell: "Cell", where: str) -> None:
-    """Check that k is no more than the training rows, as far as the task's entry tells them."""
-    stated = stated_rows(study.tasks[cell.task], study.tasks, "train") if cell.k else None
-    if not stated:
-        return
-    key, rows = stated
-    labels, by_label = len(study.tasks[cell.task]["labels"]), isinstance(rows, dict)
-    if study.draw_of(cell.method) in UNBALANCED:
-        most, valid = sum(rows.values()) if by_label else rows, ""
-    else:
-        most = labels * (min(rows.values()) if by_label else rows // labels)
-        valid = f"multiples of {labels} up to "
-    if cell.k > most:
-        told = ", ".join(f"{n} of '{label}'" for label, n in rows.items()) if by_label else rows
-        raise UserError(
-            f"{where}: grid: k = {cell.k} is more than the training rows of task '{cell.task}' "
-            f"allow: {told} ({key} in {study.file('tasks')}); valid: {valid or 'up to '}{most}"
-        )
-
-
-def _check_model(study: "Study", cell: "Cell") -> None:
-    """Check that the method can adapt the model: that targets are named for its family."""
-    method, model = study.methods[cell.method], study.models[cell.model]
-    targets = read_settings(method).get("targets")
-    if targets is not None and model["family"] not in targets:
-        raise UserError(
-            f"{study.file('methods')}: method '{cell.method}': targets: no entry for family "
-            f"'{model['family']}' of model '{cell.model}'; valid: {', '.join(targets)}"
-        )
-
-
 def _check_methods(study: "Study") -> None:
     for name, settings in study.methods.items():
         where = f"{study.file('methods')}: method '{name}'"
@@ -162,9 +108,44 @@ def _check_methods(study: "Study") -> None:
                 f"{where}: truncate: prompts of in-context learning are never cut; those that do "
                 "not fit the window are told apart; leave it out"
             )
+        for key in ("shown", "similarity", "cached"):
+            if family.shows_context and key in settings and key not in family.settings:
+                valid = [name for name, each in FAMILIES.items() if key in each.settings]
+                divided = "shown" in family.settings
+                how = (
+                    "the shots in the order of the draw" if divided else "all shots in one context"
+                )
+                raise UserError(
+                    f"{where}: {key}: family '{settings['family']}' shows {how}; valid for family: "
+                    f"{' or '.join(valid)}"
+                )
+        if family.baseline:
+            _check_baseline(settings, where)
+        if family.shows_context and "end_token" in settings:
+            raise UserError(
+                f"{where}: end_token: answers in context end in the pattern's separator; valid for "
+                "methods that train; leave it out"
+            )
+        read = read_settings(settings)
+        if read.get("loss") == "label-words" and read.get("answer_loss") == "sum":
+            raise UserError(
+                f"{where}: answer_loss: sum is for loss: vocabulary; label-words compares words as "
+                "the pattern's rank_by says; leave it out"
+            )
         for key in HEADS[settings["head"]]:
             if key not in settings:
                 raise UserError(f"{where}: '{key}' is missing for head: {settings['head']}")
+
+
+def _check_baseline(settings: dict, where: str) -> None:
+    """Check that a baseline's entry asks for nothing that it does not do."""
+    if "truncate" in settings:
+        raise UserError(f"{where}: truncate: baselines read every row whole; leave it out")
+    if settings.get("classifier", "linear") != "linear":
+        raise UserError(
+            f"{where}: classifier: '{settings['classifier']}' is trained step by step; valid for a "
+            "baseline: linear"
+        )
 
 
 def _check_models(study: "Study", archived: bool) -> None:

@@ -19,10 +19,12 @@ TRAINING = (
 """Settings that every family which trains reads; those inherited from `base` count."""
 WITH_LOSS = (*TRAINING, "loss")
 """These, and the name of one of `methods.losses.LOSSES`: for a family without a loss of its own."""
-HEADS = {"language-model": (), "classification": ("classifier",)}
+HEADS = {"language-model": (), "classification": ("classifier",), "none": ()}
 """What is scored → the settings that it needs."""
 COMMON = ("title", "base", "family", "head", "truncate")
 """Keys of config/methods.yaml that belong to no family."""
+ANSWERS = ("answer_loss", "end_token")
+"""Settings that a family which trains may have with the head `language-model`."""
 
 
 def _nothing(shape: Architecture, settings: Mapping) -> int:
@@ -36,14 +38,21 @@ class Family:
     settings: tuple[str, ...]
     """The settings that it needs, besides its head's."""
     trains: bool = True
-    """Whether it trains on the shots; its loss then asks for label words of one token."""
+    """Whether it trains on the shots."""
     shows_context: bool = False
-    """Whether it shows the shots in front of each prompt; only such a family runs with k = 0."""
+    """Whether it shows the shots in front of each prompt."""
+    baseline: bool = False
+    """Whether it is one that others are held against: it has answers from the same shots, but
+    neither trains the model nor shows it anything."""
+    reads_model: bool = True
+    """Whether it needs a language model; one that does not has a cell for each task and k alone."""
+    without_shots: bool = False
+    """Whether it runs with k = 0."""
     trained: Callable[[Architecture, Mapping], int] = _nothing
     """Parameters that it trains in a model of this shape, without a classification head."""
     added: Callable[[Architecture, Mapping], int] = _nothing
     """Those of them that it adds to the model."""
-    heads: tuple[str, ...] = tuple(HEADS)
+    heads: tuple[str, ...] = ("language-model", "classification")
     """The heads that it can be scored with."""
     learned_keys: bool = False
     """Whether its virtual tokens are keys and values in each layer, not tokens of the prompt."""
@@ -78,7 +87,9 @@ def read_settings(settings: Mapping) -> dict:
 
     An entry may inherit more from its base: what other families and heads need.
     """
-    chosen = {*COMMON, *required_settings(settings)} - {"title", "base"}
+    answers = family_of(settings).trains and settings["head"] == "language-model"
+    chosen = {*COMMON, *required_settings(settings), *(ANSWERS if answers else ())}
+    chosen -= {"title", "base"}
     return {key: value for key, value in settings.items() if key in chosen}
 
 
@@ -108,7 +119,10 @@ def head_parameters(shape: Architecture, settings: Mapping, labels: int) -> int:
     if settings.get("head") != "classification":
         return 0
     dense = settings.get("classifier", "dense-relu-linear") == "dense-relu-linear"
-    return dense * shape.readout * (shape.readout + 1) + (shape.readout + 1) * labels
+    baseline = "family" in settings and family_of(settings).baseline
+    # Logistic regression on two labels has weights for one of them.
+    rows = 1 if baseline and labels == 2 else labels
+    return dense * shape.readout * (shape.readout + 1) + (shape.readout + 1) * rows
 
 
 def training_passes(settings: Mapping) -> dict[str, int]:
@@ -183,8 +197,18 @@ def _keys_and_values(shape: Architecture, settings: Mapping) -> int:
 FAMILIES = {
     "in_context": Family(
         (),
-        trains=False, shows_context=True, heads=("language-model",), recomputes=False,
-        backward=False,
+        trains=False, shows_context=True, without_shots=True, heads=("language-model",),
+        recomputes=False, backward=False,
+    ),
+    "ensemble": Family(
+        ("shown",),
+        trains=False, shows_context=True, heads=("language-model",),
+        recomputes=False, backward=False,
+    ),
+    "retrieval": Family(
+        ("shown", "similarity", "cached"),
+        trains=False, shows_context=True, heads=("language-model",),
+        recomputes=False, backward=False,
     ),
     IMPORTED: Family(("prompts",), trains=False),
     "full": Family(
@@ -210,5 +234,20 @@ FAMILIES = {
     "prefix_tuning": Family(
         (*WITH_LOSS, "virtual_tokens"),
         trained=_keys_and_values, added=_keys_and_values, learned_keys=True, recomputes=False,
+    ),
+    "label_counts": Family(
+        ("answer",),
+        trains=False, baseline=True, reads_model=False, without_shots=True, heads=("none",),
+        recomputes=False, backward=False, kinds={"none": "label-counts"},
+    ),
+    "tfidf": Family(
+        ("inverse_penalty",),
+        trains=False, baseline=True, reads_model=False, heads=("none",),
+        recomputes=False, backward=False, kinds={"none": "tfidf"},
+    ),
+    "hidden_state": Family(
+        ("inverse_penalty",),
+        trains=False, baseline=True, heads=("classification",),
+        recomputes=False, backward=False, kinds={"classification": "hidden-state"},
     ),
 }  # fmt: skip

@@ -54,15 +54,17 @@ def in_arms(arms: Iterable[str], methods: dict[str, dict], method: str, pattern:
     return False
 
 
-def missing(entry: dict, study: "Study") -> str | None:
-    """Return the first thing that an entry of config/figures.yaml needs and the study lacks.
+def missing(entry: dict, study: "Study", kind: str = "table") -> str | None:
+    """Return the first thing that an entry of config/figures.yaml needs and the study lacks; `kind`
+    is "figure" or "table".
 
     An entry needs what its `needs` lists, the task, evaluation set, family and k that its options
     name, in which * stands for anything, and one of the arms that they name. Tasks, sets, families
     and k narrow the cells that the next need looks at, so that task "rte" and k = 128 are found in
     the same cells.
     """
-    cells = study.cells
+    # Baselines are no model, method or pattern that a figure or table could compare.
+    cells = [cell for cell in study.cells if not study.is_baseline(cell.method)]
     needs, options = entry.get("needs", {}), entry.get("options", {})
     for key, (noun, option, has) in PARTS.items():
         names = [*needs.get(key, []), *([options[option]] if option in options else [])]
@@ -71,6 +73,12 @@ def missing(entry: dict, study: "Study") -> str | None:
                 return f"{noun} {name!r}"
         if names and key not in ("methods", "patterns"):
             cells = [cell for cell in cells if any(has(study, cell, name) for name in names)]
+    if needs.get("choices") and not (found := _chosen_at(study, cells)):
+        return "a choice of settings from the shots (key choices)"
+    # A figure of choices shows one number of shots, a table all.
+    k = options.get("k", study.main_k)
+    if needs.get("choices") and kind == "figure" and k not in found:
+        return f"a choice of settings from {k} shots (key choices)"
     for column, count in needs.get("at_least", {}).items():
         if len({getattr(cell, column) for cell in cells}) < count:
             return f"at least {count} {COUNTED[column]}"
@@ -78,6 +86,13 @@ def missing(entry: dict, study: "Study") -> str | None:
     if arms and not present_arms(arms, study, {(cell.method, cell.pattern) for cell in cells}):
         return f"one of the arms {', '.join(arms)}"
     return None
+
+
+def _chosen_at(study: "Study", cells: list) -> set[int]:
+    """Return the numbers of shots from which settings are chosen among these cells."""
+    places = {(cell.task, cell.model, cell.k) for cell in cells}
+    found = (place for name in study.choices for place in study.candidate_cells(name))
+    return {place[-1] for place in found if place in places}
 
 
 def present_arms(
@@ -102,6 +117,10 @@ PARTS: dict[str, tuple[str, str, Callable]] = {
     "methods": (
         *("method", ""),
         lambda study, cell, name: name in (cell.method, study.kinds[cell.method]["kind"]),
+    ),
+    "factors": (
+        *("tasks that differ in the factor", ""),
+        lambda study, cell, name: cell.task in study.variants.get(name, {}),
     ),
     "patterns": ("pattern", "", lambda study, cell, name: fnmatchcase(cell.pattern, name)),
 }
@@ -152,5 +171,5 @@ def makeable(study: "Study", where: str = "config/config.yaml") -> dict[str, dic
 
 
 def _reason(kind: str, name: str, entry: dict, study: "Study") -> str | None:
-    what = missing(entry, study)
+    what = missing(entry, study, kind)
     return what and f"{kind} '{name}' needs {what}, which study '{study.name}' does not have"

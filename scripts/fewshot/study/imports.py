@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import UserError, unknown
 from ..storage import read_json
 from .cells import IMPORTED, Job
+from .without_model import NONE
 
 if TYPE_CHECKING:
     from .study import Study
@@ -34,15 +35,27 @@ def check_imported(study: "Study", where: str) -> None:
     Raises UserError for a pattern whose scores logs do not tell, and for a run whose prompts were
     compared with something else than its method's entry says.
     """
-    for job in (job for job in study.jobs if study.is_imported(job.cell.method)):
+    for job in imported_jobs(study):
         method, pattern = job.cell.method, job.cell.pattern
-        if study.patterns[pattern]["rank_by"] == "mean":
+        rank_by, wanted = study.patterns[pattern]["rank_by"], study.methods[method]["prompts"]
+        if study.scores_texts(pattern):
+            raise UserError(
+                f"{where}: grid: pattern '{pattern}' scores texts behind label words (rank_by: "
+                f"channel), which the logs behind method '{method}' do not tell; valid: rank_by: "
+                "sum or characters"
+            )
+        if rank_by == "mean":
             raise UserError(
                 f"{where}: grid: pattern '{pattern}' ranks by the mean over tokens, whose number "
                 f"the logs behind method '{method}' do not tell; name one with rank_by: sum"
             )
-        path = Path(f"results/runs/{job.folder}/manifest.json")
-        said, wanted = "", study.methods[method]["prompts"]
+        if rank_by == "characters" and wanted == "any":
+            raise UserError(
+                f"{where}: grid: pattern '{pattern}' ranks by the characters of its label words, "
+                f"and method '{method}' has prompts: any, whose logs may have other words; valid: "
+                "prompts: stored or pattern"
+            )
+        path, said = Path(f"results/runs/{job.folder}/manifest.json"), ""
         if path.is_file():
             said = read_json(path).get("settings", {}).get("prompts")
         if said not in ("", wanted):
@@ -50,6 +63,11 @@ def check_imported(study: "Study", where: str) -> None:
                 f"{path}: its prompts were compared as '{said}', but {study.file('methods')} has "
                 f"'{wanted}' for method '{method}'; remove the run and convert its logs again"
             )
+
+
+def imported_jobs(study: "Study") -> list[Job]:
+    """Return the jobs whose results are made elsewhere."""
+    return [job for job in study.jobs if study.is_imported(job.cell.method)]
 
 
 def find_logs(study: "Study", told: str | Mapping[str, str]) -> dict[Job, dict[int, list[str]]]:
@@ -60,7 +78,7 @@ def find_logs(study: "Study", told: str | Mapping[str, str]) -> dict[Job, dict[i
     log are left out. Raises UserError where that are all, and unless the others have exactly one
     for each seed and set.
     """
-    jobs = [job for job in study.jobs if study.is_imported(job.cell.method)]
+    jobs = imported_jobs(study)
     if not jobs:
         raise UserError(f"study '{study.name}' has no method of family {IMPORTED} in its grid")
     if not told:
@@ -122,9 +140,14 @@ def used_entries(study: "Study") -> dict[str, dict[str, dict]]:
         name = todo.pop(0)
         if name not in tasks:
             tasks[name] = study.tasks[name]
-            todo += [study.source_of(name), *_named(tasks[name]["out_of_domain"])]
+            todo += [
+                study.source_of(name),
+                study.rows_of(name),
+                *_named(tasks[name]["out_of_domain"]),
+            ]
     entries = {
-        f"{kind}s": {n: getattr(study, f"{kind}s")[n] for n in names[kind]} for kind in names
+        f"{kind}s": {n: getattr(study, f"{kind}s")[n] for n in names[kind] if n != NONE}
+        for kind in names
     }
     return {**entries, "tasks": tasks}
 

@@ -11,16 +11,16 @@ from ..analysis import flops
 from ..codeversion import code_version
 from ..data.entries import as_list
 from ..models import architectures
-from ..prompts.patterns import bind_pattern
 from .catalog import catalog_of
 from .families import training_passes
 from .imports import find_logs
+from .without_model import NONE
 
 if TYPE_CHECKING:
     from .cells import Job
     from .study import Study
 
-MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")
+MODEL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "*.bin")
 """Files of a local model that are loaded: configuration, tokenizer, weights."""
 
 
@@ -34,6 +34,11 @@ class JobInputs:
     def pairs(self) -> list[tuple[str, str]]:
         """Return each task and model of the study."""
         return sorted({(job.cell.task, job.cell.model) for job in self.study.jobs})
+
+    @cached_property
+    def catalog(self) -> dict:
+        """Return the names, titles and facts that pages show."""
+        return catalog_of(self.study)
 
     def source_files(self, source: str) -> list[str]:
         """Return the files of a local source, whose edits must be noticed; else nothing."""
@@ -55,45 +60,63 @@ class JobInputs:
             str(path) for kind in MODEL_FILES for path in Path(folder).expanduser().glob(kind)
         )
 
+    def model_manifest(self, model: str) -> str | list:
+        """Return the manifest of a model, if there is one; raises UserError where its sizes are
+        not known yet."""
+        if model == NONE:
+            return []
+        self.study.model(model)
+        return f"results/models/{model}/manifest.json"
+
     def weights(self, model: str) -> str | list:
         """Return the marker that a model's weights are there; a local model needs none."""
         return f"results/models/{model}/weights.json" if model in self.study.hub_models else []
 
     def needed_weights(self) -> list[str]:
         """Return the markers of models from the Hub that have unfinished runs."""
+        folders = {f"results/runs/{job.folder}": job for job in self.study.own_jobs}
+        folders |= {self.study.held_out_folder(job): job for job in self.study.held_out_jobs}
         unfinished = {
             job.cell.model
-            for job in self.study.jobs
-            if not self.study.is_imported(job.cell.method)
-            and not Path(f"results/runs/{job.folder}/manifest.json").is_file()
+            for folder, job in folders.items()
+            if not Path(folder, "manifest.json").is_file()
         }
         return [self.weights(model) for model in self.study.hub_models if model in unfinished]
 
     def evaluation_files(self, task: str) -> list[str]:
         """Return the prepared rows that a task's jobs score."""
-        return [
-            f"results/data/{name}/validation.parquet" for name in self.study.evaluation_sets(task)
-        ]
+        names = map(self.study.rows_of, self.study.evaluation_sets(task))
+        return [f"results/data/{name}/validation.parquet" for name in names]
 
     def evaluation_sets(self, task: str) -> list[dict]:
-        """Return the sets to score and how the task's labels count in each."""
-        own = {"set": task, "merge": list(range(self.labels(task)))}
-        others = self.study.out_of_domain(task)
-        return [own, *({"set": name, "merge": merge} for name, merge in others)]
+        """Return the sets to score, how the task's labels count in each, and whose rows it has, if
+        not its own."""
+        own = (task, list(range(self.labels(task))))
+        sets = []
+        for name, merge in (own, *self.study.out_of_domain(task)):
+            base = self.study.rows_of(name)
+            sets.append({"set": name, "merge": merge, **({"base": base} if base != name else {})})
+        return sets
 
     def train_file(self, task: str, k: int) -> str | list:
         """Return the prepared rows that shots are taken from; nothing where k is 0."""
-        return f"results/data/{task}/train.parquet" if int(k) else []
+        return f"results/data/{self.study.rows_of(task)}/train.parquet" if int(k) else []
 
     def shots(self, method: str, task: str, k: int, seeds: Sequence[int]) -> list[str]:
         """Return the draws that a method learns from, by seed; none where k is 0."""
         draw = self.study.draw_of(method)
         return [f"results/shots/{draw}/{task}/k{k}/seed{seed}.parquet" for seed in seeds if int(k)]
 
-    def pattern(self, task: str, pattern: str) -> dict:
-        """Return a pattern with the label words of a task."""
-        study = self.study
-        return asdict(bind_pattern(pattern, study.patterns[pattern], task, study.tasks[task]))
+    def draws(self) -> list[str]:
+        """Return the draws of all jobs that run here."""
+        cells = [(job.cell, job.seeds) for job in self.study.own_jobs]
+        paths = (self.shots(cell.method, cell.task, cell.k, seeds) for cell, seeds in cells)
+        return sorted(set(chain(*paths)))
+
+    def pattern(self, task: str, pattern: str, model: str) -> dict:
+        """Return a pattern with the label words of a task, and how the model's chat template is
+        used if it is (see `prompts.chat.read_pattern`)."""
+        return {**asdict(self.study.bind(pattern, task)), **self.study.chat(model)}
 
     def method(self, method: str, model: str) -> dict:
         """Return the settings of a method that change its results on a model."""
@@ -101,7 +124,7 @@ class JobInputs:
 
     def model(self, model: str) -> dict:
         """Return what of a model's entry changes its results."""
-        entry = self.study.models[model]
+        entry = self.study.model(model)
         keys = ("dtype", "parameters", "window", "config")
         return {key: entry[key] for key in keys if key in entry}
 
@@ -111,7 +134,7 @@ class JobInputs:
 
     def model_size(self, model: str) -> dict:
         """Return what of a model's shape decides its operations."""
-        shape = architectures.entry_architecture(self.study.models[model])
+        shape = architectures.entry_architecture(self.study.model(model))
         return asdict(flops.model_size(shape))
 
     def jobs(self, task: str, model: str) -> list[dict]:
@@ -122,29 +145,59 @@ class JobInputs:
         """Return the manifests of the jobs that a metrics file summarises."""
         return [f"{job['folder']}/manifest.json" for job in self.jobs(task, model)]
 
+    def held_out(self, task: str, model: str) -> list[str]:
+        """Return the manifests of the runs whose scores of held-out shots a metrics file uses."""
+        folders = (job.get("held_out") for job in self.jobs(task, model))
+        return [f"{folder}/manifest.json" for folder in folders if folder]
+
+    def choices(self, task: str, model: str) -> list[dict]:
+        """Return the choices of settings of a pair: each with k, seeds and its candidate jobs, in
+        order."""
+        found = []
+        for name in self.study.choices:
+            for (*pair, k), cells in self.study.candidate_cells(name).items():
+                if pair == [task, model]:
+                    jobs = [self._job(job) for job in self.study.jobs_of(task, model)]
+                    arms = [(cell.method, cell.pattern) for cell in cells]
+                    chosen = [
+                        job for arm in arms for job in jobs
+                        if (job["method"], job["pattern"]) == arm and job["k"] == k
+                    ]  # fmt: skip
+                    found.append({"choice": name, "k": k, "jobs": chosen})
+        return found
+
+    def choice_files(self) -> list[str]:
+        """Return the files of settings that are chosen, one for each pair with a choice."""
+        folder = f"results/choices/{self.study.name}"
+        return [f"{folder}/{task}/{model}.parquet" for task, model in self.pairs
+                if self.choices(task, model)]  # fmt: skip
+
     def own_jobs(self, task: str, model: str) -> list[dict]:
-        """Return those of a pair's jobs that run here: what was made elsewhere needs no model."""
-        jobs = self.jobs(task, model)
+        """Return those of a pair's jobs that run here and read a model: what was made elsewhere
+        needs none."""
+        jobs = self.jobs(task, model) if model != NONE else []
         return [job for job in jobs if not self.study.is_imported(job["method"])]
 
     def pair_model(self, task: str, model: str) -> str | list:
         """Return the manifest of a pair's model, if a job of the pair runs here."""
-        return f"results/models/{model}/manifest.json" if self.own_jobs(task, model) else []
+        return self.model_manifest(model) if self.own_jobs(task, model) else []
 
     def cells(self, task: str, model: str) -> list[dict]:
         """Return the cells of a task and model whose windows are checked."""
         study = self.study
         return [
             {
-                "method": job["method"],
-                "pattern": job["pattern"],
-                "k": job["k"],
-                "seeds": job["seeds"],
+                **{key: job[key] for key in ("method", "pattern", "k", "seeds")},
                 "draw": study.draw_of(job["method"]),
                 "uses_context": study.uses_context(job["method"]),
                 "needs_words": study.methods[job["method"]]["head"] == "language-model",
                 "virtual_tokens": self.method(job["method"], model).get("virtual_tokens", 0),
                 "truncate": study.methods[job["method"]].get("truncate"),
+                **{
+                    key: value
+                    for key, value in self.method(job["method"], model).items()
+                    if key in ("end_token", "shown", "cached") and value is not False
+                },
             }
             for job in self.own_jobs(task, model)
         ]
@@ -152,7 +205,7 @@ class JobInputs:
     def patterns(self, task: str, model: str) -> dict[str, dict]:
         """Return the patterns of a pair's jobs by name."""
         names = dict.fromkeys(job["pattern"] for job in self.own_jobs(task, model))
-        return {name: self.pattern(task, name) for name in names}
+        return {name: self.pattern(task, name, model) for name in names}
 
     def pair_shots(self, task: str, model: str) -> dict[str, str]:
         """Return the draws that a task and model use: "draw/k/seed" → path."""
@@ -174,39 +227,61 @@ class JobInputs:
         models = [model for name, model in self.pairs if name == task]
         return [f"results/{kind}/{self.study.name}/{task}/{model}.parquet" for model in models]
 
+    def orders_files(self, kind: str, task: str) -> list[str]:
+        """Return `task_files` of a task, and of those with its shots in other orders."""
+        return [path for each in self.study.orders_of(task) for path in self.task_files(kind, each)]
+
     def task_runs(self, task: str) -> list[str]:
         """Return the manifests of a task's runs, of all models."""
         models = [model for name, model in self.pairs if name == task]
         return [path for model in models for path in self.manifests(task, model)]
 
+    def measured_pairs(self) -> list[dict]:
+        """Return what the metrics of each task and model are made from."""
+        return [
+            {
+                "protocol": self.study.settings["protocol"],
+                "task": task,
+                "model": model,
+                "evaluation": self._sets_with_paths(task),
+                "orders": self.study.orders_of(task),
+                "size": self.model_size(model),
+                "jobs": self.jobs(task, model),
+                "choices": self.choices(task, model),
+            }
+            for task, model in self.pairs
+        ]
+
     def comparison_catalog(self) -> dict:
         """Return what of the catalog decides which arms are compared: no title does."""
-        facts = ("family", "trained", "stored_draws")
-        catalog = catalog_of(self.study)
+        facts = ("family", "trained", "baseline", "stored_draws", "divided")
         kinds = {
             kind: {
                 name: {key: entry[key] for key in facts if key in entry}
-                for name, entry in catalog[kind].items()
+                for name, entry in self.catalog[kind].items()
             }
             for kind in ("models", "methods", "patterns")
         }
-        return {**kinds, "shared_draws": catalog["shared_draws"]}
+        return {**kinds, "shared_draws": self.catalog["shared_draws"]}
 
     def context_cells(self) -> list[dict]:
-        """Return what the study shows in context, whatever the model."""
+        """Return what the study shows in one context of all shots: the same to all models, but for
+        those that have it in their own chat template."""
         found = {}
         for job in self.study.jobs:
             cell, seeds = job.cell, list(job.seeds)
-            if self.study.uses_context(cell.method):
+            one_context = cell.method not in self.study.divided_methods
+            if self.study.uses_context(cell.method) and one_context:
                 paths = self.shots(cell.method, cell.task, cell.k, seeds)
                 draws = dict(zip(map(str, seeds), paths, strict=False))
-                files = self.evaluation_files(cell.task)
-                sets = zip(self.evaluation_sets(cell.task), files, strict=True)
-                found[cell.task, cell.pattern, str(cell.k), job.seeds] = {
+                chat = self._chat_manifest(cell.model)
+                own = {"model": cell.model, **chat} if chat else {}
+                found[cell.task, own.get("model"), cell.pattern, str(cell.k), job.seeds] = {
                     **{name: getattr(cell, name) for name in ("protocol", "task", "k")},
-                    "pattern": self.pattern(cell.task, cell.pattern),
+                    **own,
+                    "pattern": self.pattern(cell.task, cell.pattern, cell.model),
                     "seeds": seeds,
-                    "evaluation": [{**entry, "path": path} for entry, path in sets],
+                    "evaluation": self._sets_with_paths(cell.task),
                     "train": (self.train_file(cell.task, cell.k) or "") if draws else "",
                     "shots": draws,
                 }
@@ -221,23 +296,33 @@ class JobInputs:
             stored = prompts == "stored" and cell.k
             shots = self.shots(cell.method, cell.task, cell.k, job.seeds) if stored else []
             train = self.train_file(cell.task, cell.k) if stored else ""
-            rows = self.evaluation_files(cell.task)
-            sets = zip(self.evaluation_sets(cell.task), rows, strict=True)
+            chat = self._chat_manifest(cell.model)
+            shared = [*self.evaluation_files(cell.task), *chat.values()]
             runs.append(
                 {
                     "folder": f"results/runs/{job.folder}",
                     "cell": asdict(cell),
-                    "pattern": self.pattern(cell.task, cell.pattern),
+                    "pattern": self.pattern(cell.task, cell.pattern, cell.model),
+                    **chat,
                     "prompts": prompts,
-                    "parameters": self.study.models[cell.model]["parameters"],
-                    "evaluation": [{**entry, "path": path} for entry, path in sets],
+                    "parameters": self.study.model(cell.model)["parameters"],
+                    "evaluation": self._sets_with_paths(cell.task),
                     "logs": {str(seed): paths for seed, paths in logs.items()},
                     "train": train,
                     "shots": dict(zip(map(str, job.seeds), shots, strict=False)),
-                    "files": [*rows, *chain(*logs.values()), *filter(None, [train]), *shots],
+                    "files": [*shared, *chain(*logs.values()), *filter(None, [train]), *shots],
                 }
             )
         return runs
+
+    def _chat_manifest(self, model: str) -> dict[str, str]:
+        """Return the manifest of a model whose chat template is used, under the key `manifest`."""
+        used = self.study.chat(model)
+        return {"manifest": f"results/models/{model}/manifest.json"} if used else {}
+
+    def _sets_with_paths(self, task: str) -> list[dict]:
+        sets = zip(self.evaluation_sets(task), self.evaluation_files(task), strict=True)
+        return [{**entry, "path": path} for entry, path in sets]
 
     def _job(self, job: "Job") -> dict:
         cell = job.cell
@@ -248,4 +333,13 @@ class JobInputs:
             "seeds": list(job.seeds),
             "folder": f"results/runs/{job.folder}",
             "passes": training_passes(self.study.methods[cell.method]),
+            **self._held_out(job),
         }
+
+    def _held_out(self, job: "Job") -> dict[str, object]:
+        """Return the folder of a job's scores of held-out shots, and how these are held out, if
+        there are any."""
+        if not self.study.is_held_out(job.cell):
+            return {}
+        how = self.study.cross_validation
+        return {"held_out": self.study.held_out_folder(job), "cross_validation": how}

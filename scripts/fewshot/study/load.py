@@ -7,6 +7,7 @@ from .checks import check_study
 from .figure_needs import makeable
 from .imports import is_archived
 from .study import Study
+from .without_model import with_none
 
 
 def load_study(config: dict, folder: str = "config", where: str = "config/config.yaml") -> Study:
@@ -19,7 +20,7 @@ def load_study(config: dict, folder: str = "config", where: str = "config/config
     machine = settings.pop("machine")
     brought = settings.pop("registries", None)
     folder = str(brought or folder)
-    registries = load_registries(folder)
+    registries = with_none(load_registries(folder), folder)
     figures = registries.pop("figures")
     study = Study(
         settings, **registries, figures=figures["figures"], tables=figures["tables"],

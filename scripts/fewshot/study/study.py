@@ -1,13 +1,23 @@
-"""From configuration to cells and jobs; the cross-checks that no schema can make."""
+"""From configuration to cells, jobs, draws and settings."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 
+from ..data.curve_sample import curve_epochs
+from ..data.folds import fold_count
 from ..errors import UserError
+from ..prompts.patterns import CHANNEL, Pattern, bind_pattern
 from ..validation import path_of
 from .cells import IMPORTED, PROTOCOLS, Cell, Job, chunks, read_seeds
 from .families import family_of, kind_of, read_settings
+from .model_sizes import SizeUnknown, with_sizes
+from .without_model import NONE
+
+VARIED = ("flip", "order")
+"""Factors of the data by whose values tasks are shown together."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,74 @@ class Study:
         """Return the cells that are run here."""
         return tuple(cell for cell in self.cells if not self.is_imported(cell.method))
 
+    @cached_property
+    def own_jobs(self) -> tuple[Job, ...]:
+        """Return the jobs that are run here."""
+        return tuple(job for job in self.jobs if not self.is_imported(job.cell.method))
+
+    @cached_property
+    def own_models(self) -> list[str]:
+        """Return the models that are run here; a baseline may have none."""
+        return [n for n in dict.fromkeys(cell.model for cell in self.own_cells) if n != NONE]
+
+    @property
+    def cross_validation(self) -> int | str | None:
+        """Return how shots are held out (see `data.folds.folds_of`), if they are."""
+        return self.settings.get("cross_validation")
+
+    def is_held_out(self, cell: Cell) -> bool:
+        """Return whether a cell's shots are held out in turn, and scored: where there are any, and
+        the method shows them or trains on them."""
+        family = family_of(self.methods[cell.method])
+        learns = family.shows_context or family.trains
+        return self.cross_validation is not None and cell.k > 0 and learns
+
+    @cached_property
+    def held_out_jobs(self) -> tuple[Job, ...]:
+        """Return the jobs whose shots are held out in turn."""
+        return tuple(job for job in self.jobs if self.is_held_out(job.cell))
+
+    def held_out_folder(self, job: Job) -> str:
+        """Return where a job's scores of held-out shots lie: those of each way to hold them out
+        apart, as another study may have another."""
+        return f"results/held-out/{self.cross_validation}/{job.folder}"
+
+    @property
+    def choices(self) -> dict[str, dict]:
+        """Return the choices of settings that are made from the shots, by name."""
+        return self.settings.get("choices", {})
+
+    def candidate_cells(self, choice: str) -> dict[tuple[str, str, int], list[Cell]]:
+        """Return (task, model, k) → the cells that a choice can take there, in the order in which
+        their methods and patterns are listed."""
+        entry, found = self.choices[choice], defaultdict(list)
+        held = [cell for cell in self.cells if self.is_held_out(cell)]
+        patterns = entry.get("patterns") or dict.fromkeys(cell.pattern for cell in held)
+        for method, pattern in product(entry["methods"], patterns):
+            for cell in held:
+                if (cell.method, cell.pattern) == (method, pattern):
+                    found[cell.task, cell.model, cell.k].append(cell)
+        return {place: cells for place, cells in found.items() if self._offers_choice(cells)}
+
+    def _offers_choice(self, cells: list[Cell]) -> bool:
+        """Return whether these cells are two candidates or more, by method, pattern or epoch; that
+        some can be calibrated too makes no choice of settings."""
+        points = 0
+        for settings in (self.methods[cell.method] for cell in cells):
+            trains = family_of(settings).trains
+            points += (
+                len(curve_epochs(settings["curve_epochs"], settings["epochs"])) if trains else 1
+            )
+        return points > 1
+
+    def folds_of(self, cell: Cell, where: str = "") -> int:
+        """Return how many folds each draw of a cell is cut into; raises UserError, which begins
+        with the study's file `where`, where it is too small for them."""
+        labels = len(self.tasks[cell.task]["labels"])
+        copies = self.factors_of(cell.task).get("duplicate", 1)
+        where = f"{where or self.name}: grid: k = {cell.k} of task '{cell.task}'"
+        return fold_count(self.cross_validation, cell.k // copies, labels, where)
+
     def is_imported(self, method: str) -> bool:
         """Return whether a method's results are made elsewhere."""
         return self.methods[method]["family"] == IMPORTED
@@ -60,9 +138,9 @@ class Study:
     def _seeds_by_cell(self) -> dict[Cell, tuple[int, ...]]:
         seeds: dict[Cell, tuple[int, ...]] = {}
         for block in self.settings["grid"]:
-            own = read_seeds(block.get("seeds", self.settings["seeds"]))
+            of_block = read_seeds(block.get("seeds", self.settings["seeds"]))
             for cell in self._block(block):
-                if seeds.setdefault(cell, own) != own:
+                if seeds.setdefault(cell, of_block) != of_block:
                     raise UserError(f"{self.name}: grid: two blocks give {cell.folder} other seeds")
         return seeds
 
@@ -79,14 +157,14 @@ class Study:
 
     def jobs_of(self, task: str, model: str) -> list[Job]:
         """Return the jobs that one metrics file summarises."""
-        return self._jobs_by_pair.get((task, model), [])
+        return self._jobs_by_pair[task, model]
 
     @cached_property
-    def _jobs_by_pair(self) -> dict[tuple[str, str], list[Job]]:
-        found: dict[tuple[str, str], list[Job]] = {}
+    def _jobs_by_pair(self) -> Mapping[tuple[str, str], list[Job]]:
+        pairs = defaultdict(list)
         for job in self.jobs:
-            found.setdefault((job.cell.task, job.cell.model), []).append(job)
-        return found
+            pairs[job.cell.task, job.cell.model].append(job)
+        return pairs
 
     def evaluation_sets(self, task: str) -> list[str]:
         """Return the tasks whose validation splits are scored: the task's own one first."""
@@ -107,14 +185,69 @@ class Study:
             for item in items
         ]
 
+    def rows_of(self, task: str) -> str:
+        """Return the task whose prepared rows and draws a task has: its `base`, or itself."""
+        return self.tasks[task].get("base", task)
+
+    def factors_of(self, task: str) -> dict:
+        """Return the factors of the data that change a task's draws."""
+        return self.tasks[task].get("draw", {})
+
+    @cached_property
+    def variants(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return factor ("flip", "order") → task → the study's tasks that differ from it in that
+        factor alone, with its value in each, in ascending order; 0 in the task itself."""
+        used = dict.fromkeys(cell.task for cell in self.cells)
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for factor in VARIED:
+            for task in used:
+                if factor in self.factors_of(task):
+                    continue
+                rest = self._without(task, factor)
+                alike = [each for each in used if self._without(each, factor) == rest]
+                values = {each: self.factors_of(each).get(factor, 0) for each in alike}
+                if any(values.values()):
+                    found.setdefault(factor, {})[task] = dict(
+                        sorted(values.items(), key=lambda item: item[1])
+                    )
+        return found
+
+    def _without(self, task: str, factor: str) -> tuple:
+        """Return all that a task is told, but for its title and one factor."""
+        rest = {key: value for key, value in self.factors_of(task).items() if key != factor}
+        entry = self.tasks[task]
+        return self.rows_of(task), rest, entry["verbalizers"], entry["out_of_domain"]
+
+    def orders_of(self, task: str) -> list[str]:
+        """Return the tasks with the shots of a task in all their orders, first the task itself."""
+        return list(self.variants.get("order", {}).get(task, [task]))
+
     def source_of(self, task: str) -> str:
         """Return the name of the raw source of a task: its own or the task it shares with."""
         source = self.tasks[task]["source"]
         return source if isinstance(source, str) else task
 
+    def bind(self, pattern: str, task: str) -> Pattern:
+        """Return a pattern with the label words of a task; raises UserError as `bind_pattern`."""
+        return bind_pattern(pattern, self.patterns[pattern], task, self.tasks[task], self.folder)
+
+    def scores_texts(self, pattern: str) -> bool:
+        """Return whether the pattern ranks labels by the text behind their words."""
+        return self.patterns[pattern]["rank_by"] == CHANNEL
+
     def uses_context(self, method: str) -> bool:
         """Return whether the method shows the demonstrations instead of training on them."""
         return family_of(self.methods[method]).shows_context
+
+    @cached_property
+    def divided_methods(self) -> list[str]:
+        """Return the methods that do not show all k shots in one context."""
+        used = dict.fromkeys(cell.method for cell in self.cells)
+        return [name for name in used if "shown" in family_of(self.methods[name]).settings]
+
+    def is_baseline(self, method: str) -> bool:
+        """Return whether the method is one that others are held against."""
+        return family_of(self.methods[method]).baseline
 
     @cached_property
     def kinds(self) -> dict[str, dict[str, str]]:
@@ -145,32 +278,62 @@ class Study:
             settings["targets"] = settings["targets"][self.models[model]["family"]]
         return settings
 
+    def model(self, model: str) -> dict:
+        """Return a model's entry with its sizes; raises UserError as `with_sizes` does."""
+        if model == NONE:
+            return self.models[NONE]
+        if model not in self._sized:
+            where = f"{self.file('models')}: model '{model}'"
+            self._sized[model] = with_sizes(model, self.models[model], where)
+        return self._sized[model]
+
+    @cached_property
+    def _sized(self) -> dict[str, dict]:
+        return {}
+
+    @cached_property
+    def unsized(self) -> list[str]:
+        """Return the models that are run here and must be downloaded before they can be planned."""
+        return [name for name in self.own_models if self._lacks(name)]
+
+    def _lacks(self, model: str) -> bool:
+        try:
+            self.model(model)
+        except SizeUnknown:
+            return True
+        return False
+
     def model_source(self, model: str) -> dict:
-        """Return where a model's files come from, without what only describes it."""
-        return {
-            key: value
-            for key, value in self.models[model].items()
-            if key in ("hub", "revision", "local")
-        }
+        """Return where a model's files come from and what is asked of them, without what only
+        describes it."""
+        entry = self.models[model]
+        source = {key: entry[key] for key in entry if key in ("hub", "revision", "local")}
+        return source | self.chat(model)
+
+    def chat(self, model: str) -> dict[str, dict]:
+        """Return how a model's chat template is used, under the key `chat`; empty: not at all."""
+        told = self.models[model].get("chat")
+        if told is None:
+            return {}
+        return {"chat": {"demonstrations": told} if isinstance(told, str) else told}
 
     @cached_property
     def hub_models(self) -> dict[str, dict]:
         """Return the entries of models that are run here and come from the Hub."""
-        names = dict.fromkeys(cell.model for cell in self.own_cells)
-        return {name: self.models[name] for name in names if "hub" in self.models[name]}
+        return {name: self.models[name] for name in self.own_models if "hub" in self.models[name]}
 
     @cached_property
     def hub_sources(self) -> dict[str, dict]:
         """Return the sources of the study's tasks that come from the Hub."""
         tasks = dict.fromkeys(cell.task for cell in self.cells)
         names = {self.source_of(name) for task in tasks for name in self.evaluation_sets(task)}
-        found = {name: self.tasks[name]["source"] for name in sorted(names)}
-        return {name: source for name, source in found.items() if "hub" in source}
+        sources = {name: self.tasks[name]["source"] for name in sorted(names)}
+        return {name: source for name, source in sources.items() if "hub" in source}
 
     def task_reading(self, task: str) -> dict:
         """Return how a task's raw rows are read: what changes its prepared rows, no more."""
-        unread = ("title", "source", "verbalizers", "out_of_domain", "metric", "row_tokens")
-        return {key: each for key, each in self.tasks[task].items() if key not in unread}
+        unread = ("title", "source", "verbalizers", "out_of_domain", "metric", "row_tokens", "draw")
+        return {key: value for key, value in self.tasks[task].items() if key not in unread}
 
     @property
     def main_k(self) -> int:
@@ -178,15 +341,18 @@ class Study:
         if "k" in self.settings["main"]:
             return self.settings["main"]["k"]
         by_method: dict[str, set[int]] = {}
-        for cell in self.own_cells or self.cells:
+        cells = self.own_cells or self.cells
+        # Baselines are held against the others, and take what these have.
+        for cell in [c for c in cells if not self.is_baseline(c.method)] or cells:
             by_method.setdefault(cell.method, set()).add(cell.k)
         shared = set.intersection(*by_method.values())
         return max(shared or set.union(*by_method.values()))
 
     def _block(self, block: dict) -> Iterator[Cell]:
-        for task in block.get("tasks", self.settings["tasks"]):
-            for model in block.get("models", self.settings["models"]):
-                for method in block["methods"]:
-                    for pattern in block["patterns"]:
-                        for k in block["k"]:
-                            yield Cell(self.settings["protocol"], task, model, method, pattern, k)
+        given = {**self.settings, **block}
+        names = ("tasks", "models", "methods", "patterns", "k")
+        for task, model, method, pattern, k in product(*(given[name] for name in names)):
+            read = (model, method, pattern)
+            if method in self.methods and not family_of(self.methods[method]).reads_model:
+                read = (NONE, method, NONE)
+            yield Cell(self.settings["protocol"], task, *read, k)

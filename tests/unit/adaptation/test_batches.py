@@ -55,8 +55,45 @@ def test_each_epoch_has_its_own_order():
 
 
 def test_training_rows_are_padded_on_the_right():
-    rows = training_rows(Prompts((5, 6), (9,), [(1, 2), (3,)]), np.array([1, 0]), 3)
-    assert rows.ids.tolist() == [[9, 1, 2], [9, 3, 0]]
-    assert rows.lengths.tolist() == [3, 2] and rows.labels.tolist() == [1, 0]
+    prompts = Prompts((5, 6), (9,), [(1, 2), (3,)]).with_words([7, 8])
+    rows = training_rows(prompts, np.array([1, 0]), 3)
+    assert rows.ids.tolist() == [[[9, 1, 2]], [[9, 3, 0]]]
+    assert rows.lengths.tolist() == [[3], [2]] and rows.labels.tolist() == [1, 0]
+    assert rows.words.tolist() == [[7, 8], [7, 8]] and rows.read.tolist() == [3, 2]
+    ids, places, tokens = rows.together(np.array([1, 0]))
+    assert ids.tolist() == [[9, 3, 0], [9, 1, 2]]
+    assert places.tolist() == [[0, 1], [1, 2]] and tokens.tolist() == [7, 8]
+    assert rows.together(np.array([1]))[0].tolist() == [[9, 3]]
     with pytest.raises(UserError, match="training row 5 has 3 tokens, the model reads 2"):
-        training_rows(Prompts((5, 6), (9,), [(1, 2), (3,)]), np.array([1, 0]), 2)
+        training_rows(prompts, np.array([1, 0]), 2)
+
+
+WORDS = [((7, 8, 9), (6,)), ((7, 8, 9), (4, 5))]
+"""Label words of two rows; those of the second are others, as where they merge with the prompt."""
+
+
+def test_training_rows_end_in_their_answer_without_its_last_token():
+    prompts = Prompts((5, 6), (1,), [(2, 3), (3,)], WORDS)
+    rows = training_rows(prompts, np.array([0, 1]), 5)
+    assert rows.ids.tolist() == [[[1, 2, 3, 7, 8]], [[1, 3, 4, 0, 0]]]
+    assert rows.lengths.tolist() == [[5], [3]] and rows.tokens.tolist() == [[3], [2]]
+    assert rows.words is None and rows.read.tolist() == [5, 3]
+    ids, places, tokens = rows.together(np.array([0, 1]))
+    assert places.tolist() == [[0, 2], [0, 3], [0, 4], [1, 1], [1, 2]]
+    assert tokens.tolist() == [7, 8, 9, 4, 5] and ids.shape == (2, 5)
+    with pytest.raises(UserError, match="training row 5 has 6 tokens, the model reads 5"):
+        training_rows(prompts, np.array([0, 1]), 5, ahead=1)
+
+
+def test_a_loss_over_label_words_reads_each_of_them():
+    prompts = Prompts((5, 6), (1,), [(2, 3), (3,)], WORDS)
+    rows = training_rows(prompts, np.array([0, 1]), 5, all_words=True)
+    assert rows.ids[:, :, :4].tolist() == [
+        [[1, 2, 3, 7], [1, 2, 3, 0]],
+        [[1, 3, 7, 8], [1, 3, 4, 0]],
+    ]
+    assert rows.lengths.tolist() == [[5, 3], [4, 3]] and rows.read.tolist() == [10, 8]
+    ids, places, tokens = rows.together(np.array([1]))
+    assert ids.tolist() == [[1, 3, 7, 8], [1, 3, 4, 0]]
+    assert places.tolist() == [[0, 1], [0, 2], [0, 3], [1, 1], [1, 2]]
+    assert tokens.tolist() == [7, 8, 9, 4, 5]

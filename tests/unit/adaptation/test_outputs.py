@@ -108,7 +108,7 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
         evaluation=(HANS,), settings={"family": "in_context"},
         batch_tokens=64, placement=Placement(), code="c", threads=1,
         processes=SimpleNamespace(size=1), predicted_gpu_mb=2000,
-        pattern=SimpleNamespace(rank_by="mean"), model={"dtype": "float32"},
+        pattern=SimpleNamespace(rank_by="mean", characters=()), model={"dtype": "float32"},
         checksums={"model": "x"}, output=SimpleNamespace(**paths),
     )  # fmt: skip
 
@@ -141,17 +141,6 @@ def test_a_run_is_written_with_its_manifest(tmp_path):
     assert content["peak_memory_mib"] == 12.0 and content["k"] == 2
     assert content["seeds"]["0"]["route"] == {"hans": "plain"}
     assert "torch" in content["packages"] and content["parameters"] == {"total": 5}
-
-
-def test_a_run_in_which_nothing_fits_has_no_rows(tmp_path):
-    job = make_job(tmp_path, {0: "does not fit"})
-    outputs.write_run(job, {})
-    frame = storage.read_table(job.output.predictions)
-    assert len(frame) == 0 and list(frame.columns) == schemas.predictions_schema(3).names
-    assert len(storage.read_table(job.output.curves)) == 0
-    assert json.loads(Path(job.output.manifest).read_text())["seeds"]["0"] == {
-        "status": "does not fit"
-    }
 
 
 @pytest.mark.parametrize("kind", ["missing", "twice"])

@@ -17,11 +17,6 @@ from seed_runs import PLACEMENTS, StopAfter, a_job, outcome, set_up
 from tiny import TARGETS
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.mark.parametrize("name", PLACEMENTS)
 def test_an_interrupted_seed_ends_in_the_same_bytes(tmp_path, name):
     """Stopped between steps, after an epoch, within scoring, and in the end: with dropout."""

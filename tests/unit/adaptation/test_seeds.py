@@ -12,11 +12,6 @@ from seed_runs import PLACEMENTS, a_job, outcome, set_up
 from tiny import TARGETS, tiny_model
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def test_seeds_start_from_the_same_base_weights(tmp_path):
     job = a_job(seeds=(0, 1), family="lora", head="classification", targets=TARGETS["opt"])
     made = set_up("opt", job)

@@ -12,22 +12,17 @@ from fewshot.runtime.stop import Interrupted
 from seed_runs import StopAfter, a_job, outcome, set_up
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def run_out(monkeypatch, limit: int) -> None:
     """Let memory run out where more than `limit` tokens are trained at once."""
-    losses = training._losses
+    answers = training._answers
 
-    def scarce(run, piece):
-        longest = int(run.rows.lengths[piece.rows].max())
-        if len(piece.rows) * longest > limit and not run.placement.checkpointing:
+    def scarce(run, rows):
+        longest = int(run.rows.lengths[rows].max())
+        if len(rows) * longest > limit and not run.placement.checkpointing:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return losses(run, piece)
+        return answers(run, rows)
 
-    monkeypatch.setattr(training, "_losses", scarce)
+    monkeypatch.setattr(training, "_answers", scarce)
 
 
 def test_a_seed_that_runs_out_of_memory_starts_again_with_less(tmp_path, monkeypatch, caplog):
@@ -51,7 +46,7 @@ def test_memory_that_cannot_be_helped_ends_the_job_with_what_was_tried(tmp_path,
     def none(run, piece):
         raise MemoryError
 
-    monkeypatch.setattr(training, "_losses", none)
+    monkeypatch.setattr(training, "_answers", none)
     told = "memory ran out on a row of 9 tokens with ZeRO stage 0, 9 tokens at once, activations re"
     with pytest.raises(UserError, match=told):
         training.train_seed(set_up("opt", a_job()), 0, tmp_path)

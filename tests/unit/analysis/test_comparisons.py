@@ -11,10 +11,16 @@ from arm_frames import ROWS, SEEDS, arm, evaluation, together
 from fewshot import schemas, storage
 from fewshot.analysis import result_schemas, stats
 from fewshot.analysis.arms import bootstrap_of
-from fewshot.analysis.comparisons import ACROSS_PATTERNS, MATRIX, SAME_MODEL, compare, pairs_of
+from fewshot.analysis.comparisons import (
+    ACROSS_PATTERNS,
+    BASELINE,
+    MATRIX,
+    SAME_MODEL,
+    compare,
+    pairs_of,
+)
 from fewshot.analysis.evidence import Evidence
-from fewshot.report.answers import answer
-from fewshot.report.tables.comparisons import comparison, main_comparisons
+from fewshot.report.tables.comparisons import comparison
 from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests
 
@@ -181,6 +187,43 @@ def test_results_made_elsewhere_are_compared_if_they_have_the_same_draws(stored)
     assert set(alone["family"]) == ({SAME_MODEL, MATRIX} if stored else set())
 
 
+def test_each_way_to_show_the_shots_is_a_reference_and_corrected_apart():
+    """All shots in one context, and an ensemble; baselines are held against the first alone."""
+    methods = CATALOG["methods"]
+    other = {**methods["icl"], "divided": True, "title": "Ensemble"}
+    base = {**methods["icl"], "baseline": "own model", "title": "Base"}
+    catalog = {**CATALOG, "methods": {**methods, "several": other, "base": base}}
+    models = ("opt-s", "opt-l")
+    arms = [arm(model, name, p) for model in models for name, p in
+            (("ft", 0.7), ("icl", 0.5), ("several", 0.6), ("base", 0.4))]  # fmt: skip
+    frame = compared(*arms, catalog=catalog)
+    same = frame[frame["family"] == SAME_MODEL]
+    assert sorted(zip(same["model"], same["reference_method"], strict=True)) == [
+        (model, name) for model in sorted(models) for name in ("icl", "several")
+    ]
+    assert set(same["family_size"]) == {2}, "the models under one heading"
+    assert set(frame[frame["family"] == BASELINE]["reference_method"]) == {"icl"}
+    table = comparison(Evidence(comparisons=frame), catalog)
+    assert list(dict.fromkeys(table.text["section"])) == list(
+        section for i, section in enumerate(table.text["section"]) if i % 2 == 0
+    ), "the models of one heading stand together"
+    others = (each for each in arms if each[0]["method"][0] != "several")
+    alone = compared(*others, catalog=catalog)
+    first = same[same["reference_method"] == "icl"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(
+        first, alone[alone["family"] == SAME_MODEL].reset_index(drop=True), check_dtype=False
+    )
+
+
+def test_the_matrix_has_all_shots_in_one_context_even_in_another_pattern():
+    other = {**CATALOG["methods"]["icl"], "divided": True, "title": "Ensemble"}
+    catalog = {**CATALOG, "methods": {"several": other, **CATALOG["methods"]}}
+    arms = [arm("opt-s", "ft", 0.7), arm("opt-s", "several", 0.6)]
+    frame = compared(*arms, arm("opt-s", "icl", 0.5, pattern="gpt-3"), catalog=catalog)
+    references = frame.groupby("family")["reference_method"].agg(list)
+    assert references[MATRIX] == ["icl"] and references[ACROSS_PATTERNS] == ["several"]
+
+
 def test_without_shots_nothing_is_compared():
     assert compared(arm("opt-s", "ft", 0.6), arm("opt-s", "icl", 0.5, k=0, seeds=[0])).empty
 
@@ -279,27 +322,6 @@ def test_draws_that_are_not_shared_keep_each_sides_own_seeds():
     assert only(compared(ft, icl, lost))["status"] == "too few seeds: 1/4"
 
 
-def test_verdicts_count_what_is_significant_after_correction():
-    better = [arm("opt-s", "ft", 0.95, noise=0.02), arm("opt-s", "icl", 0.3, noise=0.02)]
-    worse = [arm("opt-l", "ft", 0.3, noise=0.02), arm("opt-l", "icl", 0.95, noise=0.02)]
-    lost = [arm("pythia-s", "ft", 0, status="missing"), arm("pythia-s", "icl", 0.5)]
-    frame = compared(*better, *worse, *lost)
-    found = main_comparisons(frame, CATALOG).set_index("model")["verdict"]
-    assert found.to_dict() == {"opt-s": "higher", "opt-l": "lower", "pythia-s": "none"}
-    found = answer(frame, CATALOG)
-    assert found.short[0].startswith(
-        "In domain: fine-tuning was better in 1 of 2 comparisons, worse in 1, and in 0 the "
-        "difference is not significant; 1 could not be tested."
-    )
-    [counts] = found.methods.text.to_dict("records")
-    assert [counts[name] for name in ("Better", "Worse", "Not significant", "Not tested")] == [
-        *("1", "1", "0", "1")
-    ]
-    table = comparison(Evidence(comparisons=frame), CATALOG)
-    assert table.text["Difference"].tolist()[2] == "missing"
-    assert table.text["Seeds"].tolist() == ["6", "6", "0/6"]
-
-
 def test_the_script_writes_the_schemas(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arms = [arm(model, name, 0.6) for model in ("opt-s", "opt-l") for name in ("ft", "icl")]
@@ -318,7 +340,9 @@ def test_the_script_writes_the_schemas(tmp_path, monkeypatch):
             manifests=[],
         ),
         output=SimpleNamespace(comparisons="c.parquet", variance="v.parquet"),
-        params=SimpleNamespace(evaluation=[{"set": "nli", "merge": [0, 1]}], catalog=CATALOG),
+        params=SimpleNamespace(
+            orders=["nli"], evaluation=[{"set": "nli", "merge": [0, 1]}], catalog=CATALOG
+        ),
     )
     compare_methods.main(smk)
     found = storage.read_table("c.parquet")

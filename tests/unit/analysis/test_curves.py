@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import simulate
+import stored
 from fewshot import schemas, storage
 from fewshot.analysis import metrics
 from fewshot.analysis.curves import kept_epochs, rows_on_curve
@@ -40,7 +41,7 @@ def curves_of(job):
 
 def edit(job, change):
     storage.write_table(f"{job['folder']}/curves.parquet", change(curves_of(job)), schemas.CURVES)
-    simulate.seal_run(Path(job["folder"]))
+    stored.seal_run(Path(job["folder"]))
 
 
 def settle(job, **settings):
@@ -70,7 +71,10 @@ def test_accuracies_are_those_of_the_row_predictions(job):
     rows = rows[(rows["evaluation_set"] == "hans") & (rows["epoch"] == 3)]
     right = (rows["logprob_1"] > rows["logprob_0"]).astype(int) == rows["label"]
     whole = right.groupby(rows["seed"]).sum()
-    assert overall(frame, "last", "hans")["correct"].to_dict() == whole.to_dict()
+    last = overall(frame, "last", "hans")
+    assert last["correct"].to_dict() == whole.to_dict()
+    assert last["accuracy"].to_dict() == (whole / 240).to_dict()
+    assert set(last["domain"]) == {"out"} and last["majority"].eq(0.5).all()
     ids = set(simulate.prepared("hans")["id"].iloc[simulate.chosen_rows("hans", ROWS)])
     part = right[rows["id"].isin(ids)].groupby(rows["seed"]).sum()
     curve = overall(frame, "each", "hans")
@@ -125,21 +129,18 @@ def test_broken_samples_name_their_run(job, change, message):
     assert job["folder"] in str(error.value) and "\n" not in str(error.value)
 
 
-def test_the_sample_is_that_of_the_settings(job):
-    settle(job, curve_rows=90)
-    with pytest.raises(UserError, match="rows in part nli/0, not as prepared"):
-        compute(job)
-    settle(job, curve_rows="all")
-    with pytest.raises(UserError, match="'nli' is sampled against its settings; corrupt run"):
-        compute(job)
-
-
-def test_the_epochs_are_those_of_the_settings(job):
-    settle(job, epochs=4)
-    with pytest.raises(UserError, match="lacks or repeats an evaluation set"):
-        compute(job)
-    settle(job, epochs=3, curve_epochs="last")
-    with pytest.raises(UserError, match="lacks or repeats an evaluation set"):
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"curve_rows": 90}, "rows in part nli/0, not as prepared"),
+        ({"curve_rows": "all"}, "'nli' is sampled against its settings; corrupt run"),
+        ({"epochs": 4}, "lacks or repeats an evaluation set"),
+        ({"curve_epochs": "last"}, "lacks or repeats an evaluation set"),
+    ],
+)
+def test_the_curve_is_that_of_the_settings(job, settings, message):
+    settle(job, **settings)
+    with pytest.raises(UserError, match=message):
         compute(job)
 
 
@@ -163,7 +164,7 @@ def test_a_whole_curve_is_accepted_where_a_sample_would_do(tmp_path, job):
 def test_curves_of_an_older_version_are_named(job):
     path = f"{job['folder']}/curves.parquet"
     curves_of(job).drop(columns="sampled").to_parquet(path)
-    simulate.seal_run(Path(job["folder"]))
+    stored.seal_run(Path(job["folder"]))
     with pytest.raises(UserError, match="no column 'sampled'; written by another version"):
         compute(job)
 
@@ -175,7 +176,7 @@ def test_without_sets_out_of_domain_there_is_no_oracle(job):
         if name == "predictions":
             schema = schemas.predictions_schema(2)
         storage.write_table(path, frame[frame["evaluation_set"] != "hans"], schema)
-    simulate.seal_run(Path(job["folder"]))
+    stored.seal_run(Path(job["folder"]))
     frame = compute(job, names=("nli",))
     assert set(frame["selection"]) == {"last", "best-in-domain", "each"}
     Path(job["folder"], "manifest.json").unlink()

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,18 @@ from fewshot.models import architectures
 from fewshot.rng import generator
 from fewshot.study.families import training_passes
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM, GPTNeoXConfig, OPTConfig
+from transformers import (
+    AutoModelForCausalLM,
+    DynamicCache,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPTNeoXConfig,
+    MistralConfig,
+    OPTConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+from transformers.masking_utils import sliding_window_causal_mask_function
 
 COMMON = {
     "vocab_size": 97,
@@ -25,22 +37,32 @@ COMMON = {
     "bos_token_id": 2,
     "eos_token_id": 2,
 }
+GROUPED = {**COMMON, "intermediate_size": 96, "num_key_value_heads": 2, "head_dim": 16}
 CONFIGS = {
     "opt": OPTConfig(**COMMON, ffn_dim=96, word_embed_proj_dim=32),
     "opt-350m": OPTConfig(**COMMON, ffn_dim=96, word_embed_proj_dim=16, do_layer_norm_before=False),
     "gpt_neox": GPTNeoXConfig(**COMMON, intermediate_size=96),
+    # Their queries are wider than hidden states, their keys and values are not.
+    "qwen3": Qwen3Config(**GROUPED),
+    "gemma3": Gemma3TextConfig(**GROUPED),
 }
+SLIDING = {
+    "mistral": MistralConfig(**GROUPED, sliding_window=4),
+    "gemma2": Gemma2Config(**GROUPED, sliding_window=4),
+    "gemma3": Gemma3TextConfig(**GROUPED, sliding_window=4),
+}
+"""Models of which 6, 3 and 5 layers slide over four tokens."""
 ALL_WEIGHTS = TrainingPasses(3, 3, 3)
 TARGETS = {"opt": ["q_proj", "v_proj"], "gpt_neox": ["query_key_value"]}
 
 
-def model_of(name: str) -> torch.nn.Module:
+def model_of(name: str, configs: dict = CONFIGS) -> torch.nn.Module:
     # Fused attention is not counted by PyTorch everywhere; written out it is.
-    return AutoModelForCausalLM.from_config(CONFIGS[name], attn_implementation="eager")
+    return AutoModelForCausalLM.from_config(configs[name], attn_implementation="eager")
 
 
-def size_of(name: str) -> ModelSize:
-    return flops.model_size(architectures.architecture_of(CONFIGS[name].to_dict(), 64))
+def size_of(name: str, configs: dict = CONFIGS) -> ModelSize:
+    return flops.model_size(architectures.architecture_of(configs[name].to_dict(), 64))
 
 
 def counted(run) -> int:
@@ -49,10 +71,15 @@ def counted(run) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_reading_token_by_token_is_counted_exactly(name):
-    """With a cache, token t attends to t keys; the readout meets each position."""
-    model, size, tokens = model_of(name).eval(), size_of(name), 9
+@pytest.mark.parametrize(
+    ("name", "configs"),
+    [(name, configs) for configs in (CONFIGS, SLIDING) for name in configs],
+    ids=[*CONFIGS, *(f"{name} sliding" for name in SLIDING)],
+)
+def test_reading_token_by_token_is_counted_exactly(name, configs):
+    """With a cache, token t attends to t keys, or as many as its window holds; the readout meets
+    each position."""
+    model, size, tokens = model_of(name, configs).eval(), size_of(name, configs), 9
 
     @torch.no_grad()
     def run():
@@ -87,10 +114,12 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("head", ["language-model", "classification"])
+@pytest.mark.parametrize(
+    ("head", "answers"), [("language-model", 1), ("language-model", 3), ("classification", 1)]
+)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", ["opt", "gpt_neox"])
-def test_a_training_step_is_counted(name, family, head):
+def test_a_training_step_is_counted(name, family, head, answers):
     settings = {"family": family, "head": head, "classifier": "dense-relu-linear"}
     settings |= {"targets": TARGETS[name], **FAMILIES[family]}
     method = importlib.import_module(f"fewshot.methods.{family}")
@@ -101,10 +130,11 @@ def test_a_training_step_is_counted(name, family, head):
     ahead = list(range(97, 101)) if family == "prompt_tuning" else []
     ids = torch.tensor([ahead + list(range(4, 4 + own))] * rows)
     tokens = ids.shape[1]
-    last = torch.full((rows,), tokens - 1)
-    found = counted(lambda: student(ids, last).logsumexp(-1).sum().backward())
+    places = torch.tensor([[row, tokens - 1 - i] for row in range(rows) for i in range(answers)])
+    found = counted(lambda: student(ids, places).logsumexp(-1).sum().backward())
 
-    counts = Counts(rows, 0, rows * tokens, rows * tokens**2, learned)
+    asked = rows * answers if answers > 1 else 0
+    counts = Counts(rows, 0, rows * tokens, rows * tokens**2, learned, asked)
     trained = sum(each.numel() for each in student.parameters() if each.requires_grad)
     answer = flops.head(size, settings, 3)
     passes = TrainingPasses(**training_passes(settings))
@@ -129,15 +159,92 @@ def test_the_context_is_encoded_once_or_for_each_row():
     assert saved == 7 * by_hand
 
 
-def test_attention_is_kaplans_and_palms():
-    """A row of T tokens: 2 L d T per token forward (Kaplan, T large), 12 L d T of training with
-    the mask's products (PaLM: no half)."""
-    size, tokens = ModelSize(0, 100, known=True), 10_000
-    kaplan = 2 * 100 * tokens * tokens
-    assert flops.forward(size, tokens, tokens**2) == pytest.approx(kaplan, rel=1e-3)
-    counts = Counts(1, 0, tokens, tokens**2)
-    trained = flops.training(size, counts, 1, ALL_WEIGHTS, 0)
-    assert 2 * trained == pytest.approx(12 * 100 * tokens * tokens, rel=1e-3)
+def reached(window: int, lengths: list[int], keys: int) -> int:
+    """Count what rows behind `keys` see under the mask that transformers makes for a window."""
+    sees = sliding_window_causal_mask_function(window)
+    places = [torch.arange(keys + length) for length in lengths]
+    return sum(sees(0, 0, query, row).sum().item() for row in places for query in row[keys:])
+
+
+LENGTHS = {
+    "one row": [13],
+    "equally long": [9, 9, 9],
+    "all end in a window of 20": [3, 1, 7],
+    "all end past a window of 5": [8, 30, 13],
+}
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+@pytest.mark.parametrize("keys", [0, 1, 4, 5, 12, 13, 40])
+@pytest.mark.parametrize("window", [1, 5, 20])
+def test_no_key_beyond_a_sliding_window_is_counted(window, keys, lengths):
+    past = [keys + length > window for length in lengths]
+    exact = len(set(lengths)) == 1 or all(past) or not any(past)
+    tokens, squares = sum(lengths), sum(length**2 for length in lengths)
+    size = ModelSize(0, attention=10, sliding=10, window=window)
+    found = flops.attention(size, tokens, squares, keys, len(lengths)) / 4 / 10
+    if exact or keys >= window:
+        assert found == reached(window, lengths, keys)
+    most = reached(keys + max(lengths), lengths, keys)
+    assert tokens <= found <= most
+    some = flops.attention(replace(size, sliding=3), tokens, squares, keys, len(lengths))
+    assert some == 4 * (3 * found + 7 * most), "the other layers reach all"
+
+
+def test_a_context_and_rows_behind_it_reach_what_whole_rows_do():
+    size = ModelSize(1000, 20, 8, 50, 5, True, sliding=15, window=16)
+    for shared in (3, 14, 40):
+        counts = Counts(7, shared, 7 * 5, 7 * 25)
+        whole = Counts(7, 0, 7 * (shared + 5), 7 * (shared + 5) ** 2)
+        assert flops.uncached(size, counts, 50) == flops.uncached(size, whole, 50)
+        once = flops.training(size, whole, 1, TrainingPasses(1, 1, 1), 50)
+        assert once == flops.uncached(size, whole, 50)
+
+
+SLIDES, WHOLE = "sliding_attention", "full_attention"
+
+
+@pytest.mark.parametrize(
+    ("config", "window"),
+    [
+        (MistralConfig(**GROUPED, sliding_window=24), 24),
+        (MistralConfig(**GROUPED, sliding_window=None), 0),
+        (Gemma2Config(**GROUPED, sliding_window=24), 24),
+        (Gemma2Config(**GROUPED | {"num_hidden_layers": 7}), 4096),
+        (Gemma3TextConfig(**GROUPED, sliding_window=24), 24),
+        (Gemma3TextConfig(**GROUPED | {"num_hidden_layers": 26}, sliding_window=512), 512),
+        (Gemma3TextConfig(**GROUPED, layer_types=4 * [SLIDES] + 2 * [WHOLE]), 4096),
+        (Gemma3TextConfig(**GROUPED, layer_types=6 * [SLIDES]), 4096),
+        (Gemma3TextConfig(**GROUPED, layer_types=6 * [WHOLE]), 4096),
+        (Qwen3Config(**GROUPED, sliding_window=4096, use_sliding_window=False), 0),
+        (Qwen2Config(**GROUPED, sliding_window=131072, use_sliding_window=False), 0),
+    ],
+)
+def test_the_layers_that_slide_are_those_of_transformers(config, window):
+    stated = config.to_dict()
+    shape = architectures.architecture_of(architectures.shape_keys(stated, "m"), 64)
+    slides = sum(DynamicCache(config=config).is_sliding)
+    assert (shape.sliding_layers, shape.sliding_window) == (slides, window)
+    assert architectures.architecture_of(stated, 64) == shape, "as of a local model"
+
+
+@pytest.mark.parametrize("name", SLIDING)
+def test_types_have_their_own_pattern_where_layers_are_not_told_apart(name):
+    stated = {**SLIDING[name].to_dict(), "layer_types": None}
+    for layers in (1, 2, 6, 13, 26):
+        config = type(SLIDING[name])(**{**GROUPED, "num_hidden_layers": layers}, sliding_window=24)
+        shape = architectures.architecture_of({**stated, "num_hidden_layers": layers}, 64)
+        assert shape.sliding_layers == sum(DynamicCache(config=config).is_sliding)
+
+
+def test_a_window_that_qwen_switches_off_counts_for_nothing():
+    """As its config.json has it, which transformers has not read."""
+    config = {"model_type": "qwen2", "hidden_size": 32, "num_hidden_layers": 6, "vocab_size": 97}
+    config |= {"num_attention_heads": 4, "intermediate_size": 96}
+    off = {"sliding_window": 131072, "use_sliding_window": False, "max_window_layers": 28}
+    assert architectures.shape_keys(config | off, "m") == config
+    shape = architectures.architecture_of(config | off, 64)
+    assert shape == architectures.architecture_of(config, 64) and not shape.sliding_layers
 
 
 def test_opt_125m_has_kaplans_weights():
@@ -189,13 +296,3 @@ def test_break_even_is_where_the_costs_are_equal():
     assert predictions_to_break_even(10.0, 6.0, 20.0, 5.0) == math.inf
     assert predictions_to_break_even(10.0, 1.0, 20.0, 5.0) == 0
     assert math.isnan(predictions_to_break_even(np.nan, 1.0, 0.0, 2.0))
-
-
-def test_break_even_against_whole_prompts_is_that_of_the_notes():
-    """M ≈ 3 steps · batch · Q / P, without attention and where Q is much shorter than P."""
-    steps, batch, own, shared = 40, 32, 50, 100_000
-    few = flops.training(T0, Counts(batch, 0, batch * own, 0), steps, ALL_WEIGHTS, 0)
-    each = flops.uncached(T0, Counts(1, 0, own, 0), 0)
-    icl = flops.uncached(T0, Counts(1, shared, own, 0), 0)
-    found = predictions_to_break_even(few, each, 0, icl)
-    assert found == pytest.approx(3 * steps * batch * own / shared)

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot.analysis import predictions, stats
+from fewshot.analysis import predictions
+from fewshot.analysis.label_probabilities import label_weights, probabilities
 from fewshot.analysis.predictions import pack, score_rows, unpack
 from fewshot.analysis.summary import at_level
 from fewshot.data.evaluation_sets import EvaluationSet
@@ -22,8 +23,8 @@ def test_scores_are_those_of_scikit_learn(labels):
     rng = np.random.default_rng(labels)
     gold = rng.integers(0, labels, 500)
     logprobs = np.log(rng.dirichlet(np.ones(labels), 500)).T - 3  # the words share 5 %
-    block, item = scored(tuple(range(labels)), gold, logprobs)
-    found = predictions.row_scores(block, item)
+    block, _ = scored(tuple(range(labels)), gold, logprobs)
+    found = predictions.row_scores(block)
     predicted = logprobs.argmax(axis=0)
     assert found["mcc"] == pytest.approx(reference.matthews_corrcoef(gold, predicted))
     assert found["macro_f1"] == pytest.approx(reference.f1_score(gold, predicted, average="macro"))
@@ -57,20 +58,20 @@ def test_one_matrix_of_three_labels_has_numbers_for_scores():
 def test_probabilities_of_words_that_count_alike_are_added():
     ranks = [np.log([0.2, 0.5]), np.log([0.1, 0.25]), np.log([0.1, 0.25])]
     np.testing.assert_allclose(
-        predictions.probabilities(ranks, (0, 1, 1), 2), [[0.5, 0.5], [0.5, 0.5]]
+        probabilities(label_weights(ranks, (0, 1, 1), 2)), [[0.5, 0.5], [0.5, 0.5]]
     )
 
 
 def test_impossible_words_share_what_there_is():
     nothing = np.array([-np.inf])
-    found = predictions.probabilities([nothing, nothing], (0, 1), 2)
+    found = probabilities(label_weights([nothing, nothing], (0, 1), 2))
     assert found.tolist() == [[0.5, 0.5]]
 
 
 def test_the_confidence_is_that_of_the_predicted_label_even_if_merged_words_have_more():
-    block, item = scored((0, 1, 1), [0], np.log([[0.4], [0.3], [0.3]]))
+    block, _ = scored((0, 1, 1), [0], np.log([[0.4], [0.3], [0.3]]))
     assert block.predicted.tolist() == [0]
-    assert predictions.row_scores(block, item)["ece"] == pytest.approx(0.6)
+    assert predictions.row_scores(block)["ece"] == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("n", [1, 8, 13])
@@ -96,21 +97,6 @@ def test_scores_from_counts_are_those_from_predictions(study):
     early = each[each.index.get_level_values("epoch") == 1]
     assert early["mcc"].notna().all(), "counts by label are enough"
     assert early["ece"].isna().any(), "calibration needs row predictions"
-
-
-def test_the_scores_of_a_row_are_its_confusion_matrix(study):
-    rows = study.metrics[(study.metrics["selection"] == "each") & (study.metrics["k"] == 16)]
-    row = at_level(rows).query("evaluation_set == 'hans' and epoch == 1").iloc[0]
-    # Accuracies by label at level ["label"] are only stored for selections; two labels of 120 rows
-    # and the F1 of each give them back.
-    hits = np.arange(121)
-    confusion = np.array([[[a, 120 - a], [120 - b, b]] for a in hits for b in hits])
-    fits = (confusion[:, 0, 0] + confusion[:, 1, 1] == row["correct"]) & (
-        np.abs(stats.f1(confusion) - row["f1"]) < 1e-12
-    )
-    assert fits.sum() == 1
-    assert stats.matthews(confusion[fits])[0] == pytest.approx(row["mcc"], abs=1e-12)
-    assert stats.macro_f1(confusion[fits])[0] == pytest.approx(row["macro_f1"], abs=1e-12)
 
 
 def test_accuracies_over_a_sample_have_no_calibration(sampled_study):

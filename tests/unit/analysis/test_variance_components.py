@@ -40,15 +40,9 @@ def test_components_are_those_of_the_table_of_answers():
 def test_one_pattern_has_draws_and_rows():
     one = arm("opt-s", "ft", 0.6)
     [row] = split(one).to_dict("records")
-    table = answers(one).astype(float)
-    # By hand: mean squares of a two-way table with one answer per cell.
-    of_seeds = ROWS * table.mean(axis=1).var(ddof=1)
-    of_rows = SEEDS * table.mean(axis=0).var(ddof=1)
-    left = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
-    rest = (left**2).sum() / (ROWS - 1) / (SEEDS - 1)
-    assert row["seed"] == pytest.approx(max((of_seeds - rest) / ROWS, 0))
-    assert row["row"] == pytest.approx(max((of_rows - rest) / SEEDS, 0))
-    assert row["residual"] == pytest.approx(rest)
+    expected = stats.variance_components(answers(one), ("seed", "row"))
+    for name in ("seed", "row", "residual"):
+        assert row[name] == pytest.approx(expected[name].variance)
     assert np.isnan([row[name] for name in ("pattern", "spread", "seed_row")]).all()
 
 

@@ -8,6 +8,7 @@ from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.errors import UserError
 from hypothesis import given
 from hypothesis import strategies as st
+from mistakes import told
 
 
 def rows_of(*parts):
@@ -76,14 +77,8 @@ def test_a_set_without_parts_is_stratified_by_label():
 
 def test_the_sample_is_fixed():
     """A pinned draw: another one would make the curves of stored runs incomparable."""
-    assert HANS["id"].to_numpy()[curve_sample(HANS, 6, "hans")].tolist() == [
-        116,
-        227,
-        772,
-        725,
-        836,
-        123,
-    ]
+    drawn = HANS["id"].to_numpy()[curve_sample(HANS, 6, "hans")]
+    assert drawn.tolist() == [116, 227, 772, 725, 836, 123]
 
 
 def test_the_sample_depends_on_ids_and_name_not_on_the_order_of_rows():
@@ -112,12 +107,19 @@ def test_the_draw_is_spread_over_each_part():
 
 def test_too_few_rows_for_the_parts_are_an_error():
     assert counts(HANS, curve_sample(HANS, 3, "hans")) == [1, 1, 1]
-    with pytest.raises(UserError) as error:
-        curve_sample(HANS, 2, "hans")
-    assert str(error.value) == (
+    assert told(curve_sample, HANS, 2, "hans") == (
         "methods.yaml: curve_rows: 2 rows cannot show each of the 3 parts (group, subset, "
         "label) of 'hans'; valid: 3 or more, or all"
     )
+
+
+def test_a_task_with_a_base_is_sampled_as_its_base_is():
+    """Else its learning curve would rest on other rows."""
+    own = EvaluationSet("rte", (0, 1), HANS)
+    changed = EvaluationSet("rte-flip25", (0, 1), HANS, "rte")
+    other = EvaluationSet("rte-flip25", (0, 1), HANS)
+    ids = [each.sample(10).rows["id"].tolist() for each in (own, changed, other)]
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_the_sample_of_a_set_is_a_set_with_the_same_parts():

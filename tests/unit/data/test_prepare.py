@@ -10,6 +10,7 @@ from fewshot import schemas, storage, validation
 from fewshot.data import prepare as prepare_module
 from fewshot.data import readers
 from fewshot.errors import UserError
+from mistakes import told
 
 ENTRY = {
     "text": ["premise", "hypothesis"],
@@ -96,25 +97,13 @@ def test_quoted_csv_fields_may_hold_line_breaks(tmp_path):
 def test_hans_as_published(tmp_path):
     raw = read(tmp_path, "heuristics_evaluation_set.txt", HANS_TEXT)
     rows = prepare_module.prepare_rows(raw, HANS_ENTRY, "hans", "validation")
-    assert rows.values.tolist() == [
-        [
-            0,
-            "The doctor saw the judge .",
-            "The judge saw the doctor .",
-            1,
-            "lexical_overlap",
-            "ln_subject/object_swap",
-            "temp1",
-        ],
-        [
-            1,
-            "The judge and the actor ran .",
-            "The actor ran .",
-            0,
-            "lexical_overlap",
-            "le_conjunction",
-            "temp4",
-        ],
+    assert rows[["text_a", "text_b"]].values.tolist() == [
+        ["The doctor saw the judge .", "The judge saw the doctor ."],
+        ["The judge and the actor ran .", "The actor ran ."],
+    ]
+    assert rows[["id", "label", "group", "subset", "cluster"]].values.tolist() == [
+        [0, 1, "lexical_overlap", "ln_subject/object_swap", "temp1"],
+        [1, 0, "lexical_overlap", "le_conjunction", "temp4"],
     ]
 
 
@@ -156,9 +145,7 @@ def test_numbers_and_digits_are_the_same_label(value):
     ],
 )
 def test_a_label_outside_the_map_is_named_with_its_row(value, shown):
-    with pytest.raises(UserError) as error:
-        prepare([*RAW, {**RAW[0], "idx": 9, "label": value}])
-    assert str(error.value) == (
+    assert told(prepare, [*RAW, {**RAW[0], "idx": 9, "label": value}]) == (
         f"task 'mnli', split 'train': row 3: label is {shown}, which is neither in labels nor in "
         "drop; valid: 1, 0, 2"
     )
@@ -252,24 +239,14 @@ def test_a_missing_file_is_named(tmp_path):
         readers.read_raw(tmp_path / "none.tsv")
 
 
-@pytest.fixture(scope="module")
-def entries():
-    return validation.load_registries(Path(__file__).parents[3] / "config")["tasks"]
-
-
-def counts(path, entry):
-    rows = prepare_module.prepare_rows(readers.read_raw(path), entry, "real", "split")
-    assert rows["id"].is_unique
-    return len(rows), rows["label"].value_counts().sort_index().tolist()
-
-
-def test_real_rte(shared_data, entries):
-    assert counts(shared_data / "rte_train.jsonl", entries["rte"]) == (2490, [1249, 1241])
-    assert counts(shared_data / "rte_validation.jsonl", entries["rte"]) == (277, [146, 131])
-    both = [
-        prepare_module.prepare_rows(
-            readers.read_raw(shared_data / name), entries["rte"], "rte", "validation"
-        )
-        for name in ("rte_validation.jsonl", "full/rte_validation.parquet")
-    ]
+def test_real_rte(shared_data):
+    entry = validation.load_registries(Path(__file__).parents[3] / "config")["tasks"]["rte"]
+    names = ("rte_train.jsonl", "rte_validation.jsonl", "full/rte_validation.parquet")
+    train, *both = (
+        prepare_module.prepare_rows(readers.read_raw(shared_data / name), entry, "rte", "split")
+        for name in names
+    )
+    assert train["label"].value_counts().to_dict() == {0: 1249, 1: 1241}
+    assert both[0]["label"].value_counts().to_dict() == {0: 146, 1: 131}
+    assert train["id"].is_unique and both[0]["id"].is_unique
     pd.testing.assert_frame_equal(*both)

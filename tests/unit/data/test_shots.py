@@ -1,5 +1,7 @@
 """Draws are balanced, nested, shared and the same on every machine."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,6 +51,13 @@ def test_a_draw_is_balanced_and_tells_the_rows_own_labels(case):
     assert shots["label"].value_counts().to_dict() == dict.fromkeys(range(labels), k // labels)
     gold = rows.set_index("id")["label"]
     assert (gold.loc[shots["id"]].to_numpy() == shots["label"].to_numpy()).all()
+
+
+def test_draws_are_nested_from_2_to_256():
+    rows = pd.DataFrame({"id": np.arange(1000), "label": [0, 1] * 500})
+    chosen = [set(draw(2**n, rows=rows, labels=2)["id"]) for n in range(1, 9)]
+    assert [len(ids) for ids in chosen] == [2, 4, 8, 16, 32, 64, 128, 256]
+    assert all(few < more for few, more in pairwise(chosen))
 
 
 @given(cases())

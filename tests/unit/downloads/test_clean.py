@@ -80,17 +80,12 @@ def test_a_running_jobs_state_is_kept(capsys):
     assert f"results/state/f: locked by process {os.getpid()} on " in line
 
 
-def test_a_finished_jobs_state_is_kept_while_a_job_of_its_model_runs(capsys):
-    """They may share a submission, in which a failure starts all again."""
+def test_a_finished_jobs_state_goes_while_another_job_of_its_model_runs(capsys):
     state("m1", owned("m1"))
-    state("n1", owned("n1", "n"))
     finish("m1")
-    finish("n1")
     with SeedStore.open(STATES, "m2", owned("m2")):
-        text = "\n".join(look(capsys, "m1", "n1", "m2", delete="yes"))
-    why = "results/runs/m1 is finished, but may share the submission of a job that is running"
-    assert f"results/state/m1: {why}" in text
-    assert [path.name for path in STATES.iterdir()] == ["m1"]
+        look(capsys, "m1", "m2", delete="yes")
+        assert [path.name for path in STATES.iterdir()] == ["m2"]
 
 
 def test_a_state_that_does_not_say_whose_it_is_is_kept(capsys):

@@ -13,6 +13,7 @@ from fewshot.downloads import hub, revisions
 from fewshot.downloads import models as models_module
 from fewshot.errors import UserError
 from hub_server import Fault, Repo
+from mistakes import told
 
 ROOT = Path(__file__).parents[3]
 FIRST, SECOND, THIRD = "a" * 40, "b" * 40, "c" * 40
@@ -149,9 +150,8 @@ def test_a_manifest_of_another_commit_is_named(file):
         storage.write_json(f"results/models/{name}/manifest.json", {"revision": revision})
     revisions.check_manifests("models", {**models, "not fetched": ENTRY}, "results/models")
     storage.write_json("results/models/m/manifest.json", {"revision": SECOND})
-    with pytest.raises(UserError) as error:
-        revisions.check_manifests("models", models, "results/models")
-    assert str(error.value) == (
+    said = told(revisions.check_manifests, "models", models, "results/models")
+    assert said == (
         f"config/revisions.yaml: model 'm' is locked to commit {FIRST}, but "
         f"results/models/m/manifest.json has {SECOND}; remove that file to fetch what is locked, "
         "or put the entry back"

@@ -15,6 +15,7 @@ import travels
 from fewshot import schemas, storage
 from fewshot.errors import UserError
 from fewshot.exchange import archive, unpack
+from mistakes import told
 
 PAIR = {**travels.PAIRS[0], "jobs": travels.PAIRS[0]["jobs"][:2]}
 RUN = PAIR["jobs"][0]["folder"]
@@ -88,12 +89,10 @@ def listed(content: list, change) -> None:
 def refused(path: Path, folder: Path) -> str:
     """Return the one-line message with which an archive is refused; nothing may be placed."""
     before = sorted(folder.rglob("*"))
-    with pytest.raises(UserError) as error:
-        unpack.import_archive(path, folder)
+    said = told(unpack.import_archive, path, folder)
     left = [file for file in sorted(folder.rglob("*")) if file.name != "results"]
     assert left == [file for file in before if file.name != "results"]
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return said
 
 
 def test_the_same_study_gives_the_same_bytes(project, exported):
@@ -136,6 +135,17 @@ def test_everything_is_placed_and_what_is_made_last_is_not_older(project, export
         assert (elsewhere / name).read_bytes() == (project / name).read_bytes()
     run = (elsewhere / RUN / "manifest.json").stat().st_mtime_ns
     assert all((elsewhere / name).stat().st_mtime_ns <= run for name in files)
+
+
+def test_scores_of_held_out_shots_travel_as_runs_do(project, elsewhere):
+    held = RUN.replace("results/runs", "results/held-out/4")
+    shutil.copytree(project / RUN, project / held)
+    files = [*OTHERS, f"{held}/manifest.json"]
+    with chdir(project):
+        archive.export_study(NAME, travels.study(), travels.registries(), files, ROWS)
+    unpack.import_archive(project / NAME, elsewhere)
+    for name in ("predictions.parquet", "curves.parquet", "manifest.json"):
+        assert (elsewhere / held / name).read_bytes() == (project / held / name).read_bytes()
 
 
 def test_rows_without_texts_say_so_to_whom_needs_them(exported, elsewhere):
@@ -188,38 +198,52 @@ def test_a_file_with_another_content_is_not_overwritten(project, exported, elsew
     assert other.read_bytes() == before
 
 
-def test_a_changed_file_is_found(exported, elsewhere):
-    def change(content):
-        place = next(
-            i for i, (info, _) in enumerate(content) if info.name.endswith("curves.parquet")
-        )
-        info, data = content[place]
-        content[place] = (info, data[:-1] + bytes([data[-1] ^ 1]))
-
-    message = refused(rewrite(exported, change), elsewhere)
-    assert re.search(r"'results/runs/.*curves.parquet' is not what MANIFEST.json says", message)
+def changed(content):
+    place = next(i for i, (info, _) in enumerate(content) if info.name.endswith("curves.parquet"))
+    info, data = content[place]
+    content[place] = (info, data[:-1] + bytes([data[-1] ^ 1]))
 
 
-def test_a_sparse_member_is_refused_before_it_is_unpacked(exported, elsewhere):
-    def change(content):
-        info, _ = content[-1]
-        # One stretch of no bytes at the end of 3 GiB (the format of GNU tar, version 1.0).
-        info.pax_headers = {
-            "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": info.name,
-            "GNU.sparse.realsize": str(3 << 30),
-        }  # fmt: skip
-        content[-1] = (info, f"1\n{3 << 30}\n0\n".encode().ljust(512, b"\0"))
-
-    assert "is no plain file" in refused(rewrite(exported, change), elsewhere)
+def longer(content):
+    info, data = content[-1]
+    content[-1] = (info, data * 100)
 
 
-def test_a_member_of_another_size_is_told_before_it_is_unpacked(exported, elsewhere):
-    def change(content):
-        info, data = content[-1]
-        content[-1] = (info, data * 100)
+def sparse(content):
+    """One stretch of no bytes at the end of 3 GiB (the format of GNU tar, version 1.0)."""
+    info, _ = content[-1]
+    info.pax_headers = {
+        "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": info.name,
+        "GNU.sparse.realsize": str(3 << 30),
+    }  # fmt: skip
+    content[-1] = (info, f"1\n{3 << 30}\n0\n".encode().ljust(512, b"\0"))
 
-    message = refused(rewrite(exported, change), elsewhere)
-    assert re.search(r"has \d+ bytes, MANIFEST.json says \d+; corrupt", message)
+
+def linked(content):
+    content[3][0].type, content[3][0].linkname = tarfile.SYMTYPE, "/etc/passwd"
+    content[3] = (content[3][0], b"")
+
+
+def unlisted(content):
+    content.append((tarfile.TarInfo("results/raw/hans/manifest.json"), b"{}"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (changed, "'results/runs/.*curves.parquet' is not what MANIFEST.json says"),
+        (longer, r"has \d+ bytes, MANIFEST.json says \d+; corrupt"),
+        (sparse, "is no plain file"),
+        (linked, "is no plain file"),
+        (unlisted, "is not in MANIFEST.json"),
+        (lambda content: content.append(content[-1]), "is there twice"),
+        (lambda content: content.pop(), "truncated: 1 of "),
+        (lambda content: listed(content, lambda each: each.update(study="..")),
+         "is no file of a study's results"),
+    ],
+)  # fmt: skip
+def test_an_archive_that_was_changed_is_refused(exported, elsewhere, change, message):
+    assert re.search(message, refused(rewrite(exported, change), elsewhere))
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
@@ -227,11 +251,6 @@ def test_a_truncated_archive_is_refused(exported, elsewhere, share):
     data = exported.read_bytes()
     exported.write_bytes(data[: int(len(data) * share)])
     assert re.search("truncated|corrupt", refused(exported, elsewhere))
-
-
-def test_a_lost_member_is_named(exported, elsewhere):
-    message = refused(rewrite(exported, lambda content: content.pop()), elsewhere)
-    assert "1 of" in message and "truncated" in message
 
 
 @pytest.mark.parametrize(
@@ -253,26 +272,6 @@ def test_names_that_lead_elsewhere_are_refused(exported, elsewhere, name):
 
     message = refused(rewrite(exported, change), elsewhere)
     assert f"'{name}' is no file of a study's results" in message
-
-
-def test_a_study_name_cannot_lead_elsewhere(exported, elsewhere):
-    change = lambda content: listed(content, lambda each: each.update(study=".."))  # noqa: E731
-    assert "is no file of a study's results" in refused(rewrite(exported, change), elsewhere)
-
-
-def test_links_and_unlisted_files_are_refused(exported, elsewhere):
-    def link(content):
-        content[3][0].type, content[3][0].linkname = tarfile.SYMTYPE, "/etc/passwd"
-        content[3] = (content[3][0], b"")
-
-    assert "is no plain file" in refused(rewrite(exported, link), elsewhere)
-
-    def more(content):
-        content.append((tarfile.TarInfo("results/raw/hans/manifest.json"), b"{}"))
-
-    assert "is not in MANIFEST.json" in refused(rewrite(exported, more), elsewhere)
-    again = lambda content: content.append(content[-1])  # noqa: E731
-    assert "is there twice" in refused(rewrite(exported, again), elsewhere)
 
 
 def test_other_formats_and_other_archives_are_refused(exported, elsewhere, tmp_path):

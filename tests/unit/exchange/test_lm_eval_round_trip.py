@@ -2,9 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,42 +18,15 @@ from fewshot.data.shots import read_shots
 from fewshot.errors import UserError
 from fewshot.exchange import lm_eval_runs, lm_eval_tasks, unpack
 from fewshot.prompts.patterns import restore_pattern
-from job_files import CELL, PATTERN, write_job
+from job_files import CELL, write_job
+from lm_harness import cell_of, harness
 
 pytest.importorskip("lm_eval", reason="lm_eval is not installed")
 
 SETS = ("task", "other")
 TOLERANCE = 1e-4
-
-
-def cell_of(smk, k: int) -> dict:
-    """Return the cell of a job as rule export_lm_eval passes it."""
-    sets = zip(smk.params.evaluation, smk.input.evaluation, strict=True)
-    return {
-        "protocol": "fair",
-        "task": "task",
-        "k": k,
-        "pattern": asdict(PATTERN),
-        "seeds": smk.params.seeds,
-        "evaluation": [{**each, "path": path} for each, path in sets],
-        "train": smk.input.train,
-        "shots": dict(zip(map(str, smk.params.seeds), smk.input.shots, strict=False)),
-    }
-
-
-def harness(folder: Path, tasks: list[str], model: Path) -> None:
-    """Run the harness as a user types it, in the folder of the tasks."""
-    command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--include_path", "."]
-    command += ["--model_args", f"pretrained={model},dtype=float32", "--device", "cpu"]
-    command += ["--tasks", ",".join(tasks), "--batch_size", "8"]
-    command += ["--log_samples", "--output_path", "../logs"]
-    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "cache")}
-    # DeepSpeed, in a test before this one, may have said that this process is one of several.
-    alone = {name: value for name, value in os.environ.items() if name != "LOCAL_RANK"}
-    done = subprocess.run(
-        command, cwd=folder, env={**alone, **offline}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+LONG = "long words"
+"""The job that ranks words of several tokens by their characters."""
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +38,24 @@ def travelled(tmp_path_factory):
     try:
         smk = write_job(folder / "in", k=4, family="in_context")
         bare = write_job(folder / "bare", k=0, seeds=(0,), family="in_context")
-        for job in (smk, bare):
+        long = write_job(folder / "long", k=4, seeds=(0,), family="in_context")
+        words = {"words": [" Yes", " not all believed"], "rank_by": "characters"}
+        long.params.pattern |= {"name": "characters", **words}
+        long.wildcards.pattern = "characters"
+        for job in (smk, bare, long):
             run_in_context.main(job)
         out = SimpleNamespace(folder=str(folder / "tasks"))
-        cells = [cell_of(smk, 4), cell_of(bare, 0)]
-        export_lm_eval.main(SimpleNamespace(output=out, params=SimpleNamespace(cells=cells)))
+        cells = [cell_of(smk, 4), cell_of(bare, 0), cell_of(long, 4)]
+        params = SimpleNamespace(cells=cells, left_out=[])
+        export_lm_eval.main(SimpleNamespace(output=out, params=params))
         names = sorted(path.stem for path in (folder / "tasks").glob("*.yaml"))
-        assert len(names) == 2 * 2 + 2
+        assert len(names) == 2 * 2 + 2 + 2
         harness(folder / "tasks", names, folder / "in/model")
     finally:
         os.chdir(here)
-    return SimpleNamespace(jobs={4: smk, 0: bare}, logs=next((folder / "logs").glob("*")))
+    return SimpleNamespace(
+        jobs={4: smk, 0: bare, LONG: long}, logs=next((folder / "logs").glob("*"))
+    )
 
 
 def logs_of(travelled, k: int, seeds: list[int]) -> list[str]:
@@ -104,13 +81,13 @@ def logged(travelled, k: int, prompts: str = "stored") -> dict:
     }
 
 
-def accuracies(job, k: int, folder: str, method: str):
+def accuracies(job, k: int, folder: str, method: str, pattern: str = "minimal"):
     sets = [
         evaluation_sets.read_set(each["set"], each["merge"], path)
         for each, path in zip(job.params.evaluation, job.input.evaluation, strict=True)
     ]
     cell = {name: CELL[name] for name in ("protocol", "task", "model")}
-    run = {"method": method, "pattern": "minimal", "k": k, "folder": folder}
+    run = {"method": method, "pattern": pattern, "k": k, "folder": folder}
     return metrics.compute_metrics(cell, [{**run, "seeds": job.params.seeds}], sets).metrics
 
 
@@ -136,6 +113,24 @@ def test_round_trip(travelled, tmp_path, k):
     same = ["seed", "selection", "evaluation_set", "label", "n", "correct", "accuracy", "majority"]
     assert len(first) and first[same].equals(second[same])
     np.testing.assert_allclose(first["mean_logprob"], second["mean_logprob"], atol=TOLERANCE)
+
+
+def test_ranking_by_characters_is_the_harness_s_own(travelled, tmp_path):
+    """Its `acc_norm`: of choices without the blank that stands in front of them."""
+    job = travelled.jobs[LONG]
+    names = {name: f"fair_task_characters_k4_seed0_{name}" for name in SETS}
+    logs = [str(next(travelled.logs.glob(f"samples_{name}_*"))) for name in names.values()]
+    found = json.loads(next(travelled.logs.glob("results_*.json")).read_text())["results"]
+    run = logged(travelled, 4) | {"pattern": job.params.pattern, "logs": {"0": logs}}
+    run["cell"]["pattern"] = "characters"
+    lm_eval_runs.write_run(tmp_path, run, "code")
+    for folder in (Path(job.output.predictions).parent, tmp_path):
+        method = "ft" if folder != tmp_path else "harness"
+        frame = accuracies(job, 4, str(folder), method, "characters")
+        frame = frame.query("label.isna() and selection == 'last'")
+        ours = dict(zip(frame["evaluation_set"], frame["accuracy"], strict=True))
+        assert ours == {name: pytest.approx(found[names[name]]["acc_norm,none"]) for name in SETS}
+    assert any(found[name]["acc_norm,none"] != found[name]["acc,none"] for name in names.values())
 
 
 def test_what_logs_do_not_tell_is_null(travelled, tmp_path):

@@ -73,7 +73,9 @@ def train(folder: Path, family: str, kind: str, stage: int = 0, **settings):
 def gradients(student) -> set[str]:
     """Return the parameters that a loss reaches, on a row whose prompt has what stands ahead."""
     row = (*virtual_ids(student.model), *range(4, 12))
-    student(torch.tensor([row, row]), torch.tensor([len(row) - 1, len(row) - 3])).sum().backward()
+    student(
+        torch.tensor([row, row]), torch.tensor([[0, len(row) - 1], [1, len(row) - 3]])
+    ).sum().backward()
     return {name for name, each in student.named_parameters() if each.grad is not None}
 
 
@@ -187,9 +189,13 @@ def test_a_readout_that_is_tied_is_trained_apart_from_the_embeddings():
 def test_facts_name_what_is_trained():
     modules = {
         family: parameter_facts(student_of(family, "gpt_neox"))["modules"]
-        for family in ("ia3", "prompt_tuning", "prefix_tuning", "head_only")
+        for family in ("lora", "ia3", "prompt_tuning", "prefix_tuning", "head_only")
     }
     assert modules == {
+        "lora": [
+            f"model.gpt_neox.layers.*.attention.query_key_value.lora_{factor}.default"
+            for factor in "AB"
+        ],
         "ia3": [
             "model.gpt_neox.layers.*.attention.query_key_value.ia3",
             "model.gpt_neox.layers.*.mlp.dense_4h_to_h.ia3",

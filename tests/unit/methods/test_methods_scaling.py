@@ -4,16 +4,23 @@ against weights folded by hand."""
 import peft
 import pytest
 import torch
+from architectures import build
 from fewshot.adaptation.weights import take_weights
 from fewshot.errors import UserError
 from fewshot.methods import ia3, lora
 from fewshot.models.parts import readout
 from fewshot.rng import generator
 from tiny import ALL_KINDS, TARGETS, tiny_model
-from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, OPTConfig
 
 IDS = torch.arange(4, 24).reshape(2, 10)
-LAST = {"opt": "fc2", "llama": "down_proj"}
+LAST = {
+    "opt": "fc2", "llama": "down_proj", "qwen3": "down_proj", "gemma3": "down_proj",
+    "olmo2": "down_proj",
+}  # fmt: skip
+
+
+def model_of(kind: str) -> torch.nn.Module:
+    return tiny_model(kind) if kind in ALL_KINDS else build(kind)
 
 
 def outputs_of(model, names) -> dict[str, torch.Tensor]:
@@ -42,7 +49,8 @@ def randomise(model, stream: str) -> None:
 
 @pytest.mark.parametrize("kind", LAST)
 def test_ia3_equals_peft_with_the_published_targets(kind):
-    ours, theirs = tiny_model(kind), tiny_model(kind)
+    """Where keys are normalised they are scaled before that, as peft does."""
+    ours, theirs = model_of(kind), model_of(kind)
     ia3.adapt(ours, {})
     randomise(ours, "factors")
     targets = ["k_proj", "v_proj", LAST[kind]]
@@ -53,7 +61,8 @@ def test_ia3_equals_peft_with_the_published_targets(kind):
         if "ia3_l" in name:
             pairs[name] = name.replace("ia3_l.default", "ia3.weight")
             parameter.data.copy_(ours.get_parameter(pairs[name]).reshape(parameter.shape))
-    assert sorted(pairs.values()) == sorted(take_weights(ours)) and len(pairs) == 6
+    assert sorted(pairs.values()) == sorted(take_weights(ours))
+    assert len(pairs) == 3 * ours.config.num_hidden_layers
     modules = [name.removesuffix(".ia3.weight") for name in pairs.values()]
     expected = outputs_of(theirs, modules)
     for name, found in outputs_of(ours, modules).items():
@@ -64,20 +73,6 @@ def test_ia3_equals_peft_with_the_published_targets(kind):
         gradient = theirs.get_parameter(name).grad.flatten()
         assert gradient.abs().max() > 1e-4
         torch.testing.assert_close(ours.get_parameter(own).grad, gradient, rtol=1e-4, atol=1e-7)
-
-
-def test_ia3_scales_keys_and_values_of_a_fused_projection_and_never_queries():
-    model, base = tiny_model("gpt_neox"), tiny_model("gpt_neox")
-    ia3.adapt(model, {})
-    randomise(model, "factors")
-    name = "gpt_neox.layers.0.attention.query_key_value"
-    vectors = model.get_submodule(name).ia3
-    found, before = (outputs_of(each, [name])[name] for each in (model, base))
-    # By head: its 8 queries, 8 keys and 8 values stand together.
-    found, before = (each.reshape(2, 10, 4, 3, 8) for each in (found, before))
-    torch.testing.assert_close(found[..., 0, :], before[..., 0, :])
-    torch.testing.assert_close(found[..., 1, :], before[..., 1, :] * vectors.keys)
-    torch.testing.assert_close(found[..., 2, :], before[..., 2, :] * vectors.values)
 
 
 @torch.no_grad()
@@ -96,31 +91,6 @@ def test_ia3_equals_weights_of_neox_folded_by_hand():
     expected = folded(input_ids=IDS).logits
     torch.testing.assert_close(model(input_ids=IDS).logits, expected, rtol=0, atol=1e-5)
     assert (expected - tiny_model("gpt_neox")(input_ids=IDS).logits).abs().max() > 0.1
-
-
-SHAPE = {"vocab_size": 50272, "num_hidden_layers": 12, "num_attention_heads": 12}
-
-
-@pytest.mark.parametrize(
-    ("config", "count"),
-    [
-        # OPT-125M: 12 layers of 768 + 768 + 3,072.
-        (OPTConfig(**SHAPE, hidden_size=768, ffn_dim=3072, word_embed_proj_dim=768), 55_296),
-        (GPTNeoXConfig(**SHAPE, hidden_size=768, intermediate_size=3072), 55_296),
-        # 12 layers of 4 · 64 + 4 · 64 + 2,048.
-        (
-            LlamaConfig(
-                **SHAPE, hidden_size=768, intermediate_size=2048, num_key_value_heads=4, head_dim=64
-            ),
-            30_720,
-        ),
-    ],
-)
-def test_ia3_trains_the_published_number_of_parameters(config, count):
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    ia3.adapt(model, {})
-    assert sum(each.numel() for each in model.parameters() if each.requires_grad) == count
 
 
 def test_ia3_says_what_it_looks_for_in_an_unknown_architecture():

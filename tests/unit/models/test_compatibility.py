@@ -10,25 +10,30 @@ from tiny import save_tiny, write_manifest
 
 @pytest.fixture
 def model(tmp_path):
-    """Return the folder of a small model and a function that checks it with a changed config."""
+    """Return a function that says what is wrong with a small model of a changed config."""
     folder = save_tiny(tmp_path / "model", "opt")
 
-    def check(**changes):
+    def check(**changes) -> str:
         path = folder / "config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-        check_model(write_manifest(tmp_path / "manifest.json", folder), folder, "mine")
+        manifest = write_manifest(tmp_path / "manifest.json", folder)
+        try:
+            check_model(manifest, folder, "mine")
+        except UserError as error:
+            return str(error)
+        return "nothing"
 
     return check
 
 
 def test_a_model_that_fits_passes(model):
-    model()
+    assert model() == "nothing"
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes"])
 def test_quantised_weights_are_refused(model, method):
-    with pytest.raises(UserError, match=rf"model 'mine': its weights are quantised \({method}\)"):
-        model(quantization_config={"quant_method": method, "bits": 4})
+    said = model(quantization_config={"quant_method": method, "bits": 4})
+    assert f"model 'mine': its weights are quantised ({method})" in said
 
 
 def test_a_model_of_another_kind_is_refused():
@@ -39,11 +44,10 @@ def test_a_model_of_another_kind_is_refused():
 
 
 def test_a_tokenizer_of_another_model_is_refused(model):
-    with pytest.raises(UserError, match="but the model only 8 embeddings"):
-        model(vocab_size=8)
+    assert "but the model only 8 embeddings" in model(vocab_size=8)
 
 
 def test_a_tokenizer_that_cannot_be_read_is_one_line(model, tmp_path):
     (tmp_path / "model/tokenizer.json").write_text("{}")
-    with pytest.raises(UserError, match=r"^[^\n]*no tokenizer that can be loaded[^\n]*$"):
-        model()
+    said = model()
+    assert "no tokenizer that can be loaded" in said and "\n" not in said

@@ -1,13 +1,21 @@
 """Logits are float32 whatever the type of the weights: 16 bits would tie and round them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
-from architectures import build, draw
+from architectures import CONFIGS, build, draw
 from fewshot.errors import UserError
 from fewshot.models import parts
 from fewshot.models.heads import ClassificationHead
-from fewshot.models.parts import Float32Linear, linear_in_float32, readout, use_float32_head
+from fewshot.models.parts import (
+    Float32Linear,
+    backbone,
+    linear_in_float32,
+    readout,
+    use_float32_head,
+)
 from fewshot.rng import generator
 from fewshot.scoring.score import score
 from tiny import tiny_model
@@ -58,6 +66,33 @@ def test_a_models_head_keeps_its_weights_and_its_ties(kind, dtype):
     tied = model.get_input_embeddings().weight is weight
     assert tied == model.config.tie_word_embeddings
     assert head(torch.ones(2, weight.shape[1], dtype=dtype)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("name", ["qwen3", "gemma2", "gemma3", "olmo2"])
+def test_logits_are_capped_in_float32_behind_a_product_in_float32(name, dtype):
+    model, ids = build(name).to(dtype), torch.arange(3, 43)[None]
+    use_float32_head(model)
+    with torch.no_grad():
+        hidden = backbone(model)(input_ids=ids).last_hidden_state[0]
+        found, whole = readout(model)(hidden), model(input_ids=ids).logits[0]
+    expected = hidden.double() @ model.get_output_embeddings().weight.double().T
+    cap = getattr(CONFIGS[name], "final_logit_softcapping", None)
+    if cap:
+        assert expected.abs().max() > cap / 2, "the cap would not matter"
+        expected = cap * torch.tanh(expected / cap)
+    assert found.dtype == whole.dtype == torch.float32 and torch.equal(found, whole)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_cap_is_read_from_the_configuration_of_the_text(monkeypatch):
+    """Models that also read images have it there."""
+    model = build("gemma2")
+    text, hidden = model.config, torch.ones(1, model.config.hidden_size)
+    expected = readout(model)(hidden)
+    monkeypatch.setattr(model, "config", SimpleNamespace(get_text_config=lambda: text))
+    assert torch.equal(readout(model)(hidden), expected)
+    assert not torch.equal(model.get_output_embeddings()(hidden), expected)
 
 
 def test_another_kind_of_head_is_refused_in_16_bits():

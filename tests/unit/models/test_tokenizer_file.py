@@ -6,10 +6,11 @@ import logging
 import pytest
 from fewshot.errors import UserError
 from fewshot.models import tokenizer as module
-from fewshot.models.tokenizer import PROBES, check_tokens, load_tokenizer
+from fewshot.models.tokenizer import PROBES, load_tokenizer
+from fewshot.prompts.tokenize import Queries
 from tiny import write_manifest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from tokenizers.processors import TemplateProcessing
+from tokenizers.processors import ByteLevel, Sequence, TemplateProcessing
 from transformers import AutoTokenizer
 
 # That of cl100k: up to three digits, line breaks together, letters with one character before them.
@@ -88,20 +89,40 @@ def test_special_tokens_are_the_configurations_or_else_the_files(tmp_path, kind)
     assert load_tokenizer(told)("No")["input_ids"] == plain("No")["input_ids"]
 
 
+FIRST = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+PUBLISHED = {  # class, what is put around a text, further configuration, whether <s> comes first
+    "smollm2": ("GPT2Tokenizer", None, {}, False),
+    "qwen3": ("Qwen2Tokenizer", ByteLevel(trim_offsets=False), {"add_bos_token": False}, False),
+    "llama": ("PreTrainedTokenizerFast", Sequence([ByteLevel(), FIRST]), {}, True),
+    "gemma3_text": ("GemmaTokenizer", FIRST, {"add_bos_token": True, "add_eos_token": False}, True),
+    "olmo2": ("GPT2Tokenizer", ByteLevel(trim_offsets=False), {"add_prefix_space": False}, False),
+}
+"""How the tokenizers of these models are published."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("context", ["", "In 2023 there were No\n\n", "No\n\n" * 20])
+def test_a_prompt_has_the_first_token_once_and_none_behind(tmp_path, name, context):
+    kind, around, config, first = PUBLISHED[name]
+    made = trained()
+    if around:
+        made.post_processor = around
+    tokenizer = load_tokenizer(folder_of(tmp_path, made, kind, name, **config))
+    texts = ["DON'T they're (x)", "In 2023 there were"]
+    prompts = Queries(tokenizer, texts, words=(" Yes", " No")).prompts(context)
+    for text, suffix in zip(texts, prompts.suffixes, strict=True):
+        plain = made.encode(context + text, add_special_tokens=False).ids
+        assert [*prompts.prefix, *suffix] == [0] * first + plain
+    assert all(min(word) > 2 for words in prompts.words for word in words)
+
+
 def test_texts_of_the_study_are_compared(tmp_path, monkeypatch):
     manifest = folder_of(tmp_path, trained(), "GPT2Tokenizer")
-    loaded = load_tokenizer(manifest)
-    check_tokens(loaded, manifest, ["In 2023\n\n", "No"])
+    load_tokenizer(manifest, ["In 2023\n\n", "No"])
     monkeypatch.setattr(module, "COMPONENTS", ())
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    monkeypatch.setattr(module, "PROBES", ())
+    load_tokenizer(manifest, ["No"])
     with pytest.raises(
         UserError, match=r"GPT2Tokenizer gives 'Yes\\n\\nNo\\n' the tokens .*tokenizer\.json"
     ):
-        check_tokens(loaded, manifest, ["No", PROBES[0]])
-
-
-def test_a_broken_file_is_one_line(tmp_path):
-    manifest = folder_of(tmp_path, trained(), "GPT2Tokenizer")
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(UserError, match=r"^[^\n]+$"):
-        load_tokenizer(manifest)
+        load_tokenizer(manifest, ["No", PROBES[0]])

@@ -13,6 +13,7 @@ from fewshot.planning.memory import GIB, Demand, estimate
 from fewshot.planning.rates import step_cost
 from fewshot.runtime.machine import Machine
 from fewshot.runtime.placement import Placement
+from mistakes import told
 from model_configs import MODELS
 
 BATCH = 32
@@ -129,12 +130,8 @@ def test_a_machine_that_only_plans_refuses_nothing():
 
 
 def test_what_fits_nowhere_is_told_with_its_numbers():
-    with pytest.raises(UserError) as error:
-        choose_placement(
-            demand("opt-30b"), machine(16, 2, host=100), BATCH, True, "model 'x' with method 'y'"
-        )
-    text = str(error.value)
-    assert "\n" not in text
+    place, name = machine(16, 2, host=100), "model 'x' with method 'y'"
+    text = told(choose_placement, demand("opt-30b"), place, BATCH, True, name)
     assert text.startswith(
         "model 'x' with method 'y' fits nowhere on 2 × 16 GB GPUs and 100 GB of "
     )

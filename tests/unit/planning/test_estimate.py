@@ -7,11 +7,6 @@ from fewshot.planning import estimate
 from fewshot.planning.workload import BYTES_PER_TOKEN
 
 
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory):
-    return plan_of(tmp_path_factory.mktemp("config"))
-
-
 def test_each_adaptation_job_has_a_row_and_is_finished_with_its_manifest(plan, tmp_path):
     """Two chunks of seeds, one seed without shots: each model has 1 + 2 × 2 and 4 × 2 jobs."""
     jobs = jobs_of(plan, tmp_path)
@@ -30,7 +25,7 @@ def test_each_adaptation_job_has_a_row_and_is_finished_with_its_manifest(plan, t
 def test_hours_are_those_of_all_gpus(plan, tmp_path):
     rows = estimate.job_rows(plan, folder=tmp_path)
     for job, row in zip(plan.study.jobs, rows, strict=True):
-        seconds, gpus = plan.seconds(job.cell, len(job.seeds)), plan.cell_choice(job.cell).gpus
+        seconds, gpus = plan.seconds(job.cell, len(job.seeds)), plan.choice(job.cell).gpus
         wall = sum(seconds.values()) if row["fits"] else seconds["start"]
         assert row["seconds"] == pytest.approx(wall) and row["gpus"] == gpus
         assert row["device_hours"] == pytest.approx(wall * gpus / 3600)

@@ -10,11 +10,6 @@ from fewshot.analysis import result_schemas
 from fewshot.planning import estimate, estimate_page
 
 
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory):
-    return plan_of(tmp_path_factory.mktemp("config"))
-
-
 def rows(page: str, heading: str) -> dict[str, list[str]]:
     """Return the cells of a table below a heading, by the first one of each row."""
     _, *lines = page[page.index(heading) :].split("\n\n")[1].splitlines()

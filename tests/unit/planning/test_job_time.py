@@ -42,17 +42,18 @@ def trained(**changes) -> Work:
     return replace(work, **changes)
 
 
-def test_in_context_by_hand():
-    """1,000 rows of 20 tokens behind 300 on a GPU in float32, for three seeds."""
-    found = job_seconds(Work(3, ONCE, context=300.0, predictions=1000), model(), GPU)
+@pytest.mark.parametrize(("tokens", "chunks", "chunk"), [(300, 1, 300), (5000, 3, 2048)])
+def test_in_context_by_hand(tokens, chunks, chunk):
+    """1,000 rows of 20 tokens behind a context on a GPU in float32, for three seeds."""
+    found = job_seconds(Work(3, ONCE, context=float(tokens), predictions=1000), model(), GPU)
     weights = LAYERS * (4 * WIDTH**2 + 2 * WIDTH * INNER)
     heads = 4 * LAYERS * WIDTH
-    context = 2 * weights * 300 + heads * 300 * 301 / 2
-    attended = 20_000 * 300 + (1000 * 20**2 + 20_000) / 2
+    context = 2 * weights * tokens + heads * tokens * (tokens + 1) / 2
+    attended = 20_000 * tokens + (1000 * 20**2 + 20_000) / 2
     rows = 1.1 * (2 * weights * 20_000 + heads * attended + 2 * WORDS * WIDTH * 1000)
     batches = 1.1 * 20_000 / 1024
-    seconds = rows / 15e12 * (1 + 256 / 1024) + context / 15e12 * (1 + 256 / 300)
-    seconds += (batches + 1) * LAYERS * 1.5e-4
+    seconds = rows / 15e12 * (1 + 256 / 1024) + context / 15e12 * (1 + 256 / chunk)
+    seconds += (batches + chunks) * LAYERS * 1.5e-4
     seconds += 1000 * (4e-5 + 32 * WORDS / 1.5e12)
     assert found["score"] == pytest.approx(3 * seconds)
     parameters = SHAPE.parameters * 4
@@ -84,6 +85,28 @@ def test_training_by_hand():
         2 * 4 * (flops.forward(size, padded, 64 * 30**2) / 75e9 * (1 + 16 / 1024)
                  + 2 * 1056 / 1024 * LAYERS * 4e-4)
     )  # fmt: skip
+
+
+def test_sliding_layers_are_quicker_past_their_window():
+    """By what their tokens do not reach: of a context of 300, and 1,000 rows of 20 behind it."""
+
+    def seconds(window: int, work: Work, settings=SHOWN, place=CPU) -> dict[str, float]:
+        shape = replace(SHAPE, sliding_layers=LAYERS, sliding_window=window)
+        return job_seconds(work, model(settings, shape), place)
+
+    shown = Work(3, ONCE, context=300.0)
+    assert seconds(320, shown) == job_seconds(shown, model(), CPU)
+    rows = 1000 * (20 * 300 + 20 * 21 / 2 - 20 * 90)
+    context = 300 * 301 / 2 - (300 * 90 - 90 * 89 / 2)
+    fewer = 1.1 * rows * (1 + 16 / 1024) + context * (1 + 16 / 300)
+    saved = seconds(320, shown)["score"] - seconds(90, shown)["score"]
+    assert saved == pytest.approx(3 * 4 * LAYERS * WIDTH * fewer / 75e9)
+    # 64 rows of 30 tokens, with padding 33, and once more where activations are recomputed.
+    for place, passes in ((CPU, 3), (replace(CPU, placement=Placement(checkpointing=True)), 4)):
+        near, far = (seconds(w, trained(), FULL, place)["train"] for w in (10, 40))
+        reached = 64 * ((30**2 + 33) / 2 - (33 * 10 - 10 * 9 / 2))
+        fewer = passes * 4 * LAYERS * WIDTH * reached * (1 + 16 / 1024)
+        assert far - near == pytest.approx(2 * 4 * fewer / 75e9)
 
 
 def test_curve_and_rows_add_up():

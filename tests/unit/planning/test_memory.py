@@ -38,6 +38,16 @@ FULL = Demand(SHAPE, 2, trainable=N, rows=32, row=100, batch_tokens=4096)
 SINGLE = replace(FULL, element=4)
 
 
+def test_answers_of_several_tokens_hold_their_logits():
+    placement = Placement(micro_tokens=400)
+    several = replace(FULL, answers=3)
+    more = 32 * 2 * SHAPE.vocabulary * (2 * 2 + 3 * 4)
+    assert passing(several, placement, 1) - passing(FULL, placement, 1) == more
+    assert tokens_at_once(FULL, Placement(micro_tokens=50), 1) == 100
+    every = replace(FULL, readings=2)
+    assert tokens_at_once(every, Placement(micro_tokens=50), 1) == 200, "one row with both words"
+
+
 @pytest.mark.parametrize("size", [2048, 4096])
 @pytest.mark.parametrize(("gpus", "nodes"), [(1, 1), (4, 1), (8, 2)])
 def test_model_states_beside_deepspeeds_own_estimate(size, gpus, nodes):

@@ -8,9 +8,22 @@ import torch
 from fewshot.adaptation.engines import start_engine
 from fewshot.adaptation.trainable_model import TrainableModel
 from fewshot.models.architectures import architecture_of
-from fewshot.planning.memory import Demand, holding, on_host, stepping, training_bytes
+from fewshot.planning import memory
+from fewshot.planning.memory import (
+    Demand,
+    context_bytes,
+    holding,
+    on_host,
+    scoring,
+    stepping,
+    training_bytes,
+)
+from fewshot.prompts.tokenize import Prompts
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
+from fewshot.scoring import kernels, reader
+from fewshot.scoring.prefix_attention import routed
+from fewshot.scoring.reader import Reader, Route
 from model_configs import GROUPED, NEOX, OPT
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -114,10 +127,36 @@ def test_a_pass_takes_no_more_than_is_reckoned_and_not_much_less(config, checkpo
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.ndim < 2)
     rows, row = 8, 96
-    ids, last = torch.randint(5, 400, (rows, row)), torch.full((rows,), row - 1)
+    ids = torch.randint(5, 400, (rows, row))
+    last = torch.tensor([(i, row - 1) for i in range(rows)])
     with Tracked(*model.parameters()) as tracked:
         logits = TrainableModel(model)(ids, last)
         nn.functional.cross_entropy(logits, torch.zeros(rows, dtype=torch.long)).backward()
     shape = architecture_of(config, 128)
     expected = training_bytes(shape, dtype.itemsize, rows * row, rows, row, checkpointing)
     assert 0.5 * expected < tracked.peak <= expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "gemma3_text"])
+def test_a_context_takes_no_more_than_is_reckoned_and_no_square(monkeypatch, kind, dtype):
+    """Twice as long a context takes no more but for its keys and values."""
+    for module, name, value in ((reader, "CHUNK", 128), (memory, "CHUNK", 128),
+                                (kernels, "CHUNK", 128), (kernels, "QUERIES", 64),
+                                (memory, "QUERIES", 64), (kernels, "SPAN", 64)):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    config = {**GROUPED, "model_type": kind, "hidden_size": 256, "num_hidden_layers": 6}
+    config |= {"max_position_embeddings": 4096, "sliding_window": 64, "head_dim": 32}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=dtype).eval()
+    shape, peaks = architecture_of(config, 4096), []
+    for context in (1024, 2048):
+        ids = tuple(int(i) for i in torch.randint(5, 400, (context,)))
+        prompts = Prompts((0,), ids, [(5,) * 8], [((6,), (7,))])
+        with Tracked(*model.parameters()) as tracked, torch.no_grad(), routed(model):
+            Reader(model, prompts, Route(shared=True))
+        demand = Demand(shape, dtype.itemsize, row=1, context=context, batch_tokens=1)
+        assert tracked.peak <= scoring(demand)
+        peaks.append(tracked.peak)
+        if kind == "llama":
+            assert tracked.peak > 0.5 * scoring(demand)
+    assert peaks[1] - peaks[0] <= context_bytes(shape, dtype.itemsize, 1024)

@@ -1,5 +1,6 @@
 """The plan of a study: machines, placements, times, the table and its check."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from fewshot.runtime.machine import (
     visible_gpus,
 )
 from fewshot.study.study import Cell
+from mistakes import told
 from registries import BLOCK, copy_registries, edit, load
 
 CLUSTER = {"gpu_memory_gb": 80, "gpus_per_node": 4, "nodes": 2, "host_memory_gb": 480}
@@ -39,8 +41,23 @@ def plan(folder, **changes) -> MemoryPlan:
     return MemoryPlan(load(folder, **{**study, **changes}))
 
 
-def cell(model="opt-13b", method="pattern-ft", k=128) -> Cell:
-    return Cell("fair", "rte", model, method, "minimal", k)
+def cell(model="opt-13b", method="pattern-ft", k=128, task="rte") -> Cell:
+    return Cell("fair", task, model, method, "minimal", k)
+
+
+def test_words_of_several_tokens_are_planned_apart(folder):
+    words = {"entailment": "That follows", "not_entailment": "It does not"}
+    answers = {"template": "{text_a} {text_b} ?", "answer": " {label}", "labels": words}
+    edit(folder, "patterns", lambda c: c.update(long=answers))
+    edit(folder, "methods", lambda c: c.update(words={"base": "lora", "loss": "label-words"}))
+    made = plan(folder, grid=[{"methods": ["words"], "patterns": ["minimal", "long"], "k": [64]}])
+    short, long = (made.demand(replace(cell(method="words", k=64), pattern=name))
+                   for name in ("minimal", "long"))  # fmt: skip
+    assert (short.rows, short.row, short.answers, short.readings) == (32, 512, 1, 1)
+    assert (long.rows, long.row, long.answers, long.readings) == (64, 514, 3, 2)
+    assert made.wall(replace(cell(method="words", k=64), pattern="long"), 1) > made.wall(
+        cell(method="words", k=64), 1
+    )
 
 
 def test_a_named_machine_is_taken_as_it_is(monkeypatch):
@@ -111,27 +128,27 @@ def test_a_job_that_will_not_fit_ends_when_it_has_started(folder):
 def test_jobs_that_take_the_same_share_a_choice(folder):
     known = plan(folder)
     known.check()
-    ones = known.choice("rte", "opt-13b", "lora", 64)
-    assert ones is known.choice("rte", "opt-13b", "lora", 128), "a step has 32 rows either way"
-    assert ones is known.choice("mnli", "opt-13b", "lora", 128), "as many labels"
-    assert ones is not known.choice("rte", "opt-13b", "lora", 2)
+    ones = known.choice(cell("opt-13b", "lora", 64))
+    assert ones is known.choice(cell("opt-13b", "lora", 128)), "a step has 32 rows either way"
+    assert ones is known.choice(cell("opt-13b", "lora", 128, "mnli")), "as many labels"
+    assert ones is not known.choice(cell("opt-13b", "lora", 2))
 
 
 def test_demands_follow_settings(folder):
     known = plan(folder)
     full, vanilla, lora = (
-        known.demand("rte", "opt-125m", method, 128)
+        known.demand(cell("opt-125m", method, 128))
         for method in ("pattern-ft", "vanilla-ft", "lora")
     )
     assert full.trainable == 125_239_296 and (full.rows, full.batch_tokens) == (32, 16384)
     head = 768 * 769 + 769 * 2
     assert (vanilla.trainable, vanilla.added) == (full.trainable + head, head)
     assert lora.trainable == lora.added == 12 * 2 * 8 * (768 + 768)
-    shown = known.demand("rte", "opt-125m", "in-context", 16)
+    shown = known.demand(cell("opt-125m", "in-context", 16))
     assert (shown.context, shown.rows, shown.trainable) == (2048, 0, 0)
-    assert known.demand("rte", "opt-125m", "in-context", 0).context == 0
+    assert known.demand(cell("opt-125m", "in-context", 0)).context == 0
     assert (
-        plan(folder, machine={"gpus_per_node": 0}).demand("rte", "opt-125m", "lora", 2).batch_tokens
+        plan(folder, machine={"gpus_per_node": 0}).demand(cell("opt-125m", "lora", 2)).batch_tokens
         == 1024
     )
 
@@ -154,16 +171,12 @@ def test_the_machine_is_no_setting_of_the_study(folder):
     ],
 )
 def test_a_mistake_in_the_machine_is_one_line(folder, change, message):
-    with pytest.raises(UserError) as error:
-        load(folder, machine=change)
-    assert message in str(error.value) and "\n" not in str(error.value)
+    assert message in told(load, folder, machine=change)
 
 
 def test_a_study_that_fits_nowhere_is_refused(folder):
     small = {"gpu_memory_gb": 8, "gpus_per_node": 1, "host_memory_gb": 32}
-    with pytest.raises(UserError) as error:
-        plan(folder, machine=small).check()
-    assert str(error.value).startswith(
+    assert told(plan(folder, machine=small).check).startswith(
         f"{folder}/models.yaml: model 'opt-13b' with method 'in-context' and k = 0 fits nowhere on "
         "1 × 8 GB GPUs and 32 GB of host memory"
     )

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-import pytest
-from estimates import CLUSTER, plan_of
+from estimates import CLUSTER
 from fewshot.planning.job_time import UNCERTAINTY
 from fewshot.planning.requests import PLACED, WITHOUT_MODEL, Requests
 from fewshot.runtime import time_limits
@@ -17,17 +16,12 @@ CELL = Cell("fair", "rte", "opt-13b", "pattern-ft", "minimal", 128)
 SMALL = replace(CELL, model="opt-125m", method="in-context", k=0)
 
 
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory):
-    return plan_of(tmp_path_factory.mktemp("config"))
-
-
 def site(**changes) -> Site:
     return Site(**{**SITE, "host_memory_gb": 480, "gpu_max_hours": "none", **changes})
 
 
 def test_resources_are_those_of_the_memory_plan(plan):
-    found, choice = Requests(plan).adaptation(CELL, 10), plan.cell_choice(CELL)
+    found, choice = Requests(plan).adaptation(CELL, 10), plan.choice(CELL)
     assert tuple(found) == PLACED == Requests(plan).names
     assert read_placement(found) == choice.placement
     assert (found["gpu"], found["nodes"]) == (choice.gpus, choice.nodes)

@@ -7,10 +7,18 @@ import pytest
 from fewshot import schemas, storage
 from fewshot.data.synthetic import generate
 from fewshot.planning import workload
-from fewshot.planning.workload import BYTES_PER_TOKEN, Reading, Split, Splits, told_rows, work_of
+from fewshot.planning.workload import (
+    BYTES_PER_TOKEN,
+    AnswerSize,
+    Reading,
+    Split,
+    Splits,
+    told_rows,
+    work_of,
+)
 from fewshot.study.study import Cell
 from fewshot.study.task_checks import stated_rows
-from registries import copy_registries, edit, load
+from registries import BLOCK, copy_registries, edit, load
 
 SYNTHETIC = {"synthetic": "mnli-like", "sizes": {"train": 901, "validation": 31}}
 GRID = [
@@ -40,6 +48,18 @@ def work(study, method="in-context", pattern="minimal", k=16, seeds=3, folder="n
     cell = Cell("fair", "rte", "opt-125m", method, pattern, k)
     settings = {**study.method_settings(method, "opt-125m"), **changes}
     return work_of(study, Splits(study.tasks, folder=workload.Path(folder)), cell, seeds, settings)
+
+
+def test_texts_are_read_behind_each_label_word(tmp_path):
+    grid = [{"methods": ["in-context"], "patterns": ["minimal", "channel-minimal"], "k": [16]}]
+    study = load(copy_registries(tmp_path), models=["opt-125m"], tasks=["rte"], grid=grid)
+    plain, turned = (work(study, pattern=name) for name in ("minimal", "channel-minimal"))
+    assert turned.predictions == plain.predictions
+    assert [each.times for each in turned.score] == [2] * len(plain.score)
+    for once, each in zip(plain.score, turned.score, strict=True):
+        assert each.rows == once.rows and each.answers == each.tokens
+        assert abs(each.tokens - once.tokens) < 1 and once.answers == 1
+    assert abs(turned.context - plain.context) < 16
 
 
 def test_what_a_task_tells_of_its_rows(study):
@@ -102,6 +122,26 @@ def test_rows_without_texts_and_broken_files_do_not_disturb(study, tmp_path):
     assert Splits(study.tasks, tmp_path).of("qqp", "validation") == Split(1000, 40)
 
 
+def test_rows_are_read_behind_each_context_of_an_ensemble(study):
+    found, around = work(study, k=32, shown=4), 1 + 4 / BYTES_PER_TOKEN
+    assert found.score == (Reading(277, 65 + around, 8), Reading(30_000, 11 + around, 8))
+    assert found.context == pytest.approx(4 * (66 + around + 2)) and found.fits
+    assert not work(study, k=32).fits, "all in one context"
+    assert found.predictions == 30_277
+
+
+def test_retrieved_shots_are_each_rows_own(study):
+    shown = {"shown": 4, "similarity": "bm25", "cached": 8}
+    around = 1 + 4 / BYTES_PER_TOKEN
+    solved = 66 + around + 2
+    found = work(study, k=16, **shown)
+    assert found.score[0].tokens == pytest.approx(65 + around + 4 * solved)
+    assert found.context == pytest.approx(8 * solved) and found.fits
+    states = work(study, k=16, **{**shown, "similarity": "states"})
+    assert states.score[0].tokens == pytest.approx(2 * (65 + around) + 4 * solved)
+    assert not work(study, k=32, **{**shown, "cached": 26}).fits, "30 shots in a prompt"
+
+
 def test_work_in_context_by_hand(study):
     """RTE has 277 rows of 65 tokens, HANS 30,000 of 11; the template adds 4 characters."""
     found, around = work(study), 1 + 4 / BYTES_PER_TOKEN
@@ -133,6 +173,29 @@ def test_work_of_training_by_hand(study):
     assert [(each.rows, each.times) for each in whole.curve] == [(277, 40), (30_000, 40)]
     assert [each.times for each in whole.score] == [1, 1]
     assert work(study, "pattern-ft", truncate=50).row == 50
+
+
+def test_label_words_of_several_tokens_are_read_too(tmp_path):
+    """Two tokens and three; with label words compared each row is read with both."""
+    folder = copy_registries(tmp_path)
+    words = {"entailment": "That follows", "not_entailment": "It does not"}
+    answers = {"template": "{text_a} {text_b} ?", "answer": " {label}", "labels": words}
+    edit(folder, "patterns", lambda c: c.update(long=answers))
+    grid = [{**BLOCK, "methods": ["in-context", "pattern-ft"], "patterns": ["minimal", "long"]}]
+    study = load(folder, models=["opt-125m"], tasks=["rte"], grid=grid)
+    one = work(study, "pattern-ft")
+    for changes, size in (
+        ({}, AnswerSize(1, 3, 3)),
+        ({"answer_loss": "sum", "end_token": True}, AnswerSize(1, 4, 5)),
+        ({"loss": "label-words"}, AnswerSize(2, 3, 3)),
+        ({"head": "classification"}, AnswerSize()),
+    ):
+        found = work(study, "pattern-ft", "long", **changes)
+        assert (found.rows, found.row) == (16 * size.readings, one.row + size.tokens - 1)
+        for mine, short in zip(found.score, one.score, strict=True):
+            assert mine.tokens == pytest.approx(short.tokens + size.forked)
+    short, shown = work(study, k=2), work(study, pattern="long", k=2)
+    assert shown.score[0].tokens == pytest.approx(short.score[0].tokens + 3)
 
 
 def test_virtual_tokens_are_read_and_learned_keys_attended_to(study):

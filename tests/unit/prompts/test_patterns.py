@@ -6,6 +6,7 @@ import pytest
 from fewshot.errors import UserError
 from fewshot.prompts.patterns import bind_pattern, parse_template
 from fewshot.validation import load_registries
+from mistakes import told
 
 REGISTRIES = load_registries(Path(__file__).parents[3] / "config")
 TASK = REGISTRIES["tasks"]["rte"]
@@ -130,9 +131,7 @@ def test_label_words_come_from_the_verbalizer_or_from_the_pattern():
     ],
 )
 def test_a_pattern_that_cannot_be_used_is_named(changes, message):
-    with pytest.raises(UserError) as error:
-        bind_pattern("p", {**ENTRY, **changes}, "rte", TASK)
-    assert message in str(error.value)
+    assert message in told(bind_pattern, "p", {**ENTRY, **changes}, "rte", TASK)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 import pytest
-from fewshot.models.tokenizer import load_tokenizer
-from fewshot.prompts.label_words import label_word_ids, label_words
+from fewshot.prompts.label_words import label_words
 from fewshot.prompts.patterns import bind_pattern, restore_pattern
 from fewshot.prompts.tokenize import Queries, encode
 from fewshot.validation import load_registries
+from tiny import tokenizer_in
 
 REGISTRIES = load_registries(Path(__file__).parents[3] / "config")
 A, B = "It rained.", "It was wet."
@@ -102,15 +102,8 @@ def test_what_a_query_says_survives_its_way_to_a_job():
     assert pattern.query_cue == " " and pattern.words_alone
 
 
-@pytest.fixture(params=["opt", "neox"])
-def tokenizer(request, shared_data, tmp_path):
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({"path": str(shared_data / f"{request.param}_tokenizer")}))
-    return load_tokenizer(path)
-
-
 @pytest.mark.parametrize(("name", "task"), IN_CONTEXT)
-def test_the_token_with_its_blank_is_scored_behind_the_whole_prompt(name, task, tokenizer):
+def test_the_token_with_its_blank_is_scored_behind_the_whole_prompt(name, task, real):
     """The published code asks for the vocabulary's entry, where a blank may stand before already.
 
     GPT-NeoX has a token of two blanks: as a continuation of "? " the word would be another.
@@ -118,25 +111,24 @@ def test_the_token_with_its_blank_is_scored_behind_the_whole_prompt(name, task, 
     pattern, own = bind(name, task), texts(task)
     context = pattern.context([(label, *own) for label in (0, 1, 1, 0)])
     queries = [pattern.query(*own), pattern.query(*(text[::-1] for text in own))]
-    prompts = Queries(tokenizer, queries, words=pattern.words, words_alone=True).prompts(context)
-    whole = encode(tokenizer, [context + query for query in queries])
-    entries = tokenizer.convert_tokens_to_ids([f"Ġ{word.strip()}" for word in pattern.words])
+    prompts = Queries(real, queries, words=pattern.words, words_alone=True).prompts(context)
+    whole = encode(real, [context + query for query in queries])
+    entries = real.convert_tokens_to_ids([f"Ġ{word.strip()}" for word in pattern.words])
     for row, suffix in enumerate(prompts.suffixes):
         assert prompts.prefix + suffix == whole[row]
         assert prompts.words[row] == ((entries[0],), (entries[1],))
-    assert label_words(tokenizer, pattern, queries[0]) == ((entries[0],), (entries[1],))
+    assert label_words(real, pattern, queries[0]) == ((entries[0],), (entries[1],))
 
 
 @pytest.mark.parametrize(("name", "task"), FINE_TUNING)
-def test_fine_tuning_asks_for_the_same_tokens(name, task, tokenizer):
+def test_fine_tuning_asks_for_the_same_tokens(name, task, real):
     pattern = bind(name, task)
-    entries = tokenizer.convert_tokens_to_ids([f"Ġ{word.strip()}" for word in pattern.words])
-    assert label_word_ids(tokenizer, pattern, pattern.query(*texts(task))) == entries
+    entries = real.convert_tokens_to_ids([f"Ġ{word.strip()}" for word in pattern.words])
+    words = label_words(real, pattern, pattern.query(*texts(task)))
+    assert words == tuple((entry,) for entry in entries)
 
 
-def test_as_a_continuation_the_word_would_be_another_for_neox(shared_data, tmp_path):
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({"path": str(shared_data / "neox_tokenizer")}))
-    tokenizer, pattern = load_tokenizer(path), bind("llmft-minimal", "rte")
-    (words,) = Queries(tokenizer, [pattern.query(A, B)], words=pattern.words).prompts("").words
-    assert words != label_words(tokenizer, pattern, pattern.query(A, B))
+def test_as_a_continuation_the_word_would_be_another_for_neox(shared_data):
+    neox, pattern = tokenizer_in(shared_data / "neox_tokenizer"), bind("llmft-minimal", "rte")
+    (words,) = Queries(neox, [pattern.query(A, B)], words=pattern.words).prompts("").words
+    assert words != label_words(neox, pattern, pattern.query(A, B))

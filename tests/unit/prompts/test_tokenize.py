@@ -1,18 +1,15 @@
 """Prompts against whole tokenization, with tokenizers that merge across many boundaries."""
 
-import json
-
 import pandas as pd
 import pytest
 from fewshot.errors import UserError
-from fewshot.models.tokenizer import load_tokenizer
 from fewshot.prompts import tokenize
-from fewshot.prompts.label_words import label_word_ids, label_words
+from fewshot.prompts.label_words import end_tokens, label_words
 from fewshot.prompts.patterns import Pattern, parse_template
 from fewshot.prompts.tokenize import Queries
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import tiny_tokenizer
+from tiny import tiny_tokenizer, tokenizer_in
 from tokenizers import (
     Regex,
     Tokenizer,
@@ -37,18 +34,6 @@ PATTERNS = {
     name: Pattern(name, parse_template(template, ""), cue, words, "\n\n")
     for name, (template, cue, words) in TEMPLATES.items()
 }
-
-
-def manifest(tmp_path, folder):
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({"path": str(folder)}))
-    return path
-
-
-@pytest.fixture(scope="module", params=["opt", "neox"])
-def real(request, shared_data, tmp_path_factory):
-    folder = shared_data / f"{request.param}_tokenizer"
-    return load_tokenizer(manifest(tmp_path_factory.mktemp("manifest"), folder))
 
 
 def assert_whole(tokenizer, context, queries):
@@ -81,15 +66,21 @@ def test_real_tokenizers_row_by_row(real, pattern, shared_data):
             assert alone - 2 <= len(prompts.prefix) <= alone + 3
 
 
-def test_few_tails_serve_all_contexts(real, monkeypatch):
+@pytest.fixture
+def calls(monkeypatch) -> list[int]:
+    """Return the list of how many texts each call tokenizes."""
+    sizes, encode = [], tokenize.encode
+
+    def counted(tokenizer, texts, **named):
+        sizes.append(len(texts))
+        return encode(tokenizer, texts, **named)
+
+    monkeypatch.setattr(tokenize, "encode", counted)
+    return sizes
+
+
+def test_few_tails_serve_all_contexts(real, calls):
     """Rows are tokenized once per tail (" Yes\\n\\n"), not once per context."""
-    calls = []
-    encode = tokenize.encode
-    monkeypatch.setattr(
-        tokenize,
-        "encode",
-        lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw),
-    )
     pattern = PATTERNS["minimal"]
     queries = Queries(real, [pattern.query("A man sleeps.", f"It is {i}.") for i in range(500)])
     for i in range(20):
@@ -184,18 +175,12 @@ def test_words_behind_real_prompts_row_by_row(real, pattern, words, shared_data)
         assert len(set(prompts.words)) == 1
 
 
-def test_words_are_tokenized_once_for_all_contexts(real, monkeypatch):
+def test_words_are_tokenized_once_for_all_contexts(real, calls):
     pattern = PATTERNS["eval-harness"]
     texts = [pattern.query("A man sleeps.", f"It is {i}.") for i in range(300)]
     queries = Queries(real, texts, words=pattern.words)
     queries.prompts(pattern.context([(0, "A text.", "b")]))
-    calls = []
-    encode = tokenize.encode
-    monkeypatch.setattr(
-        tokenize,
-        "encode",
-        lambda t, texts, **kw: calls.append(len(texts)) or encode(t, texts, **kw),
-    )
+    calls.clear()
     for i in range(20):
         queries.prompts(pattern.context([(0, f"Text {i}.", "b")]))
     assert sum(calls) <= 20 * 10
@@ -223,24 +208,27 @@ def test_a_row_stops_before_what_a_word_merges_with():
     assert len(prompts.prefix + prompts.suffixes[0]) < len(bare)
 
 
-def test_label_words_are_the_tokens_that_follow_the_prompt(real):
-    pattern = PATTERNS["minimal"]
-    ids = label_word_ids(real, pattern, pattern.query("A man sleeps.", "He is awake."))
-    assert real.convert_ids_to_tokens(ids) == ["ĠYes", "ĠNo"]
-
-
 def labelled(*words, cue=""):
     return Pattern("odd", parse_template("{text_a} ?", ""), cue, words, "\n\n")
 
 
-def test_a_word_of_several_tokens_is_scored_but_not_trained_on(real):
+def test_words_may_have_several_tokens_and_end_in_the_tokenizers_own(real):
     pattern = labelled(" Yes", " No-but")
     words = label_words(real, pattern, "A ?")
     assert [len(word) for word in words] == [1, 3]
-    with pytest.raises(
-        UserError, match=r"'odd'.*' No-but' must be one token for fine-tuning but is 3: \["
-    ):
-        label_word_ids(real, pattern, "A ?")
+    end = end_tokens(real, {"end_token": True})
+    assert end == (real.eos_token_id,) and end_tokens(real, {"end_token": False}) == ()
+    assert label_words(real, pattern, "A ?", end) == tuple((*word, *end) for word in words)
+    queries = Queries(real, ["A ?", "B ?"], words=pattern.words)
+    assert queries.prompts("").ending_in(end).words == [tuple((*w, *end) for w in words)] * 2
+
+
+def test_a_tokenizer_without_an_end_token_is_told():
+    tokenizer = tiny_tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(UserError, match=r"end_token: the tokenizer of .* has no end token"):
+        end_tokens(tokenizer, {"end_token": True})
+    assert end_tokens(tokenizer, {}) == ()
 
 
 def test_words_must_have_tokens_of_their_own():
@@ -251,19 +239,13 @@ def test_words_must_have_tokens_of_their_own():
 def test_a_word_that_begins_another_is_refused(real):
     with pytest.raises(UserError, match="' Yes-but' begins with the tokens of ' Yes', which is"):
         label_words(real, labelled(" Yes", " Yes-but"), "A ?")
+    # Behind an end token they differ.
+    assert label_words(real, labelled(" Yes", " Yes-but"), "A ?", (2,))
 
 
-def test_a_word_that_merges_with_the_prompt_is_not_trained_on(real):
-    pattern = labelled("es", " no")
-    (yes, no) = label_words(real, pattern, "the answer is y")
+def test_a_word_may_merge_with_the_prompt(real):
+    (yes, no) = label_words(real, labelled("es", " no"), "the answer is y")
     assert real.convert_ids_to_tokens(yes) == ["Ġyes"] and len(no) == 2
-    with pytest.raises(UserError, match=r"'es' merges with the end of the prompt"):
-        label_word_ids(real, pattern, "the answer is y")
-
-
-def test_the_message_names_the_tokenizer(real):
-    with pytest.raises(UserError, match="_tokenizer'"):
-        label_word_ids(real, labelled(" Yes", " No-but"), "A ?")
 
 
 def test_a_tokenizer_that_ends_texts_is_refused(tmp_path):
@@ -273,12 +255,12 @@ def test_a_tokenizer_that_ends_texts_is_refused(tmp_path):
     )
     tokenizer.save_pretrained(tmp_path / "model")
     with pytest.raises(UserError, match=r"model: its tokenizer adds tokens behind a text"):
-        load_tokenizer(manifest(tmp_path, tmp_path / "model"))
+        tokenizer_in(tmp_path / "model")
 
 
 def test_a_folder_without_tokenizer_is_an_error(tmp_path):
     with pytest.raises(UserError, match="no tokenizer that can be loaded"):
-        load_tokenizer(manifest(tmp_path, tmp_path))
+        tokenizer_in(tmp_path)
 
 
 def test_bare_queries_are_tokenized_once(monkeypatch):

@@ -1,12 +1,9 @@
 """Prompts cut on the right as the published code cuts them, and what the manifest says of it."""
 
-import json
-
 import pandas as pd
 import pytest
 from fewshot.adaptation import training
 from fewshot.adaptation.batches import query_prompts
-from fewshot.models.tokenizer import load_tokenizer
 from fewshot.prompts.tokenize import Prompts, truncate
 from job_files import PATTERN
 from seed_runs import a_job, set_up
@@ -73,16 +70,12 @@ def test_nothing_is_cut_unless_it_is_asked_for(tmp_path):
     assert "truncated" not in training.train_seed(made, 0, tmp_path).facts
 
 
-@pytest.mark.parametrize("name", ["opt", "neox"])
-def test_real_rows_are_cut_as_transformers_cuts_them(shared_data, tmp_path, name):
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({"path": str(shared_data / f"{name}_tokenizer")}))
-    tokenizer = load_tokenizer(path)
+def test_real_rows_are_cut_as_transformers_cuts_them(shared_data, real):
     rows = pd.read_json(shared_data / "rte_train.jsonl", lines=True)
     rows = rows.rename(columns={"sentence1": "text_a", "sentence2": "text_b", "idx": "id"})
     rows = rows.loc[rows["text_a"].str.len().sort_values().index[-60:]]
     texts = [PATTERN.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
-    made, longer = truncate(query_prompts(tokenizer, PATTERN, rows), 256, "rte")
-    judge = tokenizer(texts, truncation=True, max_length=256)["input_ids"]
+    made, longer = truncate(query_prompts(real, PATTERN, rows), 256, "rte")
+    judge = real(texts, truncation=True, max_length=256)["input_ids"]
     assert [list(made.prefix + suffix) for suffix in made.suffixes] == judge
-    assert longer == sum(len(ids) > 256 for ids in tokenizer(texts)["input_ids"]) > 0
+    assert longer == sum(len(ids) > 256 for ids in real(texts)["input_ids"]) > 0

@@ -1,5 +1,6 @@
 """Which contexts fit, against whole prompts tokenized one by one."""
 
+import itertools
 import json
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -11,9 +12,8 @@ from fewshot import schemas, storage
 from fewshot.adaptation.job import read_job
 from fewshot.data.shots import draw_balanced, read_shots
 from fewshot.errors import UserError
-from fewshot.models.tokenizer import load_tokenizer
 from fewshot.prompts.patterns import Pattern
-from fewshot.prompts.window import WindowChecker, check_cells, check_copies
+from fewshot.prompts.window import WindowChecker, check_cells, check_copies, describe_windows
 from job_files import PATTERN, some_rows, write_job
 from tiny import tiny_tokenizer
 
@@ -66,6 +66,70 @@ def test_lengths_are_those_of_whole_prompts():
         assert row["status"] == ("ok" if row["longest_tokens"] <= 64 else "does not fit")
 
 
+def test_many_shots_that_do_not_fit_are_told_in_words(caplog):
+    caplog.set_level("INFO")
+    train = some_rows(256, "train")
+    shots = {("fair", 256, 0): drawn(train, 256, 0)}
+    check = WindowChecker(tiny_tokenizer(), {"minimal": PATTERN}, SETS, shots)
+    [row] = check_cells(check, NAME, [cell(k=256, seeds=[0])], 1024)
+    assert row["status"] == "does not fit" and row["context_tokens"] > 1024
+    told = f"a prompt has {row['longest_tokens']} tokens, the model reads 1024"
+    words = "icl with pattern minimal, k = 256, seed 0: does not fit: "
+    assert [record.getMessage() for record in caplog.records] == [words + told]
+
+
+def test_what_does_not_fit_is_told_with_how_many_shots_would():
+    ks = (2, 4, 8)
+    rows = check_cells(
+        checker(), NAME, [cell(k=k) for k in ks] + [cell("ft", uses_context=False)], 64
+    )
+    found = pd.DataFrame(rows).assign(longest_tokens=[30, 40, 60, 70, 99, 100, 9, 9],
+                                      context_tokens=[20, 24, 40, 48, 80, 88, 0, 0])  # fmt: skip
+    found["status"] = ["ok" if n <= 64 else "does not fit" for n in found["longest_tokens"]]
+    assert describe_windows(found) == [
+        # 12 tokens a shot at most, and a query of 22.
+        "fair, task, tiny, icl, minimal: k = 4 (70 tokens, 1 of 2 seeds), k = 8 (100 tokens) "
+        "not within 64; about 3 shots do",
+        "2 of 4 cells fit their model's window.",
+    ]
+    assert describe_windows(found.iloc[:2]) == ["1 of 1 cells fit their model's window."]
+    cut = found.iloc[6:].assign(status="does not fit", longest_tokens=99)
+    assert describe_windows(cut)[0].endswith("k = 4 (99 tokens) not within 64")
+
+
+def test_an_ensemble_has_the_tokens_of_its_longest_context():
+    check = checker(ks=(8,))
+    (row,) = check_cells(check, NAME, [cell(k=8, seeds=[0], shown=2)], 10**6)
+    draw = list(check.shots["fair", 8, 0].itertuples())
+    texts = [f"{each.text_a} {each.text_b} ?{PATTERN.words[each.label]}\n\n" for each in draw]
+    contexts = ["".join(texts[i : i + 2]) for i in range(0, 8, 2)]
+    alone = [len(tiny_tokenizer()(each, add_special_tokens=False).input_ids) for each in contexts]
+    assert row["context_tokens"] == max(alone) > min(alone)
+    assert row["longest_tokens"] == max(max(whole(each).values()) for each in contexts)
+    (every,) = check_cells(check, NAME, [cell(k=8, seeds=[0])], row["longest_tokens"])
+    assert every["status"] == "does not fit"
+
+
+def test_retrieved_shots_have_a_bound_that_no_evaluation_row_decides():
+    """Behind two cached rows any three of the others may stand."""
+    check = checker(ks=(8,))
+    given = cell(k=8, seeds=[0], shown=3, cached=2)
+    (row,) = check_cells(check, NAME, [given], 10**6)
+    draw = check.shots["fair", 8, 0].itertuples()
+    texts = [f"{each.text_a} {each.text_b} ?{PATTERN.words[each.label]}\n\n" for each in draw]
+    chosen = ["".join(three) for three in itertools.combinations(texts[2:], 3)]
+    contexts = ["".join(texts[:2]) + each for each in chosen]
+    assert row["longest_tokens"] == max(max(whole(each).values()) for each in contexts)
+    alone = [len(tiny_tokenizer()(each, add_special_tokens=False).input_ids) for each in contexts]
+    assert row["context_tokens"] == max(alone) > min(alone)
+
+
+def test_how_many_shots_would_fit_is_not_said_of_several_contexts():
+    rows = check_cells(checker(), NAME, [cell(k=8, seeds=[0], shown=2)], 20)
+    assert describe_windows(pd.DataFrame(rows), ["icl"])[0].endswith("tokens) not within 20")
+    assert "shots do" in describe_windows(pd.DataFrame(rows))[0]
+
+
 def test_the_window_itself_still_fits():
     longest = check_cells(checker(), NAME, [cell(seeds=[0])], 10**6)[0]["longest_tokens"]
     for window, status in ((longest, "ok"), (longest - 1, "does not fit")):
@@ -93,6 +157,23 @@ def test_a_prompt_that_is_cut_is_no_longer_than_that():
     for limit, length in ((longest - 3, longest - 3), (longest + 3, longest)):
         row = check_cells(checker(), NAME, [{**free, "truncate": limit, "virtual_tokens": 2}], 64)
         assert row[0]["longest_tokens"] == length + 2
+
+
+def test_label_words_of_several_tokens_count_in_training_as_in_context():
+    long = Pattern("minimal", PATTERN.parts, "", (" Yes Yes No", " No"), "\n\n")
+    free = cell("ft", seeds=[0], uses_context=False)
+
+    def found(pattern, **other):
+        (row,) = check_cells(checker(pattern), NAME, [{**free, **other}], 64)
+        return row["longest_tokens"]
+
+    one = found(PATTERN)
+    assert found(long) == one + 2 and found(long, end_token=True) == one + 3
+    assert found(long, needs_words=False) == one
+    for truncate in (one - 2, one + 9):
+        assert found(long, truncate=truncate) == min(one, truncate) + 2, "the answer is not cut"
+    zero = check_cells(checker(long), NAME, [cell(k=0, seeds=[0])], 64)
+    assert zero[0]["longest_tokens"] >= one and zero[0]["longest_tokens"] <= one + 2
 
 
 def test_two_kinds_of_draw_are_told_apart():
@@ -128,8 +209,11 @@ def test_label_words_are_checked_where_they_are_needed():
     assert len(check_cells(checker(odd), NAME, [free], 64)) == 2
     several = Pattern("minimal", PATTERN.parts, "", (" Yes Yes", " No"), "\n\n")
     assert len(check_cells(checker(several), NAME, [cell()], 64)) == 2
-    with pytest.raises(UserError, match="' Yes Yes' must be one token for fine-tuning"):
-        check_cells(checker(several), NAME, [cell("ft", uses_context=False)], 64)
+    begun = Pattern("minimal", PATTERN.parts, "", (" Yes", " Yes No"), "\n\n")
+    free = cell("ft", uses_context=False)
+    with pytest.raises(UserError, match="' Yes No' begins with the tokens of ' Yes'"):
+        check_cells(checker(begun), NAME, [free], 64)
+    assert len(check_cells(checker(begun), NAME, [{**free, "end_token": True}], 64)) == 2
 
 
 def test_a_draw_from_other_rows_is_an_error(tmp_path):
@@ -192,10 +276,7 @@ def test_the_script_writes_a_row_per_cell_and_seed(tmp_path):
     assert (frame["status"] == "ok").all() and (frame["window"] == 128).all()
 
 
-@pytest.mark.parametrize("name", ["opt", "neox"])
-def test_rte_with_32_shots_fits_no_2048_tokens(shared_data, tmp_path, name):
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({"path": str(shared_data / f"{name}_tokenizer")}))
+def test_rte_with_32_shots_fits_no_2048_tokens(shared_data, real):
     rows = [
         pd.read_json(shared_data / f"rte_{split}.jsonl", lines=True).rename(
             columns={"sentence1": "text_a", "sentence2": "text_b", "idx": "id"}
@@ -203,6 +284,6 @@ def test_rte_with_32_shots_fits_no_2048_tokens(shared_data, tmp_path, name):
         for split in ("train", "validation")
     ]
     shots = {("fair", 32, seed): drawn(rows[0], 32, seed, "rte") for seed in range(10)}
-    check = WindowChecker(load_tokenizer(path), {"minimal": PATTERN}, {"rte": rows[1]}, shots)
+    check = WindowChecker(real, {"minimal": PATTERN}, {"rte": rows[1]}, shots)
     found = check_cells(check, NAME, [cell(k=32, seeds=range(10))], 2048)
     assert {row["status"] for row in found} == {"does not fit"}

@@ -1,38 +1,23 @@
 """Headline and accuracy tables, from metric rows made by hand."""
 
 import pandas as pd
-from fewshot.analysis import result_schemas
+import simulate
 from fewshot.analysis.evidence import Evidence
 from fewshot.report.tables import registry
+from metric_rows import metric_rows
 
-CATALOG = {
-    "models": {"opt-s": {"title": "OPT", "family": "opt", "parameters": 1e8}},
-    "methods": {
-        "ft": {
-            "title": "Fine-tuned",
-            "family": "full",
-            "head": "language-model",
-            "kind": "pattern-ft",
-            "trained": True,
-        }
-    },
-    "patterns": {"minimal": {"title": "minimal"}},
+CATALOG = simulate.CATALOG | {
     "tasks": {
         "cola": {"title": "CoLA", "labels": ["no", "yes"], "metric": "matthews"},
         "rte": {"title": "RTE", "labels": ["yes", "no"], "metric": "accuracy"},
-    },
-    "main": {"k": 16, "selection": "last"},
+    }
 }
 
 
 def rows_of(task="cola", selection="last", mcc=(0.2, 0.4)):
     """Return metric rows of a cell with two seeds."""
-    cell = {"protocol": "fair", "task": task, "model": "opt-s", "method": "ft"}
-    cell |= {"pattern": "minimal", "k": 16, "selection": selection, "evaluation_set": task}
-    cell |= {"domain": "in", "epoch": 1, "n": 100, "correct": 60, "majority": 0.5}
-    cell |= {"accuracy": 0.6, "f1": 0.7, "status": "ok"}
-    frame = pd.DataFrame([cell | {"seed": seed, "mcc": each} for seed, each in enumerate(mcc)])
-    return frame.reindex(columns=result_schemas.METRICS.names)
+    cell = {"task": task, "evaluation_set": task, "selection": selection, "f1": 0.7}
+    return metric_rows([0.6, 0.6], **cell).assign(mcc=mcc)
 
 
 def made(rows, name="headline", selection="last"):

@@ -72,6 +72,30 @@ def test_break_even_solves_the_costs_of_both(study):
     assert whole < cached
 
 
+def test_the_rival_shows_all_shots_in_one_context_if_any_does(study):
+    several = {**CATALOG["methods"]["icl"], "divided": True, "title": "Ensemble"}
+    catalog = {**CATALOG, "methods": {"several": several, **CATALOG["methods"]}}
+
+    def named_several(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["method"] == "icl"].assign(method="several")
+
+    metrics, costs = named_several(study.metrics), named_several(study.costs)
+    both = replace(
+        study,
+        metrics=pd.concat([metrics, study.metrics]),
+        costs=pd.concat([costs, study.costs]),
+    )
+    assert set(cell_costs.contests(both, catalog, 16)["rival_method"]) == {"icl"}
+    trained = study.costs[study.costs["method"] != "icl"]
+    alone = replace(study, costs=pd.concat([costs, trained]))
+    assert set(cell_costs.contests(alone, catalog, 16)["rival_method"]) == {"several"}
+    means = {}
+    for name, evidence in (("both", both), ("one", study)):
+        spec = make_figure("icl_patterns_shots", evidence, catalog, {}, "T")
+        means[name] = spec["datasets"]
+    assert means["both"] == means["one"], "a point is not of two ways at once"
+
+
 def test_dearer_predictions_never_break_even(study):
     costs = study.costs.copy()
     trained = costs["method"] != "icl"
@@ -212,3 +236,16 @@ def test_logarithmic_axes_have_few_round_ticks():
     place = axes.GridPosition(True, True, True)
     axis = axes.logarithmic(place, "y", "t", [1.0, 1000.0])["axis"].to_dict()
     assert axis["values"] == [10, 100]
+
+
+def test_coverage_names_the_sets_that_are_scored_in_part(study):
+    cut = {"rows": 1000, "splits": ["validation"], "stratified": True}
+    tasks = {**simulate.CATALOG["tasks"]}
+    tasks["nli"] = {**tasks["nli"], "subsample": cut, "max_characters": 2000}
+    table = make_table("coverage", study, {**simulate.CATALOG, "tasks": tasks}, {})
+    assert (
+        "Scored in part: NLI (rows of up to 2,000 characters; of these 1,000 random rows, "
+        "stratified by label, group and subset)."
+    ) in table.note
+    whole = make_table("coverage", study, simulate.CATALOG, {})
+    assert "Scored in part" not in whole.note

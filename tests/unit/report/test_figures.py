@@ -1,6 +1,5 @@
 """Figures: deterministic, with one look throughout, never empty by accident."""
 
-import json
 import struct
 import zlib
 from dataclasses import replace
@@ -10,15 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from fewshot import storage
 from fewshot.analysis.evidence import Evidence
 from fewshot.analysis.titles import arms, model_order, titles
 from fewshot.errors import UserError
 from fewshot.report import render
-from fewshot.report.figures import panels, registry, theme
+from fewshot.report.figures import panels, registry, scatter, theme
 from fewshot.report.figures.axes import domain, grid_positions
 from fewshot.report.figures.hans import readable
 from fewshot.report.figures.panels import columns_for, heading
+from fewshot.validation import read_schema
 
 CATALOG = simulate.CATALOG
 FIGURES = list(registry.CHARTS)
@@ -67,8 +66,12 @@ def test_figures_hold_aggregates_only(specs, name):
     assert 0 < len(values(specs[name])) < 3000
 
 
-# The simulated study has one pattern, so that there is no range of patterns to show.
-@pytest.mark.parametrize("name", [name for name in FIGURES if name != "prompt_sensitivity"])
+# The simulated study has one pattern, so that there is no range of patterns to show, no factors of
+# the data (test_factor_figures.py has them) and no choices of settings (test_choice_pages.py).
+ELSEWHERE = ("prompt_sensitivity", "accuracy_by_wrong_labels", "order_spread", "honest_choice")
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ELSEWHERE])
 def test_figures_render_to_something_visible(specs, name, tmp_path):
     render.render(specs[name], {"png": tmp_path / "f.png"})
     width, height, distinct = png_size_and_colours((tmp_path / "f.png").read_bytes())
@@ -102,20 +105,36 @@ def test_scatter_has_a_point_per_run(specs):
 
 
 def test_accuracy_by_k_shows_means_with_intervals(study, specs):
-    rows = [row for row in values(specs["accuracy_by_k"]) if "mean" in row]
+    spec = specs["accuracy_by_k"]
+    rows = [row for row in values(spec) if row.get("mean") is not None]
     assert {row["k"] for row in rows} == {0, 16, 32}
     assert all(row["low"] <= row["mean"] <= row["high"] for row in rows)
-    cell = study.metrics[
-        (study.metrics["task"] == "nli")
-        & (study.metrics["model"] == "opt-l")
-        & (study.metrics["method"] == "ft")
-        & (study.metrics["k"] == 32)
-        & (study.metrics["selection"] == "last")
-        & (study.metrics["evaluation_set"] == "nli")
-        & study.metrics["label"].isna()
-    ]
+    cell = study.metrics.query(
+        "task == evaluation_set == 'nli' and model == 'opt-l' and method == 'ft' and k == 32 "
+        "and selection == 'last' and label.isna()"
+    )
     expected = float(f"{100 * cell['accuracy'].mean():.5g}")
     assert expected in {row["mean"] for row in rows if row["size"] == "OPT large"}
+    absent = {(r["size"], r["k"], r["state"]) for r in values(spec) if r.get("state") == "unfit"}
+    assert absent == {("Pythia small", 32, "unfit")}, "in and out of domain"
+    assert "×: the examples exceed the model's window (does not fit)." in spec["title"]["text"]
+
+
+def test_all_numbers_of_shots_are_named_up_to_256(study):
+    """Labels that do not fit beside each other stand upright, and none is left out."""
+    ks = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256]
+    axis_of = {}
+    for name, shown in (("few", ks[::3]), ("many", ks)):
+        cell = study.metrics.query("task == 'nli' and k == 16 and method != 'lora'")
+        metrics = pd.concat([cell.assign(k=k) for k in shown], ignore_index=True)
+        spec = make("accuracy_by_k", replace(study, metrics=metrics))
+        named = [x for part in spec["concat"] for x in channels(part, "k") if x["axis"]["title"]]
+        assert named
+        for x in named:
+            assert x["scale"]["domain"] == shown
+            assert x["axis"]["labelOverlap"] is False
+            axis_of.setdefault(name, set()).add(x["axis"]["labelAngle"])
+    assert axis_of == {"few": {0}, "many": {-90}}
 
 
 def test_learning_curves_share_their_epochs(specs):
@@ -207,26 +226,6 @@ def test_subset_names_lose_a_prefix_only_where_all_share_it():
     assert readable(shared) == ["conjunction", "relative clause"]
     mixed = pd.Series(["le_conjunction", "ln_swap"])
     assert readable(mixed) == ["le conjunction", "ln swap"]
-
-
-def test_colours_do_not_depend_on_what_a_figure_shows(study):
-    frame = pd.DataFrame({"method": ["icl", "ft", "lora"], "pattern": "minimal"})
-    whole = theme.arm_styles(CATALOG, frame)
-    part = theme.arm_styles(CATALOG, frame.iloc[1:])
-    assert part == {name: whole[name] for name in part}
-    assert len({style["color"] for style in whole.values()}) == 3
-
-
-def test_models_have_a_hue_per_family_and_get_darker_with_size():
-    styles = theme.model_styles(CATALOG)
-    assert list(styles) == ["OPT small", "OPT large", "Pythia small", "Pythia large"]
-    light, dark = (
-        sum(int(styles[name]["color"][i : i + 2], 16) for i in (1, 3, 5))
-        for name in ("OPT small", "OPT large")
-    )
-    assert light > dark
-    assert styles["OPT small"]["shape"] == styles["OPT large"]["shape"]
-    assert styles["OPT small"]["shape"] != styles["Pythia small"]["shape"]
 
 
 def test_models_are_ordered_by_family_and_size():
@@ -324,7 +323,7 @@ def test_html_and_pdf_need_no_network(specs, tmp_path):
     assert width >= 200 * 450 / 72  # at least 200 dots per inch
 
 
-def test_specs_are_read_back_as_written(specs, tmp_path):
-    spec = specs["id_ood_scatter"]
-    render.write_spec(tmp_path / "f.vl.json", spec)
-    assert storage.read_json(tmp_path / "f.vl.json") == json.loads(json.dumps(spec))
+def test_the_schema_knows_what_a_scatter_can_plot():
+    """A typo ends the start with one line, not the figure's job after all others."""
+    entry = read_schema("figures")["$defs"]["entries"]["additionalProperties"]
+    assert entry["properties"]["options"]["properties"]["metric"]["enum"] == list(scatter.METRICS)

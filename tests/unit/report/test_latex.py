@@ -60,14 +60,6 @@ def test_latex_escapes_what_it_would_read_as_commands():
     assert latex.escape("* as published") == "{}* as published"
 
 
-def test_rows_have_as_many_cells_as_columns(study):
-    found = registry.make_table("headline", study, CATALOG, {})
-    text = latex.to_latex(found, "headline", "Title", "Caption")
-    rows = [line for line in text.splitlines() if line.startswith(("OPT", "Pythia"))]
-    assert len(rows) == 24
-    assert {row.count("&") for row in rows} == {4}
-
-
 def test_a_table_is_scaled_down_to_the_text_width_only_where_it_is_wider():
     text = latex.to_latex(table({"Name": ["a"], "Value": ["1.0"]}), "t", "T 5 %", "C_1", "from x")
     assert text.splitlines() == [
@@ -153,12 +145,6 @@ def test_heads_are_broken_where_they_would_widen_their_column():
     )
     assert r"\begin{tabular}[b]{@{}r@{}}\textbf{A long}\\\textbf{name of it}\end{tabular}" in text
     assert r"\textbf{Out of domain}" in text
-
-
-def test_origins_are_comments(study):
-    found = registry.make_table("headline", study, CATALOG, {})
-    text = latex.to_latex(found, "t", "T", "C", "metrics: m.parquet\ncode: 12")
-    assert "% metrics: m.parquet\n% code: 12\n" in text
 
 
 def tables_of(study):

@@ -15,6 +15,7 @@ from fewshot import schemas, storage, validation
 from fewshot.analysis import result_schemas, stats
 from fewshot.report import answers, partial, provenance, report
 from fewshot.report.figures import registry
+from fewshot.report.tables import registry as tables
 from fewshot.report.tables.comparisons import main_comparisons
 from markupsafe import escape
 
@@ -90,12 +91,9 @@ def test_the_page_leads_from_question_to_answer_to_provenance(page):
         assert f"{title}</h3>" in page
 
 
-def test_links_within_the_page_lead_somewhere(page):
+def test_links_within_the_page_lead_to_one_place(page):
     for target in re.findall(r'href="#([^"]+)"', page):
         assert f'id="{target}"' in page
-
-
-def test_ids_of_several_charts_do_not_clash(page):
     ids = re.findall(r'id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
 
@@ -103,6 +101,17 @@ def test_ids_of_several_charts_do_not_clash(page):
 def test_provenance_names_models_data_packages_and_code(page):
     for text in ("cdcdcdcdcdcdcdcd", "abababababababab", "2.13.0", "0123456789abcdef", "3.11.7"):
         assert text in page
+
+
+def test_provenance_counts_runs_that_scored_shots_apart(whole):
+    assert "Shots held out" not in report.page(whole)
+    run = whole.evidence.manifests[0]
+    held = [run | {"settings": {"cross_validation": how}, "code": "fedcba"} for how in (4, 4, 9)]
+    tables = provenance.provenance([], [], [run], CATALOG, held)
+    rows = tables["Shots held out"].text.to_dict("records")
+    found = [(row["Held out"], row["Code version"], row["Runs"]) for row in rows]
+    assert found == [("4", "fedcba", "2"), ("9", "fedcba", "1")]
+    assert "Shots held out" in report.page(replace(whole, held_out=held))
 
 
 def test_the_answer_counts_the_simulated_effect(page, study):
@@ -223,12 +232,38 @@ def test_a_broken_run_counts_as_missing_and_says_why(tmp_path, monkeypatch):
     assert "it has changed since it was written" in found.logs["nli", "opt-s", "ft", "minimal", 16]
 
 
+def test_held_out_scores_that_are_missing_are_told_beside_a_complete_cell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    simulate.write_prepared(tmp_path)
+    pair = simulate.pairs([0, 1])[0]
+    pair["jobs"] = [job for job in pair["jobs"] if job["k"] == 16][:2]
+    for job in pair["jobs"]:
+        simulate.write_run(tmp_path, pair, job, epochs=2)
+        job |= {
+            "held_out": job["folder"].replace("results/runs", "results/held-out/4"),
+            "cross_validation": 4,
+        }
+    choice = {"choice": "one", "k": 16, "jobs": pair["jobs"]}
+    log = Path("results/logs", *Path(pair["jobs"][1]["held_out"]).parts[1:])
+    log.parent.mkdir(parents=True)
+    log.with_name(f"{log.name}.log").write_text("ERROR fold 3: no memory\n")
+    found = partial.collect(plan([{**pair, "choices": [choice]}]))
+    assert set(found.metrics["status"]) == {"ok"}, "their own runs are there"
+    assert found.logs == {
+        ("nli", "opt-s", "icl", "minimal", 16): "its shots, held out: not started: no log",
+        ("nli", "opt-s", "ft", "minimal", 16): "its shots, held out: ERROR fold 3: no memory",
+    }
+    table = tables.make_table("coverage", found, CATALOG, {})
+    assert table.note.startswith("2 of 2 cells are complete. Of 2 of these the scores of held-out")
+    assert table.text["Last line of the log"].tolist() == list(found.logs.values())
+
+
 def test_a_run_that_never_started_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert partial.last_line({"folder": "results/runs/x/seeds0-4"}) == partial.NOT_STARTED
+    assert partial.last_line("results/runs/x/seeds0-4") == partial.NOT_STARTED
     Path("results/logs/runs/x").mkdir(parents=True)
     Path("results/logs/runs/x/seeds0-4.log").write_text("one\ntwo\n\n")
-    assert partial.last_line({"folder": "results/runs/x/seeds0-4"}) == "two"
+    assert partial.last_line("results/runs/x/seeds0-4") == "two"
 
 
 def test_origins_name_files_folders_and_what_was_computed():
@@ -276,7 +311,7 @@ def test_the_script_of_tables_notes_what_it_read(stored, tmp_path):
 
 def test_the_script_of_the_report_answers_from_stored_files(stored, tmp_path):
     smk = SimpleNamespace(
-        input=SimpleNamespace(**stored, models=[], sources=[], tables=[], figures=[]),
+        input=SimpleNamespace(**stored, held_out=[], models=[], sources=[], tables=[], figures=[]),
         output=SimpleNamespace(report=tmp_path / "report.html", summary=tmp_path / "s.txt"),
         params=SimpleNamespace(
             study=SETTINGS,

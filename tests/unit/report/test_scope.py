@@ -3,10 +3,10 @@
 import pytest
 import simulate
 from fewshot.analysis import summary
-from fewshot.errors import UserError
 from fewshot.report import select
 from fewshot.report.figures import registry
 from fewshot.report.select import family_titles, short_titles
+from mistakes import told
 
 CATALOG = simulate.CATALOG
 
@@ -26,10 +26,9 @@ CATALOG = simulate.CATALOG
     ],
 )
 def test_what_the_study_does_not_know_is_one_line(study, options, message):
-    with pytest.raises(UserError) as error:
-        select.select_rows(study.metrics, CATALOG, **options)
-    assert str(error.value).startswith(f"figures.yaml: {message}")
-    assert "\n" not in str(error.value)
+    assert told(select.select_rows, study.metrics, CATALOG, **options).startswith(
+        f"figures.yaml: {message}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,10 +52,8 @@ def test_what_the_study_does_not_know_is_one_line(study, options, message):
     ],
 )
 def test_a_figure_refuses_what_would_leave_it_empty(study, function, options, message):
-    with pytest.raises(UserError) as error:
-        registry.make_figure(function, study, CATALOG, options, "A title")
-    assert str(error.value).startswith(f"figures.yaml: options.{message}")
-    assert "\n" not in str(error.value)
+    said = told(registry.make_figure, function, study, CATALOG, options, "A title")
+    assert said.startswith(f"figures.yaml: options.{message}")
 
 
 def test_options_narrow_the_rows(study):

@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from colours import VISIONS, distance, lab
+from fewshot.analysis.evidence import Evidence
 from fewshot.report.figures import theme
+from fewshot.report.figures.registry import without_baselines
 from fewshot.study.catalog import catalog_of
 from fewshot.study.load import load_study
 from fewshot.validation import read_yaml
@@ -24,7 +26,8 @@ PALETTES = {
 @pytest.fixture(scope="module")
 def catalog() -> dict:
     config = read_yaml(ROOT / "config/paper.yaml")
-    return catalog_of(load_study(config, str(ROOT / "config")))
+    study = load_study(config, str(ROOT / "config"))
+    return without_baselines(Evidence(), catalog_of(study))[1]
 
 
 def test_the_judge_knows_colours_with_published_values():
@@ -45,6 +48,7 @@ def test_palettes_are_told_apart(name, vision):
 @pytest.mark.parametrize("vision", VISIONS)
 def test_neighbouring_sizes_are_told_apart_and_get_darker(catalog, vision):
     styles = theme.model_styles(catalog)
+    assert len({style["shape"] for style in styles.values()}) == 2, "a shape for each family"
     for shape in {style["shape"] for style in styles.values()}:
         ramp = [style["color"] for style in styles.values() if style["shape"] == shape]
         for lighter, darker in pairwise(ramp):
@@ -53,12 +57,21 @@ def test_neighbouring_sizes_are_told_apart_and_get_darker(catalog, vision):
 
 
 @pytest.mark.parametrize("vision", VISIONS)
-def test_families_are_told_apart_at_both_ends(vision):
+def test_families_are_told_apart_at_both_ends_and_in_the_middle(vision):
     for (first, _), (second, _) in combinations(theme.FAMILIES, 2):
-        for end in (0, 1):
-            assert distance(first[end], second[end], vision) > 9, (first, second)
+        for share in (0, 0.5, 1):
+            one, other = (theme.blend(*ends, share) for ends in (first, second))
+            assert distance(one, other, vision) > 9, (first, second)
     shapes = [shape for _, shape in theme.FAMILIES]
     assert len(set(shapes)) == len(shapes)
+    registered = {entry["family"] for entry in read_yaml(ROOT / "config/models.yaml").values()}
+    assert len(registered) <= len(shapes), "each family of the registry has its own"
+
+
+def test_a_legend_of_many_models_names_all():
+    names = [str(number) for number in range(41)]
+    assert theme.legend(dict.fromkeys(names)).to_dict()["symbolLimit"] == 41
+    assert "symbolLimit" not in theme.legend(dict.fromkeys(names[:30])).to_dict()
 
 
 @pytest.mark.parametrize("vision", VISIONS)

@@ -6,6 +6,7 @@ from fewshot.analysis import result_schemas, stats
 from fewshot.analysis.evidence import Evidence
 from fewshot.errors import UserError
 from fewshot.report.answers import answer
+from fewshot.report.figures.differences import differences
 from fewshot.report.tables import registry
 from fewshot.report.tables.comparisons import main_comparisons
 
@@ -38,7 +39,14 @@ def row(**given):
     floor = stats.permutation_floor(10)
     base = {
         **{"family": "same model", "protocol": "fair", "task": "rte", "evaluation_set": "hans"},
-        **{"domain": "out", "k": 16, "selection": "last", "model": "opt-s", "method": "ft"},
+        **{
+            "domain": "out",
+            "k": 16,
+            "selection": "last",
+            "score": "accuracy",
+            "model": "opt-s",
+            "method": "ft",
+        },
         **{"pattern": "minimal", "reference_model": "opt-s", "reference_method": "icl"},
         **{"reference_pattern": "minimal", "seeds": 10, "seeds_planned": 10, "rows": 30_000},
         **{"clusters": 303, "difference": 0.03, "low": -0.01, "high": 0.07},
@@ -249,9 +257,14 @@ def test_the_answer_counts_and_tells_its_limits():
     assert (counts["Better"], counts["Worse"], counts["Not significant"]) == ("1", "0", "1")
 
 
-def test_the_answer_says_what_was_corrected_apart():
-    short = answer(evidence(row(), row(method="van")).comparisons, CATALOG).short
-    assert "significant (each method, pattern and evaluation set corrected apart)." in short[0]
+def test_the_answer_says_what_was_corrected_apart_and_what_not_tested():
+    rows = [row(), row(method="van"), row(method="van", model="opt-l", holm_bootstrap=None)]
+    found = answer(evidence(*rows).comparisons, CATALOG)
+    assert found.short[0].startswith(
+        "Out of domain: fine-tuning was better in 0 of 2 comparisons, worse in 0, and in 2 the "
+        "difference is not significant; 1 could not be tested (each method, pattern and"
+    )
+    assert found.methods.text["Not tested"].tolist() == ["0", "1"]
 
 
 def test_there_is_no_answer_without_comparisons():
@@ -284,3 +297,24 @@ def test_a_last_epoch_needs_no_warning():
     note = registry.make_table("comparison", evidence(row(), row(domain="in")), CATALOG, {}).note
     assert "checkpoint of fine-tuned models: last epoch. With" in note
     assert "too high" not in note
+
+
+def test_ways_to_show_the_shots_are_counted_side_by_side_and_corrected_apart():
+    several = {**CATALOG["methods"]["icl"], "divided": True, "title": "Ensemble"}
+    catalog = {**CATALOG, "methods": {**CATALOG["methods"], "several": several}}
+    pairs = [{"model": model, "reference_model": model} for model in ("opt-s", "opt-l")]
+    ways = ("icl", "several")
+    frame = pd.DataFrame([row(**pair, reference_method=way) for pair in pairs for way in ways])
+    found = answer(frame, catalog)
+    assert "among the models of one method, pattern, reference and evaluation set" in found.basis
+    assert "(each method, pattern, reference and evaluation set corrected apart)" in found.short[0]
+    references = list(found.methods.text["Reference"])
+    assert references == ["In context · minimal", "Ensemble · minimal"]
+    evidence = Evidence(comparisons=frame)
+    sections = list(registry.TABLES["comparison"](evidence, catalog).text["section"])
+    assert sections == sorted(sections, key=lambda text: "Ensemble" in text)
+    assert len(set(sections)) == 2
+    drawn = str(differences(evidence, catalog))
+    assert "HANS: minus in context" in drawn and "HANS: minus ensemble" in drawn
+    alone = str(differences(Evidence(comparisons=frame.iloc[::2]), catalog))
+    assert ": minus" not in alone

@@ -68,14 +68,6 @@ def overlap(jobs: list[tuple[set[str], float, float]]) -> bool:
     )
 
 
-def test_no_two_jobs_have_one_gpu(smi):
-    smi(*TWO)
-    jobs = [result(job) for job in [start(1) for _ in range(5)]]
-    assert not overlap(jobs)
-    assert {name for shown, *_ in jobs for name in shown} == {"0", "1"}, "both are used"
-    assert all(len(shown) == 1 for shown, *_ in jobs)
-
-
 def test_jobs_that_want_several_finish_beside_others(smi):
     smi(*THREE)
     counts = [2, 3, 1, 2, 3, 1, 2]

@@ -93,16 +93,6 @@ def test_what_is_loaded_equals_what_was_saved(tmp_path):
     assert seed.files["a"].read_text() == "w"
 
 
-def test_reopening_finds_the_seeds_and_discard_leaves_nothing(tmp_path):
-    with SeedStore.open(tmp_path, "job") as store:
-        store.save(0, {"curves": FRAME}, {})
-    with SeedStore.open(tmp_path, "job") as store:
-        assert store.has(0)
-        store.discard()
-        assert not store.has(0)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_job_that_fails_before_its_first_seed_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), SeedStore.open(tmp_path, "job"):
         raise RuntimeError("no model")
@@ -120,18 +110,6 @@ def test_a_state_says_whose_it_is_while_there_is_anything_in_it(tmp_path):
         store.discard()
     assert list(tmp_path.iterdir()) == []
     assert read_owner(tmp_path / "job") == {}, "nothing, and no error, for what says nothing"
-
-
-def test_an_interrupted_save_leaves_no_seed(tmp_path):
-    def fail(path):
-        raise RuntimeError("disk full")
-
-    with pytest.raises(RuntimeError), SeedStore.open(tmp_path, "job") as store:
-        store.save(0, {"curves": FRAME}, {}, {"adapter": fail})
-    with SeedStore.open(tmp_path, "job") as store:
-        assert not store.has(0)
-        store.save(0, {"curves": FRAME}, {})
-        assert store.has(0)
 
 
 def test_kill_9_in_the_middle_of_a_save(tmp_path):

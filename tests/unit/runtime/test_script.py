@@ -120,20 +120,12 @@ def test_a_log_that_may_not_be_written_is_one_line(capsys, root_logger, monkeypa
     assert capsys.readouterr().err == "error: x.log: read-only file system\n"
 
 
-def test_any_other_error_of_the_system_is_a_fault_of_the_program(tmp_path, root_logger):
+@pytest.mark.parametrize("error", [KeyError("inner"), OSError(errno.EIO, "no")])
+def test_a_fault_of_the_program_is_logged_with_its_traceback(tmp_path, root_logger, error):
     def main(_):
         with storage.atomic(tmp_path / "a"):
-            raise OSError(errno.EIO, "no")
+            raise error
 
-    with pytest.raises(OSError, match="no"):
-        script.run(main, SimpleNamespace(log=[str(tmp_path / "x.log")], output=[]))
-    assert "Traceback" in (tmp_path / "x.log").read_text()
-
-
-def test_a_fault_of_the_program_is_logged_with_its_traceback(tmp_path, root_logger):
-    def main(_):
-        raise KeyError("inner")
-
-    with pytest.raises(KeyError):
+    with pytest.raises(type(error)):
         script.run(main, SimpleNamespace(log=[str(tmp_path / "x.log")], output=[]))
     assert "Traceback" in (tmp_path / "x.log").read_text()

@@ -46,9 +46,9 @@ def test_the_shipped_file_names_every_required_entry_and_fills_none():
 
 
 def test_placeholders_are_what_the_schema_asks_for(tmp_path):
-    assert list(site.PLACEHOLDERS) == read_schema("site")["required"]
     path = tmp_path / "site.yaml"
-    path.write_text(yaml.safe_dump(site.PLACEHOLDERS))
+    required = read_schema("site")["required"]
+    path.write_text(yaml.safe_dump({key: getattr(site.Site, key) for key in required}))
     assert not site.read_site(path).problems
 
 
@@ -77,8 +77,8 @@ def test_a_wrong_entry_is_one_line_and_a_placeholder(tmp_path, changes, expected
     (line,) = found.problems.values()
     assert line.startswith(f"{path}: ") and expected in line and "\n" not in line
     (key,) = changes
-    if key in site.PLACEHOLDERS:
-        assert getattr(found, key) == site.PLACEHOLDERS[key]
+    if key in read_schema("site")["required"]:
+        assert getattr(found, key) == getattr(site.Site, key)
 
 
 def test_a_file_that_is_no_mapping_is_an_error(tmp_path):
@@ -94,11 +94,25 @@ def test_missing_entries_come_before_any_question_to_slurm(tmp_path, monkeypatch
     ]  # fmt: skip
 
 
-def test_right_facts_are_no_problem(cluster):
-    assert problems(cluster) == []
-    (request,) = calls(cluster, "sbatch")
-    assert request[0] == "--test-only"
-    assert {"--partition=gpu", "--gpus=4", "--mem=5000", "--time=60", "--nodes=1"} <= set(request)
+def test_sbatch_is_asked_with_all_that_a_job_will_ask_for(cluster):
+    """What is left out is found by the first submission, hours of downloads later."""
+    more = {"slurm_account": "lab", "nodes": 2, "constraint": "nvlink&ib", "qos": "long"}
+    more |= {"tasks": 8, "cpus_per_gpu": 6, "gpu": 8, "gpu_model": "a100"}
+    extra = {"slurm_extra": "--signal=TERM@300 --gpus-per-node=a100:4"}
+    assert problems(cluster, requests=[{**JOB, **more, **extra}]) == []
+    [[test, *options, wrap, command]] = calls(cluster, "sbatch")
+    assert (test, wrap, command) == ("--test-only", "--wrap", "true")
+    assert options == [
+        *("--account=lab", "--partition=gpu", "--time=60", "--mem=5000", "--nodes=2"),
+        *("--constraint=nvlink&ib", "--qos=long", "--ntasks=8", "--cpus-per-gpu=6"),
+        *("--gpus=a100:8", "--signal=TERM@300", "--gpus-per-node=a100:4"),
+    ]
+
+
+def test_what_a_job_does_not_ask_for_is_no_option():
+    given = {**dict.fromkeys(JOB), "slurm_partition": "cpu", "gpu": 0}
+    assert site_checks.options(given) == ["--partition=cpu"]
+    assert site_checks.options({"gpu": 2, "gpu_model": None}) == ["--gpus=2"]
 
 
 @pytest.mark.parametrize(
@@ -264,13 +278,32 @@ def test_jobs_of_this_folder_alone_are_left_over(cluster, monkeypatch):
     monkeypatch.chdir(cluster)
     here, elsewhere = cluster.resolve(), cluster / "bin"
     (cluster / "squeue.out").write_text(
-        f"1|rule_fine_tune_wildcards_a|{here}\n2|rule_prepare_task|{elsewhere}\n"
-        f"3|rule_prepare_task|{here}\n4|(null)|{here}\n5|rule_tables_a_make_table|{here}\n"
+        f"1|RUNNING|rule_fine_tune_wildcards_a|{here}\n2|PENDING|rule_prepare_task|{elsewhere}\n"
+        f"3|PENDING|rule_prepare_task|{here}\n4|RUNNING|(null)|{here}\n"
+        f"5|COMPLETING|rule_tables_a_make_table|{here}\n"
     )
-    assert slurm.jobs_here() == ["1", "3", "5"]
+    assert slurm.jobs_here() == {"1": "RUNNING", "3": "PENDING", "5": "COMPLETING"}
     (line,) = site_checks.left_over()
     assert "jobs of an earlier start in this folder are still in SLURM's queue" in line
     assert line.endswith("scancel 1 3 5") and not calls(cluster, "scancel"), "told, not done"
+
+
+def test_a_start_waits_for_jobs_that_end(cluster, monkeypatch):
+    """Cancelled jobs write what they have computed before they leave the queue."""
+    monkeypatch.chdir(cluster)
+    queue, waits = cluster / "squeue.out", []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            queue.write_text("")
+
+    monkeypatch.setattr(site_checks, "sleep", sleep)
+    queue.write_text(f"7|COMPLETING|rule_fine_tune_wildcards_a|{cluster.resolve()}\n")
+    assert site_checks.left_over() == [] and len(waits) == 3
+    queue.write_text(f"8|COMPLETING|rule_fine_tune_wildcards_a|{cluster.resolve()}\n")
+    (line,) = site_checks.left_over()
+    assert line.endswith("scancel 8") and len(waits) == 3 + site_checks.ENDING_SECONDS
 
 
 def test_a_start_compares_the_site_before_it_looks_for_jobs_left_over(cluster, monkeypatch):
@@ -279,7 +312,7 @@ def test_a_start_compares_the_site_before_it_looks_for_jobs_left_over(cluster, m
     (line,), _ = site_checks.check_start(wrong, [JOB], 3, 60.0)
     assert "unknown account 'labs'" in line and not calls(cluster, "squeue")
     assert site_checks.check_start(right, [JOB], 3, 60.0) == ([], [])
-    (cluster / "squeue.out").write_text(f"7|rule_prepare_task|{cluster.resolve()}\n")
+    (cluster / "squeue.out").write_text(f"7|PENDING|rule_prepare_task|{cluster.resolve()}\n")
     (line,), _ = site_checks.check_start(right, [JOB], 3, 60.0)
     assert line.endswith("scancel 7")
 

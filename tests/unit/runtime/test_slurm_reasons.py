@@ -68,7 +68,7 @@ def test_of_a_shared_submission_all_its_jobs_know_the_reason(project):
     share(project, 49, [f"{FOLDER}9"], "slurmstepd: error: of seeds0-99\n")
     expected = "SLURM job 48: Exceeded job memory limit"
     assert slurm.of_cluster(FOLDER, 0.0) == slurm.of_cluster(other, 0.0) == expected
-    assert partial.last_line({"folder": FOLDER}) == expected
+    assert partial.last_line(FOLDER) == expected
     assert slurm.of_cluster(FOLDER.replace("k16", "k64"), 0.0) == ""
 
 
@@ -79,13 +79,11 @@ def test_what_was_said_long_before_the_jobs_own_log_is_of_another_try(project):
 
 def test_the_report_shows_the_log_and_slurms_word(project):
     say(project, "slurmstepd: error: Exceeded job memory limit\n")
-    assert partial.last_line({"folder": FOLDER}) == "SLURM job 47: Exceeded job memory limit"
+    assert partial.last_line(FOLDER) == "SLURM job 47: Exceeded job memory limit"
     (project / LOG).write_text("seed 3 done\n\n")
-    assert partial.last_line({"folder": FOLDER}) == (
-        "seed 3 done (SLURM job 47: Exceeded job memory limit)"
-    )
+    assert partial.last_line(FOLDER) == ("seed 3 done (SLURM job 47: Exceeded job memory limit)")
 
 
 def test_without_a_cluster_nothing_is_added(project):
     (project / LOG).write_text("error: a reason\n")
-    assert partial.last_line({"folder": FOLDER}) == "error: a reason"
+    assert partial.last_line(FOLDER) == "error: a reason"

@@ -10,8 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from benchmarks import cases, shapes
-from benchmarks.adapter import scorer
-from fewshot.models.tokenizer import load_tokenizer
+from benchmarks.cases import scorer
 
 huggingface = pytest.importorskip("lm_eval.models.huggingface", reason="lm_eval is not installed")
 from lm_eval.api.instance import Instance  # noqa: E402
@@ -23,16 +22,15 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def judged(request, shared_data, tmp_path_factory):
+def judged(request, shared_data):
     """Return tokenizer, model and judge of one architecture."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    folder = tmp_path_factory.mktemp("tokenizer")
     family = shapes.family(request.param)
-    manifest = cases.tokenizer_manifest(shared_data, family, folder)
     model = shapes.build(request.param)
-    own = load_tokenizer(manifest)  # the judge sets a padding token on its tokenizer
+    # The judge sets a padding token on its tokenizer.
+    own = cases.tokenizer(shared_data, family)
     judge = huggingface.HFLM(pretrained=model, tokenizer=own, batch_size=3)
-    return load_tokenizer(manifest), model, judge
+    return cases.tokenizer(shared_data, family), model, judge
 
 
 def verdict(judge, case: cases.Case) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The scorer against the plain forward pass of transformers on whole prompts."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -16,6 +17,7 @@ from architectures import (
     reference,
 )
 from fewshot.models.parts import backbone
+from fewshot.prompts.tokenize import Prompts
 from fewshot.scoring.score import score
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -58,6 +60,15 @@ def test_rows_that_begin_alike_are_read_together(name, prefix):
         assert scores.tokens_read < 0.75 * whole + (prefix if prefix == 40 else prefix * 5)
 
 
+@pytest.mark.parametrize("name", ["opt", "gpt-neox", "llama"])
+def test_more_answers_may_be_read_off_than_there_are_tokens(name):
+    """Each of 30 rows that are the same asks for the last of their six tokens."""
+    prompts = draw(np.random.default_rng(23), 40, [6])
+    many = Prompts(tuple(range(30)), prompts.prefix, prompts.suffixes * 30, prompts.words * 30)
+    scores = score(MODELS[name], many, batch_tokens=128)
+    assert_equal(scores, reference(MODELS[name], many))
+
+
 def test_the_attention_of_the_probes_depends_on_the_prefix():
     """Guards the tests above: a scorer that lost the prefix would fail them."""
     prompts = draw(np.random.default_rng(1), 40, [5, 9])
@@ -76,6 +87,50 @@ def test_the_last_layer_computes_what_is_asked_for(prefix):
     assert_equal(scores, reference(model, prompts))
     # One position for each of a row's words but the first token, which words share.
     assert [2, 2, 32] in [list(each.shape) for each in seen]
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma3", "olmo2"])
+def test_the_normaliser_is_over_all_rows_of_the_readout(name):
+    """Also over those that no token of the tokenizer has, as transformers' own loss is."""
+    model, known = MODELS[name], VOCABULARY - 20
+    prompts = draw(np.random.default_rng(27), 40, [5, 9], [5, 6])
+    prompts = dataclasses.replace(
+        prompts,
+        prefix=tuple(token % known for token in prompts.prefix),
+        suffixes=[tuple(token % known for token in row) for row in prompts.suffixes],
+    )
+    scores = score(model, prompts, batch_tokens=64)
+    for i, row in enumerate(prompts.suffixes):
+        ids = torch.tensor([[*prompts.prefix, *row, 5]])
+        labels = torch.full_like(ids, -100)
+        labels[0, -1] = 5
+        with torch.no_grad():
+            output = model(input_ids=ids, labels=labels)
+        assert scores.logprobs[i, 0] == pytest.approx(-output.loss.item(), abs=1e-5)
+        of_tokens = torch.logsumexp(output.logits[0, -2, :known], -1).item()
+        assert scores.logsumexp[i] > of_tokens + 1e-3, "the other rows weigh"
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("gemma2", {"final_logit_softcapping": None}),
+        ("gemma2", {"attn_logit_softcapping": None}),
+        ("gemma2", {"query_pre_attn_scalar": 8}),
+        ("gemma3", {"query_pre_attn_scalar": 8}),
+    ],
+)
+def test_what_an_architecture_does_shows_in_its_scores(name, change):
+    """Guards the comparisons above: a scorer that left it out would fail them."""
+    prompts = draw(np.random.default_rng(28), 40, [5, 9])
+    config = copy.deepcopy(CONFIGS[name])
+    for key, value in change.items():
+        setattr(config, key, value)
+    model = build(config)
+    scores = score(model, prompts, batch_tokens=64)
+    assert_equal(scores, reference(model, prompts))
+    own = score(MODELS[name], prompts, batch_tokens=64)
+    assert abs(scores.logprobs - own.logprobs).max() > 1e-3
 
 
 def test_rows_of_any_order_and_batch_get_the_same_scores():

@@ -8,8 +8,7 @@ import torch
 from architectures import MODELS, assert_equal, build, draw, reference
 from fewshot.errors import UserError
 from fewshot.runtime.processes import ProcessGroup
-from fewshot.scoring import reader
-from fewshot.scoring import score as score_module
+from fewshot.scoring import passes, reader
 from fewshot.scoring.score import score
 
 
@@ -43,6 +42,15 @@ def test_words_may_differ_from_row_to_row():
     scores = score(MODELS["llama"], prompts, batch_tokens=64)
     assert_equal(scores, reference(MODELS["llama"], prompts))
     assert scores.tokens.tolist() == [[1, 1], [2, 1], [3, 2]]
+
+
+def test_words_are_ranked_by_what_a_character_has():
+    prompts = draw(np.random.default_rng(12), 40, [5, 9, 3, 8], [(5, 6, 7), (8,)])
+    scores = score(
+        MODELS["opt"], prompts, batch_tokens=64, rank_by="characters", characters=(12, 3)
+    )
+    np.testing.assert_allclose(scores.ranking, scores.logprobs / np.array([12, 3]), rtol=1e-6)
+    assert (scores.ranking.argmax(1) != scores.logprobs.argmax(1)).any()
 
 
 def test_words_are_ranked_by_sum_or_mean():
@@ -87,49 +95,42 @@ def test_a_batch_that_does_not_fit_is_halved_and_counted(prefix, little_memory, 
     assert score(MODELS["opt"], prompts, batch_tokens=10_000).splits == 0
 
 
-def test_a_row_that_does_not_fit_alone_is_named(monkeypatch):
+@pytest.fixture
+def only_calls(monkeypatch):
+    """Return a function that lets memory run out after so many batches; checks read three."""
+
+    def limit(calls: int, error=torch.OutOfMemoryError) -> None:
+        hidden, seen = reader.Reader.hidden, []
+
+        def failing(self, batch):
+            seen.append(batch)
+            if len(seen) > calls:
+                raise error("out of memory")
+            return hidden(self, batch)
+
+        monkeypatch.setattr(reader.Reader, "hidden", failing)
+
+    return limit
+
+
+def test_a_row_that_does_not_fit_alone_is_named(only_calls):
     model, prompts = build("opt"), draw(np.random.default_rng(14), 40, [5, 9])
-    # The checks before the run read one row.
-    hidden, calls = reader.Reader.hidden, []
-
-    def only_checks(self, batch):
-        calls.append(batch)
-        if len(calls) > 3:
-            raise MemoryError
-        return hidden(self, batch)
-
-    monkeypatch.setattr(reader.Reader, "hidden", only_checks)
+    only_calls(3, MemoryError)
     with pytest.raises(UserError, match=r"row 1: reading its 9 tokens alone takes more memory"):
         score(model, prompts, batch_tokens=5)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2])
-def test_memory_does_not_decide_how_rows_are_read(monkeypatch, calls):
+def test_memory_does_not_decide_how_rows_are_read(only_calls, calls):
     """Neither in the check of the readout nor in the probes, of which the second is trimmed."""
-    hidden, seen = reader.Reader.hidden, []
-
-    def failing(self, batch):
-        seen.append(batch)
-        if len(seen) > calls:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return hidden(self, batch)
-
-    monkeypatch.setattr(reader.Reader, "hidden", failing)
+    only_calls(calls)
     with pytest.raises(UserError, match="memory ran out on a single row, before the first batch"):
         score(MODELS["opt"], draw(np.random.default_rng(0), 40, [5]), batch_tokens=64)
 
 
-def test_a_batch_of_shared_weights_is_not_halved(monkeypatch):
+def test_a_batch_of_shared_weights_is_not_halved(only_calls):
     prompts = draw(np.random.default_rng(13), 40, [5] * 7)
-    hidden, seen = reader.Reader.hidden, []
-
-    def failing(self, batch):
-        seen.append(batch)
-        if len(seen) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return hidden(self, batch)
-
-    monkeypatch.setattr(reader.Reader, "hidden", failing)
+    only_calls(3)
     with pytest.raises(UserError, match=r"batch of 7 rows of up to 5 tokens.*lower batch_tokens"):
         score(MODELS["opt"], prompts, batch_tokens=1000, processes=ProcessGroup(0, 2), sharded=True)
 
@@ -195,7 +196,7 @@ def test_processes_share_the_batches(sharded, monkeypatch):
 
 
 def test_progress_is_logged(caplog, monkeypatch):
-    monkeypatch.setattr(score_module, "PROGRESS", 0.0)
+    monkeypatch.setattr(passes, "PROGRESS", 0.0)
     with caplog.at_level("INFO"):
         score(MODELS["opt"], draw(np.random.default_rng(0), 0, [5, 9]), batch_tokens=1)
     assert "1 of 2 rows" in caplog.text and "2 of 2 rows" in caplog.text

@@ -1,7 +1,8 @@
 """What the registries and the study must agree on, each mistake told in one line."""
 
 import pytest
-from fewshot.errors import UserError
+from fewshot.study.catalog import catalog_of
+from mistakes import told
 from registries import BLOCK, copy_registries, edit, edit_task, load, message
 
 
@@ -31,7 +32,56 @@ def test_label_words_are_needed_by_every_method(folder):
         assert "task 'rte' has no verbalizer 'yes-no', which config/patterns.yaml" in text
 
 
-@pytest.mark.parametrize("key", ["gradient_clip", "keep_weights", "curve_epochs", "curve_rows"])
+def test_the_characters_of_label_words_rank_nothing_else(folder):
+    edit(folder, "patterns", lambda each: each["minimal"].update(rank_by="characters"))
+    assert message(folder, grid=[{**BLOCK, "methods": ["vanilla-ft"]}]).endswith(
+        "and method 'vanilla-ft' reads none (head: classification); valid: rank_by: sum or mean"
+    )
+    load(folder, grid=[{**BLOCK, "methods": ["pattern-ft"]}])
+    edit_task(folder, "rte", verbalizers={"yes-no": ["Yes ", "No"]})
+    assert "begins or ends in a blank, which would count: ['Yes ', 'No']; valid" in message(folder)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("pattern-ft", "method 'pattern-ft' reads no such prompts; valid: methods in context"),
+        ("hidden-state", "method 'hidden-state' reads no such prompts; valid: methods in context"),
+    ],
+)
+def test_texts_behind_label_words_are_scored_in_context(folder, method, said):
+    grid = [{"methods": [method], "patterns": ["channel-minimal"], "k": [2]}]
+    assert message(folder, grid=grid) == (
+        "config/mine.yaml: grid: pattern 'channel-minimal' scores texts behind label words "
+        f"(rank_by: channel), and {said}"
+    )
+    load(folder, grid=[{**grid[0], "methods": ["in-context", "majority"], "k": [0, 2]}])
+
+
+def test_a_chat_ends_in_the_answer(folder):
+    edit(folder, "models", lambda models: models["small"].update(chat="turns"))
+    grid = [{**BLOCK, "patterns": ["channel-minimal"]}]
+    assert message(folder, grid=grid) == (
+        "config/mine.yaml: grid: pattern 'channel-minimal' scores texts behind label words "
+        "(rank_by: channel), and model 'small' answers behind texts (chat in config/models.yaml); "
+        "valid: an entry without 'chat'"
+    )
+    load(folder, grid=grid, models=["tiny"])
+
+
+def test_the_table_of_prompts_shows_the_label_word_in_front(folder):
+    study = load(folder, grid=[{**BLOCK, "patterns": ["channel-minimal"]}])
+    [shown] = catalog_of(study)["patterns"]["channel-minimal"]["prompts"].values()
+    assert shown == {
+        "demonstration": "{label}. {text_a} {text_b}\n\n",
+        "query": "{label}. {text_a} {text_b}",
+        "words": ["Yes", "No"],
+    }
+
+
+@pytest.mark.parametrize(
+    "key", ["epochs", "gradient_clip", "keep_weights", "curve_epochs", "curve_rows"]
+)
 def test_what_training_reads_must_be_given(folder, key):
     edit(folder, "methods", lambda methods: methods["pattern-ft"].pop(key))
     assert f"method 'pattern-ft': '{key}' is missing for family 'full'" in message(folder)
@@ -76,7 +126,7 @@ def test_lora_needs_targets_for_every_family_it_adapts(folder):
     assert load(folder), "the family is unknown to LoRA only"
     assert message(folder, grid=[{**BLOCK, "methods": ["lora"]}]) == (
         "config/methods.yaml: method 'lora': targets: no entry for family 'bloom' of model "
-        "'small'; valid: opt, pythia, llama, qwen, gemma, mistral"
+        "'small'; valid: opt, pythia, llama, qwen, gemma, smollm, olmo, mistral"
     )
 
 
@@ -136,9 +186,7 @@ def test_learned_prompts_need_their_number_of_tokens(folder):
 )
 def test_the_file_that_is_named_is_the_one_that_was_read(folder, registry, change):
     edit(folder, registry, change)
-    with pytest.raises(UserError) as error:
-        load(folder)
-    assert f"{folder}/{registry}.yaml: " in str(error.value)
+    assert f"{folder}/{registry}.yaml: " in told(load, folder)
 
 
 @pytest.mark.parametrize(
@@ -183,3 +231,60 @@ def test_a_draw_that_is_not_balanced_may_take_every_row(folder):
     assert load(folder, protocol="mosbach2023", grid=grid)
     grid[0]["k"] = [22]
     assert message(folder, protocol="mosbach2023", grid=grid).endswith("valid: up to 21")
+
+
+def test_shots_are_cut_into_whole_contexts(folder):
+    block = {**BLOCK, "methods": ["ensemble-4"]}
+    assert load(folder, grid=[{**block, "k": [16]}])
+    assert message(folder, grid=[{**block, "k": [2, 16]}]) == (
+        "config/mine.yaml: grid: k = 2 cannot be cut into contexts of 4 shots, as method "
+        "'ensemble-4' has them (shown); valid: multiples of 4"
+    )
+    assert message(folder, grid=[{**block, "methods": ["ensemble-1"], "k": [0]}]) == (
+        "config/mine.yaml: method 'ensemble-1' shows the shots and needs k > 0"
+    )
+    edit(folder, "methods", lambda methods: methods["ensemble-1"].pop("shown"))
+    assert message(folder) == (
+        "config/methods.yaml: method 'ensemble-1': 'shown' is missing for family 'ensemble'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "expected"),
+    [
+        (
+            "in-context",
+            {"shown": 4},
+            "shown: family 'in_context' shows all shots in one context; valid for family: ensemble "
+            "or retrieval",
+        ),
+        (
+            "in-context",
+            {"cached": 2},
+            "cached: family 'in_context' shows all shots in one context; valid for family: "
+            "retrieval",
+        ),
+        (
+            "ensemble-1",
+            {"similarity": "bm25"},
+            "similarity: family 'ensemble' shows the shots in the order of the draw; valid for "
+            "family: retrieval",
+        ),
+    ],
+)
+def test_a_setting_of_another_way_to_show_shots_is_not_passed_over(
+    folder, method, setting, expected
+):
+    edit(folder, "methods", lambda methods: methods[method].update(setting))
+    assert message(folder) == f"config/methods.yaml: method '{method}': {expected}"
+
+
+def test_more_shots_than_are_drawn_cannot_be_shown(folder):
+    block = {**BLOCK, "methods": ["similar-behind-cached"]}
+    assert load(folder, grid=[{**block, "k": [12]}])
+    assert message(folder, grid=[{**block, "k": [8]}]) == (
+        "config/mine.yaml: grid: k = 8 is fewer than the 8 cached shots and 4 others that method "
+        "'similar-behind-cached' shows; valid: 12 or more"
+    )
+    edit(folder, "methods", lambda methods: methods["retrieval-bm25"].update(similarity="words"))
+    assert message(folder).endswith("similarity: unknown value 'words'; valid: bm25, states")

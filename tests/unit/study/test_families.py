@@ -52,6 +52,11 @@ def test_a_method_reads_what_its_family_and_head_need():
     assert set(read_settings(entry)) == wanted
     with_head = {**entry, "head": "classification"}
     assert set(read_settings(with_head)) == {*wanted, "classifier"}
+    answers = {"answer_loss": "sum", "end_token": True}
+    assert set(read_settings({**entry, **answers})) == {*wanted, *answers}
+    assert set(read_settings({**with_head, **answers})) == {*wanted, "classifier"}
+    shown = {"family": "in_context", "head": "language-model", **answers}
+    assert set(read_settings(shown)) == {"family", "head"}
 
 
 def test_a_kind_needs_a_family():

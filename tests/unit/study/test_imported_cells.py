@@ -74,6 +74,24 @@ def test_what_logs_do_not_tell_cannot_be_ranked(folder):
         load(folder, grid=grid())
 
 
+def test_no_log_tells_how_probable_texts_are(folder):
+    with pytest.raises(UserError, match="'channel-minimal' scores texts behind label words"):
+        load(folder, grid=grid(patterns=["channel-minimal"]))
+
+
+def test_other_words_have_other_characters(folder):
+    edit(
+        folder, "patterns",
+        lambda each: each.update(letters={**each["minimal"], "rank_by": "characters"}),
+    )  # fmt: skip
+    load(folder, grid=grid(patterns=["letters"]))
+    edit(folder, "methods", lambda methods: methods["harness"].update(prompts="any"))
+    with pytest.raises(
+        UserError, match="'letters' ranks by the characters of its label words, and"
+    ):
+        load(folder, grid=grid(patterns=["letters"]))
+
+
 def test_a_method_made_elsewhere_says_what_its_prompts_were_compared_with(folder):
     edit(folder, "methods", lambda methods: methods["harness"].pop("prompts"))
     with pytest.raises(UserError, match="method 'harness': 'prompts' is missing for family 'impor"):

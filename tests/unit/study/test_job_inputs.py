@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from fewshot.study.job_inputs import JobInputs
-from registries import copy_registries, load
+from registries import copy_registries, edit, load
 
 GRID = [
     {"methods": ["in-context"], "patterns": ["minimal"], "k": [0, 2]},
@@ -53,7 +53,17 @@ def test_what_changes_a_jobs_results_is_told_and_no_title(inputs):
     assert set(inputs.method("lora", "opt-125m")) >= {"family", "rank", "targets"}
     assert "title" not in inputs.method("lora", "opt-125m")
     assert set(inputs.model("opt-125m")) == {"dtype", "parameters", "window", "config"}
-    assert inputs.patterns("rte", "opt-125m") == {"minimal": inputs.pattern("rte", "minimal")}
+    assert inputs.patterns("rte", "opt-125m") == {
+        "minimal": inputs.pattern("rte", "minimal", "opt-125m")
+    }
+
+
+def test_an_end_token_is_told_where_there_is_one(tmp_path, inputs):
+    folder = copy_registries(tmp_path)
+    edit(folder, "methods", lambda c: c.update(ended={"base": "lora", "end_token": True}))
+    ended = inputs_of(folder, grid=[{**GRID[1], "methods": ["ended", "lora"]}], seeds="0")
+    assert [cell.get("end_token") for cell in ended.cells("rte", "opt-125m")] == [True, None]
+    assert all("end_token" not in cell for cell in inputs.cells("rte", "opt-125m"))
 
 
 def test_the_files_of_a_local_model_are_those_that_are_loaded(inputs):
@@ -136,3 +146,19 @@ def test_weights_are_needed_of_models_from_the_hub_with_unfinished_runs(
         manifest.parent.mkdir(parents=True)
         manifest.touch()
     assert inputs.needed_weights() == []
+
+
+def test_ways_to_show_the_shots_are_told_where_they_matter(folder, inputs):
+    grid = [{**GRID[0], "methods": ["in-context", "ensemble-1"], "k": [2]}]
+    shown = inputs_of(folder, grid=grid, seeds="0")
+    cells = shown.cells("rte", "opt-125m")
+    assert [cell.get("shown") for cell in cells] == [None, 1]
+    assert all("shown" not in cell for cell in inputs.cells("rte", "opt-125m"))
+    methods = shown.comparison_catalog()["methods"]
+    assert methods["ensemble-1"]["divided"] and "divided" not in methods["in-context"]
+
+
+def test_only_what_stands_in_one_context_is_exported_to_the_harness(folder):
+    grid = [{**GRID[0], "methods": ["ensemble-1"], "k": [2]}]
+    assert inputs_of(folder, grid=grid).context_cells() == []
+    assert len(inputs_of(folder, seeds="0").context_cells()) == 2, "k = 0 and k = 2"

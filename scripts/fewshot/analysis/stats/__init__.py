@@ -15,10 +15,10 @@ alone, for k = 0, where nothing is drawn.
 Many comparisons: `holm` (no false rejection in the family), `benjamini_hochberg` (few among those
 rejected). Many runs in one number: `interquartile_mean`, `median_iqr`,
 `probability_of_improvement` (unrelated draws), `paired_improvement` (shared draws). Why scores
-differ: `variance_components`, `prompt_sensitivity`. What could have been found:
-`detectable_difference`. One run: `scores` from confusion matrices, `reliability`,
-`calibration_error` and `brier` from probabilities. `MEANING` and `floor_note` say in words what a
-test means.
+differ: `variance_components`, `nested_components`, `prompt_sensitivity`. What could have been
+found: `detectable_difference`. One run: `accuracy`, `matthews`, `f1` and `macro_f1` from confusion
+matrices, `reliability`, `calibration_error` and `brier` from probabilities, `roc_area` from scores.
+`MEANING` and `floor_note` say in words what a test means.
 
 Missing values are nan: left out where a function says so, and then counted; refused elsewhere.
 """
@@ -46,6 +46,7 @@ from .bootstrap import (
     seed_weights,
 )
 from .classification import (
+    Area,
     Reliability,
     accuracy,
     brier,
@@ -54,8 +55,16 @@ from .classification import (
     macro_f1,
     matthews,
     reliability,
+    roc_area,
 )
-from .intervals import CONFIDENCE, Estimate, mean_interval, t_interval, wilson_interval
+from .intervals import (
+    CONFIDENCE,
+    Estimate,
+    mean_interval,
+    normal_quantile,
+    t_interval,
+    wilson_interval,
+)
 from .tests import (
     PermutationTest,
     Test,
@@ -67,12 +76,19 @@ from .tests import (
     permutation_tests,
     welch_tests,
 )
-from .variance import Component, Sensitivity, prompt_sensitivity, variance_components
+from .variance import (
+    Component,
+    Sensitivity,
+    nested_components,
+    prompt_sensitivity,
+    variance_components,
+)
 from .wording import MEANING, floor_note
 
 __all__ = [
     "CONFIDENCE",
     "MEANING",
+    "Area",
     "BootstrapTest",
     "Component",
     "Estimate",
@@ -101,6 +117,8 @@ __all__ = [
     "matthews",
     "mean_interval",
     "median_iqr",
+    "nested_components",
+    "normal_quantile",
     "over_seeds",
     "paired_improvement",
     "paired_tests",
@@ -111,6 +129,7 @@ __all__ = [
     "reliability",
     "resampled_means",
     "resampled_sums",
+    "roc_area",
     "row_weights",
     "seed_weights",
     "t_interval",

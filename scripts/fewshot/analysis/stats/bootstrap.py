@@ -39,9 +39,11 @@ def row_weights(
     strata = np.zeros(units, dtype=int) if strata is None else np.asarray(strata)
     weights = np.empty((resamples, units), dtype=np.float32)
     for stratum in np.unique(strata):
-        own = np.flatnonzero(strata == stratum)
+        members = np.flatnonzero(strata == stratum)
         for line in weights:
-            line[own] = np.bincount(rng.integers(0, len(own), len(own)), minlength=len(own))
+            line[members] = np.bincount(
+                rng.integers(0, len(members), len(members)), minlength=len(members)
+            )
     return weights
 
 

@@ -1,8 +1,10 @@
-"""Scores of a classifier: accuracy, Matthews correlation, F1, Brier score, calibration error."""
+"""Scores of a classifier: accuracy, Matthews correlation, F1, Brier score, calibration error, and
+the area under the ROC curve."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 
 
 def accuracy(confusion: np.ndarray) -> np.ndarray:
@@ -125,6 +127,52 @@ def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
     squares = np.einsum("nl,nl->", probabilities, probabilities)
     gold = np.take_along_axis(probabilities, labels[:, None].astype(np.intp), axis=1).sum()
     return float((squares - 2 * gold) / len(labels) + 1)
+
+
+@dataclass(frozen=True)
+class Area:
+    """An area under the ROC curve and its standard error over rows; nan where there is none."""
+
+    area: float
+    error: float
+
+
+def roc_area(scores: np.ndarray, labels: np.ndarray) -> Area:
+    """Return the area under the ROC curve of `scores` [n, L] for gold `labels` [n].
+
+    `scores` of a label say how much more likely than the others it is. The area is the probability
+    that a row of the label has a higher score than a row of another, a tie counting half; with more
+    than two labels it is the mean over those that some rows have and others have not (one against
+    the rest). No bias towards a label changes it where there are two. The error is DeLong's (1988),
+    of the mean by adding up what each row contributes; nan where a label has one row only.
+    """
+    scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
+    columns = [1] if scores.shape[1] == 2 else range(scores.shape[1])
+    found = [_one_area(scores[:, label], labels == label) for label in columns]
+    found = [each for each in found if each is not None]
+    if not found:
+        return Area(np.nan, np.nan)
+    areas, contributions = zip(*found, strict=True)
+    error = np.sqrt(np.square(np.mean(contributions, axis=0)).sum())
+    return Area(float(np.mean(areas)), float(error))
+
+
+def _one_area(scores: np.ndarray, inside: np.ndarray) -> tuple[float, np.ndarray] | None:
+    """Return the area of one label, and by how much each row [n] moves it, scaled so that the
+    squares add up to DeLong's variance; None where all rows have the label, or none."""
+    m, n = int(inside.sum()), int((~inside).sum())
+    if not m or not n:
+        return None
+    ranks = rankdata(scores)
+    share = np.empty(len(scores))
+    # Of each row with the label, the share of the others below it; of each other, of those above.
+    share[inside] = (ranks[inside] - rankdata(scores[inside])) / n
+    share[~inside] = 1 - (ranks[~inside] - rankdata(scores[~inside])) / m
+    area = share[inside].mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.where(inside, 1 / np.sqrt(m * (m - 1.0)), 1 / np.sqrt(n * (n - 1.0)))
+        contributions = (share - area) * scale
+    return area, contributions
 
 
 def _probabilities(values: np.ndarray) -> np.ndarray:

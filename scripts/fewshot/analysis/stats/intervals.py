@@ -59,6 +59,11 @@ def mean_interval(
     return Estimate(mean, *(float(np.clip(x, *bounds)) for x in (low, high)), len(values))
 
 
+def normal_quantile(confidence: float = CONFIDENCE) -> float:
+    """Return how many standard errors an interval reaches to either side of a normal estimate."""
+    return float(special.ndtri((1 + confidence) / 2))
+
+
 def wilson_interval(
     correct: np.ndarray, n: np.ndarray, confidence: float = CONFIDENCE
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +74,7 @@ def wilson_interval(
     """
     correct, n = (np.asarray(values, dtype=float) for values in (correct, n))
     n = np.where(n > 0, n, np.nan)
-    z = special.ndtri((1 + confidence) / 2)
+    z = normal_quantile(confidence)
     p = correct / n
     centre = p + z**2 / (2 * n)
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))

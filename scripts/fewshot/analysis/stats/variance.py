@@ -63,6 +63,33 @@ def variance_components(values: np.ndarray, factors: Sequence[str]) -> dict[str,
     }
 
 
+def nested_components(
+    values: np.ndarray, factors: Sequence[str], inner: str, outer: str
+) -> dict[frozenset[str], float]:
+    """Return the unbiased estimates of `variance_components` where levels of `inner` lie within
+    those of `outer`: the first order of one draw has nothing to do with the first of another.
+
+    By effect, the set of its factors; every one with `inner` has `outer`. A crossed component c of
+    `inner` without `outer` has no place in this model. Pooling its mean square with that of the
+    same effect within `outer` adds c to the latter, and moves c over the number of levels of
+    `inner` from the effect of `outer` without `inner` to that without both, so that the estimates
+    are those of the nested analysis of variance (tested by hand and against a mixed model).
+    """
+    whole = frozenset(factors)
+    found = {
+        whole if name == "residual" else frozenset(name.split(":")): part.raw
+        for name, part in variance_components(values, factors).items()
+    }
+    levels = np.shape(values)[list(factors).index(inner)]
+    for effect in [each for each in found if inner in each and outer not in each]:
+        crossed, without = found.pop(effect), effect - {inner}
+        found[effect | {outer}] += crossed
+        found[without | {outer}] -= crossed / levels
+        if without:
+            found[without] += crossed / levels
+    return found
+
+
 def prompt_sensitivity(values: np.ndarray) -> Sensitivity:
     """Return how much the choice of pattern matters: mean over seeds of max - min, and of the sd.
 

@@ -17,11 +17,13 @@ EDGE = 0.04
 
 @dataclass(frozen=True)
 class GridPosition:
-    """Where a panel stands in its block: it alone decides which axis labels and titles it needs."""
+    """Where a panel stands in its block, and its points in width: they alone decide which axis
+    labels and titles it needs, and how these stand."""
 
     left: bool
     bottom: bool
     top: bool
+    width: int = 0
 
 
 def grid_positions(count: int, columns: int) -> list[GridPosition]:
@@ -38,6 +40,13 @@ def axis(place: GridPosition, side: str, title: str | list[str] | None, **settin
     if shown:
         return alt.Axis(title=title, labelFlush=False, **settings)
     return alt.Axis(title=None, labels=False, ticks=False, domain=False, **settings)
+
+
+def named(place: GridPosition, title: str, names: list[str], width: int) -> alt.Axis:
+    """Return an x axis of `names`, which stand upright where one is wider than its share."""
+    upright = 4.2 * max(map(len, names)) + 4 > width / len(names)
+    angle = -90 if upright else 0
+    return axis(place, "x", title, grid=False, labelAngle=angle, labelOverlap=False)
 
 
 def domain(*values: pd.Series, low: float = 0, high: float = 100, step: int = 10) -> list[float]:

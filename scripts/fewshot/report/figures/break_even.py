@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...analysis.cell_costs import contests
 from ...analysis.evidence import Evidence
-from ...analysis.titles import arm_title, model_order, set_title, titles
+from ...analysis.titles import arm_title, set_title, titles
 from .. import select
 from . import axes, missing, panels, theme
 
@@ -27,7 +27,7 @@ TRAINED = ([1, 0], [5, 5])
 
 def break_even(
     evidence: Evidence, catalog: dict, *, k: int | None = None, pattern: str | None = None
-) -> panels.Chart:
+) -> dict:
     """Plot total cost by number of predictions: operations, and measured time.
 
     Shown are the largest models of each family, with k shots (the study's main number if left
@@ -37,16 +37,14 @@ def break_even(
     """
     select.check_options(evidence.metrics, catalog, k=k, pattern=pattern)
     k = select.main_k(catalog, k)
-    found = contests(evidence, catalog, k)
-    found = panels.fewer_arms(found, catalog, pattern) if len(found) else found
-    if found.empty:
+    pairs = contests(evidence, catalog, k)
+    pairs = panels.fewer_arms(pairs, catalog, pattern) if len(pairs) else pairs
+    if pairs.empty:
         return panels.nothing("No costs to compare yet.")
-    present = [name for name in model_order(catalog) if name in set(found["model"])]
-    shown = list({catalog["models"][name]["family"]: name for name in present}.values())
-    found = select.named(found[found["model"].isin(shown)], catalog)
-    found = missing.with_state(found)
-    lines, marks = _lines(found, catalog), _marks(found, catalog)
-    styles = _styles(lines, found, catalog)
+    shown = select.largest_by_family(pairs, catalog)
+    pairs = missing.with_state(select.named(pairs[pairs["model"].isin(shown)], catalog))
+    lines, marks = _lines(pairs, catalog), _marks(pairs, catalog)
+    styles = _styles(lines, pairs, catalog)
     groups = list(lines.groupby(["task", "measure"], sort=False))
     width = panels.panel_width(len(shown))
     height = min(120, max(50, panels.HEIGHT // len(groups) - 12))
@@ -60,16 +58,10 @@ def break_even(
         y = axes.logarithmic(place, "y", title, limits, most=5)
         return _panel(rows[rows["model"] == name], points, place, y, styles)
 
-    blocks = [
-        panels.block(
-            *(named, len(shown), partial(cell, *key, rows), width, height),
-            first=i == 0,
-            last=i == len(groups) - 1,
-        )
-        for i, (key, rows) in enumerate(groups)
-    ]
+    draws = [partial(cell, *key, rows) for key, rows in groups]
+    blocks = panels.stack(named, len(shown), draws, width, height)
     words = "Means over fewer seeds than planned, with hollow points"
-    return panels.footnote(panels.grid(blocks, len(shown)), missing.hollow(found, words))
+    return panels.footnote(panels.grid(blocks, len(shown)), missing.hollow(pairs, words))
 
 
 def _measure(device: str) -> str:
@@ -84,15 +76,15 @@ def _ways(row: dict, catalog: dict) -> dict[tuple[str, str], tuple[float, float]
     A trained method whose prompts share no context reads them alike in both ways and has one line.
     Measured time is that of cached contexts.
     """
-    own, whole, *rivals = _titles(row, catalog)
+    cached, whole, *rivals = _titles(row, catalog)
     seconds = _measure(row["device"])
     train, context = row["flops_train"], row["flops_context"]
     return {
-        (own, "FLOPs"): (train + context, row["flops_cached"]),
+        (cached, "FLOPs"): (train + context, row["flops_cached"]),
         (whole, "FLOPs"): (train, row["flops_uncached"]),
         (rivals[0], "FLOPs"): (0.0, row["rival_flops_uncached"]),
         (rivals[1], "FLOPs"): (row["rival_flops_context"], row["rival_flops_cached"]),
-        (own, seconds): (row["train_device_seconds"], row["prediction_device_seconds"]),
+        (cached, seconds): (row["train_device_seconds"], row["prediction_device_seconds"]),
         (rivals[1], seconds): (0.0, row["rival_prediction_device_seconds"]),
     }
 
@@ -100,51 +92,43 @@ def _ways(row: dict, catalog: dict) -> dict[tuple[str, str], tuple[float, float]
 def _titles(row: dict, catalog: dict) -> tuple[str, str, str, str]:
     """Return the lines of a contest: the trained method that encodes its context once, that reads
     whole prompts; its rival that reads whole prompts, that encodes its context once."""
-    own = row["arm"]
+    arm = row["arm"]
     rival = arm_title(catalog, row["rival_method"], row["rival_pattern"])
     whole, cached = DASHES
-    return (
-        own,
-        f"{own}, {whole}" if row["flops_context"] else own,
-        *(f"{rival}, {way}" for way in (whole, cached)),
-    )
+    uncached = f"{arm}, {whole}" if row["flops_context"] else arm
+    return arm, uncached, f"{rival}, {whole}", f"{rival}, {cached}"
 
 
-def _lines(found: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+def _lines(pairs: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     """Return points of every line: cost of M predictions, a trained method's or its rival's.
 
     A rival that several methods have is drawn once.
     """
-    made: dict[tuple, dict] = {}
-    for row in found.to_dict("records"):
-        own = _titles(row, catalog)[:2]
-        for (line, measure), way in _ways(row, catalog).items():
-            key = (row["task"], row["model"], measure, line)
-            seeds = row["seeds"] if line in own else row["rival_seeds"]
-            seen = {"seeds": seeds, "seeds_planned": row["seeds_planned"]}
-            made.setdefault(key, {"way": way, "seen": seen})
     counts = np.logspace(0, MOST, MOST * STEPS + 1)
-    frames = [
-        pd.DataFrame({"m": counts, "cost": each["way"][0] + each["way"][1] * counts}).assign(
-            **dict(zip(("task", "model", "measure", "line"), key, strict=True)),
-            **each["seen"],
-        )
-        for key, each in made.items()
-        if not any(map(math.isnan, each["way"]))
-    ]
-    return missing.with_state(pd.concat(frames, ignore_index=True))
+    frames: dict[tuple, pd.DataFrame] = {}
+    for row in pairs.to_dict("records"):
+        trained = _titles(row, catalog)[:2]
+        for (line, measure), (fixed, each) in _ways(row, catalog).items():
+            key = (row["task"], row["model"], measure, line)
+            if key not in frames and not math.isnan(fixed + each):
+                frames[key] = pd.DataFrame({"m": counts, "cost": fixed + each * counts}).assign(
+                    **dict(zip(("task", "model", "measure", "line"), key, strict=True)),
+                    seeds=row["seeds"] if line in trained else row["rival_seeds"],
+                    seeds_planned=row["seeds_planned"],
+                )
+    return missing.with_state(pd.concat(frames.values(), ignore_index=True))
 
 
-def _marks(found: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+def _marks(pairs: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     """Return the points where a trained method and its rival cost the same, as far as shown."""
     rows = []
-    for row in found.to_dict("records"):
-        own, whole, *rivals = _titles(row, catalog)
+    for row in pairs.to_dict("records"):
+        cached, whole, *rivals = _titles(row, catalog)
         ways, seconds = _ways(row, catalog), _measure(row["device"])
         for line, rival, measure, even in (
             (whole, rivals[0], "FLOPs", "even_uncached"),
-            (own, rivals[1], "FLOPs", "even_cached"),
-            (own, rivals[1], seconds, "even_seconds"),
+            (cached, rivals[1], "FLOPs", "even_cached"),
+            (cached, rivals[1], seconds, "even_seconds"),
         ):
             fixed, each = ways[rival, measure]
             point = {"m": row[even], "cost": fixed + row[even] * each, "against": rival}
@@ -154,15 +138,15 @@ def _marks(found: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     return marks[marks["m"].between(1, 10**MOST)]
 
 
-def _styles(lines: pd.DataFrame, found: pd.DataFrame, catalog: dict) -> dict[str, dict]:
+def _styles(lines: pd.DataFrame, pairs: pd.DataFrame, catalog: dict) -> dict[str, dict]:
     """Return the styles of the lines, in order; dashed where prompts are read whole."""
-    rivals = found[["rival_method", "rival_pattern"]].set_axis(["method", "pattern"], axis=1)
-    arms = theme.arm_styles(catalog, pd.concat([found[["method", "pattern"]], rivals]))
+    rivals = pairs[["rival_method", "rival_pattern"]].set_axis(["method", "pattern"], axis=1)
+    arms = theme.arm_styles(catalog, pd.concat([pairs[["method", "pattern"]], rivals]))
     styles, ways = {}, []
     for title, style in arms.items():
         for line in (title, *(f"{title}, {way}" for way in DASHES)):
             if line in set(lines["line"]):
-                turn = TRAINED[sum(each not in DASHES for each in ways) % 2]
+                turn = TRAINED[sum(way not in DASHES for way in ways) % 2]
                 ways.append(line.removeprefix(f"{title}, "))
                 styles[line] = {**style, "dash": DASHES.get(ways[-1], turn)}
     return styles
@@ -179,10 +163,10 @@ def _panel(
     dash = theme.dash("line", styles, legend)
     layers = []
     for line, style in styles.items():
-        own = rows[rows["line"] == line]
+        points_of_line = rows[rows["line"] == line]
         mark = base.mark_line(clip=True, strokeWidth=2 if style["dash"] == [1, 0] else 1.4)
         drawn = mark.encode(**shared, strokeDash=dash, tooltip=tips)
-        layers += [(own, drawn)] if len(own) else []
+        layers += [(points_of_line, drawn)] if len(points_of_line) else []
     # Of points in one place each is smaller than those below it.
     order = list(points["arm"].unique())
     points = points.assign(area=[60 * 0.5 ** order.index(arm) for arm in points["arm"]])

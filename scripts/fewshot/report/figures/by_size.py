@@ -1,14 +1,14 @@
-"""Figures with the sizes of a family on x: checkpoints, methods and patterns side by side."""
+"""Figures by size: checkpoints, methods, patterns, shots and calibrations side by side."""
 
 import pandas as pd
 
 from ...analysis.evidence import Evidence
 from ...analysis.summary import summarise
-from ...analysis.titles import SELECTIONS, arms, is_trained, ordered, titles
+from ...analysis.titles import SELECTIONS, arms, is_baseline, is_trained, ordered, titles, way_of
 from .. import select
-from ..select import family_order, family_titles, set_heading, sizes_of, with_sizes
+from ..select import family_order, family_titles, sizes_of, with_sizes
+from ..tables.calibration import SCORES
 from . import mean_panels, missing, panels, theme
-from .panels import Chart
 
 MOST_SLOTS = 44
 """Up to so many means stand side by side in a row of panels; with more, families get own rows."""
@@ -19,7 +19,7 @@ def model_selection(
     evidence: Evidence, catalog: dict, *, task: str | None = None,
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     arms: list[str] | None = None,
-) -> Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Plot accuracy under the three checkpoints by size: runs, means and 95 % intervals.
 
     Shown is one way of fine-tuning: that of `arms`, or the study's first.
@@ -42,17 +42,16 @@ def methods_compared(
     evidence: Evidence, catalog: dict, *, task: str | None = None,
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     selection: str | None = None, arms: list[str] | None = None, pattern: str | None = None,
-) -> Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Plot accuracy of methods side by side by size: runs, means and 95 % intervals.
 
     `arms` picks methods and patterns; without it, `pattern` is as in `panels.fewer_arms`.
     """
     k, selection = select.main_k(catalog, k), select.main_selection(catalog, selection)
-    chosen = select.select_rows(
-        evidence.metrics, catalog, task=task, evaluation_set=evaluation_set, family=family, k=k,
+    chosen = panels.select_arms(
+        evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family, k=k,
         selection=selection, arms=arms,
     )  # fmt: skip
-    chosen = chosen if arms else panels.fewer_arms(chosen, catalog, pattern)
     if chosen.empty:
         return panels.nothing(f"No run with {k} shots yet.")
     frames = [_with_arms(frame, catalog) for frame in _summaries(chosen, catalog)]
@@ -62,14 +61,21 @@ def methods_compared(
 def icl_patterns_shots(
     evidence: Evidence, catalog: dict, *, task: str | None = None,
     evaluation_set: str | None = None, family: str | None = None,
-) -> Chart:  # fmt: skip
-    """Plot in-context accuracy by size: a column per number of shots, a line per pattern."""
+) -> dict:  # fmt: skip
+    """Plot in-context accuracy by size: a column per number of shots, a line per pattern.
+
+    All shots stand in one context; other ways to show them are methods of their own elsewhere.
+    """
     chosen = select.select_rows(
         evidence.metrics, catalog, task=task, evaluation_set=evaluation_set, family=family,
         selection="last",
     )  # fmt: skip
-    trained = chosen["method"].map(lambda name: is_trained(catalog, name)).astype(bool)
-    chosen = chosen[~trained]
+    others = chosen["method"].map(
+        lambda name: (
+            is_trained(catalog, name) or is_baseline(catalog, name) or bool(way_of(catalog, name))
+        )
+    )
+    chosen = chosen[~others.astype(bool)]
     if chosen.empty:
         return panels.nothing("No run in context yet.")
     means, _ = _summaries(chosen, catalog)
@@ -87,34 +93,65 @@ def effect_of_k(
     evidence: Evidence, catalog: dict, *, task: str | None = None,
     evaluation_set: str | None = None, family: str | None = None, selection: str | None = None,
     arms: list[str] | None = None, pattern: str | None = None,
-) -> Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Plot mean accuracy by number of shots, a column per size and a line per method.
 
     `arms` and `pattern` are as in `methods_compared`.
     """
-    selection = select.main_selection(catalog, selection)
-    chosen = select.select_rows(
-        evidence.metrics, catalog, task=task, evaluation_set=evaluation_set, family=family,
-        selection=selection, arms=arms,
+    chosen = panels.select_arms(
+        evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family,
+        selection=select.main_selection(catalog, selection), arms=arms,
     )  # fmt: skip
-    chosen = chosen if arms else panels.fewer_arms(chosen, catalog, pattern)
     if chosen.empty:
         return panels.nothing()
     means = _with_arms(_summaries(chosen, catalog)[0], catalog)
     counts = [str(k) for k in sorted(means["k"].unique())]
-    means = means.assign(x=means["k"].astype(str), band=means["family"], column=means["size"])
-    whole = means.drop_duplicates("model").set_index(["family", "size"])["title"]
+    return by_model(means.assign(x=means["k"].astype(str)), catalog, counts, "Shots")
+
+
+def calibration(
+    evidence: Evidence, catalog: dict, *, task: str | None = None,
+    evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
+    selection: str | None = None, arms: list[str] | None = None, pattern: str | None = None,
+) -> dict:  # fmt: skip
+    """Plot mean accuracy as scored and calibrated, and the area under the ROC curve: a column per
+    size, a row per evaluation set, a line per method.
+
+    Ranking by mutual information, which rests on one input, is left to the table. Options are those
+    of `methods_compared`.
+    """
+    k, selection = select.main_k(catalog, k), select.main_selection(catalog, selection)
+    chosen = panels.select_arms(
+        evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family, k=k,
+        selection=selection, arms=arms,
+    )  # fmt: skip
+    shown = {name: title for name, title in SCORES.items() if name != "accuracy_pmi"}
+    known = {name: title for name, title in shown.items() if chosen[name].notna().any()}
+    if not known:
+        return panels.nothing(f"No run with {k} shots yet.")
+    frames = [
+        missing.with_states(summarise(chosen, value=name)).assign(x=title)
+        for name, title in known.items()
+    ]
+    means = _with_arms(_headed(pd.concat(frames, ignore_index=True), catalog), catalog)
+    return by_model(means, catalog, list(known.values()), "Score")
+
+
+def by_model(
+    means: pd.DataFrame, catalog: dict, xs: list[str], x_title: str, styles: dict | None = None
+) -> dict:
+    """Return panels of means with `xs` on x: a column per size, a line per method, or per group of
+    other `styles`."""
+    styles = theme.arm_styles(catalog, means) if styles is None else styles
+    means = means.assign(band=means["family"], column=means["size"])
     bands = [
         mean_panels.Band(
-            name,
-            [
-                mean_panels.Column(size, whole[name, size], counts, "Shots")
-                for size in sizes_of(means, catalog, name)
-            ],
+            family,
+            [mean_panels.Column(size, title, xs, x_title) for size, title in whole.items()],
         )
-        for name in family_order(means, catalog)
+        for family, whole in select.titles_by_size(means, catalog).items()
     ]
-    return mean_panels.draw_panels(means, None, theme.arm_styles(catalog, chosen), bands, join=True)
+    return mean_panels.draw_panels(means, None, styles, bands, join=True)
 
 
 def first_arm(rows: pd.DataFrame, catalog: dict) -> pd.DataFrame:
@@ -126,22 +163,16 @@ def first_arm(rows: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     return rows[(rows["method"] == method) & (rows["pattern"] == pattern)]
 
 
-def _summaries(
-    chosen: pd.DataFrame, catalog: dict, by: tuple[str, ...] = ()
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _summaries(chosen: pd.DataFrame, catalog: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the means (see `missing.with_states`) and the single runs, with headings and sizes."""
-    means = missing.with_states(summarise(chosen, by))
+    means = missing.with_states(summarise(chosen))
     runs = chosen[chosen["status"] == "ok"]
     runs = runs.assign(mean=100 * runs["accuracy"].astype(float))
     return _headed(means, catalog), _headed(runs, catalog)
 
 
 def _headed(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
-    frame = with_sizes(ordered(frame, catalog, ORDER), catalog)
-    keys = list(zip(frame["task"], frame["evaluation_set"], frame["domain"], strict=True))
-    headings = {key: tuple(set_heading(catalog, *key)) for key in dict.fromkeys(keys)}
-    where = [" ".join(headings[key]).replace(" (%)", "") for key in keys]
-    return frame.assign(heading=[headings[key] for key in keys], where=where)
+    return select.headed(with_sizes(ordered(frame, catalog, ORDER), catalog), catalog)
 
 
 def _with_arms(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
@@ -151,37 +182,28 @@ def _with_arms(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
 def by_size(
     means: pd.DataFrame, runs: pd.DataFrame | None, catalog: dict, styles: dict[str, dict],
     names: list[str] | None = None, *, join: bool = False,
-) -> Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Return panels with sizes on x; `names` are the values of `column`, or families are columns.
 
     Families get rows of their own where columns are taken or a row would be too dense.
     """
-    found, known = family_order(means, catalog), family_titles(catalog)
-    sizes = {family: sizes_of(means, catalog, family) for family in found}
-    alone = names is None and sum(map(len, sizes.values())) * len(styles) <= MOST_SLOTS
-    frames = [
-        None
-        if frame is None
-        else frame.assign(
-            x=frame["size"],
-            band="" if alone else frame["family"],
-            column=frame["family"] if names is None else frame["column"],
-        )
-        for frame in (means, runs)
-    ]
-    columns = {
-        family: mean_panels.Column(family, "", sizes[family], known[family]) for family in found
-    }
-    if alone:
-        bands = [mean_panels.Band("", list(columns.values()))]
-    elif names is None:
-        bands = [mean_panels.Band(family, [columns[family]]) for family in found]
-    else:
-        bands = [
-            mean_panels.Band(
-                family,
-                [mean_panels.Column(name, name, sizes[family], known[family]) for name in names],
-            )
-            for family in found
+    families, x_titles = family_order(means, catalog), family_titles(catalog)
+    sizes = {family: sizes_of(means, catalog, family) for family in families}
+    bands = []
+    for family in families:
+        titled = {family: ""} if names is None else {name: name for name in names}
+        columns = [
+            mean_panels.Column(key, title, sizes[family], x_titles[family])
+            for key, title in titled.items()
         ]
-    return mean_panels.draw_panels(*frames, styles, bands, join=join)
+        bands.append(mean_panels.Band(family, columns))
+    alone = names is None and sum(map(len, sizes.values())) * len(styles) <= MOST_SLOTS
+    if alone:
+        bands = [mean_panels.Band("", [column for band in bands for column in band.columns])]
+
+    def placed(frame: pd.DataFrame) -> pd.DataFrame:
+        column = frame["family" if names is None else "column"]
+        return frame.assign(x=frame["size"], band="" if alone else frame["family"], column=column)
+
+    runs = None if runs is None else placed(runs)
+    return mean_panels.draw_panels(placed(means), runs, styles, bands, join=join)

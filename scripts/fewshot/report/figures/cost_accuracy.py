@@ -32,7 +32,7 @@ FEW = 15
 def cost_accuracy(
     evidence: Evidence, catalog: dict, *, predictions: int = PREDICTIONS, k: int | None = None,
     pattern: str | None = None,
-) -> panels.Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Plot accuracy against the cost of training and `predictions` rows, a panel per measure.
 
     Points are cells with k shots (the study's main number if left out); a step line joins those
@@ -57,11 +57,11 @@ def cost_accuracy(
         span, rows = axes.span(cells[measure]), rows.assign(cost=rows[measure])
         return _panel(rows, measure, span, place, y, *looks)
 
-    blocks = []
-    for i, ((task, domain, name), rows) in enumerate(groups):
-        draw = partial(cell, rows, select.set_heading(catalog, task, name, domain))
-        ends = {"first": i == 0, "last": i == len(groups) - 1}
-        blocks.append(panels.block(shown, len(shown), draw, width, height, **ends))
+    draws = [
+        partial(cell, rows, select.set_heading(catalog, task, name, domain))
+        for (task, domain, name), rows in groups
+    ]
+    blocks = panels.stack(shown, len(shown), draws, width, height)
     return panels.footnote(panels.grid(blocks, len(shown)), missing.hollow(cells))
 
 

@@ -1,4 +1,4 @@
-"""Figures of accuracy against something that grows: the number of shots, the epochs."""
+"""Figures of accuracy against something that grows: shots, epochs, the share of wrong labels."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +13,8 @@ from ...analysis.titles import is_trained, ordered, set_title
 from .. import select
 from . import axes, missing, panels, theme
 
+FEW = 6
+"""Numbers of shots up to which points are large."""
 TIPS = (
     "size:N model; arm:N method; {}; mean:Q mean |.2f; low:Q interval from |.2f; high:Q to |.2f"
     + panels.SEEDS
@@ -20,7 +22,7 @@ TIPS = (
 )
 
 
-def accuracy_by_k(evidence: Evidence, catalog: dict, *, pattern: str | None = None) -> panels.Chart:
+def accuracy_by_k(evidence: Evidence, catalog: dict, *, pattern: str | None = None) -> dict:
     """Plot mean accuracy by number of shots with its 95 % interval, a row per evaluation set.
 
     `pattern` restricts it; with more than five methods × patterns the study's first one does.
@@ -29,19 +31,57 @@ def accuracy_by_k(evidence: Evidence, catalog: dict, *, pattern: str | None = No
     chosen = panels.fewer_arms(at_level(evidence.metrics), catalog, pattern)
     chosen = chosen[chosen["selection"] == catalog["main"]["selection"]]
     means = summarise(chosen)
-    means = _titled(means[means["seeds"] > 0], catalog)
-    means = _with_sizes(missing.with_state(means), evidence.metrics)
-    if means.empty:
+    if not means["seeds"].any():
         return panels.nothing()
+    means = _titled(missing.with_state(means), catalog)
+    means = _with_sizes(means, evidence.metrics)
     ks = sorted(int(k) for k in means["k"].unique())
-    look = {"tips": TIPS.format("k:O shots"), "stroke": 1.1, "size": 20}
+    look = {"tips": TIPS.format("k:O shots"), "stroke": 1.1, "size": 20 if len(ks) <= FEW else 12}
     chart = _rows(means, catalog, lambda rows, *rest: panels.by_shots(rows, ks, *rest, **look))
-    return panels.footnote(chart, missing.hollow(means))
+    return panels.footnote(chart, missing.hollow(means) + missing.absent(means))
+
+
+def accuracy_by_wrong_labels(
+    evidence: Evidence, catalog: dict, *, k: int | None = None, selection: str | None = None,
+    pattern: str | None = None,
+) -> dict:  # fmt: skip
+    """Plot mean accuracy by the share of wrong labels among the shots, as `accuracy_by_k` by shots.
+
+    A row is a task and evaluation set: its own shots are at 0, and those of the tasks that differ
+    from it in `draw: {flip: …}` alone at their shares (Min et al. 2022).
+    """
+    select.check_options(evidence.metrics, catalog, k=k, selection=selection, pattern=pattern)
+    chosen = panels.fewer_arms(at_level(evidence.metrics), catalog, pattern)
+    chosen = chosen[chosen["k"] == select.main_k(catalog, k)]
+    chosen = chosen[chosen["selection"] == select.main_selection(catalog, selection)]
+    means = _by_share(summarise(chosen), catalog.get("variants", {}).get("flip", {}))
+    if means.empty or not means["seeds"].any():
+        return panels.nothing("No run with wrong labels yet.")
+    means = _with_sizes(_titled(missing.with_state(means), catalog), evidence.metrics)
+    shares = sorted(means["k"].unique())
+    look = {"tips": TIPS.format("k:O wrong labels (%)"), "stroke": 1.1, "size": 20}
+    look["title"] = "Wrong labels (%)"
+    chart = _rows(means, catalog, lambda rows, *rest: panels.by_shots(rows, shares, *rest, **look))
+    return panels.footnote(chart, missing.hollow(means) + missing.absent(means))
+
+
+def _by_share(means: pd.DataFrame, variants: dict[str, dict[str, float]]) -> pd.DataFrame:
+    """Return the means of tasks with wrong labels as those of their first task, with the share in
+    percent in the place of k."""
+    frames = [means.iloc[:0]]
+    for base, values in variants.items():
+        found = means[means["task"].isin(values)]
+        name = found["evaluation_set"].where(found["domain"] != "in", base)
+        share = found["task"].map(lambda task, values=values: float(f"{100 * values[task]:g}"))
+        frames.append(found.assign(task=base, evaluation_set=name, k=share))
+    frame = pd.concat([each for each in frames if len(each)] or frames[:1], ignore_index=True)
+    whole = (frame["k"] % 1 == 0).all()
+    return frame.astype({"k": int}) if whole else frame
 
 
 def learning_curves(
     evidence: Evidence, catalog: dict, *, k: int | None = None, pattern: str | None = None
-) -> panels.Chart:
+) -> dict:
     """Plot accuracy by epoch, and the training loss: means, and each seed where models are few.
 
     `k` is the study's main one if left out; `pattern` is as in `accuracy_by_k`.
@@ -77,8 +117,8 @@ def _by_plan(means: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
 
 def _seeds(scored: pd.DataFrame) -> pd.DataFrame:
     """Return each seed's own accuracy in the columns of a summary."""
-    own = {"mean": scored["accuracy"].astype(float), "low": None, "high": None, "seeds": 1}
-    return scored.assign(**own, rows=scored["n"], rows_fewest=scored["n"])
+    mean, rows = scored["accuracy"].astype(float), scored["n"]
+    return scored.assign(mean=mean, low=None, high=None, seeds=1, rows=rows, rows_fewest=rows)
 
 
 def _with_sizes(frame: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +135,7 @@ def _titled(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     return select.named(select.in_percent(ordered(frame, catalog, keys)), catalog)
 
 
-def _rows(frame: pd.DataFrame, catalog: dict, draw: Callable[..., dict]) -> panels.Chart:
+def _rows(frame: pd.DataFrame, catalog: dict, draw: Callable[..., dict]) -> dict:
     """Return a block of panels per task and evaluation set, as `draw` makes each of its rows,
     place, y channel and styles."""
     frame, order, styles = panels.roles(frame, catalog)
@@ -122,16 +162,12 @@ def _rows(frame: pd.DataFrame, catalog: dict, draw: Callable[..., dict]) -> pane
 def _y(key: tuple, rows: pd.DataFrame, place: axes.GridPosition, catalog: dict) -> dict:
     """Return title, scale and axis of a block's y channel; `key` is task, domain, set."""
     task, domain, name = key
-    title = [f"{set_title(catalog, task)} →", f"{set_title(catalog, name)} (%)"]
-    if domain == "in":
-        title = [f"{set_title(catalog, task)} (%)", "in domain"]
-    values = [rows["mean"], rows["low"], rows["high"]]
     if domain == "train":
         title = ["Training loss", set_title(catalog, task)]
         limits = axes.margin(0, float(rows["mean"].max()))
     else:
-        limits = axes.domain(*values, rows["majority"])
-        title += _sampled(rows)
+        title = select.set_heading(catalog, task, name, domain) + _sampled(rows)
+        limits = axes.domain(rows["mean"], rows["low"], rows["high"], rows["majority"])
     channel = axes.linear(place, "y", title, limits, tickCount=4)
     channel["scale"].clamp = domain == "train"
     return channel
@@ -139,6 +175,7 @@ def _y(key: tuple, rows: pd.DataFrame, place: axes.GridPosition, catalog: dict) 
 
 def _sampled(rows: pd.DataFrame) -> list[str]:
     """Return the line of an axis title that names the size of a sample, where one is counted."""
+    rows = rows[rows["seeds"] > 0]
     fewest, most, total = rows["rows_fewest"].min(), rows["rows"].max(), rows["size_of_set"].max()
     if pd.isna(fewest) or fewest == total:
         return []

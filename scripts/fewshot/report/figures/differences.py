@@ -1,13 +1,15 @@
 """Differences with their intervals: fine-tuning minus in-context learning of the same model."""
 
+from functools import partial
+
 import altair as alt
 import pandas as pd
 
 from ...analysis.comparisons import SAME_MODEL
 from ...analysis.evidence import Evidence
-from ...analysis.titles import arm_title, ordered
+from ...analysis.titles import arm_title, ordered, way_of
 from .. import select
-from ..select import family_order, family_titles, set_heading, sizes_of, with_sizes
+from ..select import family_order, family_titles, sizes_of, with_sizes
 from ..tables.comparisons import ALPHA, main_comparisons
 from . import axes, missing, panels, theme
 
@@ -26,13 +28,13 @@ def differences(
     evidence: Evidence, catalog: dict, *, task: str | None = None,
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     selection: str | None = None, arms: list[str] | None = None, pattern: str | None = None,
-) -> panels.Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Plot fine-tuning minus in context, in points, with crossed-bootstrap 95 % intervals.
 
-    A row per model, a column per task and evaluation set. Filled: p < 0.05 after Holm's correction
-    over all models of the method. Without a `selection`, checkpoints are those of
-    `comparisons.main_comparisons`: in domain the last. `arms` picks ways of fine-tuning; without
-    it, `pattern` is as in `panels.fewer_arms`.
+    A row per model, a column per task, evaluation set and way to show the shots. Filled: p < 0.05
+    after Holm's correction over all models of the method. Without a `selection`, checkpoints are
+    those of `comparisons.main_comparisons`: in domain the last. `arms` picks ways of fine-tuning;
+    without it, `pattern` is as in `panels.fewer_arms`.
     """
     select.check_options(
         evidence.metrics, catalog, task, evaluation_set, family, k, selection, arms
@@ -49,17 +51,16 @@ def differences(
 
 def _titled(pairs: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     """Return points, display titles and `state`: clear, open (not significant) or none."""
-    keys = ["task", "domain", "evaluation_set", "model", "method", "pattern"]
+    keys = ["task", "domain", "evaluation_set", "reference_method", "model", "method", "pattern"]
     frame = with_sizes(ordered(pairs, catalog, keys), catalog)
-    sides = (("arm", ""), ("against", "reference_"))
-    for name, side in sides:
+    for name, side in (("arm", ""), ("against", "reference_")):
         both = zip(frame[f"{side}method"], frame[f"{side}pattern"], strict=True)
         frame[name] = [arm_title(catalog, *pair) for pair in both]
-    places = list(zip(frame["task"], frame["evaluation_set"], frame["domain"], strict=True))
-    frame["heading"] = [" ".join(set_heading(catalog, *place)) for place in places]
-    frame["heading"] = frame["heading"].str.replace(" (%)", "").str.replace(" in domain", "")
-    frame["where"] = frame["heading"]
-    frame = frame.assign(points=frame["difference"])
+    frame = select.headed(frame, catalog).assign(points=frame["difference"])
+    frame["where"] = frame["where"].str.replace(" in domain", "")
+    ways = frame["reference_method"].map(lambda name: way_of(catalog, name))
+    if ways.nunique() > 1:  # A panel for each.
+        frame["where"] += ": minus " + frame["against"].map(_in_sentence)
     frame = select.in_percent(frame, ("points", "low", "high", "detectable"))
     frame["p"], frame["holm"] = (frame[n].astype(float) for n in ("p_bootstrap", "holm_bootstrap"))
     clear = frame["holm"] < ALPHA
@@ -72,26 +73,23 @@ def _titled(pairs: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     return frame
 
 
-def _draw(frame: pd.DataFrame, catalog: dict) -> panels.Grid:
-    headings = list(dict.fromkeys(frame["heading"]))
+def _draw(frame: pd.DataFrame, catalog: dict) -> dict:
+    headings = list(dict.fromkeys(frame["where"]))
     columns = min(len(headings), 4)
-    styles = theme.arm_styles(catalog, frame)
-    known, blocks = family_titles(catalog), []
+    styles, y_titles, blocks = theme.arm_styles(catalog, frame), family_titles(catalog), []
     low, high = frame["low"].min(), frame["high"].max()
     room = 5 + 0.12 * (high - low) if pd.notna(low) else 5
     limits = [min(low, 0) - 2, max(high, 0) + room] if pd.notna(low) else [-10, 10]
-    found = family_order(frame, catalog)
     width = panels.panel_width(columns) + 2
-    for at in range(0, len(headings), columns):
-        for name in found:
-            sizes = sizes_of(frame, catalog, name)
 
-            def cell(heading, place, name=name, sizes=sizes) -> dict:
-                rows = frame[(frame["heading"] == heading) & (frame["family"] == name)]
-                return _panel(rows, sizes, known[name], place, styles, limits)
+    def cell(family, heading, place) -> dict:
+        rows = frame[(frame["where"] == heading) & (frame["family"] == family)]
+        sizes = sizes_of(frame, catalog, family)
+        return _panel(rows, sizes, y_titles[family], place, styles, limits)
 
-            ends = {"first": name == found[0], "last": name == found[-1]}
-            blocks.append(panels.block(headings[at : at + columns], columns, cell, width, **ends))
+    draws = [partial(cell, family) for family in family_order(frame, catalog)]
+    for first in range(0, len(headings), columns):
+        blocks += panels.stack(headings[first : first + columns], columns, draws, width)
     return panels.grid(blocks, columns)
 
 
@@ -123,8 +121,14 @@ def _panel(
 
 def _notes(frame: pd.DataFrame) -> list[str]:
     against = list(dict.fromkeys(frame["against"]))
-    named = "; ".join(against[:3]) + ("; …" if len(against) > 3 else "")
-    lines = [f"Filled: p < {ALPHA} after Holm's correction. Minus: {named}."]
+    named = " or ".join(map(_in_sentence, against[:3])) + (" …" if len(against) > 3 else "")
+    filled = f"Filled: p < {ALPHA} after Holm's correction."
+    lines = [f"{filled} Each difference is the method minus {named}."]
     if (frame["text"].str.contains("/")).any():
         lines.append("At the right edge: seeds that both sides have, of those planned.")
     return lines
+
+
+def _in_sentence(title: str) -> str:
+    """Return a title with a small first letter, unless it begins with an abbreviation."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title

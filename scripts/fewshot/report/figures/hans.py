@@ -7,7 +7,7 @@ import pandas as pd
 
 from ...analysis.evidence import Evidence
 from ...analysis.summary import summarise, with_absent
-from ...analysis.titles import label_title, model_order, ordered, set_title
+from ...analysis.titles import label_title, ordered, set_title
 from .. import select
 from ..select import with_sizes
 from . import axes, missing, panels, theme
@@ -26,9 +26,7 @@ LABELS = 130
 """Points that the subcases' names may take."""
 
 
-def hans_by_subcase(
-    evidence: Evidence, catalog: dict, *, pattern: str | None = None
-) -> panels.Chart:
+def hans_by_subcase(evidence: Evidence, catalog: dict, *, pattern: str | None = None) -> dict:
     """Plot mean accuracy by subcase of out-of-domain sets with its 95 % interval, grouped by gold
     label and heuristic.
 
@@ -68,10 +66,8 @@ def hans_by_subcase(
         axis = axes.axis(place, "y", titled, grid=True, **extent)
         return _panel(rows[rows["panel"] == title], rows, axis, place, styles, room)
 
-    blocks = []
-    for i, (key, rows) in enumerate(groups):
-        ends = {"first": i == 0, "last": i == len(groups) - 1}
-        blocks.append(panels.block(order, len(order), partial(cell, *key, rows), width, **ends))
+    draws = [partial(cell, *key, rows) for key, rows in groups]
+    blocks = panels.stack(order, len(order), draws, width)
     return panels.footnote(panels.grid(blocks, len(order)), notes)
 
 
@@ -79,7 +75,7 @@ def hans_by_heuristic(
     evidence: Evidence, catalog: dict, *, task: str | None = None,
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     selection: str | None = None, arms: list[str] | None = None, pattern: str | None = None,
-) -> panels.Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Plot accuracy by size on each group of an out-of-domain set (HANS: heuristic), by gold label.
 
     A column per group, a line per method; `arms` and `pattern` as in `by_size.methods_compared`.
@@ -121,11 +117,10 @@ def _heading(catalog: dict, task: str, evaluation_set: str, label: int) -> tuple
 
 def _largest(frame: pd.DataFrame, catalog: dict) -> list[str]:
     """Return the largest model of each family, or of all if that makes too many panels."""
-    present = [name for name in model_order(catalog) if name in set(frame["model"])]
-    family = {catalog["models"][name]["family"]: name for name in present}
-    if len(family) * frame["task"].nunique() <= MOST_PANELS:
-        return list(family.values())
-    return [max(present, key=lambda name: catalog["models"][name]["parameters"])]
+    largest = select.largest_by_family(frame, catalog)
+    if len(largest) * frame["task"].nunique() <= MOST_PANELS:
+        return largest
+    return [max(largest, key=lambda name: catalog["models"][name]["parameters"])]
 
 
 def _titled(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:

@@ -26,7 +26,7 @@ def welch_matrix(
     evidence: Evidence, catalog: dict, *, task: str | None = None,
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     selection: str | None = None, arms: list[str] | None = None, tests: list[str] | None = None,
-) -> panels.Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Print mean differences, fine-tuning (rows) minus in context (columns), in points.
 
     Panels are the `tests`, "test" or "test-correction": Welch's as published and the crossed

@@ -47,7 +47,7 @@ class Band:
 def draw_panels(
     means: pd.DataFrame, runs: pd.DataFrame | None, styles: dict[str, dict], bands: Sequence[Band],
     *, join: bool = False,
-) -> panels.Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Return rows of panels, one for each band and heading, with what is missing named below.
 
     `means` (see `missing.with_states`) and `runs` have columns band, column, heading (tuple of
@@ -55,17 +55,16 @@ def draw_panels(
     group.
     """
     most = max(len(band.columns) for band in bands)
-    found = {band.key: means[means["band"] == band.key] for band in bands}
-    headings = {key: list(dict.fromkeys(rows["heading"])) for key, rows in found.items()}
+    of_band = {band.key: means[means["band"] == band.key] for band in bands}
+    headings = {key: list(dict.fromkeys(rows["heading"])) for key, rows in of_band.items()}
     height = min(HIGHEST, max(LOWEST, HEIGHT // sum(map(len, headings.values())) - 20))
-    every = {heading for found in headings.values() for heading in found}
-    wrapped = {each: panels.upright(each, height) for each in every}
+    wrapped = {heading: panels.along(heading, height) for heading in set(means["heading"])}
     room = TICKS + LINE * max(map(len, wrapped.values()))
     blocks = []
     for band in bands:
         widths = _widths(band.columns, most, theme.WIDTH - room)
         for heading in headings[band.key]:
-            rows = _at(found[band.key], heading=heading)
+            rows = _at(of_band[band.key], heading=heading)
             points = None if runs is None else _at(runs, band=band.key, heading=heading)
             first, last = (heading == headings[band.key][at] for at in (0, -1))
             block = []
@@ -106,9 +105,8 @@ def _y_scale(rows: pd.DataFrame, points: pd.DataFrame | None, height: int) -> al
     """Return the scale of a row of panels, with room for half a tick label at both ends."""
     values = [rows["mean"], rows["low"], rows["high"], rows["majority"]]
     values += [] if points is None else [points["mean"]]
-    values = [each.astype(float).dropna() for each in values]
-    span = pd.concat(values).max() - pd.concat(values).min()
-    low, high = axes.domain(*values, step=10 if span > 15 else 5)
+    joined = pd.concat([column.astype(float).dropna() for column in values])
+    low, high = axes.domain(joined, step=10 if joined.max() - joined.min() > 15 else 5)
     extra = (high - low) * max(0, 5 / height - 0.05)
     return alt.Scale(domain=[low - extra, high + extra], nice=False)
 
@@ -135,8 +133,8 @@ class _Panel:
         layers = self._means(base, shared, y)
         if not rows["state"].isin(["whole", "some"]).any():
             return panels.panel(joined, *layers[:2], self._empty(rows), **size)
-        known = base.transform_filter("isValid(datum.majority)")
-        return panels.panel(joined, axes.baseline(known, y), *layers, **size)
+        scored = base.transform_filter("isValid(datum.majority)")
+        return panels.panel(joined, axes.baseline(scored, y), *layers, **size)
 
     def _means(self, base: alt.Chart, shared: dict, y: dict) -> list[alt.Chart]:
         """Return the layers of runs, intervals, lines, means and crosses."""
@@ -154,17 +152,10 @@ class _Panel:
             layers.insert(0, line.encode(**at))
         size = 22 if len(self.styles) < 4 else 16
         tips = panels.tooltips(TIPS)
-        cross = _where(base, "unfit", "missing").mark_text(
-            fontSize=9, baseline="bottom", fontWeight="bold"
-        )
-        foot = alt.Y("foot:Q", **y)
-        text = alt.condition("datum.state == 'unfit'", alt.value("×"), alt.value("–"))
         return [
             *layers,
             *missing.mean_points(base, size, **at, shape=shape, tooltip=tips),
-            cross.transform_calculate(foot=str(self.scale.domain[0])).encode(
-                **shared, y=foot, text=text, tooltip=tips
-            ),
+            missing.crosses(base, self.scale.domain[0], y, **shared, tooltip=tips),
         ]
 
     def _empty(self, rows: pd.DataFrame) -> alt.Chart:
@@ -175,10 +166,7 @@ class _Panel:
 
     def _x(self) -> dict:
         place = axes.GridPosition(left=self.left, bottom=self.last, top=False)
-        # A name that is wider than its place stands upright.
-        upright = 4.2 * max(map(len, self.column.xs)) + 4 > self.width / len(self.column.xs)
-        angle = {"labelAngle": -90 if upright else 0, "labelOverlap": False}
-        axis = axes.axis(place, "x", self.column.x_title, grid=False, **angle)
+        axis = axes.named(place, self.column.x_title, self.column.xs, self.width)
         scale = alt.Scale(domain=self.column.xs, type="band", paddingInner=0.15, paddingOuter=0.1)
         # What belongs together stays closer to its tick than to the next one's.
         band = 0.85 * self.width / (len(self.column.xs) + 0.05)
@@ -193,10 +181,7 @@ class _Panel:
 
     def _y(self) -> dict:
         place = axes.GridPosition(left=self.left, bottom=self.last, top=False)
-        return {
-            "scale": self.scale,
-            "axis": axes.axis(place, "y", self.heading, tickCount=4),
-        }
+        return {"scale": self.scale, "axis": axes.axis(place, "y", self.heading, tickCount=4)}
 
 
 def _where(base: alt.Chart, *states: str) -> alt.Chart:

@@ -30,7 +30,7 @@ def metrics_panels(
     *,
     tasks: list[str] | None = None,
     pattern: str | None = None,
-) -> panels.Chart:
+) -> dict:
     """Plot accuracy in and out of domain, loss, run time and peak memory by number of shots.
 
     Shown are the given `tasks`, or the study's first two. `pattern` restricts the methods; with
@@ -55,16 +55,12 @@ def metrics_panels(
     ks = sorted(int(k) for k in rows["k"].unique())
 
     def cell(task, name, part, title, place) -> dict:
-        y, own = _y(task, name, part, place, catalog, size[1]), part[part["panel"] == title]
-        bars = len(styles) <= panels.MOST_ARMS and own["low"].notna().any()
-        return panels.by_shots(own, ks, place, y, styles, TIPS, stroke=1, size=18, bars=bars)
+        y, shown = _y(task, name, part, place, catalog, size[1]), part[part["panel"] == title]
+        bars = len(styles) <= panels.MOST_ARMS and shown["low"].notna().any()
+        return panels.by_shots(shown, ks, place, y, styles, TIPS, stroke=1, size=18, bars=bars)
 
-    blocks = [
-        panels.block(
-            *(order, columns, partial(cell, *group), *size), first=i == 0, last=i == len(groups) - 1
-        )
-        for i, group in enumerate(groups)
-    ]
+    draws = [partial(cell, *group) for group in groups]
+    blocks = panels.stack(order, columns, draws, *size)
     return panels.footnote(panels.grid(blocks, columns), missing.hollow(rows))
 
 
@@ -80,7 +76,7 @@ def _scores(evidence: Evidence, catalog: dict) -> pd.DataFrame:
         ordered(means.assign(row=means["evaluation_set"]), catalog, order),
         ordered(loss.assign(row="loss", majority=float("nan")), catalog, order),
     ]
-    frame = pd.concat([each for each in frames if len(each)] or frames[:1], ignore_index=True)
+    frame = pd.concat([part for part in frames if len(part)] or frames[:1], ignore_index=True)
     return frame[frame["seeds"] > 0]
 
 
@@ -100,7 +96,7 @@ def _y(
 ) -> dict:
     """Return title, scale and axis of a row's y channel; costs are on a logarithmic one."""
     if name in COSTS:
-        titled = panels.upright(COSTS[name][0], height)
+        titled = panels.along(COSTS[name][0], height)
         return axes.logarithmic(place, "y", titled, axes.span(part["mean"]))
     if name == "loss":
         titled = ["Loss", "in domain"]
@@ -110,4 +106,4 @@ def _y(
         inside = name == task
         titled = [f"{set_title(catalog, name)} (%)", "in domain" if inside else "out of domain"]
         limits = axes.domain(part["mean"], part["low"], part["high"], part["majority"])
-    return axes.linear(place, "y", panels.upright(titled, height), limits, tickCount=4)
+    return axes.linear(place, "y", panels.along(titled, height), limits, tickCount=4)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from ...analysis.summary import summarise
 from ...analysis.titles import arm_title, ordered, set_title, titles
+from .. import select
 
 RUN = ["task", "model", "method", "pattern", "seed"]
 STATES = ("whole", "some")
@@ -14,17 +15,18 @@ STATES = ("whole", "some")
 
 def with_states(means: pd.DataFrame) -> pd.DataFrame:
     """Return a summary in percent with `state`: whole, some (seeds), unfit or missing."""
-    means = means.copy()
-    for name in ("mean", "low", "high", "majority"):
-        means[name] = 100 * means[name].astype(float)
     state = means["status"].map({"ok": "whole", "does not fit": "unfit", "missing": "missing"})
-    return means.assign(state=state.fillna("some"))
+    return select.in_percent(means.assign(state=state.fillna("some")))
 
 
 def with_state(means: pd.DataFrame) -> pd.DataFrame:
-    """Return means over `seeds` with `state`: whole, or some where fewer than planned are there."""
-    fewer = means["seeds"] < means["seeds_planned"]
-    return means.assign(state=np.where(fewer, "some", "whole"))
+    """Return means over `seeds` with `state`: whole, or some where fewer than planned are there;
+    of none, unfit or missing."""
+    fewer = np.where(means["seeds"] < means["seeds_planned"], "some", "whole")
+    if "status" not in means:
+        return means.assign(state=fewer)
+    absent = np.where(means["status"] == "does not fit", "unfit", "missing")
+    return means.assign(state=np.where(means["seeds"] > 0, fewer, absent))
 
 
 def mean_points(
@@ -36,6 +38,15 @@ def mean_points(
     filled = whole.mark_point(filled=True, size=size, opacity=1)
     hollow = some.mark_point(filled=False, fill="white", size=size, strokeWidth=1, opacity=1)
     return [filled.encode(**encoding), hollow.encode(**encoding)]
+
+
+def crosses(base: alt.Chart, foot: float, y: dict, **shared: object) -> alt.Chart:
+    """Return the layer of cells without a mean, at the height `foot`: × does not fit, – missing."""
+    absent = base.transform_filter("datum.state == 'unfit' || datum.state == 'missing'")
+    text = alt.condition("datum.state == 'unfit'", alt.value("×"), alt.value("–"))
+    mark = absent.mark_text(fontSize=9, baseline="bottom", fontWeight="bold")
+    placed = mark.transform_calculate(foot=str(foot))
+    return placed.encode(**shared, y=alt.Y("foot:Q", **y), text=text)
 
 
 def hollow(means: pd.DataFrame, words: str = "Hollow: fewer seeds than planned") -> list[str]:
@@ -58,28 +69,37 @@ def lacking(chosen: pd.DataFrame, catalog: dict) -> list[str]:
         f"{arm_title(catalog, cell.method, cell.pattern)}: {cell.status}"
         for cell in ordered(cells, catalog, ["task", "method", "pattern", "model"]).itertuples()
     ]
-    more = f"; {len(named) - 4} more" if len(named) > 4 else ""
-    return [f"Not all seeds: {'; '.join(named[:4])}{more}."] if named else []
+    return [f"Not all seeds: {first_of(named, 4)}."] if named else []
+
+
+def first_of(texts: list[str], most: int) -> str:
+    """Return the first `most` texts in one line, and how many more there are."""
+    more = f"; {len(texts) - most} more" if len(texts) > most else ""
+    return "; ".join(texts[:most]) + more
 
 
 def incomplete(means: pd.DataFrame, styles: dict) -> list[str]:
     """Return lines that explain hollow points and crosses, where there are any."""
-    found, lines = set(means["state"]), []
-    if "some" in found:
+    states, lines = set(means["state"]), []
+    if "some" in states:
         named = _named(means[means["state"] == "some"], len(styles))
         lines.append(f"Hollow: fewer seeds than planned ({named}).")
-    if "unfit" in found:
-        lines.append("×: the examples exceed the model's window (does not fit).")
-    if "missing" in found:
-        lines.append("–: no result yet (missing).")
-    return lines
+    return lines + absent(means)
+
+
+def absent(means: pd.DataFrame) -> list[str]:
+    """Return lines that explain crosses and dashes, where there are any."""
+    states = set(means["state"])
+    unfit = ["×: the examples exceed the model's window (does not fit)."]
+    none = ["–: no result yet (missing)."]
+    return unfit * ("unfit" in states) + none * ("missing" in states)
 
 
 def _named(some: pd.DataFrame, groups: int) -> str:
     """Return which means lack seeds, by title; without their groups where that is all of them."""
     shown = []
-    for (title, status), found in some.groupby(["title", "status"], sort=False)["group"]:
-        names = dict.fromkeys(found)
+    for (title, status), group in some.groupby(["title", "status"], sort=False)["group"]:
+        names = dict.fromkeys(group)
         shown.append(f"{title}{'' if len(names) == groups else ', ' + ', '.join(names)}")
         shown[-1] += f": {status}"
-    return "; ".join(shown[:3]) + (f"; {len(shown) - 3} more" if len(shown) > 3 else "")
+    return first_of(shown, 3)

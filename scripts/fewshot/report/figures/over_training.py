@@ -1,5 +1,7 @@
 """Accuracy over training, in domain and out of domain: a line per seed, a panel per size."""
 
+from functools import partial
+
 import altair as alt
 import pandas as pd
 
@@ -8,7 +10,7 @@ from ...analysis.summary import summarise
 from ...analysis.titles import arms as arms_in
 from ...analysis.titles import ordered, set_title
 from .. import select
-from ..select import family_order, sizes_of, whole_title, with_sizes
+from ..select import with_sizes
 from . import axes, missing, panels, theme
 from .by_size import first_arm
 
@@ -24,7 +26,7 @@ def over_training(
     evidence: Evidence, catalog: dict, *, task: str | None = None,
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     arms: list[str] | None = None,
-) -> panels.Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Plot accuracy by epoch in and out of domain: a thin line per seed, a thick mean.
 
     A column per size, a row per task, family and out-of-domain set, for one way of fine-tuning:
@@ -58,8 +60,8 @@ def _means(chosen: pd.DataFrame) -> pd.DataFrame:
 
 def _seeds(chosen: pd.DataFrame) -> pd.DataFrame:
     """Return each seed's own accuracy, in percent."""
-    own = 100 * chosen["accuracy"].astype(float)
-    return chosen.assign(mean=own, part=chosen["domain"].map(PARTS))
+    mean = 100 * chosen["accuracy"].astype(float)
+    return chosen.assign(mean=mean, part=chosen["domain"].map(PARTS))
 
 
 def _sampled(scored: pd.DataFrame, last: pd.DataFrame, catalog: dict) -> list[str]:
@@ -73,34 +75,32 @@ def _sampled(scored: pd.DataFrame, last: pd.DataFrame, catalog: dict) -> list[st
     return [f"Curves count a sample, the same for all: {'; '.join(named)}."] if fewer else []
 
 
-def _curves(means: pd.DataFrame, seeds: pd.DataFrame, catalog: dict) -> panels.Grid:
+def _curves(means: pd.DataFrame, seeds: pd.DataFrame, catalog: dict) -> dict:
     """Return rows of panels by family, task and out-of-domain set, a column per size."""
     outside = ordered(means[means["domain"] == "out"], catalog, ["task", "evaluation_set"])
     pairs = dict.fromkeys(zip(outside["task"], outside["evaluation_set"], strict=True))
     # A task without an out-of-domain set has a curve in domain alone.
     alone = [task for task in means["task"].unique() if task not in {pair[0] for pair in pairs}]
     pairs = [*pairs, *((task, task) for task in alone)]
-    found = family_order(means, catalog)
-    most = max(len(sizes_of(means, catalog, name)) for name in found)
+    families = select.titles_by_size(means, catalog)
+    most = max(map(len, families.values()))
     width = panels.panel_width(most)
-    height = min(110, max(50, ROOM // (len(pairs) * len(found)) - 28))
+    height = min(110, max(50, ROOM // (len(pairs) * len(families)) - 28))
     span = [int(means["epoch"].min()), int(means["epoch"].max())]
+
+    def cell(frames, family, title, limits, size, place) -> dict:
+        shown = [rows[(rows["family"] == family) & (rows["size"] == size)] for rows in frames]
+        return _panel(*shown, title, limits, span, place)
+
     blocks = []
-    for name in found:
-        sizes = sizes_of(means, catalog, name)
+    for family, whole in families.items():
         for task, evaluation_set in pairs:
-            own = [_of(frame, task, evaluation_set) for frame in (means, seeds)]
-            limits = axes.domain(*(frame["mean"] for frame in own), own[0]["majority"])
+            frames = [_of(frame, task, evaluation_set) for frame in (means, seeds)]
+            limits = axes.domain(*(frame["mean"] for frame in frames), frames[0]["majority"])
             title = ["Accuracy (%)", f"{set_title(catalog, task)},"]
-            title.append(f"{set_title(catalog, evaluation_set)}")
-            title = title[: 2 + (task != evaluation_set)]
-
-            def cell(size, place, own=own, name=name, title=title, limits=limits) -> dict:
-                shown = [each[(each["family"] == name) & (each["size"] == size)] for each in own]
-                return _panel(*shown, title, limits, span, place)
-
-            whole = {size: whole_title(means, name, size) for size in sizes}
-            blocks.append(panels.block(whole, most, cell, width, height))
+            title += [set_title(catalog, evaluation_set)] if task != evaluation_set else []
+            draw = partial(cell, frames, family, title, limits)
+            blocks.append(panels.block(whole, most, draw, width, height))
     return panels.grid(blocks, most)
 
 

@@ -5,13 +5,15 @@ import math
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from ...analysis.evidence import Evidence
 from ...analysis.titles import arms, model_order, titles
+from .. import select
 from . import axes, missing, theme
 from .axes import GridPosition, grid_positions
 
@@ -35,13 +37,15 @@ def panel(rows: pd.DataFrame, *layers: "Layer", **properties: object) -> dict:
     that a layer encodes or filters by: five digits, null for nan, the same bytes every time.
     """
     datasets: dict = {}
-    drawn = [each if isinstance(each, tuple) else (None, each) for each in layers]
-    parts = [_bare(chart, datasets) for _, chart in drawn]
-    alone = [part for part, (own, _) in zip(parts, drawn, strict=True) if own is None]
-    for part, (own, _) in zip(parts, drawn, strict=True):
-        if own is not None:
-            part["data"] = _stored(own, [part], datasets)
-    data = {"data": _stored(rows, alone, datasets)} if alone else {}
+    pairs = [layer if isinstance(layer, tuple) else (None, layer) for layer in layers]
+    parts = [_bare(chart, datasets) for _, chart in pairs]
+    shared = []
+    for part, (layer_rows, _) in zip(parts, pairs, strict=True):
+        if layer_rows is None:
+            shared.append(part)
+        else:
+            part["data"] = _stored(layer_rows, [part], datasets)
+    data = {"data": _stored(rows, shared, datasets)} if shared else {}
     return {**data, "layer": parts, "datasets": datasets, **properties}
 
 
@@ -77,12 +81,12 @@ def _plain(value: object) -> object:
 
 def tooltips(text: str) -> list[alt.Tooltip]:
     """Return what is shown under the pointer, from "field title |format; field title; …"."""
-    found = []
+    tips = []
     for part in text.split(";"):
         field, _, title = part.strip().partition(" ")
         title, _, form = title.partition("|")
-        found.append(alt.Tooltip(field, title=title.strip(), **({"format": form} if form else {})))
-    return found
+        tips.append(alt.Tooltip(field, title=title.strip(), **({"format": form} if form else {})))
+    return tips
 
 
 def roles(frame: pd.DataFrame, catalog: dict) -> tuple[pd.DataFrame, list[str], dict]:
@@ -97,8 +101,8 @@ def roles(frame: pd.DataFrame, catalog: dict) -> tuple[pd.DataFrame, list[str], 
         styles = theme.model_styles(catalog, set(frame["size"]))
         frame = frame.assign(panel=frame["arm"], line=frame["size"])
     by_model = [titles(catalog, "models")[name] for name in model_order(catalog)]
-    known, present = [*by_model, *arms(catalog, frame).values()], set(frame["panel"])
-    return frame, [name for name in known if name in present], styles
+    order, present = [*by_model, *arms(catalog, frame).values()], set(frame["panel"])
+    return frame, [title for title in order if title in present], styles
 
 
 def columns_for(count: int, most: int = 4) -> int:
@@ -124,9 +128,9 @@ def heading(title: str, width: int) -> list[str]:
     return [line for part in lines for line in part]
 
 
-def upright(title: Sequence[str], height: int) -> list[str]:
-    """Return the lines of a y axis' title, none longer than its panel is high."""
-    most = max(9, int(height / 4.1))
+def along(title: Sequence[str], length: int) -> list[str]:
+    """Return the lines of an axis' title, none longer than its panel along it."""
+    most = max(9, int(length / 4.1))
     return [line for part in title for line in textwrap.wrap(part, most)]
 
 
@@ -141,6 +145,16 @@ def fewer_arms(frame: pd.DataFrame, catalog: dict, pattern: str | None) -> pd.Da
     return frame[frame["pattern"] == (pattern or next(iter(catalog["patterns"])))]
 
 
+def select_arms(
+    evidence: Evidence, catalog: dict, pattern: str | None, *, arms: list[str] | None,
+    **options: object,
+) -> pd.DataFrame:  # fmt: skip
+    """Return the metrics that `options` ask for (`select.select_rows`), of `arms` or, without, of
+    `fewer_arms`."""
+    rows = select.select_rows(evidence.metrics, catalog, arms=arms, **options)
+    return rows if arms else fewer_arms(rows, catalog, pattern)
+
+
 def block(
     names: Mapping[str, str] | Sequence[str], columns: int,
     draw: Callable[[str, GridPosition], dict], width: int, height: int | None = None, *,
@@ -152,51 +166,36 @@ def block(
     every block where one takes several rows of `columns`.
     """
     names = names if isinstance(names, Mapping) else {name: name for name in names}
-    wrapped, found = len(names) > columns, []
+    wrapped, cells = len(names) > columns, []
     places = grid_positions(len(names), columns)
     for (key, title), place in zip(names.items(), places, strict=True):
         bottom = place.bottom and (last or wrapped)
-        cell = draw(key, replace(place, bottom=bottom, top=first or wrapped))
+        cell = draw(key, replace(place, bottom=bottom, top=first or wrapped, width=width))
         size = {"width": width} if height is None else {"width": width, "height": height}
         named = {"title": heading(title, width)} if title and (first or wrapped) else {}
-        found.append({**cell, **size, **named})
-    return found
+        cells.append({**cell, **size, **named})
+    return cells
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A finished grid of panels as a plain Vega-Lite specification.
-
-    Altair copies every part of a chart, each with all the properties that it does not have, with
-    every chart that it becomes part of: seconds for a figure of many panels.
-    """
-
-    spec: dict
-
-    def properties(self, **changes: object) -> "Grid":
-        """Return the grid with properties such as `title` set."""
-        plain = {
-            key: value.to_dict() if isinstance(value, alt.SchemaBase) else value
-            for key, value in changes.items()
-        }
-        return Grid({**self.spec, **plain})
-
-    def to_dict(self, validate: bool = True) -> dict:
-        """Return the specification, checked against Vega-Lite's schema if `validate`."""
-        if validate:
-            alt.ConcatChart.from_dict(self.spec)
-        return self.spec
+def stack(
+    names: Mapping[str, str] | Sequence[str], columns: int,
+    draws: Sequence[Callable[[str, GridPosition], dict]], width: int, height: int | None = None,
+) -> list[list[dict]]:  # fmt: skip
+    """Return a `block` for each of `draws`: titles above the first, labels below the last."""
+    last = len(draws) - 1
+    return [
+        block(names, columns, draw, width, height, first=i == 0, last=i == last)
+        for i, draw in enumerate(draws)
+    ]
 
 
-Chart = alt.TopLevelMixin | Grid
-"""What a figure's function returns."""
-
-
-def grid(blocks: Sequence[Sequence[dict]], columns: int) -> Grid:
-    """Return blocks of panels one above the other, with aligned axes and one legend.
+def grid(blocks: Sequence[Sequence[dict]], columns: int) -> dict:
+    """Return the specification of blocks one above the other, with aligned axes and one legend.
 
     All go into one flat grid, since only there are the axes of different rows aligned; an
-    unfinished row is filled up with nothing.
+    unfinished row is filled up with nothing. The specification is a plain one: Altair copies every
+    part of a chart, each with all the properties that it does not have, with every chart that it
+    becomes part of: seconds for a figure of many panels.
     """
     cells, datasets = [], {}
     for panels in blocks:
@@ -206,17 +205,15 @@ def grid(blocks: Sequence[Sequence[dict]], columns: int) -> Grid:
     resolve = dict.fromkeys(("color", "shape", "strokeDash"), "shared")
     # An offset is a part of its own panel's band, which may be higher or wider elsewhere.
     resolve |= dict.fromkeys(("xOffset", "yOffset"), "independent")
-    return Grid(
-        {
-            "$schema": alt.SCHEMA_URL,
-            "concat": cells,
-            "columns": columns,
-            "spacing": {"row": 7, "column": GAP},
-            "align": "each",
-            "resolve": {"scale": resolve},
-            "datasets": datasets,
-        }
-    )
+    return {
+        "$schema": alt.SCHEMA_URL,
+        "concat": cells,
+        "columns": columns,
+        "spacing": {"row": 7, "column": GAP},
+        "align": "each",
+        "resolve": {"scale": resolve},
+        "datasets": datasets,
+    }
 
 
 def _blank() -> dict:
@@ -227,23 +224,16 @@ def _blank() -> dict:
     return {**spec, "datasets": datasets}
 
 
-def footnote(chart: Grid, lines: Sequence[str]) -> Grid:
+def footnote(chart: dict, lines: Sequence[str]) -> dict:
     """Return the chart with small grey lines of text below it; without lines as it is."""
     if not lines:
         return chart
-    wrapped = [each for line in lines for each in textwrap.wrap(line, 135)]
-    return chart.properties(
-        title=alt.TitleParams(
-            wrapped,
-            orient="bottom",
-            anchor="start",
-            align="left",
-            fontSize=7,
-            fontWeight="normal",
-            color=theme.GREY,
-            offset=6,
-        )
-    )
+    wrapped = [part for line in lines for part in textwrap.wrap(line, 135)]
+    title = alt.TitleParams(
+        wrapped, orient="bottom", anchor="start", align="left", fontSize=7, fontWeight="normal",
+        color=theme.GREY, offset=6,
+    )  # fmt: skip
+    return {**chart, "title": title.to_dict()}
 
 
 def words(text: str) -> alt.Chart:
@@ -252,23 +242,25 @@ def words(text: str) -> alt.Chart:
     return mark.mark_text(fontSize=7.5, color=theme.GREY).encode(text="text:N")
 
 
-def nothing(text: str = "No results yet.") -> alt.Chart:
+def nothing(text: str = "No results yet.") -> dict:
     """Return a figure that says why it is empty."""
     mark = alt.Chart(alt.InlineData(values=[{"text": text}])).mark_text(fontSize=9)
-    return mark.encode(text="text:N").properties(width=theme.COLUMN, height=40)
+    chart = mark.encode(text="text:N").properties(width=theme.COLUMN, height=40)
+    return chart.to_dict(validate=False)
 
 
 def by_shots(
     rows: pd.DataFrame, ks: Sequence[int], place: GridPosition, y: dict, styles: dict, tips: str,
-    *, stroke: float, size: int, bars: bool = True,
+    *, stroke: float, size: int, bars: bool = True, title: str = "Shots",
 ) -> dict:  # fmt: skip
-    """Return a panel with a line per method (or model) over the numbers of shots `ks`.
+    """Return a panel with a line per method (or model) over the numbers of shots `ks`, or over
+    other numbers in the column k, which the axis calls `title`.
 
     Lines are `stroke` points wide, points have an area of `size`; `bars` are the intervals, side by
     side where lines are few: more would drift too far from their tick.
     """
     base, legend = alt.Chart(), theme.legend(styles)
-    drawn = axes.axis(place, "x", "Shots", labelAngle=0, labelOverlap=True, grid=False)
+    drawn = axes.named(place, title, [str(k) for k in ks], place.width)
     x = alt.X("k:O", scale=alt.Scale(domain=ks, type="band", padding=0.2), axis=drawn)
     shared = {"x": x, "color": theme.color("line", styles, legend)}
     if len(styles) <= MOST_ARMS:
@@ -278,10 +270,13 @@ def by_shots(
     line = base.mark_line(strokeWidth=stroke)
     rule = base.mark_rule(strokeWidth=round(stroke - 0.2, 1))
     ends = {"y": alt.Y("low:Q", **y), "y2": "high:Q"}
+    tipped = {**shared, "tooltip": tooltips(tips)}
+    empty = rows["state"].isin(["unfit", "missing"]).any()
     return panel(
         rows,
         *([axes.baseline(base, y)] if rows["majority"].notna().any() else []),
         line.encode(**shared, y=mean, strokeDash=theme.dash("line", styles, legend)),
         *([rule.encode(**shared, **ends)] if bars else []),
-        *missing.mean_points(base, size, **shared, y=mean, shape=shape, tooltip=tooltips(tips)),
+        *missing.mean_points(base, size, **tipped, y=mean, shape=shape),
+        *([missing.crosses(base, y["scale"].domain[0], y, **tipped)] if empty else []),
     )

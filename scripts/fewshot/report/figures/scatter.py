@@ -9,7 +9,7 @@ from ...analysis.evidence import Evidence
 from ...analysis.titles import arms, ordered, set_title
 from ...errors import unknown
 from .. import select
-from ..select import family_order, sizes_of, whole_title, with_sizes
+from ..select import with_sizes
 from . import axes, missing, panels, theme
 
 TIPS = (
@@ -18,8 +18,19 @@ TIPS = (
 )
 KEYS = ["task", "model", "method", "pattern", "seed"]
 ROOM = 560
-METRICS = {"accuracy": ("accuracy", "%"), "mcc": ("Matthews correlation", "× 100")}
+METRICS = {
+    "accuracy": ("accuracy", "%"),
+    "mcc": ("Matthews correlation", "× 100"),
+    "roc_area": ("ROC area", "%"),
+    "accuracy_batch": ("batch-calibrated accuracy", "%"),
+    "accuracy_contextual": ("contextually calibrated accuracy", "%"),
+    "accuracy_pmi": ("accuracy by mutual information", "%"),
+    "accuracy_bias": ("accuracy with a bias fitted to the shots", "%"),
+    "accuracy_affine": ("accuracy with an affine map fitted to the shots", "%"),
+}
 """What can be plotted, its name and its unit."""
+CHANCE = {"mcc": 0.0, "roc_area": 0.5}
+"""What any constant answer scores, where that is not the majority's share."""
 
 
 def id_ood_scatter(
@@ -27,20 +38,18 @@ def id_ood_scatter(
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     selection: str | None = None, arms: list[str] | None = None, pattern: str | None = None,
     metric: str = "accuracy",
-) -> panels.Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Plot a point per run, a panel per method and task; dashed lines are majority baselines.
 
     Shows one pattern (`pattern`, or the study's first) where there are more than five arms, unless
-    `arms` picks some. With `metric: mcc`, both axes are Matthews correlations.
+    `arms` picks some. Both axes are of the same `metric`, one of METRICS.
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS, f"{select.WHERE}.metric")
-    k, selection = select.main_k(catalog, k), select.main_selection(catalog, selection)
-    chosen = select.select_rows(
-        evidence.metrics, catalog, task=task, evaluation_set=evaluation_set, family=family, k=k,
-        selection=selection, arms=arms,
+    chosen = panels.select_arms(
+        evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family,
+        k=select.main_k(catalog, k), selection=select.main_selection(catalog, selection), arms=arms,
     )  # fmt: skip
-    chosen = chosen if arms else panels.fewer_arms(chosen, catalog, pattern)
     runs = runs_of(chosen, catalog, metric)
     if runs.empty:
         return panels.nothing()
@@ -49,9 +58,7 @@ def id_ood_scatter(
     return panels.footnote(drawn, missing.lacking(chosen, catalog))
 
 
-def _by_task(
-    runs: pd.DataFrame, catalog: dict, styles: dict, measure: str, unit: str
-) -> panels.Grid:
+def _by_task(runs: pd.DataFrame, catalog: dict, styles: dict, measure: str, unit: str) -> dict:
     """Return a block for each task and evaluation set, a panel per method."""
     groups = list(runs.groupby(["task", "evaluation_set"], sort=False))
     columns = panels.columns_for(runs["panel"].nunique())
@@ -66,10 +73,12 @@ def _by_task(
 
     for (task, name), rows in groups:
         named = {
-            "x": [f"In-domain {measure}", f"on {set_title(catalog, task)} ({unit})"],
-            "y": [f"{measure.capitalize()} on", f"{set_title(catalog, name)} ({unit})"],
+            "x": panels.along(
+                [f"In-domain {measure}", f"on {set_title(catalog, task)} ({unit})"], width
+            ),
+            "y": [f"{measure[0].upper()}{measure[1:]} on", f"{set_title(catalog, name)} ({unit})"],
         }
-        sides = _sides(rows, named, low=0 if measure == "accuracy" else -100)
+        sides = _sides(rows, named, low=0 if unit == "%" else -100)
         order = list(arms(catalog, rows).values())
         blocks.append(panels.block(order, columns, partial(cell, rows, sides), width, height))
     return panels.grid(blocks, columns)
@@ -86,12 +95,12 @@ def _sides(rows: pd.DataFrame, named: dict, low: float = 0) -> dict[str, tuple]:
 def runs_of(chosen: pd.DataFrame, catalog: dict, metric: str = "accuracy") -> pd.DataFrame:
     """Return one row per run and out-of-domain set: x and y in percent, titles for display.
 
-    The baseline of a Matthews correlation is that of any constant answer, nothing.
+    The baseline is what a constant answer scores.
     """
-    chosen = chosen[chosen["status"] == "ok"]
+    chosen = chosen[(chosen["status"] == "ok") & chosen[metric].notna()]
     chosen = chosen.assign(value=chosen[metric])
-    if metric != "accuracy":
-        chosen = chosen.assign(majority=0.0)
+    if metric in CHANCE:
+        chosen = chosen.assign(majority=CHANCE[metric])
     columns = [*KEYS, "value", "majority", "n"]
     inside = chosen[chosen["domain"] == "in"][columns]
     runs = chosen[chosen["domain"] == "out"].merge(inside, on=KEYS, suffixes=("_y", "_x"))
@@ -134,17 +143,15 @@ def individual_runs(
     evidence: Evidence, catalog: dict, *, task: str | None = None,
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     selection: str | None = None, arms: list[str] | None = None, pattern: str | None = None,
-) -> panels.Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Plot a point per run, a column per size and a row per task; colours are methods.
 
     Dashed lines are majority baselines. `arms` and `pattern` are as in `id_ood_scatter`.
     """
-    k, selection = select.main_k(catalog, k), select.main_selection(catalog, selection)
-    chosen = select.select_rows(
-        evidence.metrics, catalog, task=task, evaluation_set=evaluation_set, family=family, k=k,
-        selection=selection, arms=arms,
+    chosen = panels.select_arms(
+        evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family,
+        k=select.main_k(catalog, k), selection=select.main_selection(catalog, selection), arms=arms,
     )  # fmt: skip
-    chosen = chosen if arms else panels.fewer_arms(chosen, catalog, pattern)
     runs = runs_of(chosen, catalog)
     if runs.empty:
         return panels.nothing()
@@ -152,29 +159,26 @@ def individual_runs(
     return panels.footnote(_scattered(runs, catalog, styles), missing.lacking(chosen, catalog))
 
 
-def _scattered(runs: pd.DataFrame, catalog: dict, styles: dict) -> panels.Grid:
+def _scattered(runs: pd.DataFrame, catalog: dict, styles: dict) -> dict:
     """Return blocks by family, in each a row of sizes for every task and evaluation set."""
-    sized = with_sizes(runs.assign(title=runs["model"], model=runs["name"]), catalog)
+    sized = with_sizes(runs.assign(model=runs["name"]), catalog)
     pairs = list(dict.fromkeys(zip(runs["task"], runs["evaluation_set"], strict=True)))
-    found = family_order(sized, catalog)
-    most = max(len(sizes_of(sized, catalog, name)) for name in found)
+    families = select.titles_by_size(sized, catalog)
+    most = max(map(len, families.values()))
     width = panels.panel_width(most)
-    height = max(44, min(width, ROOM // (len(pairs) * len(found)) - 30))
+    height = max(44, min(width, ROOM // (len(pairs) * len(families)) - 30))
     look = {"field": "panel", "ticks": 3, "size": 15, "opacity": 0.8}
     look["tips"] = TIPS.format("name", unit=" (%)")
+
+    def cell(rows, sides, size, place) -> dict:
+        return _panel(rows[rows["size"] == size], place, sides, styles, **look)
+
     blocks = []
-    for name in found:
+    for family, whole in families.items():
         for task, evaluation_set in pairs:
             rows = sized[(sized["task"] == task) & (sized["evaluation_set"] == evaluation_set)]
-            named = zip("xy", (task, evaluation_set), strict=True)
-            sides = _sides(rows, {at: f"{set_title(catalog, each)} (%)" for at, each in named})
-            rows = rows[rows["family"] == name]
-
-            def cell(size, place, rows=rows, sides=sides) -> dict:
-                return _panel(rows[rows["size"] == size], place, sides, styles, **look)
-
-            whole = {
-                size: whole_title(sized, name, size) for size in sizes_of(sized, catalog, name)
-            }
-            blocks.append(panels.block(whole, most, cell, width, height))
+            x, y = (f"{set_title(catalog, name)} (%)" for name in (task, evaluation_set))
+            sides = _sides(rows, {"x": x, "y": y})
+            draw = partial(cell, rows[rows["family"] == family], sides)
+            blocks.append(panels.block(whole, most, draw, width, height))
     return panels.grid(blocks, most)

@@ -4,6 +4,7 @@ One pixel of a chart is one point in print. `WIDTH` is the text width of a two-c
 `COLUMN` one column (3.3 in).
 """
 
+from functools import partial
 from itertools import cycle
 
 import altair as alt
@@ -17,13 +18,17 @@ COLUMN = 238
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 INK, GREY, LIGHT = "#222222", "#6b6b6b", "#e4e4e4"
 
-# Sizes of a family run from light to dark in one hue; purple and green, then brown and blue,
-# are told apart with any colour vision, and families differ in shape as well.
+# Sizes of a family run from light to dark in one hue; with any colour vision the ends of all are
+# told apart, and so are their middles. Families differ in shape as well.
 FAMILIES = [
     (("#cfb0dc", "#40004b"), "circle"),
     (("#9fd8a4", "#00441b"), "triangle-up"),
     (("#f0b46a", "#7f3b08"), "square"),
     (("#9fe8f5", "#08589e"), "diamond"),
+    (("#f89777", "#300e03"), "triangle-down"),
+    (("#b6d8cf", "#194d40"), "cross"),
+    (("#e28db8", "#391326"), "triangle-right"),
+    (("#c794f9", "#52089b"), "triangle-left"),
 ]
 # Okabe and Ito's palette. Fixed by what a method does, so that a figure with fewer methods does
 # not give its colours to others.
@@ -55,6 +60,7 @@ DIVERGING = ["#0072B2", "#c3dcec", "#ffffff", "#f7d3bb", "#D55E00"]
 PALE = "#f3f3f3"
 COMPONENTS = {
     "seed": "#332288",
+    "order": "#117733",
     "pattern": "#CC6677",
     "seed × pattern": "#DDCC77",
     "rows": "#88CCEE",
@@ -110,12 +116,13 @@ def model_styles(catalog: dict, present: set[str] | None = None) -> dict[str, di
         family = models[name]["family"]
         ends, shape = FAMILIES[families.index(family) % len(FAMILIES)]
         members = [other for other in model_order(catalog) if models[other]["family"] == family]
-        place = (members.index(name) + 1) / (len(members) + 1) if len(members) < 3 else None
-        if place is None:
-            place = members.index(name) / (len(members) - 1)
+        # One or two models stand between the ends, more reach both.
+        inner = len(members) < 3
+        share = (members.index(name) + inner) / (len(members) + (1 if inner else -1))
         title = titles(catalog, "models")[name]
-        styles[title] = _style(blend(*ends, place), shape)
-    return {name: each for name, each in styles.items() if present is None or name in present}
+        if present is None or title in present:
+            styles[title] = _style(blend(*ends, share), shape)
+    return styles
 
 
 def blend(first: str, last: str, share: float) -> str:
@@ -153,9 +160,9 @@ def arm_styles(catalog: dict, frame: pd.DataFrame) -> dict[str, dict]:
     looks, patterns = _looks(catalog), list(catalog["patterns"])
     styles = {}
     for (method, pattern), title in arms(catalog, frame).items():
-        place, (color, mark) = patterns.index(pattern), looks[method]
-        tone = blend(color, *TONES[place % len(TONES)])
-        styles[title] = _style(tone, mark, DASHES[place % len(DASHES)])
+        number, (color, mark) = patterns.index(pattern), looks[method]
+        tone = blend(color, *TONES[number % len(TONES)])
+        styles[title] = _style(tone, mark, DASHES[number % len(DASHES)])
     return styles
 
 
@@ -165,8 +172,7 @@ def _style(color: str, mark: str, dash: list[int] | None = None) -> dict:
 
 def selection_styles() -> dict[str, dict]:
     """Return title -> colour, shape and dash of the checkpoints, in order."""
-    looks = {SELECTION_TITLES[name]: look for name, look in SELECTIONS.items()}
-    return {title: _style(*look) for title, look in looks.items()}
+    return {SELECTION_TITLES[name]: _style(*look) for name, look in SELECTIONS.items()}
 
 
 def pattern_styles(catalog: dict) -> dict[str, dict]:
@@ -175,22 +181,23 @@ def pattern_styles(catalog: dict) -> dict[str, dict]:
     return {title: _style(*look) for title, look in looks}
 
 
-def color(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) -> alt.Color:
-    """Return the colour channel of a field whose values are styled."""
-    scale = alt.Scale(domain=list(styles), range=[style["color"] for style in styles.values()])
-    return alt.Color(f"{field}:N", scale=scale, legend=legend)
+def choice_styles(catalog: dict) -> dict[str, dict]:
+    """Return title -> colour, shape and dash of the study's choices of settings, in order."""
+    names = (entry["title"] for entry in catalog["choices"].values())
+    return {title: _style(*look) for title, look in zip(names, cycle(PATTERNS))}
 
 
-def shape(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) -> alt.Shape:
-    """Return the shape channel of a field whose values are styled."""
-    scale = alt.Scale(domain=list(styles), range=[style["shape"] for style in styles.values()])
-    return alt.Shape(f"{field}:N", scale=scale, legend=legend)
+def _channel(
+    kind: type, look: str, field: str, styles: dict[str, dict], legend: alt.Legend
+) -> alt.SchemaBase:
+    """Return the channel of a field whose values are styled: their "color", "shape" or "dash"."""
+    scale = alt.Scale(domain=list(styles), range=[style[look] for style in styles.values()])
+    return kind(f"{field}:N", scale=scale, legend=legend)
 
 
-def dash(field: str, styles: dict[str, dict], legend: alt.Legend | None = None) -> alt.StrokeDash:
-    """Return the dash channel of a field whose values are styled."""
-    scale = alt.Scale(domain=list(styles), range=[style["dash"] for style in styles.values()])
-    return alt.StrokeDash(f"{field}:N", scale=scale, legend=legend)
+color = partial(_channel, alt.Color, "color")
+shape = partial(_channel, alt.Shape, "shape")
+dash = partial(_channel, alt.StrokeDash, "dash")
 
 
 def legend(styles: dict[str, dict], width: int = WIDTH) -> alt.Legend:
@@ -198,4 +205,6 @@ def legend(styles: dict[str, dict], width: int = WIDTH) -> alt.Legend:
     longest = max(map(len, styles), default=1)
     fitting = max(1, int(width // (longest * 4 + 28)))
     rows = -(-len(styles) // fitting)
-    return alt.Legend(title=None, columns=-(-len(styles) // max(rows, 1)), symbolOpacity=1)
+    # Vega would leave out all beyond its limit.
+    more = {"symbolLimit": len(styles)} if len(styles) > 30 else {}
+    return alt.Legend(title=None, columns=-(-len(styles) // max(rows, 1)), symbolOpacity=1, **more)

@@ -1,13 +1,15 @@
 """Where the variance of an accuracy comes from: draws, patterns, evaluation rows."""
 
+from functools import partial
+
 import altair as alt
 import pandas as pd
 
 from ...analysis.evidence import Evidence
 from ...analysis.titles import ordered, titles
 from .. import select
-from ..select import family_order, family_titles, set_heading, sizes_of, with_sizes
-from . import axes, mean_panels, panels, theme
+from ..select import family_order, family_titles, sizes_of, with_sizes
+from . import axes, mean_panels, missing, panels, theme
 from .by_size import by_size
 
 ROWS = ["row", "seed_row", "pattern_row", "residual"]
@@ -23,14 +25,14 @@ def variance(
     evidence: Evidence, catalog: dict, *, task: str | None = None,
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     selection: str | None = None,
-) -> panels.Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Stack the parts of the variance of one run's accuracy, a bar per size and method.
 
     One run has one draw and one pattern, and all R evaluation rows: its variance is that between
     draws, between patterns, of draws and patterns together, and what a row adds, over R. In squared
     points, so that parts add up. Cells with one pattern or one seed lack those parts and say so.
     """
-    frame = _chosen(evidence, catalog, task, evaluation_set, family, k, selection)
+    frame = chosen_rows(evidence, catalog, task, evaluation_set, family, k, selection)
     if frame.empty:
         return panels.nothing("No variance yet: it takes two seeds with row predictions.")
     return panels.footnote(_draw(_long(frame), catalog), _notes(frame))
@@ -40,9 +42,9 @@ def prompt_sensitivity(
     evidence: Evidence, catalog: dict, *, task: str | None = None,
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     selection: str | None = None,
-) -> panels.Chart:  # fmt: skip
+) -> dict:  # fmt: skip
     """Plot by size how far the best pattern is above the worst, in points, mean over seeds."""
-    frame = _chosen(evidence, catalog, task, evaluation_set, family, k, selection)
+    frame = chosen_rows(evidence, catalog, task, evaluation_set, family, k, selection)
     frame = frame[frame["spread"].notna()] if len(frame) else frame
     if frame.empty:
         return panels.nothing("No cell has results with two patterns yet.")
@@ -59,7 +61,7 @@ def prompt_sensitivity(
     return by_size(means, None, catalog, styles, join=True)
 
 
-def _chosen(
+def chosen_rows(
     evidence: Evidence, catalog: dict, task: str | None, evaluation_set: str | None,
     family: str | None, k: int | None, selection: str | None,
 ) -> pd.DataFrame:  # fmt: skip
@@ -71,19 +73,19 @@ def _chosen(
     frame = select.fitting(frame, catalog, task, evaluation_set, family)
     keys = ["task", "domain", "evaluation_set", "model", "method"]
     frame = with_sizes(ordered(frame, catalog, keys), catalog)
-    places = list(zip(frame["task"], frame["evaluation_set"], frame["domain"], strict=True))
-    lines = [set_heading(catalog, *place) for place in places]
-    clean = [tuple(part.replace(" (%)", "") for part in each) for each in lines]
+    frame = select.headed(frame, catalog)
+    plain = [tuple(line.replace(" (%)", "") for line in lines) for lines in frame["heading"]]
     group = frame["method"].map(titles(catalog, "methods"))
-    return frame.assign(
-        heading=clean, where=[" ".join(each) for each in clean], group=group, x=frame["size"]
-    )
+    return frame.assign(heading=plain, group=group, x=frame["size"])
 
 
 def _long(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a row per part: squared points, share of the sum, and what the cell rests on."""
+    # Most studies have one order of each draw, and no such part.
+    orders = {"order": frame["order"]} if frame["order"].notna().any() else {}
     parts = {
         "seed": frame["seed"],
+        **orders,
         "pattern": frame["pattern"],
         "seed × pattern": frame["seed_pattern"],
         "rows": frame[ROWS].astype(float).sum(axis=1, min_count=1) / frame["rows"],
@@ -100,36 +102,34 @@ def _long(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(long, ignore_index=True)
 
 
-def _draw(frame: pd.DataFrame, catalog: dict) -> panels.Grid:
+def _draw(frame: pd.DataFrame, catalog: dict) -> dict:
     """Return stacked bars by size: a column per method, rows by family and evaluation set."""
     methods = list(dict.fromkeys(ordered(frame, catalog, ["method"])["group"]))
-    found, known, blocks = family_order(frame, catalog), family_titles(catalog), []
+    families, x_titles, blocks = family_order(frame, catalog), family_titles(catalog), []
     headings = list(dict.fromkeys(frame["heading"]))
     width = panels.panel_width(len(methods))
-    height = max(44, min(HEIGHT, mean_panels.HEIGHT // (len(headings) * len(found)) - 20))
-    for name in found:
-        sizes = sizes_of(frame, catalog, name)
-        for i, heading in enumerate(headings):
-            rows = frame[(frame["heading"] == heading) & (frame["family"] == name)]
-            titled = panels.upright(heading, height)
+    parts = list(dict.fromkeys(frame["part"]))
+    styles = {name: {"color": theme.COMPONENTS[name]} for name in parts}
+    height = max(44, min(HEIGHT, mean_panels.HEIGHT // (len(headings) * len(families)) - 20))
 
-            def cell(method, place, rows=rows, sizes=sizes, name=name, titled=titled) -> dict:
-                channels = _channels(rows, sizes, known[name], titled, place, width)
-                return _bars(rows[rows["group"] == method], channels)
+    def cell(family, heading, method, place) -> dict:
+        rows = frame[(frame["heading"] == heading) & (frame["family"] == family)]
+        sizes, titled = sizes_of(frame, catalog, family), panels.along(heading, height)
+        channels = _channels(rows, sizes, x_titles[family], titled, place, width)
+        return _bars(rows[rows["group"] == method], channels, styles)
 
-            ends = {"first": i == 0, "last": i == len(headings) - 1}
-            blocks.append(panels.block(methods, len(methods), cell, width, height, **ends))
+    for family in families:
+        draws = [partial(cell, family, heading) for heading in headings]
+        blocks += panels.stack(methods, len(methods), draws, width, height)
     return panels.grid(blocks, len(methods))
 
 
 def _channels(
-    rows: pd.DataFrame, sizes: list[str], family: str, heading: list[str],
+    rows: pd.DataFrame, sizes: list[str], x_title: str, heading: list[str],
     place: axes.GridPosition, width: int,
 ) -> dict:  # fmt: skip
     """Return the channels x, y and foot (nothing) of a row of panels, which share the scale."""
-    upright = 4.2 * max(map(len, sizes)) + 4 > width / len(sizes)
-    turn = {"labelAngle": -90 if upright else 0, "labelOverlap": False}
-    x_axis = axes.axis(place, "x", family, grid=False, **turn)
+    x_axis = axes.named(place, x_title, sizes, width)
     y_axis = axes.axis(place, "y", [*heading, "(points²)"], tickCount=4)
     top = rows["total"].max() if rows["total"].notna().any() else 1
     scale = alt.Scale(domain=[0, 1.08 * max(float(top), 0.01)], nice=False)
@@ -141,12 +141,11 @@ def _channels(
     }
 
 
-def _bars(rows: pd.DataFrame, channels: dict) -> dict:
+def _bars(rows: pd.DataFrame, channels: dict, styles: dict) -> dict:
     """Return one panel of stacked bars."""
-    styles = {name: {"color": color} for name, color in theme.COMPONENTS.items()}
     base, color = alt.Chart(), theme.color("part", styles, theme.legend(styles))
-    known = base.transform_filter("isValid(datum.points)")
-    bars = known.mark_bar(stroke="white", strokeWidth=0.3)
+    valued = base.transform_filter("isValid(datum.points)")
+    bars = valued.mark_bar(stroke="white", strokeWidth=0.3)
     shown = {"color": color, "order": alt.Order("order:Q"), "tooltip": panels.tooltips(TIPS)}
     empty = base.transform_filter("!isValid(datum.total) && datum.order === 0")
     dash = empty.transform_calculate(foot="0").mark_text(text="–", baseline="bottom", fontSize=9)
@@ -164,5 +163,4 @@ def _notes(frame: pd.DataFrame) -> list[str]:
         lines.append("–: no result, or it does not fit.")
     lacking = frame[frame["status"] != "ok"].drop_duplicates(["title", "group", "status"])
     named = [f"{row.title}, {row.group}: {row.status}" for row in lacking.itertuples()]
-    more = f"; {len(named) - 3} more" if len(named) > 3 else ""
-    return lines + ([f"Not whole: {'; '.join(named[:3])}{more}."] if named else [])
+    return lines + ([f"Not whole: {missing.first_of(named, 3)}."] if named else [])

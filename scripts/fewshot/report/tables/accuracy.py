@@ -7,7 +7,6 @@ from ...analysis.metrics import CELL
 from ...analysis.summary import at_level, summarise, with_absent
 from ...analysis.titles import (
     SELECTIONS,
-    arm_title,
     arms,
     is_trained,
     label_title,
@@ -17,7 +16,8 @@ from ...analysis.titles import (
 )
 from ...errors import unknown
 from ...formatting import BLANK, counted, percent
-from ..table_text import Table, cell_text
+from .. import select
+from ..table_text import Table, cell_names, cell_text
 from .comparisons import self_chosen
 
 OWN = {"matthews": ("mcc", "MCC × 100"), "f1": ("f1", "F1 (%)")}
@@ -26,17 +26,14 @@ OWN = {"matthews": ("mcc", "MCC × 100"), "f1": ("f1", "F1 (%)")}
 
 def headline(evidence: Evidence, catalog: dict) -> Table:
     """Compare the methods at the study's main k and selection, in and out of domain."""
-    main, metrics = catalog["main"], evidence.metrics
-    chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
-    numbers = _cells(chosen, catalog)
-    text = _wide(numbers, catalog, ["model", "arm"])
-    note = f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}."
-    instead = "the comparison uses the last epoch"
+    metrics, selection = evidence.metrics, catalog["main"]["selection"]
+    numbers = _cells(select.main_rows(metrics, catalog), catalog)
+    text = _wide(numbers, catalog, ["Model", "Method"])
     warnings = [
-        self_chosen("in", main["selection"], instead),
-        self_chosen("out", main["selection"]),
+        self_chosen("in", selection, "the comparison uses the last epoch"),
+        self_chosen("out", selection),
     ]
-    note += "".join(f" {warning}" for warning in warnings if warning)
+    note = " ".join([f"{select.main_setting(catalog)}.", *filter(None, warnings)])
     note += _sample_note(numbers, metrics, catalog)
     return Table(numbers, text, note if len(numbers) else "")
 
@@ -46,7 +43,7 @@ def accuracy(evidence: Evidence, catalog: dict) -> Table:
     metrics = evidence.metrics
     once = ~_is_trained(metrics, catalog) & (metrics["selection"] != "last")
     numbers = _cells(metrics[(metrics["selection"] != "each") & ~once], catalog)
-    text = _wide(numbers, catalog, ["model", "arm", "k", "selection"])
+    text = _wide(numbers, catalog, ["Model", "Method", "Shots", "Checkpoint"])
     return Table(numbers, text, _sample_note(numbers, metrics, catalog).strip())
 
 
@@ -62,7 +59,7 @@ def model_selection(evidence: Evidence, catalog: dict) -> Table:
     done = chosen[chosen["status"] == "ok"].groupby(keys, sort=False)["epoch"]
     span = done.agg(epoch="mean", epoch_first="min", epoch_last="max").reset_index()
     numbers = numbers.merge(span, on=keys, how="left")
-    text = _wide(numbers, catalog, ["model", "arm", "selection"])
+    text = _wide(numbers, catalog, ["Model", "Method", "Checkpoint"])
     cells = numbers.groupby([*CELL, "selection"], sort=False)
     text.insert(text.columns.get_loc("Checkpoint") + 1, "Epoch", [_epochs(c) for _, c in cells])
     note = f"{catalog['main']['k']} shots.{_sample_note(numbers, metrics, catalog)}"
@@ -103,17 +100,18 @@ def _cells(metrics: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     "accuracy" is that of all tasks; one whose own metric is another has rows of that score, too.
     """
     overall = at_level(metrics)
-    own = overall["task"].map(lambda name: catalog["tasks"].get(name, {}).get("metric"))
+    of_task = overall["task"].map(lambda name: catalog["tasks"].get(name, {}).get("metric"))
     frames = [summarise(overall).assign(score="accuracy")]
     for metric, (name, _) in OWN.items():
-        if (own == metric).any():
-            frames.append(summarise(overall[own == metric], value=name).assign(score=name))
+        if (of_task == metric).any():
+            frames.append(summarise(overall[of_task == metric], value=name).assign(score=name))
     frame = pd.concat(frames, ignore_index=True)
     return ordered(frame, catalog, ["task", "model", "method", "pattern", "k", "selection"])
 
 
-def _wide(numbers: pd.DataFrame, catalog: dict, index: list[str]) -> pd.DataFrame:
-    """Return one printed row per cell, its evaluation sets side by side, a section per task."""
+def _wide(numbers: pd.DataFrame, catalog: dict, heads: list[str]) -> pd.DataFrame:
+    """Return one printed row per cell, named by the columns `heads`, its evaluation sets side by
+    side, a section per task."""
     outside = numbers[numbers["domain"] == "out"]
     most = outside.groupby("task")["evaluation_set"].nunique().max() if len(outside) else 0
     section = {task: _section(part, catalog) for task, part in numbers.groupby("task", sort=False)}
@@ -123,7 +121,8 @@ def _wide(numbers: pd.DataFrame, catalog: dict, index: list[str]) -> pd.DataFram
     rows = []
     for part in cells.values():
         row = {"section": section[part[0]["task"]]}
-        row |= {title: text for title, text in _heads(part[0], catalog) if title in _titles(index)}
+        named = cell_names(part[0], catalog) | {"Checkpoint": _checkpoint(part[0], catalog)}
+        row |= {title: named[title] for title in heads}
         for item in part:
             inside = item["domain"] == "in"
             name = "In domain" if inside else set_title(catalog, item["evaluation_set"])
@@ -144,22 +143,8 @@ def _score_text(item: dict) -> str:
     return BLANK if item["score"] != "accuracy" and item["seeds"] == 0 else cell_text(item)
 
 
-def _heads(row: dict, catalog: dict) -> list[tuple[str, str]]:
-    """Return the (column, value) pairs that name a cell."""
-    return [
-        ("Model", titles(catalog, "models")[row["model"]]),
-        ("Method", arm_title(catalog, row["method"], row["pattern"])),
-        ("Shots", str(row["k"])),
-        (
-            "Checkpoint",
-            SELECTIONS[row["selection"]] if is_trained(catalog, row["method"]) else BLANK,
-        ),
-    ]
-
-
-def _titles(index: list[str]) -> list[str]:
-    known = {"model": "Model", "arm": "Method", "k": "Shots", "selection": "Checkpoint"}
-    return [known[name] for name in index]
+def _checkpoint(row: dict, catalog: dict) -> str:
+    return SELECTIONS[row["selection"]] if is_trained(catalog, row["method"]) else BLANK
 
 
 def _seeds(part: list[dict]) -> str:
@@ -179,15 +164,15 @@ def _section(numbers: pd.DataFrame, catalog: dict) -> str:
 
 def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
     """Break the main cells down by `level` ('group' or 'subset') and gold label, out of domain."""
-    main, metrics = catalog["main"], evidence.metrics[evidence.metrics["domain"] == "out"]
-    chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
+    metrics = evidence.metrics
+    chosen = select.main_rows(metrics[metrics["domain"] == "out"], catalog)
     levels = {"group": ["group"], "subset": ["group", "subset"]}
     if level not in levels:
         raise unknown("level", level, levels, "figures.yaml: options")
     by = levels[level]
-    parts = ["group", "subset", "label"]
-    known = with_absent(at_level(chosen, level, "label"), at_level(chosen), parts)
-    numbers = summarise(known, [*by, "label"])
+    parts = at_level(chosen, level, "label")
+    parts = with_absent(parts, at_level(chosen), ["group", "subset", "label"])
+    numbers = summarise(parts, [*by, "label"])
     numbers = ordered(numbers, catalog, ["task", "model", "evaluation_set", "label", *by, "method"])
     shown = arms(catalog, numbers)
     keys = ["task", "model", "evaluation_set", "label", *by]

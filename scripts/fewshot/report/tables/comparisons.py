@@ -3,12 +3,12 @@
 Nothing is computed here but counts and marks; the tests are in `comparison` and `stats`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from ...analysis.comparisons import SAME_MODEL
+from ...analysis.comparisons import BASELINE, SAME_MODEL
 from ...analysis.evidence import Evidence
 from ...analysis.titles import SELECTIONS, arm_title, ordered, set_title, titles
 from ...formatting import BLANK, p_value, points
@@ -27,7 +27,11 @@ CHOSEN_BY_ITSELF = {
     "out": ("best-out-of-domain", "Out of domain, the best epoch was chosen by these very rows"),
 }
 """Where a selection is judged by the rows that made it, and how that is said."""
+SHOWN = (SAME_MODEL, BASELINE)
+"""Families of comparisons that tables print; verdicts are on the first alone."""
 ORDER = ["task", "domain", "evaluation_set", "method", "pattern", "model"]
+BY_PAIR = [*ORDER[:-1], "reference_method", "model"]
+"""The order of comparisons: models that are corrected together stand together."""
 
 
 def main_comparisons(
@@ -36,8 +40,9 @@ def main_comparisons(
     families: Sequence[str] = (SAME_MODEL,),
     k: int | None = None,
     selection: str | None = None,
+    score: str = "accuracy",
 ) -> pd.DataFrame:
-    """Return the comparisons of `families` at `k` and `selection`, in order.
+    """Return the comparisons of `families` at `k` and `selection` by one score, in order.
 
     Without them, those at the study's main k and selection, but in domain at the last epoch: a best
     epoch that in-domain rows choose is better on these rows by chance alone, and a test that takes
@@ -46,11 +51,11 @@ def main_comparisons(
     family, is below ALPHA; "open" where it is not; "none" where there is no such p.
     """
     main = catalog["main"]
-    chosen = comparisons[comparisons["family"].isin(families)]
+    chosen = comparisons[comparisons["family"].isin(families) & (comparisons["score"] == score)]
     chosen = chosen[chosen["k"] == (main["k"] if k is None else k)]
     judged = {"in": selection or "last", "out": selection or main["selection"]}
     chosen = chosen[chosen["selection"] == chosen["domain"].map(judged)]
-    frame = ordered(chosen.reset_index(drop=True), catalog, ORDER)
+    frame = ordered(chosen.reset_index(drop=True), catalog, BY_PAIR)
     p = frame["holm_bootstrap"].to_numpy(dtype=float)
     sign = np.where(frame["difference"].to_numpy(dtype=float) > 0, "higher", "lower")
     return frame.assign(
@@ -70,7 +75,7 @@ def tests_of(catalog: dict, *, published: bool = True) -> list[str]:
 
 def comparison(evidence: Evidence, catalog: dict) -> Table:
     """Print each difference with its interval, corrected tests and what could be detected."""
-    numbers = main_comparisons(evidence.comparisons, catalog)
+    numbers = main_comparisons(evidence.comparisons, catalog, SHOWN)
     shown = tests_of(catalog, published=False)
     rows = []
     for row, heads in _pairs(numbers, catalog):
@@ -92,7 +97,8 @@ def comparison(evidence: Evidence, catalog: dict) -> Table:
 def significance(evidence: Evidence, catalog: dict) -> Table:
     """Print every test beside the others, plain and corrected, so that disagreement shows."""
     tests = tests_of(catalog)
-    numbers = with_agreement(main_comparisons(evidence.comparisons, catalog), catalog)
+    numbers = main_comparisons(evidence.comparisons, catalog, SHOWN)
+    numbers = with_agreement(numbers, catalog)
     rows = []
     for row, heads in _pairs(numbers, catalog):
         heads["Difference"] = points(row["difference"])
@@ -130,10 +136,16 @@ def difference_text(row: dict) -> str:
 def _pairs(numbers: pd.DataFrame, catalog: dict) -> Iterator[tuple[dict, dict]]:
     """Yield each comparison with what names it: a section for those that are corrected together."""
     for row in numbers.to_dict("records"):
-        ours = arm_title(catalog, row["method"], row["pattern"])
-        theirs = arm_title(catalog, row["reference_method"], row["reference_pattern"])
-        section = f"{where_text(row, catalog)}: {ours} minus {theirs}"
-        yield row, {"section": section, "Model": titles(catalog, "models")[row["model"]]}
+        section = f"{where_text(row, catalog)}: {sides_text(row, catalog)}"
+        # A baseline may have no model; the one in context always has.
+        model = row["reference_model" if row["family"] == BASELINE else "model"]
+        yield row, {"section": section, "Model": titles(catalog, "models")[model]}
+
+
+def sides_text(row: Mapping, catalog: dict) -> str:
+    """Return what is subtracted from what in a comparison."""
+    ours = arm_title(catalog, row["method"], row["pattern"])
+    return f"{ours} minus {arm_title(catalog, row['reference_method'], row['reference_pattern'])}"
 
 
 def where_text(row: dict, catalog: dict) -> str:
@@ -176,18 +188,20 @@ def _note(numbers: pd.DataFrame, catalog: dict, what: str) -> str:
     rows = "the same resampled rows on both sides, templates whole, label by label"
     if not catalog.get("shared_draws", True):
         rows += "; the draws are not shared, so seeds of the two sides are resampled apart"
+    held = "Baselines are corrected apart and count in no verdict on fine-tuning. "
+    held = held if (numbers["family"] == BASELINE).any() else ""
     return (
         f"Difference in percentage points [95 % interval of the crossed bootstrap over seeds and "
-        f"rows, {rows}]. {what} {setting_text(numbers, catalog)} {floors(numbers)}"
+        f"rows, {rows}]. {what} {held}{setting_text(numbers, catalog)} {floors(numbers)}"
     ).strip()
 
 
 def floors(numbers: pd.DataFrame) -> str:
     """Say how small a sign-flip test can get, by seeds and size of the family, as stored."""
-    known = numbers[numbers["floor_permutation"].notna()]
-    if known.empty:
+    tested = numbers[numbers["floor_permutation"].notna()]
+    if tested.empty:
         return ""
-    full = known[known["seeds"] == known["seeds"].max()]
+    full = tested[tested["seeds"] == tested["seeds"].max()]
     seeds, size = int(full["seeds"].iloc[0]), int(full["family_size"].max())
     floor = float(full["floor_permutation"].min())
     corrected = min(1.0, floor * size)

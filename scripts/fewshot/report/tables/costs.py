@@ -8,9 +8,9 @@ from ...analysis.cell_costs import ORDER, accuracies, cell_costs, contests
 from ...analysis.evidence import Evidence
 from ...analysis.metrics import CELL
 from ...analysis.summary import NUMBERS, seed_counts
-from ...analysis.titles import arm_title, ordered, set_title, titles
+from ...analysis.titles import arm_title, is_baseline, ordered, set_title, titles
 from ...formatting import BLANK, percent, size_text
-from ..table_text import Table, seeds_text
+from ..table_text import Table, cell_names, seeds_text
 
 KEYS = ["task", "model", "method", "pattern", "k"]
 SHOWN = {
@@ -24,7 +24,8 @@ SHOWN = {
 
 
 def coverage(evidence: Evidence, catalog: dict) -> Table:
-    """Count the seeds of every cell; print the cells that are not complete, and why."""
+    """Count the seeds of every cell; print the cells that are not complete, and those without the
+    scores of held-out shots that are planned, and why."""
     counts = seed_counts(evidence.metrics)
     tokens = evidence.windows.astype({name: object for name in KEYS})
     shown = ["longest_tokens", "window", "shown_rows"]
@@ -35,14 +36,20 @@ def coverage(evidence: Evidence, catalog: dict) -> Table:
         evidence.logs.get(tuple(row), "") for row in numbers[KEYS].itertuples(index=False)
     ]
     numbers = ordered(numbers, catalog, KEYS)
-    open_cells = numbers[numbers["seeds_ok"] < numbers["seeds_planned"]]
+    lacking = numbers["seeds_ok"] < numbers["seeds_planned"]
+    # Of a complete cell's own log nothing is told: its shots, held out, are not.
+    open_cells = numbers[lacking | (numbers["log"] != "")]
     text = pd.DataFrame([_open_cell(row, catalog) for _, row in open_cells.iterrows()])
     if len(text) and not text["Last line of the log"].any():
         text = text.drop(columns="Last line of the log")
     total = len(numbers)
-    note = f"{total - len(open_cells)} of {total} cells are complete."
-    note += _truncation_note(evidence.manifests)
-    note += _tie_note(int(numbers["exact_ties"].sum())) + _shown_note(numbers["shown_rows"].max())
+    note = f"{total - int(lacking.sum())} of {total} cells are complete."
+    note += _held_out_note(len(open_cells) - int(lacking.sum()))
+    note += _part_note(catalog["tasks"]) + _truncation_note(evidence.manifests)
+    # Label counts of the shots tie by their nature.
+    models = ~numbers["method"].map(lambda name: is_baseline(catalog, name)).astype(bool)
+    note += _tie_note(int(numbers["exact_ties"][models].sum()))
+    note += _shown_note(numbers["shown_rows"].max())
     return Table(numbers, text, note if total else "")
 
 
@@ -58,6 +65,11 @@ def _exact_ties(cells: pd.DataFrame, manifests: list[dict]) -> list[int]:
             sets = [facts.get("exact_ties", 0) for facts in seed.get("scoring", {}).values()]
             counts[key] = counts.get(key, 0) + sum(sets)
     return [counts[key] for key in cells[CELL].itertuples(index=False, name=None)]
+
+
+def _held_out_note(cells: int) -> str:
+    """Return a sentence on complete cells whose shots have no held-out scores, or nothing."""
+    return f" Of {cells} of these the scores of held-out shots are missing." if cells else ""
 
 
 def _tie_note(rows: int) -> str:
@@ -80,13 +92,29 @@ def _shown_note(rows: float) -> str:
     )
 
 
+def _part_note(tasks: dict[str, dict]) -> str:
+    """Return a sentence on the evaluation sets that are parts of published ones, or nothing."""
+    parts = []
+    for task in tasks.values():
+        cut = task.get("subsample", {})
+        words = []
+        if "max_characters" in task:
+            words.append(f"rows of up to {task['max_characters']:,} characters")
+        if "validation" in cut.get("splits", ()):
+            how = ", stratified by label, group and subset" if cut.get("stratified") else ""
+            words.append(f"{cut['rows']:,} random rows{how}")
+        if words:
+            parts.append(f"{task['title']} ({'; of these '.join(words)})")
+    return f" Scored in part: {'; '.join(parts)}." if parts else ""
+
+
 def _truncation_note(manifests: list[dict]) -> str:
     """Return a sentence on the runs whose prompts were cut, or nothing where none was."""
-    counts = [seed.get("truncated", {}) for each in manifests for seed in each["seeds"].values()]
+    seeds = [seed for manifest in manifests for seed in manifest["seeds"].values()]
     cut = [
-        (sum(n for name, n in own.items() if name != "train"), own["train"])
-        for own in counts
-        if any(own.values())
+        (sum(n for name, n in counts.items() if name != "train"), counts["train"])
+        for counts in (seed.get("truncated", {}) for seed in seeds)
+        if any(counts.values())
     ]
     if not cut:
         return ""
@@ -139,8 +167,8 @@ def _cost_row(row: dict, catalog: dict, planned: bool) -> dict:
         "section": set_title(catalog, row["task"]),
         **cell_names(row, catalog),
         **{title: f"{row[name]:,.1f}" for title, name in SHOWN.items()},
-        "Scoring (share)": f"{100 * row['scoring_share']:.0f} %",
-        "of which curve": f"{100 * row['curve_share']:.0f} %" if row["trainable"] else BLANK,
+        "Scoring (share)": _share(row["scoring_share"]),
+        "of which curve": _share(row["curve_share"]) if row["trainable"] else BLANK,
         "Peak memory (MiB)": number(row["peak_memory_mib"]),
         **plan,
         "Trained parameters": f"{row['trainable']:,.0f} ({100 * share:.3g} %)",
@@ -148,13 +176,9 @@ def _cost_row(row: dict, catalog: dict, planned: bool) -> dict:
     }
 
 
-def cell_names(row: dict, catalog: dict) -> dict[str, str]:
-    """Return the printed columns that name a cell."""
-    return {
-        "Model": titles(catalog, "models")[row["model"]],
-        "Method": arm_title(catalog, row["method"], row["pattern"]),
-        "Shots": str(row["k"]),
-    }
+def _share(value: float) -> str:
+    """Return a share of a cell's seconds; a dash where it took none that are worth a count."""
+    return BLANK if pd.isna(value) else f"{100 * value:.0f} %"
 
 
 def number(value: float, kind: str = ",.0f") -> str:

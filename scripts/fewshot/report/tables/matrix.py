@@ -4,12 +4,12 @@ import pandas as pd
 
 from ...analysis.comparisons import ACROSS_PATTERNS, MATRIX
 from ...analysis.evidence import Evidence
-from ...analysis.titles import arm_title, ordered, titles
+from ...analysis.titles import model_order, titles
 from ...errors import unknown
 from ...formatting import BLANK, points
 from .. import select
 from ..table_text import Table, seeds_text
-from .comparisons import ALPHA, floors, main_comparisons, setting_text, where_text
+from .comparisons import ALPHA, floors, main_comparisons, setting_text, sides_text, where_text
 
 
 def matrix(
@@ -54,8 +54,7 @@ def matrix(
 
 def ordered_models(catalog: dict, column: pd.Series) -> list[str]:
     """Return the models of a column in the catalog's order."""
-    frame = pd.DataFrame({"model": column.drop_duplicates()})
-    return ordered(frame.reset_index(drop=True), catalog, ["model"])["model"].tolist()
+    return [name for name in model_order(catalog) if name in set(column)]
 
 
 def _mark(cell: pd.Series) -> str:
@@ -82,13 +81,11 @@ def _span(values: pd.Series) -> str:
 def _note(numbers: pd.DataFrame, catalog: dict) -> str:
     if numbers.empty:
         return ""
-    first = numbers.iloc[0]
-    ours = arm_title(catalog, first["method"], first["pattern"])
-    theirs = arm_title(catalog, first["reference_method"], first["reference_pattern"])
     return (
-        f"{ours} minus {theirs}, difference of mean accuracies in percentage points: above zero, "
-        f"fine-tuning is better. * as published: Welch's t-test, p < {ALPHA:g}, not corrected (the "
-        f"published level could not be verified). † ours: crossed bootstrap over seeds and rows, "
-        f"p < {ALPHA:g} after Holm's correction over the {_span(numbers['family_size'])} "
-        f"comparisons of a matrix. {setting_text(numbers, catalog)} {floors(numbers)}"
+        f"{sides_text(numbers.iloc[0], catalog)}, difference of mean accuracies in percentage "
+        "points: above zero, fine-tuning is better. * as published: Welch's t-test, "
+        f"p < {ALPHA:g}, not corrected (the published level could not be verified). † ours: "
+        f"crossed bootstrap over seeds and rows, p < {ALPHA:g} after Holm's correction over the "
+        f"{_span(numbers['family_size'])} comparisons of a matrix. "
+        f"{setting_text(numbers, catalog)} {floors(numbers)}"
     )

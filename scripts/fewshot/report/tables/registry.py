@@ -11,6 +11,8 @@ from ..latex import to_latex
 from ..provenance import origin
 from ..table_text import Table
 from .accuracy import accuracy, hans, headline, model_selection
+from .calibration import calibrated_comparison, calibration
+from .choices import honest_choice
 from .comparisons import comparison, significance
 from .costs import break_even, cost_accuracy, costs, coverage
 from .matrix import matrix
@@ -71,6 +73,9 @@ TABLES = {
     "significance": significance,
     "matrix": matrix,
     "scores": scores,
+    "calibration": calibration,
+    "calibrated_comparison": calibrated_comparison,
+    "honest_choice": honest_choice,
     "patterns_summary": patterns_summary,
     "variance": variance,
     "data": data,

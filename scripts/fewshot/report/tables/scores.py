@@ -7,10 +7,11 @@ import pandas as pd
 from ...analysis.evidence import Evidence
 from ...analysis.metrics import CELL
 from ...analysis.summary import at_level, summarise, with_absent
-from ...analysis.titles import SELECTIONS, arm_title, label_title, ordered, set_title, titles
+from ...analysis.titles import arm_title, label_title, ordered, titles
 from ...formatting import BLANK, percent
+from .. import select
 from ..table_text import Table, seeds_text
-from .comparisons import self_chosen
+from .comparisons import ORDER, self_chosen, where_text
 
 SCORES = {
     "accuracy": "Accuracy",
@@ -19,8 +20,9 @@ SCORES = {
     "macro_f1": "Macro F1",
     "brier": "Brier",
     "ece": "ECE",
+    "roc_area": "ROC area",
 }
-SHARES = ("accuracy", "f1", "macro_f1", "ece")
+SHARES = ("accuracy", "f1", "macro_f1", "ece", "roc_area")
 """Scores that are printed in percent."""
 
 
@@ -30,9 +32,8 @@ def scores(evidence: Evidence, catalog: dict) -> Table:
     `numbers` has a row per cell, evaluation set and score (for "accuracy" also one per gold label)
     with interval, seeds and rows.
     """
-    main, metrics = catalog["main"], evidence.metrics
-    chosen = metrics[(metrics["k"] == main["k"]) & (metrics["selection"] == main["selection"])]
-    chosen = chosen.reindex(columns=list(dict.fromkeys([*metrics.columns, *SCORES])))
+    chosen = select.main_rows(evidence.metrics, catalog)
+    chosen = chosen.reindex(columns=list(dict.fromkeys([*chosen.columns, *SCORES])))
     overall, labels = at_level(chosen), at_level(chosen, "label")
     frames = [summarise(overall, value=name).assign(score=name) for name in SCORES]
     frames.append(
@@ -40,8 +41,7 @@ def scores(evidence: Evidence, catalog: dict) -> Table:
     )
     numbers = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     numbers["label"] = numbers.get("label", pd.Series(dtype=object))
-    by = ["task", "domain", "evaluation_set", "method", "pattern", "model"]
-    numbers = ordered(numbers, catalog, by)
+    numbers = ordered(numbers, catalog, ORDER)
     cells: dict[tuple, list[dict]] = {}
     for item in numbers.to_dict("records"):
         cells.setdefault(tuple(item[name] for name in [*CELL, "evaluation_set"]), []).append(item)
@@ -53,30 +53,29 @@ def _row(part: list[dict], catalog: dict) -> dict:
     """Return the printed row of a cell on one set, from its numbers, one for each score."""
     overall = {item["score"]: item for item in part if pd.isna(item["label"])}
     labels = sorted((item for item in part if pd.notna(item["label"])), key=itemgetter("label"))
-    found = overall["accuracy"]
+    accuracy = overall["accuracy"]
     row = {
-        "section": _section(found, catalog),
-        "Model": titles(catalog, "models")[found["model"]],
-        "Accuracy": _text(found, "accuracy"),
+        "section": _section(accuracy, catalog),
+        "Model": titles(catalog, "models")[accuracy["model"]],
+        "Accuracy": _text(accuracy, "accuracy"),
     }
     for item in labels:
-        row[f"Label {int(item['label']) + 1}"] = _text(item, "accuracy", found)
+        row[f"Label {int(item['label']) + 1}"] = _text(item, "accuracy", accuracy)
     for name in list(SCORES)[1:]:
         item = overall[name]
-        row[SCORES[name]] = BLANK if item["seeds"] == 0 else _text(item, name, found)
-    return row | {"Seeds": seeds_text(found)}
+        row[SCORES[name]] = BLANK if item["seeds"] == 0 else _text(item, name, accuracy)
+    return row | {"Seeds": seeds_text(accuracy)}
 
 
 def _section(row: dict, catalog: dict) -> str:
     """Return the heading of a task's set, with its labels in order, and one way to use models."""
     name = row["evaluation_set"]
-    where = "in domain" if row["domain"] == "in" else set_title(catalog, name)
     labels = [
         f"{i + 1}: {label_title(catalog, name, i)}"
         for i in range(len(catalog["tasks"][name]["labels"]))
     ]
     arm = arm_title(catalog, row["method"], row["pattern"])
-    return f"{set_title(catalog, row['task'])}, {where} (labels {', '.join(labels)}): {arm}"
+    return f"{where_text(row, catalog)} (labels {', '.join(labels)}): {arm}"
 
 
 def _text(row: dict, score: str, beside: dict | None = None) -> str:
@@ -96,15 +95,15 @@ def _text(row: dict, score: str, beside: dict | None = None) -> str:
 
 
 def _note(numbers: pd.DataFrame, catalog: dict) -> str:
-    main = catalog["main"]
-    warnings = [self_chosen(domain, main["selection"]) for domain in numbers["domain"].unique()]
+    selection = catalog["main"]["selection"]
+    warnings = [self_chosen(domain, selection) for domain in numbers["domain"].unique()]
     return (
-        f"{main['k']} shots; checkpoint of fine-tuned models: {SELECTIONS[main['selection']]}. "
-        "Accuracy (over all rows and of each gold label), F1, macro F1 and ECE in percent. F1 is "
-        "that of label 2. MCC: Matthews correlation, 0 where one answer is always given. Brier "
-        "score and expected calibration error (ECE, 15 bins) are of the label words' "
+        f"{select.main_setting(catalog)}. "
+        "Accuracy (over all rows and of each gold label), F1, macro F1, ECE and ROC area in "
+        "percent. F1 is that of label 2. MCC: Matthews correlation, 0 where one answer is always "
+        "given. Brier score and expected calibration error (ECE, 15 bins) are of the label words' "
         "probabilities, normalised to one; both are better when lower, and known where row "
-        "predictions of the epoch were kept. The Parquet and CSV files have the intervals of all "
-        "scores. Seeds are those of the whole row, unless a cell says otherwise."
-        + "".join(f" {warning}" for warning in warnings if warning)
+        "predictions of the epoch were kept, as is the area under the ROC curve (chance 50). The "
+        "Parquet and CSV files have the intervals of all scores. Seeds are those of the whole row, "
+        "unless a cell says otherwise." + "".join(f" {warning}" for warning in warnings if warning)
     )

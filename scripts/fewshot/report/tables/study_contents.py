@@ -4,7 +4,16 @@ import pandas as pd
 
 from ...analysis.evidence import Evidence
 from ...analysis.summary import at_level
-from ...analysis.titles import is_trained, label_title, model_order, ordered, set_title, titles
+from ...analysis.titles import (
+    is_baseline,
+    is_trained,
+    label_title,
+    language_models,
+    ordered,
+    set_title,
+    titles,
+    way_of,
+)
 from ...formatting import BLANK, percent
 from ..table_text import Table
 
@@ -22,6 +31,8 @@ SETTINGS = {
     "weight_decay": "Weight decay",
     "gradient_clip": "Gradient clip",
     "dora": "DoRA",
+    "shown": "Shots in a context",
+    "cached": "Shots cached",
 }
 """Settings that most trained methods have, in the order of the table; others follow."""
 HIDDEN = {"keep_weights"}
@@ -72,21 +83,18 @@ def _rows_of(catalog: dict, row: dict) -> str:
 
 
 def models(evidence: Evidence, catalog: dict) -> Table:
-    """List the models with family, parameters, window, precision and where they come from."""
-    rows = []
-    for name in model_order(catalog):
-        entry = catalog["models"][name]
-        rows.append(
-            {
-                "model": name,
-                "family": entry["family"],
-                "parameters": entry["parameters"],
-                "window": entry.get("window"),
-                "dtype": entry.get("dtype"),
-                "source": entry.get("source"),
-            }
-        )
-    numbers = pd.DataFrame(rows)
+    """List the models with family, parameters, window, precision and where they come from.
+
+    With the licence too where the registry has that of one, and with how they are prompted where
+    one has its chat template.
+    """
+    facts = ["family", "parameters", "window", "dtype", "source"]
+    if any("licence" in entry for entry in catalog["models"].values()):
+        facts.append("licence")
+    numbers = pd.DataFrame(
+        {"model": name, **{key: catalog["models"][name].get(key) for key in facts}}
+        for name in language_models(catalog)
+    )
     text = [
         {
             "Model": titles(catalog, "models")[row["model"]],
@@ -98,7 +106,22 @@ def models(evidence: Evidence, catalog: dict) -> Table:
         }
         for row in numbers.to_dict("records")
     ]
-    return Table(numbers, pd.DataFrame(text))
+    shown = pd.DataFrame(text)
+    if "licence" in facts:
+        shown["Licence"] = list(numbers["licence"].fillna(BLANK))
+    if any("chat" in entry for entry in catalog["models"].values()):
+        numbers["prompts"] = [_prompts(catalog["models"][name]) for name in numbers["model"]]
+        shown["Prompts"] = numbers["prompts"]
+    return Table(numbers, shown)
+
+
+def _prompts(entry: dict) -> str:
+    """Return whether a model is prompted by chat, and how."""
+    chat = entry.get("chat")
+    if chat is None:
+        return "plain text"
+    where = {"turns": "chat, a turn each", "one-turn": "chat, one turn"}[chat["demonstrations"]]
+    return f"{where}; system: {visible(chat['system'])}" if "system" in chat else where
 
 
 def _count(parameters: int) -> str:
@@ -110,9 +133,14 @@ def _count(parameters: int) -> str:
 
 
 def hyperparameters(evidence: Evidence, catalog: dict) -> Table:
-    """List the settings of the methods that train, a column each, as the jobs got them."""
+    """List the settings of the methods that train, of those that do not show all shots in one
+    context, and of baselines, a column each, as the jobs got them."""
     shown = {name: _settings(catalog, name) for name in catalog["methods"]}
-    shown = {name: settings for name, settings in shown.items() if is_trained(catalog, name)}
+    shown = {
+        name: settings
+        for name, settings in shown.items()
+        if is_trained(catalog, name) or is_baseline(catalog, name) or way_of(catalog, name)
+    }
     keys = dict.fromkeys([*SETTINGS, *(key for settings in shown.values() for key in settings)])
     numbers = pd.DataFrame(
         [
@@ -126,9 +154,9 @@ def hyperparameters(evidence: Evidence, catalog: dict) -> Table:
     names = titles(catalog, "methods")
     text = []
     for key, part in numbers.groupby("setting", sort=False):
-        found = dict(zip(part["method"], part["value"], strict=True))
+        by_method = dict(zip(part["method"], part["value"], strict=True))
         row = {"Setting": SETTINGS.get(key, key.replace("_", " ").capitalize())}
-        text.append(row | {names[name]: found.get(name, BLANK) for name in shown})
+        text.append(row | {names[name]: by_method.get(name, BLANK) for name in shown})
     return Table(numbers, pd.DataFrame(text), words=True)
 
 
@@ -175,6 +203,17 @@ def prompts(evidence: Evidence, catalog: dict) -> Table:
         "of the labels. In context a prompt is the demonstrations, one after the other, and the "
         "query; fine-tuned models see the query alone."
     )
+    if any("scores_texts" in entry for entry in catalog["patterns"].values()):
+        note += (
+            " Where the label word stands in front of the text, labels are ranked by the "
+            "probability of the text behind each (channel scoring); the text begins with its first "
+            "field."
+        )
+    if any("chat" in entry for entry in catalog["models"].values()):
+        note += (
+            " Models prompted by chat have it in their own chat template: the query is the user's "
+            "turn, and the label word, without its blank, begins the assistant's."
+        )
     return Table(numbers, pd.DataFrame(text), note if text else "")
 
 

@@ -1,0 +1,163 @@
+"""What each cell of the grid needs: shots that can be drawn and shown, and a fitting pattern."""
+
+from typing import TYPE_CHECKING
+
+from ..data.factors import different_rows
+from ..data.folds import LEAVE_ONE_OUT, PREQUENTIAL
+from ..errors import UserError
+from .cells import UNBALANCED
+from .families import FAMILIES, read_settings
+from .task_checks import stated_rows
+
+if TYPE_CHECKING:
+    from .study import Cell, Study
+
+
+def check_cell(study: "Study", cell: "Cell", where: str) -> None:
+    """Check what a cell needs: a training split, a method's settings, a balanced k, a pattern.
+
+    Raises UserError with one line, where `where` is the study's file.
+    """
+    task, labels = study.tasks[cell.task], len(study.tasks[cell.task]["labels"])
+    if study.is_imported(cell.method):  # Nothing of it is drawn or run here.
+        study.bind(cell.pattern, cell.task)
+        return
+    if "train" not in task["splits"] and cell.k:
+        raise UserError(f"{where}: task '{cell.task}' has no train split to draw shots from")
+    family = FAMILIES[study.methods[cell.method]["family"]]
+    if cell.k == 0 and not family.without_shots:
+        how = "shows" if family.shows_context else "trains on"
+        how = "is fitted to" if family.baseline else how
+        raise UserError(f"{where}: method '{cell.method}' {how} the shots and needs k > 0")
+    if "shown" in family.settings:
+        _check_shown(study.methods[cell.method], cell, where)
+    if study.factors_of(cell.task):
+        _check_factors(study, cell, where)
+    elif cell.k % labels and study.draw_of(cell.method) not in UNBALANCED:
+        raise UserError(
+            f"{where}: k = {cell.k} cannot be balanced over the {labels} labels of task "
+            f"'{cell.task}'; valid: multiples of {labels}"
+        )
+    _check_rows(study, cell, where)
+    study.bind(cell.pattern, cell.task)
+    _check_ranking(study, cell, where)
+    _check_model(study, cell)
+    if study.is_held_out(cell):
+        _check_folds(study, cell, where)
+
+
+def _check_ranking(study: "Study", cell: "Cell", where: str) -> None:
+    """Check that the method reads what the pattern ranks by: label words' characters, or texts."""
+    rank_by, head = study.patterns[cell.pattern]["rank_by"], study.methods[cell.method]["head"]
+    if rank_by == "characters" and head != "language-model":
+        raise UserError(
+            f"{where}: grid: pattern '{cell.pattern}' ranks by the characters of label words "
+            f"(rank_by), and method '{cell.method}' reads none (head: {head}); valid: rank_by: sum "
+            "or mean"
+        )
+    texts = study.scores_texts(cell.pattern)
+    family = FAMILIES[study.methods[cell.method]["family"]]
+    if texts and not study.uses_context(cell.method):
+        raise UserError(
+            f"{where}: grid: pattern '{cell.pattern}' scores texts behind label words (rank_by: "
+            f"channel), and method '{cell.method}' reads no such prompts; valid: methods in context"
+        )
+    if texts and "similarity" in family.settings:
+        raise UserError(
+            f"{where}: grid: pattern '{cell.pattern}' scores texts behind label words (rank_by: "
+            f"channel), and method '{cell.method}' shows each row other shots (similarity); valid: "
+            "methods with the same contexts for all rows"
+        )
+    if texts and "chat" in study.models[cell.model]:
+        raise UserError(
+            f"{where}: grid: pattern '{cell.pattern}' scores texts behind label words (rank_by: "
+            f"channel), and model '{cell.model}' answers behind texts (chat in "
+            f"{study.file('models')}); valid: an entry without 'chat'"
+        )
+
+
+def _check_shown(settings: dict, cell: "Cell", where: str) -> None:
+    """Check that k shots can be shown in groups or, behind those that every row has, by row."""
+    shown, cached = settings["shown"], settings.get("cached")
+    if "cached" not in FAMILIES[settings["family"]].settings:
+        if cell.k % shown:
+            raise UserError(
+                f"{where}: grid: k = {cell.k} cannot be cut into contexts of {shown} shots, as "
+                f"method '{cell.method}' has them (shown); valid: multiples of {shown}"
+            )
+    elif cached + shown > cell.k:
+        raise UserError(
+            f"{where}: grid: k = {cell.k} is fewer than the {cached} cached shots and {shown} "
+            f"others that method '{cell.method}' shows; valid: {cached + shown} or more"
+        )
+
+
+def _check_folds(study: "Study", cell: "Cell", where: str) -> None:
+    """Check that a cell's draws can be cut into folds."""
+    study.folds_of(cell, where)
+    if study.cross_validation == PREQUENTIAL and "duplicate" in study.factors_of(cell.task):
+        raise UserError(
+            f"{where}: cross_validation: {PREQUENTIAL} scores rows in the order of the draw, and "
+            f"task '{cell.task}' has copies of them (duplicate), of which one would tell of the "
+            f"other; valid: a number of folds, {LEAVE_ONE_OUT}"
+        )
+
+
+def _check_factors(study: "Study", cell: "Cell", where: str) -> None:
+    """Check that the factors of the data go together, and into k shots of the protocol `fair`."""
+    if study.settings["protocol"] != "fair":
+        raise UserError(
+            f"{where}: protocol: '{study.settings['protocol']}' draws as the published code does, "
+            f"which has no factors, and task '{cell.task}' has 'draw'; valid: fair"
+        )
+    if not cell.k:
+        return
+    at, labels = f"{study.file('tasks')}: task '{cell.task}'", study.tasks[cell.task]["labels"]
+    needed = different_rows(cell.k, len(labels), study.factors_of(cell.task), at)
+    _, rows = stated_rows(study.tasks[cell.task], study.tasks, "train") or ("", None)
+    if isinstance(rows, dict):
+        for label, count in zip(labels, needed, strict=True):
+            if count > rows[label]:
+                raise UserError(
+                    f"{where}: grid: k = {cell.k} needs {count} training rows of label '{label}' "
+                    f"of task '{cell.task}', which has {rows[label]}; valid: fewer shots"
+                )
+
+
+def _check_rows(study: "Study", cell: "Cell", where: str) -> None:
+    """Check that k is no more than the training rows, as far as the task's entry tells them."""
+    stated = stated_rows(study.tasks[cell.task], study.tasks, "train") if cell.k else None
+    if not stated:
+        return
+    key, rows = stated
+    labels, by_label = len(study.tasks[cell.task]["labels"]), isinstance(rows, dict)
+    if study.factors_of(cell.task):
+        return  # Checked by label, with the factors.
+    if study.draw_of(cell.method) in UNBALANCED:
+        most, valid = sum(rows.values()) if by_label else rows, ""
+    else:
+        most = labels * (min(rows.values()) if by_label else rows // labels)
+        valid = f"multiples of {labels} up to "
+    if cell.k > most:
+        told = ", ".join(f"{n} of '{label}'" for label, n in rows.items()) if by_label else rows
+        raise UserError(
+            f"{where}: grid: k = {cell.k} is more than the training rows of task '{cell.task}' "
+            f"allow: {told} ({key} in {study.file('tasks')}); valid: {valid or 'up to '}{most}"
+        )
+
+
+def _check_model(study: "Study", cell: "Cell") -> None:
+    """Check that the method can adapt the model: that targets are named for its family, and that
+    it does not cut off the answer's turn of a chat."""
+    method, model = study.methods[cell.method], study.models[cell.model]
+    targets = read_settings(method).get("targets")
+    if targets is not None and model["family"] not in targets:
+        raise UserError(
+            f"{study.file('methods')}: method '{cell.method}': targets: no entry for family "
+            f"'{model['family']}' of model '{cell.model}'; valid: {', '.join(targets)}"
+        )
+    if "chat" in model and "truncate" in method:
+        raise UserError(
+            f"{study.file('methods')}: method '{cell.method}': truncate: it would cut off the turn "
+            f"in which model '{cell.model}' answers (chat in {study.file('models')}); leave it out"
+        )
