@@ -6,6 +6,8 @@ from pathlib import Path
 
 # Jobs are kept off the network by their scripts; tests that load models have none.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Weights that a test saves would otherwise draw a bar on the stderr that the test reads.
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
 import simulate

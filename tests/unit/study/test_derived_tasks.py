@@ -11,11 +11,11 @@ from registries import BLOCK, copy_registries, edit, load, message
 
 CONFIG = Path(__file__).parents[3] / "config"
 TASKS = {
-    "mine": {"base": "rte-200", "draw": {"flip": 0.5}, "title": "Half of RTE's labels wrong"},
+    "mine": {"base": "rte-100", "draw": {"flip": 0.5}, "title": "Half of RTE's labels wrong"},
     "words": {"base": "mine", "verbalizers": {"yes-no": ["Foo", "Bar"]}},
-    "second": {"base": "rte-200", "draw": {"order": 1}},
-    "third": {"base": "rte-200", "draw": {"order": 2}},
-    "mixed": {"base": "rte-200", "draw": {"flip": 0.5, "order": 1}},
+    "second": {"base": "rte-100", "draw": {"order": 1}},
+    "third": {"base": "rte-100", "draw": {"order": 2}},
+    "mixed": {"base": "rte-100", "draw": {"flip": 0.5, "order": 1}},
     "chained": {"base": "mine", "draw": {"order": 3}},
 }
 
@@ -37,9 +37,9 @@ def test_a_task_has_all_keys_of_its_base_and_the_first_ones_rows(folder):
     tasks = load(folder).tasks
     own = ("title", "draw", "verbalizers", "base", "source")
     for name in TASKS:
-        rest = [{k: v for k, v in tasks[n].items() if k not in own} for n in (name, "rte-200")]
+        rest = [{k: v for k, v in tasks[n].items() if k not in own} for n in (name, "rte-100")]
         assert rest[0] == rest[1]
-    assert (tasks["words"]["base"], tasks["words"]["source"]) == ("rte-200", "rte")
+    assert (tasks["words"]["base"], tasks["words"]["source"]) == ("rte-100", "rte")
     assert tasks["words"]["draw"] == {"flip": 0.5} and "title" not in tasks["words"]
     assert tasks["words"]["verbalizers"] == {"yes-no": ["Foo", "Bar"]}
     assert tasks["mine"]["verbalizers"] == tasks["rte"]["verbalizers"]
@@ -48,14 +48,14 @@ def test_a_task_has_all_keys_of_its_base_and_the_first_ones_rows(folder):
 
 
 def test_nothing_is_downloaded_prepared_or_scored_from_rows_of_its_own(folder):
-    inputs = JobInputs(load(folder, tasks=["mine", "words", "rte-200"], grid=[BLOCK]))
-    rows = [f"results/data/{name}/validation.parquet" for name in ("rte-200", "hans-300")]
-    for task in ("mine", "words", "rte-200"):
+    inputs = JobInputs(load(folder, tasks=["mine", "words", "rte-100"], grid=[BLOCK]))
+    rows = [f"results/data/{name}/validation.parquet" for name in ("rte-100", "hans-150")]
+    for task in ("mine", "words", "rte-100"):
         assert inputs.evaluation_files(task) == rows
-        assert [each["set"] for each in inputs.evaluation_sets(task)] == [task, "hans-300"]
+        assert [each["set"] for each in inputs.evaluation_sets(task)] == [task, "hans-150"]
         own, other = inputs.evaluation_sets(task)
-        assert own.get("base", task) == "rte-200" and "base" not in other
-        assert inputs.train_file(task, 2) == "results/data/rte-200/train.parquet"
+        assert own.get("base", task) == "rte-100" and "base" not in other
+        assert inputs.train_file(task, 2) == "results/data/rte-100/train.parquet"
         assert inputs.study.source_of(task) == "rte"
     shots = "results/shots/fair/mine/k2/seed0.parquet"
     assert inputs.shots("in-context", "mine", 2, [0]) == [shots]
@@ -73,27 +73,27 @@ def test_label_words_of_a_task_are_shown_by_its_patterns(folder):
 
 def test_tasks_that_differ_in_one_factor_are_known_as_variants(folder):
     grid = [{**BLOCK, "k": [16]}]
-    study = load(folder, tasks=["rte-200", *TASKS], grid=grid)
+    study = load(folder, tasks=["rte-100", *TASKS], grid=grid)
     assert study.variants == {
-        "flip": {"rte-200": {"rte-200": 0, "mine": 0.5}, "second": {"second": 0, "mixed": 0.5}},
+        "flip": {"rte-100": {"rte-100": 0, "mine": 0.5}, "second": {"second": 0, "mixed": 0.5}},
         "order": {
-            "rte-200": {"rte-200": 0, "second": 1, "third": 2},
+            "rte-100": {"rte-100": 0, "second": 1, "third": 2},
             "mine": {"mine": 0, "mixed": 1, "chained": 3},
         },
     }
     assert catalog_of(study)["variants"] == study.variants
-    assert study.orders_of("rte-200") == ["rte-200", "second", "third"]
+    assert study.orders_of("rte-100") == ["rte-100", "second", "third"]
     assert study.orders_of("words") == ["words"] and study.orders_of("second") == ["second"]
     files = JobInputs(study).orders_files("metrics", "mine")
     orders, models = ("mine", "mixed", "chained"), ("small", "tiny")
     assert files == [f"results/metrics/mine/{o}/{m}.parquet" for o in orders for m in models]
-    assert "variants" not in catalog_of(load(folder, tasks=["rte-200"], grid=grid))
+    assert "variants" not in catalog_of(load(folder, tasks=["rte-100"], grid=grid))
 
 
 def test_an_archive_has_the_base_and_can_be_read_again(folder):
     study = load(folder, tasks=["words"], grid=[BLOCK])
     tasks = used_entries(study)["tasks"]
-    assert set(tasks) == {"words", "rte-200", "rte", "hans", "hans-300", "hans-lexical-overlap"}
+    assert set(tasks) == {"words", "rte-100", "rte", "hans", "hans-150", "hans-lexical-overlap"}
     again = validate(derived_tasks(tasks, "x.yaml"), "tasks", "x.yaml")
     assert again["words"] == study.tasks["words"]
 
@@ -143,7 +143,7 @@ def test_factors_are_for_the_fair_protocol(folder):
         ({"base": "rtee"}, "config/tasks.yaml: x.base: unknown base task 'rtee'; did you mean 'rt"),
         ({"base": "x"}, "config/tasks.yaml: tasks inherit in a circle: x → x"),
         ({"base": "rte", "text": ["a"]}, "task 'x': 'text' is that of its base 'rte', whose rows"),
-        ({"base": "words", "source": "hans"}, "task 'x': 'source' is that of its base 'rte-200'"),
+        ({"base": "words", "source": "hans"}, "task 'x': 'source' is that of its base 'rte-100'"),
         ({"base": 5}, "x.base: 5 is not text"),
         ({"title": "No base"}, "x: 'source' is missing"),
     ],

@@ -87,7 +87,7 @@ HUB = {"hub": "a/b", "revision": "x", "files": {"a": "x.jsonl", "b": "x.jsonl"}}
     ],
 )
 def test_shots_are_never_evaluation_rows(folder, source, splits):
-    edit(folder, "tasks", lambda tasks: tasks.pop("rte-200"))
+    edit(folder, "tasks", lambda tasks: tasks.pop("rte-100"))
     edit_task(folder, "rte", source=source, splits=splits)
     assert message(folder) == (
         "config/tasks.yaml: task 'rte': splits: train and the validation split of 'rte' are the "
