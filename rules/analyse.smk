@@ -59,9 +59,9 @@ rule compare_methods:
 # Settings chosen from the held-out shots, and by other ways: a job per task and model with a choice.
 rule choose_settings:
     input:
-        metrics="results/metrics/{study}/{task}/{model}.parquet",
-        costs="results/costs/{study}/{task}/{model}.parquet",
-        held_out=lambda w: INPUTS.held_out(w.task, w.model),
+        metrics=lambda w: INPUTS.candidate_files("metrics", w.task, w.model),
+        costs=lambda w: INPUTS.candidate_files("costs", w.task, w.model),
+        held_out=lambda w: INPUTS.candidate_manifests(w.task, w.model),
     output:
         choices="results/choices/{study}/{task}/{model}.parquet",
     log:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from fewshot import storage
 from fewshot.analysis import choices, result_schemas, run_costs
+from fewshot.analysis.evidence import read_frames
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 def main(smk):
     p = smk.params
     cell = {"protocol": p.protocol, "task": p.task, "model": p.model}
-    metrics, costs = (storage.read_table(path) for path in (smk.input.metrics, smk.input.costs))
+    metrics = read_frames(smk.input.metrics, result_schemas.METRICS.names)
+    costs = read_frames(smk.input.costs, result_schemas.COSTS.names)
     model = run_costs.flops_model(p.size, p.evaluation)
     found = choices.choose_settings(cell, p.choices, metrics, costs, model)
     storage.write_table(smk.output.choices, found, result_schemas.CHOICES)

@@ -1,10 +1,11 @@
 """Settings chosen from the k shots alone, beside other ways of choosing them.
 
-Candidates are the cells that a choice lists and, of what is trained, the epochs of the learning
-curve; the last epoch of each is one after contextual calibration too, where inputs without content
-were scored: not by retrieval nor in channel patterns. An honest choice takes the
-one under which the held-out shots are most probable: it reads the k labelled rows and no other, as
-someone with k rows would have to (Perez et al. 2021, arXiv 2105.11447).
+Candidates are the cells that a choice lists, where it says so with the shots in every order, and,
+of what is trained, the epochs of the learning curve; the last epoch of each is one after contextual
+calibration too, where inputs without content were scored: not by retrieval nor in channel patterns.
+An honest choice takes the one under which the held-out shots are most probable: it reads the k
+labelled rows and no other, as someone with k rows would have to (Perez et al. 2021, arXiv
+2105.11447).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,11 +34,14 @@ most accurate in domain, which reads the labels of evaluation rows; and the most
 each evaluation set, which no one can know. Of equals the first listed counts, a cell's last epoch
 before its others."""
 PARTS = ("flops", "device_seconds")
+ARM = ("task", "method", "pattern", "k")
+"""What names a candidate's cell, of one model."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to set a run up: its cell's method and pattern, epoch and calibration.
+    """One way to set a run up: its cell's method and pattern, the order of its shots (0: as drawn),
+    epoch and calibration.
 
     `logprob` is the mean log-probability of the held-out shots, `accuracy` gives accuracy and rows
     by evaluation set.
@@ -45,6 +49,7 @@ class Candidate:
 
     method: str
     pattern: str
+    order: int
     epoch: int
     calibration: str
     logprob: float
@@ -52,7 +57,7 @@ class Candidate:
 
     def settings(self) -> dict:
         """Return the columns of result_schemas.CHOICES that name it."""
-        named = {name: getattr(self, name) for name in ("method", "pattern", "epoch")}
+        named = {name: getattr(self, name) for name in ("method", "pattern", "order", "epoch")}
         return {**named, "calibration": self.calibration, "mean_logprob": self.logprob}
 
 
@@ -62,13 +67,15 @@ def choose_settings(
     """Return what each way of choosing gives (result_schemas.CHOICES), for each seed and set.
 
     `cell` names protocol, task and model; each of `choices` has `choice`, `k` and its `jobs`, in
-    the order of candidates, each as `metrics.compute_metrics` takes it, with `passes`; `metrics`
-    and `costs` are those of the pair. Nothing is chosen for a seed of which a candidate's own run
-    is missing: among fewer candidates it might be another one. Raises UserError for held-out scores
-    that are missing.
+    the order of candidates, each as `metrics.compute_metrics` takes it, with `passes`, and
+    with `task` and `order` where it is another task's, which has the same shots in another order;
+    `metrics` and `costs` are those of the model on all these tasks. Nothing is chosen for a seed of
+    which a candidate's own run is missing: among fewer candidates it might be another one. Raises
+    UserError for held-out scores that are missing.
     """
-    rows, known, statuses = [], _accuracies(metrics), _statuses(metrics)
-    sets = metrics.loc[metrics["domain"].isin(["in", "out"]), ["evaluation_set", "domain"]]
+    rows, known, statuses = [], _accuracies(metrics, cell["task"]), _statuses(metrics)
+    scored = (metrics["task"] == cell["task"]) & metrics["domain"].isin(["in", "out"])
+    sets = metrics.loc[scored, ["evaluation_set", "domain"]]
     domains = dict(sets.drop_duplicates().itertuples(index=False, name=None))
     for choice in choices:
         stored = [_StoredJob.read(job, {**cell, "k": choice["k"]}) for job in choice["jobs"]]
@@ -123,14 +130,15 @@ class _StoredJob:
 
     @classmethod
     def read(cls, job: dict, cell: dict) -> "_StoredJob":
-        key = {**cell, "method": job["method"], "pattern": job["pattern"]}
+        told = {"task": cell["task"], "order": 0, **job}
+        key = {**cell, **{name: told[name] for name in ("task", "method", "pattern")}}
         manifest = read_held_out_manifest(job, key)
-        return cls(job, manifest, read_held_out(job["held_out"]))
+        return cls(told, manifest, read_held_out(job["held_out"]))
 
     @property
-    def arm(self) -> tuple[str, str, int]:
-        """Return the cell's method, pattern and k."""
-        return self.told["method"], self.told["pattern"], self.told["k"]
+    def arm(self) -> tuple:
+        """Return the cell's task, method, pattern and k."""
+        return tuple(self.told[name] for name in ARM)
 
     def candidates(self, seed: int, known: Mapping) -> Iterator[Candidate]:
         """Yield the candidates of a seed, the last epoch first; none where it does not fit."""
@@ -143,7 +151,8 @@ class _StoredJob:
                 found = known.get((*self.arm, seed, epoch, calibration))
                 if found:
                     logprob = mean_logprob(ranks, epochs[epoch].labels)
-                    yield Candidate(*self.arm[:2], epoch, calibration, logprob, found)
+                    named = [self.told[name] for name in ("method", "pattern", "order")]
+                    yield Candidate(*named, epoch, calibration, logprob, found)
 
     def _calibrated(self, seed: int, epoch: int) -> np.ndarray | None:
         """Return the ranks [rows, words] divided by what inputs without content get in the row's
@@ -169,26 +178,29 @@ def mean_logprob(ranks: np.ndarray, labels: np.ndarray) -> float:
     return float((right - np.logaddexp.reduce(ranks, axis=1)).mean())
 
 
-def _accuracies(metrics: pd.DataFrame) -> dict[tuple, dict[str, tuple[float, int]]]:
-    """Return (method, pattern, k, seed, epoch, calibration) → set → accuracy and rows: of all rows
-    where an epoch was kept, else of those on the learning curve."""
+def _accuracies(metrics: pd.DataFrame, task: str) -> dict[tuple, dict[str, tuple[float, int]]]:
+    """Return (*ARM, seed, epoch, calibration) → set → accuracy and rows: of all rows where an epoch
+    was kept, else of those on the learning curve.
+
+    Rows in domain are called those of `task`, whatever the task with its shots in another order is.
+    """
     rows = at_level(metrics)
     rows = rows[(rows["status"] == "ok") & rows["domain"].isin(["in", "out"])]
     found: dict[tuple, dict[str, tuple[float, int]]] = {}
     for selection in ("each", "best-in-domain", "last"):  # The last to say counts.
         for row in rows[rows["selection"] == selection].itertuples():
-            key = (row.method, row.pattern, row.k, row.seed, row.epoch)
-            found.setdefault((*key, "none"), {})[row.evaluation_set] = (row.accuracy, row.n)
+            key = (*(getattr(row, name) for name in ARM), row.seed, row.epoch)
+            name = task if row.domain == "in" else row.evaluation_set
+            found.setdefault((*key, "none"), {})[name] = (row.accuracy, row.n)
             if selection == "last" and pd.notna(row.accuracy_contextual):
                 calibrated = found.setdefault((*key, "contextual"), {})
-                calibrated[row.evaluation_set] = (row.accuracy_contextual, row.n)
+                calibrated[name] = (row.accuracy_contextual, row.n)
     return found
 
 
 def _statuses(metrics: pd.DataFrame) -> dict[tuple, str]:
-    """Return (method, pattern, k, seed) → whether its own run is done, missing or does not fit."""
-    columns = ["method", "pattern", "k", "seed", "status"]
-    rows = metrics[columns].drop_duplicates().itertuples(index=False, name=None)
+    """Return (*ARM, seed) → whether its own run is done, missing or does not fit."""
+    rows = metrics[[*ARM, "seed", "status"]].drop_duplicates().itertuples(index=False, name=None)
     return {tuple(key): status for *key, status in rows}
 
 
@@ -202,7 +214,7 @@ def _costs(
     """
     held = [held_out_costs(job.manifest, job.told["passes"], model).get(seed) for job in jobs]
     arms = {(*job.arm, seed) for job in jobs}
-    keys = zip(costs["method"], costs["pattern"], costs["k"], costs["seed"], strict=True)
+    keys = zip(*(costs[name] for name in (*ARM, "seed")), strict=True)
     own = costs[[key in arms for key in keys]].to_dict("records")
     runs = [{"flops": row["flops_train"] + row["flops_context"], **row} for row in own]
     return {

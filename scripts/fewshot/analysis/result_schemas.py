@@ -267,6 +267,7 @@ CHOICES = pa.schema(
         ),
         column("method", NAME, "method that was chosen; null for the mean", True),
         column("pattern", NAME, "its pattern", True),
+        column("order", pa.int32(), "draw.order of its task; 0: shots as drawn", True),
         column("epoch", pa.int32(), "its epoch (0: no training)", True),
         column("calibration", NAME, "'none' or 'contextual'", True),
         column(

@@ -108,7 +108,7 @@ def collect(plan: PartialStudy) -> Evidence:
     with it.
     """
     windows = read_frames(existing_files(plan)["windows"], schemas.WINDOWS.names)
-    found, costs, chosen = [], [], []
+    found, costs = [], []
     manifests, logs, draws = [], {}, defaultdict(Draws)
     for pair in plan.pairs:
         results, problems = _pair_results(pair, windows, draws[pair["task"]])
@@ -125,14 +125,12 @@ def collect(plan: PartialStudy) -> Evidence:
                 model = run_costs.flops_model(pair["size"], pair["evaluation"])
                 priced.append(run_costs.compute_costs(_task(pair), [job], model))
         costs += priced
-        chosen += _choices(pair, results.metrics, join(priced, result_schemas.COSTS.names))
     frame = join([each.metrics for each in found], result_schemas.METRICS.names)
     outcomes = join([each.outcomes for each in found], result_schemas.OUTCOMES.names)
     tests = _statistics(plan, frame, outcomes)
-    made = {
-        "costs": join(costs, result_schemas.COSTS.names),
-        "choices": join(chosen, result_schemas.CHOICES.names),
-    }
+    spent = join(costs, result_schemas.COSTS.names)
+    chosen = [each for pair in plan.pairs for each in _choices(pair, frame, spent)]
+    made = {"costs": spent, "choices": join(chosen, result_schemas.CHOICES.names)}
     return Evidence(frame, windows, **made, **tests, manifests=manifests, logs=logs)
 
 
@@ -140,6 +138,7 @@ def _choices(pair: dict, frame: pd.DataFrame, costs: pd.DataFrame) -> list[pd.Da
     """Return what a pair's choices of settings give, of those whose held-out scores are all there:
     among fewer candidates they would be others."""
     model, found = run_costs.flops_model(pair["size"], pair["evaluation"]), []
+    frame, costs = (each[each["model"] == pair["model"]] for each in (frame, costs))
     for choice in pair.get("choices", ()):
         try:
             found.append(choices.choose_settings(_task(pair), [choice], frame, costs, model))

@@ -32,6 +32,11 @@ def check_choices(study: "Study", where: str) -> None:
             raise UserError(f"{at}: title: choice '{titles[title]}' is called '{title}' too")
         titles[title] = name
         _check_names(study.choices[name], held, at)
+        if study.choices[name].get("orders") and "order" not in study.variants:
+            raise UserError(
+                f"{at}: orders: no task of the grid has its shots in several orders; add tasks "
+                "with draw: {order: n} of a task of the grid, or leave it out"
+            )
         places = study.candidate_cells(name)
         if not places:
             raise UserError(

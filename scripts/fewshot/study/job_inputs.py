@@ -151,20 +151,39 @@ class JobInputs:
         return [f"{folder}/manifest.json" for folder in folders if folder]
 
     def choices(self, task: str, model: str) -> list[dict]:
-        """Return the choices of settings of a pair: each with k, seeds and its candidate jobs, in
-        order."""
+        """Return the choices of settings of a pair: each with k and its candidate jobs, in order.
+
+        A job with the shots in another order tells that `order`, and the `task` that has it.
+        """
         found = []
         for name in self.study.choices:
             for (*pair, k), cells in self.study.candidate_cells(name).items():
                 if pair == [task, model]:
-                    jobs = [self._job(job) for job in self.study.jobs_of(task, model)]
-                    arms = [(cell.method, cell.pattern) for cell in cells]
                     chosen = [
-                        job for arm in arms for job in jobs
-                        if (job["method"], job["pattern"]) == arm and job["k"] == k
-                    ]  # fmt: skip
+                        {**self._job(job), **self._order(job.cell.task, task)}
+                        for cell in cells
+                        for job in self.study.jobs_of(cell.task, model)
+                        if job.cell == cell
+                    ]
                     found.append({"choice": name, "k": k, "jobs": chosen})
         return found
+
+    def _order(self, task: str, drawn: str) -> dict:
+        if task == drawn:
+            return {}
+        return {"task": task, "order": self.study.factors_of(task)["order"]}
+
+    def candidate_files(self, kind: str, task: str, model: str) -> list[str]:
+        """Return the files of one kind ("metrics", "costs") of a pair and of all whose jobs are
+        candidates of its choices."""
+        jobs = [job for choice in self.choices(task, model) for job in choice["jobs"]]
+        tasks = dict.fromkeys([task, *(job.get("task", task) for job in jobs)])
+        return [f"results/{kind}/{self.study.name}/{each}/{model}.parquet" for each in tasks]
+
+    def candidate_manifests(self, task: str, model: str) -> list[str]:
+        """Return the manifests of the candidates' runs that score held-out shots."""
+        jobs = [job for choice in self.choices(task, model) for job in choice["jobs"]]
+        return list(dict.fromkeys(f"{job['held_out']}/manifest.json" for job in jobs))
 
     def choice_files(self) -> list[str]:
         """Return the files of settings that are chosen, one for each pair with a choice."""

@@ -101,14 +101,20 @@ class Study:
 
     def candidate_cells(self, choice: str) -> dict[tuple[str, str, int], list[Cell]]:
         """Return (task, model, k) → the cells that a choice can take there, in the order in which
-        their methods and patterns are listed."""
+        their methods and patterns are listed.
+
+        With `orders`, cells with a task's shots in other orders are candidates of that task, in
+        which the shots lie as they were drawn.
+        """
         entry, found = self.choices[choice], defaultdict(list)
         held = [cell for cell in self.cells if self.is_held_out(cell)]
         patterns = entry.get("patterns") or dict.fromkeys(cell.pattern for cell in held)
+        orders = self.variants.get("order", {}) if entry.get("orders") else {}
+        drawn = {each: task for task, same in orders.items() for each in same}
         for method, pattern in product(entry["methods"], patterns):
             for cell in held:
                 if (cell.method, cell.pattern) == (method, pattern):
-                    found[cell.task, cell.model, cell.k].append(cell)
+                    found[drawn.get(cell.task, cell.task), cell.model, cell.k].append(cell)
         return {place: cells for place, cells in found.items() if self._offers_choice(cells)}
 
     def _offers_choice(self, cells: list[Cell]) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import stored
-from fewshot.analysis.choices import WAYS, choose_settings, mean_logprob
+from fewshot.analysis.choices import ARM, WAYS, choose_settings, mean_logprob
 from fewshot.analysis.flops import ModelSize
 from fewshot.analysis.run_costs import FlopsModel
 from fewshot.errors import UserError
@@ -24,11 +24,11 @@ def test_log_probabilities_are_among_the_label_words():
     assert mean_logprob(ranks - 5, labels) == pytest.approx(expected), "however little they get"
 
 
-def hold_out(folder, method, epochs, content_free=None, status="ok"):
+def hold_out(folder, method, epochs, content_free=None, status="ok", **other):
     """Write held-out scores of two shots, one of each label, in a fold each: epoch → by how much
     the right word leads, for all seeds alike. Return the job."""
-    job = {"method": method, "pattern": "p", "k": 4, "seeds": [0], "passes": PASSES}
-    cell = {**CELL, **{name: job[name] for name in ("method", "pattern", "k")}}
+    job = {"method": method, "pattern": "p", "k": 4, "seeds": [0], "passes": PASSES, **other}
+    cell = {**CELL, **{name: job[name] for name in job if name in ("task", *ARM)}}
     rows = []
     for epoch, (right, wrong) in epochs.items():
         one, other = [right, wrong], [wrong, right]
@@ -51,7 +51,7 @@ def hold_out(folder, method, epochs, content_free=None, status="ok"):
     folds = [{**fold, "held_out": [place]} for place in (0, 1)]
     entry = {"status": status, "seconds": {"load": 1.0, "score": 2.0}, "folds": folds}
     content = {**cell, "settings": {"head": "language-model"}, "world_size": 2, "dtype": "float32"}
-    run = folder / method
+    run = folder / cell["task"] / method
     stored.write_results(run, cell, [], [row.assign(seed=0) for row in rows],
                          {**content, "seeds": {"0": entry}})  # fmt: skip
     return {**job, "held_out": str(run)}
@@ -70,7 +70,7 @@ def accuracies(method, epochs, selection="each", contextual=np.nan, n=100, seed=
     return pd.concat(frames)
 
 
-NO_COSTS = pd.DataFrame(columns=["method", "pattern", "k", "seed"])
+NO_COSTS = pd.DataFrame(columns=[*ARM, "seed"])
 
 
 def chosen(jobs, metrics, costs=NO_COSTS):
@@ -144,6 +144,26 @@ def test_a_calibrated_candidate_divides_by_what_its_fold_expects(tmp_path):
     assert found.loc["from-shots", "nli"]["method"] == "plain", "balanced, it was better as it is"
 
 
+def test_the_shots_in_another_order_are_a_candidate_of_the_task(tmp_path):
+    """Another task's run, of the same rows in and out of domain, whose own set has its name."""
+    jobs = [
+        hold_out(tmp_path, "icl", {0: UNSURE}),
+        hold_out(tmp_path, "icl", {0: SURE}, task="nli-order2", order=2),
+    ]
+    other = accuracies("icl", {0: (0.7, 0.3)}, "last").assign(task="nli-order2")
+    other["evaluation_set"] = other["evaluation_set"].replace("nli", "nli-order2")
+    found = chosen(jobs, pd.concat([accuracies("icl", {0: (0.5, 0.6)}, "last"), other]))
+    assert set(found["candidates"]) == {2} and set(found["task"]) == {"nli"}
+    assert set(found.index.get_level_values("evaluation_set")) == {"nli", "hans"}
+
+    def told(way, name):
+        return tuple(found.loc[way, name][["order", "accuracy"]])
+
+    assert told("from-shots", "nli") == (2, 0.7) and told("from-shots", "hans") == (2, 0.3)
+    assert told("first", "nli") == (0, 0.5) and told("oracle", "hans") == (0, 0.6)
+    assert found.loc["mean", "nli"]["accuracy"] == pytest.approx(0.6)
+
+
 def test_a_seed_that_fits_no_candidate_is_told(tmp_path):
     jobs = [hold_out(tmp_path, name, {0: SURE}) for name in ("a", "b")]
     for job in jobs:
@@ -174,12 +194,13 @@ def test_the_cost_of_choosing_is_that_of_all_folds_of_all_candidates(tmp_path):
     scores a row of four tokens with 4 × 10 + 10 keys."""
     jobs = [hold_out(tmp_path, "icl", {0: SURE}), hold_out(tmp_path, "ft", {1: SURE, 2: SURE})]
     both = [accuracies("icl", {0: (0.5, 0.5)}), accuracies("ft", {2: (0.5, 0.5)})]
+    at = {"task": "nli", "pattern": "p", "k": 4, "seed": 0}
     costs = pd.DataFrame([
-        {"method": "icl", "pattern": "p", "k": 4, "seed": 0, "flops_train": 0.0,
+        {**at, "method": "icl", "flops_train": 0.0,
          "flops_context": 7.0, "scored_rows": 10, "flops_cached": 3.0, "device_seconds": 5.0},
-        {"method": "ft", "pattern": "p", "k": 4, "seed": 0, "flops_train": 100.0,
+        {**at, "method": "ft", "flops_train": 100.0,
          "flops_context": 0.0, "scored_rows": 20, "flops_cached": 2.0, "device_seconds": 6.0},
-        {"method": "other", "pattern": "p", "k": 4, "seed": 0, "flops_train": 1e9,
+        {**at, "method": "other", "flops_train": 1e9,
          "flops_context": 0.0, "scored_rows": 1, "flops_cached": 1.0, "device_seconds": 1e9},
     ])  # fmt: skip
     row = chosen(jobs, pd.concat(both), costs).iloc[0]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from fewshot.errors import UserError
 from fewshot.study.catalog import catalog_of
 from fewshot.study.imports import used_entries
 from fewshot.study.job_inputs import JobInputs
@@ -88,6 +89,34 @@ def test_tasks_that_differ_in_one_factor_are_known_as_variants(folder):
     orders, models = ("mine", "mixed", "chained"), ("small", "tiny")
     assert files == [f"results/metrics/mine/{o}/{m}.parquet" for o in orders for m in models]
     assert "variants" not in catalog_of(load(folder, tasks=["rte-100"], grid=grid))
+
+
+def test_a_choice_may_take_the_shots_in_another_order(folder):
+    """Candidates of the task that has its shots as they were drawn; without the key, of their own
+    tasks, which offer no choice."""
+    block = {"methods": ["in-context"], "patterns": ["minimal"], "k": [4]}
+    more = {"tasks": ["third", "rte-100", "second"], "cross_validation": 2}
+    choice = {"methods": ["in-context"], "orders": True}
+    study = load(folder, grid=[block], choices={"order": choice}, **more)
+    places = study.candidate_cells("order")
+    assert {place[0] for place in places} == {"rte-100"}
+    assert [cell.task for cell in places["rte-100", "tiny", 4]] == ["third", "rte-100", "second"]
+    inputs, pair = JobInputs(study), ("rte-100", "tiny")
+    [chosen] = inputs.choices(*pair)
+    orders = [(job.get("task"), job.get("order")) for job in chosen["jobs"]]
+    assert orders == [("third", 2), (None, None), ("second", 1)]
+    assert inputs.candidate_files("metrics", *pair) == [
+        f"results/metrics/mine/{task}/tiny.parquet" for task in ("rte-100", "third", "second")
+    ]
+    runs = inputs.candidate_manifests(*pair)
+    assert [path.split("/")[4] for path in runs] == ["third", "rte-100", "second"]
+    assert inputs.choice_files() == [
+        f"results/choices/mine/rte-100/{model}.parquet" for model in ("small", "tiny")
+    ]
+    with pytest.raises(UserError, match="fewer than two candidates"):
+        load(folder, grid=[block], choices={"order": {**choice, "orders": False}}, **more)
+    with pytest.raises(UserError, match="orders: no task of the grid has its shots in several"):
+        load(folder, grid=[block], choices={"order": choice}, **{**more, "tasks": ["rte-100"]})
 
 
 def test_an_archive_has_the_base_and_can_be_read_again(folder):

@@ -92,6 +92,7 @@ def _chosen(rows: pd.DataFrame, catalog: dict) -> str:
     counts: dict[str, int] = {}
     for row in rows.to_dict("records"):
         name = arm_title(catalog, row["method"], row["pattern"])
+        name += f", order {row['order']:.0f}" if row["order"] else ""
         epoch = f", epoch {row['epoch']:.0f}" if row["epoch"] else ""
         calibrated = ", calibrated" if row["calibration"] == "contextual" else ""
         counts[name + epoch + calibrated] = counts.get(name + epoch + calibrated, 0) + 1
