@@ -11,6 +11,7 @@ from fewshot.validation import REGISTRIES, read_yaml
 from mistakes import told
 
 CONFIG = Path(__file__).parents[1] / "config"
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 BLOCK = {"methods": ["in-context"], "patterns": ["minimal"], "k": [2]}
 STUDY = {
     "study": "mine",
@@ -38,7 +39,8 @@ def edit(folder: Path, name: str, change) -> None:
     path = folder / f"{name}.yaml"
     content = read_yaml(path)
     change(content)
-    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    text = yaml.dump(content, Dumper=DUMPER, sort_keys=False, allow_unicode=True)
+    path.write_text(text, "utf-8")
 
 
 def load(folder: Path, **changes) -> Study:

@@ -205,17 +205,17 @@ def test_a_misspelt_key_is_named_rather_than_the_one_it_leaves_missing():
         ("a: {b: 1, b: 2}\n", "line 1: key 'b' is given twice"),
         ("labels:\n  no: 1\n", "line 2: key 'no' must be put in quotes"),
         ("a: {0: 1}\n", "line 1: key '0' must be put in quotes"),
-        ("a: [1\n", "line 2: expected ',' or ']'"),
+        ("a: [1\n", r"line 2: .*expected ',' or '\]'"),
         ("- 1\n", "must hold a mapping"),
         ("", "must hold a mapping"),
         (b"a: \xff\n", "codec can't decode byte"),
-        (b"a: \x01\n", "special characters are not allowed"),
+        (b"a: \x01\n", "characters are not allowed"),
     ],
 )
 def test_broken_yaml_is_named_with_its_line(tmp_path, text, message):
     path = yaml_file(tmp_path, text)
     said = told(read_yaml, path)
-    assert said.startswith(f"{path}: ") and message in said
+    assert said.startswith(f"{path}: ") and re.search(message, said)
 
 
 def test_a_file_that_may_not_be_read_is_one_line(monkeypatch):

@@ -5,6 +5,7 @@ valid; all run before the first job.
 """
 
 import ast
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,6 +208,7 @@ def _every_kind() -> dict[str, dict]:
     }
 
 
+@cache
 def _signatures(path: Path) -> dict[str, list[str]]:
     """Return the entries of a module's registry (its one dict) with their keyword-only arguments.
 
@@ -214,9 +216,10 @@ def _signatures(path: Path) -> dict[str, list[str]]:
     """
     tree = ast.parse(path.read_text("utf-8"))
     modules = {
-        alias.name: ast.parse(path.with_name(f"{node.module}.py").read_text("utf-8"))
+        alias.name: module
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
+        for module in [ast.parse(path.with_name(f"{node.module}.py").read_text("utf-8"))]
         for alias in node.names
     }
     found = {}
