@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from fewshot import storage
 from fewshot.analysis import choices, result_schemas, run_costs
-from fewshot.analysis.evidence import read_frames
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 def main(smk):
     p = smk.params
     cell = {"protocol": p.protocol, "task": p.task, "model": p.model}
-    metrics = read_frames(smk.input.metrics, result_schemas.METRICS.names)
-    costs = read_frames(smk.input.costs, result_schemas.COSTS.names)
+    metrics, costs = (
+        pd.concat([storage.read_table(path) for path in paths], ignore_index=True)
+        for paths in (smk.input.metrics, smk.input.costs)
+    )
     model = run_costs.flops_model(p.size, p.evaluation)
     found = choices.choose_settings(cell, p.choices, metrics, costs, model)
     storage.write_table(smk.output.choices, found, result_schemas.CHOICES)
