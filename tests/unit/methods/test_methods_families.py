@@ -88,7 +88,7 @@ ON_ONE = {
 """Families that are trained on one kind of model alone."""
 SHARDED = [
     *("bitfit", "lora", "dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"),
-    *("pfeiffer", "mix_and_match", "p_tuning_lstm"),
+    *("mix_and_match", "p_tuning_lstm"),
 ]
 """Families that are also trained in shards: all ways to add or to choose parameters."""
 TRAINED = [(family, kind) for family, kind in PAIRS if ON_ONE.get(family, kind) == kind]
@@ -215,7 +215,7 @@ def test_shards_train_alike(tmp_path, family):
     "family",
     [
         *("dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"),
-        *("mix_and_match", "p_tuning_lstm"),
+        "p_tuning_lstm",
     ],
 )
 def test_bfloat16_trains_alike(tmp_path, family):
