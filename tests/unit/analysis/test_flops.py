@@ -112,7 +112,7 @@ FAMILIES = {
     "lora": {"rank": 4, "alpha": 8, "dropout": 0.0, "dora": False},
     "prompt_tuning": {"virtual_tokens": 4},
     "prefix_tuning": {"virtual_tokens": 4},
-    "adapter": {"sublayers": ["attention", "feed-forward"], "form": "parallel", **BOTTLENECK},
+    "adapter": {"sublayers": ["attention", "feed-forward"], "form": "houlsby", **BOTTLENECK},
     "p_tuning": {"virtual_tokens": 4, "encoder": "mlp", "encoder_width": 8},
     "mix_and_match": {"virtual_tokens": 4, "encoder_width": 8, **BOTTLENECK},
 }
@@ -155,7 +155,9 @@ def test_a_training_step_is_counted(name, family, head, answers):
     elif family in ("ia3", "lora", "prefix_tuning", "adapter"):
         # Nothing below the first layer's queries, keys and values is trained.
         spared = 1 - found / (expected + hidden)
-        assert 0.02 < spared < 1 / (2 * COMMON["num_hidden_layers"])
+        # The biases of adapters, which are counted, weigh something in so narrow ones.
+        most = 1 / (2 * COMMON["num_hidden_layers"]) + 0.01 * (family == "adapter")
+        assert 0.02 < spared < most
     else:
         assert found == pytest.approx(expected + hidden, rel=2e-4)
 
