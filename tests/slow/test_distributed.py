@@ -71,6 +71,14 @@ def assert_alike(one, two):
             np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-4)
 
 
+ADDED = {
+    **{"virtual_tokens": 4, "encoder": "lstm", "encoder_width": "1/2"},
+    **{"sublayers": ["attention", "feed-forward"], "form": "pfeiffer", "bottleneck": 4},
+    **{"activation": "gelu", "scale": 1.0, "initialisation": "houlsby"},
+}
+"""Settings of what families add."""
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """Return, by family, the job that one process ran with PyTorch alone."""
@@ -78,9 +86,7 @@ def alone(tmp_path_factory):
 
     def get(family: str):
         if family not in found:
-            found[family] = run(
-                tmp_path_factory.mktemp(family), 1, 0, family=family, virtual_tokens=4
-            )
+            found[family] = run(tmp_path_factory.mktemp(family), 1, 0, family=family, **ADDED)
         return found[family]
 
     return get
@@ -102,6 +108,9 @@ def alone(tmp_path_factory):
         ("prefix_tuning", 1, {}),
         ("prefix_tuning", 3, {}),
         ("prompt_tuning", 3, {"micro_tokens": 24}),
+        ("adapter", 2, {"checkpointing": 1}),
+        ("mix_and_match", 3, {}),
+        ("p_tuning", 3, {"micro_tokens": 24}),
     ],
 )
 def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage, resources):
@@ -110,7 +119,7 @@ def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage
     Curves count a sample, so that the best epoch's weights are put back for all rows at the end.
     """
     one = alone(family)
-    two = run(tmp_path / "two", 2, stage, resources=resources, family=family, virtual_tokens=4)
+    two = run(tmp_path / "two", 2, stage, resources=resources, family=family, **ADDED)
     assert_alike(one, two)
     manifest = storage.read_json(two.output.manifest)
     assert manifest["world_size"] == 2 and manifest["placement"]["zero_stage"] == stage

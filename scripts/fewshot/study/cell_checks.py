@@ -42,6 +42,8 @@ def check_cell(study: "Study", cell: "Cell", where: str) -> None:
     study.bind(cell.pattern, cell.task)
     _check_ranking(study, cell, where)
     _check_model(study, cell)
+    if "initial_text" in family.settings:
+        _check_initial_text(study, cell)
     if study.is_held_out(cell):
         _check_folds(study, cell, where)
 
@@ -89,6 +91,24 @@ def _check_shown(settings: dict, cell: "Cell", where: str) -> None:
         raise UserError(
             f"{where}: grid: k = {cell.k} is fewer than the {cached} cached shots and {shown} "
             f"others that method '{cell.method}' shows; valid: {cached + shown} or more"
+        )
+
+
+def _check_initial_text(study: "Study", cell: "Cell") -> None:
+    """Check that there is a text to start from, and a virtual token for each label word."""
+    settings = study.methods[cell.method]
+    where = f"{study.file('methods')}: method '{cell.method}'"
+    texts = study.initial_texts(cell.method, cell.task, cell.pattern)
+    if not all(text.strip() for text in texts):
+        raise UserError(
+            f"{where}: initial_text: pattern '{cell.pattern}' has no text of its own; valid: "
+            "label-words, or another pattern"
+        )
+    if len(texts) > settings["virtual_tokens"]:
+        raise UserError(
+            f"{where}: virtual_tokens: {settings['virtual_tokens']} are fewer than the "
+            f"{len(texts)} label words of task '{cell.task}' to start from (initial_text); valid: "
+            f"{len(texts)} or more"
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ..errors import unknown
 from ..models.shapes import Architecture, Module
+from ..models.widths import units_of
 from .cells import IMPORTED
 
 TRAINING = (
@@ -19,6 +20,8 @@ TRAINING = (
 """Settings that every family which trains reads; those inherited from `base` count."""
 WITH_LOSS = (*TRAINING, "loss")
 """These, and the name of one of `methods.losses.LOSSES`: for a family without a loss of its own."""
+BOTTLENECK = ("bottleneck", "activation", "scale", "initialisation")
+"""Settings of a bottleneck adapter, wherever it sits."""
 HEADS = {"language-model": (), "classification": ("classifier",), "none": ()}
 """What is scored → the settings that it needs."""
 COMMON = ("title", "base", "family", "head", "truncate")
@@ -194,6 +197,43 @@ def _keys_and_values(shape: Architecture, settings: Mapping) -> int:
     return settings["virtual_tokens"] * 2 * shape.layers * shape.key_value
 
 
+def _encoded_tokens(shape: Architecture, settings: Mapping) -> int:
+    """Count p-tuning's embeddings and their encoder (peft's PromptEncoder)."""
+    width = shape.readout
+    inner = units_of(settings["encoder_width"], width)
+    between = _dense(width, inner) + _dense(inner, inner) + _dense(inner, width)
+    if settings["encoder"] == "lstm":
+        # Two layers in both directions: four gates, with weights from below, from before, biases.
+        layers = [2 * 4 * inner * (below + inner + 2) for below in (width, 2 * inner)]
+        between = sum(layers) + _dense(2 * inner, 2 * inner) + _dense(2 * inner, width)
+    return _embeddings(shape, settings) + between
+
+
+def _encoded_prefix(shape: Architecture, settings: Mapping) -> int:
+    """Count a prefix's embeddings, as wide as keys, and their encoder (peft's PrefixEncoder)."""
+    width = shape.key_value
+    inner = units_of(settings["encoder_width"], width)
+    embeddings = settings["virtual_tokens"] * width
+    return embeddings + _dense(width, inner) + _dense(inner, 2 * shape.layers * width)
+
+
+def _bottlenecks(shape: Architecture, settings: Mapping) -> int:
+    """Count the adapters: one for each of the sub-layers that have them (Houlsby et al. 2019)."""
+    inner = units_of(settings["bottleneck"], shape.width)
+    each = _dense(shape.width, inner) + _dense(inner, shape.width)
+    return shape.layers * len(settings["sublayers"]) * each
+
+
+def _prefix_and_bottlenecks(shape: Architecture, settings: Mapping) -> int:
+    """Count a prefix's encoder, and an adapter for each feed-forward block (He et al. 2022)."""
+    beside = _bottlenecks(shape, {**settings, "sublayers": ("feed-forward",)})
+    return _encoded_prefix(shape, settings) + beside
+
+
+def _dense(inputs: int, outputs: int) -> int:
+    return (inputs + 1) * outputs
+
+
 FAMILIES = {
     "in_context": Family(
         (),
@@ -225,15 +265,40 @@ FAMILIES = {
         (*WITH_LOSS, "rank", "alpha", "dropout", "dora", "targets"),
         trained=_lora, added=_lora, adds_products=True,
     ),
+    "rslora": Family(
+        (*WITH_LOSS, "rank", "alpha", "dropout", "dora", "targets"),
+        trained=_lora, added=_lora, adds_products=True,
+    ),
     "ia3": Family(WITH_LOSS, trained=_ia3, added=_ia3),
+    "adapter": Family(
+        (*WITH_LOSS, "sublayers", "form", *BOTTLENECK),
+        trained=_bottlenecks, added=_bottlenecks, adds_products=True,
+    ),
     "prompt_tuning": Family(
         (*WITH_LOSS, "virtual_tokens"), trained=_embeddings, added=_embeddings
+    ),
+    "prompt_from_text": Family(
+        (*WITH_LOSS, "virtual_tokens", "initial_text"), trained=_embeddings, added=_embeddings
+    ),
+    "p_tuning": Family(
+        (*WITH_LOSS, "virtual_tokens", "encoder", "encoder_width"),
+        trained=_encoded_tokens, added=_encoded_tokens,
     ),
     # transformers hands learned keys and values to the layers as a cache, which it drops where
     # activations are computed again.
     "prefix_tuning": Family(
         (*WITH_LOSS, "virtual_tokens"),
         trained=_keys_and_values, added=_keys_and_values, learned_keys=True, recomputes=False,
+    ),
+    "reparametrised_prefix": Family(
+        (*WITH_LOSS, "virtual_tokens", "encoder_width"),
+        trained=_encoded_prefix, added=_encoded_prefix, learned_keys=True, recomputes=False,
+    ),
+    # Most of what it adds is the prefix's encoder, which no token of a row is multiplied with.
+    "mix_and_match": Family(
+        (*WITH_LOSS, "virtual_tokens", "encoder_width", *BOTTLENECK),
+        trained=_prefix_and_bottlenecks, added=_prefix_and_bottlenecks,
+        learned_keys=True, recomputes=False,
     ),
     "label_counts": Family(
         ("answer",),

@@ -122,6 +122,15 @@ class JobInputs:
         """Return the settings of a method that change its results on a model."""
         return self.study.method_settings(method, model)
 
+    def cell_method(self, method: str, model: str, task: str, pattern: str) -> dict:
+        """Return the settings of a method that change its results in a cell: those of `method` and,
+        where it starts from texts of the pattern, these and the manifest of who tokenizes them."""
+        settings = self.method(method, model)
+        if "initial_text" in settings:
+            texts = self.study.initial_texts(method, task, pattern)
+            settings["start"] = {"texts": texts, "manifest": self.model_manifest(model)}
+        return settings
+
     def model(self, model: str) -> dict:
         """Return what of a model's entry changes its results."""
         entry = self.study.model(model)

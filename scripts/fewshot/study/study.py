@@ -284,6 +284,13 @@ class Study:
             settings["targets"] = settings["targets"][self.models[model]["family"]]
         return settings
 
+    def initial_texts(self, method: str, task: str, pattern: str) -> list[str]:
+        """Return the texts that a method with the setting `initial_text` starts from in a cell: the
+        label words, or the pattern's own text, which is its query for rows without text."""
+        bound = self.bind(pattern, task)
+        words = self.methods[method]["initial_text"] == "label-words"
+        return list(bound.words) if words else [bound.query("", "")]
+
     def model(self, model: str) -> dict:
         """Return a model's entry with its sizes; raises UserError as `with_sizes` does."""
         if model == NONE:

@@ -37,6 +37,34 @@ def test_an_interrupted_seed_ends_in_the_same_bytes(tmp_path, name):
     assert outcome(result) == expected
 
 
+ADDED = {
+    "mix_and_match": (
+        {"virtual_tokens": 4, "encoder_width": 8, "bottleneck": 4, "activation": "relu"}
+        | {"scale": 2.0, "initialisation": "lora"},
+        "plain",
+    ),
+    "p_tuning": ({"virtual_tokens": 4, "encoder": "lstm", "encoder_width": "1/2"}, "plain"),
+    "adapter": (
+        {"sublayers": ["attention", "feed-forward"], "form": "pfeiffer", "bottleneck": 4}
+        | {"activation": "gelu", "scale": 1.0, "initialisation": "bert"},
+        "recomputed",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", ADDED)
+def test_what_a_method_adds_goes_on_from_a_checkpoint(tmp_path, family):
+    settings, name = ADDED[family]
+    place, dtype = PLACEMENTS[name]
+    job = a_job(place, dtype=dtype, family=family, epochs=2, **settings)
+    whole = outcome(training.train_seed(set_up("opt", job), 0, tmp_path / "whole"))
+    made = set_up("opt", job)
+    with pytest.raises(Interrupted):
+        training.train_seed(made, 0, tmp_path / "parts", stop=StopAfter(4))
+    assert [*(tmp_path / "parts").glob("seed0.step*")]
+    assert outcome(training.train_seed(made, 0, tmp_path / "parts")) == whole
+
+
 def test_the_best_epoch_survives_an_interruption(tmp_path):
     """Its weights are part of the checkpoint; here the last epochs ruin the model."""
     settings = {"curve_rows": 8, "learning_rate": 0.05, "epochs": 6}

@@ -103,6 +103,7 @@ def test_a_row_at_once_multiplies_the_whole_square_of_attention(name):
     assert found == causal + hidden
 
 
+BOTTLENECK = {"bottleneck": 4, "activation": "relu", "scale": 1.0, "initialisation": "bert"}
 FAMILIES = {
     "full": {},
     "bitfit": {},
@@ -111,6 +112,9 @@ FAMILIES = {
     "lora": {"rank": 4, "alpha": 8, "dropout": 0.0, "dora": False},
     "prompt_tuning": {"virtual_tokens": 4},
     "prefix_tuning": {"virtual_tokens": 4},
+    "adapter": {"sublayers": ["attention", "feed-forward"], "form": "houlsby", **BOTTLENECK},
+    "p_tuning": {"virtual_tokens": 4, "encoder": "mlp", "encoder_width": 8},
+    "mix_and_match": {"virtual_tokens": 4, "encoder_width": 8, **BOTTLENECK},
 }
 
 
@@ -126,8 +130,8 @@ def test_a_training_step_is_counted(name, family, head, answers):
     student = adapted(model_of(name), method, settings, 3).train()
     method.draw(student.model, generator("flops"))
     rows, own, size = 3, 14, size_of(name)
-    learned = 4 if family == "prefix_tuning" else 0
-    ahead = list(range(97, 101)) if family == "prompt_tuning" else []
+    learned = 4 if family in ("prefix_tuning", "mix_and_match") else 0
+    ahead = list(range(97, 101)) if family in ("prompt_tuning", "p_tuning") else []
     ids = torch.tensor([ahead + list(range(4, 4 + own))] * rows)
     tokens = ids.shape[1]
     places = torch.tensor([[row, tokens - 1 - i] for row in range(rows) for i in range(answers)])
@@ -141,10 +145,19 @@ def test_a_training_step_is_counted(name, family, head, answers):
     expected = flops.training(size, counts, 1, passes, answer, trained)
     passes = 1 if family == "head_only" else 3
     hidden = passes * 4 * size.attention * rows * (tokens**2 - tokens) / 2
-    if family in ("ia3", "lora", "prefix_tuning"):
+    if family == "mix_and_match":
+        # Neither the prefix's encoder is counted nor the adapters.
+        spared = 1 - found / (expected + hidden)
+        assert -0.02 < spared < 1 / (2 * COMMON["num_hidden_layers"])
+    elif family == "p_tuning":
+        # The encoder reads the virtual tokens once for all rows.
+        assert found == pytest.approx(expected + hidden, rel=1e-3)
+    elif family in ("ia3", "lora", "prefix_tuning", "adapter"):
         # Nothing below the first layer's queries, keys and values is trained.
         spared = 1 - found / (expected + hidden)
-        assert 0.02 < spared < 1 / (2 * COMMON["num_hidden_layers"])
+        # The biases of adapters, which are counted, weigh something in so narrow ones.
+        most = 1 / (2 * COMMON["num_hidden_layers"]) + 0.01 * (family == "adapter")
+        assert 0.02 < spared < most
     else:
         assert found == pytest.approx(expected + hidden, rel=2e-4)
 

@@ -18,15 +18,19 @@ from fewshot.runtime.placement import Placement
 from fewshot.scoring.score import score
 from fewshot.study import families
 from seed_runs import a_job
-from tiny import ALL_KINDS, KINDS, TARGETS, tiny_model, tiny_tokenizer
+from tiny import ALL_KINDS, KINDS, TARGETS, tiny_model, tiny_tokenizer, write_manifest
 
+ADAPTER = {
+    **{"sublayers": ["attention", "feed-forward"], "bottleneck": 4, "activation": "gelu"},
+    **{"scale": 2.0, "learning_rate": 0.02},
+}
 # Two layers of width 32, feed-forward 64, 75 words; Llama's keys and values have width 16.
 # Settings, and trained numbers for opt, gpt_neox and llama.
 FAMILIES = {
     "full": ({}, (23712, 21952, 2 * 75 * 32 + 2 * (3 * 1024 + 3 * 2048 + 64) + 32)),
     "bitfit": ({"learning_rate": 0.02}, (608, 608, 0)),
-    "lora": ({"family": "lora"}, (4 * 128, 2 * 256, 2 * (128 + 96))),
-    "dora": ({"family": "lora", "dora": True}, (512 + 4 * 32, 512 + 2 * 96, 448 + 2 * 48)),
+    "lora": ({}, (4 * 128, 2 * 256, 2 * (128 + 96))),
+    "dora": ({"dora": True}, (512 + 4 * 32, 512 + 2 * 96, 448 + 2 * 48)),
     "ia3": ({"learning_rate": 0.05}, (2 * 128, 2 * 128, 2 * 96)),
     "prompt_tuning": ({"virtual_tokens": 4, "learning_rate": 0.1}, (4 * 32,) * 3),
     "prefix_tuning": (
@@ -34,9 +38,41 @@ FAMILIES = {
         (2 * 2 * 4 * 32, 2 * 2 * 4 * 32, 2 * 2 * 4 * 16),
     ),
     "head_only": ({"learning_rate": 0.05}, (75 * 32,) * 3),
+    "rslora": ({}, (4 * 128, 2 * 256, 2 * (128 + 96))),
+    # A layer has two adapters, each of 2 · 4 · 32 weights and 4 + 32 biases.
+    "houlsby": ({**ADAPTER, "initialisation": "houlsby", "form": "houlsby"}, (4 * 292,) * 3),
+    "pfeiffer": ({**ADAPTER, "initialisation": "bert", "form": "pfeiffer"}, (4 * 292,) * 3),
+    "parallel": ({**ADAPTER, "initialisation": "lora", "form": "parallel"}, (4 * 292,) * 3),
+    # Embeddings of 4 positions, as wide as keys, and two layers around 8 units.
+    "reparametrised_prefix": (
+        {"virtual_tokens": 4, "encoder_width": 8, "learning_rate": 0.02},
+        (4 * 32 + 33 * 8 + 9 * 128, 4 * 32 + 33 * 8 + 9 * 128, 4 * 16 + 17 * 8 + 9 * 64),
+    ),
+    "mix_and_match": (
+        {**ADAPTER, "initialisation": "lora", "virtual_tokens": 4, "encoder_width": "1/4"},
+        (1544 + 2 * 292, 1544 + 2 * 292, 4 * 16 + 17 * 4 + 5 * 64 + 2 * 292),
+    ),
+    "p_tuning": (
+        {"virtual_tokens": 4, "encoder": "mlp", "encoder_width": 8, "learning_rate": 0.02},
+        (4 * 32 + 33 * 8 + 9 * 8 + 9 * 32,) * 3,
+    ),
+    # Of an LSTM, in both directions: four gates with weights and two biases each.
+    "p_tuning_lstm": (
+        {"virtual_tokens": 4, "encoder": "lstm", "encoder_width": "1/4", "learning_rate": 0.05},
+        (4 * 32 + 2 * 32 * (32 + 8 + 2) + 2 * 32 * (16 + 8 + 2) + 17 * 16 + 17 * 32,) * 3,
+    ),
+    "prompt_from_text": (
+        {"virtual_tokens": 4, "learning_rate": 0.1, "initial_text": "label-words"},
+        (4 * 32,) * 3,
+    ),
 }
-DRAWN = ("lora", "dora", "prompt_tuning", "prefix_tuning")
-UNCHANGED = ("full", "bitfit", "lora", "dora", "ia3", "head_only")
+VARIANTS = {
+    **{"dora": "lora", "p_tuning_lstm": "p_tuning"},
+    **dict.fromkeys(("houlsby", "pfeiffer", "parallel"), "adapter"),
+}
+"""What is no family's name above → its family."""
+NOT_DRAWN = ("full", "bitfit", "ia3", "head_only")
+UNCHANGED = (*NOT_DRAWN, "lora", "dora", "rslora", "parallel")
 PAIRS = [
     (family, kind)
     for family in FAMILIES
@@ -44,10 +80,33 @@ PAIRS = [
     if (family, kind) != ("bitfit", "llama")
 ]
 each_pair = pytest.mark.parametrize(("family", "kind"), PAIRS)
+ON_ONE = {
+    **{"rslora": "opt", "pfeiffer": "llama", "parallel": "gpt_neox", "prompt_from_text": "opt"},
+    **{"reparametrised_prefix": "llama", "mix_and_match": "opt"},
+    **{"p_tuning": "llama", "p_tuning_lstm": "gpt_neox"},
+}
+"""Families that are trained on one kind of model alone."""
+SHARDED = [
+    *("bitfit", "lora", "dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"),
+    *("mix_and_match", "p_tuning_lstm"),
+]
+"""Families that are also trained in shards: all ways to add or to choose parameters."""
+TRAINED = [(family, kind) for family, kind in PAIRS if ON_ONE.get(family, kind) == kind]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def words(tmp_path_factory):
+    """Let the family that starts from words read the test pattern's."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tiny_tokenizer("opt").save_pretrained(folder)
+    manifest = write_manifest(tmp_path_factory.mktemp("manifest") / "manifest.json", folder)
+    start = {"texts": [" Yes", " No"], "manifest": manifest}
+    FAMILIES["prompt_from_text"][0]["start"] = start
 
 
 def job_of(family: str, kind: str, stage: int = 0, **settings):
-    given = {"family": family, "targets": TARGETS[kind], **FAMILIES[family][0], **settings}
+    name = VARIANTS.get(family, family)
+    given = {"family": name, "targets": TARGETS[kind], **FAMILIES[family][0], **settings}
     return a_job(stage, **given)
 
 
@@ -80,7 +139,7 @@ def gradients(student) -> set[str]:
 
 
 def test_every_family_that_trains_is_here():
-    known = {"lora" if name == "dora" else name for name in FAMILIES}
+    known = {VARIANTS.get(name, name) for name in FAMILIES}
     assert known == {name for name, each in families.FAMILIES.items() if each.trains}
 
 
@@ -100,18 +159,18 @@ def test_a_draw_belongs_to_its_generator_and_restores_the_untrained_model(family
     before = take_weights(student) if family in UNCHANGED else None
     method.draw(student.model, generator("x", 1))
     first = take_weights(student)
-    if family in ("ia3", "lora", "dora", "prompt_tuning", "prefix_tuning"):
+    if family not in ("full", "bitfit", "head_only"):
         with torch.no_grad():
             for name, each in student.named_parameters():
                 if each.requires_grad and "magnitude" not in name:
                     each += 1.0
     method.draw(student.model, generator("x", 1))
     assert all(torch.equal(each, first[n]) for n, each in take_weights(student).items())
-    if before and family not in DRAWN:
+    if before and family in NOT_DRAWN:
         assert all(torch.equal(each, before[n]) for n, each in first.items())
     method.draw(student.model, generator("x", 2))
     same = all(torch.equal(each, first[n]) for n, each in take_weights(student).items())
-    assert same == (family not in DRAWN)
+    assert same == (family in NOT_DRAWN)
 
 
 @pytest.mark.parametrize("family", UNCHANGED)
@@ -123,7 +182,7 @@ def test_training_starts_from_the_base_model(family, kind):
     assert torch.equal(student.model(input_ids=ids).logits, tiny_model(kind)(input_ids=ids).logits)
 
 
-@each_pair
+@pytest.mark.parametrize(("family", "kind"), TRAINED)
 def test_training_lowers_the_loss_and_is_restored_from_its_file(family, kind, tmp_path):
     made, losses, result = train(tmp_path, family, kind, epochs=6)
     assert losses[-1] < losses[0] - 0.3
@@ -142,7 +201,7 @@ def test_training_lowers_the_loss_and_is_restored_from_its_file(family, kind, tm
         np.testing.assert_array_equal(found.logsumexp, rows["logsumexp"])
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "full"])
+@pytest.mark.parametrize("family", SHARDED)
 def test_shards_train_alike(tmp_path, family):
     kind = "opt" if family == "bitfit" else "llama"
     _, losses, result = train(tmp_path, family, kind)
@@ -152,7 +211,13 @@ def test_shards_train_alike(tmp_path, family):
     np.testing.assert_allclose(other.predictions[columns], result.predictions[columns], atol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        *("dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"),
+        "p_tuning_lstm",
+    ],
+)
 def test_bfloat16_trains_alike(tmp_path, family):
     torch.set_num_threads(1)
     job = job_of(family, "llama", stage=1)
@@ -189,8 +254,16 @@ def test_a_readout_that_is_tied_is_trained_apart_from_the_embeddings():
 def test_facts_name_what_is_trained():
     modules = {
         family: parameter_facts(student_of(family, "gpt_neox"))["modules"]
-        for family in ("lora", "ia3", "prompt_tuning", "prefix_tuning", "head_only")
+        for family in (
+            *("lora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"),
+            *("houlsby", "parallel", "p_tuning", "reparametrised_prefix"),
+        )
     }
+    adapters = [
+        f"model.gpt_neox.layers.*.{part}.adapter.{matrix}"
+        for part in ("attention.dense", "mlp.dense_4h_to_h")
+        for matrix in ("down", "up")
+    ]
     assert modules == {
         "lora": [
             f"model.gpt_neox.layers.*.attention.query_key_value.lora_{factor}.default"
@@ -203,6 +276,12 @@ def test_facts_name_what_is_trained():
         "prompt_tuning": ["model.gpt_neox.embed_in.learned"],
         "prefix_tuning": ["model.learned_prefix"],
         "head_only": ["model.lm_head"],
+        "houlsby": adapters,
+        "parallel": adapters,
+        "p_tuning": ["model.gpt_neox.embed_in.learned.encoder.embedding"]
+        + [f"model.gpt_neox.embed_in.learned.encoder.mlp_head.{i}" for i in (0, 2, 4)],
+        "reparametrised_prefix": ["model.learned_prefix.encoder.embedding"]
+        + [f"model.learned_prefix.encoder.transform.{i}" for i in (0, 2)],
     }
 
 

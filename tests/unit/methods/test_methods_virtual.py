@@ -10,23 +10,36 @@ from architectures import CONFIGS, MODELS, PLAIN_ONLY, VOCABULARY, assert_equal,
 from fewshot.adaptation.batches import training_rows
 from fewshot.adaptation.trainable_model import TrainableModel
 from fewshot.errors import UserError
-from fewshot.methods import head_only, prefix_tuning, prompt_tuning
+from fewshot.methods import (
+    head_only,
+    mix_and_match,
+    p_tuning,
+    prefix_tuning,
+    prompt_from_text,
+    prompt_tuning,
+    reparametrised_prefix,
+)
 from fewshot.models.parts import learned_cache, learned_prefix, tokens_ahead, virtual_ids
 from fewshot.prompts.tokenize import Prompts
 from fewshot.rng import generator
 from fewshot.scoring import routes, score
 from fewshot.scoring.reader import PLAIN
+from tiny import tiny_tokenizer, write_manifest
 
 TOKENS = 5
-SETTINGS = {"head": "language-model", "virtual_tokens": TOKENS}
+SETTINGS = {
+    **{"head": "language-model", "virtual_tokens": TOKENS, "encoder": "mlp", "encoder_width": 12},
+    **{"bottleneck": 4, "activation": "relu", "scale": 2.0, "initialisation": "lora"},
+}
+LSTM = {**SETTINGS, "encoder": "lstm", "encoder_width": "1/2"}
 OWN = ("opt", "opt-post-norm", "gpt-neox", "llama")
 IDS = torch.arange(4, 24).reshape(2, 10)
 
 
-def made(family, name: str):
+def made(family, name: str, settings: dict = SETTINGS):
     """Return an adapted and drawn model of a named architecture."""
     model = copy.deepcopy(MODELS[name])
-    family.adapt(model, SETTINGS)
+    family.adapt(model, settings)
     family.draw(model, generator("initial", name))
     return model
 
@@ -91,6 +104,107 @@ def test_prefix_tuning_equals_peft(name):
     assert (expected - MODELS[name](input_ids=IDS).logits).abs().max() > 0.01
 
 
+def copy_encoder(ours, theirs) -> None:
+    """Give peft's encoder the weights of the same names."""
+    with torch.no_grad():
+        for name, each in theirs.named_parameters():
+            each.copy_(ours.get_parameter(name))
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, LSTM], ids=["mlp", "lstm"])
+@pytest.mark.parametrize("name", OWN)
+def test_p_tuning_equals_peft(name, settings):
+    model = made(p_tuning, name, settings)
+    shift(model)
+    theirs = copy.deepcopy(MODELS[name])
+    width = theirs.get_input_embeddings().embedding_dim
+    config = peft.PromptEncoderConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=TOKENS, token_dim=width,
+        encoder_reparameterization_type=settings["encoder"].upper(),
+        encoder_hidden_size=width // 2 if settings is LSTM else 12,
+    )  # fmt: skip
+    wrapped = peft.get_peft_model(theirs, config).eval()
+    copy_encoder(model.get_input_embeddings().learned.encoder, wrapped.prompt_encoder["default"])
+    given = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}
+    expected = wrapped(**given).logits[:, TOKENS:]
+    torch.testing.assert_close(logits(model), expected, rtol=0, atol=1e-5)
+    assert (expected - MODELS[name](input_ids=IDS).logits).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", [*OWN, "gemma3"])
+def test_reparametrised_prefixes_equal_peft(name):
+    model = made(reparametrised_prefix, name)
+    shift(model)
+    config = peft.PrefixTuningConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=TOKENS, encoder_hidden_size=12,
+        prefix_projection=True,
+    )  # fmt: skip
+    wrapped = peft.get_peft_model(copy.deepcopy(MODELS[name]), config).eval()
+    copy_encoder(model.learned_prefix.encoder, wrapped.prompt_encoder["default"])
+    given = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}
+    torch.testing.assert_close(logits(model), wrapped(**given).logits, rtol=0, atol=1e-5)
+    moved = logits(model) - MODELS[name](input_ids=IDS).logits
+    assert moved.abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("family", "settings"), [(p_tuning, SETTINGS), (p_tuning, LSTM),
+                                                  (reparametrised_prefix, SETTINGS)])  # fmt: skip
+def test_encoders_start_as_pytorch_draws_them(family, settings):
+    wide = {**settings, "virtual_tokens": 400, "encoder_width": 64}
+    model, plain = copy.deepcopy(MODELS["opt"]), copy.deepcopy(MODELS["opt"])
+    for each in (model, plain):  # peft's own values are PyTorch's.
+        each.config.max_position_embeddings = 1000
+        position = torch.nn.Embedding(1002, 32)
+        each.model.decoder.embed_positions.weight = position.weight
+        family.adapt(each, wide)
+    family.draw(model, generator("encoder"))
+    pairs = zip(model.named_parameters(), plain.parameters(), strict=True)
+    for name, ours, theirs in [(n, a, b) for (n, a), b in pairs if a.requires_grad]:
+        assert not torch.equal(ours, theirs), name
+        near = pytest.approx(theirs.std().item(), rel=0.15 if ours.ndim == 2 else 0.4)
+        assert ours.std().item() == near, name
+        if "embedding" not in name:
+            assert ours.abs().max() <= 1.02 * theirs.abs().max() + 0.01, name
+
+
+@pytest.fixture
+def manifest(tmp_path) -> str:
+    """Return the manifest of a tokenizer that gives the vocabulary of these models' ids."""
+    tiny_tokenizer("opt").save_pretrained(tmp_path / "tokenizer")
+    return write_manifest(tmp_path / "manifest.json", tmp_path / "tokenizer")
+
+
+def test_prompts_start_from_label_words(manifest):
+    """One token for each word, as the mean over what it is cut into; the rest are drawn."""
+    ids = tiny_tokenizer("opt")([" Yes", " No not all"], add_special_tokens=False)["input_ids"]
+    assert [len(word) for word in ids] == [1, 3]
+    start = {"texts": [" Yes", " No not all"], "manifest": manifest}
+    settings = {**SETTINGS, "initial_text": "label-words", "start": start}
+    model = made(prompt_from_text, "opt", settings)
+    words = MODELS["opt"].get_input_embeddings().weight
+    found = model.get_input_embeddings().learned.weight
+    torch.testing.assert_close(found[0], words[ids[0][0]])
+    torch.testing.assert_close(found[1], words[torch.tensor(ids[1])].mean(dim=0))
+    torch.testing.assert_close(found[2:], words[torch.tensor(DRAWN["opt"][2:])])
+
+
+def test_prompts_start_from_the_patterns_text(manifest):
+    """Without special tokens, and again from its start; drawn are none of them."""
+    ids = tiny_tokenizer("opt")(" ? Answer:", add_special_tokens=False)["input_ids"]
+    assert 2 <= len(ids) < TOKENS
+    start = {"texts": [" ? Answer:"], "manifest": manifest}
+    settings = {**SETTINGS, "initial_text": "pattern", "start": start}
+    model = made(prompt_from_text, "llama", settings)
+    expected = MODELS["llama"].get_input_embeddings().weight[torch.tensor((ids * 5)[:TOKENS])]
+    assert torch.equal(model.get_input_embeddings().learned.weight, expected)
+    before = model.get_input_embeddings().learned.weight.detach().clone()
+    prompt_from_text.draw(model, generator("initial", "another"))
+    assert torch.equal(model.get_input_embeddings().learned.weight, before)
+    settings["start"] = {**start, "texts": [""]}
+    with pytest.raises(UserError, match="initial_text: the tokenizer has no token for ''; valid:"):
+        prompt_from_text.adapt(copy.deepcopy(MODELS["llama"]), settings)
+
+
 @pytest.mark.parametrize("family", [prompt_tuning, prefix_tuning])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_both_start_as_the_model_behind_the_drawn_tokens(family, name):
@@ -111,10 +225,19 @@ def test_prefix_tuning_is_scored_as_real_tokens_are(name, prefix):
     assert scores.route == "shared prefix" or (name in PLAIN_ONLY and "plain" in scores.route)
 
 
-@pytest.mark.parametrize("prefix", [0, 30])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_routed_and_plain_scores_of_a_learned_prefix_are_equal(name, prefix, monkeypatch):
-    model = made(prefix_tuning, name)
+ENCODED = [
+    (family, name, prefix)
+    for family, prefix in ((reparametrised_prefix, 0), (mix_and_match, 30))
+    for name in ("opt", "gpt-neox", "llama", "qwen3", "gemma3")
+]
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "prefix"),
+    [*((prefix_tuning, name, prefix) for name in CONFIGS for prefix in (0, 30)), *ENCODED],
+)
+def test_routed_and_plain_scores_of_a_learned_prefix_are_equal(family, name, prefix, monkeypatch):
+    model = made(family, name)
     shift(model)
     prompts = draw(np.random.default_rng(4), prefix, [3, 8, 8, 21, 40])
     routed = score.score(model, prompts, batch_tokens=120)
@@ -127,12 +250,23 @@ def test_routed_and_plain_scores_of_a_learned_prefix_are_equal(name, prefix, mon
     assert np.abs(plain.logprobs - untouched.logprobs).max() > 0.01
 
 
-@pytest.mark.parametrize("tokens", [TOKENS, 20])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_prompt_tuning_is_scored_as_whole_prompts_are(name, tokens):
+ENCODED_TOKENS = [
+    *((p_tuning, SETTINGS, name, 20) for name in ("opt", "gpt-neox", "gemma3")),
+    *((p_tuning, LSTM, name, 20) for name in ("llama", "qwen3")),
+]
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "name", "tokens"),
+    [
+        *((prompt_tuning, SETTINGS, name, count) for name in CONFIGS for count in (TOKENS, 20)),
+        *ENCODED_TOKENS,
+    ],
+)
+def test_prompt_tuning_is_scored_as_whole_prompts_are(family, settings, name, tokens):
     model = copy.deepcopy(MODELS[name])
-    prompt_tuning.adapt(model, {**SETTINGS, "virtual_tokens": tokens})
-    prompt_tuning.draw(model, generator("initial", name))
+    family.adapt(model, {**settings, "virtual_tokens": tokens})
+    family.draw(model, generator("initial", name))
     shift(model)
     assert virtual_ids(model) == tuple(range(VOCABULARY, VOCABULARY + tokens))
     prompts = draw(np.random.default_rng(5), 3, [1, 4, 9, 9, 30], words=((5,), (6, 7)))
@@ -210,7 +344,7 @@ def test_a_learned_prefix_must_fit_the_sliding_window(name, fits):
         prefix_tuning.adapt(copy.deepcopy(MODELS[name]), {**SETTINGS, "virtual_tokens": fits + 1})
 
 
-@pytest.mark.parametrize("family", [prompt_tuning, prefix_tuning, head_only])
+@pytest.mark.parametrize("family", [prompt_tuning, prefix_tuning, head_only, mix_and_match])
 def test_no_family_needs_whole_weights(family):
     """At ZeRO stage 3 the model is in shards, and no engine gathers them yet."""
     from fewshot.models.deepspeed_zero import load_deepspeed

@@ -165,6 +165,55 @@ def test_a_classification_head_needs_its_kind(folder):
     )
 
 
+def test_prompts_start_from_texts_that_there_are(folder):
+    block = {**BLOCK, "methods": ["prompt-tuning-labels", "prompt-tuning-pattern"]}
+    assert load(folder, grid=[block])
+    edit(
+        folder, "methods", lambda methods: methods["prompt-tuning-labels"].update(virtual_tokens=1)
+    )
+    assert message(folder, grid=[block]) == (
+        "config/methods.yaml: method 'prompt-tuning-labels': virtual_tokens: 1 are fewer than the "
+        "2 label words of task 'rte' to start from (initial_text); valid: 2 or more"
+    )
+    edit(
+        folder, "methods", lambda methods: methods["prompt-tuning-labels"].update(virtual_tokens=2)
+    )
+    bare = {"template": "{text_a} {text_b}", "answer": " {label}", "verbalizer": "yes-no"}
+    edit(folder, "patterns", lambda patterns: patterns.update(bare=bare))
+    assert message(folder, grid=[{**block, "patterns": ["bare"]}]) == (
+        "config/methods.yaml: method 'prompt-tuning-pattern': initial_text: pattern 'bare' has no "
+        "text of its own; valid: label-words, or another pattern"
+    )
+
+
+SHARE = "valid: a whole number of units, or a share of the width, such as 1/16"
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value", "expected"),
+    [
+        ("houlsby", "bottleneck", "half", f"'half' does not fit; {SHARE}"),
+        ("houlsby", "bottleneck", 0, "0 is less than the minimum of 1"),
+        ("houlsby", "form", "serial", "unknown value 'serial'; valid: houlsby, pfeiffer, parallel"),
+        ("houlsby", "sublayers", [], "0 entries; valid: 1 or more"),
+        ("pfeiffer", "initialisation", "zero", "unknown value 'zero'; valid: houlsby, bert, lora"),
+        ("pfeiffer", "activation", "swish", "unknown value 'swish'; valid: relu, gelu, silu, tanh"),
+        ("p-tuning", "encoder", "gru", "unknown value 'gru'; valid: mlp, lstm"),
+        ("mix-and-match", "scale", 0, "0 is less than or equal to the minimum of 0"),
+        ("prefix-tuning-mlp", "encoder_width", "2/1", f"'2/1' does not fit; {SHARE}"),
+        (
+            "prompt-tuning-labels",
+            "initial_text",
+            "task",
+            "unknown value 'task'; valid: label-words, pattern",
+        ),
+    ],
+)
+def test_wrong_settings_of_added_modules_are_named(folder, method, key, value, expected):
+    edit(folder, "methods", lambda methods: methods[method].update({key: value}))
+    assert told(load, folder) == f"{folder}/methods.yaml: {method}.{key}: {expected}"
+
+
 def test_learned_prompts_need_their_number_of_tokens(folder):
     edit(folder, "methods", lambda methods: methods["prompt-tuning"].pop("virtual_tokens"))
     assert message(folder) == (

@@ -66,6 +66,16 @@ def test_an_end_token_is_told_where_there_is_one(tmp_path, inputs):
     assert all("end_token" not in cell for cell in inputs.cells("rte", "opt-125m"))
 
 
+def test_a_method_that_starts_from_texts_is_told_those_of_its_cell(folder):
+    names = ["prompt-tuning-labels", "prompt-tuning-pattern", "prompt-tuning"]
+    inputs = inputs_of(folder, grid=[{**GRID[1], "methods": names}])
+    told = [inputs.cell_method(name, "opt-125m", "rte", "minimal") for name in names]
+    manifest = "results/models/opt-125m/manifest.json"
+    assert told[0].pop("start") == {"texts": [" Yes", " No"], "manifest": manifest}
+    assert told[1].pop("start") == {"texts": ["  ?"], "manifest": manifest}
+    assert told == [inputs.method(name, "opt-125m") for name in names], "and nothing else"
+
+
 def test_the_files_of_a_local_model_are_those_that_are_loaded(inputs):
     """From the Hub there are none: its pinned revision names them."""
     files = inputs.model_files("opt-micro")

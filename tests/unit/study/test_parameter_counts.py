@@ -7,14 +7,14 @@ import peft
 import pytest
 import torch
 from fewshot.adaptation.trainable_model import adapted
-from fewshot.methods import bitfit, full
+from fewshot.methods import adapter, bitfit, full
 from fewshot.models.architectures import architecture_of, entry_architecture
 from fewshot.models.heads import ClassificationHead
 from fewshot.study.families import FAMILIES, added, head_parameters, trainable
 from fewshot.validation import load_registries
-from model_configs import CONFIGS, MODELS, meta
+from model_configs import CONFIGS, MODELS, REGISTRY, meta
 from project import ROOT
-from tiny import ALL_KINDS, TARGETS, tiny_model
+from tiny import ALL_KINDS, TARGETS, tiny_model, tiny_tokenizer, write_manifest
 from transformers import AutoConfig, AutoModelForCausalLM
 
 METHODS = load_registries(ROOT / "config")["methods"]
@@ -25,14 +25,23 @@ def test_every_family_is_known():
     modules = Path(importlib.import_module("fewshot.methods").__file__).parent.glob("*.py")
     own = {name for name, family in FAMILIES.items() if family.trains or family.baseline}
     own |= {name for name, family in FAMILIES.items() if "similarity" in family.settings}
-    shared = {"__init__", "freezing", "losses", "fitted", "logistic"}
+    shared = {"__init__", "freezing", "losses", "initial_values", "fitted", "logistic"}
     assert {path.stem for path in modules} - shared == own
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory) -> str:
+    """Return the manifest of a tokenizer, which is for methods that start from words."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tiny_tokenizer().save_pretrained(folder)
+    return write_manifest(tmp_path_factory.mktemp("manifest") / "manifest.json", folder)
 
 
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_every_registered_method_trains_as_many_as_its_module_says(name, kind):
+def test_every_registered_method_trains_as_many_as_its_module_says(name, kind, tokenizer):
     settings = {**METHODS[name], "targets": TARGETS[kind]}
+    settings["start"] = {"texts": [" Yes"], "manifest": tokenizer}
     if (settings["family"], kind) == ("bitfit", "llama"):
         return  # it has no biases, which the family itself refuses
     model = tiny_model(kind)
@@ -86,16 +95,51 @@ def test_full_fine_tuning_with_a_head(name):
 @pytest.mark.parametrize("name", ["opt", "opt projected", "neox", "llama"])
 def test_soft_prompts_train_what_peft_trains(name):
     shape, settings = architecture_of(CONFIGS[name], 1), {"virtual_tokens": 7}
-    kinds = {"prompt_tuning": peft.PromptTuningConfig, "prefix_tuning": peft.PrefixTuningConfig}
-    for family, make in kinds.items():
+    settings |= {"encoder_width": 20, "encoder": "mlp"}
+    encoder = {"encoder_hidden_size": 20}
+    kinds = {
+        "prompt_tuning": (peft.PromptTuningConfig, {}),
+        "prefix_tuning": (peft.PrefixTuningConfig, {}),
+        "p_tuning": (peft.PromptEncoderConfig, encoder),
+        "reparametrised_prefix": (
+            peft.PrefixTuningConfig, {**encoder, "prefix_projection": True}
+        ),
+    }  # fmt: skip
+    for family, (make, rest) in kinds.items():
         if (family, name) == ("prompt_tuning", "opt projected"):
             # peft takes the hidden width, which such an OPT's embeddings do not have.
             assert trainable(shape, {**settings, "family": family}, 2) == 7 * 32
+        if name == "opt projected" and "prefix" not in family:
             continue
-        config = make(task_type="CAUSAL_LM", num_virtual_tokens=7)
+        config = make(task_type="CAUSAL_LM", num_virtual_tokens=7, **rest)
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**CONFIGS[name]))
         trained, _ = peft.get_peft_model(model, config).get_nb_trainable_parameters()
         assert trainable(shape, {**settings, "family": family}, 2) == trained
+
+
+@pytest.mark.parametrize("name", ["opt", "neox", "llama", "qwen3", "gemma3_text"])
+def test_methods_for_all_linear_layers_name_all(name):
+    """And adapters are counted for every kind of layer."""
+    model, shape = meta(CONFIGS[name]), architecture_of(CONFIGS[name], 1)
+    kinds = {"neox": "pythia", "qwen3": "qwen", "gemma3_text": "gemma"}
+    linear = {
+        path.rpartition(".")[2]
+        for path, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and path != "lm_head" and "embed_out" not in path
+    }
+    for method in ("lora-all", "rslora"):
+        assert set(METHODS[method]["targets"][kinds.get(name, name)]) == linear
+    for method in ("houlsby", "scaled-parallel-adapter"):
+        twin = meta(CONFIGS[name])
+        names = set(adapter.adapt(twin, METHODS[method]))
+        expected = sum(p.numel() for n, p in twin.named_parameters() if n in names)
+        assert trainable(shape, METHODS[method], 2) == expected
+
+
+def test_every_family_of_models_has_targets():
+    families = {entry["family"] for entry in REGISTRY.values()}
+    for method in ("lora", "lora-all", "rslora"):
+        assert families <= set(METHODS[method]["targets"])
 
 
 def test_other_families():
