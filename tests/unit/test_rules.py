@@ -85,7 +85,6 @@ def test_an_edited_module_repeats_these_scripts_and_no_others(module, scripts):
 
 
 BUILT_ON = {
-    "rslora": {"lora"},
     "prompt_from_text": {"prompt_tuning"},
     "p_tuning": {"prompt_tuning"},
     "reparametrised_prefix": {"prefix_tuning"},

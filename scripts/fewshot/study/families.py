@@ -265,10 +265,6 @@ FAMILIES = {
         (*WITH_LOSS, "rank", "alpha", "dropout", "dora", "targets"),
         trained=_lora, added=_lora, adds_products=True,
     ),
-    "rslora": Family(
-        (*WITH_LOSS, "rank", "alpha", "dropout", "dora", "targets"),
-        trained=_lora, added=_lora, adds_products=True,
-    ),
     "ia3": Family(WITH_LOSS, trained=_ia3, added=_ia3),
     "adapter": Family(
         (*WITH_LOSS, "sublayers", "form", *BOTTLENECK),

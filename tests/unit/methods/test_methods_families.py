@@ -38,7 +38,6 @@ FAMILIES = {
         (2 * 2 * 4 * 32, 2 * 2 * 4 * 32, 2 * 2 * 4 * 16),
     ),
     "head_only": ({"learning_rate": 0.05}, (75 * 32,) * 3),
-    "rslora": ({}, (4 * 128, 2 * 256, 2 * (128 + 96))),
     # A layer has two adapters, each of 2 · 4 · 32 weights and 4 + 32 biases.
     "houlsby": ({**ADAPTER, "initialisation": "houlsby", "form": "houlsby"}, (4 * 292,) * 3),
     "pfeiffer": ({**ADAPTER, "initialisation": "bert", "form": "pfeiffer"}, (4 * 292,) * 3),
@@ -72,7 +71,7 @@ VARIANTS = {
 }
 """What is no family's name above → its family."""
 NOT_DRAWN = ("full", "bitfit", "ia3", "head_only")
-UNCHANGED = (*NOT_DRAWN, "lora", "dora", "rslora", "parallel")
+UNCHANGED = (*NOT_DRAWN, "lora", "dora", "parallel")
 PAIRS = [
     (family, kind)
     for family in FAMILIES
@@ -81,7 +80,7 @@ PAIRS = [
 ]
 each_pair = pytest.mark.parametrize(("family", "kind"), PAIRS)
 ON_ONE = {
-    **{"rslora": "opt", "pfeiffer": "llama", "parallel": "gpt_neox", "prompt_from_text": "opt"},
+    **{"pfeiffer": "llama", "parallel": "gpt_neox", "prompt_from_text": "opt"},
     **{"reparametrised_prefix": "llama", "mix_and_match": "opt"},
     **{"p_tuning": "llama", "p_tuning_lstm": "gpt_neox"},
 }

@@ -127,8 +127,7 @@ def test_methods_for_all_linear_layers_name_all(name):
         for path, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and path != "lm_head" and "embed_out" not in path
     }
-    for method in ("lora-all", "rslora"):
-        assert set(METHODS[method]["targets"][kinds.get(name, name)]) == linear
+    assert set(METHODS["lora-all"]["targets"][kinds.get(name, name)]) == linear
     for method in ("houlsby", "scaled-parallel-adapter"):
         twin = meta(CONFIGS[name])
         names = set(adapter.adapt(twin, METHODS[method]))
@@ -138,7 +137,7 @@ def test_methods_for_all_linear_layers_name_all(name):
 
 def test_every_family_of_models_has_targets():
     families = {entry["family"] for entry in REGISTRY.values()}
-    for method in ("lora", "lora-all", "rslora"):
+    for method in ("lora", "lora-all"):
         assert families <= set(METHODS[method]["targets"])
 
 
