@@ -120,7 +120,7 @@ def test_the_shipped_registries_load():
         ("methods", {"base": "b", "curve_rows": 9.0}, "9.0 is not a whole number; write 9"),
         ("methods", {"base": "b", "epochs": 2.5}, "t.epochs: 2.5 is not a whole number"),
         ("methods", {"base": "b", "epochs": None}, "the value is missing; valid: a whole number"),
-        ("methods", {"base": "b", "loss": None}, "the value is missing; valid: vocabulary"),
+        ("methods", {"base": "b", "loss": None}, "the value is missing; give exactly one of: voc"),
         ("methods", {"base": "b", "dora": "yes"}, "t.dora: 'yes' is not true or false"),
         ("methods", {"base": "b", "title": 10}, "10 is not text; put what the file says there in"),
         ("models", {**MODEL, "window": 1024.0}, "1024.0 is not a whole number; write 1024"),

@@ -16,7 +16,7 @@ from torch import nn
 from ..data import curve_sample
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
-from ..methods.losses import Answers, loss_of, reads_all_words, takes_mean
+from ..methods.losses import Answers, loss_of, reads_all_words
 from ..models.deepspeed_zero import load_deepspeed, loading_in_shards
 from ..models.load import load_model, pick_device
 from ..models.parts import (
@@ -115,17 +115,16 @@ class ScoredSet:
 class Setup:
     """What all seeds of a job share.
 
-    `loss` gives each row's loss and `mean` says how the tokens of a label word count in it (see
-    methods.losses). `curve` and `whole` are what is scored, by evaluation set, `truncated` how many
-    of its rows were longer than the method allows, if it does cut them. `content_free` are inputs
-    without content. Where `keeps_curve`, row predictions of all epochs of the curve are kept.
+    `loss` gives each row's loss (see methods.losses). `curve` and `whole` are what is scored, by
+    evaluation set, `truncated` how many of its rows were longer than the method allows, if it does
+    cut them. `content_free` are inputs without content. Where `keeps_curve`, row predictions of
+    all epochs of the curve are kept.
     """
 
     job: AdaptationJob
     origin: InitialModel
     tokenizer: object
     loss: Callable[[Answers], torch.Tensor]
-    mean: bool
     curve: dict[str, ScoredSet]
     whole: dict[str, ScoredSet]
     truncated: dict[str, int]
@@ -207,8 +206,8 @@ def set_up_from(job: AdaptationJob, origin: InitialModel, tokenizer) -> Setup:
     item = job.content_free
     prompts, _ = _prompts(job, tokenizer, origin, item.rows, "inputs without content")
     content_free = ScoredSet(item, prompts, True)
-    loss, mean = loss_of(origin.method, job.settings), takes_mean(job.settings, job.pattern.rank_by)
-    return Setup(job, origin, tokenizer, loss, mean, curve, whole, truncated, content_free)
+    loss = loss_of(origin.method, job.settings)
+    return Setup(job, origin, tokenizer, loss, curve, whole, truncated, content_free)
 
 
 def _prompts(job: AdaptationJob, tokenizer, origin: InitialModel, rows: pd.DataFrame, where: str):

@@ -309,7 +309,9 @@ def _answers(run: SeedRun, rows: np.ndarray) -> Answers:
     pattern, characters = run.setup.job.pattern, None
     if pattern.rank_by == "characters":
         characters = torch.tensor(pattern.characters, device=run.device)
-    return Answers(logits, tokens, places, ids, labels, words, run.setup.mean, characters)
+    mean = run.setup.job.settings.get("answer_loss", "mean") == "mean"
+    by_mean = pattern.rank_by == "mean"
+    return Answers(logits, tokens, places, ids, labels, words, mean, by_mean, characters)
 
 
 @torch.no_grad()

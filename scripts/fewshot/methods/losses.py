@@ -17,8 +17,9 @@ class Answers:
     token), a token of the word comes next: `tokens` [reads]; the model answered with `logits`
     [reads, classes] in float32. `labels` [rows] are gold. Where all words are one token, `words`
     [rows, labels] has those of each row and is None elsewhere; with a classification head labels
-    are the classes. If `mean`, a word counts by the mean over its tokens, else by their sum. Where
-    words are ranked by what a character has of this, `characters` [labels] are theirs.
+    are the classes. In the loss over the vocabulary a word counts by the mean over its tokens if
+    `mean`, else by their sum; words are ranked by the mean if `ranked_by_mean`, else by the sum or,
+    with `characters` [labels], by what a character has of it.
     """
 
     logits: torch.Tensor
@@ -28,22 +29,32 @@ class Answers:
     labels: torch.Tensor
     words: torch.Tensor | None = None
     mean: bool = True
+    ranked_by_mean: bool = False
     characters: torch.Tensor | None = None
 
-    def by_word(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum or mean of `values` [reads] over each word that was read [rows, words]."""
-        if len(values) == len(self.ids):  # One token each: a kernel or two fewer.
-            return values.reshape(len(self.labels), -1)
+    def by_word(self, values: torch.Tensor, mean: bool = False) -> torch.Tensor:
+        """Return the sum, or the mean, of `values` over each word [rows, words].
+
+        These are one for each token that was read [reads], or of `word_tokens`.
+        """
+        if len(values) == len(self.ids) or self.words is not None:
+            return values.reshape(len(self.labels), -1)  # One token each: a kernel or two fewer.
         sequence, none = self.places[:, 0], values.new_zeros(len(self.ids))
         sums = none.index_add(0, sequence, values)
-        if self.mean:
+        if mean:
             sums = sums / none.index_add(0, sequence, torch.ones_like(values))
         return sums.reshape(len(self.labels), -1)
 
-    def of_gold(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum or mean of `values` [reads] over each row's gold word [rows]."""
-        words = self.by_word(values)
+    def of_gold(self, values: torch.Tensor, mean: bool = False) -> torch.Tensor:
+        """Return the sum, or the mean, of `values` [reads] over each row's gold word [rows]."""
+        words = self.by_word(values, mean)
         return words[:, 0] if words.shape[1] == 1 else words.gather(1, self.labels[:, None])[:, 0]
+
+    def word_tokens(self) -> torch.Tensor:
+        """Return the log-probability of each token of all label words, row by row (`ranked`)."""
+        if self.words is None:
+            return -_surprisals(self)
+        return functional.log_softmax(self.logits, dim=-1).gather(1, self.words).flatten()
 
     @property
     def ranked(self) -> bool:
@@ -53,7 +64,7 @@ class Answers:
     def scores(self) -> torch.Tensor:
         """Return what ranks a row's label words [rows, labels]: log-probabilities, or logits."""
         if self.words is None:
-            found = -self.by_word(_surprisals(self))
+            found = -self.by_word(_surprisals(self), self.ranked_by_mean)
         elif self.characters is None:
             return self.logits.gather(1, self.words)
         else:
@@ -69,7 +80,7 @@ def _surprisals(answers: Answers) -> torch.Tensor:
 def vocabulary_loss(answers: Answers) -> torch.Tensor:
     """Return each row's cross-entropy over all classes (with a language model, its vocabulary) at
     the tokens of its gold label word."""
-    return answers.of_gold(_surprisals(answers))
+    return answers.of_gold(_surprisals(answers), answers.mean)
 
 
 def label_word_loss(answers: Answers) -> torch.Tensor:
@@ -77,25 +88,54 @@ def label_word_loss(answers: Answers) -> torch.Tensor:
     return functional.cross_entropy(answers.scores(), answers.labels, reduction="none")
 
 
+FLOOR = 0.01
+"""What the unlikelihood loss adds in its logarithm, so that it stays finite: in T-Few's published
+code, not in the paper."""
+
+
+def unlikelihood_loss(answers: Answers) -> torch.Tensor:
+    """Return each row's mean of -log(1 - p + FLOOR) over all tokens of its wrong label words, of
+    probabilities p (L_UL of Liu et al. 2022, equation 2).
+
+    It is below zero by log(1 + FLOOR) where all are improbable. The published code divides by the
+    tokens of a micro-batch: for one row alone the gradient is the same. Its value is lower by
+    log(1 + FLOOR) for each token of the gold word and of padding, which are in its sum.
+    """
+    values = answers.word_tokens()
+    counts = answers.by_word(torch.ones_like(values))
+    sums = answers.by_word(-torch.log(1 + FLOOR - values.exp()))
+    wrong = functional.one_hot(answers.labels, counts.shape[1]) == 0
+    return (sums * wrong).sum(dim=1) / (counts * wrong).sum(dim=1)
+
+
+def length_normalised_loss(answers: Answers) -> torch.Tensor:
+    """Return each row's cross-entropy over its label words, whose scores are the means of their
+    tokens' log-probabilities, whatever the pattern ranks by (L_LN of Liu et al. 2022, equation 3).
+    """
+    return functional.cross_entropy(
+        answers.by_word(answers.word_tokens(), mean=True), answers.labels, reduction="none"
+    )
+
+
 LOSSES: dict[str, Callable[[Answers], torch.Tensor]] = {
     "vocabulary": vocabulary_loss,
     "label-words": label_word_loss,
+    "unlikelihood": unlikelihood_loss,
+    "length-normalised": length_normalised_loss,
 }
 
 
 def loss_of(method: ModuleType, settings: Mapping) -> Callable[[Answers], torch.Tensor]:
-    """Return the loss that a method's settings name or, if they name none, its family's own."""
-    return LOSSES[settings["loss"]] if "loss" in settings else method.loss
+    """Return the loss that a method's settings name, the sum of those in a list or, if they name
+    none, its family's own."""
+    if "loss" not in settings:
+        return method.loss
+    if isinstance(settings["loss"], str):
+        return LOSSES[settings["loss"]]
+    parts = [LOSSES[name] for name in settings["loss"]]
+    return lambda answers: torch.stack([part(answers) for part in parts]).sum(dim=0)
 
 
 def reads_all_words(settings: Mapping) -> bool:
     """Return whether a method's loss asks for all label words of a row: any but `vocabulary`."""
     return settings.get("loss") != "vocabulary"
-
-
-def takes_mean(settings: Mapping, rank_by: str) -> bool:
-    """Return whether a word counts by the mean over its tokens: as words are ranked where a loss
-    compares them, else by `answer_loss`."""
-    if settings.get("loss") == "label-words":
-        return rank_by == "mean"
-    return settings.get("answer_loss", "mean") == "mean"

@@ -128,10 +128,11 @@ def _check_methods(study: "Study") -> None:
                 "methods that train; leave it out"
             )
         read = read_settings(settings)
-        if read.get("loss") == "label-words" and read.get("answer_loss") == "sum":
+        losses = read.get("loss", "")
+        if read.get("answer_loss") == "sum" and "vocabulary" not in (losses, *losses):
             raise UserError(
-                f"{where}: answer_loss: sum is for loss: vocabulary; label-words compares words as "
-                "the pattern's rank_by says; leave it out"
+                f"{where}: answer_loss: sum is for loss: vocabulary, and loss is "
+                f"{losses if isinstance(losses, str) else ', '.join(losses)}; leave it out"
             )
         for key in HEADS[settings["head"]]:
             if key not in settings:

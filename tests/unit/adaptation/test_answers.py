@@ -84,9 +84,31 @@ def language_model_loss(model, ids: list[int], start: int, ahead=()) -> tuple[to
     return output.loss, len(ids) - start
 
 
+def token_logprobs(model, ids: list[int], start: int) -> torch.Tensor:
+    """Return the log-probability of each token of the answer by transformers itself."""
+    logits = model(input_ids=torch.tensor([ids])).logits[0, start - 1 : -1]
+    return logits.float().log_softmax(dim=-1)[range(len(ids) - start), ids[start:]]
+
+
+def t_few_loss(model, words: list[tuple[list[int], int]], label: int, names) -> torch.Tensor:
+    """Return the sum of those of T-Few's losses that are named (Liu et al. 2022)."""
+    read = [token_logprobs(model, *word) for word in words]
+    means = torch.stack([each.mean() for each in read])
+    wrong = torch.cat([each for place, each in enumerate(read) if place != label])
+    parts = {
+        "vocabulary": -means[label],
+        "unlikelihood": -torch.log(1 - wrong.exp() + 0.01).mean(),
+        "length-normalised": -means.log_softmax(dim=0)[label],
+    }
+    return torch.stack([parts[name] for name in names]).sum()
+
+
 def row_loss(model, kind, job, row, ahead=()) -> torch.Tensor:
     """Return a row's loss, each of its words read by itself."""
     settings, words = job.settings, whole(kind, job, row)
+    names = settings["loss"] if isinstance(settings["loss"], list) else [settings["loss"]]
+    if {"unlikelihood", "length-normalised"} & {*names}:
+        return t_few_loss(model, words, row.label, names)
     if settings["loss"] == "vocabulary":
         mean, count = language_model_loss(model, *words[row.label], ahead)
         return mean * (count if settings.get("answer_loss") == "sum" else 1)
@@ -140,6 +162,7 @@ def assert_ranked(result, job, kind, model):
                 assert found == pytest.approx(-mean.item() * count, abs=2e-4)
 
 
+T_FEW = ["vocabulary", "unlikelihood", "length-normalised"]
 CASES = {
     "mean": {},
     "sum": {"answer_loss": "sum"},
@@ -148,6 +171,9 @@ CASES = {
     "words": {"loss": "label-words"},
     "words, end": {"loss": "label-words", "end_token": True},
     "cut": {"truncate": 5},
+    "unlikelihood": {"loss": ["vocabulary", "unlikelihood"]},
+    "length-normalised, end": {"loss": "length-normalised", "end_token": True},
+    "t-few, end": {"loss": T_FEW, "end_token": True},
 }
 
 
