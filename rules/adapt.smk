@@ -20,7 +20,7 @@ ADAPTATION_PARAMS = {
     "labels": lambda w: INPUTS.labels(w.task),
     "evaluation": lambda w: INPUTS.evaluation_sets(w.task),
     "pattern": lambda w: INPUTS.pattern(w.task, w.pattern, w.model),
-    "method": lambda w: INPUTS.cell_method(w.method, w.model, w.task, w.pattern),
+    "method": lambda w: INPUTS.settings(job_cell(w)),
     "model": lambda w: INPUTS.model(w.model),
     "batch_tokens": STUDY.settings["batch_tokens"],
 }

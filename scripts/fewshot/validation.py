@@ -360,8 +360,19 @@ def derived_tasks(tasks: dict[str, dict], where: str) -> dict[str, dict]:
     return found
 
 
+ALTERNATIVES = {"epochs": "steps", "steps": "epochs"}
+"""A method's setting → the one whose place it takes: what an entry says replaces its base's."""
+
+
 def _inherit(methods: dict[str, dict], where: str) -> dict[str, dict]:
-    """Resolve `base` entries; raises UserError for an unknown base or a circle."""
+    """Resolve `base` entries; raises UserError for an unknown base, a circle, and an entry that
+    says in two ways how long training is."""
+    for name, entry in methods.items():
+        if "epochs" in entry and "steps" in entry:
+            raise UserError(
+                f"{where}: method '{name}': 'epochs' and 'steps' both say how long training is; "
+                "valid: one of them"
+            )
     return {name: _resolved(name, methods, where, "method") for name in methods}
 
 
@@ -369,6 +380,8 @@ def _resolved(name: str, entries: dict[str, dict], where: str, kind: str) -> dic
     chain = list(_ancestors(name, entries, where, kind))
     settings: dict = {}
     for entry in reversed(chain):
+        for key in entries[entry]:
+            settings.pop(ALTERNATIVES.get(key), None)
         settings.update(entries[entry])
     settings.pop("base", None)
     if "title" not in entries[name]:

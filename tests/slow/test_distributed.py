@@ -5,12 +5,14 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fewshot import storage
-from job_files import write_job
+from fewshot.prompts.patterns import Pattern
+from job_files import PATTERN, write_job
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +139,20 @@ def test_answers_of_several_tokens_are_trained_alike(tmp_path, loss):
         assert_alike(one, two)
         tokens = storage.read_table(two.output.predictions)[["tokens_0", "tokens_1"]]
         assert (tokens == [2, 4]).all(axis=None)
+
+
+@pytest.mark.slow
+def test_adafactor_keeps_whole_tensors_in_two_processes(tmp_path):
+    """With T-Few's losses, and patterns that are drawn: the same in both processes."""
+    other = Pattern("other", ((" ", "text_b"), (" ", "text_a")), "", (" True", " No not"), "")
+    settings = {
+        "family": "ia3", "optimizer": "adafactor", "schedule": "linear", "end_token": True,
+        "loss": ["vocabulary", "unlikelihood", "length-normalised"], "epochs": 3, "steps": 8,
+        "train_patterns": [asdict(PATTERN), asdict(other)],
+    }  # fmt: skip
+    one = run(tmp_path / "one", 1, 0, **settings)
+    two = run(tmp_path / "two", 2, 0, resources={"micro_tokens": 16}, **settings)
+    assert_alike(one, two)
 
 
 @pytest.mark.slow

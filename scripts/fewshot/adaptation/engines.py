@@ -1,16 +1,20 @@
-"""The engines of fine-tuning: plain PyTorch for one process, DeepSpeed for everything else.
+"""The engines of fine-tuning: plain PyTorch for one process, DeepSpeed for nearly all else.
 
-Both sum the gradients of as many passes as a step takes and then update with AdamW, so that a batch
-means the same however it is cut and whoever computes it. DeepSpeed shares optimiser states,
-gradients and parameters among processes by ZeRO stage (Rajbhandari et al. 2020) or moves them to
-host memory; a job that needs none of this starts no engine of its (transformers imports the library
-all the same).
+Both sum the gradients of as many passes as a step takes and then update, so that a batch means the
+same however it is cut and whoever computes it. DeepSpeed shares optimiser states, gradients and
+parameters among processes by ZeRO stage (Rajbhandari et al. 2020) or moves them to host memory; a
+job that needs none of this starts no engine of its (transformers imports the library all the same).
+
+AdamW updates each number by itself, so DeepSpeed may cut tensors wherever it likes. Adafactor
+(Shazeer and Stern 2018) looks at rows, columns and sizes of whole tensors, which DeepSpeed lays
+flat one behind the other: it stays with plain PyTorch, whose processes all hold its few states.
 """
 
 from pathlib import Path
 
 import torch
 from torch import nn
+from transformers.optimization import Adafactor
 
 from ..errors import UserError
 from ..models.deepspeed_zero import let_go, load_deepspeed, quiet
@@ -22,41 +26,62 @@ from .weights import store_weights
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def is_plain(dtype: str, placement: Placement, processes: ProcessGroup) -> bool:
-    """Return whether PyTorch alone does what is asked: one process, float32, nothing offloaded."""
+def needs_whole_tensors(settings: dict) -> bool:
+    """Return whether a method's optimiser cannot update tensors that are cut up."""
+    return settings.get("optimizer") == "adafactor"
+
+
+def is_plain(settings: dict, dtype: str, placement: Placement, processes: ProcessGroup) -> bool:
+    """Return whether PyTorch alone does what is asked: one process, float32, nothing offloaded; or
+    whatever an optimiser of whole tensors may be asked for (see `engine_config`)."""
     alone = processes.size == 1 and placement.zero_stage == 0
-    return alone and dtype == "float32" and placement.offload == "none"
+    plain = alone and dtype == "float32" and placement.offload == "none"
+    return plain or needs_whole_tensors(settings)
 
 
 def start_engine(
     trainable: nn.Module, settings: dict, dtype: str, placement: Placement, processes: ProcessGroup
 ) -> "PlainEngine | DeepSpeedEngine":
-    """Return the engine that trains the trainable parameters of `trainable` with AdamW.
+    """Return the engine that trains the trainable parameters of `trainable`.
 
     Raises UserError where `engine_config` does.
     """
     config = engine_config(settings, dtype, placement, processes.size)
     parameters = list(trained_parameters(trainable).values())
+    if is_plain(settings, dtype, placement, processes):
+        return PlainEngine(trainable, parameters, settings, processes)
     # DeepSpeed reserves all of this buffer, however little is trained.
     config["zero_optimization"]["reduce_bucket_size"] = min(
         BUCKET, sum(map(element_count, parameters))
     )
     on_one_device = placement.offload == "none" and placement.zero_stage < 3
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=settings["learning_rate"],
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=settings["weight_decay"],
-        # One pass over the states instead of a dozen.
-        fused=on_one_device or None,
-    )
-    if is_plain(dtype, placement, processes):
-        return PlainEngine(trainable, optimizer, settings["gradient_clip"])
+    optimizer = new_optimizer(parameters, settings, on_one_device)
     deepspeed = load_deepspeed(processes)
     with quiet():
         engine, *_ = deepspeed.initialize(model=trainable, optimizer=optimizer, config=config)
     return DeepSpeedEngine(engine, processes)
+
+
+def new_optimizer(
+    parameters: list[torch.Tensor], settings: dict, on_one_device: bool
+) -> torch.optim.Optimizer:
+    """Return the optimiser that a method's settings name (AdamW, if none) for some parameters.
+
+    Adafactor is that of transformers, as T-Few has it, with the rate that the schedule gives:
+    torch's caps it at 1/√step.
+    """
+    rates = {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
+    if settings.get("optimizer") == "adafactor":
+        scaled = settings.get("scale_parameter", True)
+        return Adafactor(parameters, scale_parameter=scaled, relative_step=False, **rates)
+    return torch.optim.AdamW(
+        parameters,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        # One pass over the states instead of a dozen.
+        fused=on_one_device or None,
+        **rates,
+    )
 
 
 def engine_config(settings: dict, dtype: str, placement: Placement, world_size: int) -> dict:
@@ -64,11 +89,14 @@ def engine_config(settings: dict, dtype: str, placement: Placement, world_size: 
 
     Raises UserError for an unknown dtype, for bfloat16 with stage 0 (the engine then shifts Adam's
     bias correction by a step: first updates are 0.74 of what they should be), for float16 without
-    a GPU, and for a batch that the processes cannot share evenly.
+    a GPU, for a batch that the processes cannot share evenly, and where an optimiser of whole
+    tensors would have these cut up or moved, or gradients in float16, whose scale none would watch.
     """
     if dtype not in DTYPES:
         raise UserError(f"models.yaml: dtype = {dtype}; valid: {', '.join(DTYPES)}")
-    if dtype != "float32" and placement.zero_stage == 0:
+    if needs_whole_tensors(settings):
+        _check_whole(settings["optimizer"], dtype, placement)
+    elif dtype != "float32" and placement.zero_stage == 0:
         raise UserError(
             f"fine-tuning in {dtype} with zero_stage 0 gives wrong updates; valid: zero_stage 1, 2 "
             "or 3 (a resource of the rule), or dtype float32 in models.yaml"
@@ -105,13 +133,43 @@ def engine_config(settings: dict, dtype: str, placement: Placement, world_size: 
     }
 
 
+def _check_whole(optimizer: str, dtype: str, placement: Placement) -> None:
+    if placement.zero_stage or placement.offload != "none":
+        raise UserError(
+            f"methods.yaml: optimizer: {optimizer} looks at whole tensors, and {placement} would "
+            "cut them up; valid: zero_stage 0 without offload (resources of the rule), or "
+            "optimizer: adamw"
+        )
+    if dtype == "float16":
+        raise UserError(
+            f"methods.yaml: optimizer: {optimizer} does not scale gradients, as float16 needs it; "
+            "valid: dtype float32 or bfloat16 in models.yaml, or optimizer: adamw"
+        )
+
+
 class PlainEngine:
-    """One process with all states on its device."""
+    """All states on the device of each process.
+
+    Several processes sum their gradients and make the same update. Weights in half precision are
+    updated in float32, and rounded for the next pass.
+    """
 
     sharded = False
 
-    def __init__(self, trainable: nn.Module, optimizer: torch.optim.Optimizer, clip: float):
-        self.trainable, self._optimizer, self._clip = trainable, optimizer, clip
+    def __init__(
+        self,
+        trainable: nn.Module,
+        parameters: list[nn.Parameter],
+        settings: dict,
+        processes: ProcessGroup,
+    ):
+        self.trainable, self._clip, self._world = trainable, settings["gradient_clip"], processes
+        self._weights = parameters
+        updated = [
+            weight if weight.dtype == torch.float32 else weight.detach().float()
+            for weight in parameters
+        ]
+        self._optimizer = new_optimizer(updated, settings, on_one_device=True)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Return the trainable model's output."""
@@ -125,13 +183,28 @@ class PlainEngine:
         """Update by the gradients since the last step; return whether there was an update."""
         (group,) = self._optimizer.param_groups
         group["lr"] = rate
+        for weight, updated in zip(self._weights, group["params"], strict=True):
+            if updated is not weight:
+                updated.grad, weight.grad = weight.grad.float(), None
+            self._world.sum(updated.grad)
         nn.utils.clip_grad_norm_(group["params"], self._clip)
         self._optimizer.step()
         self._optimizer.zero_grad()
+        self._round()
         return True
 
+    @torch.no_grad()
+    def _round(self) -> None:
+        """Give the model the weights that were updated in float32."""
+        (group,) = self._optimizer.param_groups
+        for weight, updated in zip(self._weights, group["params"], strict=True):
+            if updated is not weight:
+                weight.copy_(updated)
+
     def save(self, folder: Path) -> None:
-        """Write weights and optimiser states to `folder`."""
+        """Write weights and optimiser states, which all processes have alike, to `folder`."""
+        if self._world.rank:
+            return
         weights = [weight.detach() for weight in self._optimizer.param_groups[0]["params"]]
         state = {"weights": weights, "optimizer": self._optimizer.state_dict()}
         store_weights(state, folder / "plain.pt")
@@ -144,6 +217,7 @@ class PlainEngine:
         for parameter, saved in zip(group["params"], state["weights"], strict=True):
             parameter.copy_(saved)
         self._optimizer.load_state_dict(state["optimizer"])
+        self._round()
 
     def close(self) -> None:
         """Let go of gradients and optimiser states."""

@@ -20,6 +20,7 @@ from . import outputs, weights
 from .seeds import SeedResult
 from .setup import ScoredSet, SeedRun, release_run
 from .trainable_model import parameter_facts
+from .visits import training_tokens
 
 HINT = "lower learning_rate in methods.yaml, or give the model another dtype"
 
@@ -132,9 +133,7 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
         "parameters": parameter_facts(run.engine.trainable),
         "steps": state.step,
         "skipped_steps": state.skipped,
-        "training": outputs.training_tokens(
-            run.rows, setup.job.settings["epochs"], setup.origin.tokens_ahead
-        ),
+        "training": training_tokens(run.rows, run.visits, setup.origin.tokens_ahead),
         "kept_bytes": weights.trained_bytes(run.engine.trainable),
         "scored_rows": state.scored,
         "scoring": {

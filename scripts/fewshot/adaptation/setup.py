@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -28,6 +29,7 @@ from ..models.parts import (
 )
 from ..models.tokenizer import load_tokenizer
 from ..prompts.label_words import end_tokens
+from ..prompts.patterns import Pattern
 from ..prompts.tokenize import Prompts, truncate
 from ..rng import generator
 from ..runtime.placement import Placement, easier
@@ -36,10 +38,19 @@ from ..runtime.stop import Stop
 from ..scoring.routes import ReadingPlan, plan_reading
 from .batches import TrainingRows, query_prompts, training_rows
 from .checkpoints import Checkpoints, TrainingProgress
-from .engines import DeepSpeedEngine, PlainEngine, engine_config, is_plain, start_engine
+from .engines import (
+    DeepSpeedEngine,
+    PlainEngine,
+    engine_config,
+    is_plain,
+    needs_whole_tensors,
+    start_engine,
+)
 from .job import AdaptationJob
 from .outputs import Phases
 from .trainable_model import TrainableModel, adapted, check_checkpointing, drawn, fresh
+from .training_patterns import one_after_another, training_patterns
+from .visits import Visits, visits_of
 from .weights import trained_bytes
 
 
@@ -115,16 +126,17 @@ class ScoredSet:
 class Setup:
     """What all seeds of a job share.
 
-    `loss` gives each row's loss (see methods.losses). `curve` and `whole` are what is scored, by
-    evaluation set, `truncated` how many of its rows were longer than the method allows, if it does
-    cut them. `content_free` are inputs without content. Where `keeps_curve`, row predictions of
-    all epochs of the curve are kept.
+    `loss` gives each row's loss (see methods.losses), `patterns` are those that rows are trained
+    with. `curve` and `whole` are what is scored, by evaluation set, `truncated` how many of its
+    rows were longer than the method allows, if it does cut them. `content_free` are inputs without
+    content. Where `keeps_curve`, row predictions of all epochs of the curve are kept.
     """
 
     job: AdaptationJob
     origin: InitialModel
     tokenizer: object
     loss: Callable[[Answers], torch.Tensor]
+    patterns: tuple[Pattern, ...]
     curve: dict[str, ScoredSet]
     whole: dict[str, ScoredSet]
     truncated: dict[str, int]
@@ -146,6 +158,7 @@ class SeedRun:
     shortages: int
     engine: PlainEngine | DeepSpeedEngine
     rows: TrainingRows
+    visits: Visits
     device: torch.device
     phases: Phases
     stop: Stop
@@ -177,7 +190,7 @@ def load_setup(job: AdaptationJob) -> Setup:
         # Same bytes each time, as far as CUDA's kernels can; some only warn.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-    if not is_plain(dtype, job.placement, job.processes):
+    if not is_plain(job.settings, dtype, job.placement, job.processes):
         # First: transformers imports DeepSpeed too where it is installed, but not quietly.
         load_deepspeed(job.processes)
     tokenizer = load_tokenizer(job.model_manifest)
@@ -206,15 +219,24 @@ def set_up_from(job: AdaptationJob, origin: InitialModel, tokenizer) -> Setup:
     item = job.content_free
     prompts, _ = _prompts(job, tokenizer, origin, item.rows, "inputs without content")
     content_free = ScoredSet(item, prompts, True)
-    loss = loss_of(origin.method, job.settings)
-    return Setup(job, origin, tokenizer, loss, curve, whole, truncated, content_free)
+    loss, patterns = loss_of(origin.method, job.settings), training_patterns(job, tokenizer)
+    return Setup(job, origin, tokenizer, loss, patterns, curve, whole, truncated, content_free)
 
 
-def _prompts(job: AdaptationJob, tokenizer, origin: InitialModel, rows: pd.DataFrame, where: str):
-    """Return the rows' prompts, cut where the method cuts them, and how many were."""
+def _prompts(
+    job: AdaptationJob,
+    tokenizer,
+    origin: InitialModel,
+    rows: pd.DataFrame,
+    where: str,
+    pattern: Pattern | None = None,
+) -> tuple[Prompts, int]:
+    """Return the rows' prompts with a pattern, or with the job's own, cut where the method cuts
+    them, and how many were."""
+    pattern = pattern or job.pattern
     classes = job.labels if job.settings["head"] == "classification" else 0
-    end = end_tokens(tokenizer, job.settings, job.pattern)
-    prompts = query_prompts(tokenizer, job.pattern, rows, origin.virtual_ids, end, classes)
+    end = end_tokens(tokenizer, job.settings, pattern)
+    prompts = query_prompts(tokenizer, pattern, rows, origin.virtual_ids, end, classes)
     limit = job.settings.get("truncate")
     return truncate(prompts, limit and limit + len(origin.virtual_ids), where)
 
@@ -235,7 +257,7 @@ def start_run(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with phases.measure("prepare"):
-        rows = _training_rows(setup, seed)
+        rows, visits = _training_rows(setup, seed), visits_of(job, seed, len(setup.patterns))
         placement = _placement(setup, device, int(rows.read.max()), shortages)
         trainable = setup.origin.start(seed, placement, device)
         if placement.checkpointing:
@@ -253,18 +275,27 @@ def start_run(
     LOG.info("%s: seed %d: %s", job.name, seed, placement)
     checkpoints.expect(_state_bytes(engine.trainable, placement, job.processes))
     return SeedRun(
-        setup, seed, placement, shortages, engine, rows, device, phases, stop, checkpoints, plans
+        *(setup, seed, placement, shortages, engine, rows, visits, device, phases, stop),
+        *(checkpoints, plans),
     )
 
 
 def _training_rows(setup: Setup, seed: int) -> TrainingRows:
-    """Return the draw as the model reads it."""
+    """Return the draw as the model reads it: with one pattern after the other, if there are
+    several. Of these the one that cuts most rows tells how many were cut."""
     job, origin = setup.job, setup.origin
-    shots = job.shots[seed]
-    prompts, cut = _prompts(job, setup.tokenizer, origin, shots, f"shots of seed {seed}")
-    gold, window = shots["label"].to_numpy(), job.model["window"]
-    rows = training_rows(prompts, gold, window, origin.tokens_ahead, reads_all_words(job.settings))
-    return replace(rows, truncated=cut)
+    shots, where = job.shots[seed], f"shots of seed {seed}"
+    parts, cut = zip(
+        *(
+            _prompts(job, setup.tokenizer, origin, shots, where, pattern)
+            for pattern in setup.patterns
+        ),
+        strict=True,
+    )
+    gold, window = np.tile(shots["label"].to_numpy(), len(parts)), job.model["window"]
+    every = reads_all_words(job.settings)
+    rows = training_rows(one_after_another(parts), gold, window, origin.tokens_ahead, every)
+    return replace(rows, truncated=max(cut))
 
 
 def _placement(setup: Setup, device: torch.device, longest: int, shortages: int) -> Placement:
@@ -279,7 +310,9 @@ def _placement(setup: Setup, device: torch.device, longest: int, shortages: int)
         placement = replace(placement, micro_tokens=min(placement.micro_tokens, most))
     for _ in range(shortages):
         before = placement
-        placement = easier(before, longest, job.processes.size, device.type == "cuda", recomputes)
+        # Whole tensors can neither be shared nor moved to the host.
+        shares = device.type == "cuda" and not needs_whole_tensors(job.settings)
+        placement = easier(before, longest, job.processes.size, shares, recomputes)
         if placement is None:
             raise UserError(
                 f"{job.name}: memory ran out on a row of {longest} tokens with {before}; nothing "
@@ -308,6 +341,6 @@ def release_run(run: SeedRun) -> None:
 
 def _state_bytes(trainable: TrainableModel, placement: Placement, processes: ProcessGroup) -> int:
     """Return about how many bytes a checkpoint has for each process: weights, AdamW's moments in
-    float32, and a copy of the best weights."""
+    float32 (Adafactor has fewer), and a copy of the best weights."""
     states = sum(map(element_count, trained_parameters(trainable).values())) * 12
     return trained_bytes(trainable) * 2 + states // (processes.size if placement.zero_stage else 1)

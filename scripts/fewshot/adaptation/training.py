@@ -25,7 +25,7 @@ from ..runtime.stop import Interrupted, Stop
 from ..scoring.reader import out_of_memory
 from ..scoring.score import Scores
 from . import outputs, weights
-from .batches import MicroBatch, epoch_order, micro_batches
+from .batches import MicroBatch, micro_batches
 from .checkpoints import Checkpoints, load_progress, read_conditions, save_progress
 from .evaluate import (
     HINT,
@@ -39,6 +39,7 @@ from .evaluate import (
 from .job import AdaptationJob, read_job
 from .seeds import SeedResult, run_seeds
 from .setup import SeedRun, Setup, load_setup, release_run, start_run
+from .training_patterns import check_training_window
 
 LOG = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def train_seeds(
     start: Callable[[AdaptationJob, Stop, SeedStore | None], Callable[[int], SeedResult]],
 ) -> None:
     """Run the seeds of a job that trains; `start` is told of the end, and loads what they share."""
+    job = check_training_window(job)
     with Stop().watched() as stop:
         try:
             run_seeds(job, lambda store: start(job, stop, store))
@@ -231,16 +233,17 @@ def _report(run: SeedRun, epoch: int, points: list[int]) -> None:
 def train_epoch(run: SeedRun, epoch: int) -> pd.DataFrame:
     """Pass over the rows once; return the epoch's row of the training curve.
 
-    Loss and correct rows are those of the forward passes before each step, with dropout.
+    Loss and correct rows are those of the forward passes before each step, with dropout; of the
+    last epoch those of the rows that are left for it.
     """
     job, rows, state = run.setup.job, run.rows, run.progress
-    settings, count = job.settings, len(run.rows.labels)
-    order = epoch_order(count, settings["batch_size"], job.base, run.seed, epoch)
+    order = run.visits.of_epoch(epoch)
+    count = sum(map(len, order))
     run.engine.trainable.train()
     with run.phases.measure("train"):
         for batch in order[state.done :]:
             micro = micro_batches(batch, rows.read, run.placement.micro_tokens, job.processes)
-            _step(run, epoch, micro, len(batch), settings["epochs"] * len(order))
+            _step(run, epoch, micro, len(batch))
             run.stop.check(job.processes)
     loss_sum, correct, correct_vocabulary = state.counts
     return pd.DataFrame(
@@ -264,7 +267,7 @@ def train_epoch(run: SeedRun, epoch: int) -> pd.DataFrame:
     )
 
 
-def _step(run: SeedRun, epoch: int, micro: list[MicroBatch], batch: int, total: int) -> None:
+def _step(run: SeedRun, epoch: int, micro: list[MicroBatch], batch: int) -> None:
     """Compute the mean loss of a batch of that size by micro-batches, and update once."""
     state, processes = run.progress, run.setup.job.processes
     counts = torch.zeros(3, dtype=torch.float64, device=run.device)
@@ -283,7 +286,7 @@ def _step(run: SeedRun, epoch: int, micro: list[MicroBatch], batch: int, total: 
             f"{run.where}: the loss is {loss} at epoch {epoch}, step {state.step + 1}; the last "
             f"finite loss was {state.last_loss}; {HINT}"
         )
-    if not run.engine.step(rate(state.step, total, run.setup.job.settings)):
+    if not run.engine.step(rate(state.step, run.visits.steps, run.setup.job.settings)):
         state.skipped += 1
     state.last_loss = loss
     state.counts = tuple(a + b for a, b in zip(state.counts, counts, strict=True))
@@ -292,12 +295,25 @@ def _step(run: SeedRun, epoch: int, micro: list[MicroBatch], batch: int, total: 
 
 
 def rate(step: int, total: int, settings: dict) -> float:
-    """Return the learning rate of a step (from 0): a linear rise over the warm-up, then constant.
+    """Return the learning rate of a step (from 0): a linear rise over the warm-up, then constant
+    or, by `schedule`, falling towards 0 on a line or on half a cosine.
 
-    The warm-up's last step is the first with the full rate; no step has rate 0.
+    The warm-up's last step is the first with the full rate; no step has rate 0. Behind the warm-up
+    it is that of transformers' `get_scheduler`, whose own rises from 0, a step later.
     """
     warmup = math.ceil(settings["warmup"] * total - 1e-9)
-    return settings["learning_rate"] * min(1.0, (step + 1) / max(warmup, 1))
+    return settings["learning_rate"] * _share(step, warmup, total, settings.get("schedule"))
+
+
+def _share(step: int, warmup: int, total: int, schedule: str | None) -> float:
+    """Return the share of the full rate that a step has."""
+    if step < warmup:
+        return (step + 1) / warmup
+    if schedule == "linear":
+        return (total - step) / (total - warmup)
+    if schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * ((step - warmup) / (total - warmup))))
+    return 1.0
 
 
 def _answers(run: SeedRun, rows: np.ndarray) -> Answers:

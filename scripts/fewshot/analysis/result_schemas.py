@@ -85,7 +85,7 @@ COSTS = pa.schema(
         column("trainable", pa.int64(), "parameters that were trained", True),
         column("steps", pa.int64(), "optimiser steps (0: no training)", True),
         column("epochs", pa.int64(), "passes over the shots (0: no training)", True),
-        column("train_tokens", pa.int64(), "tokens of one pass over the shots", True),
+        column("train_tokens", pa.int64(), "tokens of one pass over the shots, on average", True),
         column("virtual_tokens", pa.int64(), "learned tokens or keys before every prompt"),
         column("rows", pa.int64(), "evaluation rows, of all sets", True),
         column("scored_rows", pa.int64(), "rows scored in seconds_curve and seconds_score", True),

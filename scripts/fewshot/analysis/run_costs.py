@@ -185,7 +185,7 @@ def _training(
     return {
         "steps": entry.get("steps"),
         "epochs": done["epochs"],
-        "train_tokens": done["tokens"],
+        "train_tokens": round(done["tokens"]),
         "flops_train": operations,
     }
 

@@ -21,7 +21,7 @@ names them in its settings: `adapt` finds them there and puts them into the mode
 from them, and `loss` may ask a teacher about the `ids` that the model in training has read.
 
 A family with the setting `initial_text` is told the texts of its cell, and whose tokenizer reads
-them, in `settings["start"]` (see `study.job_inputs.JobInputs.cell_method`).
+them, in `settings["start"]` (see `study.job_inputs.JobInputs.settings`).
 
 What stands in front of every prompt goes through one of two doors: embeddings of ids beyond the
 vocabulary (`parts.virtual_ids`), or keys and values in every layer (`parts.learned_prefix`).

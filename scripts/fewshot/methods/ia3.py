@@ -41,18 +41,21 @@ class Vector(nn.Module):
 
 
 class FusedVectors(nn.Module):
-    """Learned factors for keys and values [heads, width] in a projection fused head by head."""
+    """Learned factors for keys and values [heads · width] in a projection fused head by head.
+
+    Vectors, as where each has a projection of its own: Adafactor treats matrices otherwise.
+    """
 
     def __init__(self, heads: int, width: int, like: torch.Tensor):
         super().__init__()
-        shape = (heads, width)
-        self.keys = nn.Parameter(torch.ones(shape, dtype=like.dtype, device=like.device))
-        self.values = nn.Parameter(torch.ones(shape, dtype=like.dtype, device=like.device))
+        self.heads, size = heads, heads * width
+        self.keys = nn.Parameter(torch.ones(size, dtype=like.dtype, device=like.device))
+        self.values = nn.Parameter(torch.ones(size, dtype=like.dtype, device=like.device))
 
     def forward(self, fused: torch.Tensor) -> torch.Tensor:
         """Return `fused` [..., heads · 3 · width] with keys and values scaled, not queries."""
-        factors = torch.stack([torch.ones_like(self.keys), self.keys, self.values], dim=1)
-        return fused * factors.flatten()
+        factors = torch.stack([torch.ones_like(self.keys), self.keys, self.values])
+        return fused * factors.reshape(3, self.heads, -1).transpose(0, 1).flatten()
 
 
 class Scaled(nn.Module):

@@ -17,7 +17,7 @@ from ..analysis.flops import Counts, ModelSize
 from ..models.shapes import CHUNK, ELEMENT_BYTES, Architecture
 from ..runtime.placement import JobPlace
 from ..runtime.resume import WRITE_RATE
-from ..study.families import added, family_of, trainable, training_passes
+from ..study.families import added, family_of, second_moments, trainable, training_passes
 from .memory import LONGEST_ROW, Demand, tokens_at_once
 from .rates import BUS, moving, rates_of, sweeps
 from .workload import Reading, Work, answer_size, shots_by_place
@@ -204,6 +204,7 @@ def demand_of(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> D
         backward=family.backward,
         answers=answer.tokens,
         readings=answer.readings,
+        second_moments=second_moments(shape, settings, labels) if family.trains else None,
     )
 
 

@@ -110,7 +110,8 @@ class Demand:
     optimiser step and `row` the tokens of one, `answers` those of its answer; rows that are read
     with each label word count `readings` times. `context` is the tokens of a shared context, and
     `batch_tokens` those of a scoring batch. `backward` tells whether gradients pass the layers.
-    `states` are numbers in float32 that each process keeps in host memory.
+    `states` are numbers in float32 that each process keeps in host memory, `second_moments` those
+    of Adafactor, whose tensors stay whole (None: AdamW's two for each trained parameter).
     """
 
     shape: Architecture
@@ -125,6 +126,7 @@ class Demand:
     answers: int = 1
     readings: int = 1
     states: int = 0
+    second_moments: int | None = None
 
     @property
     def parameters(self) -> int:
@@ -173,8 +175,9 @@ def estimate(demand: Demand, placement: Placement, per_node: int, nodes: int) ->
 def holding(demand: Demand, placement: Placement, processes: int) -> float:
     """Return the bytes of weights, gradients and optimiser states of one process.
 
-    AdamW keeps two moments in float32. DeepSpeed's stages add master weights, in float32 too, where
-    they are a copy. Frozen weights have none of these.
+    AdamW keeps two moments in float32, Adafactor fewer numbers. DeepSpeed's stages add master
+    weights, in float32 too, where they are a copy, and so does Adafactor for weights in half
+    precision. Frozen weights have none of these.
     """
     stage, offload = placement.zero_stage, placement.offload
     element, trained = demand.element, demand.trainable
@@ -186,6 +189,9 @@ def holding(demand: Demand, placement: Placement, processes: int) -> float:
         weights = min(weights, element * demand.parameters * (1 + 1 / processes))
     if not trained:
         return weights
+    if demand.second_moments is not None:
+        copies = FLOAT32 * trained if element < FLOAT32 else 0
+        return weights + element * trained + FLOAT32 * demand.second_moments + copies
     master = FLOAT32 if stage else 0
     optimiser = 0 if offload != "none" else (2 * FLOAT32 + master) * share
     gradients = element * (trained if stage < 2 else share)
@@ -203,7 +209,8 @@ def passing(demand: Demand, placement: Placement, processes: int) -> float:
     answers = -(-demand.rows // processes) * demand.answers
     tokens = tokens_at_once(demand, placement, processes)
     # Without a stage gradients are copied to be reduced, where there are several processes.
-    reduced = placement.zero_stage in (1, 2) or (placement.zero_stage == 0 and processes > 1)
+    copied = placement.zero_stage == 0 and processes > 1 and demand.second_moments is None
+    reduced = placement.zero_stage in (1, 2) or copied
     buffer = demand.element * min(BUCKET, demand.trainable)
     bucket = buffer if reduced else 0
     if placement.zero_stage == 3:
@@ -227,9 +234,13 @@ def stepping(demand: Demand, placement: Placement, processes: int) -> float:
 
     Stages 1 and 2 make gradients flat and, in half precision, turn them into float32. Stage 3 does
     that by groups, with AdamW's two intermediate values (elsewhere its kernel is fused). For its
-    norm the largest gradient is turned into double precision.
+    norm the largest gradient is turned into double precision. Adafactor turns gradients in half
+    precision into float32 first, and then holds three values for each element of a tensor.
     """
     stage, trained = placement.zero_stage, demand.trainable
+    if demand.second_moments is not None:
+        gradients = FLOAT32 * trained if demand.element < FLOAT32 else 0
+        return gradients + 3 * FLOAT32 * min(trained, demand.shape.largest_layer)
     if not trained or not stage or placement.offload != "none":
         return 0
     share = trained / processes

@@ -143,7 +143,7 @@ class MemoryPlan:
     def work(self, cell: "Cell", seeds: int, held_out: bool = False) -> Work:
         """Return what a cell's job of so many seeds does, or the one that scores its shots
         `held_out` in turn."""
-        settings = self.study.method_settings(cell.method, cell.model)
+        settings = self.study.cell_settings(cell)
         work = work_of(self.study, self.splits, cell, seeds, settings)
         return held_out_work(work, cell.k, self.study.folds_of(cell)) if held_out else work
 

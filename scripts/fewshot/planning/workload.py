@@ -138,6 +138,9 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
     sets = [splits.of(name, "validation") for name in (cell.task, *(name for name, _ in outside))]
     answer = answer_size(study, cell, settings)
     whole = [Reading(each.rows, each.tokens + around + answer.forked) for each in sets]
+    trained_with = settings.get("train_patterns") or [cell.pattern]
+    texts = [template_tokens(study, replace(cell, pattern=name)) for name in trained_with]
+    around = sum(texts) / len(texts)
     row = splits.of(cell.task, "train").tokens + around if cell.k else 0.0
     if study.scores_texts(cell.pattern):  # Each behind each label word.
         labels = len(study.tasks[cell.task]["labels"])
@@ -243,9 +246,12 @@ def answer_size(study: "Study", cell: "Cell", settings: Mapping) -> AnswerSize:
         return AnswerSize()
     if study.scores_texts(cell.pattern):
         return AnswerSize()
-    end, bound = bool(settings.get("end_token")), study.bind(cell.pattern, cell.task)
-    words = [max(1, len(PIECE.findall(word))) + end for word in bound.words]
-    longest = max(words)
+    end = bool(settings.get("end_token"))
+    words, *others = (
+        [max(1, len(PIECE.findall(word))) + end for word in study.bind(name, cell.task).words]
+        for name in (cell.pattern, *settings.get("train_patterns", ()))
+    )
+    longest = max(map(max, others or [words]))
     every = longest > 1 and settings.get("loss", "") != "vocabulary"
     return AnswerSize(len(words) if every else 1, longest, sum(words) - len(words))
 

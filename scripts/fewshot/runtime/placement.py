@@ -62,19 +62,19 @@ def read_placement(resources: Mapping[str, object]) -> Placement:
 
 
 def easier(
-    placement: Placement, longest: int, processes: int, gpu: bool, recomputes: bool = True
+    placement: Placement, longest: int, processes: int, shares: bool, recomputes: bool = True
 ) -> Placement | None:
     """Return the next placement that needs less memory for activations or states; None: none does.
 
     First fewer tokens at once (`micro_tokens` must be given) down to one row of `longest`, then
-    checkpointing, if the model can be made to recompute; then, on GPUs, whatever can be shared or
-    moved to the host: each costs more time than the one before.
+    checkpointing, if the model can be made to recompute; then, if it `shares`, as on GPUs, whatever
+    can be shared or moved to the host: each costs more time than the one before.
     """
     if placement.micro_tokens > longest:
         return replace(placement, micro_tokens=max(longest, placement.micro_tokens // 2))
     if recomputes and not placement.checkpointing:
         return replace(placement, checkpointing=True)
-    if not gpu or placement.offload == "parameters":
+    if not shares or placement.offload == "parameters":
         return None
     if processes > 1 and placement.zero_stage < 3:
         return replace(placement, zero_stage=placement.zero_stage + 1)

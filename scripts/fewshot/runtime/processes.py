@@ -91,7 +91,7 @@ class ProcessGroup:
         )
 
     def sum(self, numbers):
-        """Return the sum over the processes of a tensor on the CPU."""
+        """Return a tensor, which becomes its sum over the processes."""
         if self.size > 1:
             from torch import distributed
 

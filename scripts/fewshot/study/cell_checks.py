@@ -2,12 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+from ..data.curve_sample import curve_epochs
 from ..data.factors import different_rows
 from ..data.folds import LEAVE_ONE_OUT, PREQUENTIAL
-from ..errors import UserError
+from ..errors import UserError, unknown
+from ..prompts.patterns import CHANNEL
 from .cells import UNBALANCED
 from .families import FAMILIES, read_settings
 from .task_checks import stated_rows
+from .without_model import NONE
 
 if TYPE_CHECKING:
     from .study import Cell, Study
@@ -44,6 +47,7 @@ def check_cell(study: "Study", cell: "Cell", where: str) -> None:
     _check_model(study, cell)
     if "initial_text" in family.settings:
         _check_initial_text(study, cell)
+    _check_training(study, cell, where)
     if study.is_held_out(cell):
         _check_folds(study, cell, where)
 
@@ -112,9 +116,51 @@ def _check_initial_text(study: "Study", cell: "Cell") -> None:
         )
 
 
+def _check_training(study: "Study", cell: "Cell", where: str) -> None:
+    """Check what k, task and model decide of a method's training: the epochs that its steps make,
+    whether its optimiser takes the model's numbers, and the patterns that it trains with."""
+    settings = study.cell_settings(cell)
+    entry = f"{study.file('methods')}: method '{cell.method}'"
+    if "steps" in settings:
+        try:
+            curve_epochs(settings["curve_epochs"], settings["epochs"])
+        except UserError as error:
+            raise UserError(f"{entry}, with k = {cell.k}: {error}") from None
+    if settings.get("optimizer") == "adafactor" and study.models[cell.model]["dtype"] == "float16":
+        raise UserError(
+            f"{entry}: optimizer: adafactor does not scale gradients, as model '{cell.model}' in "
+            "float16 needs it; valid: dtype float32 or bfloat16, or optimizer: adamw"
+        )
+    for name in settings.get("train_patterns", ()):
+        at = f"{entry}: train_patterns"
+        if name not in study.patterns or name == NONE:
+            raise unknown("pattern", name, [n for n in study.patterns if n != NONE], at)
+        try:
+            bound = study.bind(name, cell.task)
+        except UserError as error:
+            raise UserError(f"{at}: {error}") from None
+        if {bound.rank_by, study.patterns[cell.pattern]["rank_by"]} & {"characters", CHANNEL}:
+            raise UserError(
+                f"{at}: a loss over words of several patterns cannot rank by characters or channel "
+                f"(rank_by of '{name}' or '{cell.pattern}'); valid: sum, mean"
+            )
+
+
 def _check_folds(study: "Study", cell: "Cell", where: str) -> None:
-    """Check that a cell's draws can be cut into folds."""
-    study.folds_of(cell, where)
+    """Check that a cell's draws can be cut into folds, which are trained on for as many epochs."""
+    folds, settings = study.folds_of(cell, where), study.cell_settings(cell)
+    if "steps" in settings:
+        copies = study.factors_of(cell.task).get("duplicate", 1)
+        fewest = cell.k - -(-cell.k // copies // folds) * copies
+        if study.cross_validation == PREQUENTIAL:
+            fewest = len(study.tasks[cell.task]["labels"])
+        whole, part = (-(-rows // settings["batch_size"]) for rows in (cell.k, fewest))
+        if whole != part:
+            raise UserError(
+                f"{where}: cross_validation: method '{cell.method}' trains for a number of steps "
+                f"(steps), which with k = {cell.k} is another number of epochs for the {fewest} "
+                "shots of a fold; valid: a method with epochs"
+            )
     if study.cross_validation == PREQUENTIAL and "duplicate" in study.factors_of(cell.task):
         raise UserError(
             f"{where}: cross_validation: {PREQUENTIAL} scores rows in the order of the draw, and "

@@ -93,9 +93,9 @@ def _check_methods(study: "Study") -> None:
             raise unknown("family", settings["family"], FAMILIES, where)
         family = FAMILIES[settings["family"]]
         for key in ("head", *family.settings):
-            if key not in settings:
+            if key not in settings and not (key == "epochs" and "steps" in settings):
                 raise UserError(f"{where}: '{key}' is missing for family '{settings['family']}'")
-        if family.trains:
+        if family.trains and "epochs" in settings:
             try:
                 curve_epochs(settings["curve_epochs"], settings["epochs"])
             except UserError as error:
@@ -127,16 +127,25 @@ def _check_methods(study: "Study") -> None:
                 f"{where}: end_token: answers in context end in the pattern's separator; valid for "
                 "methods that train; leave it out"
             )
-        read = read_settings(settings)
-        losses = read.get("loss", "")
-        if read.get("answer_loss") == "sum" and "vocabulary" not in (losses, *losses):
-            raise UserError(
-                f"{where}: answer_loss: sum is for loss: vocabulary, and loss is "
-                f"{losses if isinstance(losses, str) else ', '.join(losses)}; leave it out"
-            )
+        _check_training(read_settings(settings), where)
         for key in HEADS[settings["head"]]:
             if key not in settings:
                 raise UserError(f"{where}: '{key}' is missing for head: {settings['head']}")
+
+
+def _check_training(read: dict, where: str) -> None:
+    """Check that each setting of training has another to act on."""
+    losses = read.get("loss", "")
+    if read.get("answer_loss") == "sum" and "vocabulary" not in (losses, *losses):
+        raise UserError(
+            f"{where}: answer_loss: sum is for loss: vocabulary, and loss is "
+            f"{losses if isinstance(losses, str) else ', '.join(losses)}; leave it out"
+        )
+    if "scale_parameter" in read and read.get("optimizer") != "adafactor":
+        raise UserError(
+            f"{where}: scale_parameter: only Adafactor scales its rate by a tensor's size; valid "
+            "with optimizer: adafactor; leave it out"
+        )
 
 
 def _check_baseline(settings: dict, where: str) -> None:

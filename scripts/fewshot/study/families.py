@@ -5,12 +5,12 @@ names it. No job imports this module, so that a new entry runs no other family's
 metrics and pages get what they need of a family as plain values (settings, `JobInputs`, catalog).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import unknown
-from ..models.shapes import Architecture, Module
-from ..models.widths import units_of
+from ..models.shapes import Architecture
+from . import parameter_counts as counts
 from .cells import IMPORTED
 
 TRAINING = (
@@ -28,10 +28,8 @@ COMMON = ("title", "base", "family", "head", "truncate")
 """Keys of config/methods.yaml that belong to no family."""
 ANSWERS = ("answer_loss", "end_token")
 """Settings that a family which trains may have with the head `language-model`."""
-
-
-def _nothing(shape: Architecture, settings: Mapping) -> int:
-    return 0
+TRAINING_CHOICES = ("steps", "optimizer", "scale_parameter", "schedule", "train_patterns")
+"""Settings that every family which trains may have; `steps` stands in the place of `epochs`."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,14 @@ class Family:
     """Whether it needs a language model; one that does not has a cell for each task and k alone."""
     without_shots: bool = False
     """Whether it runs with k = 0."""
-    trained: Callable[[Architecture, Mapping], int] = _nothing
+    trained: Callable[[Architecture, Mapping], int] = counts.nothing
     """Parameters that it trains in a model of this shape, without a classification head."""
-    added: Callable[[Architecture, Mapping], int] = _nothing
+    added: Callable[[Architecture, Mapping], int] = counts.nothing
     """Those of them that it adds to the model."""
     heads: tuple[str, ...] = ("language-model", "classification")
     """The heads that it can be scored with."""
+    matrices: Callable[[Architecture, Mapping], Iterable[counts.Matrix]] = counts.no_matrices
+    """Those of the tensors it trains that have rows and columns, as far as the shape is known."""
     learned_keys: bool = False
     """Whether its virtual tokens are keys and values in each layer, not tokens of the prompt."""
     recomputes: bool = True
@@ -90,9 +90,10 @@ def read_settings(settings: Mapping) -> dict:
 
     An entry may inherit more from its base: what other families and heads need.
     """
-    answers = family_of(settings).trains and settings["head"] == "language-model"
-    chosen = {*COMMON, *required_settings(settings), *(ANSWERS if answers else ())}
-    chosen -= {"title", "base"}
+    chosen = {*COMMON, *required_settings(settings)} - {"title", "base"}
+    if family_of(settings).trains:
+        answers = ANSWERS if settings["head"] == "language-model" else ()
+        chosen |= {*TRAINING_CHOICES, *answers}
     return {key: value for key, value in settings.items() if key in chosen}
 
 
@@ -128,6 +129,22 @@ def head_parameters(shape: Architecture, settings: Mapping, labels: int) -> int:
     return dense * shape.readout * (shape.readout + 1) + (shape.readout + 1) * rows
 
 
+def second_moments(shape: Architecture, settings: Mapping, labels: int) -> int | None:
+    """Return how many numbers Adafactor keeps in training (Shazeer and Stern 2018): one for each
+    row and each column of a matrix, and one for each element of another tensor.
+
+    None where the method's optimiser is AdamW. What is not known to be a matrix counts as none.
+    """
+    if settings.get("optimizer") != "adafactor":
+        return None
+    matrices = [*family_of(settings).matrices(shape, settings)]
+    if settings.get("head") == "classification":
+        dense = settings["classifier"] == "dense-relu-linear"
+        matrices += [(1, labels, shape.readout), (int(dense), shape.readout, shape.readout)]
+    saved = sum(count * (rows * columns - rows - columns) for count, rows, columns in matrices)
+    return trainable(shape, settings, labels) - saved
+
+
 def training_passes(settings: Mapping) -> dict[str, int]:
     """Return the fields of `flops.TrainingPasses` of a method: how often training multiplies.
 
@@ -142,96 +159,6 @@ def training_passes(settings: Mapping) -> dict[str, int]:
         "added": 3 * family.adds_products,
         "headed": int(headed),
     }
-
-
-def _full(shape: Architecture, settings: Mapping) -> int:
-    """Count everything; a readout of its own is unused, and frozen, behind another head."""
-    unused = settings.get("head") == "classification" and not shape.tied
-    return shape.parameters - (shape.vocabulary * shape.readout if unused else 0)
-
-
-def _readout(shape: Architecture, settings: Mapping) -> int:
-    """Count the readout, with a copy of the embeddings where it was tied to them."""
-    return 0 if settings.get("head") == "classification" else shape.vocabulary * shape.readout
-
-
-def _untied(shape: Architecture, settings: Mapping) -> int:
-    """Count that copy."""
-    return _readout(shape, settings) if shape.tied else 0
-
-
-def _biases(shape: Architecture, settings: Mapping) -> int:
-    """Count all biases, those of norms included; of a guessed shape, one per output of a layer."""
-    if not shape.exact:
-        return shape.layers * (8 * shape.width + 3 * shape.feed_forward)
-    return sum(each.bias * each.count for each in shape.modules)
-
-
-def _lora(shape: Architecture, settings: Mapping) -> int:
-    """Count rank × (inputs + outputs) of each target, and for DoRA its outputs (magnitudes)."""
-    targets = settings.get("targets", ())
-    modules = [each for each in shape.modules if each.name in targets]
-    if not shape.exact:
-        width, inner = shape.width, shape.feed_forward
-        sizes = [(width, width)] * 4 + [(width, inner)] * 3
-        modules = [Module("", 0, 0, shape.layers, *size) for size in sizes]
-    magnitudes = 1 if settings.get("dora") else 0
-    return sum(
-        each.count * (settings["rank"] * (each.inputs + each.outputs) + magnitudes * each.outputs)
-        for each in modules
-    )
-
-
-def _ia3(shape: Architecture, settings: Mapping) -> int:
-    """Count one factor for each key, value and inner feed-forward state (Liu et al. 2022)."""
-    return shape.layers * (2 * shape.key_value + shape.feed_forward)
-
-
-def _embeddings(shape: Architecture, settings: Mapping) -> int:
-    """Count the embeddings of the virtual tokens (Lester et al. 2021)."""
-    return settings["virtual_tokens"] * shape.readout
-
-
-def _keys_and_values(shape: Architecture, settings: Mapping) -> int:
-    """Count keys and values of the virtual tokens in every layer (Li and Liang 2021)."""
-    return settings["virtual_tokens"] * 2 * shape.layers * shape.key_value
-
-
-def _encoded_tokens(shape: Architecture, settings: Mapping) -> int:
-    """Count p-tuning's embeddings and their encoder (peft's PromptEncoder)."""
-    width = shape.readout
-    inner = units_of(settings["encoder_width"], width)
-    between = _dense(width, inner) + _dense(inner, inner) + _dense(inner, width)
-    if settings["encoder"] == "lstm":
-        # Two layers in both directions: four gates, with weights from below, from before, biases.
-        layers = [2 * 4 * inner * (below + inner + 2) for below in (width, 2 * inner)]
-        between = sum(layers) + _dense(2 * inner, 2 * inner) + _dense(2 * inner, width)
-    return _embeddings(shape, settings) + between
-
-
-def _encoded_prefix(shape: Architecture, settings: Mapping) -> int:
-    """Count a prefix's embeddings, as wide as keys, and their encoder (peft's PrefixEncoder)."""
-    width = shape.key_value
-    inner = units_of(settings["encoder_width"], width)
-    embeddings = settings["virtual_tokens"] * width
-    return embeddings + _dense(width, inner) + _dense(inner, 2 * shape.layers * width)
-
-
-def _bottlenecks(shape: Architecture, settings: Mapping) -> int:
-    """Count the adapters: one for each of the sub-layers that have them (Houlsby et al. 2019)."""
-    inner = units_of(settings["bottleneck"], shape.width)
-    each = _dense(shape.width, inner) + _dense(inner, shape.width)
-    return shape.layers * len(settings["sublayers"]) * each
-
-
-def _prefix_and_bottlenecks(shape: Architecture, settings: Mapping) -> int:
-    """Count a prefix's encoder, and an adapter for each feed-forward block (He et al. 2022)."""
-    beside = _bottlenecks(shape, {**settings, "sublayers": ("feed-forward",)})
-    return _encoded_prefix(shape, settings) + beside
-
-
-def _dense(inputs: int, outputs: int) -> int:
-    return (inputs + 1) * outputs
 
 
 FAMILIES = {
@@ -253,48 +180,55 @@ FAMILIES = {
     IMPORTED: Family(("prompts",), trains=False),
     "full": Family(
         (*WITH_LOSS, "keep_weights"),
-        trained=_full, trains_layers=True, trains_readout=True,
+        trained=counts.full, matrices=counts.full_matrices, trains_layers=True, trains_readout=True,
         kinds={"language-model": "pattern-ft", "classification": "vanilla-ft"},
     ),
     "head_only": Family(
         WITH_LOSS,
-        trained=_readout, added=_untied, recomputes=False, backward=False, trains_readout=True,
+        trained=counts.readout, added=counts.untied, matrices=counts.readout_matrices,
+        recomputes=False, backward=False, trains_readout=True,
     ),
-    "bitfit": Family(WITH_LOSS, trained=_biases),
+    "bitfit": Family(WITH_LOSS, trained=counts.biases),
     "lora": Family(
         (*WITH_LOSS, "rank", "alpha", "dropout", "dora", "targets"),
-        trained=_lora, added=_lora, adds_products=True,
+        trained=counts.lora, added=counts.lora, matrices=counts.lora_matrices, adds_products=True,
     ),
-    "ia3": Family(WITH_LOSS, trained=_ia3, added=_ia3),
+    "ia3": Family(WITH_LOSS, trained=counts.ia3, added=counts.ia3),
     "adapter": Family(
         (*WITH_LOSS, "sublayers", "form", *BOTTLENECK),
-        trained=_bottlenecks, added=_bottlenecks, adds_products=True,
+        trained=counts.bottlenecks, added=counts.bottlenecks,
+        matrices=counts.bottleneck_matrices, adds_products=True,
     ),
     "prompt_tuning": Family(
-        (*WITH_LOSS, "virtual_tokens"), trained=_embeddings, added=_embeddings
+        (*WITH_LOSS, "virtual_tokens"),
+        trained=counts.embeddings, added=counts.embeddings, matrices=counts.embedding_matrices,
     ),
     "prompt_from_text": Family(
-        (*WITH_LOSS, "virtual_tokens", "initial_text"), trained=_embeddings, added=_embeddings
+        (*WITH_LOSS, "virtual_tokens", "initial_text"),
+        trained=counts.embeddings, added=counts.embeddings, matrices=counts.embedding_matrices,
     ),
     "p_tuning": Family(
         (*WITH_LOSS, "virtual_tokens", "encoder", "encoder_width"),
-        trained=_encoded_tokens, added=_encoded_tokens,
+        trained=counts.encoded_tokens, added=counts.encoded_tokens,
+        matrices=counts.encoded_tokens_matrices,
     ),
     # transformers hands learned keys and values to the layers as a cache, which it drops where
     # activations are computed again.
     "prefix_tuning": Family(
         (*WITH_LOSS, "virtual_tokens"),
-        trained=_keys_and_values, added=_keys_and_values, learned_keys=True, recomputes=False,
+        trained=counts.keys_and_values, added=counts.keys_and_values,
+        matrices=counts.key_and_value_matrices, learned_keys=True, recomputes=False,
     ),
     "reparametrised_prefix": Family(
         (*WITH_LOSS, "virtual_tokens", "encoder_width"),
-        trained=_encoded_prefix, added=_encoded_prefix, learned_keys=True, recomputes=False,
+        trained=counts.encoded_prefix, added=counts.encoded_prefix,
+        matrices=counts.encoded_prefix_matrices, learned_keys=True, recomputes=False,
     ),
     # Most of what it adds is the prefix's encoder, which no token of a row is multiplied with.
     "mix_and_match": Family(
         (*WITH_LOSS, "virtual_tokens", "encoder_width", *BOTTLENECK),
-        trained=_prefix_and_bottlenecks, added=_prefix_and_bottlenecks,
-        learned_keys=True, recomputes=False,
+        trained=counts.prefix_and_bottlenecks, added=counts.prefix_and_bottlenecks,
+        matrices=counts.prefix_and_bottleneck_matrices, learned_keys=True, recomputes=False,
     ),
     "label_counts": Family(
         ("answer",),

@@ -135,6 +135,9 @@ def used_entries(study: "Study") -> dict[str, dict[str, dict]]:
         kind: dict.fromkeys(getattr(cell, kind) for cell in study.cells)
         for kind in ("model", "method", "pattern")
     }
+    for name in names["method"]:
+        trained_with = study.methods[name].get("train_patterns", ())
+        names["pattern"] |= {each: None for each in trained_with if each in study.patterns}
     tasks, todo = {}, list(dict.fromkeys(cell.task for cell in study.cells))
     while todo:
         name = todo.pop(0)

@@ -17,11 +17,15 @@ from .imports import find_logs
 from .without_model import NONE
 
 if TYPE_CHECKING:
-    from .cells import Job
+    from .cells import Cell, Job
     from .study import Study
 
 MODEL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "*.bin")
 """Files of a local model that are loaded: configuration, tokenizer, weights."""
+
+
+WINDOW_SETTINGS = ("end_token", "shown", "cached", "train_patterns")
+"""Settings of some methods that decide how long their prompts are."""
 
 
 class JobInputs:
@@ -122,13 +126,18 @@ class JobInputs:
         """Return the settings of a method that change its results on a model."""
         return self.study.method_settings(method, model)
 
-    def cell_method(self, method: str, model: str, task: str, pattern: str) -> dict:
-        """Return the settings of a method that change its results in a cell: those of `method` and,
-        where it starts from texts of the pattern, these and the manifest of who tokenizes them."""
-        settings = self.method(method, model)
+    def settings(self, cell: "Cell") -> dict:
+        """Return the settings of a cell's job (see `Study.cell_settings`): with the patterns that
+        it trains with, if they are others than its own, bound to the task; and where it starts from
+        texts of the pattern, these and the manifest of who tokenizes them."""
+        settings = self.study.cell_settings(cell)
+        if "train_patterns" in settings:
+            settings["train_patterns"] = [
+                self.pattern(cell.task, name, cell.model) for name in settings["train_patterns"]
+            ]
         if "initial_text" in settings:
-            texts = self.study.initial_texts(method, task, pattern)
-            settings["start"] = {"texts": texts, "manifest": self.model_manifest(model)}
+            texts = self.study.initial_texts(cell.method, cell.task, cell.pattern)
+            settings["start"] = {"texts": texts, "manifest": self.model_manifest(cell.model)}
         return settings
 
     def model(self, model: str) -> dict:
@@ -224,7 +233,7 @@ class JobInputs:
                 **{
                     key: value
                     for key, value in self.method(job["method"], model).items()
-                    if key in ("end_token", "shown", "cached") and value is not False
+                    if key in WINDOW_SETTINGS and value is not False
                 },
             }
             for job in self.own_jobs(task, model)
@@ -232,7 +241,10 @@ class JobInputs:
 
     def patterns(self, task: str, model: str) -> dict[str, dict]:
         """Return the patterns of a pair's jobs by name."""
-        names = dict.fromkeys(job["pattern"] for job in self.own_jobs(task, model))
+        jobs = self.own_jobs(task, model)
+        names = dict.fromkeys(job["pattern"] for job in jobs)
+        for job in jobs:
+            names |= dict.fromkeys(self.method(job["method"], model).get("train_patterns", ()))
         return {name: self.pattern(task, name, model) for name in names}
 
     def pair_shots(self, task: str, model: str) -> dict[str, str]:

@@ -121,7 +121,7 @@ class Study:
         """Return whether these cells are two candidates or more, by method, pattern or epoch; that
         some can be calibrated too makes no choice of settings."""
         points = 0
-        for settings in (self.methods[cell.method] for cell in cells):
+        for settings in map(self.cell_settings, cells):
             trains = family_of(settings).trains
             points += (
                 len(curve_epochs(settings["curve_epochs"], settings["epochs"])) if trains else 1
@@ -290,6 +290,14 @@ class Study:
         bound = self.bind(pattern, task)
         words = self.methods[method]["initial_text"] == "label-words"
         return list(bound.words) if words else [bound.query("", "")]
+
+    def cell_settings(self, cell: Cell) -> dict:
+        """Return the `method_settings` of a cell. Where training is told in `steps`, `epochs` are
+        those in which a draw has as many, of which the last may end early."""
+        settings = self.method_settings(cell.method, cell.model)
+        if "steps" in settings:
+            settings["epochs"] = -(-settings["steps"] // -(-cell.k // settings["batch_size"]))
+        return settings
 
     def model(self, model: str) -> dict:
         """Return a model's entry with its sizes; raises UserError as `with_sizes` does."""

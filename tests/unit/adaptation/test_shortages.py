@@ -73,7 +73,7 @@ def test_of_several_processes_all_start_anew(tmp_path, monkeypatch):
 
 def test_each_shortage_gives_up_what_costs_least():
     place, steps = Placement(micro_tokens=1000), []
-    while (place := easier(place, 300, 1, gpu=True)) is not None:
+    while (place := easier(place, 300, 1, shares=True)) is not None:
         steps.append(place)
     assert steps == [
         Placement(micro_tokens=500),
@@ -82,10 +82,10 @@ def test_each_shortage_gives_up_what_costs_least():
         Placement(2, "optimizer", 300, True),
         Placement(3, "parameters", 300, True),
     ]
-    shared = easier(Placement(1, "none", 300, True), 300, 4, gpu=True)
+    shared = easier(Placement(1, "none", 300, True), 300, 4, shares=True)
     assert shared == Placement(2, "none", 300, True)
-    assert easier(Placement(3, "none", 300, True), 300, 4, gpu=True).offload == "optimizer"
-    assert easier(Placement(micro_tokens=300), 300, 1, gpu=False, recomputes=False) is None
+    assert easier(Placement(3, "none", 300, True), 300, 4, shares=True).offload == "optimizer"
+    assert easier(Placement(micro_tokens=300), 300, 1, shares=False, recomputes=False) is None
 
 
 def test_a_checkpoint_made_after_a_shortage_is_gone_on_from(tmp_path, monkeypatch):

@@ -84,7 +84,7 @@ def test_ia3_equals_weights_of_neox_folded_by_hand():
         for head in range(4):
             for part, factor in ((1, "keys"), (2, "values")):
                 rows = slice((3 * head + part) * 8, (3 * head + part + 1) * 8)
-                own = getattr(ours.attention.query_key_value.ia3, factor)[head]
+                own = getattr(ours.attention.query_key_value.ia3, factor).view(4, 8)[head]
                 layer.attention.query_key_value.weight[rows] *= own[:, None]
                 layer.attention.query_key_value.bias[rows] *= own
         layer.mlp.dense_4h_to_h.weight *= ours.mlp.dense_4h_to_h.ia3.weight

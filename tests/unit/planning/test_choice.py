@@ -139,6 +139,18 @@ def test_what_fits_nowhere_is_told_with_its_numbers():
     assert re.search(r"the least demanding plan \(\d GPUs?, ZeRO stage \d, offload of ", text)
 
 
+def test_adafactors_tensors_stay_whole():
+    """Also in half precision, on any number of GPUs, and where they then fit nowhere."""
+    t_few = demand("opt-13b", trainable=2_457_600, second_moments=2_457_600)
+    for place in (machine(80), machine(40, nodes=2), machine(0, per_node=0, host=200)):
+        chosen = first(t_few, place).placement
+        assert (chosen.zero_stage, chosen.offload) == (0, "none")
+    small = first(replace(t_few, shape=demand("opt-125m").shape), machine(80))
+    assert small.gpus == 1 and small.placement.zero_stage == 0
+    text = told(choose_placement, t_few, machine(24), BATCH, True, "the job")
+    assert "per node, since optimizer: adafactor keeps whole tensors on each GPU; name" in text
+
+
 def test_checkpointing_only_where_layers_can_compute_again():
     """On a GPU that holds the weights and little else."""
     lora, small = demand("opt-13b", trainable=6_553_600), machine(29, per_node=1)

@@ -99,6 +99,18 @@ def test_model_states_of_a_stage(stage, element, processes, expected):
     assert holding(demand, Placement(stage), processes) == expected
 
 
+@pytest.mark.parametrize(("element", "processes"), [(4, 1), (4, 2), (2, 4)])
+def test_adafactor_keeps_fewer_numbers_of_whole_tensors(element, processes):
+    """Each process has all states; in half precision weights in float32 too."""
+    demand = replace(FULL, element=element, second_moments=700)
+    masters = 4 * N if element == 2 else 0
+    assert holding(demand, Placement(), processes) == 2 * element * N + 4 * 700 + masters
+    step = 3 * 4 * SHAPE.largest_layer + masters
+    assert stepping(demand, Placement(), processes) == step
+    alone = replace(demand, rows=32 // processes)
+    assert passing(demand, Placement(), processes) == passing(alone, Placement(), 1)
+
+
 def test_large_models_are_gathered_in_parts():
     large = replace(FULL, shape=replace(SHAPE, parameters=10**11), trainable=0)
     assert holding(large, Placement(3), 8) == 2 * memory.LIVE + 2 * 10**11 / 8

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import check_window
@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from fewshot import schemas, storage
 from fewshot.adaptation.job import read_job
+from fewshot.adaptation.training_patterns import check_training_window
 from fewshot.data.shots import draw_balanced, read_shots
 from fewshot.errors import UserError
 from fewshot.prompts.patterns import Pattern
+from fewshot.prompts.training_window import check_training_patterns, with_training_patterns
 from fewshot.prompts.window import WindowChecker, check_cells, check_copies, describe_windows
 from job_files import PATTERN, some_rows, write_job
 from tiny import tiny_tokenizer
@@ -287,3 +289,43 @@ def test_rte_with_32_shots_fits_no_2048_tokens(shared_data, real):
     check = WindowChecker(real, {"minimal": PATTERN}, {"rte": rows[1]}, shots)
     found = check_cells(check, NAME, [cell(k=32, seeds=range(10))], 2048)
     assert {row["status"] for row in found} == {"does not fit"}
+
+
+def test_shots_are_trained_on_with_each_of_several_patterns():
+    """The longest with any of them decides; evaluation rows are read with the cell's own alone."""
+    long = replace(PATTERN, name="long", parts=(("all " * 9, "text_a"), (" and ", "text_b")))
+    check = checker(ks=(4,))
+    check.patterns["long"] = long
+    own = cell("ft", uses_context=False)
+    several = {**own, "train_patterns": ["minimal", "long"], "end_token": True}
+    plain = check_cells(check, NAME, [{**own, "end_token": True}], 99)
+    longest = check_training_patterns(check, NAME, [several], 99)
+    rows = with_training_patterns(plain, longest)
+    for row, before in zip(rows, plain, strict=True):
+        drawn = check.shots["fair", 4, row["seed"]]
+        texts = [long.query(each.text_a, each.text_b) for each in drawn.itertuples()]
+        lengths = [len(tiny_tokenizer()(text).input_ids) + 1 for text in texts]
+        assert row["longest_tokens"] == max(lengths) > before["longest_tokens"]
+        assert row["longest_row"].startswith("train/") and row["status"] == "ok"
+        assert {**row, "longest_tokens": 0, "longest_row": ""} == {
+            **before, "longest_tokens": 0, "longest_row": "",
+        }  # fmt: skip
+    narrow = min(row["longest_tokens"] for row in rows) - 1
+    unfit = check_training_patterns(check, NAME, [several], narrow)
+    fitting = check_cells(check, NAME, [{**own, "end_token": True}], narrow)
+    assert {row["status"] for row in fitting} == {"ok"}
+    assert {row["status"] for row in with_training_patterns(fitting, unfit)} == {"does not fit"}
+    assert check_training_patterns(check, NAME, [own], 9) == {}
+    check.patterns["long"] = replace(long, words=(" Yes", " Nay"))
+    with pytest.raises(UserError, match=r"pattern 'long'.*' Nay' has no tokens of its own"):
+        check_training_patterns(check, NAME, [several], 99)
+
+
+def test_a_job_does_not_train_on_what_a_training_pattern_makes_too_long(tmp_path):
+    long = replace(PATTERN, name="long", parts=(("all " * 130, "text_a"), (" ", "text_b")))
+    smk = write_job(tmp_path, train_patterns=[asdict(PATTERN), asdict(long)])
+    job = read_job(smk)
+    assert set(job.status.values()) == {"ok"}
+    assert check_training_window(job).status == {0: "does not fit", 1: "does not fit"}
+    smk.params.method["train_patterns"] = [asdict(PATTERN)]
+    assert check_training_window(read_job(smk)).status == {0: "ok", 1: "ok"}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from fewshot.study.cells import Cell
 from fewshot.study.job_inputs import JobInputs
 from registries import copy_registries, edit, load
 
@@ -69,7 +70,8 @@ def test_an_end_token_is_told_where_there_is_one(tmp_path, inputs):
 def test_a_method_that_starts_from_texts_is_told_those_of_its_cell(folder):
     names = ["prompt-tuning-labels", "prompt-tuning-pattern", "prompt-tuning"]
     inputs = inputs_of(folder, grid=[{**GRID[1], "methods": names}])
-    told = [inputs.cell_method(name, "opt-125m", "rte", "minimal") for name in names]
+    cells = [Cell("fair", "rte", "opt-125m", name, "minimal", 2) for name in names]
+    told = [inputs.settings(cell) for cell in cells]
     manifest = "results/models/opt-125m/manifest.json"
     assert told[0].pop("start") == {"texts": [" Yes", " No"], "manifest": manifest}
     assert told[1].pop("start") == {"texts": ["  ?"], "manifest": manifest}

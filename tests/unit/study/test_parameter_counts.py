@@ -6,11 +6,13 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from fewshot.adaptation.engines import new_optimizer
 from fewshot.adaptation.trainable_model import adapted
 from fewshot.methods import adapter, bitfit, full
 from fewshot.models.architectures import architecture_of, entry_architecture
 from fewshot.models.heads import ClassificationHead
-from fewshot.study.families import FAMILIES, added, head_parameters, trainable
+from fewshot.models.parts import trained_parameters
+from fewshot.study.families import FAMILIES, added, head_parameters, second_moments, trainable
 from fewshot.validation import load_registries
 from model_configs import CONFIGS, MODELS, REGISTRY, meta
 from project import ROOT
@@ -18,6 +20,8 @@ from tiny import ALL_KINDS, TARGETS, tiny_model, tiny_tokenizer, write_manifest
 from transformers import AutoConfig, AutoModelForCausalLM
 
 METHODS = load_registries(ROOT / "config")["methods"]
+TWICE = ("tiny-", "laptop-", "mosbach-", "t-few-")
+"""How names begin of methods that train what others do."""
 TRAINED = [name for name, each in METHODS.items() if FAMILIES[each["family"]].trains]
 
 
@@ -53,6 +57,31 @@ def test_every_registered_method_trains_as_many_as_its_module_says(name, kind, t
     assert sum(each.numel() for each in student.parameters()) - before == added(shape, settings, 3)
     trained = sum(each.numel() for each in student.parameters() if each.requires_grad)
     assert trained == trainable(shape, settings, 3)
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if not name.startswith(TWICE)])
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_adafactor_keeps_as_many_numbers_as_is_told(name, kind, tokenizer):
+    settings = {**METHODS[name], "targets": TARGETS[kind], "optimizer": "adafactor"}
+    settings["start"] = {"texts": [" Yes"], "manifest": tokenizer}
+    if (settings["family"], kind) == ("bitfit", "llama"):
+        return
+    model = tiny_model(kind)
+    shape = architecture_of(model.config.to_dict(), 128)
+    method = importlib.import_module(f"fewshot.methods.{settings['family']}")
+    trained = [*trained_parameters(adapted(model, method, settings, 3)).values()]
+    optimizer = new_optimizer(trained, settings, True)
+    for each in trained:
+        each.grad = torch.ones_like(each)
+    optimizer.step()
+    numbers = sum(
+        value.numel()
+        for state in optimizer.state.values()
+        for key, value in state.items()
+        if key.startswith("exp_avg_sq")
+    )
+    assert second_moments(shape, settings, 3) == numbers
+    assert second_moments(shape, {**settings, "optimizer": "adamw"}, 3) is None
 
 
 @pytest.mark.parametrize("name", ["opt", "opt projected", "neox", "llama"])
