@@ -365,14 +365,11 @@ ALTERNATIVES = {"epochs": "steps", "steps": "epochs"}
 
 
 def _inherit(methods: dict[str, dict], where: str) -> dict[str, dict]:
-    """Resolve `base` entries; raises UserError for an unknown base, a circle, and an entry that
-    says in two ways how long training is."""
+    """Resolve `base` entries; raises UserError for an unknown base, a circle, and two lengths."""
     for name, entry in methods.items():
         if "epochs" in entry and "steps" in entry:
-            raise UserError(
-                f"{where}: method '{name}': 'epochs' and 'steps' both say how long training is; "
-                "valid: one of them"
-            )
+            both = f"{where}: method '{name}': 'epochs' and 'steps' both say how long training is"
+            raise UserError(f"{both}; valid: one of them")
     return {name: _resolved(name, methods, where, "method") for name in methods}
 
 

@@ -60,7 +60,7 @@ def test_every_registered_method_trains_as_many_as_its_module_says(name, kind, t
 
 
 @pytest.mark.parametrize("name", [name for name in TRAINED if not name.startswith(TWICE)])
-@pytest.mark.parametrize("kind", ALL_KINDS)
+@pytest.mark.parametrize("kind", ["opt", "llama"])
 def test_adafactor_keeps_as_many_numbers_as_is_told(name, kind, tokenizer):
     settings = {**METHODS[name], "targets": TARGETS[kind], "optimizer": "adafactor"}
     settings["start"] = {"texts": [" Yes"], "manifest": tokenizer}
