@@ -195,8 +195,8 @@ def test_fine_tuning_killed_between_seeds_ends_in_the_same_bytes(tmp_path):
     """The real loop, with LoRA: killed with -9 once a seed is finished, then run again."""
     from fewshot.adaptation.training import fine_tune
 
-    settings = {"family": "lora", "learning_rate": 0.05, "epochs": 20}
-    smk = write_job(tmp_path / "killed", seeds=tuple(range(6)), **settings)
+    settings = {"family": "lora", "learning_rate": 0.05, "epochs": 8}
+    smk = write_job(tmp_path / "killed", seeds=tuple(range(4)), **settings)
     process = start_script(smk, tmp_path)
     while process.poll() is None and not list(Path("results/state").glob("*/seed1")):
         time.sleep(0.01)
@@ -204,17 +204,17 @@ def test_fine_tuning_killed_between_seeds_ends_in_the_same_bytes(tmp_path):
     assert process.wait() == -signal.SIGKILL
     assert process.stdout.read() == ""  # nothing but the log speaks
     finished = len(list(Path("results/state").glob("*/seed?")))
-    assert 2 <= finished < 6 and not Path(smk.output.predictions).exists()
+    assert 2 <= finished < 4 and not Path(smk.output.predictions).exists()
 
     script.log_to(smk.log[0])
     fine_tune(smk)
-    assert f"{6 - finished} of 6 seeds to do" in Path(smk.log[0]).read_text()
-    whole = write_job(tmp_path / "whole", seeds=tuple(range(6)), **settings)
+    assert f"{4 - finished} of 4 seeds to do" in Path(smk.log[0]).read_text()
+    whole = write_job(tmp_path / "whole", seeds=tuple(range(4)), **settings)
     fine_tune(whole)
     found = output_bytes(smk)
-    assert found == output_bytes(whole) and len(found) == 8
+    assert found == output_bytes(whole) and len(found) == 6
     curves = storage.read_table(smk.output.curves)
-    last = curves[(curves["epoch"] == 20) & (curves["evaluation_set"] == "task")]
+    last = curves[(curves["epoch"] == 8) & (curves["evaluation_set"] == "task")]
     assert last["correct"].sum() / last["n"].sum() > 0.8
 
 

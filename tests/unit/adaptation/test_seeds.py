@@ -50,14 +50,15 @@ def live_bytes() -> int:
 @pytest.mark.parametrize("name", ["plain", "stage 1", "stage 3", "all on the host"])
 def test_a_finished_seed_leaves_nothing_in_memory(tmp_path, name):
     place, dtype = PLACEMENTS[name]
-    job = a_job(place, dtype=dtype, seeds=(0, 1, 2, 3), epochs=2)
+    job = a_job(place, dtype=dtype, seeds=(0, 1, 2), epochs=1)
     made, held = set_up("opt", job), []
     for seed in job.seeds:
         result = training.train_seed(made, seed, tmp_path)
         del result
-        held.append(live_bytes())
+        if seed:  # The first one loads libraries and fills caches.
+            held.append(live_bytes())
     weights = 4 * sum(each.numel() for each in tiny_model("opt").parameters())
-    assert held[-1] - held[1] < 0.1 * weights
+    assert held[1] - held[0] < 0.1 * weights
 
 
 @pytest.mark.parametrize("kind", ["opt", "gpt_neox"])

@@ -1,10 +1,11 @@
 """Which rows a figure shows, and what is said about options that a study does not know."""
 
+import pandas as pd
 import pytest
 import simulate
 from fewshot.analysis import summary
 from fewshot.report import select
-from fewshot.report.figures import registry
+from fewshot.report.figures import panels, registry
 from fewshot.report.select import family_titles, short_titles
 from mistakes import told
 
@@ -108,3 +109,20 @@ def test_sizes_are_the_last_part_of_a_title():
         "solo": "solo",
         "twice": "X / Y",
     }
+
+
+def test_each_task_keeps_its_own_first_pattern_where_it_has_many_arms():
+    """Two tasks without a pattern in common are drawn both; few arms are left as they are."""
+    rows = [
+        (task, method, pattern)
+        for task, patterns in (("a", ("second", "third")), ("b", ("first",)))
+        for method in ("one", "two", "three")
+        for pattern in patterns
+    ]
+    frame = pd.DataFrame(rows, columns=["task", "method", "pattern"])
+    catalog = {"patterns": {"first": {}, "second": {}, "third": {}}}
+    kept = panels.fewer_arms(frame, catalog, None)
+    assert set(zip(kept["task"], kept["pattern"], strict=True)) == {("a", "second"), ("b", "first")}
+    assert set(panels.fewer_arms(frame, catalog, "third")["task"]) == {"a"}
+    few = frame[frame["method"] != "three"]
+    assert panels.fewer_arms(few, catalog, None).equals(few)

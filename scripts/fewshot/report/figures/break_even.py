@@ -33,7 +33,7 @@ def break_even(
     Shown are the largest models of each family, with k shots (the study's main number if left
     out). Fine-tuned methods stand against in-context learning that reads whole prompts, and that
     caches its context; points mark where they cost the same. `pattern` restricts the methods; with
-    more than five methods × patterns the study's first one does.
+    more than five methods × patterns the first of a task's does.
     """
     select.check_options(evidence.metrics, catalog, k=k, pattern=pattern)
     k = select.main_k(catalog, k)

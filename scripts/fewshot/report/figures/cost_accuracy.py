@@ -37,7 +37,7 @@ def cost_accuracy(
 
     Points are cells with k shots (the study's main number if left out); a step line joins those
     that no other cell beats. `pattern` restricts them; with more than five methods × patterns the
-    study's first one does.
+    first of a task's does.
     """
     select.check_options(evidence.metrics, catalog, k=k, pattern=pattern, predictions=predictions)
     k = select.main_k(catalog, k)

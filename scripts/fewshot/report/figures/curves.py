@@ -25,7 +25,7 @@ TIPS = (
 def accuracy_by_k(evidence: Evidence, catalog: dict, *, pattern: str | None = None) -> dict:
     """Plot mean accuracy by number of shots with its 95 % interval, a row per evaluation set.
 
-    `pattern` restricts it; with more than five methods × patterns the study's first one does.
+    `pattern` restricts it; with more than five methods × patterns the first of a task's does.
     """
     select.check_options(evidence.metrics, catalog, pattern=pattern)
     chosen = panels.fewer_arms(at_level(evidence.metrics), catalog, pattern)

@@ -34,7 +34,7 @@ def metrics_panels(
     """Plot accuracy in and out of domain, loss, run time and peak memory by number of shots.
 
     Shown are the given `tasks`, or the study's first two. `pattern` restricts the methods; with
-    more than five methods × patterns the study's first one does.
+    more than five methods × patterns the first of a task's does.
     """
     select.check_options(evidence.metrics, catalog, tasks=tasks, pattern=pattern)
     present = [name for name in catalog["tasks"] if name in set(evidence.metrics["task"])]

@@ -135,14 +135,18 @@ def along(title: Sequence[str], length: int) -> list[str]:
 
 
 def fewer_arms(frame: pd.DataFrame, catalog: dict, pattern: str | None) -> pd.DataFrame:
-    """Return the rows with one pattern where there are more than five methods × patterns.
+    """Return the rows with one pattern of each task that has more than five methods × patterns.
 
-    That is `pattern` if given, else the study's first one.
+    That is `pattern` if given, else the first of the study's that the task has.
     """
-    many = len(frame[["method", "pattern"]].drop_duplicates()) > MOST_ARMS
-    if pattern is None and not many:
-        return frame
-    return frame[frame["pattern"] == (pattern or next(iter(catalog["patterns"])))]
+    if pattern is not None:
+        return frame[frame["pattern"] == pattern]
+    dropped = pd.Series(False, index=frame.index)
+    for task, rows in frame.groupby("task", sort=False):
+        if len(rows[["method", "pattern"]].drop_duplicates()) > MOST_ARMS:
+            first = next(name for name in catalog["patterns"] if name in set(rows["pattern"]))
+            dropped |= (frame["task"] == task) & (frame["pattern"] != first)
+    return frame[~dropped]
 
 
 def select_arms(

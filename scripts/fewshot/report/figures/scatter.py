@@ -41,7 +41,7 @@ def id_ood_scatter(
 ) -> dict:  # fmt: skip
     """Plot a point per run, a panel per method and task; dashed lines are majority baselines.
 
-    Shows one pattern (`pattern`, or the study's first) where there are more than five arms, unless
+    Shows one pattern (`pattern`, or the task's first) where a task has more than five arms, unless
     `arms` picks some. Both axes are of the same `metric`, one of METRICS.
     """
     if metric not in METRICS:
@@ -61,8 +61,9 @@ def id_ood_scatter(
 def _by_task(runs: pd.DataFrame, catalog: dict, styles: dict, measure: str, unit: str) -> dict:
     """Return a block for each task and evaluation set, a panel per method."""
     groups = list(runs.groupby(["task", "evaluation_set"], sort=False))
-    columns = panels.columns_for(runs["panel"].nunique())
-    blocks, count = [], len(groups) * -(-runs["panel"].nunique() // columns)
+    most = max(rows["panel"].nunique() for _, rows in groups)
+    columns = panels.columns_for(most)
+    blocks, count = [], len(groups) * -(-most // columns)
     width = panels.panel_width(columns)
     height = min(width, max(50, panels.HEIGHT // count - 32))
     tips = TIPS.format("model", unit="")
