@@ -360,8 +360,8 @@ def derived_tasks(tasks: dict[str, dict], where: str) -> dict[str, dict]:
     return found
 
 
-ALTERNATIVES = {"epochs": "steps", "steps": "epochs"}
-"""A method's setting → the one whose place it takes: what an entry says replaces its base's."""
+REPLACED = {"epochs": "steps", "steps": "epochs", "optimizer": "scale_parameter"}
+"""A method's setting → the one of its base that an entry with the former does not inherit."""
 
 
 def _inherit(methods: dict[str, dict], where: str) -> dict[str, dict]:
@@ -378,7 +378,7 @@ def _resolved(name: str, entries: dict[str, dict], where: str, kind: str) -> dic
     settings: dict = {}
     for entry in reversed(chain):
         for key in entries[entry]:
-            settings.pop(ALTERNATIVES.get(key), None)
+            settings.pop(REPLACED.get(key), None)
         settings.update(entries[entry])
     settings.pop("base", None)
     if "title" not in entries[name]:

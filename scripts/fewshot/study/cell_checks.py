@@ -103,6 +103,11 @@ def _check_initial_text(study: "Study", cell: "Cell") -> None:
     settings = study.methods[cell.method]
     where = f"{study.file('methods')}: method '{cell.method}'"
     texts = study.initial_texts(cell.method, cell.task, cell.pattern)
+    if settings["initial_text"] == "label-words" and "chat" in study.models[cell.model]:
+        raise UserError(
+            f"{where}: initial_text: model '{cell.model}' is prompted by its chat template, which "
+            "decides how label words begin; valid: pattern"
+        )
     if not all(text.strip() for text in texts):
         raise UserError(
             f"{where}: initial_text: pattern '{cell.pattern}' has no text of its own; valid: "

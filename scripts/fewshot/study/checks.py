@@ -16,7 +16,7 @@ from ..models.architectures import check_config, local_config
 from .cell_checks import check_cell
 from .cells import read_seeds
 from .choice_checks import check_choices
-from .families import FAMILIES, HEADS, kind_of, read_settings
+from .families import FAMILIES, HEADS, TRAINING_CHOICES, kind_of, read_settings
 from .figure_needs import check_arms
 from .imports import check_imported
 from .task_checks import check_tasks
@@ -94,7 +94,8 @@ def _check_methods(study: "Study") -> None:
         family = FAMILIES[settings["family"]]
         for key in ("head", *family.settings):
             if key not in settings and not (key == "epochs" and "steps" in settings):
-                raise UserError(f"{where}: '{key}' is missing for family '{settings['family']}'")
+                either = "'epochs' or 'steps'" if key == "epochs" else f"'{key}'"
+                raise UserError(f"{where}: {either} is missing for family '{settings['family']}'")
         if family.trains and "epochs" in settings:
             try:
                 curve_epochs(settings["curve_epochs"], settings["epochs"])
@@ -127,6 +128,11 @@ def _check_methods(study: "Study") -> None:
                 f"{where}: end_token: answers in context end in the pattern's separator; valid for "
                 "methods that train; leave it out"
             )
+        for key in TRAINING_CHOICES:
+            if key in settings and not family.trains:
+                raise UserError(
+                    f"{where}: {key}: family '{settings['family']}' does not train; leave it out"
+                )
         _check_training(read_settings(settings), where)
         for key in HEADS[settings["head"]]:
             if key not in settings:
@@ -139,7 +145,7 @@ def _check_training(read: dict, where: str) -> None:
     if read.get("answer_loss") == "sum" and "vocabulary" not in (losses, *losses):
         raise UserError(
             f"{where}: answer_loss: sum is for loss: vocabulary, and loss is "
-            f"{losses if isinstance(losses, str) else ', '.join(losses)}; leave it out"
+            f"{losses if isinstance(losses, str) else ', '.join(losses)}; valid: mean"
         )
     if "scale_parameter" in read and read.get("optimizer") != "adafactor":
         raise UserError(

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ..data.folds import LEAVE_ONE_OUT, PREQUENTIAL
 from ..errors import UserError, unknown
 from .catalog import title_of
 
@@ -67,6 +68,12 @@ def _check_names(entry: dict, held: "list[Cell]", at: str) -> None:
 def _check_alike(study: "Study", cells: "list[Cell]", at: str) -> None:
     """Check that candidates can be compared: the same draws, and label words on one scale."""
     first, read = cells[0], {}
+    if study.cross_validation == PREQUENTIAL and len({cell.task for cell in cells}) > 1:
+        raise UserError(
+            f"{at}: orders: cross_validation: {PREQUENTIAL} holds other rows out in each order, "
+            "whose probabilities cannot be compared; valid with orders: a number of folds, "
+            f"{LEAVE_ONE_OUT}"
+        )
     for cell in cells:
         if study.seeds_of(cell) != study.seeds_of(first):
             raise UserError(

@@ -8,7 +8,7 @@ from fewshot.study.catalog import catalog_of
 from fewshot.study.job_inputs import JobInputs
 from fewshot.study.study import Cell
 from metric_rows import metric_rows
-from registries import copy_registries, edit, load, message
+from registries import BLOCK, copy_registries, edit, load, message
 
 MANIFEST = "results/models/tiny/manifest.json"
 
@@ -70,6 +70,15 @@ def test_a_method_that_cuts_prompts_is_refused(folder):
     said = message(folder, grid=[block])
     assert "method 'mosbach-pattern-ft': truncate: it would cut off the turn in which" in said
     load(folder, grid=[block], models=["small"])
+
+
+def test_label_words_to_start_from_are_known_without_a_chat_alone(folder):
+    chat(folder, "turns")
+    block = {**BLOCK, "methods": ["prompt-tuning-labels"]}
+    assert message(folder, models=["tiny"], grid=[block]) == (
+        "config/methods.yaml: method 'prompt-tuning-labels': initial_text: model 'tiny' is "
+        "prompted by its chat template, which decides how label words begin; valid: pattern"
+    )
 
 
 def test_exported_tasks_are_one_for_each_chat_model_and_one_for_the_others(folder):

@@ -84,7 +84,8 @@ def test_the_table_of_prompts_shows_the_label_word_in_front(folder):
 )
 def test_what_training_reads_must_be_given(folder, key):
     edit(folder, "methods", lambda methods: methods["pattern-ft"].pop(key))
-    assert f"method 'pattern-ft': '{key}' is missing for family 'full'" in message(folder)
+    named = "'epochs' or 'steps'" if key == "epochs" else f"'{key}'"
+    assert f"method 'pattern-ft': {named} is missing for family 'full'" in message(folder)
 
 
 def test_a_curve_has_epochs_that_are_trained(folder):

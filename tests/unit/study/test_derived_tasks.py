@@ -115,6 +115,9 @@ def test_a_choice_may_take_the_shots_in_another_order(folder):
     ]
     with pytest.raises(UserError, match="fewer than two candidates"):
         load(folder, grid=[block], choices={"order": {**choice, "orders": False}}, **more)
+    with pytest.raises(UserError, match="orders: cross_validation: prequential holds other rows"):
+        prequential = {**more, "cross_validation": "prequential"}
+        load(folder, grid=[block], choices={"order": choice}, **prequential)
     with pytest.raises(UserError, match="orders: no task of the grid has its shots in several"):
         load(folder, grid=[block], choices={"order": choice}, **{**more, "tasks": ["rte-100"]})
 

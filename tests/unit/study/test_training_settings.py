@@ -112,7 +112,11 @@ MISTAKES = [
     (
         {"base": "t-few", "loss": ["unlikelihood", "length-normalised"], "answer_loss": "sum"},
         "method 'mine': answer_loss: sum is for loss: vocabulary, and loss is unlikelihood, "
-        "length-normalised; leave it out",
+        "length-normalised; valid: mean",
+    ),
+    (
+        {"base": "in-context", "schedule": "linear"},
+        "method 'mine': schedule: family 'in_context' does not train; leave it out",
     ),
     (
         {"base": "t-few", "curve_epochs": [1, 400]},
@@ -133,6 +137,15 @@ MISTAKES = [
         "characters or channel (rank_by of 'channel-minimal' or 'minimal'); valid: sum, mean",
     ),
 ]
+
+
+def test_another_optimizer_replaces_what_only_adafactor_has(folder):
+    """Without the setting that the base gives Adafactor."""
+    grid = with_method(folder, base="t-few", optimizer="adamw")
+    study = load(folder, models=["opt-125m"], grid=grid)
+    found = study.method_settings("mine", "opt-125m")
+    assert found["optimizer"] == "adamw" and "scale_parameter" not in found
+    assert study.method_settings("t-few", "opt-125m")["scale_parameter"] is True
 
 
 @pytest.mark.parametrize(("settings", "said"), MISTAKES)
