@@ -258,4 +258,5 @@ def _cache_bytes(sets: list[dict], manifest: dict, size: ModelSize) -> float:
         return tokens * (1 - sliding) + min(tokens, size.window) * sliding
 
     most = max(sum(kept(part["shared_tokens"]) for part in _contexts(entry)) for entry in sets)
-    return most * size.cache * ELEMENT_BYTES[manifest["dtype"]]
+    # A share of the layers, as a fraction: whole again but for rounding.
+    return round(most * size.cache * ELEMENT_BYTES[manifest["dtype"]])

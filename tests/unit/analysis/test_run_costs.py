@@ -239,6 +239,17 @@ def test_sliding_layers_keep_no_more_keys_than_their_window(tmp_path):
     assert row["cache_bytes"] == 2 * layers * width * (shared + 20) / 2 * 4
 
 
+@pytest.mark.parametrize("window", [20, 21, 23, 29, 37, 64, 100])
+def test_bytes_of_sliding_layers_are_whole_numbers_that_can_be_stored(tmp_path, window):
+    """Of twelve layers ten slide: shares of a sixth, which floating point rounds."""
+    size = {**PAIR["size"], "sliding": PAIR["size"]["attention"] * 10 // 12, "window": window}
+    model = run_costs.flops_model(size, PAIR["evaluation"])
+    costs = run_costs.compute_costs(CELL, write(tmp_path, "icl"), model)
+    expected = 2 * 768 * 4 * (2 * (1 + 30 * 16) + 10 * window)
+    assert set(costs["cache_bytes"]) == {expected}
+    storage.write_table(tmp_path / "costs.parquet", costs, result_schemas.COSTS)
+
+
 def test_an_unknown_shape_is_counted_by_its_parameters_alone(tmp_path):
     model = run_costs.flops_model({"weights": 125_000_000}, PAIR["evaluation"])
     row = run_costs.compute_costs(CELL, write(tmp_path, "icl"), model).iloc[0]
