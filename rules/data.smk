@@ -94,9 +94,6 @@ rule check_window:
         cells=lambda w: INPUTS.cells(w.task, w.model),
         patterns=lambda w: INPUTS.patterns(w.task, w.model),
         shots=lambda w: INPUTS.pair_shots(w.task, w.model),
-        code=code_version(
-            *("prompts.window", "prompts.training_window", "models.tokenizer", "data.shots"),
-            *("schemas", "storage"),
-        ),
+        code=code_version("prompts.window", "models.tokenizer", "data.shots", "schemas", "storage"),
     script:
         "../scripts/check_window.py"

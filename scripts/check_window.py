@@ -9,7 +9,6 @@ from fewshot.models.tokenizer import load_tokenizer
 from fewshot.prompts import window
 from fewshot.prompts.chat import read_pattern
 from fewshot.prompts.patterns import restore_pattern
-from fewshot.prompts.training_window import check_training_patterns, with_training_patterns
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ def main(smk):
         window.check_copies(storage.read_table(smk.input.train), evaluation)
     cell = {"protocol": params.protocol, "task": params.task, "model": smk.wildcards.model}
     rows = window.check_cells(checker, cell, params.cells, params.window)
-    found = check_training_patterns(checker, cell, params.cells, params.window)
-    rows = with_training_patterns(rows, found)
     storage.write_table(smk.output.windows, pd.DataFrame(rows), schemas.WINDOWS)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from fewshot.models.shapes import TYPES
 from fewshot.study.model_sizes import with_sizes
-from fewshot.validation import load_registries
+from fewshot.study.registries import load_registries
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 

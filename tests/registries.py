@@ -6,8 +6,9 @@ from pathlib import Path
 
 import yaml
 from fewshot.study.load import load_study
+from fewshot.study.registries import REGISTRIES
 from fewshot.study.study import Study
-from fewshot.validation import REGISTRIES, read_yaml
+from fewshot.validation import read_yaml
 from mistakes import told
 
 CONFIG = Path(__file__).parents[1] / "config"

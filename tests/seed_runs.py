@@ -8,6 +8,7 @@ from fewshot import schemas, storage
 from fewshot.adaptation import setup
 from fewshot.adaptation.job import AdaptationJob
 from fewshot.data.evaluation_sets import EvaluationSet
+from fewshot.prompts.patterns import restore_pattern
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
 from fewshot.runtime.stop import Stop
@@ -55,6 +56,7 @@ def a_job(
         checksums={},
         code="",
         output=SimpleNamespace(),
+        train_patterns=tuple(map(restore_pattern, settings.get("train_patterns", ()))),
     )
 
 

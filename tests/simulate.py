@@ -15,6 +15,7 @@ import pandas as pd
 import stored
 from fewshot import schemas, storage
 from fewshot.data.curve_sample import curve_sample
+from fewshot.models.architectures import guess
 from fewshot.study.families import FAMILIES, kind_of, training_passes
 from stored import cell_of
 
@@ -33,7 +34,7 @@ SHOT, QUERY, BATCH = 30, 24, 32
 METHODS = {
     "icl": {"title": "In-context learning", "family": "in_context", "head": "language-model"},
     "ft": {"title": "Pattern-based fine-tuning", "family": "full", "head": "language-model"},
-    "lora": {"title": "LoRA", "family": "lora", "head": "language-model"},
+    "lora": {"title": "LoRA", "family": "lora", "head": "language-model", "rank": 8},
 }
 TASKS = {
     "nli": {"title": "NLI", "labels": ["entailment", "contradiction"]},
@@ -129,7 +130,7 @@ def _job(task: str, model: str, method: str, k: int, seeds) -> dict:
         "k": k,
         "seeds": chunk,
         "folder": folder,
-        "passes": training_passes(METHODS[method]),
+        "passes": training_passes(guess(MODELS[model]["parameters"]), METHODS[method]),
     }
 
 

@@ -2,7 +2,7 @@
 
 import datetime
 import math
-from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -192,6 +192,9 @@ def _explain_choice(error: ValidationError, where: str, at: str) -> UserError:
     whole = _whole(value)
     if whole is not None and VALIDATOR(error.schema).is_valid(whole):
         return UserError(f"{at}: {value} is not a whole number; write {whole}")
+    names = [name for option in options for name in option.get("enum", ())]
+    if isinstance(value, str) and get_close_matches(value, names, n=1):
+        return unknown("value", value, names, at)
     choices = [" with ".join(option.get("required") or _kinds(option)) for option in options]
     number = "exactly" if error.validator == "oneOf" else "at least"
     missing = "the value is missing; " if value is None else ""
@@ -211,34 +214,6 @@ def _kinds(option: dict) -> list[str]:
         return [option["title"]]
     kinds = option["type"]
     return [" or ".join(KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds))]
-
-
-REGISTRIES = ("models", "tasks", "methods", "patterns", "figures")
-
-
-def load_registries(folder: str | Path) -> dict[str, dict]:
-    """Read the registries under `folder` and return them checked, defaults filled in."""
-    registries = {}
-    for name in REGISTRIES:
-        path = path_of(name, folder)
-        content = read_yaml(path)
-        if name == "tasks":
-            # Before defaults are filled in, which would hide what the base says.
-            wrong = mistake(content, read_schema(name), str(path))
-            if wrong:
-                raise wrong
-            content = derived_tasks(content, str(path))
-        registries[name] = validate(content, name, str(path))
-    registries["methods"] = _inherit(registries["methods"], str(path_of("methods", folder)))
-    return registries
-
-
-def path_of(name: str, folder: str | Path) -> Path:
-    """Return the file of a registry under `folder`."""
-    path = Path(folder, f"{name}.yaml")
-    if name == "figures" and not path.exists():  # An imported study brings none.
-        return Path("config", "figures.yaml")
-    return path
 
 
 def read_yaml(path: str | Path, empty: bool = False) -> dict:
@@ -269,12 +244,18 @@ def read_yaml(path: str | Path, empty: bool = False) -> dict:
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+MERGE = "tag:yaml.org,2002:merge"
+"""The tag of the key `<<`, with which a mapping takes another's keys over."""
+
+
 class _UniqueKeys(_LOADER):
     """Refuse keys given twice, and those that YAML does not read as text (1, yes, no, null)."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == MERGE:
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(
@@ -323,76 +304,3 @@ def _fill(content: object, schema: dict, root: dict) -> object:
         filled[key] = _fill(value, part, root)
     # The order of a mapping carries meaning (labels are numbered by it): keep the file's.
     return {key: filled[key] for key in [*content, *(k for k in filled if k not in content)]}
-
-
-DERIVED = ("base", "title", "draw", "verbalizers", "out_of_domain")
-"""What a task with a `base` may state: its prepared rows are those of its base."""
-
-
-def derived_tasks(tasks: dict[str, dict], where: str) -> dict[str, dict]:
-    """Return tasks whose `base` is resolved: with all keys, the first task of the line as `base`,
-    and its source by name.
-
-    Raises UserError for an unknown base, a circle, and a key in which a task differs from its base
-    though both have the same rows.
-    """
-    found = {}
-    for name, entry in tasks.items():
-        if "base" not in entry:
-            found[name] = entry
-            continue
-        *_, first = _ancestors(name, tasks, where, "task")
-        source = tasks[first]["source"]
-        rows = {**tasks[first], "source": source if isinstance(source, str) else first}
-        for key, value in entry.items():
-            if key not in DERIVED and value != rows.get(key):
-                raise UserError(
-                    f"{where}: task '{name}': '{key}' is that of its base '{first}', whose rows it "
-                    f"has; valid: {', '.join(DERIVED)}"
-                )
-        settings = _resolved(name, tasks, where, "task")
-        found[name] = {**settings, "source": rows["source"], "base": first}
-        draw: dict[str, object] = {}
-        for ancestor in reversed(list(_ancestors(name, tasks, where, "task"))):
-            draw |= tasks[ancestor].get("draw", {})
-        if draw:  # Factors combine.
-            found[name]["draw"] = draw
-    return found
-
-
-REPLACED = {"epochs": "steps", "steps": "epochs", "optimizer": "scale_parameter"}
-"""A method's setting → the one of its base that an entry with the former does not inherit."""
-
-
-def _inherit(methods: dict[str, dict], where: str) -> dict[str, dict]:
-    """Resolve `base` entries; raises UserError for an unknown base, a circle, and two lengths."""
-    for name, entry in methods.items():
-        if "epochs" in entry and "steps" in entry:
-            both = f"{where}: method '{name}': 'epochs' and 'steps' both say how long training is"
-            raise UserError(f"{both}; valid: one of them")
-    return {name: _resolved(name, methods, where, "method") for name in methods}
-
-
-def _resolved(name: str, entries: dict[str, dict], where: str, kind: str) -> dict:
-    chain = list(_ancestors(name, entries, where, kind))
-    settings: dict = {}
-    for entry in reversed(chain):
-        for key in entries[entry]:
-            settings.pop(REPLACED.get(key), None)
-        settings.update(entries[entry])
-    settings.pop("base", None)
-    if "title" not in entries[name]:
-        settings.pop("title", None)
-    return settings
-
-
-def _ancestors(name: str, entries: dict[str, dict], where: str, kind: str) -> Iterator[str]:
-    seen = []
-    while name is not None:
-        if name in seen:
-            raise UserError(f"{where}: {kind}s inherit in a circle: {' → '.join([*seen, name])}")
-        if name not in entries:
-            raise unknown(f"base {kind}", name, entries, f"{where}: {seen[-1]}.base")
-        seen.append(name)
-        yield name
-        name = entries[name].get("base")

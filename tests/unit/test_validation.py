@@ -9,7 +9,8 @@ import pytest
 import yaml
 from fewshot.errors import UserError, unknown
 from fewshot.models.files import read_mapping
-from fewshot.validation import REGISTRIES, load_registries, mistake, read_yaml, validate
+from fewshot.study.registries import REGISTRIES, load_registries
+from fewshot.validation import mistake, read_yaml, validate
 from mistakes import told
 from registries import CONFIG, copy_registries
 
@@ -196,6 +197,11 @@ def test_a_misspelt_key_is_named_rather_than_the_one_it_leaves_missing():
     del task["label"]
     with pytest.raises(UserError, match=r"t: unknown key 'lable'; did you mean 'label'"):
         validate({"t": task}, "tasks", "x.yaml")
+
+
+def test_a_mapping_may_take_the_keys_of_another_over(tmp_path):
+    path = yaml_file(tmp_path, "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
+    assert read_yaml(path) == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Training rows as padded tensors, and which process takes which of them in a step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -127,6 +127,20 @@ def _padded(rows: Sequence[Sequence[tuple[int, ...]]]) -> tuple[np.ndarray, np.n
     filled = np.arange(lengths.max()) < lengths[..., None]
     padded[filled] = [token for row in rows for tokens in row for token in tokens]
     return padded, lengths
+
+
+def one_after_another(parts: Sequence[Prompts]) -> Prompts:
+    """Return the prompts of some rows, made with one pattern after the other, as those of as many
+    rows."""
+    if len(parts) == 1:
+        return parts[0]
+    return replace(
+        parts[0],
+        ids=tuple(number for part in parts for number in part.ids),
+        prefix=(),
+        suffixes=[part.prefix + suffix for part in parts for suffix in part.suffixes],
+        words=[words for part in parts for words in part.words],
+    )
 
 
 def epoch_order(rows: int, batch_size: int, task: str, seed: int, epoch: int) -> list[np.ndarray]:

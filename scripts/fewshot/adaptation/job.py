@@ -32,7 +32,9 @@ class AdaptationJob:
     context (no entries for k = 0). `status[seed]` is "ok" or "does not fit". The first evaluation
     set is the in-domain one. `batch_tokens` says how many padded tokens are scored at once on a
     "cpu" and on a "gpu". `predicted_gpu_mb` is what the memory plan expects on each GPU, in 10^6
-    bytes (0: no GPU planned). A baseline without a model has no `model_manifest`.
+    bytes (0: no GPU planned). A baseline without a model has no `model_manifest`. Of
+    `train_patterns` training draws one for each row and visit; without any it reads rows with
+    `pattern`, with which all are scored.
     """
 
     cell: dict[str, object]
@@ -54,6 +56,7 @@ class AdaptationJob:
     code: str
     output: object
     predicted_gpu_mb: int = 0
+    train_patterns: tuple[Pattern, ...] = ()
 
     @property
     def name(self) -> str:
@@ -139,6 +142,9 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
         code=params.code,
         output=smk.output,
         predicted_gpu_mb=int(smk.resources.get("predicted_gpu_mb", 0)),
+        train_patterns=tuple(
+            read_pattern(each, tokenizer) for each in params.method.get("train_patterns", ())
+        ),
     )
     return replace(job, status=check_window(job, tokenizer, uses_context)) if tokenizer else job
 
@@ -148,7 +154,7 @@ def check_window(job: AdaptationJob, tokenizer, uses_context: bool) -> dict[int,
     settings, cell = job.settings, job.cell
     checker = WindowChecker(
         tokenizer,
-        {job.pattern.name: job.pattern},
+        {pattern.name: pattern for pattern in (job.pattern, *job.train_patterns)},
         {evaluated.name: evaluated.rows for evaluated in job.evaluation},
         {("own", cell["k"], seed): drawn for seed, drawn in job.shots.items()},
     )
@@ -163,6 +169,7 @@ def check_window(job: AdaptationJob, tokenizer, uses_context: bool) -> dict[int,
         "end_token": settings.get("end_token", False),
         "shown": settings.get("shown"),
         "cached": settings.get("cached"),
+        "train_patterns": [pattern.name for pattern in job.train_patterns],
     }
     checked = check_cells(checker, cell, [job_cell], job.model["window"])
     return {int(row["seed"]): str(row["status"]) for row in checked}

@@ -36,7 +36,7 @@ from ..runtime.placement import Placement, easier
 from ..runtime.processes import ProcessGroup
 from ..runtime.stop import Stop
 from ..scoring.routes import ReadingPlan, plan_reading
-from .batches import TrainingRows, query_prompts, training_rows
+from .batches import TrainingRows, one_after_another, query_prompts, training_rows
 from .checkpoints import Checkpoints, TrainingProgress
 from .engines import (
     DeepSpeedEngine,
@@ -49,7 +49,6 @@ from .engines import (
 from .job import AdaptationJob
 from .outputs import Phases
 from .trainable_model import TrainableModel, adapted, check_checkpointing, drawn, fresh
-from .training_patterns import one_after_another, training_patterns
 from .visits import Visits, visits_of
 from .weights import trained_bytes
 
@@ -126,17 +125,16 @@ class ScoredSet:
 class Setup:
     """What all seeds of a job share.
 
-    `loss` gives each row's loss (see methods.losses), `patterns` are those that rows are trained
-    with. `curve` and `whole` are what is scored, by evaluation set, `truncated` how many of its
-    rows were longer than the method allows, if it does cut them. `content_free` are inputs without
-    content. Where `keeps_curve`, row predictions of all epochs of the curve are kept.
+    `loss` gives each row's loss (see methods.losses). `curve` and `whole` are what is scored, by
+    evaluation set, `truncated` how many of its rows were longer than the method allows, if it does
+    cut them. `content_free` are inputs without content. Where `keeps_curve`, row predictions of all
+    epochs of the curve are kept.
     """
 
     job: AdaptationJob
     origin: InitialModel
     tokenizer: object
     loss: Callable[[Answers], torch.Tensor]
-    patterns: tuple[Pattern, ...]
     curve: dict[str, ScoredSet]
     whole: dict[str, ScoredSet]
     truncated: dict[str, int]
@@ -219,8 +217,8 @@ def set_up_from(job: AdaptationJob, origin: InitialModel, tokenizer) -> Setup:
     item = job.content_free
     prompts, _ = _prompts(job, tokenizer, origin, item.rows, "inputs without content")
     content_free = ScoredSet(item, prompts, True)
-    loss, patterns = loss_of(origin.method, job.settings), training_patterns(job, tokenizer)
-    return Setup(job, origin, tokenizer, loss, patterns, curve, whole, truncated, content_free)
+    loss = loss_of(origin.method, job.settings)
+    return Setup(job, origin, tokenizer, loss, curve, whole, truncated, content_free)
 
 
 def _prompts(
@@ -257,7 +255,7 @@ def start_run(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with phases.measure("prepare"):
-        rows, visits = _training_rows(setup, seed), visits_of(job, seed, len(setup.patterns))
+        rows, visits = _training_rows(setup, seed), visits_of(job, seed)
         placement = _placement(setup, device, int(rows.read.max()), shortages)
         trainable = setup.origin.start(seed, placement, device)
         if placement.checkpointing:
@@ -288,7 +286,7 @@ def _training_rows(setup: Setup, seed: int) -> TrainingRows:
     parts, cut = zip(
         *(
             _prompts(job, setup.tokenizer, origin, shots, where, pattern)
-            for pattern in setup.patterns
+            for pattern in job.train_patterns or (job.pattern,)
         ),
         strict=True,
     )

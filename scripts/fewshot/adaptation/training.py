@@ -39,7 +39,6 @@ from .evaluate import (
 from .job import AdaptationJob, read_job
 from .seeds import SeedResult, run_seeds
 from .setup import SeedRun, Setup, load_setup, release_run, start_run
-from .training_patterns import check_training_window
 
 LOG = logging.getLogger(__name__)
 
@@ -60,7 +59,6 @@ def train_seeds(
     start: Callable[[AdaptationJob, Stop, SeedStore | None], Callable[[int], SeedResult]],
 ) -> None:
     """Run the seeds of a job that trains; `start` is told of the end, and loads what they share."""
-    job = check_training_window(job)
     with Stop().watched() as stop:
         try:
             run_seeds(job, lambda store: start(job, stop, store))

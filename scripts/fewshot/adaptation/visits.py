@@ -45,11 +45,12 @@ class Visits:
         return np.bincount(np.concatenate(every), minlength=self.patterns * self.rows)
 
 
-def visits_of(job: AdaptationJob, seed: int, patterns: int) -> Visits:
-    """Return the visits of a seed of a job, with so many patterns to draw from."""
+def visits_of(job: AdaptationJob, seed: int) -> Visits:
+    """Return the visits of a seed of a job."""
     settings, rows = job.settings, len(job.shots[seed])
     batch_size, epochs = settings["batch_size"], settings["epochs"]
     steps = settings.get("steps", epochs * -(-rows // batch_size))
+    patterns = max(1, len(job.train_patterns))
     return Visits(rows, batch_size, epochs, steps, patterns, job.base, seed)
 
 

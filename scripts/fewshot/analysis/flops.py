@@ -63,14 +63,15 @@ class Counts:
 @dataclass(frozen=True)
 class TrainingPasses:
     """How often a training step multiplies, in forward passes, by what: the weights of the
-    `layers`' products, `attention`, the `readout` or head, and what the method `added`; `headed`
-    (0 or 1) tells whether there is a classification head. See `families.training_passes`."""
+    `layers`' products, `attention`, and the `readout` or head. `beside` are weights that the method
+    adds to the layers' products; `predicting` those of them that a prediction is multiplied with
+    too, since they cannot be folded into the layers'. See `families.training_passes`."""
 
     layers: int
     attention: int
     readout: int
-    added: int = 0
-    headed: int = 0
+    beside: int = 0
+    predicting: int = 0
 
 
 def model_size(shape: Architecture) -> ModelSize:
@@ -172,14 +173,13 @@ def training(
     epochs: int,
     passes: TrainingPasses,
     answer: int,
-    trainable: int = 0,
 ) -> float:
     """Return the operations of training on rows, `epochs` times.
 
     A backward pass multiplies twice for each product forward: for the gradient of what goes in, and
     for that of the weights, where these are trained. So all weights trained take 6 N for a token
-    (Kaplan et al. 2020, table 1) and frozen ones 4 N, to which LoRA adds 6 for each weight of its
-    own (`trainable` less the head's); what other families add is no product. Attention multiplies
+    (Kaplan et al. 2020, table 1) and frozen ones 4 N, to which LoRA and adapters add 6 for each
+    weight of their own; what other families add is no product, or small. Attention multiplies
     what comes from the row on both sides: three times its forward pass. Where only the head is
     trained nothing flows back through the layers. Counted although not needed: gradients in the
     first layer where nothing below is trained, at most 1 / (2 L) of all.
@@ -189,7 +189,7 @@ def training(
         size, counts.own, counts.squares, counts.learned, counts.rows
     )
     once += passes.readout * 2 * answer * (counts.answers or counts.rows)
-    once += passes.added * 2 * max(0, trainable - passes.headed * answer) * counts.own
+    once += 3 * 2 * passes.beside * counts.own
     return epochs * once
 
 

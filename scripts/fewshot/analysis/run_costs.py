@@ -5,7 +5,7 @@ as the measured seconds are. Manifests made before counts were kept give nulls, 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,10 +72,10 @@ def held_out_costs(manifest: Mapping, passes: Mapping, model: FlopsModel) -> dic
     not outweigh, among them; and `device_seconds`."""
     done = {key: entry for key, entry in manifest["seeds"].items() if entry["status"] == "ok"}
     load = sum(entry["seconds"].get("load", 0.0) for entry in done.values())
-    found = {}
+    multiplied, found = TrainingPasses(**passes), {}
     for seed, entry in done.items():
-        folds = [_work(manifest, fold, model, TrainingPasses(**passes)) for fold in entry["folds"]]
-        without = [_content_free(manifest, fold, model) for fold in entry["folds"]]
+        folds = [_work(manifest, fold, model, multiplied) for fold in entry["folds"]]
+        without = [_content_free(manifest, fold, model, multiplied) for fold in entry["folds"]]
         found[int(seed)] = {
             "flops": sum(map(_operations, folds)) + sum(without),
             "device_seconds": _resources(manifest, entry, load / len(done))["device_seconds"],
@@ -83,14 +83,21 @@ def held_out_costs(manifest: Mapping, passes: Mapping, model: FlopsModel) -> dic
     return found
 
 
-def _content_free(manifest: Mapping, fold: Mapping, model: FlopsModel) -> float:
+def _predicting(size: ModelSize, passes: TrainingPasses) -> ModelSize:
+    """Return the size of a model with the weights that a method has put beside its layers' own."""
+    return replace(size, weights=size.weights + passes.predicting)
+
+
+def _content_free(
+    manifest: Mapping, fold: Mapping, model: FlopsModel, passes: TrainingPasses
+) -> float:
     """Return the operations of reading a fold's inputs without content behind its contexts, which
     are encoded for the held-out rows."""
     answer = flops.head(model.size, manifest["settings"], model.labels)
     learned = fold.get("training", {}).get("learned_keys", 0)
-    counts = fold.get("content_free_scoring", {}).values()
+    counts, size = fold.get("content_free_scoring", {}).values(), _predicting(model.size, passes)
     return sum(
-        each["rows"] * _reading([each], each["rows"], learned, answer, model.size)["flops_cached"]
+        each["rows"] * _reading([each], each["rows"], learned, answer, size)["flops_cached"]
         for each in counts
     )
 
@@ -159,7 +166,7 @@ def _work(manifest: dict, entry: dict, model: FlopsModel, passes: TrainingPasses
         **costs,
         "rows": rows,
         "scored_rows": rows if in_context else entry["scored_rows"],
-        **_reading(sets, rows, learned, answer, model.size),
+        **_reading(sets, rows, learned, answer, _predicting(model.size, passes)),
         "cache_bytes": _cache_bytes(sets, manifest, model.size),
     }
 
@@ -180,8 +187,7 @@ def _training(
         learned=done["learned_keys"],
         answers=done.get("answers", 0),
     )
-    trainable = (manifest.get("parameters") or {}).get("trainable", 0)
-    operations = flops.training(model.size, counts, done["epochs"], passes, answer, trainable)
+    operations = flops.training(model.size, counts, done["epochs"], passes, answer)
     return {
         "steps": entry.get("steps"),
         "epochs": done["epochs"],

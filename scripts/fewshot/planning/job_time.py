@@ -128,8 +128,8 @@ def _epoch(work: Work, model: JobModel, site: JobPlace) -> float:
     cut = max(1.0, tokens / most)
     counts = Counts(work.rows, 0, PADDED * work.rows * work.row, work.rows * work.row**2,
                     work.learned, work.rows * demand.answers)  # fmt: skip
-    passes = flops.TrainingPasses(**training_passes(model.settings))
-    operations = flops.training(size, counts, 1, passes, model.answer, demand.trainable)
+    passes = flops.TrainingPasses(**training_passes(demand.shape, model.settings))
+    operations = flops.training(size, counts, 1, passes, model.answer)
     if place.checkpointing:
         operations += flops.forward(size, counts.own, counts.squares, work.learned, work.rows)
     # Of a step with fewer rows than processes, the others have none to share.

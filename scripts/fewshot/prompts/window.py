@@ -38,9 +38,16 @@ class WindowChecker:
     _queries: dict[tuple[str, bool], dict[str, Queries]] = field(default_factory=dict)
     _counts: dict[tuple, tuple[int, int, str]] = field(default_factory=dict)
 
-    def check_words(self, pattern: str, end: tuple[int, ...]) -> None:
-        """Raise UserError for label words, ending in the tokens `end`, that cannot be scored."""
-        for queries in self._of(pattern, True).values():
+    def check_words(
+        self, pattern: str, end: tuple[int, ...], trained: pd.DataFrame | None = None
+    ) -> None:
+        """Raise UserError for label words, ending in the tokens `end`, that cannot be scored behind
+        the evaluation rows, or trained on behind the shots `trained`."""
+        if trained is None:
+            sets = self._of(pattern, True)
+        else:
+            sets = {"train": self._make(pattern, "train", trained, True)}
+        for queries in sets.values():
             label_words(self.tokenizer, self.patterns[pattern], queries.texts[0], end)
 
     def count(self, cell: Mapping, seed: int) -> tuple[int, int, str]:
@@ -48,13 +55,14 @@ class WindowChecker:
 
         `cell` is one of `check_cells`. The prompts are those of all evaluation rows behind the
         context, with what label words of several tokens add, if the method needs words; for methods
-        that train on the shots, those of the shots instead of a context. Of several contexts it is
-        the longest one (`contexts.longest_rows`).
+        that train on the shots, those of the shots instead of a context, with each of the patterns
+        that they are trained with. Of several contexts it is the longest one
+        (`contexts.longest_rows`).
         """
         pattern, k, limit = cell["pattern"], cell["k"], cell["truncate"]
         drawn, words = (cell["draw"], k, seed), cell["needs_words"]
-        divided = cell.get("shown"), cell.get("cached")
-        key = (pattern, *drawn, cell["uses_context"], words, limit, *divided)
+        divided, trained_with = (cell.get("shown"), cell.get("cached")), _trained_with(cell)
+        key = (pattern, *drawn, cell["uses_context"], words, limit, *divided, *trained_with)
         if key not in self._counts:
             shots = self.shots[drawn] if k else None
             bound = self.patterns[pattern]
@@ -64,8 +72,14 @@ class WindowChecker:
                 for rows in self.evaluation.values():
                     bound.check(self.tokenizer, shown, rows)
             context = bound.context(()) if shown is None else bound.context_of(shown)
-            trained = shots if shown is None else None
-            self._counts[key] = self._longest(pattern, context, words, trained, limit)
+            prompts = [each.prompts(context) for each in self._of(pattern, words).values()]
+            for name in trained_with if shots is not None and shown is None else ():
+                trained = self._make(name, "train", shots, words)
+                prompts.append(trained.prompts(self.patterns[name].context(())))
+            (longest, _), row = max(
+                (_longest_row(each, limit) for each in prompts), key=lambda pair: pair[0]
+            )
+            self._counts[key] = self._tokens(context), longest, row
         return self._counts[key]
 
     def _shown(self, pattern: Pattern, shots: pd.DataFrame, cell: Mapping) -> pd.DataFrame:
@@ -86,14 +100,8 @@ class WindowChecker:
         """Return how many evaluation rows have the same texts."""
         return Counter(texts for rows in self.evaluation.values() for texts in _texts(rows))
 
-    def _longest(self, pattern: str, context: str, words: bool, trained, limit: int | None):
-        shared = len(self.tokenizer(context, add_special_tokens=False, verbose=False)["input_ids"])
-        sets = [*self._of(pattern, words).values()]
-        if trained is not None:
-            sets.append(self._make(pattern, "train", trained, words))
-        longest = [_longest_row(queries.prompts(context), limit) for queries in sets]
-        (length, _), row = max(longest, key=lambda pair: pair[0])
-        return shared, length, row
+    def _tokens(self, text: str) -> int:
+        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _of(self, pattern: str, words: bool) -> dict[str, Queries]:
         if (pattern, words) not in self._queries:
@@ -144,8 +152,9 @@ def check_cells(
     `cell` has protocol, task and model; each of `cells` has method, pattern, k, seeds, draw,
     uses_context, needs_words, virtual_tokens (those that a method learns in front of every prompt),
     truncate (the tokens that it cuts prompts to, or None) and perhaps end_token (whether label
-    words end in the tokenizer's), and `shown` and `cached` where not all shots stand in one context
-    (see `contexts.longest_rows`). Raises UserError for label words that cannot be told apart.
+    words end in the tokenizer's), train_patterns (the patterns that shots are trained with, if not
+    its own), and `shown` and `cached` where not all shots stand in one context (see
+    `contexts.longest_rows`). Raises UserError for label words that cannot be told apart.
     """
     ends = [
         end_tokens(checker.tokenizer, item, checker.patterns[item["pattern"]]) for item in cells
@@ -155,6 +164,11 @@ def check_cells(
     ]
     for pattern, end in dict.fromkeys(needed):
         checker.check_words(pattern, end)
+    for item in cells:
+        for name in item.get("train_patterns") or () if item["needs_words"] else ():
+            end = end_tokens(checker.tokenizer, item, checker.patterns[name])
+            shots = checker.shots[item["draw"], item["k"], item["seeds"][0]]
+            checker.check_words(name, end, shots)
     rows = []
     for item, end in zip(cells, ends, strict=True):
         name = {**cell, **{key: item[key] for key in ("method", "pattern", "k")}}
@@ -207,6 +221,10 @@ def describe_windows(windows: pd.DataFrame, divided: Collection[str] = ()) -> li
         lambda status: (status == OK).all()
     )
     return [*lines, f"{int(cells.sum())} of {len(cells)} cells fit their model's window."]
+
+
+def _trained_with(cell: Mapping) -> tuple[str, ...]:
+    return tuple(cell.get("train_patterns") or (cell["pattern"],))
 
 
 def _longest_row(prompts: Prompts, limit: int | None) -> tuple[tuple[int, int], str]:

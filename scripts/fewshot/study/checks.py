@@ -133,6 +133,10 @@ def _check_methods(study: "Study") -> None:
                 raise UserError(
                     f"{where}: {key}: family '{settings['family']}' does not train; leave it out"
                 )
+        for key, value in family.fixed.items():
+            if settings.get(key, value) != value:
+                valid = ", ".join(as_list(value))
+                raise UserError(f"{where}: {key}: family '{settings['family']}' has {valid} alone")
         _check_training(read_settings(settings), where)
         for key in HEADS[settings["head"]]:
             if key not in settings:

@@ -67,8 +67,12 @@ class Family:
     """Whether it trains the weights of the layers' products."""
     trains_readout: bool = False
     """Whether it trains the readout over the vocabulary."""
-    adds_products: bool = False
-    """Whether what it adds are weights that each token is multiplied with."""
+    products: Callable[[Architecture, Mapping], int] = counts.nothing
+    """Those that it adds which each token of a row is multiplied with."""
+    folds: bool = False
+    """Whether these can be folded into the model's weights, so that predictions cost no more."""
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    """Settings of other families that it has with one value alone."""
     kinds: Mapping[str, str] = field(default_factory=dict)
     """Head → name by which figures and tables pick such methods, where not the usual one."""
 
@@ -145,19 +149,21 @@ def second_moments(shape: Architecture, settings: Mapping, labels: int) -> int |
     return trainable(shape, settings, labels) - saved
 
 
-def training_passes(settings: Mapping) -> dict[str, int]:
+def training_passes(shape: Architecture, settings: Mapping) -> dict[str, int]:
     """Return the fields of `flops.TrainingPasses` of a method: how often training multiplies.
 
     Each product is taken forward, for the gradient of what goes in where gradients flow through
-    the layers, and for that of the weights where these are trained.
+    the layers, and for that of the weights where these are trained. `settings` are the method's for
+    one model, as `trainable` takes them.
     """
     family, headed = family_of(settings), settings.get("head") == "classification"
+    products = family.products(shape, settings)
     return {
         "layers": 1 + family.backward + family.trains_layers,
         "attention": 3 if family.backward else 1,
         "readout": 1 + family.backward + (headed or family.trains_readout),
-        "added": 3 * family.adds_products,
-        "headed": int(headed),
+        "beside": products,
+        "predicting": 0 if family.folds else products,
     }
 
 
@@ -191,13 +197,14 @@ FAMILIES = {
     "bitfit": Family(WITH_LOSS, trained=counts.biases),
     "lora": Family(
         (*WITH_LOSS, "rank", "alpha", "dropout", "dora", "targets"),
-        trained=counts.lora, added=counts.lora, matrices=counts.lora_matrices, adds_products=True,
+        trained=counts.lora, added=counts.lora, matrices=counts.lora_matrices,
+        products=counts.lora, folds=True,
     ),
     "ia3": Family(WITH_LOSS, trained=counts.ia3, added=counts.ia3),
     "adapter": Family(
         (*WITH_LOSS, "sublayers", "form", *BOTTLENECK),
         trained=counts.bottlenecks, added=counts.bottlenecks,
-        matrices=counts.bottleneck_matrices, adds_products=True,
+        matrices=counts.bottleneck_matrices, products=counts.bottlenecks,
     ),
     "prompt_tuning": Family(
         (*WITH_LOSS, "virtual_tokens"),
@@ -224,11 +231,12 @@ FAMILIES = {
         trained=counts.encoded_prefix, added=counts.encoded_prefix,
         matrices=counts.encoded_prefix_matrices, learned_keys=True, recomputes=False,
     ),
-    # Most of what it adds is the prefix's encoder, which no token of a row is multiplied with.
     "mix_and_match": Family(
         (*WITH_LOSS, "virtual_tokens", "encoder_width", *BOTTLENECK),
         trained=counts.prefix_and_bottlenecks, added=counts.prefix_and_bottlenecks,
-        matrices=counts.prefix_and_bottleneck_matrices, learned_keys=True, recomputes=False,
+        matrices=counts.prefix_and_bottleneck_matrices, products=counts.bottlenecks_beside,
+        learned_keys=True, recomputes=False,
+        fixed={"form": "parallel", "sublayers": ["feed-forward"]},
     ),
     "label_counts": Family(
         ("answer",),

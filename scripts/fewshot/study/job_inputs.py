@@ -33,6 +33,7 @@ class JobInputs:
 
     def __init__(self, study: "Study"):
         self.study = study
+        self._shapes: dict[str, architectures.Architecture] = {}
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
@@ -152,8 +153,12 @@ class JobInputs:
 
     def model_size(self, model: str) -> dict:
         """Return what of a model's shape decides its operations."""
-        shape = architectures.entry_architecture(self.study.model(model))
-        return asdict(flops.model_size(shape))
+        return asdict(flops.model_size(self._shape(model)))
+
+    def _shape(self, model: str) -> architectures.Architecture:
+        if model not in self._shapes:
+            self._shapes[model] = architectures.entry_architecture(self.study.model(model))
+        return self._shapes[model]
 
     def jobs(self, task: str, model: str) -> list[dict]:
         """Return the jobs that a metrics file summarises."""
@@ -372,7 +377,9 @@ class JobInputs:
             "k": cell.k,
             "seeds": list(job.seeds),
             "folder": f"results/runs/{job.folder}",
-            "passes": training_passes(self.study.methods[cell.method]),
+            "passes": training_passes(
+                self._shape(cell.model), self.method(cell.method, cell.model)
+            ),
             **self._held_out(job),
         }
 

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from ..validation import load_registries, validate
+from ..validation import validate
 from .checks import check_study
 from .figure_needs import makeable
 from .imports import is_archived
+from .registries import load_registries
 from .study import Study
 from .without_model import with_none
 

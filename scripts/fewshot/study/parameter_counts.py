@@ -159,10 +159,14 @@ def bottleneck_matrices(shape: Architecture, settings: Mapping) -> Iterable[Matr
     yield shape.layers * each, shape.width, inner
 
 
+def bottlenecks_beside(shape: Architecture, settings: Mapping) -> int:
+    """Count an adapter for each feed-forward block (He et al. 2022)."""
+    return bottlenecks(shape, {**settings, "sublayers": ("feed-forward",)})
+
+
 def prefix_and_bottlenecks(shape: Architecture, settings: Mapping) -> int:
-    """Count a prefix's encoder, and an adapter for each feed-forward block (He et al. 2022)."""
-    beside = bottlenecks(shape, {**settings, "sublayers": ("feed-forward",)})
-    return encoded_prefix(shape, settings) + beside
+    """Count a prefix's encoder, and these adapters."""
+    return encoded_prefix(shape, settings) + bottlenecks_beside(shape, settings)
 
 
 def prefix_and_bottleneck_matrices(shape: Architecture, settings: Mapping) -> Iterable[Matrix]:

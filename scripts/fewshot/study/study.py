@@ -10,10 +10,10 @@ from ..data.curve_sample import curve_epochs
 from ..data.folds import fold_count
 from ..errors import UserError
 from ..prompts.patterns import CHANNEL, Pattern, bind_pattern
-from ..validation import path_of
 from .cells import IMPORTED, PROTOCOLS, Cell, Job, chunks, read_seeds
 from .families import family_of, kind_of, read_settings
 from .model_sizes import SizeUnknown, with_sizes
+from .registries import path_of
 from .without_model import NONE
 
 VARIED = ("flip", "order")

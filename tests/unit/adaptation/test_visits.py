@@ -70,9 +70,9 @@ def test_each_row_is_visited_once_in_an_epoch_with_a_pattern_of_its_own():
 
 def test_draws_depend_on_task_and_seed_alone():
     job = drawing()
-    visits = visits_of(job, 0, 3)
-    assert visits == visits_of(drawing(3, family="lora", learning_rate=0.5), 0, 3)
-    other = visits_of(replace(job, shots={1: job.shots[0]}), 1, 3)
+    visits = visits_of(job, 0)
+    assert visits == visits_of(drawing(3, family="lora", learning_rate=0.5), 0)
+    other = visits_of(replace(job, shots={1: job.shots[0]}), 1)
     assert any((a != b).any() for a, b in zip(visits.of_epoch(1), other.of_epoch(1), strict=True))
 
 
@@ -126,7 +126,7 @@ def test_what_was_read_is_counted_over_all_visits(tmp_path):
     """Means over the epochs, so that these times them is what was read."""
     job = drawing(epochs=4, steps=10)
     result, _ = train(job, tmp_path)
-    counted, visits = result.facts["training"], visits_of(job, 0, 3)
+    counted, visits = result.facts["training"], visits_of(job, 0)
     read = [
         (job.shots[0].iloc[number % K], THREE[number // K])
         for epoch in range(1, 5)

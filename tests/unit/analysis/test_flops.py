@@ -61,8 +61,12 @@ def model_of(name: str, configs: dict = CONFIGS) -> torch.nn.Module:
     return AutoModelForCausalLM.from_config(configs[name], attn_implementation="eager")
 
 
+def shape_of(name: str, configs: dict = CONFIGS) -> architectures.Architecture:
+    return architectures.architecture_of(configs[name].to_dict(), 64)
+
+
 def size_of(name: str, configs: dict = CONFIGS) -> ModelSize:
-    return flops.model_size(architectures.architecture_of(configs[name].to_dict(), 64))
+    return flops.model_size(shape_of(name, configs))
 
 
 def counted(run) -> int:
@@ -139,14 +143,13 @@ def test_a_training_step_is_counted(name, family, head, answers):
 
     asked = rows * answers if answers > 1 else 0
     counts = Counts(rows, 0, rows * tokens, rows * tokens**2, learned, asked)
-    trained = sum(each.numel() for each in student.parameters() if each.requires_grad)
     answer = flops.head(size, settings, 3)
-    passes = TrainingPasses(**training_passes(settings))
-    expected = flops.training(size, counts, 1, passes, answer, trained)
+    passes = TrainingPasses(**training_passes(shape_of(name), settings))
+    expected = flops.training(size, counts, 1, passes, answer)
     passes = 1 if family == "head_only" else 3
     hidden = passes * 4 * size.attention * rows * (tokens**2 - tokens) / 2
     if family == "mix_and_match":
-        # Neither the prefix's encoder is counted nor the adapters.
+        # The prefix's encoder is not counted.
         spared = 1 - found / (expected + hidden)
         assert -0.02 < spared < 1 / (2 * COMMON["num_hidden_layers"])
     elif family == "p_tuning":
@@ -160,6 +163,41 @@ def test_a_training_step_is_counted(name, family, head, answers):
         assert 0.02 < spared < most
     else:
         assert found == pytest.approx(expected + hidden, rel=2e-4)
+
+
+@pytest.mark.parametrize("family", ["adapter", "mix_and_match", "lora", "full"])
+@pytest.mark.parametrize("name", ["opt", "gpt_neox"])
+def test_predictions_are_multiplied_with_what_cannot_be_folded_in(name, family):
+    """LoRA's updates are left out: what is read with them is what is read with the model's own."""
+    settings = {"family": family, "head": "language-model", "targets": TARGETS[name]}
+    settings |= FAMILIES[family]
+    method = importlib.import_module(f"fewshot.methods.{family}")
+    student = adapted(model_of(name), method, settings, 3).eval()
+    rows, tokens, size, shape = 3, 14, size_of(name), shape_of(name)
+    ids = torch.full((rows, tokens), 5)
+    places = torch.tensor([[row, tokens - 1] for row in range(rows)])
+    with torch.no_grad():
+        found = counted(lambda: student(ids, places))
+    passes = TrainingPasses(**training_passes(shape, settings))
+    learned = 4 if family == "mix_and_match" else 0
+    counts = Counts(rows, 0, rows * tokens, rows * tokens**2, learned)
+    plain = flops.cached(size, counts, size.readout)
+    plain += 4 * size.attention * rows * (tokens**2 - tokens) / 2
+    beside = 2 * passes.predicting * rows * tokens
+    assert (passes.predicting > 0) == (family in ("adapter", "mix_and_match"))
+    if family == "lora":
+        assert found == plain + 2 * passes.beside * rows * tokens
+    elif family == "full":
+        assert found == plain
+    else:
+        # Biases of adapters are counted, and not the encoder that makes a prefix once.
+        encoder = counts_of_encoder(shape, settings) if learned else 0
+        assert found == pytest.approx(plain + beside + encoder, rel=0.01) and beside > 0.02 * plain
+
+
+def counts_of_encoder(shape, settings) -> int:
+    width, inner = shape.key_value, settings["encoder_width"]
+    return 2 * settings["virtual_tokens"] * (width * inner + inner * 2 * shape.layers * width)
 
 
 def test_the_context_is_encoded_once_or_for_each_row():

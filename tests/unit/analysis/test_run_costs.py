@@ -239,6 +239,19 @@ def test_sliding_layers_keep_no_more_keys_than_their_window(tmp_path):
     assert row["cache_bytes"] == 2 * layers * width * (shared + 20) / 2 * 4
 
 
+def test_predictions_pay_for_weights_that_stay_beside_the_models_own(tmp_path):
+    """Adapters; held-out rows and inputs without content are read with them too."""
+    (job,) = write(tmp_path, "ft")
+    plain = run_costs.compute_costs(CELL, [job], MODEL)
+    job["passes"] = {**job["passes"], "predicting": 1000, "beside": 1000}
+    found = run_costs.compute_costs(CELL, [job], MODEL)
+    gained = (found["flops_cached"] - plain["flops_cached"]) / plain["row_tokens"]
+    assert gained.tolist() == pytest.approx([2 * 1000] * len(plain))
+    more = found["flops_train"] - plain["flops_train"]
+    expected = 6 * 1000 * found["train_tokens"] * found["epochs"]
+    assert more.tolist() == pytest.approx(expected.tolist())
+
+
 @pytest.mark.parametrize("window", [20, 21, 23, 29, 37, 64, 100])
 def test_bytes_of_sliding_layers_are_whole_numbers_that_can_be_stored(tmp_path, window):
     """Of twelve layers ten slide: shares of a sixth, which floating point rounds."""

@@ -16,7 +16,7 @@ from fewshot.models.load import load_model
 from fewshot.planning.memory_plan_table import count_parameters
 from fewshot.scoring.score import score
 from fewshot.study.families import trainable
-from fewshot.validation import load_registries
+from fewshot.study.registries import load_registries
 from model_configs import LATER, MODELS, PUBLISHED, REGISTRY, meta
 from project import ROOT
 from safetensors.torch import load_file, save_file

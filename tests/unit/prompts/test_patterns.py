@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fewshot.errors import UserError
 from fewshot.prompts.patterns import bind_pattern, parse_template
-from fewshot.validation import load_registries
+from fewshot.study.registries import load_registries
 from mistakes import told
 
 REGISTRIES = load_registries(Path(__file__).parents[3] / "config")

@@ -12,7 +12,7 @@ import pytest
 from fewshot.prompts.label_words import label_words
 from fewshot.prompts.patterns import bind_pattern, restore_pattern
 from fewshot.prompts.tokenize import Queries, encode
-from fewshot.validation import load_registries
+from fewshot.study.registries import load_registries
 from tiny import tokenizer_in
 
 REGISTRIES = load_registries(Path(__file__).parents[3] / "config")

@@ -10,11 +10,9 @@ import pandas as pd
 import pytest
 from fewshot import schemas, storage
 from fewshot.adaptation.job import read_job
-from fewshot.adaptation.training_patterns import check_training_window
 from fewshot.data.shots import draw_balanced, read_shots
 from fewshot.errors import UserError
 from fewshot.prompts.patterns import Pattern
-from fewshot.prompts.training_window import check_training_patterns, with_training_patterns
 from fewshot.prompts.window import WindowChecker, check_cells, check_copies, describe_windows
 from job_files import PATTERN, some_rows, write_job
 from tiny import tiny_tokenizer
@@ -299,8 +297,7 @@ def test_shots_are_trained_on_with_each_of_several_patterns():
     own = cell("ft", uses_context=False)
     several = {**own, "train_patterns": ["minimal", "long"], "end_token": True}
     plain = check_cells(check, NAME, [{**own, "end_token": True}], 99)
-    longest = check_training_patterns(check, NAME, [several], 99)
-    rows = with_training_patterns(plain, longest)
+    rows = check_cells(check, NAME, [several], 99)
     for row, before in zip(rows, plain, strict=True):
         drawn = check.shots["fair", 4, row["seed"]]
         texts = [long.query(each.text_a, each.text_b) for each in drawn.itertuples()]
@@ -311,21 +308,28 @@ def test_shots_are_trained_on_with_each_of_several_patterns():
             **before, "longest_tokens": 0, "longest_row": "",
         }  # fmt: skip
     narrow = min(row["longest_tokens"] for row in rows) - 1
-    unfit = check_training_patterns(check, NAME, [several], narrow)
-    fitting = check_cells(check, NAME, [{**own, "end_token": True}], narrow)
-    assert {row["status"] for row in fitting} == {"ok"}
-    assert {row["status"] for row in with_training_patterns(fitting, unfit)} == {"does not fit"}
-    assert check_training_patterns(check, NAME, [own], 9) == {}
+    found = check_cells(check, NAME, [{**own, "end_token": True}, several], narrow)
+    assert [row["status"] for row in found] == ["ok", "ok", "does not fit", "does not fit"]
     check.patterns["long"] = replace(long, words=(" Yes", " Nay"))
     with pytest.raises(UserError, match=r"pattern 'long'.*' Nay' has no tokens of its own"):
-        check_training_patterns(check, NAME, [several], 99)
+        check_cells(check, NAME, [several], 99)
+
+
+def test_shots_are_not_counted_with_a_pattern_that_training_never_reads():
+    """The cell's own is for evaluation rows alone."""
+    check = checker(ks=(4,))
+    long = replace(PATTERN, name="long", parts=(("all " * 9, "text_a"), (" and ", "text_b")))
+    check.patterns["long"] = long
+    own = {**cell("ft", uses_context=False), "pattern": "long"}
+    (row, _) = check_cells(check, NAME, [{**own, "train_patterns": ["minimal"]}], 99)
+    texts = [long.query(each.text_a, each.text_b)
+             for rows in check.evaluation.values() for each in rows.itertuples()]  # fmt: skip
+    assert row["longest_tokens"] == max(len(tiny_tokenizer()(text).input_ids) for text in texts)
 
 
 def test_a_job_does_not_train_on_what_a_training_pattern_makes_too_long(tmp_path):
     long = replace(PATTERN, name="long", parts=(("all " * 130, "text_a"), (" ", "text_b")))
     smk = write_job(tmp_path, train_patterns=[asdict(PATTERN), asdict(long)])
-    job = read_job(smk)
-    assert set(job.status.values()) == {"ok"}
-    assert check_training_window(job).status == {0: "does not fit", 1: "does not fit"}
+    assert read_job(smk).status == {0: "does not fit", 1: "does not fit"}
     smk.params.method["train_patterns"] = [asdict(PATTERN)]
-    assert check_training_window(read_job(smk)).status == {0: "ok", 1: "ok"}
+    assert read_job(smk).status == {0: "ok", 1: "ok"}

@@ -51,7 +51,8 @@ def test_the_short_form_is_the_long_one(folder):
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        ("turn", "models.yaml: tiny.chat: give exactly one of: turns or one-turn; demonstrations"),
+        ("turn", "models.yaml: tiny.chat: unknown value 'turn'; did you mean 'turns'?"),
+        ("no", "models.yaml: tiny.chat: give exactly one of: turns or one-turn; demonstrations"),
         ({"system": "x"}, "models.yaml: tiny.chat: 'demonstrations' is missing"),
         (
             {"demonstrations": "turns", "sistem": "x"},

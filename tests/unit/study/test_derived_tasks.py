@@ -7,7 +7,8 @@ from fewshot.errors import UserError
 from fewshot.study.catalog import catalog_of
 from fewshot.study.imports import used_entries
 from fewshot.study.job_inputs import JobInputs
-from fewshot.validation import derived_tasks, read_yaml, validate
+from fewshot.study.registries import derived_tasks
+from fewshot.validation import read_yaml, validate
 from registries import BLOCK, copy_registries, edit, load, message
 
 CONFIG = Path(__file__).parents[3] / "config"

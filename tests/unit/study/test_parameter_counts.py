@@ -13,7 +13,7 @@ from fewshot.models.architectures import architecture_of, entry_architecture
 from fewshot.models.heads import ClassificationHead
 from fewshot.models.parts import trained_parameters
 from fewshot.study.families import FAMILIES, added, head_parameters, second_moments, trainable
-from fewshot.validation import load_registries
+from fewshot.study.registries import load_registries
 from model_configs import CONFIGS, MODELS, REGISTRY, meta
 from project import ROOT
 from tiny import ALL_KINDS, TARGETS, tiny_model, tiny_tokenizer, write_manifest

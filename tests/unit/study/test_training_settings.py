@@ -119,6 +119,10 @@ MISTAKES = [
         "method 'mine': schedule: family 'in_context' does not train; leave it out",
     ),
     (
+        {"base": "mix-and-match", "sublayers": ["attention"]},
+        "method 'mine': sublayers: family 'mix_and_match' has feed-forward alone",
+    ),
+    (
         {"base": "t-few", "curve_epochs": [1, 400]},
         "method 'mine', with k = 20: curve_epochs: 400 is none of the epochs; valid: 1 to 334",
     ),
@@ -161,6 +165,7 @@ def test_a_mistake_is_one_line(folder, settings, said):
         ("optimizer", "adam", "unknown value 'adam'; did you mean 'adamw'?"),
         ("schedule", "linar", "unknown value 'linar'; did you mean 'linear'?"),
         ("steps", 0, "0 is less than the minimum of 1"),
+        ("loss", "unlikelyhood", "unknown value 'unlikelyhood'; did you mean 'unlikelihood'?"),
         ("loss", ["vocabulary"], "1 entry; valid: 2 or more"),
         ("loss", "t-few", f"give exactly one of: {NAMES}; a list of several of them"),
         ("train_patterns", [], "0 entries; valid: 1 or more"),
