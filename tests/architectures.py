@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from fewshot.prompts.tokenize import Prompts
+from fewshot.rng import generator
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -106,3 +107,12 @@ def assert_equal(scores, expected):
     assert (scores.logprobs.argmax(1) == logprobs.argmax(1)).all()
     assert (scores.argmax_is_label == argmax).all()
     assert scores.logprobs.dtype == scores.logsumexp.dtype == np.float32
+
+
+@torch.no_grad()
+def shift(model) -> None:
+    """Move what is trained away from where it starts."""
+    noise = generator("shift")
+    for each in model.parameters():
+        if each.requires_grad:
+            each += torch.from_numpy(noise.normal(0.0, 0.3, each.shape).astype(np.float32))

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from architectures import MODELS, assert_equal, draw, reference
+from architectures import MODELS, assert_equal, draw, reference, shift
 from fewshot.adaptation.trainable_model import TrainableModel, check_checkpointing
 from fewshot.errors import UserError
 from fewshot.methods import adapter, mix_and_match
@@ -59,15 +59,6 @@ def adapted_model(name: str, family=adapter, **settings):
     family.adapt(model, {**SETTINGS, **settings})
     family.draw(model, generator("adapter", name))
     return model
-
-
-@torch.no_grad()
-def shift(model) -> None:
-    """Move what is trained away from where it starts."""
-    noise = generator("shift")
-    for each in model.parameters():
-        if each.requires_grad:
-            each += torch.from_numpy(noise.normal(0.0, 0.3, each.shape).astype(np.float32))
 
 
 def bottleneck(weights: dict, states):

@@ -6,7 +6,16 @@ import numpy as np
 import peft
 import pytest
 import torch
-from architectures import CONFIGS, MODELS, PLAIN_ONLY, VOCABULARY, assert_equal, draw, reference
+from architectures import (
+    CONFIGS,
+    MODELS,
+    PLAIN_ONLY,
+    VOCABULARY,
+    assert_equal,
+    draw,
+    reference,
+    shift,
+)
 from fewshot.adaptation.batches import training_rows
 from fewshot.adaptation.trainable_model import TrainableModel
 from fewshot.errors import UserError
@@ -53,15 +62,6 @@ def drawn() -> dict[str, tuple[int, ...]]:
 
 
 DRAWN = drawn()
-
-
-@torch.no_grad()
-def shift(model) -> None:
-    """Move what is learned away from where it starts."""
-    noise = generator("shift")
-    for each in model.parameters():
-        if each.requires_grad:
-            each += torch.from_numpy(noise.normal(0.0, 0.3, each.shape).astype(np.float32))
 
 
 def logits(model) -> torch.Tensor:

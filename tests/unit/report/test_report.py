@@ -218,36 +218,37 @@ def test_a_missing_run_shows_the_last_line_of_its_log(study):
     }
 
 
-def test_a_broken_run_counts_as_missing_and_says_why(tmp_path, monkeypatch):
+@pytest.fixture
+def two_runs(tmp_path, monkeypatch) -> dict:
+    """Return a pair of which a run in context and one of fine-tuning are here."""
     monkeypatch.chdir(tmp_path)
     simulate.write_prepared(tmp_path)
     pair = simulate.pairs([0, 1])[0]
     pair["jobs"] = [job for job in pair["jobs"] if job["k"] == 16][:2]
     for job in pair["jobs"]:
         simulate.write_run(tmp_path, pair, job, epochs=2)
-    Path(pair["jobs"][1]["folder"], "predictions.parquet").write_bytes(b"PAR1 cut off")
-    found = partial.collect(plan([pair]))
+    return pair
+
+
+def test_a_broken_run_counts_as_missing_and_says_why(two_runs):
+    Path(two_runs["jobs"][1]["folder"], "predictions.parquet").write_bytes(b"PAR1 cut off")
+    found = partial.collect(plan([two_runs]))
     status = found.metrics.groupby("method")["status"].agg(set).to_dict()
     assert status == {"icl": {"ok"}, "ft": {"missing"}}
     assert "it has changed since it was written" in found.logs["nli", "opt-s", "ft", "minimal", 16]
 
 
-def test_held_out_scores_that_are_missing_are_told_beside_a_complete_cell(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    simulate.write_prepared(tmp_path)
-    pair = simulate.pairs([0, 1])[0]
-    pair["jobs"] = [job for job in pair["jobs"] if job["k"] == 16][:2]
-    for job in pair["jobs"]:
-        simulate.write_run(tmp_path, pair, job, epochs=2)
+def test_held_out_scores_that_are_missing_are_told_beside_a_complete_cell(two_runs):
+    for job in two_runs["jobs"]:
         job |= {
             "held_out": job["folder"].replace("results/runs", "results/held-out/4"),
             "cross_validation": 4,
         }
-    choice = {"choice": "one", "k": 16, "jobs": pair["jobs"]}
-    log = Path("results/logs", *Path(pair["jobs"][1]["held_out"]).parts[1:])
+    choice = {"choice": "one", "k": 16, "jobs": two_runs["jobs"]}
+    log = Path("results/logs", *Path(two_runs["jobs"][1]["held_out"]).parts[1:])
     log.parent.mkdir(parents=True)
     log.with_name(f"{log.name}.log").write_text("ERROR fold 3: no memory\n")
-    found = partial.collect(plan([{**pair, "choices": [choice]}]))
+    found = partial.collect(plan([{**two_runs, "choices": [choice]}]))
     assert set(found.metrics["status"]) == {"ok"}, "their own runs are there"
     assert found.logs == {
         ("nli", "opt-s", "icl", "minimal", 16): "its shots, held out: not started: no log",
