@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
-from fewshot import validation
 from fewshot.adaptation.job import AdaptationJob
 from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.data.prepare import prepare_rows
@@ -25,6 +24,8 @@ from fewshot.scoring.packing import length_of
 from fewshot.scoring.reader import best_route
 from fewshot.scoring.score import Scores, score
 from fewshot.storage import read_table
+from fewshot.study.registries import load_registries
+from fewshot.validation import read_yaml
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("FAIRSHOT_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -204,7 +205,7 @@ def stratified(lengths: list[int], count: int) -> list[int]:
 
 def study_batch_tokens(device: str) -> int:
     """Return the padded tokens of a batch that a study has unless it says otherwise."""
-    schema = validation.read_yaml(ROOT / "config" / "schema" / "study.yaml")
+    schema = read_yaml(ROOT / "config" / "schema" / "study.yaml")
     kinds = schema["properties"]["batch_tokens"]["properties"]
     return kinds["gpu" if device == "cuda" else "cpu"]["default"]
 
@@ -279,4 +280,4 @@ def _shots(train: pd.DataFrame, task: str, k: int, seed: int) -> pd.DataFrame:
 
 @cache
 def _registries() -> dict[str, dict]:
-    return validation.load_registries(ROOT / "config")
+    return load_registries(ROOT / "config")

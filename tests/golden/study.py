@@ -53,6 +53,7 @@ def pairs() -> list[dict]:
     """Return, per task and model, the sets and jobs as the rules pass them."""
     found = study()
     keys = dict.fromkeys((job.cell.task, job.cell.model) for job in found.jobs)
+    shapes = {model: architectures.entry_architecture(found.models[model]) for _, model in keys}
     return [
         {
             "protocol": found.settings["protocol"],
@@ -60,7 +61,7 @@ def pairs() -> list[dict]:
             "model": model,
             "evaluation": [stored.scored_set(name) for name in found.evaluation_sets(task)],
             "orders": [task],
-            "size": asdict(flops.model_size(architectures.entry_architecture(found.models[model]))),
+            "size": asdict(flops.model_size(shapes[model])),
             "jobs": [
                 {
                     "method": job.cell.method,
@@ -68,7 +69,9 @@ def pairs() -> list[dict]:
                     "k": job.cell.k,
                     "seeds": list(job.seeds),
                     "folder": f"results/runs/{job.folder}",
-                    "passes": training_passes(found.methods[job.cell.method]),
+                    "passes": training_passes(
+                        shapes[model], found.method_settings(job.cell.method, model)
+                    ),
                 }
                 for job in found.jobs_of(task, model)
             ],

@@ -6,15 +6,16 @@ from types import SimpleNamespace
 
 import pandas as pd
 import torch
-from fewshot import schemas, storage, validation
+from fewshot import schemas, storage
 from fewshot.data.prepare import prepare_rows
 from fewshot.data.shots import draw_balanced
 from fewshot.prompts.patterns import bind_pattern
+from fewshot.study.registries import load_registries
 from job_files import as_snakemake
 from tiny import write_manifest
 from transformers import AutoConfig, AutoModelForCausalLM
 
-REGISTRIES = validation.load_registries(Path(__file__).parents[2] / "config")
+REGISTRIES = load_registries(Path(__file__).parents[2] / "config")
 TASKS, METHODS = REGISTRIES["tasks"], REGISTRIES["methods"]
 PATTERN = bind_pattern("eval-harness", REGISTRIES["patterns"]["eval-harness"], "rte", TASKS["rte"])
 ROWS = 12

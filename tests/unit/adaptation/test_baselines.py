@@ -207,8 +207,10 @@ def test_metrics_and_costs_read_what_a_baseline_stores(tmp_path):
     """A prediction costs a bare query through the layers, and fitting the shots read once."""
     smk = job(tmp_path / "in", **HIDDEN)
     predictions, manifest = run(smk)
+    shape = architecture_of(tiny_model("opt").config.to_dict(), 128)
     task = {"method": "ft", "pattern": "minimal", "k": 8, "seeds": [0, 1]}
-    task |= {"folder": str(Path(smk.output.manifest).parent), "passes": training_passes(HIDDEN)}
+    task |= {"folder": str(Path(smk.output.manifest).parent)}
+    task |= {"passes": training_passes(shape, HIDDEN)}
     cell = {"protocol": "fair", "task": "task", "model": "tiny"}
     names = zip(SIZES, smk.input.evaluation, strict=True)
     sets = [read_set(name, (0, 1), path) for name, path in names]
@@ -218,8 +220,6 @@ def test_metrics_and_costs_read_what_a_baseline_stores(tmp_path):
     chosen = found.query("evaluation_set == 'task' and n == 24 and selection == 'last'")
     assert chosen["accuracy_contextual"].notna().all() and chosen["roc_area"].notna().all()
     assert chosen["accuracy"].mean() == pytest.approx(right.mean())
-    config = tiny_model("opt").config.to_dict()
-    shape = architecture_of(config, 128)
     size = flops.model_size(shape)
     costs = run_costs.compute_costs(cell, [task], run_costs.FlopsModel(size, 2))
     assert trainable(shape, HIDDEN, 2) == manifest["parameters"]["trainable"]

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot import schemas, storage, validation
+from fewshot import schemas, storage
 from fewshot.data import sources
 from fewshot.data.prepare import prepare_rows, prepare_split
 from fewshot.errors import UserError
 from fewshot.prompts.patterns import bind_pattern
+from fewshot.study.registries import load_registries
 from tiny import tokenizer_in
 
-REGISTRIES = validation.load_registries(Path(__file__).parents[3] / "config")
+REGISTRIES = load_registries(Path(__file__).parents[3] / "config")
 TASKS = REGISTRIES["tasks"]
 ENTRY = {
     "text": ["text"],

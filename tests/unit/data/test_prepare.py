@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fewshot import schemas, storage, validation
+from fewshot import schemas, storage
 from fewshot.data import prepare as prepare_module
 from fewshot.data import readers
 from fewshot.errors import UserError
+from fewshot.study.registries import load_registries
 from mistakes import told
 
 ENTRY = {
@@ -240,7 +241,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_real_rte(shared_data):
-    entry = validation.load_registries(Path(__file__).parents[3] / "config")["tasks"]["rte"]
+    entry = load_registries(Path(__file__).parents[3] / "config")["tasks"]["rte"]
     names = ("rte_train.jsonl", "rte_validation.jsonl", "full/rte_validation.parquet")
     train, *both = (
         prepare_module.prepare_rows(readers.read_raw(shared_data / name), entry, "rte", "split")

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fewshot import schemas, storage, validation
+from fewshot import schemas, storage
 from fewshot.data import prepare as prepare_module
 from fewshot.data import readers, sources
 from fewshot.data.evaluation_sets import read_set
 from fewshot.errors import UserError
+from fewshot.study.registries import load_registries
 
-ENTRIES = validation.load_registries(Path(__file__).parents[3] / "config")["tasks"]
+ENTRIES = load_registries(Path(__file__).parents[3] / "config")["tasks"]
 ENTRY = {
     "text": ["text"],
     "label": "label",

@@ -68,7 +68,7 @@ def test_training_by_hand():
     found = job_seconds(trained(), model(FULL), CPU)
     size, padded = flops.model_size(SHAPE), 1.1 * 64 * 30
     operations = flops.training(
-        size, Counts(64, 0, padded, 64 * 30**2), 1, ALL_WEIGHTS, WORDS * WIDTH, SHAPE.parameters
+        size, Counts(64, 0, padded, 64 * 30**2), 1, ALL_WEIGHTS, WORDS * WIDTH
     )
     assert operations > 6 * size.weights * padded
     update = 28 * SHAPE.parameters / 1e10
