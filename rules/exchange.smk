@@ -1,3 +1,4 @@
+from scripts.fewshot.study.exchange_inputs import context_cells, logged_runs
 from scripts.fewshot.study.imports import used_entries
 
 
@@ -22,7 +23,7 @@ TRAVELLING = sorted(
     }
 )
 EVALUATION = sorted({path for task in TASKS for path in INPUTS.evaluation_files(task)})
-CONTEXT_CELLS = INPUTS.context_cells()
+CONTEXT_CELLS = context_cells(INPUTS)
 
 
 rule export_predictions:
@@ -70,7 +71,7 @@ rule imported_run:
 # Logs of samples that lm-evaluation-harness wrote, as an archive to import.
 rule convert_lm_eval:
     input:
-        one_line(lambda w: [path for run in INPUTS.logged_runs(LM_EVAL) for path in run["files"]]),
+        one_line(lambda w: [path for run in logged_runs(INPUTS, LM_EVAL) for path in run["files"]]),
     output:
         archive=f"results/{STUDY.name}/lm_eval.tar",
     log:
@@ -79,7 +80,7 @@ rule convert_lm_eval:
         "../envs/fairshot.yaml"
     params:
         study=STUDY.name,
-        runs=one_line(lambda w: INPUTS.logged_runs(LM_EVAL)),
+        runs=one_line(lambda w: logged_runs(INPUTS, LM_EVAL)),
         code=code_version("exchange.lm_eval_runs"),
     script:
         "../scripts/convert_lm_eval.py"

@@ -1,6 +1,6 @@
 """What jobs are made from and told, by their wildcards: plain values, which Snakemake compares."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from itertools import chain
@@ -13,7 +13,6 @@ from ..data.entries import as_list
 from ..models import architectures
 from .catalog import catalog_of
 from .families import training_passes
-from .imports import find_logs
 from .without_model import NONE
 
 if TYPE_CHECKING:
@@ -162,34 +161,51 @@ class JobInputs:
 
     def jobs(self, task: str, model: str) -> list[dict]:
         """Return the jobs that a metrics file summarises."""
-        return [self._job(job) for job in self.study.jobs_of(task, model)]
+        return [self._measured(job) for job in self.study.jobs_of(task, model)]
 
     def manifests(self, task: str, model: str) -> list[str]:
         """Return the manifests of the jobs that a metrics file summarises."""
-        return [f"{job['folder']}/manifest.json" for job in self.jobs(task, model)]
+        jobs = self.study.jobs_of(task, model)
+        return [f"results/runs/{job.folder}/manifest.json" for job in jobs]
 
     def held_out(self, task: str, model: str) -> list[str]:
         """Return the manifests of the runs whose scores of held-out shots a metrics file uses."""
-        folders = (job.get("held_out") for job in self.jobs(task, model))
-        return [f"{folder}/manifest.json" for folder in folders if folder]
+        jobs = [job for job in self.study.jobs_of(task, model) if self.study.is_held_out(job.cell)]
+        return [f"{self.study.held_out_folder(job)}/manifest.json" for job in jobs]
 
     def choices(self, task: str, model: str) -> list[dict]:
         """Return the choices of settings of a pair: each with k and its candidate jobs, in order.
 
         A job with the shots in another order tells that `order`, and the `task` that has it.
         """
-        found = []
-        for name in self.study.choices:
-            for (*pair, k), cells in self.study.candidate_cells(name).items():
-                if pair == [task, model]:
-                    chosen = [
-                        {**self._job(job), **self._order(job.cell.task, task)}
-                        for cell in cells
-                        for job in self.study.jobs_of(cell.task, model)
-                        if job.cell == cell
-                    ]
-                    found.append({"choice": name, "k": k, "jobs": chosen})
-        return found
+        return [
+            {
+                "choice": name,
+                "k": k,
+                "jobs": [
+                    {**self._measured(job), **self._order(job.cell.task, task)} for job in jobs
+                ],
+            }
+            for name, k, jobs in self._candidates(task, model)
+        ]
+
+    def _candidates(self, task: str, model: str) -> list[tuple[str, int, list["Job"]]]:
+        """Return the name of each choice of a pair, its k and its candidate jobs, in order."""
+        return [
+            (
+                name,
+                k,
+                [
+                    job
+                    for cell in cells
+                    for job in self.study.jobs_of(cell.task, model)
+                    if job.cell == cell
+                ],
+            )
+            for name in self.study.choices
+            for (*pair, k), cells in self.study.candidate_cells(name).items()
+            if pair == [task, model]
+        ]
 
     def _order(self, task: str, drawn: str) -> dict:
         if task == drawn:
@@ -199,26 +215,27 @@ class JobInputs:
     def candidate_files(self, kind: str, task: str, model: str) -> list[str]:
         """Return the files of one kind ("metrics", "costs") of a pair and of all whose jobs are
         candidates of its choices."""
-        jobs = [job for choice in self.choices(task, model) for job in choice["jobs"]]
-        tasks = dict.fromkeys([task, *(job.get("task", task) for job in jobs)])
+        jobs = [job for _, _, jobs in self._candidates(task, model) for job in jobs]
+        tasks = dict.fromkeys([task, *(job.cell.task for job in jobs)])
         return [f"results/{kind}/{self.study.name}/{each}/{model}.parquet" for each in tasks]
 
     def candidate_manifests(self, task: str, model: str) -> list[str]:
         """Return the manifests of the candidates' runs that score held-out shots."""
-        jobs = [job for choice in self.choices(task, model) for job in choice["jobs"]]
-        return list(dict.fromkeys(f"{job['held_out']}/manifest.json" for job in jobs))
+        jobs = [job for _, _, jobs in self._candidates(task, model) for job in jobs]
+        folders = dict.fromkeys(map(self.study.held_out_folder, jobs))
+        return [f"{folder}/manifest.json" for folder in folders]
 
     def choice_files(self) -> list[str]:
         """Return the files of settings that are chosen, one for each pair with a choice."""
         folder = f"results/choices/{self.study.name}"
         return [f"{folder}/{task}/{model}.parquet" for task, model in self.pairs
-                if self.choices(task, model)]  # fmt: skip
+                if self._candidates(task, model)]  # fmt: skip
 
     def own_jobs(self, task: str, model: str) -> list[dict]:
         """Return those of a pair's jobs that run here and read a model: what was made elsewhere
         needs none."""
-        jobs = self.jobs(task, model) if model != NONE else []
-        return [job for job in jobs if not self.study.is_imported(job["method"])]
+        jobs = self.study.jobs_of(task, model) if model != NONE else []
+        return [self._job(job) for job in jobs if not self.study.is_imported(job.cell.method)]
 
     def pair_model(self, task: str, model: str) -> str | list:
         """Return the manifest of a pair's model, if a job of the pair runs here."""
@@ -288,7 +305,7 @@ class JobInputs:
                 "protocol": self.study.settings["protocol"],
                 "task": task,
                 "model": model,
-                "evaluation": self._sets_with_paths(task),
+                "evaluation": self.sets_with_paths(task),
                 "orders": self.study.orders_of(task),
                 "size": self.model_size(model),
                 "jobs": self.jobs(task, model),
@@ -309,63 +326,8 @@ class JobInputs:
         }
         return {**kinds, "shared_draws": self.catalog["shared_draws"]}
 
-    def context_cells(self) -> list[dict]:
-        """Return what the study shows in one context of all shots: the same to all models, but for
-        those that have it in their own chat template."""
-        found = {}
-        for job in self.study.jobs:
-            cell, seeds = job.cell, list(job.seeds)
-            one_context = cell.method not in self.study.divided_methods
-            if self.study.uses_context(cell.method) and one_context:
-                paths = self.shots(cell.method, cell.task, cell.k, seeds)
-                draws = dict(zip(map(str, seeds), paths, strict=False))
-                chat = self._chat_manifest(cell.model)
-                own = {"model": cell.model, **chat} if chat else {}
-                found[cell.task, own.get("model"), cell.pattern, str(cell.k), job.seeds] = {
-                    **{name: getattr(cell, name) for name in ("protocol", "task", "k")},
-                    **own,
-                    "pattern": self.pattern(cell.task, cell.pattern, cell.model),
-                    "seeds": seeds,
-                    "evaluation": self._sets_with_paths(cell.task),
-                    "train": (self.train_file(cell.task, cell.k) or "") if draws else "",
-                    "shots": draws,
-                }
-        return list(found.values())
-
-    def logged_runs(self, told: str | Mapping[str, str]) -> list[dict]:
-        """Return the runs whose logs are `told` (see `imports.find_logs`), with all `files` that
-        each is made from; raises UserError as that does."""
-        runs = []
-        for job, logs in find_logs(self.study, told).items():
-            cell, prompts = job.cell, self.study.methods[job.cell.method]["prompts"]
-            stored = prompts == "stored" and cell.k
-            shots = self.shots(cell.method, cell.task, cell.k, job.seeds) if stored else []
-            train = self.train_file(cell.task, cell.k) if stored else ""
-            chat = self._chat_manifest(cell.model)
-            shared = [*self.evaluation_files(cell.task), *chat.values()]
-            runs.append(
-                {
-                    "folder": f"results/runs/{job.folder}",
-                    "cell": asdict(cell),
-                    "pattern": self.pattern(cell.task, cell.pattern, cell.model),
-                    **chat,
-                    "prompts": prompts,
-                    "parameters": self.study.model(cell.model)["parameters"],
-                    "evaluation": self._sets_with_paths(cell.task),
-                    "logs": {str(seed): paths for seed, paths in logs.items()},
-                    "train": train,
-                    "shots": dict(zip(map(str, job.seeds), shots, strict=False)),
-                    "files": [*shared, *chain(*logs.values()), *filter(None, [train]), *shots],
-                }
-            )
-        return runs
-
-    def _chat_manifest(self, model: str) -> dict[str, str]:
-        """Return the manifest of a model whose chat template is used, under the key `manifest`."""
-        used = self.study.chat(model)
-        return {"manifest": f"results/models/{model}/manifest.json"} if used else {}
-
-    def _sets_with_paths(self, task: str) -> list[dict]:
+    def sets_with_paths(self, task: str) -> list[dict]:
+        """Return `evaluation_sets`, each with the file of its rows."""
         sets = zip(self.evaluation_sets(task), self.evaluation_files(task), strict=True)
         return [{**entry, "path": path} for entry, path in sets]
 
@@ -377,11 +339,14 @@ class JobInputs:
             "k": cell.k,
             "seeds": list(job.seeds),
             "folder": f"results/runs/{job.folder}",
-            "passes": training_passes(
-                self._shape(cell.model), self.method(cell.method, cell.model)
-            ),
-            **self._held_out(job),
         }
+
+    def _measured(self, job: "Job") -> dict:
+        """Return a job with what its metrics and costs are computed from, for which the sizes of
+        its model must be known."""
+        cell = job.cell
+        passes = training_passes(self._shape(cell.model), self.method(cell.method, cell.model))
+        return {**self._job(job), "passes": passes, **self._held_out(job)}
 
     def _held_out(self, job: "Job") -> dict[str, object]:
         """Return the folder of a job's scores of held-out shots, and how these are held out, if

@@ -5,6 +5,7 @@ from fewshot.analysis.evidence import Evidence
 from fewshot.planning.workload import TURNS, template_tokens
 from fewshot.report.tables import registry
 from fewshot.study.catalog import catalog_of
+from fewshot.study.exchange_inputs import context_cells
 from fewshot.study.job_inputs import JobInputs
 from fewshot.study.study import Cell
 from metric_rows import metric_rows
@@ -85,7 +86,7 @@ def test_label_words_to_start_from_are_known_without_a_chat_alone(folder):
 def test_exported_tasks_are_one_for_each_chat_model_and_one_for_the_others(folder):
     edit(folder, "models", lambda models: models.update(base={**models["small"]}))
     edit(folder, "models", lambda models: models["tiny"].update(chat="turns"))
-    cells = JobInputs(load(folder, models=["tiny", "small", "base"])).context_cells()
+    cells = context_cells(JobInputs(load(folder, models=["tiny", "small", "base"])))
     assert len(cells) == 2 * 2 * 2, "2 patterns, 2 ks, with chat and without"
     assert [cell.get("manifest") for cell in cells] == [MANIFEST] * 4 + [None] * 4
     assert {cell.get("model") for cell in cells} == {"tiny", None}

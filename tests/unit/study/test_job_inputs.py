@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from fewshot.study.cells import Cell
+from fewshot.study.exchange_inputs import context_cells
 from fewshot.study.job_inputs import JobInputs
 from registries import copy_registries, edit, load
 
@@ -140,7 +141,7 @@ def test_which_arms_are_compared_follows_from_no_title(inputs, folder):
 
 
 def test_what_is_shown_in_context_is_listed_once_for_all_models(inputs):
-    bare, two, one = inputs.context_cells()
+    bare, two, one = context_cells(inputs)
     assert (bare["k"], bare["seeds"], bare["shots"], bare["train"]) == (0, [0], {}, "")
     assert [cell["seeds"] for cell in (two, one)] == [[8, 9], [10]]
     assert two["train"] == "results/data/rte/train.parquet" and set(two["shots"]) == {"8", "9"}
@@ -172,5 +173,5 @@ def test_ways_to_show_the_shots_are_told_where_they_matter(folder, inputs):
 
 def test_only_what_stands_in_one_context_is_exported_to_the_harness(folder):
     grid = [{**GRID[0], "methods": ["ensemble-1"], "k": [2]}]
-    assert inputs_of(folder, grid=grid).context_cells() == []
-    assert len(inputs_of(folder, seeds="0").context_cells()) == 2, "k = 0 and k = 2"
+    assert context_cells(inputs_of(folder, grid=grid)) == []
+    assert len(context_cells(inputs_of(folder, seeds="0"))) == 2, "k = 0 and k = 2"
