@@ -8,6 +8,11 @@ ADAPTATION_INPUT = {
     "train": lambda w: INPUTS.train_file(w.task, w.k),
     "shots": lambda w: INPUTS.shots(w.method, w.task, w.k, job_seeds(w)),
 }
+# What training starts from besides: adapters that other jobs have trained, which lie beside these.
+TRAINING_INPUT = {
+    **ADAPTATION_INPUT,
+    "start": lambda w: INPUTS.start(job_cell(w), job_seeds(w)),
+}
 ADAPTATION_OUTPUT = {
     "predictions": f"results/runs/{RUN}/predictions.parquet",
     "curves": f"results/runs/{RUN}/curves.parquet",
@@ -58,7 +63,7 @@ rule run_in_context:
 # Train on the demonstrations and score every evaluation row in the same job.
 rule fine_tune:
     input:
-        **ADAPTATION_INPUT,
+        **TRAINING_INPUT,
     output:
         **ADAPTATION_OUTPUT,
         adapters=directory(f"results/runs/{RUN}/adapters"),
@@ -76,7 +81,9 @@ rule fine_tune:
     params:
         **ADAPTATION_PARAMS,
         code=lambda w: code_version(
-            "adaptation.training", f"methods.{STUDY.methods[w.method]['family']}"
+            "adaptation.training",
+            f"methods.{STUDY.methods[w.method]['family']}",
+            *code_of_start(w),
         ),
     script:
         "../scripts/fine_tune.py"
@@ -113,7 +120,7 @@ rule fit_baseline:
 # cross_validation: jobs of their own, so that a study that asks for them later repeats no other.
 rule cross_validate:
     input:
-        **ADAPTATION_INPUT,
+        **TRAINING_INPUT,
     output:
         predictions=f"results/held-out/{{how}}/{RUN}/predictions.parquet",
         curves=f"results/held-out/{{how}}/{RUN}/curves.parquet",
@@ -135,7 +142,9 @@ rule cross_validate:
         trains=lambda w: w.method in METHODS_TRAINED,
         code=lambda w: (
             code_version(
-                "adaptation.held_out_training", f"methods.{STUDY.methods[w.method]['family']}"
+                "adaptation.held_out_training",
+                f"methods.{STUDY.methods[w.method]['family']}",
+                *code_of_start(w),
             )
             if w.method in METHODS_TRAINED
             else (

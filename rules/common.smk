@@ -117,6 +117,12 @@ def job_cell(w):
     return Cell(w.protocol, w.task, w.model, w.method, w.pattern, int(w.k))
 
 
+def code_of_start(w):
+    """Return the module that puts other adapters into a model, where a job's training starts so."""
+    started = "start_from" in INPUTS.method(w.method, w.model)
+    return ["adaptation.starting_points"] if started else []
+
+
 def job_request(name, held_out=False):
     """Return the function that gives a resource of an adaptation job, by the memory plan; of the
     one that scores its shots `held_out` in turn."""

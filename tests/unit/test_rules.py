@@ -85,6 +85,7 @@ def test_an_edited_module_repeats_these_scripts_and_no_others(module, scripts):
 
 
 BUILT_ON = {
+    "adapter_fusion": {"adapter"},
     "prompt_from_text": {"prompt_tuning"},
     "p_tuning": {"prompt_tuning"},
     "reparametrised_prefix": {"prefix_tuning"},

@@ -6,6 +6,7 @@ In-context learning and fine-tuning differ in what they do for a seed and in not
 import json
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -34,7 +35,8 @@ class AdaptationJob:
     "cpu" and on a "gpu". `predicted_gpu_mb` is what the memory plan expects on each GPU, in 10^6
     bytes (0: no GPU planned). A baseline without a model has no `model_manifest`. Of
     `train_patterns` training draws one for each row and visit; without any it reads rows with
-    `pattern`, with which all are scored.
+    `pattern`, with which all are scored. `starts[seed]` are the files that training starts from,
+    one for each task of the setting `start_from`.
     """
 
     cell: dict[str, object]
@@ -57,6 +59,7 @@ class AdaptationJob:
     output: object
     predicted_gpu_mb: int = 0
     train_patterns: tuple[Pattern, ...] = ()
+    starts: dict[int, tuple[Path, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -146,7 +149,19 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
             read_pattern(each, tokenizer) for each in params.method.get("train_patterns", ())
         ),
     )
-    return replace(job, status=check_window(job, tokenizer, uses_context)) if tokenizer else job
+    job = replace(job, status=check_window(job, tokenizer, uses_context)) if tokenizer else job
+    return _with_starts(job, smk.input.start) if "start_from" in job.settings else job
+
+
+def _with_starts(job: AdaptationJob, manifests: list[str]) -> AdaptationJob:
+    """Return a job with the files that its seeds start from, and their checksums."""
+    # By name: the code of jobs that start from the model alone does not depend on it.
+    points = import_module(".starting_points", __package__)
+    tasks = job.settings["start_from"]["tasks"]
+    fitting = [seed for seed in job.seeds if job.status[seed] == OK]
+    starts = points.read_files(manifests, tasks, fitting)
+    checksums = {**job.checksums, "start": points.checksums_of(starts, tasks)}
+    return replace(job, starts=starts, checksums=checksums)
 
 
 def check_window(job: AdaptationJob, tokenizer, uses_context: bool) -> dict[int, str]:

@@ -64,6 +64,7 @@ class InitialModel:
         # By name, so that the code version of one family leaves the others out.
         package = __package__ or ""
         self.method = importlib.import_module(f"..methods.{job.settings['family']}", package)
+        self.penalty = getattr(self.method, "penalty", None)
         self._job, self._source = job, source
         sharded = job.placement.zero_stage == 3
         # What is read in shards to set the job up is the first seed's, and let go with it.
@@ -75,6 +76,16 @@ class InitialModel:
         self.recomputes = learned_prefix(model) is None
 
     def start(self, seed: int, placement: Placement, device: torch.device) -> TrainableModel:
+        """Return the model that training of a seed starts from, on its device: with newly drawn
+        additions, or with what other jobs have trained in their place."""
+        trainable = self._drawn(seed, placement, device)
+        if self._job.starts:
+            points = importlib.import_module(".starting_points", __package__)
+            place = getattr(self.method, "place", None)
+            points.put_start(trainable, self._job, seed, placement.zero_stage == 3, place)
+        return trainable
+
+    def _drawn(self, seed: int, placement: Placement, device: torch.device) -> TrainableModel:
         """Return the untrained model of a seed, with newly drawn additions, on its device."""
         draws = generator("initial", self._job.cell["model"], seed)
         if placement.zero_stage == 3:

@@ -133,10 +133,13 @@ def _train(run: SeedRun, folder: Path) -> SeedResult:
     points = curve_sample.curve_epochs(settings["curve_epochs"], settings["epochs"])
     scores = None
     try:
+        if 0 in points and not run.progress.curves:  # Nothing is trained.
+            scores = _score_curve(run)
+            _enter(run, 0, [], scores)
         for epoch in range(run.progress.epoch, settings["epochs"] + 1):
             row = train_epoch(run, epoch)
             scores = _score_curve(run) if epoch in points else None
-            _enter(run, epoch, row, scores)
+            _enter(run, epoch, [row], scores)
             _report(run, epoch, points)
             run.stop.check(job.processes)
             if run.checkpoints.due(_remaining(run)):
@@ -182,10 +185,12 @@ def _score_curve(run: SeedRun) -> dict[str, Scores]:
         return score_sets(run, run.setup.curve)
 
 
-def _enter(run: SeedRun, epoch: int, row: pd.DataFrame, scores: dict[str, Scores] | None) -> None:
+def _enter(
+    run: SeedRun, epoch: int, trained: list[pd.DataFrame], scores: dict[str, Scores] | None
+) -> None:
     """Close an epoch: enter its curve rows, note whether it is the best."""
     job, state = run.setup.job, run.progress
-    state.curves.append(row)
+    state.curves += trained
     if scores is not None:
         count_scored(run, scores, scores)
         state.curves += curve_frames(run, epoch, scores, run.setup.curve)
@@ -272,6 +277,8 @@ def _step(run: SeedRun, epoch: int, micro: list[MicroBatch], batch: int) -> None
     for micro_batch in micro:
         answers = _answers(run, micro_batch.rows)
         losses = run.setup.loss(answers)
+        if run.setup.origin.penalty is not None:
+            losses = losses + run.setup.origin.penalty(run.engine.trainable.model)
         counted = torch.from_numpy(micro_batch.counts).to(run.device)
         run.engine.backward((losses * counted).sum() / batch)
         right = _right(answers, run.rows.row_ids[micro_batch.rows])

@@ -42,7 +42,8 @@ class Visits:
     def counts(self) -> np.ndarray:
         """Return how often each row is visited with each pattern [patterns × rows]."""
         every = [batch for epoch in range(1, self.epochs + 1) for batch in self.of_epoch(epoch)]
-        return np.bincount(np.concatenate(every), minlength=self.patterns * self.rows)
+        visited = [np.arange(0), *every]  # There may be no epoch.
+        return np.bincount(np.concatenate(visited), minlength=self.patterns * self.rows)
 
 
 def visits_of(job: AdaptationJob, seed: int) -> Visits:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -53,6 +53,19 @@ def put_weights(
                 parameter.copy_(state[name])
         if processes.size > 1 and not sharded:
             torch.distributed.broadcast(parameter.data, src=0)
+
+
+@torch.no_grad()
+def change_weights(
+    model: nn.Module, change: Callable[[str, torch.Tensor], torch.Tensor], sharded: bool = False
+) -> None:
+    """Replace each trained parameter by `change(name, parameter)`, which is given it on the CPU.
+
+    All processes must call it alike: what is not in shards each of them changes for itself.
+    """
+    for name, parameter in trained_parameters(model).items():
+        with _whole(parameter, sharded, changed=True):
+            parameter.copy_(change(name, parameter.detach().cpu()))
 
 
 @torch.no_grad()

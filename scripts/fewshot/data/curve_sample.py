@@ -114,12 +114,13 @@ def allocate(sizes: np.ndarray, limit: int) -> np.ndarray:
 
 
 def curve_epochs(setting: str | list[int], epochs: int) -> list[int]:
-    """Return the epochs, from 1, after which the curve is taken, ascending; always the last.
+    """Return the epochs, from 1, after which the curve is taken, ascending; always the last, which
+    is 0 where nothing is trained.
 
     `setting` is "each", "last" or a list. Raises UserError for an epoch beyond 1 to `epochs`.
     """
     if setting == "each":
-        return list(range(1, epochs + 1))
+        return [*range(1, epochs), epochs]
     chosen = [] if setting == "last" else setting
     wrong = [epoch for epoch in chosen if not 1 <= epoch <= epochs]
     if wrong:

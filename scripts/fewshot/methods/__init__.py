@@ -2,7 +2,7 @@
 
 To add one, write its module here, its entry of `study.families.FAMILIES`, and a method in
 config/methods.yaml that names it; a setting that no family has yet needs an entry in
-config/schema/methods.yaml besides. A module has two functions, and perhaps a third:
+config/schema/methods.yaml besides. A module has two functions, and perhaps others:
 
 - `adapt(model, settings)`, called once for all seeds of a job, freezes what the family does not
   train and returns the names of the trainable parameters (checked: exactly these may be trainable).
@@ -10,15 +10,19 @@ config/schema/methods.yaml besides. A module has two functions, and perhaps a th
   seed.
 - `loss(answers)` returns each row's loss [rows] from `losses.Answers`. It belongs to a family
   whose entry lists no setting `loss`; the others are trained with one of `losses.LOSSES`.
+- `penalty(model)` returns a term of the loss that depends on the weights alone, after each forward
+  pass of training; it is added to every row's loss, and so counts once in their mean.
+- `place(model, sources)` puts the adapters that each of several tasks has trained (setting
+  `start_from`) into the model, where the family does not start from their combination; each source
+  is a function from names of the language model's parameters to tensors.
 
 A baseline's module (`Family.baseline`) has one function instead: `fit(shots, gold, labels,
 settings)`, from the texts or hidden states of the shots and their labels to a `fitted.Fitted`.
 
 All may meet a model whose weights are in shards (`deepspeed_zero.py`).
 
-A family that starts from more than the base model, from adapters of another run or with a teacher,
-names them in its settings: `adapt` finds them there and puts them into the model, `draw` may start
-from them, and `loss` may ask a teacher about the `ids` that the model in training has read.
+A family that starts with a teacher names it in its settings: `adapt` finds it there, and `loss` may
+ask it about the `ids` that the model in training has read.
 
 A family with the setting `initial_text` is told the texts of its cell, and whose tokenizer reads
 them, in `settings["start"]` (see `study.job_inputs.JobInputs.settings`).

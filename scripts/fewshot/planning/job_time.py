@@ -187,7 +187,7 @@ def _write(model: JobModel, site: JobPlace) -> float:
 def demand_of(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> Demand:
     """Return what a cell's jobs compute, with a model of this shape on a kind of device, "cpu" or
     "gpu"."""
-    entry, settings = study.model(cell.model), study.method_settings(cell.method, cell.model)
+    entry, settings = study.model(cell.model), study.cell_settings(cell)
     labels = len(study.tasks[cell.task]["labels"])
     family, virtual = family_of(settings), settings.get("virtual_tokens", 0)
     answer, window = answer_size(study, cell, settings), entry["window"]
@@ -210,6 +210,6 @@ def demand_of(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> D
 
 def job_model(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> JobModel:
     """Return what is run of a cell on a kind of device."""
-    size, settings = flops.model_size(shape), study.method_settings(cell.method, cell.model)
+    size, settings = flops.model_size(shape), study.cell_settings(cell)
     answer = flops.head(size, settings, len(study.tasks[cell.task]["labels"]))
     return JobModel(size, demand_of(study, shape, cell, kind), settings, answer)

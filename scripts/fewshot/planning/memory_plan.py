@@ -15,6 +15,7 @@ from ..runtime.machine import Machine, read_machine
 from ..runtime.placement import JobPlace, Placement
 from ..runtime.time_limits import time_limit
 from ..study.families import family_of
+from ..study.starting_points import source_cells
 from ..study.without_model import NONE
 from . import job_time
 from .choice import Choice, choose_placement
@@ -87,6 +88,8 @@ class MemoryPlan:
         rows = min(self.study.methods[cell.method].get("batch_size", 0), cell.k) or cell.k
         labels = len(self.study.tasks[cell.task]["labels"])
         key = (cell.model, cell.method, labels, rows, self._answer(cell))
+        if family_of(self.study.methods[cell.method]).starts_from:  # Each task has adapters there.
+            key = (*key, len(source_cells(self.study, cell)))
         # What is kept of evaluation rows differs by task.
         return (*key, cell.task) if self._keeps_rows(cell) else key
 

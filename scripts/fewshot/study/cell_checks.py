@@ -9,6 +9,7 @@ from ..errors import UserError, unknown
 from ..prompts.patterns import CHANNEL
 from .cells import UNBALANCED
 from .families import FAMILIES, read_settings
+from .start_checks import check_start
 from .task_checks import stated_rows
 from .without_model import NONE
 
@@ -47,6 +48,7 @@ def check_cell(study: "Study", cell: "Cell", where: str) -> None:
     _check_model(study, cell)
     if "initial_text" in family.settings:
         _check_initial_text(study, cell)
+    check_start(study, cell, where)
     _check_training(study, cell, where)
     if study.is_held_out(cell):
         _check_folds(study, cell, where)

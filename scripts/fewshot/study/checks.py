@@ -19,6 +19,7 @@ from .choice_checks import check_choices
 from .families import FAMILIES, HEADS, TRAINING_CHOICES, kind_of, read_settings
 from .figure_needs import check_arms
 from .imports import check_imported
+from .start_checks import check_no_circle, check_start_method
 from .task_checks import check_tasks
 from .without_model import NONE
 
@@ -87,6 +88,7 @@ def _check_study_keys(study: "Study", where: str) -> None:
 
 
 def _check_methods(study: "Study") -> None:
+    check_no_circle(study, study.file("methods"))
     for name, settings in study.methods.items():
         where = f"{study.file('methods')}: method '{name}'"
         if settings["family"] not in FAMILIES:
@@ -138,6 +140,7 @@ def _check_methods(study: "Study") -> None:
                 valid = ", ".join(as_list(value))
                 raise UserError(f"{where}: {key}: family '{settings['family']}' has {valid} alone")
         _check_training(read_settings(settings), where)
+        check_start_method(study, settings, where)
         for key in HEADS[settings["head"]]:
             if key not in settings:
                 raise UserError(f"{where}: '{key}' is missing for head: {settings['head']}")

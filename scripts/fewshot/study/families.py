@@ -26,7 +26,7 @@ HEADS = {"language-model": (), "classification": ("classifier",), "none": ()}
 """What is scored → the settings that it needs."""
 COMMON = ("title", "base", "family", "head", "truncate")
 """Keys of config/methods.yaml that belong to no family."""
-ANSWERS = ("answer_loss", "end_token")
+ANSWERS = ("answer_loss", "end_token", "start_from")
 """Settings that a family which trains may have with the head `language-model`."""
 TRAINING_CHOICES = ("steps", "optimizer", "scale_parameter", "schedule", "train_patterns")
 """Settings that every family which trains may have; `steps` stands in the place of `epochs`."""
@@ -71,6 +71,8 @@ class Family:
     """Those that it adds which each token of a row is multiplied with."""
     folds: bool = False
     """Whether these can be folded into the model's weights, so that predictions cost no more."""
+    starts_from: str = ""
+    """The family of the adapters that it starts from, where not its own, and keeps as they are."""
     fixed: Mapping[str, object] = field(default_factory=dict)
     """Settings of other families that it has with one value alone."""
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -205,6 +207,11 @@ FAMILIES = {
         (*WITH_LOSS, "sublayers", "form", *BOTTLENECK),
         trained=counts.bottlenecks, added=counts.bottlenecks,
         matrices=counts.bottleneck_matrices, products=counts.bottlenecks,
+    ),
+    "adapter_fusion": Family(
+        (*WITH_LOSS, "start_from", "sublayers", "form", *BOTTLENECK),
+        heads=("language-model",), trained=counts.fusions, added=counts.fused_bottlenecks,
+        matrices=counts.fusion_matrices, products=counts.fused_bottlenecks, starts_from="adapter",
     ),
     "prompt_tuning": Family(
         (*WITH_LOSS, "virtual_tokens"),

@@ -13,6 +13,7 @@ from ..data.entries import as_list
 from ..models import architectures
 from .catalog import catalog_of
 from .families import training_passes
+from .starting_points import source_cells
 from .without_model import NONE
 
 if TYPE_CHECKING:
@@ -110,6 +111,17 @@ class JobInputs:
         """Return the draws that a method learns from, by seed; none where k is 0."""
         draw = self.study.draw_of(method)
         return [f"results/shots/{draw}/{task}/k{k}/seed{seed}.parquet" for seed in seeds if int(k)]
+
+    def start(self, cell: "Cell", seeds: Sequence[int]) -> list[str]:
+        """Return the manifests of the runs whose adapters a cell's job starts from; none where it
+        starts from the model alone."""
+        jobs = [
+            job
+            for source in source_cells(self.study, cell)
+            for job in self.study.jobs_of(source.task, source.model)
+            if job.cell == source and {*job.seeds} & {*seeds}
+        ]
+        return [f"results/runs/{job.folder}/manifest.json" for job in jobs]
 
     def draws(self) -> list[str]:
         """Return the draws of all jobs that run here."""
@@ -345,7 +357,7 @@ class JobInputs:
         """Return a job with what its metrics and costs are computed from, for which the sizes of
         its model must be known."""
         cell = job.cell
-        passes = training_passes(self._shape(cell.model), self.method(cell.method, cell.model))
+        passes = training_passes(self._shape(cell.model), self.study.cell_settings(cell))
         return {**self._job(job), "passes": passes, **self._held_out(job)}
 
     def _held_out(self, job: "Job") -> dict[str, object]:

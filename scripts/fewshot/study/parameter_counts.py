@@ -159,6 +159,24 @@ def bottleneck_matrices(shape: Architecture, settings: Mapping) -> Iterable[Matr
     yield shape.layers * each, shape.width, inner
 
 
+def fusions(shape: Architecture, settings: Mapping) -> int:
+    """Count queries with their biases, keys and values over the tasks' adapters of each sub-layer
+    (Pfeiffer et al. 2021)."""
+    places = shape.layers * len(settings["sublayers"])
+    return places * (3 * shape.width**2 + shape.width)
+
+
+def fusion_matrices(shape: Architecture, settings: Mapping) -> Iterable[Matrix]:
+    """Yield the three matrices of each sub-layer."""
+    yield 3 * shape.layers * len(settings["sublayers"]), shape.width, shape.width
+
+
+def fused_bottlenecks(shape: Architecture, settings: Mapping) -> int:
+    """Count these, and the frozen adapters of all tasks: what each token is multiplied with."""
+    tasks = len(settings["start_from"]["tasks"])
+    return fusions(shape, settings) + tasks * bottlenecks(shape, settings)
+
+
 def bottlenecks_beside(shape: Architecture, settings: Mapping) -> int:
     """Count an adapter for each feed-forward block (He et al. 2022)."""
     return bottlenecks(shape, {**settings, "sublayers": ("feed-forward",)})

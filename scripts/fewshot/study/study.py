@@ -14,6 +14,7 @@ from .cells import IMPORTED, PROTOCOLS, Cell, Job, chunks, read_seeds
 from .families import family_of, kind_of, read_settings
 from .model_sizes import SizeUnknown, with_sizes
 from .registries import path_of
+from .starting_points import source_tasks
 from .without_model import NONE
 
 VARIED = ("flip", "order")
@@ -293,10 +294,14 @@ class Study:
 
     def cell_settings(self, cell: Cell) -> dict:
         """Return the `method_settings` of a cell. Where training is told in `steps`, `epochs` are
-        those in which a draw has as many, of which the last may end early."""
+        those in which a draw has as many, of which the last may end early. Where it starts from
+        adapters of other tasks, `start_from` has these tasks by name."""
         settings = self.method_settings(cell.method, cell.model)
         if "steps" in settings:
             settings["epochs"] = -(-settings["steps"] // -(-cell.k // settings["batch_size"]))
+        if "start_from" in settings:
+            tasks = source_tasks(self, cell)
+            settings["start_from"] = {**settings["start_from"], "tasks": tasks}
         return settings
 
     def model(self, model: str) -> dict:
