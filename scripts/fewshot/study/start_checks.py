@@ -17,21 +17,14 @@ DENSE = ("ties", "dare-linear", "dare-ties")
 """Combinations that keep a share of the values (`density`)."""
 WEIGHTED = ("linear", *DENSE)
 """Combinations that multiply what each task has changed (`weight`)."""
-FREE = {
-    *TRAINING,
-    "loss",
-    "keep_weights",
-    "dropout",
-    "initialisation",
-    "initial_text",
-    "start_from",
-}
+INITIAL = ("initialisation", "initial_text", "start_from")
+FREE = {*TRAINING, *INITIAL, "loss", "keep_weights", "dropout"}
 """Settings in which two methods may differ whose trained tensors mean the same."""
 
 
 def check_start_method(study: "Study", settings: Mapping, where: str) -> None:
-    """Check what `start_from` says of a method, whatever the grid: that the other one trains tensors
-    of the same meaning and keeps them. Raises UserError, which begins with `where`."""
+    """Check what `start_from` says of a method, whatever the grid: that the other one trains
+    tensors of the same meaning and keeps them."""
     family = family_of(settings)
     start = settings.get("start_from")
     if settings.get("epochs") == 0 and start is None:
@@ -97,7 +90,7 @@ def _check_combination(start: Mapping, family: Family, where: str) -> None:
 
 
 def check_no_circle(study: "Study", where: str) -> None:
-    """Check that no method starts, over others, from itself; `where` is the registry's file."""
+    """Check that no method starts from itself by way of others; `where` is the registry's file."""
     for name in study.methods:
         seen = [name]
         while (start := study.methods.get(seen[-1], {}).get("start_from")) is not None:
@@ -110,10 +103,8 @@ def check_no_circle(study: "Study", where: str) -> None:
 
 
 def check_start(study: "Study", cell: "Cell", where: str) -> None:
-    """Check that the grid has the cells which a cell starts from, with its seeds.
-
-    Raises UserError, which begins with the study's file `where`.
-    """
+    """Check that the grid has the cells which a cell starts from, with its seeds; `where` is the
+    study's file."""
     if "start_from" not in study.method_settings(cell.method, cell.model):
         return
     begin = f"{where}: grid: method '{cell.method}' on task '{cell.task}'"
