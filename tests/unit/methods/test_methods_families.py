@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewshot.adaptation import setup, training
+from fewshot.adaptation import setup, starting_points, training
 from fewshot.adaptation.trainable_model import adapted, check_checkpointing, parameter_facts
-from fewshot.adaptation.weights import put_weights, read_weights, take_weights
+from fewshot.adaptation.weights import put_weights, read_weights, take_weights, write_weights
 from fewshot.errors import UserError
 from fewshot.methods.freezing import check_trainable, train_only
 from fewshot.models.parts import virtual_ids
@@ -64,6 +64,12 @@ FAMILIES = {
         {"virtual_tokens": 4, "learning_rate": 0.1, "initial_text": "label-words"},
         (4 * 32,) * 3,
     ),
+    # At four places three matrices and a bias, over the adapters of two tasks.
+    "adapter_fusion": (
+        {**ADAPTER, "initialisation": "bert", "form": "pfeiffer"}
+        | {"start_from": {"tasks": ["one", "two"]}, "learning_rate": 0.02},
+        (4 * (3 * 32 * 32 + 32),) * 3,
+    ),
 }
 VARIANTS = {
     **{"dora": "lora", "p_tuning_lstm": "p_tuning"},
@@ -82,12 +88,12 @@ each_pair = pytest.mark.parametrize(("family", "kind"), PAIRS)
 ON_ONE = {
     **{"pfeiffer": "llama", "parallel": "gpt_neox", "prompt_from_text": "opt"},
     **{"reparametrised_prefix": "llama", "mix_and_match": "opt"},
-    **{"p_tuning": "llama", "p_tuning_lstm": "gpt_neox"},
+    **{"p_tuning": "llama", "p_tuning_lstm": "gpt_neox", "adapter_fusion": "llama"},
 }
 """Families that are trained on one kind of model alone."""
 SHARDED = [
     *("bitfit", "lora", "dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"),
-    *("mix_and_match", "p_tuning_lstm"),
+    *("mix_and_match", "p_tuning_lstm", "adapter_fusion"),
 ]
 """Families that are also trained in shards: all ways to add or to choose parameters."""
 TRAINED = [(family, kind) for family, kind in PAIRS if ON_ONE.get(family, kind) == kind]
@@ -103,10 +109,30 @@ def words(tmp_path_factory):
     FAMILIES["prompt_from_text"][0]["start"] = start
 
 
+STARTS: dict[str, dict[int, tuple[Path, ...]]] = {}
+"""Kind of model → seed → adapters of two tasks, as `pfeiffer` trains them."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def adapters(tmp_path_factory):
+    """Store adapters for the family that fuses those of other tasks."""
+    folder = tmp_path_factory.mktemp("adapters")
+    for kind in ALL_KINDS:
+        student = student_of("pfeiffer", kind)
+        for task in ("one", "two"):
+            noise = generator(task)
+            for each in (p for p in student.parameters() if p.requires_grad):
+                each.data = torch.from_numpy(noise.normal(0.0, 0.2, each.shape).astype(np.float32))
+            write_weights(folder / f"{kind}-{task}", take_weights(student), {})
+        files = (folder / f"{kind}-one", folder / f"{kind}-two")
+        STARTS[kind] = {0: files, 1: files}
+
+
 def job_of(family: str, kind: str, stage: int = 0, **settings):
     name = VARIANTS.get(family, family)
     given = {"family": name, "targets": TARGETS[kind], **FAMILIES[family][0], **settings}
-    return a_job(stage, **given)
+    starts = STARTS[kind] if "start_from" in given else {}
+    return dataclasses.replace(a_job(stage, **given), starts=starts)
 
 
 def method_of(job):
@@ -115,7 +141,10 @@ def method_of(job):
 
 def student_of(family: str, kind: str, **settings):
     job = job_of(family, kind, **settings)
-    return adapted(tiny_model(kind), method_of(job), job.settings, 2)
+    student = adapted(tiny_model(kind), method_of(job), job.settings, 2)
+    if job.starts:
+        starting_points.put_start(student, job, 0, False, method_of(job).place)
+    return student
 
 
 def train(folder: Path, family: str, kind: str, stage: int = 0, **settings):
