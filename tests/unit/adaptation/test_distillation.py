@@ -1,7 +1,11 @@
 """Context distillation: the teacher is in-context learning, the student answers without context."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import cross_validate
+import fine_tune
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +23,7 @@ from fewshot.runtime.processes import ProcessGroup
 from fewshot.runtime.stop import Interrupted, Stop
 from fewshot.scoring.score import score
 from fewshot.scoring.top_tokens import top_tokens
-from job_files import PATTERN, some_rows
+from job_files import PATTERN, some_rows, write_job
 from scipy.special import log_softmax, rel_entr
 from seed_runs import StopAfter, a_job, outcome, set_up
 from tiny import ALL_KINDS, TARGETS, tiny_model, tiny_tokenizer
@@ -218,3 +222,37 @@ def test_micro_batches_change_nothing_but_rounding(tmp_path):
     ]
     losses = [each.query("evaluation_set == 'train'")["mean_logprob"] for each in curves]
     np.testing.assert_allclose(*losses, atol=1e-6)
+
+
+def test_a_job_reads_training_rows_and_tells_of_its_rounds(tmp_path):
+    settings = {"loss": "distil-label-words", "temperature": 1.0, "epochs": 2, "rounds": 2}
+    smk = write_job(tmp_path / "in", "opt", unlabelled_rows=20, **settings)
+    fine_tune.main(smk)
+    manifest = json.loads(Path(smk.output.manifest).read_text())
+    for seed in ("0", "1"):
+        told = manifest["seeds"][seed]["distillation"]
+        assert [each["epoch"] for each in told["rounds"]] == [1, 2]
+        for each in told["rounds"]:
+            assert each["rows"] == 20 == sum(each["answers"].values())
+            assert each["shared_tokens"] > 40, "the shots"
+        assert manifest["seeds"][seed]["seconds"]["teach"] >= 0
+        assert manifest["seeds"][seed]["training"]["rows"] == 20
+    curves = pd.read_parquet(smk.output.curves).query("evaluation_set == 'train'")
+    assert set(curves["n"]) == {20} and len(curves) == 4
+
+
+@pytest.mark.parametrize("settings", [
+    {"loss": "distil-label-words", "temperature": 1.0, "rounds": 1, "unlabelled_rows": 20},
+    {"family": "context_tuning", "token_dropout": 0.1},
+    {**LORA, "train_context": "others", "score_context": "shots"},
+], ids=["distilled", "context", "in context"])  # fmt: skip
+def test_shots_are_held_out_of_contexts_and_unlabelled_rows_too(settings, tmp_path):
+    smk = write_job(tmp_path / "in", "opt", epochs=1, **settings)
+    smk.params.cross_validation, smk.params.trains = 4, True
+    del smk.output.adapters
+    cross_validate.main(smk)
+    frame = pd.read_parquet(smk.output.predictions)
+    assert len(frame) == 2 * 8 and frame["logprob_0"].notna().all()
+    manifest = json.loads(Path(smk.output.manifest).read_text())
+    folds = manifest["seeds"]["0"]["folds"]
+    assert len(folds) == 4 and all(fold["training"]["rows"] in (6, 20) for fold in folds)
