@@ -138,7 +138,7 @@ def _check_methods(study: "Study") -> None:
                 f"{where}: end_token: answers in context end in the pattern's separator; valid for "
                 "methods that train; leave it out"
             )
-        for key in TRAINING_CHOICES:
+        for key in (*TRAINING_CHOICES, *CONTEXTS, *DISTILLATION):
             if key in settings and not family.trains:
                 raise UserError(
                     f"{where}: {key}: family '{settings['family']}' does not train; leave it out"

@@ -87,6 +87,15 @@ MISTAKES = [
         "teacher, and family 'prompt_tuning' does not; valid: full, bitfit, lora, ia3",
     ),
     (
+        {"base": "in-context", "score_context": "shots"},
+        "method 'mine': score_context: family 'in_context' does not train; leave it out",
+    ),
+    (
+        {"base": "context-distillation", "unlabelled_rows": 2490},
+        "method 'mine': unlabelled_rows: 2490 are more than the training rows of task 'rte' that "
+        "are no shots (expected in config/tasks.yaml); valid: up to 2474",
+    ),
+    (
         {"base": "context-distillation", "rounds": 9},
         "method 'mine': rounds: 9 cannot be cut from 4 epochs; valid: 4 at most",
     ),
