@@ -139,11 +139,24 @@ class JobPrompts:
             # The position of the answer alone.
             bare, taught = bare.with_first_tokens(), taught.with_first_tokens()
         unfit = fit[wanted - 1] + 1 - wanted
+        labels = np.zeros(wanted, dtype=np.int64)  # The teacher's are not known yet.
         if unfit:
             LOG.info("%s: %s: %d passed over, which do not fit the window behind the context",
                      job.name, where, unfit)  # fmt: skip
-        labels = np.zeros(wanted, dtype=np.int64)  # The teacher's are not known yet.
-        return SeedPrompts(self.bare, bare, labels, 0, taught=taught, unfit=unfit)
+        if "virtual_tokens" not in job.settings:
+            return SeedPrompts(self.bare, bare, labels, 0, taught=taught, unfit=unfit)
+        # Of the context these many positions are left, behind which rows read on as behind all.
+        sets, tokens = self.scored(context), self._context_tokens(seed)[0]
+        count = min(common_length(tokens, each.prefix) for each in (*sets.every, taught))
+        if count < job.settings["virtual_tokens"]:
+            raise UserError(
+                f"methods.yaml: virtual_tokens: {job.settings['virtual_tokens']} are more than the "
+                f"{count} tokens of the context of seed {seed}; valid: {count} at most"
+            )
+        ahead = tokens[: job.settings["virtual_tokens"]]
+        return SeedPrompts(
+            sets.without(count), taught.without(count), labels, 0, ahead, None, taught, unfit
+        )
 
     def _context_tokens(self, seed: int) -> tuple[tuple[int, ...], np.ndarray]:
         """Return the tokens of the context of all shots, and the shot that each is of; -1: none."""
