@@ -11,7 +11,7 @@ from ..data import curve_sample
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from ..methods.losses import VOCABULARY
-from ..prompts.contexts import others
+from ..prompts.contexts import others, trained_behind
 from ..prompts.label_words import end_tokens
 from ..prompts.patterns import Pattern
 from ..prompts.tokenize import Prompts, common_length, encode, truncate
@@ -94,18 +94,22 @@ class JobPrompts:
 
     def of_seed(self, seed: int) -> SeedPrompts:
         """Return what a seed reads."""
-        job, settings = self.job, self.job.settings
-        learns = "token_dropout" in settings
+        settings = self.job.settings
         if "unlabelled_rows" in settings:
             return self._distilled(seed)
-        if not learns and not settings.get("score_context"):
-            return SeedPrompts(self.bare, *self.of_shots(seed))
-        context = job.pattern.context_of(job.shots[seed])
-        sets = self.scored(context)
-        if not learns:
-            size = len(context.encode())
-            return SeedPrompts(sets, *self.of_shots(seed), context_bytes=size)
-        shots, *facts = self.of_shots(seed, context)
+        if trained_behind(settings) == "all":
+            return self._with_learned_context(seed)
+        context = self._context(seed) if settings.get("score_context") else ""
+        sets = self.scored(context) if context else self.bare
+        return SeedPrompts(sets, *self.of_shots(seed), context_bytes=len(context.encode()))
+
+    def _context(self, seed: int) -> str:
+        return self.job.pattern.context_of(self.job.shots[seed])
+
+    def _with_learned_context(self, seed: int) -> SeedPrompts:
+        """Return what a seed reads whose context of all shots is learned itself."""
+        context = self._context(seed)
+        sets, (shots, *facts) = self.scored(context), self.of_shots(seed, context)
         tokens, shot_of = self._context_tokens(seed)
         # Nearly always all: a tokenizer may merge the last one with what follows.
         count = min(common_length(tokens, each.prefix) for each in (*sets.every, shots))
@@ -120,7 +124,7 @@ class JobPrompts:
         """
         job, where = self.job, f"unlabelled rows of seed {seed}"
         wanted, window = job.settings["unlabelled_rows"], job.model["window"]
-        context = job.pattern.context_of(job.shots[seed])
+        context = self._context(seed)
         pool, fit, read = unlabelled_rows(job, seed), [], 0
         while len(fit) < wanted and read < len(pool):
             some = pool.iloc[read : read + wanted]
