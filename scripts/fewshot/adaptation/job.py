@@ -16,6 +16,7 @@ from ..data.evaluation_sets import EvaluationSet
 from ..data.shots import describe_draws, read_shots
 from ..models.tokenizer import load_tokenizer
 from ..prompts.chat import read_pattern
+from ..prompts.contexts import own_tokens, shows_shots, trained_behind
 from ..prompts.patterns import Pattern
 from ..prompts.window import OK, WindowChecker, check_cells
 from ..runtime.placement import Placement, read_placement
@@ -35,7 +36,8 @@ class AdaptationJob:
     "cpu" and on a "gpu". `predicted_gpu_mb` is what the memory plan expects on each GPU, in 10^6
     bytes (0: no GPU planned). A baseline without a model has no `model_manifest`. Of
     `train_patterns` training draws one for each row and visit; without any it reads rows with
-    `pattern`, with which all are scored. `starts[seed]` are the files that training starts from,
+    `pattern`, with which all are scored. `train` are all training rows (schemas.ROWS), where a
+    method reads some besides the shots. `starts[seed]` are the files that training starts from,
     one for each task of the setting `start_from`.
     """
 
@@ -59,6 +61,7 @@ class AdaptationJob:
     output: object
     predicted_gpu_mb: int = 0
     train_patterns: tuple[Pattern, ...] = ()
+    train: pd.DataFrame | None = field(default=None, repr=False)
     starts: dict[int, tuple[Path, ...]] = field(default_factory=dict)
 
     @property
@@ -104,7 +107,8 @@ class AdaptationJob:
 def read_job(smk, uses_context: bool = False) -> AdaptationJob:
     """Read the inputs of an adaptation job, with their checksums.
 
-    `uses_context` tells whether the shots are shown in front of each prompt, or trained on.
+    `uses_context` tells whether the shots are shown in front of each prompt, or trained on; of
+    methods that do both the settings tell.
 
     Raises UserError for a missing input, or for shots that are not of this training split.
     """
@@ -148,6 +152,7 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
         train_patterns=tuple(
             read_pattern(each, tokenizer) for each in params.method.get("train_patterns", ())
         ),
+        train=storage.read_rows(smk.input.train) if "unlabelled_rows" in params.method else None,
     )
     job = replace(job, status=check_window(job, tokenizer, uses_context)) if tokenizer else job
     return _with_starts(job, smk.input.start) if "start_from" in job.settings else job
@@ -177,14 +182,15 @@ def check_window(job: AdaptationJob, tokenizer, uses_context: bool) -> dict[int,
         **{name: cell[name] for name in ("method", "pattern", "k")},
         "seeds": job.seeds,
         "draw": "own",
-        "uses_context": uses_context,
+        "uses_context": uses_context or shows_shots(settings),
         "needs_words": settings["head"] == "language-model",
-        "virtual_tokens": settings.get("virtual_tokens", 0),
+        "virtual_tokens": own_tokens(settings),
         "truncate": settings.get("truncate"),
         "end_token": settings.get("end_token", False),
         "shown": settings.get("shown"),
         "cached": settings.get("cached"),
         "train_patterns": [pattern.name for pattern in job.train_patterns],
+        "trained_behind": trained_behind(settings),
     }
     checked = check_cells(checker, cell, [job_cell], job.model["window"])
     return {int(row["seed"]): str(row["status"]) for row in checked}

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import UserError, unknown
-from .families import TRAINING, Family, family_of
+from ..prompts.contexts import trained_behind
+from .families import TRAINING, Family, family_of, read_settings
 from .starting_points import OTHERS, source_cells
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ def check_start_method(study: "Study", settings: Mapping, where: str) -> None:
     where = f"{where}: start_from"
     if not family.trains:
         raise UserError(f"{where}: family '{settings['family']}' does not train; leave it out")
+    read = read_settings(settings)
+    if trained_behind(read) == "all" or "unlabelled_rows" in read:
+        raise UserError(
+            f"{where}: what family '{settings['family']}' trains here begins as the shots, or is "
+            "taught by the model that it begins as; leave it out"
+        )
     if start["method"] not in study.methods:
         raise unknown("method", start["method"], study.methods, where)
     _check_alike(study, settings, start["method"], where)

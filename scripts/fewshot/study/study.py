@@ -298,7 +298,8 @@ class Study:
         adapters of other tasks, `start_from` has these tasks by name."""
         settings = self.method_settings(cell.method, cell.model)
         if "steps" in settings:
-            settings["epochs"] = -(-settings["steps"] // -(-cell.k // settings["batch_size"]))
+            rows = settings.get("unlabelled_rows", cell.k)
+            settings["epochs"] = -(-settings["steps"] // -(-rows // settings["batch_size"]))
         if "start_from" in settings:
             tasks = source_tasks(self, cell)
             settings["start_from"] = {**settings["start_from"], "tasks": tasks}

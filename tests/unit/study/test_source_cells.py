@@ -140,6 +140,10 @@ WRONG = {
         {"base": "in-context", "start_from": {**START, "method": "in-context"}},
         "start_from: family 'in_context' does not train; leave it out",
     ),
+    "from the shots": (
+        {"base": "context-tuning", "start_from": {**START, "method": "context-tuning"}},
+        "start_from: what family 'context_tuning' trains here begins as the shots",
+    ),
     "density": (
         {"start_from": {**START, "density": 0.2}},
         "start_from: density: combine is mean, which has none; valid with combine: ties or dare-li",
