@@ -11,7 +11,7 @@ ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
 endif
 
-.PHONY: demo test test-slow test-slurm test-real bench-scorer bench-context bench-readout bench-training bench-memory bench-analysis lint format docs envs setup help
+.PHONY: demo test test-slow test-slurm test-real bench-scorer bench-context bench-readout bench-folding bench-training bench-memory bench-analysis lint format docs envs setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -49,6 +49,9 @@ bench-context: $(READY)  ## rows behind contexts of up to 32,000 tokens; ARGS="-
 
 bench-readout: $(READY)  ## what float32 logits cost a 16-bit model; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_readout $(ARGS)
+
+bench-folding: $(READY)  ## what folding adapters into the weights saves; ARGS="--help" lists options
+	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_folding $(ARGS)
 
 bench-training: $(READY)  ## training beside transformers' Trainer; ARGS="--help" lists options
 	@PYTHONPATH=scripts:tests $(BIN)/python -m benchmarks.bench_training $(ARGS)
