@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks import bench_memory, bench_readout, bench_scorer, bench_training
+from benchmarks import bench_folding, bench_memory, bench_readout, bench_scorer, bench_training
 from fewshot.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -88,3 +88,13 @@ def test_both_readouts_are_measured(shared_data, tmp_path):
     assert bench_readout.main([*options.split(), *folders]) == 0
     row = pd.read_parquet(out).iloc[0]
     assert row["rounded"] > 0 and row["ratio"] == pytest.approx(row["exact"] / row["rounded"])
+
+
+def test_folding_is_measured(tmp_path):
+    out = tmp_path / "folding.parquet"
+    options = "--models tiny-opt --dtype float32 --adapters lora ia3 --device cpu --threads 1"
+    assert bench_folding.main([*options.split(), "--repeats", "1", "--out", str(out)]) == 0
+    table = pd.read_parquet(out)
+    assert table["adapter"].tolist() == ["lora", "ia3"]
+    assert table[["base", "beside", "folded"]].gt(0).all(axis=None)
+    assert (table["max_abs_diff"] < 1e-5).all()
