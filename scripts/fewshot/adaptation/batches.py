@@ -76,8 +76,10 @@ def query_prompts(
     virtual_ids: Sequence[int] = (),
     end: Sequence[int] = (),
     classes: int = 0,
+    context: str = "",
 ) -> Prompts:
-    """Tokenize the rows as queries behind `virtual_ids`, for training and scoring alike.
+    """Tokenize the rows as queries behind `virtual_ids` and `context`, for training and scoring
+    alike.
 
     Their label words end in the tokens `end`; the `classes` of a classification head, if there are
     any, take the place of words.
@@ -85,7 +87,7 @@ def query_prompts(
     words = () if classes else pattern.words
     texts, ids = pattern.queries(rows), rows["id"].tolist()
     queries = Queries(tokenizer, texts, ids, words, pattern.words_alone, pattern.adds_special)
-    prompts = queries.prompts(pattern.context(()))
+    prompts = queries.prompts(context or pattern.context(()))
     prompts = prompts.with_words(range(classes)) if classes else prompts.ending_in(end)
     return prompts.behind(virtual_ids)
 

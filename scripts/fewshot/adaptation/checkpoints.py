@@ -29,7 +29,8 @@ class TrainingProgress:
     `best` is (correct rows, epoch) of the best curve point in domain, `best_state` the trained
     parameters then, by name, in the first process (None: it is the last epoch). `resumed` are the
     steps after which training went on from a checkpoint, `seconds` those of the phases before the
-    last of these.
+    last of these. In context distillation `teacher` is what the teacher of round `taught` answers,
+    and `rounds` are the facts of each.
     """
 
     epoch: int = 1
@@ -46,10 +47,14 @@ class TrainingProgress:
     curves: list[pd.DataFrame] = field(default_factory=list)
     predictions: list[pd.DataFrame] = field(default_factory=list)
     best_state: dict[str, torch.Tensor] | None = None
+    taught: int = 0
+    rounds: list[dict] = field(default_factory=list)
+    teacher: dict[str, torch.Tensor] | None = None
 
 
 FRAMES = ("curves", "predictions")
-FILES = {*FRAMES, "best_state"}
+TEACHER = "teacher.pt"
+FILES = {*FRAMES, "best_state", "teacher"}
 """What a checkpoint has files of its own for; the rest is JSON."""
 
 
@@ -71,6 +76,8 @@ def save_progress(
             frame.to_parquet(folder / f"{name}{number:04d}.parquet")
     if progress.best_state is not None:
         store_weights(progress.best_state, folder / "best.pt")
+    if progress.teacher is not None:
+        store_weights(progress.teacher, folder / TEACHER)
 
 
 def read_conditions(folder: Path) -> dict[str, object]:
@@ -91,8 +98,10 @@ def load_progress(folder: Path, processes: ProcessGroup) -> TrainingProgress:
     best = folder / "best.pt"
     first = processes.rank == 0 and best.exists()
     state = torch.load(best, weights_only=True) if first else None
+    told = folder / TEACHER
+    teacher = torch.load(told, weights_only=True) if told.exists() else None
     _set_random_state(torch.load(folder / f"random{processes.rank}.pt", weights_only=True))
-    return TrainingProgress(**content, **frames, best_state=state)
+    return TrainingProgress(**content, **frames, best_state=state, teacher=teacher)
 
 
 def _random_state() -> dict[str, torch.Tensor]:

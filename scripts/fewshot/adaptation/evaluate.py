@@ -17,8 +17,9 @@ import torch
 from ..errors import UserError
 from ..scoring.score import Scores, score
 from . import outputs, weights
+from .job_prompts import ScoredSet
 from .seeds import SeedResult
-from .setup import ScoredSet, SeedRun, release_run
+from .setup import SeedRun, release_run
 from .trainable_model import parameter_facts
 from .visits import training_tokens
 
@@ -43,7 +44,7 @@ def score_sets(run: SeedRun, sets: Mapping[str, ScoredSet]) -> dict[str, Scores]
             rank_by=job.pattern.rank_by,
             characters=job.pattern.characters,
             pause=lambda: run.stop.check(job.processes),
-            plan=run.plans[name] if scored is run.setup.curve.get(name) else None,
+            plan=run.plans[name] if scored is run.sets.curve.get(name) else None,
         )
         if not np.isfinite(scores[name].logsumexp).all():
             raise UserError(
@@ -86,7 +87,7 @@ def prediction_frames(run: SeedRun, epoch: int, scores: Mapping[str, Scores]) ->
 def correct_in_domain(run: SeedRun, scores: Mapping[str, Scores]) -> int:
     """Return the curve's rows of the task's own set whose most probable label word is gold."""
     name = run.setup.job.evaluation[0].name
-    rows = run.setup.curve[name].item.rows
+    rows = run.sets.curve[name].item.rows
     best = scores[name].best_words(rows["id"].to_numpy())
     return int((best == rows["label"].to_numpy()).sum())
 
@@ -119,7 +120,7 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
         run.phases.seconds,
         files,
         {
-            str(epoch): outputs.prompt_tokens(run.setup.content_free.prompts, scores)
+            str(epoch): outputs.prompt_tokens(run.sets.content_free.prompts, scores)
             for epoch, scores in sorted(content_free.items())
         },
     )
@@ -133,12 +134,12 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
         "parameters": parameter_facts(run.engine.trainable),
         "steps": state.step,
         "skipped_steps": state.skipped,
-        "training": training_tokens(run.rows, run.visits, setup.origin.tokens_ahead),
-        "kept_bytes": weights.trained_bytes(run.engine.trainable),
+        "training": training_tokens(run.rows, run.visits, run.ahead),
+        "kept_bytes": weights.trained_bytes(run.engine.trainable) + run.prompts.context_bytes,
         "scored_rows": state.scored,
         "scoring": {
             name: {
-                **outputs.prompt_tokens(setup.whole[name].prompts, scores),
+                **outputs.prompt_tokens(run.sets.whole[name].prompts, scores),
                 "exact_ties": scores.exact_ties,
             }
             for name, scores in last.items()
@@ -150,8 +151,10 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
         "resumed_after_steps": list(state.resumed),
         "adapters": sorted(files),
     }
+    if state.rounds:
+        facts["distillation"] = {"unfit_rows": run.prompts.unfit, "rounds": state.rounds}
     if "truncate" in setup.job.settings:
-        facts["truncated"] = {**setup.truncated, "train": run.rows.truncated}
+        facts["truncated"] = {**run.sets.truncated, "train": run.rows.truncated}
     return facts
 
 
@@ -162,7 +165,7 @@ def _score_kept(
     after the best one, unless those of all epochs of the curve are kept."""
     setup, state = run.setup, run.progress
     last, best = setup.job.settings["epochs"], state.best[1]
-    from_curve = {name: scores for name, scores in curve.items() if setup.curve[name].whole}
+    from_curve = {name: scores for name, scores in curve.items() if run.sets.curve[name].whole}
     kept = {last: _score_rest(run, last, from_curve)}
     content_free = {last: _score_content_free(run)}
     if best != last and not setup.keeps_curve:
@@ -178,17 +181,17 @@ def _score_kept(
 
 def _score_rest(run: SeedRun, epoch: int, from_curve: dict[str, Scores]) -> dict[str, Scores]:
     """Score what is not known yet, and enter into the curves what was only sampled there."""
-    sets = {name: scored for name, scored in run.setup.whole.items() if name not in from_curve}
+    sets = {name: scored for name, scored in run.sets.whole.items() if name not in from_curve}
     with run.phases.measure("score"):
         scores = from_curve | score_sets(run, sets)
     count_scored(run, scores, sets)
-    sampled = {name: scores[name] for name in sets if not run.setup.curve[name].whole}
-    run.progress.curves += curve_frames(run, epoch, sampled, run.setup.whole)
+    sampled = {name: scores[name] for name in sets if not run.sets.curve[name].whole}
+    run.progress.curves += curve_frames(run, epoch, sampled, run.sets.whole)
     return {evaluated.name: scores[evaluated.name] for evaluated in run.setup.job.evaluation}
 
 
 def _score_content_free(run: SeedRun) -> Scores:
-    scored = run.setup.content_free
+    scored = run.sets.content_free
     with run.phases.measure("score"):
         return score_sets(run, {scored.item.name: scored})[scored.item.name]
 

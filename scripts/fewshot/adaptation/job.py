@@ -15,6 +15,7 @@ from ..data.evaluation_sets import EvaluationSet
 from ..data.shots import describe_draws, read_shots
 from ..models.tokenizer import load_tokenizer
 from ..prompts.chat import read_pattern
+from ..prompts.contexts import shows_shots, trained_behind
 from ..prompts.patterns import Pattern
 from ..prompts.window import OK, WindowChecker, check_cells
 from ..runtime.placement import Placement, read_placement
@@ -34,7 +35,8 @@ class AdaptationJob:
     "cpu" and on a "gpu". `predicted_gpu_mb` is what the memory plan expects on each GPU, in 10^6
     bytes (0: no GPU planned). A baseline without a model has no `model_manifest`. Of
     `train_patterns` training draws one for each row and visit; without any it reads rows with
-    `pattern`, with which all are scored.
+    `pattern`, with which all are scored. `train` are all training rows (schemas.ROWS), where a
+    method reads some besides the shots.
     """
 
     cell: dict[str, object]
@@ -57,6 +59,7 @@ class AdaptationJob:
     output: object
     predicted_gpu_mb: int = 0
     train_patterns: tuple[Pattern, ...] = ()
+    train: pd.DataFrame | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -101,7 +104,8 @@ class AdaptationJob:
 def read_job(smk, uses_context: bool = False) -> AdaptationJob:
     """Read the inputs of an adaptation job, with their checksums.
 
-    `uses_context` tells whether the shots are shown in front of each prompt, or trained on.
+    `uses_context` tells whether the shots are shown in front of each prompt, or trained on; of
+    methods that do both the settings tell.
 
     Raises UserError for a missing input, or for shots that are not of this training split.
     """
@@ -145,6 +149,7 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
         train_patterns=tuple(
             read_pattern(each, tokenizer) for each in params.method.get("train_patterns", ())
         ),
+        train=storage.read_rows(smk.input.train) if "unlabelled_rows" in params.method else None,
     )
     return replace(job, status=check_window(job, tokenizer, uses_context)) if tokenizer else job
 
@@ -162,7 +167,7 @@ def check_window(job: AdaptationJob, tokenizer, uses_context: bool) -> dict[int,
         **{name: cell[name] for name in ("method", "pattern", "k")},
         "seeds": job.seeds,
         "draw": "own",
-        "uses_context": uses_context,
+        "uses_context": uses_context or shows_shots(settings),
         "needs_words": settings["head"] == "language-model",
         "virtual_tokens": settings.get("virtual_tokens", 0),
         "truncate": settings.get("truncate"),
@@ -170,6 +175,7 @@ def check_window(job: AdaptationJob, tokenizer, uses_context: bool) -> dict[int,
         "shown": settings.get("shown"),
         "cached": settings.get("cached"),
         "train_patterns": [pattern.name for pattern in job.train_patterns],
+        "trained_behind": trained_behind(settings),
     }
     checked = check_cells(checker, cell, [job_cell], job.model["window"])
     return {int(row["seed"]): str(row["status"]) for row in checked}

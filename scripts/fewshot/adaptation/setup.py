@@ -10,14 +10,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
-from ..data import curve_sample
-from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
-from ..methods.losses import Answers, loss_of, reads_all_words
+from ..methods.losses import Answers, Teacher, loss_of, reads_all_words
 from ..models.deepspeed_zero import load_deepspeed, loading_in_shards
 from ..models.load import load_model, pick_device
 from ..models.parts import (
@@ -28,15 +25,12 @@ from ..models.parts import (
     virtual_ids,
 )
 from ..models.tokenizer import load_tokenizer
-from ..prompts.label_words import end_tokens
-from ..prompts.patterns import Pattern
-from ..prompts.tokenize import Prompts, truncate
 from ..rng import generator
 from ..runtime.placement import Placement, easier
 from ..runtime.processes import ProcessGroup
 from ..runtime.stop import Stop
 from ..scoring.routes import ReadingPlan, plan_reading
-from .batches import TrainingRows, one_after_another, query_prompts, training_rows
+from .batches import TrainingRows, training_rows
 from .checkpoints import Checkpoints, TrainingProgress
 from .engines import (
     DeepSpeedEngine,
@@ -47,6 +41,7 @@ from .engines import (
     start_engine,
 )
 from .job import AdaptationJob
+from .job_prompts import JobPrompts, ScoredSets, SeedPrompts
 from .outputs import Phases
 from .trainable_model import TrainableModel, adapted, check_checkpointing, drawn, fresh
 from .visits import Visits, visits_of
@@ -74,15 +69,29 @@ class InitialModel:
         self.virtual_ids, self.tokens_ahead = virtual_ids(model), tokens_ahead(model)
         self.recomputes = learned_prefix(model) is None
 
-    def start(self, seed: int, placement: Placement, device: torch.device) -> TrainableModel:
-        """Return the untrained model of a seed, with newly drawn additions, on its device."""
+    def start(
+        self,
+        seed: int,
+        placement: Placement,
+        device: torch.device,
+        prompts: SeedPrompts | None = None,
+    ) -> TrainableModel:
+        """Return the untrained model of a seed, with newly drawn additions, or those that come from
+        its shots, on its device."""
         draws = generator("initial", self._job.cell["model"], seed)
         if placement.zero_stage == 3:
             trainable, self._first = self._first or self._in_shards(placement), None
-            drawn(trainable, self.method, draws)
+            self._begun(drawn(trainable, self.method, draws), prompts)
             return trainable if placement.offload == "parameters" else trainable.to(device)
         # Drawn where all weights are, the same for every seed: initial values may depend on them.
-        return self._on(device, fresh(self._base, self.method, draws))
+        trainable = self._begun(fresh(self._base, self.method, draws), prompts)
+        return self._on(device, trainable)
+
+    def _begun(self, trainable: TrainableModel, prompts: SeedPrompts | None) -> TrainableModel:
+        """Tell a family that starts from the shots what their tokens are."""
+        if prompts and prompts.ahead:
+            self.method.begin(trainable.model, prompts.ahead, prompts.shot_of)
+        return trainable
 
     def _on(self, device: torch.device, trainable: TrainableModel) -> TrainableModel:
         """Return the trainable model on a device, whose frozen weights all seeds share there."""
@@ -110,24 +119,10 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ScoredSet:
-    """What is scored of one evaluation set: all its rows (`whole`), or those of the curve.
-
-    `item` has these rows alone, whose prompts are `prompts`.
-    """
-
-    item: EvaluationSet
-    prompts: Prompts
-    whole: bool
-
-
-@dataclass(frozen=True)
 class Setup:
     """What all seeds of a job share.
 
-    `loss` gives each row's loss (see methods.losses). `curve` and `whole` are what is scored, by
-    evaluation set, `truncated` how many of its rows were longer than the method allows, if it does
-    cut them. `content_free` are inputs without content. Where `keeps_curve`, row predictions of all
+    `loss` gives each row's loss (see methods.losses). Where `keeps_curve`, row predictions of all
     epochs of the curve are kept.
     """
 
@@ -135,10 +130,7 @@ class Setup:
     origin: InitialModel
     tokenizer: object
     loss: Callable[[Answers], torch.Tensor]
-    curve: dict[str, ScoredSet]
-    whole: dict[str, ScoredSet]
-    truncated: dict[str, int]
-    content_free: ScoredSet
+    prompts: JobPrompts
     keeps_curve: bool = False
 
 
@@ -146,8 +138,10 @@ class Setup:
 class SeedRun:
     """The training of one seed: its engine, rows and what is counted on the way.
 
-    `plans` are those of the curve's prompts, by evaluation set. `unspoilt` until other weights than
-    those of the last step are put into the model; `written` is the step of the newest checkpoint.
+    In front of every row stand `ahead` positions of learned keys and values. `plans` are those of
+    the curve's prompts, by evaluation set. `teacher` is what rows' answers should be in context
+    distillation, in its present round. `unspoilt` until other weights than those of the last step
+    are put into the model; `written` is the step of the newest checkpoint.
     """
 
     setup: Setup
@@ -155,17 +149,25 @@ class SeedRun:
     placement: Placement
     shortages: int
     engine: PlainEngine | DeepSpeedEngine
+    prompts: SeedPrompts
     rows: TrainingRows
+    ahead: int
     visits: Visits
     device: torch.device
     phases: Phases
     stop: Stop
     checkpoints: Checkpoints
     plans: dict[str, ReadingPlan]
+    teacher: Teacher | None = None
     unspoilt: bool = True
     written: int = -1
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     reported: float = field(default_factory=time.monotonic)
+
+    @property
+    def sets(self) -> ScoredSets:
+        """Return what is scored."""
+        return self.prompts.sets
 
     @property
     def how(self) -> dict[str, object]:
@@ -203,40 +205,10 @@ def set_up(job: AdaptationJob, source: Callable[[], nn.Module], tokenizer) -> Se
 
 
 def set_up_from(job: AdaptationJob, origin: InitialModel, tokenizer) -> Setup:
-    """Tokenize what is scored by a job whose seeds start from a model that was adapted already."""
-    whole, curve, truncated = {}, {}, {}
-    limit = curve_sample.row_limit(job.settings["curve_rows"])
-    for item in job.evaluation:
-        where, sample = f"set '{item.name}'", item.sample(limit)
-        prompts, truncated[item.name] = _prompts(job, tokenizer, origin, item.rows, where)
-        whole[item.name] = ScoredSet(item, prompts, True)
-        curve[item.name] = whole[item.name]
-        if sample is not item:
-            prompts, _ = _prompts(job, tokenizer, origin, sample.rows, where)
-            curve[item.name] = ScoredSet(sample, prompts, False)
-    item = job.content_free
-    prompts, _ = _prompts(job, tokenizer, origin, item.rows, "inputs without content")
-    content_free = ScoredSet(item, prompts, True)
+    """Set up a job whose seeds start from a model that was adapted already."""
+    prompts = JobPrompts(job, tokenizer, origin.virtual_ids)
     loss = loss_of(origin.method, job.settings)
-    return Setup(job, origin, tokenizer, loss, curve, whole, truncated, content_free)
-
-
-def _prompts(
-    job: AdaptationJob,
-    tokenizer,
-    origin: InitialModel,
-    rows: pd.DataFrame,
-    where: str,
-    pattern: Pattern | None = None,
-) -> tuple[Prompts, int]:
-    """Return the rows' prompts with a pattern, or with the job's own, cut where the method cuts
-    them, and how many were."""
-    pattern = pattern or job.pattern
-    classes = job.labels if job.settings["head"] == "classification" else 0
-    end = end_tokens(tokenizer, job.settings, pattern)
-    prompts = query_prompts(tokenizer, pattern, rows, origin.virtual_ids, end, classes)
-    limit = job.settings.get("truncate")
-    return truncate(prompts, limit and limit + len(origin.virtual_ids), where)
+    return Setup(job, origin, tokenizer, loss, prompts)
 
 
 def start_run(
@@ -255,9 +227,11 @@ def start_run(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with phases.measure("prepare"):
-        rows, visits = _training_rows(setup, seed), visits_of(job, seed)
+        prompts, visits = setup.prompts.of_seed(seed), visits_of(job, seed)
+        ahead = len(prompts.ahead) or setup.origin.tokens_ahead
+        rows = read_rows(job, prompts, prompts.labels, ahead)
         placement = _placement(setup, device, int(rows.read.max()), shortages)
-        trainable = setup.origin.start(seed, placement, device)
+        trainable = setup.origin.start(seed, placement, device, prompts)
         if placement.checkpointing:
             _recompute(trainable, job)
         engine = start_engine(trainable, job.settings, dtype, placement, job.processes)
@@ -265,7 +239,7 @@ def start_run(
         trained = engine.trainable
         plans = {
             name: plan_reading(trained.model, of.prompts, trained.head)
-            for name, of in setup.curve.items()
+            for name, of in prompts.sets.curve.items()
         }
         # Dropout draws from PyTorch's own stream.
         stream = generator("dropout", job.cell["model"], seed, job.processes.rank)
@@ -273,27 +247,19 @@ def start_run(
     LOG.info("%s: seed %d: %s", job.name, seed, placement)
     checkpoints.expect(_state_bytes(engine.trainable, placement, job.processes))
     return SeedRun(
-        *(setup, seed, placement, shortages, engine, rows, visits, device, phases, stop),
-        *(checkpoints, plans),
+        *(setup, seed, placement, shortages, engine, prompts, rows, ahead, visits, device),
+        *(phases, stop, checkpoints, plans),
     )
 
 
-def _training_rows(setup: Setup, seed: int) -> TrainingRows:
-    """Return the draw as the model reads it: with one pattern after the other, if there are
-    several. Of these the one that cuts most rows tells how many were cut."""
-    job, origin = setup.job, setup.origin
-    shots, where = job.shots[seed], f"shots of seed {seed}"
-    parts, cut = zip(
-        *(
-            _prompts(job, setup.tokenizer, origin, shots, where, pattern)
-            for pattern in job.train_patterns or (job.pattern,)
-        ),
-        strict=True,
-    )
-    gold, window = np.tile(shots["label"].to_numpy(), len(parts)), job.model["window"]
-    every = reads_all_words(job.settings)
-    rows = training_rows(one_after_another(parts), gold, window, origin.tokens_ahead, every)
-    return replace(rows, truncated=max(cut))
+def read_rows(
+    job: AdaptationJob, prompts: SeedPrompts, labels: np.ndarray, ahead: int
+) -> TrainingRows:
+    """Return the rows that a seed trains on as the model reads them, with these gold labels, behind
+    `ahead` positions; raises UserError for one longer than the window."""
+    every, window = reads_all_words(job.settings), job.model["window"]
+    rows = training_rows(prompts.shots, labels, window, ahead, every)
+    return replace(rows, truncated=prompts.cut)
 
 
 def _placement(setup: Setup, device: torch.device, longest: int, shortages: int) -> Placement:

@@ -32,13 +32,19 @@ class TrainableModel(nn.Module):
         self.model = model
         self.head = head
 
-    def forward(self, ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, ids: torch.Tensor, places: torch.Tensor, shots: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return logits [reads, classes] in float32 at `places` [reads, 2], (sequence, token), of
         `ids` [sequences, tokens] padded on the right.
 
-        Attention is causal, so that the real tokens never see the padding: no mask is needed.
+        Attention is causal, so that the real tokens never see the padding: no mask is needed. Where
+        the model learns the context of the shots, sequences of the shots [sequences] do not see
+        themselves there.
         """
         ahead = learned_cache(self.model, len(ids))
+        if shots is not None:
+            ahead |= learned_prefix(self.model).seen_by(shots, ids.shape[1])
         hidden = backbone(self.model)(input_ids=ids, use_cache=False, **ahead).last_hidden_state
         hidden = hidden[places[:, 0], places[:, 1]]
         return (readout(self.model) if self.head is None else self.head)(hidden).float()

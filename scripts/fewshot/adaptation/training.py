@@ -27,6 +27,7 @@ from ..scoring.score import Scores
 from . import outputs, weights
 from .batches import MicroBatch, micro_batches
 from .checkpoints import Checkpoints, load_progress, read_conditions, save_progress
+from .distillation import teach
 from .evaluate import (
     HINT,
     correct_in_domain,
@@ -134,6 +135,7 @@ def _train(run: SeedRun, folder: Path) -> SeedResult:
     scores = None
     try:
         for epoch in range(run.progress.epoch, settings["epochs"] + 1):
+            teach(run, epoch)
             row = train_epoch(run, epoch)
             scores = _score_curve(run) if epoch in points else None
             _enter(run, epoch, row, scores)
@@ -179,7 +181,7 @@ def _write_checkpoint(run: SeedRun) -> None:
 def _score_curve(run: SeedRun) -> dict[str, Scores]:
     """Score the rows of the learning curve; the time is told apart from that of all rows."""
     with run.phases.measure("curve"):
-        return score_sets(run, run.setup.curve)
+        return score_sets(run, run.sets.curve)
 
 
 def _enter(run: SeedRun, epoch: int, row: pd.DataFrame, scores: dict[str, Scores] | None) -> None:
@@ -188,7 +190,7 @@ def _enter(run: SeedRun, epoch: int, row: pd.DataFrame, scores: dict[str, Scores
     state.curves.append(row)
     if scores is not None:
         count_scored(run, scores, scores)
-        state.curves += curve_frames(run, epoch, scores, run.setup.curve)
+        state.curves += curve_frames(run, epoch, scores, run.sets.curve)
         if run.setup.keeps_curve:
             state.predictions += prediction_frames(run, epoch, scores)
         correct = correct_in_domain(run, scores)
@@ -209,7 +211,7 @@ def _remaining(run: SeedRun) -> float:
     state, seconds = run.progress, run.phases.seconds
     train, curve = (seconds.get(phase, 0.0) for phase in ("train", "curve"))
     epochs = run.setup.job.settings["epochs"] + 1 - state.epoch
-    rows = sum(len(scored.item.rows) for scored in run.setup.whole.values())
+    rows = sum(len(scored.item.rows) for scored in run.sets.whole.values())
     passes = 1 if state.best_state is None else 2
     scoring = curve / state.scored * rows * passes if state.scored else 0.0
     return (train + curve) / (state.epoch - 1) * epochs + scoring
@@ -319,13 +321,22 @@ def _answers(run: SeedRun, rows: np.ndarray) -> Answers:
     ids, places, tokens = (part.to(run.device) for part in run.rows.together(rows))
     labels, words = run.rows.labels[rows].to(run.device), run.rows.words
     words = None if words is None else words[rows].to(run.device)
-    logits = run.engine.forward(ids, places)
+    hidden = () if run.prompts.shot_of is None else (_own_shots(run, rows),)
+    logits = run.engine.forward(ids, places, *hidden)
     pattern, characters = run.setup.job.pattern, None
     if pattern.rank_by == "characters":
         characters = torch.tensor(pattern.characters, device=run.device)
     mean = run.setup.job.settings.get("answer_loss", "mean") == "mean"
     by_mean = pattern.rank_by == "mean"
-    return Answers(logits, tokens, places, ids, labels, words, mean, by_mean, characters)
+    teacher = None
+    if run.teacher is not None:
+        teacher = run.teacher.of(torch.from_numpy(rows).to(run.device))
+    return Answers(logits, tokens, places, ids, labels, words, mean, by_mean, characters, teacher)
+
+
+def _own_shots(run: SeedRun, rows: np.ndarray) -> torch.Tensor:
+    """Return the shot of the draw that each sequence is of, as often as a row is read."""
+    return torch.from_numpy(np.repeat(rows, run.rows.lengths.shape[1])).to(run.device)
 
 
 @torch.no_grad()

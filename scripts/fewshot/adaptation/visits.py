@@ -47,7 +47,8 @@ class Visits:
 
 def visits_of(job: AdaptationJob, seed: int) -> Visits:
     """Return the visits of a seed of a job."""
-    settings, rows = job.settings, len(job.shots[seed])
+    settings = job.settings
+    rows = settings.get("unlabelled_rows", len(job.shots[seed]))
     batch_size, epochs = settings["batch_size"], settings["epochs"]
     steps = settings.get("steps", epochs * -(-rows // batch_size))
     patterns = max(1, len(job.train_patterns))

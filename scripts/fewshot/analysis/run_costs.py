@@ -19,6 +19,7 @@ from .flops import Counts, ModelSize, TrainingPasses
 PHASES = {
     "load": "seconds_load",
     "train": "seconds_train",
+    "teach": "seconds_train",
     "curve": "seconds_curve",
     "score": "seconds_score",
     "retrieve": "seconds_score",
@@ -188,6 +189,9 @@ def _training(
         answers=done.get("answers", 0),
     )
     operations = flops.training(model.size, counts, done["epochs"], passes, answer)
+    for taught in entry.get("distillation", {}).get("rounds", ()):
+        read = _counts(taught, taught["rows"])
+        operations += flops.context(model.size, read) + flops.cached(model.size, read, answer)
     return {
         "steps": entry.get("steps"),
         "epochs": done["epochs"],

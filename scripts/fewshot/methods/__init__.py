@@ -8,6 +8,8 @@ config/schema/methods.yaml besides. A module has two functions, and perhaps a th
   train and returns the names of the trainable parameters (checked: exactly these may be trainable).
 - `draw(model, generator)` draws the initial values of what it added to the model, anew for each
   seed.
+- `begin(model, tokens, shot_of)`, of a family that starts from the shots, is called behind `draw`
+  with the tokens of their context and the shot that each is of.
 - `loss(answers)` returns each row's loss [rows] from `losses.Answers`. It belongs to a family
   whose entry lists no setting `loss`; the others are trained with one of `losses.LOSSES`.
 

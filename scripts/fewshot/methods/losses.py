@@ -9,6 +9,24 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """What rows' answers should be in context distillation.
+
+    `logprobs` [rows, choices] rank the label words or, if `tokens` [rows, choices] are there, are
+    those of these tokens of the vocabulary at `temperature`.
+    """
+
+    logprobs: torch.Tensor
+    temperature: float
+    tokens: torch.Tensor | None = None
+
+    def of(self, rows: torch.Tensor) -> "Teacher":
+        """Return what it says of some rows."""
+        tokens = None if self.tokens is None else self.tokens[rows]
+        return Teacher(self.logprobs[rows], self.temperature, tokens)
+
+
+@dataclass(frozen=True)
 class Answers:
     """What a model in training answers to some rows, and what would be right.
 
@@ -19,7 +37,8 @@ class Answers:
     [rows, labels] has those of each row and is None elsewhere; with a classification head labels
     are the classes. In the loss over the vocabulary a word counts by the mean over its tokens if
     `mean`, else by their sum; words are ranked by the mean if `ranked_by_mean`, else by the sum or,
-    with `characters` [labels], by what a character has of it.
+    with `characters` [labels], by what a character has of it. `teacher` says what the answers
+    should be where that is no gold label.
     """
 
     logits: torch.Tensor
@@ -31,6 +50,7 @@ class Answers:
     mean: bool = True
     ranked_by_mean: bool = False
     characters: torch.Tensor | None = None
+    teacher: Teacher | None = None
 
     def by_word(self, values: torch.Tensor, mean: bool = False) -> torch.Tensor:
         """Return the sum, or the mean, of `values` over each word [rows, words].
@@ -117,12 +137,49 @@ def length_normalised_loss(answers: Answers) -> torch.Tensor:
     )
 
 
+LABEL_WORDS, VOCABULARY = "distil-label-words", "distil-vocabulary"
+"""The losses of context distillation, by which answers are compared."""
+
+
+def distil_label_words(answers: Answers) -> torch.Tensor:
+    """Return each row's τ² KL(teacher || student) over its label words at temperature τ (Hinton et
+    al. 2015, whose factor keeps gradients alike at all temperatures)."""
+    teacher, tau = answers.teacher, answers.teacher.temperature
+    target = functional.log_softmax(teacher.logprobs / tau, dim=-1)
+    own = functional.log_softmax(answers.scores() / tau, dim=-1)
+    return tau**2 * (target.exp() * (target - own)).sum(dim=1)
+
+
+def distil_vocabulary(answers: Answers) -> torch.Tensor:
+    """Return each row's τ² KL(teacher || student) over the teacher's most probable tokens and all
+    others together, where the answer begins.
+
+    That is at most the divergence over the whole vocabulary, and equal to it where the others are
+    as probable as each other by teacher and student.
+    """
+    teacher, tau = answers.teacher, answers.teacher.temperature
+    own = functional.log_softmax(answers.logits / tau, dim=-1).gather(1, teacher.tokens)
+    target, own = _with_rest(teacher.logprobs), _with_rest(own)
+    return tau**2 * (target.exp() * (target - own)).sum(dim=1)
+
+
+def _with_rest(logprobs: torch.Tensor) -> torch.Tensor:
+    """Append the log-probability of everything else; rounding leaves no less than 1e-9 for it."""
+    rest = (1 - logprobs.exp().sum(dim=1, keepdim=True)).clamp(min=1e-9)
+    return torch.cat([logprobs, rest.log()], dim=1)
+
+
 LOSSES: dict[str, Callable[[Answers], torch.Tensor]] = {
     "vocabulary": vocabulary_loss,
     "label-words": label_word_loss,
     "unlikelihood": unlikelihood_loss,
     "length-normalised": length_normalised_loss,
 }
+DISTILLATION: dict[str, Callable[[Answers], torch.Tensor]] = {
+    LABEL_WORDS: distil_label_words,
+    VOCABULARY: distil_vocabulary,
+}
+"""Losses that ask a teacher, not a gold label."""
 
 
 def loss_of(method: ModuleType, settings: Mapping) -> Callable[[Answers], torch.Tensor]:
@@ -131,7 +188,7 @@ def loss_of(method: ModuleType, settings: Mapping) -> Callable[[Answers], torch.
     if "loss" not in settings:
         return method.loss
     if isinstance(settings["loss"], str):
-        return LOSSES[settings["loss"]]
+        return {**LOSSES, **DISTILLATION}[settings["loss"]]
     parts = [LOSSES[name] for name in settings["loss"]]
     return lambda answers: torch.stack([part(answers) for part in parts]).sum(dim=0)
 

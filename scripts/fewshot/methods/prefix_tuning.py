@@ -39,7 +39,7 @@ def adapt(model: nn.Module, settings: dict) -> list[str]:
     it does not keep all of these, or of other shapes in other layers.
     """
     tokens = settings["virtual_tokens"]
-    made = _keys_and_values(model, [0] * tokens)
+    made = keys_and_values(model, [0] * tokens)
     shapes = {(keys.shape, values.shape) for keys, values in made}
     if len(shapes) == 1:
         keys, values = (torch.cat(tensors) for tensors in zip(*made, strict=True))
@@ -58,7 +58,7 @@ def draw(model: nn.Module, generator: np.random.Generator) -> None:
     """
     prefix = model.learned_prefix
     common = min(COMMON, model.get_input_embeddings().num_embeddings)
-    made = _keys_and_values(model, generator.integers(common, size=prefix.tokens).tolist())
+    made = keys_and_values(model, generator.integers(common, size=prefix.tokens).tolist())
     for parameter, tensors in zip(
         (prefix.keys, prefix.values), zip(*made, strict=True), strict=True
     ):
@@ -66,7 +66,7 @@ def draw(model: nn.Module, generator: np.random.Generator) -> None:
 
 
 @torch.no_grad()
-def _keys_and_values(model: nn.Module, ids: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def keys_and_values(model: nn.Module, ids: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return each layer's keys and values [1, heads, tokens, width] of a text; [] if not kept."""
     device = next(model.parameters()).device
     with callable_whole(model):

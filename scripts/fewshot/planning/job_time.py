@@ -15,13 +15,21 @@ from typing import TYPE_CHECKING
 from ..analysis import flops
 from ..analysis.flops import Counts, ModelSize
 from ..models.shapes import CHUNK, ELEMENT_BYTES, Architecture
+from ..prompts.contexts import shows_shots
 from ..runtime.placement import JobPlace
 from ..runtime.resume import WRITE_RATE
 from ..study.families import added, family_of, second_moments, trainable, training_passes
 from ..study.parameter_counts import linear_weights, lora_inputs
 from .memory import FLOAT32, LONGEST_ROW, Demand, Quantised, tokens_at_once
 from .rates import BUS, moving, rates_of, sweeps
-from .workload import Reading, Work, answer_size, shots_by_place
+from .workload import (
+    Reading,
+    Work,
+    answer_size,
+    batch_rows,
+    shots_by_place,
+    with_learned_context,
+)
 
 if TYPE_CHECKING:
     from ..study.cells import Cell
@@ -196,17 +204,21 @@ def demand_of(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> D
     "gpu"."""
     entry, settings = study.model(cell.model), study.method_settings(cell.method, cell.model)
     labels, element = len(study.tasks[cell.task]["labels"]), ELEMENT_BYTES[entry["dtype"]]
-    family, virtual = family_of(settings), settings.get("virtual_tokens", 0)
-    answer, window = answer_size(study, cell, settings), entry["window"]
-    places = shots_by_place(cell.k if family.shows_context else 0, settings)
+    family, window = family_of(settings), entry["window"]
+    settings = with_learned_context(settings, min(window, cell.k * LONGEST_ROW))
+    virtual, answer = settings.get("virtual_tokens", 0), answer_size(study, cell, settings)
+    shows = family.shows_context or shows_shots(settings)
+    places = shots_by_place(cell.k if shows else 0, settings)
+    # In training the other shots stand in front of each.
+    ahead = virtual + (cell.k * LONGEST_ROW if "train_context" in settings else 0)
     return Demand(
         shape=shape,
         element=element,
         trainable=trainable(shape, settings, labels),
         added=added(shape, settings, labels),
-        rows=min(settings["batch_size"], cell.k) * answer.readings if family.trains else 0,
-        row=min(window, (1 + places.by_row) * LONGEST_ROW + virtual + answer.tokens - 1),
-        context=min(window, places.shared * LONGEST_ROW) if family.shows_context else virtual,
+        rows=batch_rows(settings, cell.k) * answer.readings if family.trains else 0,
+        row=min(window, (1 + places.by_row) * LONGEST_ROW + ahead + answer.tokens - 1),
+        context=min(window, places.shared * LONGEST_ROW) if shows else virtual,
         batch_tokens=study.settings["batch_tokens"][kind],
         backward=family.backward,
         answers=answer.tokens,

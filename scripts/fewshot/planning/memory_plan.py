@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import UserError
 from ..models.architectures import entry_architecture
 from ..models.shapes import Architecture
+from ..prompts.contexts import shows_shots, trained_behind
 from ..runtime.machine import Machine, read_machine
 from ..runtime.placement import JobPlace, Placement
 from ..runtime.time_limits import time_limit
@@ -20,7 +21,7 @@ from . import job_time
 from .choice import Choice, choose_placement
 from .job_time import UNCERTAINTY, demand_of, job_model
 from .memory import GIB, Demand, estimate
-from .workload import AnswerSize, Splits, Work, answer_size, work_of
+from .workload import AnswerSize, Splits, Work, answer_size, batch_rows, work_of
 from .workload import held_out as held_out_work
 
 if TYPE_CHECKING:
@@ -84,9 +85,13 @@ class MemoryPlan:
 
     def _key(self, cell: "Cell") -> tuple:
         """Return what of a cell decides where its jobs run."""
-        rows = min(self.study.methods[cell.method].get("batch_size", 0), cell.k) or cell.k
+        settings = self.study.method_settings(cell.method, cell.model)
+        trains = family_of(settings).trains
+        rows = batch_rows(settings, cell.k) if trains else cell.k
         labels = len(self.study.tasks[cell.task]["labels"])
         key = (cell.model, cell.method, labels, rows, self._answer(cell))
+        if shows_shots(settings) or trained_behind(settings):
+            key = (*key, cell.k)
         # What is kept of evaluation rows differs by task.
         return (*key, cell.task) if self._keeps_rows(cell) else key
 

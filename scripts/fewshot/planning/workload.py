@@ -151,8 +151,11 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
         shots = (Reading(cell.k, row),) if cell.k else ()
         stored = sum(each.rows for each in whole)
         return Work(seeds, shots, once=tuple(whole), predictions=stored)
+    shots = min(cell.k * (row + SOLVED), study.model(cell.model)["window"])
+    settings = with_learned_context(settings, shots)
     virtual = settings.get("virtual_tokens", 0)
     learned = virtual if family_of(settings).learned_keys else 0
+    context = shots if "score_context" in settings else 0.0
     points = len(curve_sample.curve_epochs(settings["curve_epochs"], settings["epochs"]))
     limit = curve_sample.row_limit(settings["curve_rows"])
     # The best epoch is scored on all rows; the last one on those that its curve did not count.
@@ -162,12 +165,32 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
         for each in whole
     ]
     curve = [Reading(min(each.rows, limit or each.rows), each.tokens, points) for each in whole]
+    row = min(row, settings.get("truncate") or row) + virtual - learned + answer.tokens - 1
+    rows = trained_rows(settings, cell.k)
+    if "unlabelled_rows" in settings:  # Which the teacher reads behind the shots.
+        score.append(Reading(rows, row + shots / rows, settings["rounds"]))
+    if "train_context" in settings:
+        row += shots * (1 - 1 / cell.k)
     return Work(
-        seeds, tuple(score), tuple(curve), context=virtual - learned, learned=learned,
-        rows=cell.k * answer.readings,
-        row=min(row, settings.get("truncate") or row) + virtual - learned + answer.tokens - 1,
-        epochs=settings["epochs"], predictions=(1 + best) * sum(each.rows for each in whole),
+        seeds, tuple(score), tuple(curve), context=context + virtual - learned, learned=learned,
+        rows=rows * answer.readings, row=row, epochs=settings["epochs"],
+        predictions=(1 + best) * sum(each.rows for each in whole),
     )  # fmt: skip
+
+
+def trained_rows(settings: Mapping, k: int) -> int:
+    """Return the rows of an epoch: the shots, or those that context distillation trains on."""
+    return settings.get("unlabelled_rows", k)
+
+
+def batch_rows(settings: Mapping, k: int) -> int:
+    """Return the rows of a training step."""
+    return min(settings["batch_size"], trained_rows(settings, k))
+
+
+def with_learned_context(settings: Mapping, tokens: float) -> Mapping:
+    """Return the settings with as many virtual tokens as a context has that is trained itself."""
+    return {**settings, "virtual_tokens": int(tokens)} if "token_dropout" in settings else settings
 
 
 @dataclass(frozen=True)

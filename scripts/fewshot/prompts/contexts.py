@@ -14,6 +14,25 @@ def groups(shots: "pd.DataFrame", shown: int | None = None) -> "list[pd.DataFram
     return [shots.iloc[start : start + size] for start in range(0, len(shots), size)]
 
 
+def others(shots: "pd.DataFrame", row: int) -> "pd.DataFrame":
+    """Return the rows of a draw but for one, in their order."""
+    return shots.drop(index=shots.index[row])
+
+
+def shows_shots(settings: Mapping) -> bool:
+    """Return whether a method that trains also reads rows behind all of its shots: those that it
+    scores, or those that its teacher answers in context distillation."""
+    return any(key in settings for key in ("score_context", "token_dropout", "unlabelled_rows"))
+
+
+def trained_behind(settings: Mapping) -> str:
+    """Return behind which shots of the draw each of them is read in training: behind the "others",
+    "all" where the context itself is trained, or none ("")."""
+    if "train_context" in settings:
+        return settings["train_context"]
+    return "all" if "token_dropout" in settings else ""
+
+
 def longest_rows(shots: "pd.DataFrame", tokens: list[int], cell: Mapping) -> "pd.DataFrame":
     """Return the rows of the longest context that a cell's prompts may begin with.
 

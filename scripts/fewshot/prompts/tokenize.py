@@ -66,9 +66,17 @@ class Prompts:
         words = [tuple((*word, *ids) for word in words_of_row) for words_of_row in self.words]
         return replace(self, words=words) if ids else self
 
+    def with_first_tokens(self) -> "Prompts":
+        """Return the prompts with the first token of each label word in its place."""
+        return replace(self, words=[tuple(word[:1] for word in of_row) for of_row in self.words])
+
     def behind(self, ids: Sequence[int]) -> "Prompts":
         """Return the prompts with the tokens `ids` in front of each."""
         return replace(self, prefix=(*ids, *self.prefix))
+
+    def without(self, count: int) -> "Prompts":
+        """Return the prompts without their first `count` tokens, which are alike in all."""
+        return replace(self, prefix=self.prefix[count:])
 
 
 class Queries:

@@ -11,7 +11,7 @@ import pandas as pd
 from ..errors import UserError
 from .channel import queries_of
 from .chat import ChatPattern
-from .contexts import longest_rows
+from .contexts import longest_rows, others
 from .label_words import end_tokens, label_words
 from .patterns import Pattern
 from .tokenize import Prompts, Queries
@@ -55,14 +55,15 @@ class WindowChecker:
 
         `cell` is one of `check_cells`. The prompts are those of all evaluation rows behind the
         context, with what label words of several tokens add, if the method needs words; for methods
-        that train on the shots, those of the shots instead of a context, with each of the patterns
-        that they are trained with. Of several contexts it is the longest one
+        that train on the shots, those of the shots besides or instead of a context, with each of
+        the patterns that they are trained with. Of several contexts it is the longest one
         (`contexts.longest_rows`).
         """
         pattern, k, limit = cell["pattern"], cell["k"], cell["truncate"]
         drawn, words = (cell["draw"], k, seed), cell["needs_words"]
         divided, trained_with = (cell.get("shown"), cell.get("cached")), _trained_with(cell)
-        key = (pattern, *drawn, cell["uses_context"], words, limit, *divided, *trained_with)
+        behind = cell.get("trained_behind", "")
+        key = (pattern, *drawn, cell["uses_context"], words, limit, *divided, behind, *trained_with)
         if key not in self._counts:
             shots = self.shots[drawn] if k else None
             bound = self.patterns[pattern]
@@ -73,14 +74,26 @@ class WindowChecker:
                     bound.check(self.tokenizer, shown, rows)
             context = bound.context(()) if shown is None else bound.context_of(shown)
             prompts = [each.prompts(context) for each in self._of(pattern, words).values()]
-            for name in trained_with if shots is not None and shown is None else ():
-                trained = self._make(name, "train", shots, words)
-                prompts.append(trained.prompts(self.patterns[name].context(())))
+            for name in trained_with if shots is not None and (shown is None or behind) else ():
+                prompts += self._trained(name, shots, words, behind)
             (longest, _), row = max(
                 (_longest_row(each, limit) for each in prompts), key=lambda pair: pair[0]
             )
             self._counts[key] = self._tokens(context), longest, row
         return self._counts[key]
+
+    def _trained(self, name: str, shots: pd.DataFrame, words: bool, behind: str) -> list[Prompts]:
+        """Return the prompts of shots that are trained on with a pattern, `behind` which others."""
+        pattern = self.patterns[name]
+        if behind != "others":
+            context = pattern.context_of(shots if behind == "all" else shots.iloc[:0])
+            return [self._make(name, "train", shots, words).prompts(context)]
+        return [
+            self._make(name, "train", shots.iloc[[row]], words).prompts(
+                pattern.context_of(others(shots, row))
+            )
+            for row in range(len(shots))
+        ]
 
     def _shown(self, pattern: Pattern, shots: pd.DataFrame, cell: Mapping) -> pd.DataFrame:
         """Return the rows of the longest context of a draw."""
@@ -153,8 +166,9 @@ def check_cells(
     uses_context, needs_words, virtual_tokens (those that a method learns in front of every prompt),
     truncate (the tokens that it cuts prompts to, or None) and perhaps end_token (whether label
     words end in the tokenizer's), train_patterns (the patterns that shots are trained with, if not
-    its own), and `shown` and `cached` where not all shots stand in one context (see
-    `contexts.longest_rows`). Raises UserError for label words that cannot be told apart.
+    its own), trained_behind (behind which of them each is, see `contexts.trained_behind`), and
+    `shown` and `cached` where not all shots stand in one context (see `contexts.longest_rows`).
+    Raises UserError for label words that cannot be told apart.
     """
     ends = [
         end_tokens(checker.tokenizer, item, checker.patterns[item["pattern"]]) for item in cells

@@ -204,6 +204,14 @@ def _check_rows(study: "Study", cell: "Cell", where: str) -> None:
     if not stated:
         return
     key, rows = stated
+    asked = read_settings(study.methods[cell.method]).get("unlabelled_rows", 0)
+    left = (sum(rows.values()) if isinstance(rows, dict) else rows) - cell.k
+    if asked > left:
+        raise UserError(
+            f"{study.file('methods')}: method '{cell.method}': unlabelled_rows: {asked} are more "
+            f"than the training rows of task '{cell.task}' that are no shots ({key} in "
+            f"{study.file('tasks')}); valid: up to {left}"
+        )
     labels, by_label = len(study.tasks[cell.task]["labels"]), isinstance(rows, dict)
     if study.factors_of(cell.task):
         return  # Checked by label, with the factors.

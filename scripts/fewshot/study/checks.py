@@ -16,7 +16,17 @@ from ..models.architectures import check_config, local_config
 from .cell_checks import check_cell
 from .cells import read_seeds
 from .choice_checks import check_choices
-from .families import FAMILIES, HEADS, TRAINING_CHOICES, kind_of, read_settings
+from .families import (
+    CONTEXTS,
+    DISTILLATION,
+    DISTILLING,
+    FAMILIES,
+    HEADS,
+    TRAINING_CHOICES,
+    family_of,
+    kind_of,
+    read_settings,
+)
 from .figure_needs import check_arms
 from .imports import check_imported
 from .task_checks import check_tasks
@@ -128,7 +138,7 @@ def _check_methods(study: "Study") -> None:
                 f"{where}: end_token: answers in context end in the pattern's separator; valid for "
                 "methods that train; leave it out"
             )
-        for key in TRAINING_CHOICES:
+        for key in (*TRAINING_CHOICES, *CONTEXTS, *DISTILLATION):
             if key in settings and not family.trains:
                 raise UserError(
                     f"{where}: {key}: family '{settings['family']}' does not train; leave it out"
@@ -144,6 +154,7 @@ def _check_methods(study: "Study") -> None:
                 valid = ", ".join(str(each) for each in as_list(value)).lower()
                 raise UserError(f"{where}: {key}: family '{settings['family']}' has {valid} alone")
         _check_training(read_settings(settings), where)
+        _check_contexts(read_settings(settings), where)
         for key in HEADS[settings["head"]]:
             if key not in settings:
                 raise UserError(f"{where}: '{key}' is missing for head: {settings['head']}")
@@ -167,6 +178,42 @@ def _check_training(read: dict, where: str) -> None:
             f"{where}: optimizer: paged-adamw is for weights in 4 bits (quantise), beside which "
             "nothing is shared by ZeRO stages; valid: adamw, adafactor"
         )
+
+
+def _check_contexts(read: dict, where: str) -> None:
+    """Check what methods need that train and read the shots in a context too."""
+    if read["head"] != "language-model":
+        return
+    distils = read.get("loss") in DISTILLING
+    for key in DISTILLATION:
+        if distils and key not in read:
+            raise UserError(f"{where}: '{key}' is missing for loss: {read['loss']}")
+        if not distils and key in read:
+            valid = " or ".join(DISTILLING)
+            raise UserError(
+                f"{where}: {key}: is for context distillation; valid with loss: {valid}"
+            )
+    if distils and not family_of(read).starts_as_base:
+        valid = ", ".join(name for name, each in FAMILIES.items() if each.starts_as_base)
+        raise UserError(
+            f"{where}: loss: {read['loss']} needs a model that starts as the base model, its "
+            f"teacher, and family '{read['family']}' does not; valid: {valid}"
+        )
+    if distils and "epochs" in read and read["rounds"] > read["epochs"]:
+        raise UserError(
+            f"{where}: rounds: {read['rounds']} cannot be cut from {read['epochs']} epochs; valid: "
+            f"{read['epochs']} at most"
+        )
+    reads = [key for key in (*CONTEXTS, *DISTILLATION, "token_dropout") if key in read]
+    others = ["truncate", "train_patterns"] if reads else []
+    if distils or "token_dropout" in read:
+        others += CONTEXTS
+    for key in others:
+        if key in read:
+            raise UserError(
+                f"{where}: {key}: not with '{next(name for name in reads if name != key)}'; leave "
+                "one of them out"
+            )
 
 
 def _check_baseline(settings: dict, where: str) -> None:

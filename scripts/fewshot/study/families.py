@@ -28,6 +28,12 @@ COMMON = ("title", "base", "family", "head", "truncate")
 """Keys of config/methods.yaml that belong to no family."""
 ANSWERS = ("answer_loss", "end_token")
 """Settings that a family which trains may have with the head `language-model`."""
+CONTEXTS = ("train_context", "score_context")
+"""Settings of such a method that read the shots in a context too."""
+DISTILLATION = ("unlabelled_rows", "temperature", "rounds")
+"""Settings that such a method needs with a loss of context distillation, and has with no other."""
+DISTILLING = ("distil-label-words", "distil-vocabulary")
+"""These losses (`methods.losses.LOSSES`)."""
 TRAINING_CHOICES = ("steps", "optimizer", "scale_parameter", "schedule", "train_patterns")
 """Settings that every family which trains may have; `steps` stands in the place of `epochs`."""
 
@@ -57,6 +63,8 @@ class Family:
     """The heads that it can be scored with."""
     matrices: Callable[[Architecture, Mapping], Iterable[counts.Matrix]] = counts.no_matrices
     """Those of the tensors it trains that have rows and columns, as far as the shape is known."""
+    starts_as_base: bool = False
+    """Whether the model computes what it did before, as long as nothing is trained."""
     learned_keys: bool = False
     """Whether its virtual tokens are keys and values in each layer, not tokens of the prompt."""
     recomputes: bool = True
@@ -98,7 +106,8 @@ def read_settings(settings: Mapping) -> dict:
     """
     chosen = {*COMMON, *required_settings(settings)} - {"title", "base"}
     if family_of(settings).trains:
-        answers = ANSWERS if settings["head"] == "language-model" else ()
+        shown = (*ANSWERS, *CONTEXTS, *DISTILLATION)
+        answers = shown if settings["head"] == "language-model" else ()
         chosen |= {*TRAINING_CHOICES, *answers}
     return {key: value for key, value in settings.items() if key in chosen}
 
@@ -188,7 +197,8 @@ FAMILIES = {
     IMPORTED: Family(("prompts",), trains=False),
     "full": Family(
         (*WITH_LOSS, "keep_weights"),
-        trained=counts.full, matrices=counts.full_matrices, trains_layers=True, trains_readout=True,
+        starts_as_base=True, trained=counts.full, matrices=counts.full_matrices,
+        trains_layers=True, trains_readout=True,
         kinds={"language-model": "pattern-ft", "classification": "vanilla-ft"},
     ),
     "head_only": Family(
@@ -196,19 +206,19 @@ FAMILIES = {
         trained=counts.readout, added=counts.untied, matrices=counts.readout_matrices,
         recomputes=False, backward=False, trains_readout=True,
     ),
-    "bitfit": Family(WITH_LOSS, trained=counts.biases),
+    "bitfit": Family(WITH_LOSS, starts_as_base=True, trained=counts.biases),
     "lora": Family(
         (*WITH_LOSS, "rank", "alpha", "dropout", "dora", "targets"),
-        trained=counts.lora, added=counts.lora, matrices=counts.lora_matrices,
+        starts_as_base=True, trained=counts.lora, added=counts.lora, matrices=counts.lora_matrices,
         products=counts.lora, folds=True,
     ),
-    # Weights in 4 bits could take the update up with a loss alone.
+    # Weights in 4 bits are not the base model's, and could not take the update up without a loss.
     "qlora": Family(
         (*WITH_LOSS, "rank", "alpha", "dropout", "targets", "quantise"),
         trained=counts.lora, added=counts.lora, matrices=counts.lora_matrices,
         products=counts.lora, four_bit=True, fixed={"dora": False},
     ),
-    "ia3": Family(WITH_LOSS, trained=counts.ia3, added=counts.ia3),
+    "ia3": Family(WITH_LOSS, starts_as_base=True, trained=counts.ia3, added=counts.ia3),
     "adapter": Family(
         (*WITH_LOSS, "sublayers", "form", *BOTTLENECK),
         trained=counts.bottlenecks, added=counts.bottlenecks,
@@ -238,6 +248,11 @@ FAMILIES = {
         (*WITH_LOSS, "virtual_tokens", "encoder_width"),
         trained=counts.encoded_prefix, added=counts.encoded_prefix,
         matrices=counts.encoded_prefix_matrices, learned_keys=True, recomputes=False,
+    ),
+    "context_tuning": Family(
+        (*WITH_LOSS, "token_dropout"),
+        trained=counts.keys_and_values, added=counts.keys_and_values,
+        matrices=counts.key_and_value_matrices, learned_keys=True, recomputes=False,
     ),
     "mix_and_match": Family(
         (*WITH_LOSS, "virtual_tokens", "encoder_width", *BOTTLENECK),

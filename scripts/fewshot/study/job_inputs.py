@@ -11,6 +11,7 @@ from ..analysis import flops
 from ..codeversion import code_version
 from ..data.entries import as_list
 from ..models import architectures
+from ..prompts.contexts import shows_shots, trained_behind
 from .catalog import catalog_of
 from .families import training_passes
 from .without_model import NONE
@@ -243,23 +244,25 @@ class JobInputs:
 
     def cells(self, task: str, model: str) -> list[dict]:
         """Return the cells of a task and model whose windows are checked."""
-        study = self.study
-        return [
-            {
-                **{key: job[key] for key in ("method", "pattern", "k", "seeds")},
-                "draw": study.draw_of(job["method"]),
-                "uses_context": study.uses_context(job["method"]),
-                "needs_words": study.methods[job["method"]]["head"] == "language-model",
-                "virtual_tokens": self.method(job["method"], model).get("virtual_tokens", 0),
-                "truncate": study.methods[job["method"]].get("truncate"),
-                **{
-                    key: value
-                    for key, value in self.method(job["method"], model).items()
-                    if key in WINDOW_SETTINGS and value is not False
-                },
-            }
-            for job in self.own_jobs(task, model)
-        ]
+        return [self._window_cell(job, model) for job in self.own_jobs(task, model)]
+
+    def _window_cell(self, job: dict, model: str) -> dict:
+        study, settings = self.study, self.method(job["method"], model)
+        behind = trained_behind(settings)
+        return {
+            **{key: job[key] for key in ("method", "pattern", "k", "seeds")},
+            "draw": study.draw_of(job["method"]),
+            "uses_context": study.uses_context(job["method"]) or shows_shots(settings),
+            "needs_words": study.methods[job["method"]]["head"] == "language-model",
+            "virtual_tokens": settings.get("virtual_tokens", 0),
+            "truncate": study.methods[job["method"]].get("truncate"),
+            **{
+                key: value
+                for key, value in settings.items()
+                if key in WINDOW_SETTINGS and value is not False
+            },
+            **({"trained_behind": behind} if behind else {}),
+        }
 
     def patterns(self, task: str, model: str) -> dict[str, dict]:
         """Return the patterns of a pair's jobs by name."""

@@ -296,7 +296,8 @@ class Study:
         those in which a draw has as many, of which the last may end early."""
         settings = self.method_settings(cell.method, cell.model)
         if "steps" in settings:
-            settings["epochs"] = -(-settings["steps"] // -(-cell.k // settings["batch_size"]))
+            rows = settings.get("unlabelled_rows", cell.k)
+            settings["epochs"] = -(-settings["steps"] // -(-rows // settings["batch_size"]))
         return settings
 
     def model(self, model: str) -> dict:

@@ -304,3 +304,22 @@ def test_the_study_has_the_costs_of_all_finished_seeds(study):
     merged = study.costs[keys].astype({"k": int, "seed": int}).merge(expected, how="outer")
     assert len(study.costs) == len(expected) == len(merged) > 200
     assert list(study.costs) == result_schemas.COSTS.names
+
+
+def test_what_a_teacher_reads_counts_as_training(tmp_path):
+    """Its rows behind the context, once for each round."""
+    (job,) = write(tmp_path, "ft")
+    manifest = storage.read_json(Path(job["folder"], "manifest.json"))
+    entry, done = manifest["seeds"]["0"], {}
+    for rounds in (0, 2):
+        taught = {"distillation": {"rounds": [{**COUNTS, "rows": 7}] * rounds}} if rounds else {}
+        storage.write_json(
+            Path(job["folder"], "manifest.json"),
+            {**manifest, "seeds": {"0": {**entry, **taught}}},
+        )
+        frame = run_costs.compute_costs(CELL, [job], MODEL)
+        done[rounds] = frame["flops_train"].iloc[0]
+    counts = flops.Counts(7, COUNTS["shared_tokens"], COUNTS["own_tokens"], COUNTS["own_squares"])
+    answer = flops.head(MODEL.size, manifest["settings"], 2)
+    read = flops.context(MODEL.size, counts) + flops.cached(MODEL.size, counts, answer)
+    assert done[2] - done[0] == pytest.approx(2 * read, rel=1e-9)

@@ -38,6 +38,8 @@ FAMILIES = {
         {"virtual_tokens": 4, "learning_rate": 0.05},
         (2 * 2 * 4 * 32, 2 * 2 * 4 * 32, 2 * 2 * 4 * 16),
     ),
+    # Of one position, before a seed's context is there.
+    "context_tuning": ({"token_dropout": 0.1, "learning_rate": 0.05}, (4 * 32, 4 * 32, 4 * 16)),
     "head_only": ({"learning_rate": 0.05}, (75 * 32,) * 3),
     # A layer has two adapters, each of 2 · 4 · 32 weights and 4 + 32 biases.
     "houlsby": ({**ADAPTER, "initialisation": "houlsby", "form": "houlsby"}, (4 * 292,) * 3),
@@ -71,8 +73,8 @@ VARIANTS = {
     **dict.fromkeys(("houlsby", "pfeiffer", "parallel"), "adapter"),
 }
 """What is no family's name above → its family."""
-NOT_DRAWN = ("full", "bitfit", "ia3", "head_only")
-UNCHANGED = (*NOT_DRAWN, "lora", "dora", "parallel")
+NOT_DRAWN = ("full", "bitfit", "ia3", "head_only", "context_tuning")
+UNCHANGED = ("full", "bitfit", "ia3", "head_only", "lora", "dora", "parallel")
 PAIRS = [
     (family, kind)
     for family in FAMILIES
@@ -88,7 +90,7 @@ ON_ONE = {
 """Families that are trained on one kind of model alone."""
 SHARDED = [
     *("bitfit", "lora", "dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"),
-    *("mix_and_match", "p_tuning_lstm"),
+    *("mix_and_match", "p_tuning_lstm", "context_tuning"),
 ]
 """Families that are also trained in shards: all ways to add or to choose parameters."""
 TRAINED = [(family, kind) for family, kind in PAIRS if ON_ONE.get(family, kind) == kind]
@@ -159,7 +161,7 @@ def test_a_draw_belongs_to_its_generator_and_restores_the_untrained_model(family
     before = take_weights(student) if family in UNCHANGED else None
     method.draw(student.model, generator("x", 1))
     first = take_weights(student)
-    if family not in ("full", "bitfit", "head_only"):
+    if family not in ("full", "bitfit", "head_only", "context_tuning"):
         with torch.no_grad():
             for name, each in student.named_parameters():
                 if each.requires_grad and "magnitude" not in name:
@@ -192,9 +194,10 @@ def test_training_lowers_the_loss_and_is_restored_from_its_file(family, kind, tm
     assert same and all(same), "the base of the next seed"
     path = tmp_path / "stored.safetensors"
     result.files["seed0.safetensors"](path)
-    other = student_of(family, kind)
+    read = made.prompts.of_seed(0)  # Of which only a learned context is the seed's own.
+    other = made.origin.start(0, Placement(), torch.device("cpu"), read)
     put_weights(other, read_weights(path, other))
-    for name, scored in made.whole.items():
+    for name, scored in read.sets.whole.items():
         found = score(other.model, scored.prompts, batch_tokens=256)
         rows = result.predictions.query(f"epoch == 6 and evaluation_set == '{name}'")
         np.testing.assert_array_equal(found.logprobs, rows[["logprob_0", "logprob_1"]])

@@ -55,7 +55,7 @@ def test_training_and_scoring_read_what_is_left_and_the_manifest_counts_the_rest
     job = a_job(epochs=1, truncate=6, **settings)
     made = set_up("opt", job)
     virtual = settings.get("virtual_tokens", 0)
-    for scored in (*made.curve.values(), *made.whole.values()):
+    for scored in (*made.prompts.bare.curve.values(), *made.prompts.bare.whole.values()):
         assert max(scored.prompts.lengths) == 6 + virtual
     facts = training.train_seed(made, 0, tmp_path).facts
     expected = {each.name: sum(n > 6 for n in lengths(each.rows)) for each in job.evaluation}
@@ -65,7 +65,7 @@ def test_training_and_scoring_read_what_is_left_and_the_manifest_counts_the_rest
 
 def test_nothing_is_cut_unless_it_is_asked_for(tmp_path):
     made = set_up("opt", a_job(epochs=1))
-    whole = {name: max(scored.prompts.lengths) for name, scored in made.whole.items()}
+    whole = {name: max(scored.prompts.lengths) for name, scored in made.prompts.bare.whole.items()}
     assert whole == {each.name: max(lengths(each.rows)) for each in made.job.evaluation}
     assert "truncated" not in training.train_seed(made, 0, tmp_path).facts
 

@@ -333,3 +333,22 @@ def test_a_job_does_not_train_on_what_a_training_pattern_makes_too_long(tmp_path
     assert read_job(smk).status == {0: "does not fit", 1: "does not fit"}
     smk.params.method["train_patterns"] = [asdict(PATTERN)]
     assert read_job(smk).status == {0: "ok", 1: "ok"}
+
+
+@pytest.mark.parametrize("behind", ["", "others", "all"])
+def test_shots_are_counted_behind_those_that_they_are_trained_behind(behind):
+    """Each prompt tokenized whole; scored behind the context or not, the longer one counts."""
+    check = checker()
+    drawn_rows = check.shots["fair", 8, 0]
+    texts = []
+    for number in range(8):
+        before = {"": [], "all": range(8), "others": [i for i in range(8) if i != number]}[behind]
+        context = PATTERN.context_of(drawn_rows.iloc[list(before)])
+        texts.append(context + PATTERN.queries(drawn_rows.iloc[[number]])[0])
+    trained = max(len(tiny_tokenizer()(text).input_ids) for text in texts)
+    for shown in (False, True):
+        scored = max(whole(PATTERN.context_of(drawn_rows) if shown else "").values())
+        asked = cell(k=8, uses_context=shown, trained_behind=behind)
+        (row, _) = check_cells(check, NAME, [asked], 512)
+        expected = max(scored, trained) if behind or not shown else scored
+        assert row["longest_tokens"] == expected

@@ -46,6 +46,8 @@ def tokenizer(tmp_path_factory) -> str:
 def test_every_registered_method_trains_as_many_as_its_module_says(name, kind, tokenizer):
     settings = {**METHODS[name], "targets": TARGETS[kind]}
     settings["start"] = {"texts": [" Yes"], "manifest": tokenizer}
+    if settings["family"] == "context_tuning":
+        settings["virtual_tokens"] = 1  # Before a seed's context is there.
     if (settings["family"], kind) == ("bitfit", "llama"):
         return  # it has no biases, which the family itself refuses
     model = tiny_model(kind)
@@ -65,6 +67,8 @@ def test_every_registered_method_trains_as_many_as_its_module_says(name, kind, t
 def test_adafactor_keeps_as_many_numbers_as_is_told(name, kind, tokenizer):
     settings = {**METHODS[name], "targets": TARGETS[kind], "optimizer": "adafactor"}
     settings["start"] = {"texts": [" Yes"], "manifest": tokenizer}
+    if settings["family"] == "context_tuning":
+        settings["virtual_tokens"] = 1  # Before a seed's context is there.
     if (settings["family"], kind) == ("bitfit", "llama"):
         return
     model = tiny_model(kind)

@@ -13,7 +13,10 @@ from registries import CONFIG, copy_registries, edit, load, message
 
 T_FEW = {"methods": ["t-few"], "patterns": ["minimal", "gpt-3"], "k": [16, 20]}
 PLAN = {"models": ["opt-125m", "pythia-410m"], "tasks": ["rte"], "seeds": "0-1", "grid": [T_FEW]}
-NAMES = "vocabulary, label-words, unlikelihood or length-normalised"
+NAMES = (
+    "vocabulary, label-words, unlikelihood, length-normalised, distil-label-words or "
+    "distil-vocabulary"
+)
 NEW = ("steps", "optimizer", "scale_parameter", "schedule", "train_patterns")
 
 

@@ -227,6 +227,7 @@ def _priced(cell: pd.DataFrame, catalog: dict) -> dict:
         "section": f"{set_title(catalog, row['task'])} · {titles(catalog, 'models')[row['model']]}",
         "Method": arm_title(catalog, row["method"], row["pattern"]),
         "Shots": str(row["k"]),
+        "Trained": number(row["trainable"]),
         "FLOPs": operations_text(row["flops_uncached"], known),
         "cached": operations_text(row["flops_cached"], known),
         "training": operations_text(row["flops_train"], known),

@@ -1,0 +1,227 @@
+"""The prompts of a job that trains: of the rows that it scores, and of those that it trains on."""
+
+import logging
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from ..data import curve_sample
+from ..data.evaluation_sets import EvaluationSet
+from ..errors import UserError
+from ..methods.losses import VOCABULARY
+from ..prompts.contexts import others
+from ..prompts.label_words import end_tokens
+from ..prompts.patterns import Pattern
+from ..prompts.tokenize import Prompts, common_length, encode, truncate
+from ..rng import generator
+from .batches import one_after_another, query_prompts
+from .job import AdaptationJob
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScoredSet:
+    """What is scored of one evaluation set: all its rows (`whole`), or those of the curve.
+
+    `item` has these rows alone, whose prompts are `prompts`.
+    """
+
+    item: EvaluationSet
+    prompts: Prompts
+    whole: bool
+
+
+@dataclass(frozen=True)
+class ScoredSets:
+    """What is scored by a job: `curve` and `whole` by evaluation set, `truncated` how many of its
+    rows were longer than the method allows, if it does cut them, and inputs without content."""
+
+    curve: dict[str, ScoredSet]
+    whole: dict[str, ScoredSet]
+    truncated: dict[str, int]
+    content_free: ScoredSet
+
+    @property
+    def every(self) -> list[Prompts]:
+        """Return all prompts."""
+        sets = (*self.curve.values(), *self.whole.values(), self.content_free)
+        return [each.prompts for each in sets]
+
+    def without(self, count: int) -> "ScoredSets":
+        """Return the sets whose prompts lack their first `count` tokens, which all share."""
+
+        def cut(of: ScoredSet) -> ScoredSet:
+            return replace(of, prompts=of.prompts.without(count))
+
+        whole = {name: cut(of) for name, of in self.whole.items()}
+        curve = {name: whole[name] if of.whole else cut(of) for name, of in self.curve.items()}
+        return replace(self, curve=curve, whole=whole, content_free=cut(self.content_free))
+
+
+@dataclass(frozen=True)
+class SeedPrompts:
+    """What one seed reads.
+
+    `sets` are scored. `shots` are trained on, whose gold labels are `labels`, and of which `cut`
+    were longer than the method allows. In front of all of them stands the learned context, if there
+    is one: the tokens `ahead`, each of the shot `shot_of` [ahead], its place in the draw, or of
+    none (-1).
+
+    In context distillation `shots` are rows without labels, which the teacher reads as `taught`;
+    `unfit` more were drawn, whose prompts are longer than the window behind the context.
+    `context_bytes` is the size of the context that a user has to keep beside what is trained.
+    """
+
+    sets: ScoredSets
+    shots: Prompts
+    labels: np.ndarray
+    cut: int
+    ahead: tuple[int, ...] = ()
+    shot_of: np.ndarray | None = None
+    taught: Prompts | None = None
+    unfit: int = 0
+    context_bytes: int = 0
+
+
+class JobPrompts:
+    """Tokenizes the rows of a job as its method reads them, behind `virtual_ids`."""
+
+    def __init__(self, job: AdaptationJob, tokenizer, virtual_ids: tuple[int, ...]):
+        self.job, self.tokenizer, self.virtual_ids = job, tokenizer, virtual_ids
+
+    def of_seed(self, seed: int) -> SeedPrompts:
+        """Return what a seed reads."""
+        job, settings = self.job, self.job.settings
+        learns = "token_dropout" in settings
+        if "unlabelled_rows" in settings:
+            return self._distilled(seed)
+        if not learns and not settings.get("score_context"):
+            return SeedPrompts(self.bare, *self.of_shots(seed))
+        context = job.pattern.context_of(job.shots[seed])
+        sets = self.scored(context)
+        if not learns:
+            size = len(context.encode())
+            return SeedPrompts(sets, *self.of_shots(seed), context_bytes=size)
+        shots, *facts = self.of_shots(seed, context)
+        tokens, shot_of = self._context_tokens(seed)
+        # Nearly always all: a tokenizer may merge the last one with what follows.
+        count = min(common_length(tokens, each.prefix) for each in (*sets.every, shots))
+        return SeedPrompts(
+            sets.without(count), shots.without(count), *facts, tokens[:count], shot_of[:count]
+        )
+
+    def _distilled(self, seed: int) -> SeedPrompts:
+        """Return what a seed of context distillation reads.
+
+        Raises UserError where there are fewer rows than it asks for.
+        """
+        job, where = self.job, f"unlabelled rows of seed {seed}"
+        wanted, window = job.settings["unlabelled_rows"], job.model["window"]
+        context = job.pattern.context_of(job.shots[seed])
+        pool, fit, read = unlabelled_rows(job, seed), [], 0
+        while len(fit) < wanted and read < len(pool):
+            some = pool.iloc[read : read + wanted]
+            prompts, _ = self.of_rows(some, where, context)
+            fit += (read + np.flatnonzero(np.array(prompts.lengths) <= window)).tolist()
+            read += len(some)
+        if len(fit) < wanted:
+            raise UserError(
+                f"methods.yaml: unlabelled_rows: {wanted} asked for, but task '{job.base}' has "
+                f"{len(fit)} training rows that are neither shots nor evaluation rows and fit the "
+                f"window of {window} tokens behind the context; valid: {len(fit)} at most"
+            )
+        rows = pool.iloc[fit[:wanted]]
+        (bare, _), (taught, _) = (self.of_rows(rows, where, text) for text in ("", context))
+        if job.settings["loss"] == VOCABULARY:
+            # The position of the answer alone.
+            bare, taught = bare.with_first_tokens(), taught.with_first_tokens()
+        unfit = fit[wanted - 1] + 1 - wanted
+        if unfit:
+            LOG.info("%s: %s: %d passed over, which do not fit the window behind the context",
+                     job.name, where, unfit)  # fmt: skip
+        labels = np.zeros(wanted, dtype=np.int64)  # The teacher's are not known yet.
+        return SeedPrompts(self.bare, bare, labels, 0, taught=taught, unfit=unfit)
+
+    def _context_tokens(self, seed: int) -> tuple[tuple[int, ...], np.ndarray]:
+        """Return the tokens of the context of all shots, and the shot that each is of; -1: none."""
+        pattern, shots = self.job.pattern, self.job.shots[seed]
+        texts = [pattern.context_of(shots.iloc[:end]) for end in range(len(shots) + 1)]
+        encoded = [encode(self.tokenizer, [each], special=pattern.adds_special) for each in texts]
+        ends = np.maximum.accumulate([len(tokens) for (tokens,) in encoded])
+        ((whole,), places) = encoded[-1], np.arange(ends[-1])
+        return whole, np.searchsorted(ends, places, side="right") - 1
+
+    @cached_property
+    def bare(self) -> ScoredSets:
+        """Return what is scored without a context."""
+        return self.scored()
+
+    def scored(self, context: str = "") -> ScoredSets:
+        """Return the prompts of all that is scored, behind `context`."""
+        whole, curve, truncated = {}, {}, {}
+        limit = curve_sample.row_limit(self.job.settings["curve_rows"])
+        for item in self.job.evaluation:
+            where, sample = f"set '{item.name}'", item.sample(limit)
+            prompts, truncated[item.name] = self.of_rows(item.rows, where, context)
+            whole[item.name] = ScoredSet(item, prompts, True)
+            curve[item.name] = whole[item.name]
+            if sample is not item:
+                prompts, _ = self.of_rows(sample.rows, where, context)
+                curve[item.name] = ScoredSet(sample, prompts, False)
+        item = self.job.content_free
+        prompts, _ = self.of_rows(item.rows, "inputs without content", context)
+        return ScoredSets(curve, whole, truncated, ScoredSet(item, prompts, True))
+
+    def of_shots(self, seed: int, context: str = "") -> tuple[Prompts, np.ndarray, int]:
+        """Return the prompts of a draw, with one pattern after the other if there are several, the
+        rows' labels, and how many of them the pattern cut that cuts most.
+
+        They stand behind `context` or, where the method is trained so, each behind the others.
+        """
+        job, shots, where = self.job, self.job.shots[seed], f"shots of seed {seed}"
+        patterns = job.train_patterns or (job.pattern,)
+        if job.settings.get("train_context"):
+            parts = [self._behind_others(shots, where, pattern) for pattern in patterns]
+        else:
+            parts = [self.of_rows(shots, where, context, pattern) for pattern in patterns]
+        prompts, cut = zip(*parts, strict=True)
+        labels = np.tile(shots["label"].to_numpy(), len(parts))
+        return one_after_another(prompts), labels, max(cut)
+
+    def of_rows(
+        self, rows: pd.DataFrame, where: str, context: str = "", pattern: Pattern | None = None
+    ) -> tuple[Prompts, int]:
+        """Return the prompts of rows behind `context`, with a pattern or with the job's own, cut
+        where the method cuts them, and how many were; `where` names the rows."""
+        job, pattern = self.job, pattern or self.job.pattern
+        classes = job.labels if job.settings["head"] == "classification" else 0
+        end = end_tokens(self.tokenizer, job.settings, pattern)
+        prompts = query_prompts(
+            self.tokenizer, pattern, rows, self.virtual_ids, end, classes, context
+        )
+        limit = job.settings.get("truncate")
+        return truncate(prompts, limit and limit + len(self.virtual_ids), where)
+
+    def _behind_others(
+        self, shots: pd.DataFrame, where: str, pattern: Pattern
+    ) -> tuple[Prompts, int]:
+        """Return the prompts of shots, each behind the others of the draw in their order."""
+        parts = [
+            self.of_rows(shots.iloc[[row]], where, pattern.context_of(others(shots, row)), pattern)
+            for row in range(len(shots))
+        ]
+        return one_after_another([prompts for prompts, _ in parts]), 0
+
+
+def unlabelled_rows(job: AdaptationJob, seed: int) -> pd.DataFrame:
+    """Return the training rows that are neither shots of a seed nor have the texts of one or of an
+    evaluation row, in an order drawn by task and seed."""
+    known = [job.shots[seed], *(item.rows for item in job.evaluation)]
+    texts = {pair for rows in known for pair in zip(rows["text_a"], rows["text_b"], strict=True)}
+    pairs = zip(job.train["text_a"], job.train["text_b"], strict=True)
+    new = np.array([pair not in texts for pair in pairs], dtype=bool)
+    pool = job.train[new & ~job.train["id"].isin(job.shots[seed]["id"]).to_numpy()]
+    return pool.iloc[generator("unlabelled", job.base, seed).permutation(len(pool))]

@@ -1,0 +1,258 @@
+"""Context distillation: the teacher is in-context learning, the student answers without context."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cross_validate
+import fine_tune
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fewshot.adaptation import training
+from fewshot.adaptation.checkpoints import Checkpoints
+from fewshot.adaptation.distillation import round_of, teach
+from fewshot.adaptation.job_prompts import unlabelled_rows
+from fewshot.adaptation.outputs import Phases
+from fewshot.adaptation.setup import start_run
+from fewshot.errors import UserError
+from fewshot.methods.losses import DISTILLATION, Answers, Teacher
+from fewshot.runtime.placement import Placement
+from fewshot.runtime.processes import ProcessGroup
+from fewshot.runtime.stop import Interrupted, Stop
+from fewshot.scoring.score import score
+from fewshot.scoring.top_tokens import top_tokens
+from job_files import PATTERN, some_rows, write_job
+from scipy.special import log_softmax, rel_entr
+from seed_runs import StopAfter, a_job, outcome, set_up
+from tiny import ALL_KINDS, TARGETS, tiny_model, tiny_tokenizer
+
+ROWS = 12
+DISTILS = {"loss": "distil-label-words", "unlabelled_rows": ROWS, "temperature": 2.0, "rounds": 1}
+LORA = {"family": "lora", "targets": TARGETS["opt"], "learning_rate": 0.02}
+
+
+def distils(**settings):
+    job = a_job(**{**DISTILS, "epochs": 2, **settings})
+    return replace(job, train=some_rows(60, "train"), model={**job.model, "window": 128})
+
+
+def started(made, folder):
+    job = made.job
+    return start_run(made, 0, 0, Phases(), Stop(), Checkpoints(folder, 0, job.processes, lambda: 1))
+
+
+def taught(kind, folder, epoch=1, **settings):
+    run = started(set_up(kind, distils(**settings), dropout=0.0), folder)
+    teach(run, epoch)
+    return run
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_the_teacher_is_in_context_learning_on_the_same_draw(kind, tmp_path):
+    """Its answers are what transformers gives to whole prompts, context and all."""
+    run = taught(kind, tmp_path)
+    job, model, tokenizer = run.setup.job, tiny_model(kind), tiny_tokenizer(kind)
+    context, rows = PATTERN.context_of(job.shots[0]), unlabelled_rows(job, 0).iloc[:ROWS]
+    words = tokenizer.convert_tokens_to_ids(["ĠYes", "ĠNo"])
+    for number, text in enumerate(PATTERN.queries(rows)):
+        ids = torch.tensor([tokenizer(context + text)["input_ids"]])
+        expected = model(ids).logits[0, -1].log_softmax(dim=-1)[words].detach()
+        np.testing.assert_allclose(run.teacher.logprobs[number], expected, atol=1e-5)
+        assert run.rows.labels[number] == expected.argmax()
+    answers = run.progress.rounds[0]["answers"]
+    assert sum(answers.values()) == ROWS and answers["0"] == (run.rows.labels == 0).sum()
+
+
+def test_the_student_reads_bare_rows_that_are_neither_shots_nor_evaluation_rows():
+    job = distils()
+    made, rows = set_up("opt", job), unlabelled_rows(job, 0)
+    assert len(rows) == 60 - 10 and not set(rows["id"]) & set(job.shots[0]["id"])
+    copy = job.evaluation[1].rows.iloc[:1].assign(id=7)
+    more = replace(job, train=pd.concat([job.train, copy], ignore_index=True))
+    assert set(unlabelled_rows(more, 0)["id"]) == set(rows["id"])
+    assert unlabelled_rows(job, 0)["id"].tolist() == rows["id"].tolist()
+    prompts = made.prompts.of_seed(0)
+    for number, text in enumerate(PATTERN.queries(rows.iloc[:ROWS])):
+        bare = tiny_tokenizer("opt")(text)["input_ids"]
+        assert list(prompts.shots.prefix + prompts.shots.suffixes[number]) == bare
+    assert len(prompts.shots.ids) == ROWS == len(prompts.taught.ids)
+
+
+def test_gold_labels_change_nothing(tmp_path):
+    """Other than those of the shots: the rows' own are not read."""
+    job = distils(**LORA)
+    flipped = replace(job, train=job.train.assign(label=1 - job.train["label"]))
+    results = [
+        outcome(training.train_seed(set_up("opt", each), 0, tmp_path / str(number)))
+        for number, each in enumerate((job, flipped))
+    ]
+    assert results[0] == results[1]
+
+
+def test_too_few_rows_and_rows_that_do_not_fit(tmp_path, caplog):
+    caplog.set_level("INFO")
+    with pytest.raises(UserError, match=r"unlabelled_rows: 99 asked for, but task 'task' has \d+ "):
+        set_up("opt", distils(unlabelled_rows=99)).prompts.of_seed(0)
+    job = distils()
+    longest = max(len(tiny_tokenizer("opt")(PATTERN.context_of(job.shots[0]) + text)["input_ids"])
+                  for text in PATTERN.queries(job.train))  # fmt: skip
+    tight = replace(job, model={**job.model, "window": longest - 2})
+    prompts = set_up("opt", tight).prompts.of_seed(0)
+    assert prompts.unfit and max(prompts.taught.lengths) <= longest - 2
+    assert f"{prompts.unfit} passed over, which do not fit" in caplog.text
+
+
+def test_losses_by_hand():
+    """KL of scipy at a temperature, times its square; over the vocabulary with the rest as one."""
+    draw = np.random.default_rng(0)
+    logits, ranks = draw.normal(size=(3, 9)), draw.normal(size=(3, 2))
+    words = torch.tensor([[1, 4]] * 3)
+    student = torch.tensor(logits, requires_grad=True)
+    answers = Answers(
+        student, words[:, 0], torch.stack([torch.arange(3), torch.zeros(3)], 1).long(),
+        torch.zeros(3, 1), torch.zeros(3).long(), words, teacher=Teacher(torch.tensor(ranks), 2.0),
+    )  # fmt: skip
+    own = log_softmax(logits[:, [1, 4]] / 2, axis=1)
+    target = log_softmax(ranks / 2, axis=1)
+    expected = 4 * rel_entr(np.exp(target), np.exp(own)).sum(axis=1)
+    found = DISTILLATION["distil-label-words"](answers)
+    np.testing.assert_allclose(found.detach(), expected, atol=1e-12)
+    (gradient,) = torch.autograd.grad(found.sum(), student)
+    np.testing.assert_allclose(gradient[:, [1, 4]], 2 * (np.exp(own) - np.exp(target)), atol=1e-12)
+
+    whole = log_softmax(draw.normal(size=(3, 9)) / 2, axis=1)
+    for count in (4, 9):
+        top = np.argsort(-whole, axis=1)[:, :count].copy()
+        parts = [
+            np.take_along_axis(each, top, axis=1) for each in (whole, log_softmax(logits / 2, 1))
+        ]
+        p, q = (np.exp(part) for part in parts)
+        p, q = (
+            np.column_stack([each, np.clip(1 - each.sum(axis=1), 1e-9, None)]) for each in (p, q)
+        )
+        coarse = 4 * rel_entr(p, q).sum(axis=1)
+        teacher = Teacher(torch.tensor(parts[0]), 2.0, torch.tensor(top))
+        found = (
+            DISTILLATION["distil-vocabulary"](replace(answers, teacher=teacher)).detach().numpy()
+        )
+        np.testing.assert_allclose(found, coarse, atol=1e-7)
+        kl = 4 * rel_entr(np.exp(whole), np.exp(log_softmax(logits / 2, 1))).sum(axis=1)
+        assert (found <= kl + 1e-7).all()
+    np.testing.assert_allclose(found, kl, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_top_tokens_are_those_of_transformers(kind):
+    made = set_up(kind, distils(loss="distil-vocabulary"), dropout=0.0)
+    prompts, model = made.prompts.of_seed(0).taught, tiny_model(kind)
+    found = top_tokens(
+        model, prompts, 5, 2.0, batch_tokens=200, processes=ProcessGroup(), sharded=False
+    )
+    for row, suffix in enumerate(prompts.suffixes):
+        logits = model(torch.tensor([prompts.prefix + suffix])).logits[0, -1].detach()
+        top = (logits / 2).log_softmax(dim=-1).topk(5)
+        np.testing.assert_allclose(found.logprobs[row], top.values, atol=1e-5)
+        assert found.tokens[row].tolist() == top.indices.tolist()
+        words = [word[0] for word in prompts.words[row]]
+        np.testing.assert_allclose(found.words[row], logits.log_softmax(dim=-1)[words], atol=1e-5)
+
+
+def divergence(run) -> float:
+    """Return the mean loss of all rows at the present weights."""
+    run.engine.trainable.eval()
+    with torch.no_grad():
+        return float(run.setup.loss(training._answers(run, np.arange(ROWS))).mean())
+
+
+@pytest.mark.parametrize("loss", ["distil-label-words", "distil-vocabulary"])
+def test_the_student_comes_close_to_its_teacher_who_stays_as_it_was(loss, tmp_path):
+    run = taught("opt", tmp_path, loss=loss, epochs=10, learning_rate=0.01)
+    before, teacher = divergence(run), run.teacher.logprobs.clone()
+    for epoch in range(1, 11):
+        teach(run, epoch)
+        training.train_epoch(run, epoch)
+        training._enter(run, epoch, None, None)
+    assert divergence(run) < before / 10 and torch.equal(run.teacher.logprobs, teacher)
+    assert len(run.progress.rounds) == 1
+
+
+def test_the_next_rounds_teacher_is_the_last_ones_student(tmp_path):
+    run = taught("opt", tmp_path, epochs=4, rounds=2, **LORA)
+    first = run.teacher.logprobs.clone()
+    for epoch in (1, 2):
+        teach(run, epoch)
+        training.train_epoch(run, epoch)
+        training._enter(run, epoch, None, None)
+    assert torch.equal(run.teacher.logprobs, first)
+    teach(run, 3)
+    expected = score(run.engine.trainable.model, run.prompts.taught, batch_tokens=256)
+    np.testing.assert_allclose(run.teacher.logprobs, expected.ranking, atol=1e-6)
+    assert not torch.allclose(run.teacher.logprobs, first, atol=1e-3)
+    assert [each["epoch"] for each in run.progress.rounds] == [1, 3]
+    settings = {"rounds": 3, "epochs": 7}
+    assert [round_of(epoch, settings) for epoch in range(1, 8)] == [1, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("loss", ["distil-label-words", "distil-vocabulary"])
+def test_an_interrupted_seed_ends_in_the_same_bytes(loss, tmp_path):
+    job = distils(loss=loss, epochs=4, rounds=2, **LORA, dropout=0.1)
+    whole = training.train_seed(set_up("opt", job), 0, tmp_path / "whole")
+    expected = outcome(whole)
+    for looks in (4, 9, 6):
+        with pytest.raises(Interrupted):
+            training.train_seed(set_up("opt", job), 0, tmp_path / "parts", stop=StopAfter(looks))
+        assert [*(tmp_path / "parts").glob("seed0.step*")]
+    result = training.train_seed(set_up("opt", job), 0, tmp_path / "parts")
+    assert outcome(result) == expected
+    told = result.facts["distillation"]
+    assert told == whole.facts["distillation"] and [each["epoch"] for each in told["rounds"]] == [
+        1,
+        3,
+    ]
+
+
+def test_micro_batches_change_nothing_but_rounding(tmp_path):
+    """No padding is in the loss: the predecessor summed over it."""
+    jobs = [distils(placement=Placement(micro_tokens=most), **LORA) for most in (16, 4096)]
+    curves = [
+        training.train_seed(set_up("opt", job, dropout=0.0), 0, tmp_path / str(number)).curves
+        for number, job in enumerate(jobs)
+    ]
+    losses = [each.query("evaluation_set == 'train'")["mean_logprob"] for each in curves]
+    np.testing.assert_allclose(*losses, atol=1e-6)
+
+
+def test_a_job_reads_training_rows_and_tells_of_its_rounds(tmp_path):
+    settings = {"loss": "distil-label-words", "temperature": 1.0, "epochs": 2, "rounds": 2}
+    smk = write_job(tmp_path / "in", "opt", unlabelled_rows=20, **settings)
+    fine_tune.main(smk)
+    manifest = json.loads(Path(smk.output.manifest).read_text())
+    for seed in ("0", "1"):
+        told = manifest["seeds"][seed]["distillation"]
+        assert [each["epoch"] for each in told["rounds"]] == [1, 2]
+        for each in told["rounds"]:
+            assert each["rows"] == 20 == sum(each["answers"].values())
+            assert each["shared_tokens"] > 40, "the shots"
+        assert manifest["seeds"][seed]["seconds"]["teach"] >= 0
+        assert manifest["seeds"][seed]["training"]["rows"] == 20
+    curves = pd.read_parquet(smk.output.curves).query("evaluation_set == 'train'")
+    assert set(curves["n"]) == {20} and len(curves) == 4
+
+
+@pytest.mark.parametrize("settings", [
+    {"loss": "distil-label-words", "temperature": 1.0, "rounds": 1, "unlabelled_rows": 20},
+    {"family": "context_tuning", "token_dropout": 0.1},
+    {**LORA, "train_context": "others", "score_context": "shots"},
+], ids=["distilled", "context", "in context"])  # fmt: skip
+def test_shots_are_held_out_of_contexts_and_unlabelled_rows_too(settings, tmp_path):
+    smk = write_job(tmp_path / "in", "opt", epochs=1, **settings)
+    smk.params.cross_validation, smk.params.trains = 4, True
+    del smk.output.adapters
+    cross_validate.main(smk)
+    frame = pd.read_parquet(smk.output.predictions)
+    assert len(frame) == 2 * 8 and frame["logprob_0"].notna().all()
+    manifest = json.loads(Path(smk.output.manifest).read_text())
+    folds = manifest["seeds"]["0"]["folds"]
+    assert len(folds) == 4 and all(fold["training"]["rows"] in (6, 20) for fold in folds)
