@@ -138,7 +138,8 @@ def test_a_page_written_by_hand_is_short(page):
     [
         ("README.md", ("models", "tasks", "patterns", "methods", "study")),
         ("config/README.md", ("study", "models", *2 * ("tasks",))),
-        ("config/METHODS.md", (*2 * ("patterns",), *3 * ("methods",), "study")),
+        ("config/METHODS.md", (*2 * ("patterns",), *2 * ("methods",), "study")),
+        ("config/CONTEXTS.md", ("methods", "methods")),
         ("config/SHARING.md", ("methods",)),
     ],
 )

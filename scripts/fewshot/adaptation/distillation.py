@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..methods.losses import VOCABULARY, Teacher
+from ..models.parts import without_prefix
 from ..scoring.score import score
 from ..scoring.top_tokens import top_tokens
 from . import outputs
@@ -33,7 +34,8 @@ def teach(run: SeedRun, epoch: int) -> None:
     state = run.progress
     number = round_of(epoch, run.setup.job.settings)
     if state.taught != number:
-        with run.phases.measure("teach"):
+        # A prefix that learns the context is the student's: the teacher reads the context itself.
+        with run.phases.measure("teach"), without_prefix(run.engine.trainable.model):
             state.teacher, fact = _answers(run)
         state.taught = number
         state.rounds.append({**fact, "epoch": epoch})

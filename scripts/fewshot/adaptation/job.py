@@ -15,7 +15,7 @@ from ..data.evaluation_sets import EvaluationSet
 from ..data.shots import describe_draws, read_shots
 from ..models.tokenizer import load_tokenizer
 from ..prompts.chat import read_pattern
-from ..prompts.contexts import shows_shots, trained_behind
+from ..prompts.contexts import own_tokens, shows_shots, trained_behind
 from ..prompts.patterns import Pattern
 from ..prompts.window import OK, WindowChecker, check_cells
 from ..runtime.placement import Placement, read_placement
@@ -169,7 +169,7 @@ def check_window(job: AdaptationJob, tokenizer, uses_context: bool) -> dict[int,
         "draw": "own",
         "uses_context": uses_context or shows_shots(settings),
         "needs_words": settings["head"] == "language-model",
-        "virtual_tokens": settings.get("virtual_tokens", 0),
+        "virtual_tokens": own_tokens(settings),
         "truncate": settings.get("truncate"),
         "end_token": settings.get("end_token", False),
         "shown": settings.get("shown"),

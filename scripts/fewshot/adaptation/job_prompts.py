@@ -11,7 +11,7 @@ from ..data import curve_sample
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from ..methods.losses import VOCABULARY
-from ..prompts.contexts import others
+from ..prompts.contexts import others, trained_behind
 from ..prompts.label_words import end_tokens
 from ..prompts.patterns import Pattern
 from ..prompts.tokenize import Prompts, common_length, encode, truncate
@@ -94,18 +94,22 @@ class JobPrompts:
 
     def of_seed(self, seed: int) -> SeedPrompts:
         """Return what a seed reads."""
-        job, settings = self.job, self.job.settings
-        learns = "token_dropout" in settings
+        settings = self.job.settings
         if "unlabelled_rows" in settings:
             return self._distilled(seed)
-        if not learns and not settings.get("score_context"):
-            return SeedPrompts(self.bare, *self.of_shots(seed))
-        context = job.pattern.context_of(job.shots[seed])
-        sets = self.scored(context)
-        if not learns:
-            size = len(context.encode())
-            return SeedPrompts(sets, *self.of_shots(seed), context_bytes=size)
-        shots, *facts = self.of_shots(seed, context)
+        if trained_behind(settings) == "all":
+            return self._with_learned_context(seed)
+        context = self._context(seed) if settings.get("score_context") else ""
+        sets = self.scored(context) if context else self.bare
+        return SeedPrompts(sets, *self.of_shots(seed), context_bytes=len(context.encode()))
+
+    def _context(self, seed: int) -> str:
+        return self.job.pattern.context_of(self.job.shots[seed])
+
+    def _with_learned_context(self, seed: int) -> SeedPrompts:
+        """Return what a seed reads whose context of all shots is learned itself."""
+        context = self._context(seed)
+        sets, (shots, *facts) = self.scored(context), self.of_shots(seed, context)
         tokens, shot_of = self._context_tokens(seed)
         # Nearly always all: a tokenizer may merge the last one with what follows.
         count = min(common_length(tokens, each.prefix) for each in (*sets.every, shots))
@@ -120,7 +124,7 @@ class JobPrompts:
         """
         job, where = self.job, f"unlabelled rows of seed {seed}"
         wanted, window = job.settings["unlabelled_rows"], job.model["window"]
-        context = job.pattern.context_of(job.shots[seed])
+        context = self._context(seed)
         pool, fit, read = unlabelled_rows(job, seed), [], 0
         while len(fit) < wanted and read < len(pool):
             some = pool.iloc[read : read + wanted]
@@ -139,11 +143,24 @@ class JobPrompts:
             # The position of the answer alone.
             bare, taught = bare.with_first_tokens(), taught.with_first_tokens()
         unfit = fit[wanted - 1] + 1 - wanted
+        labels = np.zeros(wanted, dtype=np.int64)  # The teacher's are not known yet.
         if unfit:
             LOG.info("%s: %s: %d passed over, which do not fit the window behind the context",
                      job.name, where, unfit)  # fmt: skip
-        labels = np.zeros(wanted, dtype=np.int64)  # The teacher's are not known yet.
-        return SeedPrompts(self.bare, bare, labels, 0, taught=taught, unfit=unfit)
+        if "virtual_tokens" not in job.settings:
+            return SeedPrompts(self.bare, bare, labels, 0, taught=taught, unfit=unfit)
+        # Of the context these many positions are left, behind which rows read on as behind all.
+        sets, tokens = self.scored(context), self._context_tokens(seed)[0]
+        count = min(common_length(tokens, each.prefix) for each in (*sets.every, taught))
+        if count < job.settings["virtual_tokens"]:
+            raise UserError(
+                f"methods.yaml: virtual_tokens: {job.settings['virtual_tokens']} are more than the "
+                f"{count} tokens of the context of seed {seed}; valid: {count} at most"
+            )
+        ahead = tokens[: job.settings["virtual_tokens"]]
+        return SeedPrompts(
+            sets.without(count), taught.without(count), labels, 0, ahead, None, taught, unfit
+        )
 
     def _context_tokens(self, seed: int) -> tuple[tuple[int, ...], np.ndarray]:
         """Return the tokens of the context of all shots, and the shot that each is of; -1: none."""

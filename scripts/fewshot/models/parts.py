@@ -1,6 +1,7 @@
 """The parts of a causal language model: backbone, readout, learned prefix, virtual tokens."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -53,6 +54,19 @@ def tokens_ahead(model: nn.Module) -> int:
     """Return the positions that a learned prefix takes in front of every prompt's tokens."""
     prefix = learned_prefix(model)
     return 0 if prefix is None else prefix.tokens
+
+
+@contextmanager
+def without_prefix(model: nn.Module) -> Iterator[None]:
+    """Take the learned prefix out of the model for the time being, if there is one."""
+    inner, prefix = unwrap(model), learned_prefix(model)
+    if prefix is not None:
+        del inner.learned_prefix
+    try:
+        yield
+    finally:
+        if prefix is not None:
+            inner.learned_prefix = prefix
 
 
 def learned_cache(model: nn.Module, rows: int) -> dict[str, DynamicCache]:

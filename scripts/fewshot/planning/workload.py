@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data import curve_sample
+from ..prompts.contexts import trained_behind
 from ..study.families import family_of
 from ..study.task_checks import stated_rows
 
@@ -190,7 +191,8 @@ def batch_rows(settings: Mapping, k: int) -> int:
 
 def with_learned_context(settings: Mapping, tokens: float) -> Mapping:
     """Return the settings with as many virtual tokens as a context has that is trained itself."""
-    return {**settings, "virtual_tokens": int(tokens)} if "token_dropout" in settings else settings
+    learned = trained_behind(settings) == "all"
+    return {**settings, "virtual_tokens": int(tokens)} if learned else settings
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,12 @@ def shows_shots(settings: Mapping) -> bool:
     return any(key in settings for key in ("score_context", "token_dropout", "unlabelled_rows"))
 
 
+def own_tokens(settings: Mapping) -> int:
+    """Return the positions that a method learns in front of every prompt, besides a context; those
+    of a cartridge take the context's place, in which its teacher reads more."""
+    return 0 if "unlabelled_rows" in settings else settings.get("virtual_tokens", 0)
+
+
 def trained_behind(settings: Mapping) -> str:
     """Return behind which shots of the draw each of them is read in training: behind the "others",
     "all" where the context itself is trained, or none ("")."""

@@ -42,6 +42,7 @@ def check_cell(study: "Study", cell: "Cell", where: str) -> None:
             f"'{cell.task}'; valid: multiples of {labels}"
         )
     _check_rows(study, cell, where)
+    _check_unlabelled(study, cell)
     study.bind(cell.pattern, cell.task)
     _check_ranking(study, cell, where)
     _check_model(study, cell)
@@ -204,14 +205,6 @@ def _check_rows(study: "Study", cell: "Cell", where: str) -> None:
     if not stated:
         return
     key, rows = stated
-    asked = read_settings(study.methods[cell.method]).get("unlabelled_rows", 0)
-    left = (sum(rows.values()) if isinstance(rows, dict) else rows) - cell.k
-    if asked > left:
-        raise UserError(
-            f"{study.file('methods')}: method '{cell.method}': unlabelled_rows: {asked} are more "
-            f"than the training rows of task '{cell.task}' that are no shots ({key} in "
-            f"{study.file('tasks')}); valid: up to {left}"
-        )
     labels, by_label = len(study.tasks[cell.task]["labels"]), isinstance(rows, dict)
     if study.factors_of(cell.task):
         return  # Checked by label, with the factors.
@@ -225,6 +218,23 @@ def _check_rows(study: "Study", cell: "Cell", where: str) -> None:
         raise UserError(
             f"{where}: grid: k = {cell.k} is more than the training rows of task '{cell.task}' "
             f"allow: {told} ({key} in {study.file('tasks')}); valid: {valid or 'up to '}{most}"
+        )
+
+
+def _check_unlabelled(study: "Study", cell: "Cell") -> None:
+    """Check that there are as many rows besides the shots as context distillation asks for, as far
+    as the task's entry tells them."""
+    asked = read_settings(study.methods[cell.method]).get("unlabelled_rows")
+    stated = stated_rows(study.tasks[cell.task], study.tasks, "train")
+    if not asked or not stated:
+        return
+    key, rows = stated
+    left = (sum(rows.values()) if isinstance(rows, dict) else rows) - cell.k
+    if asked > left:
+        raise UserError(
+            f"{study.file('methods')}: method '{cell.method}': unlabelled_rows: {asked} are more "
+            f"than the training rows of task '{cell.task}' that are no shots ({key} in "
+            f"{study.file('tasks')}); valid: up to {left}"
         )
 
 

@@ -151,7 +151,7 @@ def _check_methods(study: "Study") -> None:
             )
         for key, value in family.fixed.items():
             if settings.get(key, value) != value:
-                valid = ", ".join(str(each) for each in as_list(value)).lower()
+                valid = ", ".join(map(str, as_list(value))).lower()
                 raise UserError(f"{where}: {key}: family '{settings['family']}' has {valid} alone")
         _check_training(read_settings(settings), where)
         _check_contexts(read_settings(settings), where)
@@ -193,6 +193,11 @@ def _check_contexts(read: dict, where: str) -> None:
             raise UserError(
                 f"{where}: {key}: is for context distillation; valid with loss: {valid}"
             )
+    if family_of(read).distils and not distils:
+        raise UserError(
+            f"{where}: loss: family '{read['family']}' is trained by context distillation; valid: "
+            f"{' or '.join(DISTILLING)}"
+        )
     if distils and not family_of(read).starts_as_base:
         valid = ", ".join(name for name, each in FAMILIES.items() if each.starts_as_base)
         raise UserError(

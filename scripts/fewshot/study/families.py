@@ -65,6 +65,8 @@ class Family:
     """Those of the tensors it trains that have rows and columns, as far as the shape is known."""
     starts_as_base: bool = False
     """Whether the model computes what it did before, as long as nothing is trained."""
+    distils: bool = False
+    """Whether it is trained by context distillation alone."""
     learned_keys: bool = False
     """Whether its virtual tokens are keys and values in each layer, not tokens of the prompt."""
     recomputes: bool = True
@@ -253,6 +255,12 @@ FAMILIES = {
         (*WITH_LOSS, "token_dropout"),
         trained=counts.keys_and_values, added=counts.keys_and_values,
         matrices=counts.key_and_value_matrices, learned_keys=True, recomputes=False,
+    ),
+    "cartridge": Family(
+        (*WITH_LOSS, "virtual_tokens"),
+        starts_as_base=True, distils=True, trained=counts.later_keys_and_values,
+        added=counts.later_keys_and_values, matrices=counts.later_key_and_value_matrices,
+        learned_keys=True, recomputes=False, fixed={"rounds": 1},
     ),
     "mix_and_match": Family(
         (*WITH_LOSS, "virtual_tokens", "encoder_width", *BOTTLENECK),

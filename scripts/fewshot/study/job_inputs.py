@@ -11,7 +11,7 @@ from ..analysis import flops
 from ..codeversion import code_version
 from ..data.entries import as_list
 from ..models import architectures
-from ..prompts.contexts import shows_shots, trained_behind
+from ..prompts.contexts import own_tokens, shows_shots, trained_behind
 from .catalog import catalog_of
 from .families import training_passes
 from .without_model import NONE
@@ -254,7 +254,7 @@ class JobInputs:
             "draw": study.draw_of(job["method"]),
             "uses_context": study.uses_context(job["method"]) or shows_shots(settings),
             "needs_words": study.methods[job["method"]]["head"] == "language-model",
-            "virtual_tokens": settings.get("virtual_tokens", 0),
+            "virtual_tokens": own_tokens(settings),
             "truncate": study.methods[job["method"]].get("truncate"),
             **{
                 key: value

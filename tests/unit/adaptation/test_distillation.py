@@ -18,12 +18,14 @@ from fewshot.adaptation.outputs import Phases
 from fewshot.adaptation.setup import start_run
 from fewshot.errors import UserError
 from fewshot.methods.losses import DISTILLATION, Answers, Teacher
+from fewshot.models.parts import learned_prefix
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
 from fewshot.runtime.stop import Interrupted, Stop
 from fewshot.scoring.score import score
 from fewshot.scoring.top_tokens import top_tokens
 from job_files import PATTERN, some_rows, write_job
+from peft.tuners.cartridge.utils import prompt_embeddings_from_past_key_values
 from scipy.special import log_softmax, rel_entr
 from seed_runs import StopAfter, a_job, outcome, set_up
 from tiny import ALL_KINDS, TARGETS, tiny_model, tiny_tokenizer
@@ -222,6 +224,52 @@ def test_micro_batches_change_nothing_but_rounding(tmp_path):
     ]
     losses = [each.query("evaluation_set == 'train'")["mean_logprob"] for each in curves]
     np.testing.assert_allclose(*losses, atol=1e-6)
+
+
+CARTRIDGE = {"family": "cartridge", "virtual_tokens": 20, "loss": "distil-vocabulary"}
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_cartridge_starts_as_the_first_tokens_of_the_context(kind, tmp_path):
+    """As peft makes one of a cache; its teacher reads all of the context, and none of it."""
+    run = taught(kind, tmp_path, **CARTRIDGE)
+    job, model = run.setup.job, tiny_model(kind)
+    context = tiny_tokenizer(kind)(PATTERN.context_of(job.shots[0]))["input_ids"]
+    cache = model(torch.tensor([context])).past_key_values
+    pairs = [(layer.keys, layer.values) for layer in cache.layers]
+    expected = prompt_embeddings_from_past_key_values(pairs, num_virtual_tokens=20)
+    made = torch.stack([torch.cat(pair) for pair in learned_prefix(run.engine.trainable.model)()])
+    found = made.permute(3, 0, 1, 2, 4).reshape(20, -1)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    rows = run.prompts.taught
+    assert run.ahead == 20 < len(rows.prefix)
+    for number, suffix in enumerate(rows.suffixes[:4]):
+        logits = model(torch.tensor([rows.prefix + suffix])).logits[0, -1]
+        top = (logits / 2).log_softmax(dim=-1).topk(50)
+        np.testing.assert_allclose(run.teacher.logprobs[number], top.values.detach(), atol=1e-5)
+        cut = rows.prefix + suffix
+        assert (
+            cut[len(context) - 1 :] == run.prompts.shots.prefix + run.prompts.shots.suffixes[number]
+        )
+
+
+def test_a_cartridge_learns_but_for_its_first_token(tmp_path):
+    run = taught("opt", tmp_path, epochs=10, learning_rate=0.02, **CARTRIDGE)
+    before = divergence(run)
+    prefix = learned_prefix(run.engine.trainable.model)
+    first = prefix()[0][0].detach().clone()
+    for epoch in range(1, 11):
+        training.train_epoch(run, epoch)
+        training._enter(run, epoch, None, None)
+    assert divergence(run) < before / 2
+    moved = (prefix()[0][0] != first).any(dim=3).any(dim=1)[0]
+    assert moved[1:].all() and not moved[0]
+
+
+def test_a_cartridge_longer_than_the_context_is_one_line():
+    job = distils(**{**CARTRIDGE, "virtual_tokens": 100})
+    with pytest.raises(UserError, match=r"virtual_tokens: 100 are more than the 8. tokens"):
+        set_up("opt", job).prompts.of_seed(0)
 
 
 def test_a_job_reads_training_rows_and_tells_of_its_rounds(tmp_path):

@@ -17,6 +17,7 @@ from fewshot.rng import generator
 from fewshot.runtime.placement import Placement
 from fewshot.scoring.score import score
 from fewshot.study import families
+from job_files import some_rows
 from seed_runs import a_job
 from tiny import ALL_KINDS, KINDS, TARGETS, tiny_model, tiny_tokenizer, write_manifest
 
@@ -40,6 +41,12 @@ FAMILIES = {
     ),
     # Of one position, before a seed's context is there.
     "context_tuning": ({"token_dropout": 0.1, "learning_rate": 0.05}, (4 * 32, 4 * 32, 4 * 16)),
+    # Of four positions the first stays; trained on unlabelled rows alone.
+    "cartridge": (
+        {"virtual_tokens": 4, "learning_rate": 0.05, "loss": "distil-vocabulary"}
+        | {"unlabelled_rows": 12, "temperature": 1.0, "rounds": 1},
+        (2 * 2 * 3 * 32, 2 * 2 * 3 * 32, 2 * 2 * 3 * 16),
+    ),
     "head_only": ({"learning_rate": 0.05}, (75 * 32,) * 3),
     # A layer has two adapters, each of 2 · 4 · 32 weights and 4 + 32 biases.
     "houlsby": ({**ADAPTER, "initialisation": "houlsby", "form": "houlsby"}, (4 * 292,) * 3),
@@ -73,7 +80,7 @@ VARIANTS = {
     **dict.fromkeys(("houlsby", "pfeiffer", "parallel"), "adapter"),
 }
 """What is no family's name above → its family."""
-NOT_DRAWN = ("full", "bitfit", "ia3", "head_only", "context_tuning")
+NOT_DRAWN = ("full", "bitfit", "ia3", "head_only", "context_tuning", "cartridge")
 UNCHANGED = ("full", "bitfit", "ia3", "head_only", "lora", "dora", "parallel")
 PAIRS = [
     (family, kind)
@@ -90,7 +97,7 @@ ON_ONE = {
 """Families that are trained on one kind of model alone."""
 SHARDED = [
     *("bitfit", "lora", "dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"),
-    *("mix_and_match", "p_tuning_lstm", "context_tuning"),
+    *("mix_and_match", "p_tuning_lstm", "context_tuning", "cartridge"),
 ]
 """Families that are also trained in shards: all ways to add or to choose parameters."""
 TRAINED = [(family, kind) for family, kind in PAIRS if ON_ONE.get(family, kind) == kind]
@@ -109,7 +116,7 @@ def words(tmp_path_factory):
 def job_of(family: str, kind: str, stage: int = 0, **settings):
     name = VARIANTS.get(family, family)
     given = {"family": name, "targets": TARGETS[kind], **FAMILIES[family][0], **settings}
-    return a_job(stage, **given)
+    return dataclasses.replace(a_job(stage, **given), train=some_rows(60, "train"))
 
 
 def method_of(job):
@@ -161,7 +168,7 @@ def test_a_draw_belongs_to_its_generator_and_restores_the_untrained_model(family
     before = take_weights(student) if family in UNCHANGED else None
     method.draw(student.model, generator("x", 1))
     first = take_weights(student)
-    if family not in ("full", "bitfit", "head_only", "context_tuning"):
+    if family not in ("full", "bitfit", "head_only", "context_tuning", "cartridge"):
         with torch.no_grad():
             for name, each in student.named_parameters():
                 if each.requires_grad and "magnitude" not in name:
@@ -187,7 +194,8 @@ def test_training_starts_from_the_base_model(family, kind):
 @pytest.mark.parametrize(("family", "kind"), TRAINED)
 def test_training_lowers_the_loss_and_is_restored_from_its_file(family, kind, tmp_path):
     made, losses, result = train(tmp_path, family, kind, epochs=6)
-    assert losses[-1] < losses[0] - 0.3
+    # A divergence from a teacher starts small.
+    assert losses[-1] < (losses[0] / 2 if family == "cartridge" else losses[0] - 0.3)
     base, untouched = tiny_model(kind).state_dict(), student_of(family, kind).model.state_dict()
     kept = made.origin.start(1, Placement(), torch.device("cpu")).model.state_dict()
     same = [torch.equal(each, untouched[name]) for name, each in kept.items() if name in base]

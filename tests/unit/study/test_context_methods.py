@@ -9,7 +9,7 @@ from fewshot.study.job_inputs import JobInputs
 from registries import CONFIG, copy_registries, edit, load, message
 
 BETWEEN = ("in-context-tuning", "in-context-tuning-zero-shot", "lora-in-context", "context-tuning")
-DISTILLED = ("context-distillation", "context-distillation-vocabulary")
+DISTILLED = ("context-distillation", "context-distillation-vocabulary", "cartridge")
 GRID = {"methods": [*BETWEEN, *DISTILLED, "lora", "in-context"], "patterns": ["minimal"], "k": [16]}
 PLAN = {"models": ["opt-125m"], "tasks": ["rte"], "seeds": "0-1", "grid": [GRID]}
 
@@ -46,7 +46,7 @@ def test_windows_are_asked_for_the_prompts_that_are_read(study):
         "in-context-tuning": (True, "others"), "in-context-tuning-zero-shot": (False, "others"),
         "lora-in-context": (True, None), "context-tuning": (True, "all"),
         "context-distillation": (True, None), "context-distillation-vocabulary": (True, None),
-        "lora": (False, None), "in-context": (True, None),
+        "cartridge": (True, None), "lora": (False, None), "in-context": (True, None),
     }  # fmt: skip
 
 
@@ -84,7 +84,17 @@ MISTAKES = [
     (
         {"base": "context-distillation", "family": "prompt_tuning", "virtual_tokens": 3},
         "method 'mine': loss: distil-label-words needs a model that starts as the base model, its "
-        "teacher, and family 'prompt_tuning' does not; valid: full, bitfit, lora, ia3",
+        "teacher, and family 'prompt_tuning' does not; valid: full, bitfit, lora, ia3, "
+        "cartridge",
+    ),
+    (
+        {"base": "context-tuning", "family": "cartridge", "virtual_tokens": 9},
+        "method 'mine': loss: family 'cartridge' is trained by context distillation; valid: "
+        "distil-label-words or distil-vocabulary",
+    ),
+    (
+        {"base": "cartridge", "rounds": 2},
+        "method 'mine': rounds: family 'cartridge' has 1 alone",
     ),
     (
         {"base": "in-context", "score_context": "shots"},
@@ -135,5 +145,5 @@ def test_a_classification_head_inherits_and_reads_none_of_it(tmp_path):
 
 def test_families_that_start_as_the_base_model_say_so():
     assert [name for name, each in FAMILIES.items() if each.starts_as_base] == [
-        "full", "bitfit", "lora", "ia3",
+        "full", "bitfit", "lora", "ia3", "cartridge",
     ]  # fmt: skip
