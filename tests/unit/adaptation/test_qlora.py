@@ -130,13 +130,20 @@ def test_without_a_gpu_paged_adamw_is_adamw():
     assert type(found) is torch.optim.AdamW and found.defaults == expected.defaults
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_paged_adamw_updates_as_adamw_and_goes_on_from_its_states(tmp_path):
-    """On tensors large enough to have paged states, and on small ones."""
+ON_A_GPU = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_A_GPU)])
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
+def test_paged_adamw_updates_as_adamw_and_goes_on_from_its_states(device, tmp_path, monkeypatch):
+    """On tensors large enough to have paged states, and on small ones; on a CPU, which pretends
+    here to be a GPU, states are not paged, but computed and stored alike."""
     settings = {"learning_rate": 1e-2, "weight_decay": 0.1, "gradient_clip": 0.3}
     torch.manual_seed(0)
-    start = [torch.randn(512, 256, device="cuda"), torch.randn(7, device="cuda")]
+    start = [torch.randn(512, 256, device=device), torch.randn(7, device=device)]
     gradients = [[torch.randn_like(each) for each in start] for _ in range(4)]
 
     def engine_of(optimizer):
@@ -152,7 +159,9 @@ def test_paged_adamw_updates_as_adamw_and_goes_on_from_its_states(tmp_path):
         return [each.detach().clone() for each in engine.trainable]
 
     expected = go_on(engine_of("adamw"), gradients)
+    monkeypatch.setattr(nn.Parameter, "is_cuda", True)
     first = engine_of("paged-adamw")
+    assert type(first._optimizer).__name__ == "PagedAdamW32bit"
     go_on(first, gradients[:2])
     first.save(tmp_path)
     found = go_on(first, gradients[2:])
