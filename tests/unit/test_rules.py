@@ -87,6 +87,8 @@ def test_an_edited_module_repeats_these_scripts_and_no_others(module, scripts):
 BUILT_ON = {
     "prompt_from_text": {"prompt_tuning"},
     "p_tuning": {"prompt_tuning"},
+    "context_tuning": {"prefix_tuning"},
+    "cartridge": {"prefix_tuning"},
     "qlora": {"lora"},
     "reparametrised_prefix": {"prefix_tuning"},
     "mix_and_match": {"adapter", "reparametrised_prefix", "prefix_tuning"},
