@@ -156,6 +156,14 @@ def test_adafactor_keeps_whole_tensors_in_two_processes(tmp_path):
 
 
 @pytest.mark.slow
+def test_weights_in_four_bits_are_whole_in_two_processes(tmp_path):
+    settings = {"family": "qlora", "quantise": "nf4", "optimizer": "paged-adamw"}
+    one = run(tmp_path / "one", 1, 0, **settings)
+    two = run(tmp_path / "two", 2, 0, resources={"micro_tokens": 16}, **settings)
+    assert_alike(one, two)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["opt", "gpt_neox"])
 @pytest.mark.parametrize("stage", [0, 3])
 @pytest.mark.parametrize("method", [{"family": "in_context"}, PROBE], ids=["shown", "probed"])

@@ -88,6 +88,9 @@ BUILT_ON = {
     "adapter_fusion": {"adapter"},
     "prompt_from_text": {"prompt_tuning"},
     "p_tuning": {"prompt_tuning"},
+    "context_tuning": {"prefix_tuning"},
+    "cartridge": {"prefix_tuning"},
+    "qlora": {"lora"},
     "reparametrised_prefix": {"prefix_tuning"},
     "mix_and_match": {"adapter", "reparametrised_prefix", "prefix_tuning"},
 }

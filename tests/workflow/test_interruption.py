@@ -17,6 +17,8 @@ def begin(project, *arguments) -> subprocess.Popen:
         return subprocess.Popen(
             project.command(*arguments), cwd=project.folder, env=project.environment(),
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            # A shell's background jobs ignore Ctrl-C, and so would this one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ job that needs none of this starts no engine of its (transformers imports the li
 
 AdamW updates each number by itself, so DeepSpeed may cut tensors wherever it likes. Adafactor
 (Shazeer and Stern 2018) looks at rows, columns and sizes of whole tensors, which DeepSpeed lays
-flat one behind the other: it stays with plain PyTorch, whose processes all hold its few states.
+flat one behind the other: it stays with plain PyTorch, whose processes all hold its few states. So
+do weights in 4 bits, which DeepSpeed would take for bytes, with what is trained beside them.
 """
 
 from pathlib import Path
@@ -27,8 +28,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def needs_whole_tensors(settings: dict) -> bool:
-    """Return whether a method's optimiser cannot update tensors that are cut up."""
-    return settings.get("optimizer") == "adafactor"
+    """Return whether a method's optimiser, or its weights in 4 bits, cannot be cut up."""
+    return settings.get("optimizer") == "adafactor" or "quantise" in settings
 
 
 def is_plain(settings: dict, dtype: str, placement: Placement, processes: ProcessGroup) -> bool:
@@ -68,16 +69,20 @@ def new_optimizer(
     """Return the optimiser that a method's settings name (AdamW, if none) for some parameters.
 
     Adafactor is that of transformers, as T-Few has it, with the rate that the schedule gives:
-    torch's caps it at 1/√step.
+    torch's caps it at 1/√step. Paged AdamW is bitsandbytes' on a GPU, whose states go to host
+    memory while there is no room for them; on a CPU it is AdamW.
     """
     rates = {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
     if settings.get("optimizer") == "adafactor":
         scaled = settings.get("scale_parameter", True)
         return Adafactor(parameters, scale_parameter=scaled, relative_step=False, **rates)
+    rates |= {"betas": (0.9, 0.999), "eps": 1e-8}
+    if settings.get("optimizer") == "paged-adamw" and parameters[0].is_cuda:
+        from bitsandbytes.optim import PagedAdamW32bit
+
+        return PagedAdamW32bit(parameters, **rates)
     return torch.optim.AdamW(
         parameters,
-        betas=(0.9, 0.999),
-        eps=1e-8,
         # One pass over the states instead of a dozen.
         fused=on_one_device or None,
         **rates,
@@ -89,13 +94,14 @@ def engine_config(settings: dict, dtype: str, placement: Placement, world_size: 
 
     Raises UserError for an unknown dtype, for bfloat16 with stage 0 (the engine then shifts Adam's
     bias correction by a step: first updates are 0.74 of what they should be), for float16 without
-    a GPU, for a batch that the processes cannot share evenly, and where an optimiser of whole
-    tensors would have these cut up or moved, or gradients in float16, whose scale none would watch.
+    a GPU, for a batch that the processes cannot share evenly, and where whole tensors (see
+    `needs_whole_tensors`) would be cut up or moved, or have gradients in float16, whose scale none
+    would watch.
     """
     if dtype not in DTYPES:
         raise UserError(f"models.yaml: dtype = {dtype}; valid: {', '.join(DTYPES)}")
     if needs_whole_tensors(settings):
-        _check_whole(settings["optimizer"], dtype, placement)
+        _check_whole(settings, dtype, placement)
     elif dtype != "float32" and placement.zero_stage == 0:
         raise UserError(
             f"fine-tuning in {dtype} with zero_stage 0 gives wrong updates; valid: zero_stage 1, 2 "
@@ -133,17 +139,19 @@ def engine_config(settings: dict, dtype: str, placement: Placement, world_size: 
     }
 
 
-def _check_whole(optimizer: str, dtype: str, placement: Placement) -> None:
+def _check_whole(settings: dict, dtype: str, placement: Placement) -> None:
+    named, looks, other = "optimizer: adafactor", "looks at", ", or optimizer: adamw"
+    if "quantise" in settings:
+        named, looks, other = f"quantise: {settings['quantise']}", "packs", ""
     if placement.zero_stage or placement.offload != "none":
         raise UserError(
-            f"methods.yaml: optimizer: {optimizer} looks at whole tensors, and {placement} would "
-            "cut them up; valid: zero_stage 0 without offload (resources of the rule), or "
-            "optimizer: adamw"
+            f"methods.yaml: {named} {looks} whole tensors, and {placement} would cut them up; "
+            f"valid: zero_stage 0 without offload (resources of the rule){other}"
         )
     if dtype == "float16":
         raise UserError(
-            f"methods.yaml: optimizer: {optimizer} does not scale gradients, as float16 needs it; "
-            "valid: dtype float32 or bfloat16 in models.yaml, or optimizer: adamw"
+            f"methods.yaml: {named} does not scale gradients, as float16 needs it; valid: dtype "
+            f"float32 or bfloat16 in models.yaml{other}"
         )
 
 

@@ -102,12 +102,14 @@ def drawn(
 def parameter_facts(trainable: TrainableModel) -> dict[str, object]:
     """Return how many parameters there are and are trained, and in which modules.
 
-    Modules of equal name in different layers are one entry, with `*` for the layer.
+    Modules of equal name in different layers are one entry, with `*` for the layer. Weights in 4
+    bits count, not the bytes that hold them.
     """
     trained = trained_parameters(trainable)
     modules = (re.sub(r"\.\d+\.", ".*.", name.rpartition(".")[0]) for name in trained)
+    packed = sum(getattr(module, "packed_weights", 0) for module in trainable.modules())
     return {
-        "total": sum(map(element_count, trainable.parameters())),
+        "total": sum(map(element_count, trainable.parameters())) + packed,
         "trainable": sum(map(element_count, trained.values())),
         "modules": sorted(set(modules)),
     }

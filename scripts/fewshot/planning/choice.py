@@ -56,7 +56,7 @@ def choose_placement(
     if not fitting:
         least = min(options, key=lambda each: _demanding(each.expected, machine))
         if machine.binding:
-            raise _misfit(least, machine, where, demand.second_moments is not None)
+            raise _misfit(least, machine, where, demand)
         return least
     return min(fitting, key=lambda each: _rank(demand, each))
 
@@ -87,13 +87,13 @@ def _placements(
 
     Half precision needs a stage: without, DeepSpeed's updates are wrong. One process shares
     nothing, so that it takes higher stages only for what these put into host memory. Where nothing
-    is trained, weights are whole or in shards. Adafactor's tensors stay whole.
+    is trained, weights are whole or in shards. Some tensors stay whole (`Demand.whole`).
     """
     half, processes = demand.element < 4, per_node * nodes
     if not demand.rows:
         yield Placement(3 if processes > 1 else 0)
         return
-    whole = demand.second_moments is not None
+    whole = demand.whole
     least = int(half and not whole)
     for stage in STAGES[least:] if per_node and not whole else (least,):
         offloads = OFFLOADS[: stage if stage > 1 else 1]
@@ -131,14 +131,16 @@ def _demanding(expected: MemoryEstimate, machine: Machine) -> float:
     return max(gpu, expected.host / max(machine.host_memory, 1))
 
 
-def _misfit(least: Choice, machine: Machine, where: str, whole: bool) -> UserError:
-    """Return the error for a job that fits nowhere, with the numbers; `whole` tensors are a reason
+def _misfit(least: Choice, machine: Machine, where: str, demand: Demand) -> UserError:
+    """Return the error for a job that fits nowhere, with the numbers; whole tensors are a reason
     for that."""
     expected = least.expected
     host = f"{expected.host / GIB:.1f} of {machine.host_memory / GIB:.1f} GB of host memory"
     each = f"{expected.gpu / GIB:.1f} of {machine.gpu_memory / GIB:.1f} GB of each GPU and "
     needed = f"{each if least.gpus else ''}{host} per node"
-    needed += ", since optimizer: adafactor keeps whole tensors on each GPU" if whole else ""
+    if demand.whole:
+        named = "optimizer: adafactor" if demand.quantised is None else "quantise"
+        needed += f", since {named} keeps whole tensors on each GPU"
     return UserError(
         f"{where} fits nowhere on {machine.name}: the least demanding plan ({least.name}) takes "
         f"{needed}; name a larger machine (key machine of the study) or leave the cell out"

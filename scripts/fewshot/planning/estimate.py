@@ -71,7 +71,7 @@ def _kept_bytes(plan: "MemoryPlan", job: Job) -> int:
     if plan.study.is_baseline(cell.method) or not settings.get("keep_weights", True):
         return 0
     demand = plan.demand(cell)
-    return len(job.seeds) * demand.trainable * demand.element
+    return len(job.seeds) * demand.trainable * demand.trained_element
 
 
 def facts(plan: "MemoryPlan", most_minutes: float = float("inf")) -> dict[str, object]:

@@ -19,7 +19,8 @@ from ..prompts.contexts import shows_shots
 from ..runtime.placement import JobPlace
 from ..runtime.resume import WRITE_RATE
 from ..study.families import added, family_of, second_moments, trainable, training_passes
-from .memory import LONGEST_ROW, Demand, tokens_at_once
+from ..study.parameter_counts import linear_weights, lora_inputs
+from .memory import FLOAT32, LONGEST_ROW, Demand, Quantised, tokens_at_once
 from .rates import BUS, moving, rates_of, sweeps
 from .workload import (
     Reading,
@@ -50,6 +51,8 @@ STORE = 2e-6
 """Seconds to put a prediction into a frame and, at the end, into Parquet, measured."""
 OPEN = 0.3
 """Seconds to make a model's modules and read its configuration and tokenizer, measured."""
+QUANTISE = {"cpu": 3e-8, "gpu": 1e-9}
+"""Seconds to put a weight into 4 bits: measured, and as it takes to move it to a GPU and back."""
 DISK = 1e9
 """Bytes of weights read in a second, as of a file system shared by a cluster."""
 ENGINE = {"cpu": 0.02, "gpu": 1.0}
@@ -69,6 +72,8 @@ FILE = 5e-3
 FIT, ANSWER = 0.05, 1e-4
 """Seconds to fit logistic regression to some shots, and to answer a row with it, measured: 128
 shots of a width of 7,168, and texts of 40 words."""
+DROPPED = {"cpu": 4, "gpu": 1}
+"""Bytes by which PyTorch's dropout remembers whether a number was dropped."""
 BEST = 5
 """Times that the best epoch is copied: 40 epochs in random order make 4.3 records."""
 
@@ -119,8 +124,10 @@ def _load(work: Work, model: JobModel, site: JobPlace, trained: bool) -> float:
     """Return the seconds to read weights and rows, and to make each seed's model."""
     demand = model.demand
     weights = demand.element * demand.parameters
-    moved = weights / (BUS if site.per_node else rates_of(site).memory)
+    moved = demand.weights / (BUS if site.per_node else rates_of(site).memory)
     seconds = OPEN + weights / DISK + TOKENIZE * work.evaluated + moved
+    if demand.quantised is not None:
+        seconds += QUANTISE[site.kind] * demand.quantised.weights
     if trained:
         seconds += work.seeds * (ENGINE[site.kind] + 2 * moved)
     return seconds
@@ -186,7 +193,7 @@ def _answer(model: JobModel, site: JobPlace) -> float:
 def _write(model: JobModel, site: JobPlace) -> float:
     """Return the seconds to keep a seed's weights: the best ones, and adapters, read back once."""
     demand, settings = model.demand, model.settings
-    weights = demand.element * demand.trainable
+    weights = demand.trained_element * demand.trainable
     copied = FILE + BEST * weights / (BUS if site.per_node else rates_of(site).memory)
     stored = settings.get("keep_weights", True)
     return copied + (FILE + 2 * weights / WRITE_RATE if stored else 0.0)
@@ -196,7 +203,7 @@ def demand_of(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> D
     """Return what a cell's jobs compute, with a model of this shape on a kind of device, "cpu" or
     "gpu"."""
     entry, settings = study.model(cell.model), study.cell_settings(cell)
-    labels = len(study.tasks[cell.task]["labels"])
+    labels, element = len(study.tasks[cell.task]["labels"]), ELEMENT_BYTES[entry["dtype"]]
     family, window = family_of(settings), entry["window"]
     settings = with_learned_context(settings, min(window, cell.k * LONGEST_ROW))
     virtual, answer = settings.get("virtual_tokens", 0), answer_size(study, cell, settings)
@@ -206,7 +213,7 @@ def demand_of(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> D
     ahead = virtual + (cell.k * LONGEST_ROW if "train_context" in settings else 0)
     return Demand(
         shape=shape,
-        element=ELEMENT_BYTES[entry["dtype"]],
+        element=element,
         trainable=trainable(shape, settings, labels),
         added=added(shape, settings, labels),
         rows=batch_rows(settings, cell.k) * answer.readings if family.trains else 0,
@@ -217,7 +224,16 @@ def demand_of(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> D
         answers=answer.tokens,
         readings=answer.readings,
         second_moments=second_moments(shape, settings, labels) if family.trains else None,
+        quantised=_quantised(shape, settings, element, kind) if family.four_bit else None,
     )
+
+
+def _quantised(shape: Architecture, settings: Mapping, element: int, kind: str) -> Quantised:
+    """Return what is in 4 bits; LoRA's modules keep what they read in float32, and where values are
+    dropped which of them were."""
+    copied = FLOAT32 + DROPPED[kind] if settings["dropout"] else FLOAT32 * (element < FLOAT32)
+    read = copied * lora_inputs(shape, settings) // max(shape.layers, 1)
+    return Quantised(*linear_weights(shape), read)
 
 
 def job_model(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> JobModel:

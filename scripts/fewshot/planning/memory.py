@@ -100,6 +100,21 @@ LONGEST_ROW = 512
 """Tokens of a query that the plan reckons with, and of a demonstration."""
 SHORT_ROW = 32
 """Tokens of the shortest queries, which makes most rows in a batch."""
+FOUR_BIT = 0.5 + 1 / 64 + FLOAT32 / (64 * 256)
+"""Bytes of a weight in 4 bits, with its share of a scale and of that one's (`models.four_bit`)."""
+QUANTISING = 14
+"""Bytes held for each weight of a layer while it is put into 4 bits, by bitsandbytes' operations on
+a CPU: in float32, scaled, as the number of a value, and packed."""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What is in 4 bits: `weights` in all, of the `largest` layer. What is trained is in float32
+    then, and a layer keeps `beside` bytes of a token for its gradients."""
+
+    weights: int
+    largest: int
+    beside: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,8 @@ class Demand:
     with each label word count `readings` times. `context` is the tokens of a shared context, and
     `batch_tokens` those of a scoring batch. `backward` tells whether gradients pass the layers.
     `states` are numbers in float32 that each process keeps in host memory, `second_moments` those
-    of Adafactor, whose tensors stay whole (None: AdamW's two for each trained parameter).
+    of Adafactor, whose tensors stay whole (None: AdamW's two for each trained parameter). Frozen
+    weights may be `quantised`, which stay whole too.
     """
 
     shape: Architecture
@@ -127,11 +143,30 @@ class Demand:
     readings: int = 1
     states: int = 0
     second_moments: int | None = None
+    quantised: Quantised | None = None
 
     @property
     def parameters(self) -> int:
         """Return all parameters, those that the method adds included."""
         return self.shape.parameters + self.added
+
+    @property
+    def whole(self) -> bool:
+        """Return whether tensors can neither be cut up nor moved to the host."""
+        return self.second_moments is not None or self.quantised is not None
+
+    @property
+    def trained_element(self) -> int:
+        """Return the bytes of a trained number."""
+        return self.element if self.quantised is None else FLOAT32
+
+    @property
+    def weights(self) -> float:
+        """Return the bytes of all weights."""
+        if self.quantised is None:
+            return self.element * self.parameters
+        rest = self.element * (self.shape.parameters - self.quantised.weights)
+        return rest + FOUR_BIT * self.quantised.weights + FLOAT32 * self.added
 
 
 @dataclass(frozen=True)
@@ -161,8 +196,8 @@ def estimate(demand: Demand, placement: Placement, per_node: int, nodes: int) ->
     )
     if not per_node:
         # What is trained is there as base weights and as those of the best epoch, too.
-        copies = 2 * demand.element * demand.trainable
-        host = held + copies + phases + FLOAT32 * demand.states
+        copies = 2 * demand.trained_element * demand.trainable
+        host = max(held + copies + phases + FLOAT32 * demand.states, loading(demand))
         return MemoryEstimate(0, 0, int(LIBRARIES["cpu"] + SLACK * host))
     allocated = int(held + phases)
     kept = on_host(demand, placement, processes) + FLOAT32 * demand.states
@@ -177,21 +212,23 @@ def holding(demand: Demand, placement: Placement, processes: int) -> float:
 
     AdamW keeps two moments in float32, Adafactor fewer numbers. DeepSpeed's stages add master
     weights, in float32 too, where they are a copy, and so does Adafactor for weights in half
-    precision. Frozen weights have none of these.
+    precision. Frozen weights have none of these. A paged optimiser is taken to have room.
     """
     stage, offload = placement.zero_stage, placement.offload
     element, trained = demand.element, demand.trainable
     share = trained / processes if stage else trained
-    weights = element * demand.parameters
+    weights = demand.weights
     if stage == 3:
         gathered = element * min(demand.parameters, LIVE)
         weights = gathered + (weights / processes if offload != "parameters" else 0)
         weights = min(weights, element * demand.parameters * (1 + 1 / processes))
     if not trained:
         return weights
-    if demand.second_moments is not None:
+    if demand.whole:
+        element, moments = demand.trained_element, demand.second_moments
+        moments = 2 * trained if moments is None else moments
         copies = FLOAT32 * trained if element < FLOAT32 else 0
-        return weights + element * trained + FLOAT32 * demand.second_moments + copies
+        return weights + element * trained + FLOAT32 * moments + copies
     master = FLOAT32 if stage else 0
     optimiser = 0 if offload != "none" else (2 * FLOAT32 + master) * share
     gradients = element * (trained if stage < 2 else share)
@@ -202,6 +239,14 @@ def holding(demand: Demand, placement: Placement, processes: int) -> float:
     return weights + gradients + optimiser + bucket
 
 
+def loading(demand: Demand) -> float:
+    """Return the most bytes that the host holds while weights are put into 4 bits, layer by layer;
+    of other weights there is no more than later."""
+    if demand.quantised is None:
+        return 0
+    return demand.element * demand.shape.parameters + QUANTISING * demand.quantised.largest
+
+
 def passing(demand: Demand, placement: Placement, processes: int) -> float:
     """Return the bytes of a forward and backward pass of one process, beyond what is held."""
     if not demand.rows or not demand.trainable:
@@ -209,7 +254,7 @@ def passing(demand: Demand, placement: Placement, processes: int) -> float:
     answers = -(-demand.rows // processes) * demand.answers
     tokens = tokens_at_once(demand, placement, processes)
     # Without a stage gradients are copied to be reduced, where there are several processes.
-    copied = placement.zero_stage == 0 and processes > 1 and demand.second_moments is None
+    copied = placement.zero_stage == 0 and processes > 1 and not demand.whole
     reduced = placement.zero_stage in (1, 2) or copied
     buffer = demand.element * min(BUCKET, demand.trainable)
     bucket = buffer if reduced else 0
@@ -217,9 +262,22 @@ def passing(demand: Demand, placement: Placement, processes: int) -> float:
         bucket = buffer / processes  # what it is reduced to
     if not demand.backward:
         return bucket + scoring_bytes(demand.shape, demand.element, tokens, answers, demand.row)
-    return bucket + training_bytes(
-        demand.shape, demand.element, tokens, answers, demand.row, placement.checkpointing
+    beside = 0
+    if demand.quantised is not None:
+        layers = 1 if placement.checkpointing else demand.shape.layers
+        beside = tokens * layers * demand.quantised.beside + _unpacked(demand)
+    return (
+        bucket
+        + beside
+        + training_bytes(
+            demand.shape, demand.element, tokens, answers, demand.row, placement.checkpointing
+        )
     )
+
+
+def _unpacked(demand: Demand) -> int:
+    """Return the bytes of the largest layer's weights, which are there as long as it computes."""
+    return 0 if demand.quantised is None else demand.element * demand.quantised.largest
 
 
 def tokens_at_once(demand: Demand, placement: Placement, processes: int) -> int:
@@ -239,7 +297,7 @@ def stepping(demand: Demand, placement: Placement, processes: int) -> float:
     """
     stage, trained = placement.zero_stage, demand.trainable
     if demand.second_moments is not None:
-        gradients = FLOAT32 * trained if demand.element < FLOAT32 else 0
+        gradients = FLOAT32 * trained if demand.trained_element < FLOAT32 else 0
         return gradients + 3 * FLOAT32 * min(trained, demand.shape.largest_layer)
     if not trained or not stage or placement.offload != "none":
         return 0
@@ -262,15 +320,17 @@ def scoring(demand: Demand) -> float:
     seen = chunk if shape.holds_scores else 1
     batch = scoring_bytes(shape, element, tokens, rows, max(demand.row, seen))
     encoding = scoring_bytes(shape, element, chunk, 1, seen) if chunk else 0
-    return context_bytes(shape, element, demand.context) + max(batch, encoding)
+    context = context_bytes(shape, element, demand.context)
+    return context + max(batch, encoding) + _unpacked(demand)
 
 
 def on_host(demand: Demand, placement: Placement, processes: int) -> float:
     """Return the bytes of one process in host memory, besides its libraries.
 
-    Below stage 3 the base weights, from which each seed starts, and a copy of what is trained; with
-    offload AdamW's moments and two intermediate values, master weights, gradients in float32 and as
-    they come, and the weights in their own precision.
+    Below stage 3 the base weights, from which each seed starts, and a copy of what is trained;
+    those in 4 bits as they are before that. With offload AdamW's moments and two intermediate
+    values, master weights, gradients in float32 and as they come, and the weights in their own
+    precision.
     """
     element, trained = demand.element, demand.trainable
     base = element * (demand.shape.parameters + trained) if placement.zero_stage < 3 else 0

@@ -37,6 +37,8 @@ def log_to(path: str | Path) -> None:
         format="%(asctime)s %(levelname)s %(message)s",
         force=True,
     )
+    # It would tell of kernels to install that nothing here uses.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.captureWarnings(True)
     warnings.simplefilter("default")
 

@@ -134,10 +134,13 @@ def _check_training(study: "Study", cell: "Cell", where: str) -> None:
             curve_epochs(settings["curve_epochs"], settings["epochs"])
         except UserError as error:
             raise UserError(f"{entry}, with k = {cell.k}: {error}") from None
-    if settings.get("optimizer") == "adafactor" and study.models[cell.model]["dtype"] == "float16":
+    unscaled = settings.get("optimizer") == "adafactor" or "quantise" in settings
+    if unscaled and study.models[cell.model]["dtype"] == "float16":
+        quantised = "quantise" in settings
+        named = f"quantise: {settings['quantise']}" if quantised else "optimizer: adafactor"
         raise UserError(
-            f"{entry}: optimizer: adafactor does not scale gradients, as model '{cell.model}' in "
-            "float16 needs it; valid: dtype float32 or bfloat16, or optimizer: adamw"
+            f"{entry}: {named} does not scale gradients, as model '{cell.model}' in float16 needs "
+            f"it; valid: dtype float32 or bfloat16{'' if quantised else ', or optimizer: adamw'}"
         )
     for name in settings.get("train_patterns", ()):
         at = f"{entry}: train_patterns"

@@ -145,9 +145,15 @@ def _check_methods(study: "Study") -> None:
                 raise UserError(
                     f"{where}: {key}: family '{settings['family']}' does not train; leave it out"
                 )
+        if "quantise" in settings and not family.four_bit:
+            valid = [name for name, each in FAMILIES.items() if each.four_bit]
+            raise UserError(
+                f"{where}: quantise: family '{settings['family']}' has the model's weights as they "
+                f"are; valid for family: {' or '.join(valid)}"
+            )
         for key, value in family.fixed.items():
             if settings.get(key, value) != value:
-                valid = ", ".join(map(str, as_list(value)))
+                valid = ", ".join(map(str, as_list(value))).lower()
                 raise UserError(f"{where}: {key}: family '{settings['family']}' has {valid} alone")
         _check_training(read_settings(settings), where)
         _check_contexts(read_settings(settings), where)
@@ -169,6 +175,11 @@ def _check_training(read: dict, where: str) -> None:
         raise UserError(
             f"{where}: scale_parameter: only Adafactor scales its rate by a tensor's size; valid "
             "with optimizer: adafactor; leave it out"
+        )
+    if read.get("optimizer") == "paged-adamw" and "quantise" not in read:
+        raise UserError(
+            f"{where}: optimizer: paged-adamw is for weights in 4 bits (quantise), beside which "
+            "nothing is shared by ZeRO stages; valid: adamw, adafactor"
         )
 
 

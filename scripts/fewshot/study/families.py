@@ -79,6 +79,8 @@ class Family:
     """Whether it trains the readout over the vocabulary."""
     products: Callable[[Architecture, Mapping], int] = counts.nothing
     """Those that it adds which each token of a row is multiplied with."""
+    four_bit: bool = False
+    """Whether the weights of linear layers are in 4 bits (see `models.four_bit`)."""
     folds: bool = False
     """Whether these can be folded into the model's weights, so that predictions cost no more."""
     starts_from: str = ""
@@ -213,6 +215,12 @@ FAMILIES = {
         (*WITH_LOSS, "rank", "alpha", "dropout", "dora", "targets"),
         starts_as_base=True, trained=counts.lora, added=counts.lora, matrices=counts.lora_matrices,
         products=counts.lora, folds=True,
+    ),
+    # Weights in 4 bits are not the base model's, and could not take the update up without a loss.
+    "qlora": Family(
+        (*WITH_LOSS, "rank", "alpha", "dropout", "targets", "quantise"),
+        trained=counts.lora, added=counts.lora, matrices=counts.lora_matrices,
+        products=counts.lora, four_bit=True, fixed={"dora": False},
     ),
     "ia3": Family(WITH_LOSS, starts_as_base=True, trained=counts.ia3, added=counts.ia3),
     "adapter": Family(

@@ -84,6 +84,25 @@ def lora_matrices(shape: Architecture, settings: Mapping) -> Iterable[Matrix]:
         yield each.count, each.outputs, settings["rank"]
 
 
+def linear_weights(shape: Architecture) -> tuple[int, int]:
+    """Return the weights of all linear layers but the readout, and of the largest; (0, 0) where
+    only their sum with others is known."""
+    sizes = [
+        (each.weight * each.count, each.weight)
+        for each in shape.modules
+        if each.inputs and each.name != "lm_head"
+    ]
+    return sum(every for every, _ in sizes), max((one for _, one in sizes), default=0)
+
+
+def lora_inputs(shape: Architecture, settings: Mapping) -> int:
+    """Return the elements that LoRA's modules read of one token, in all layers."""
+    if not shape.exact:
+        return shape.layers * (6 * shape.width + shape.feed_forward)
+    targets = settings.get("targets", ())
+    return sum(each.count * each.inputs for each in shape.modules if each.name in targets)
+
+
 def ia3(shape: Architecture, settings: Mapping) -> int:
     """Count one factor for each key, value and inner feed-forward state (Liu et al. 2022)."""
     return shape.layers * (2 * shape.key_value + shape.feed_forward)

@@ -47,10 +47,25 @@ def test_entries_that_state_none_of_it_are_told_none_of_it():
     """No job of theirs runs again: what they read is what it was."""
     methods = load(CONFIG, **PLAN).methods
     recipe = {name for name, entry in methods.items() if "optimizer" in entry}
-    assert len(recipe) == 6 and all(name.startswith("t-few") for name in recipe)
+    assert sum(name.startswith("t-few") for name in recipe) == 6
+    assert {name for name in recipe if not name.startswith("t-few")} == {"qlora"}
     for name in methods.keys() - recipe:
         assert not {*NEW} & read_settings(methods[name]).keys()
     assert not any({*NEW} & {*family.settings} for family in FAMILIES.values())
+    assert {name for name, each in methods.items() if "quantise" in read_settings(each)} == {
+        "qlora"
+    }
+
+
+def test_qlora_is_the_published_one():
+    """Where `lora-all` differs; AdamW's betas are those of every method (0.9, 0.999)."""
+    study = load(CONFIG, **{**PLAN, "grid": [{**T_FEW, "methods": ["lora-all", "qlora"]}]})
+    plain, found = (study.method_settings(name, "opt-125m") for name in ("lora-all", "qlora"))
+    assert {key: value for key, value in found.items() if plain.get(key) != value} == {
+        "family": "qlora", "quantise": "nf4", "optimizer": "paged-adamw", "learning_rate": 2e-4,
+        "alpha": 16, "dropout": 0.1, "batch_size": 16, "warmup": 0.03, "gradient_clip": 0.3,
+    }  # fmt: skip
+    assert found["rank"] == 64 and plain.keys() - found.keys() == {"dora"}
 
 
 def test_steps_are_told_as_epochs_of_the_draw():
@@ -126,6 +141,29 @@ MISTAKES = [
         "method 'mine': sublayers: family 'mix_and_match' has feed-forward alone",
     ),
     (
+        {"base": "qlora", "dora": True},
+        "method 'mine': dora: family 'qlora' has false alone",
+    ),
+    (
+        {"base": "qlora", "family": "full"},
+        "method 'mine': quantise: family 'full' has the model's weights as they are; valid for "
+        "family: qlora",
+    ),
+    (
+        {"base": "ia3", "quantise": "nf4"},
+        "method 'mine': quantise: family 'ia3' has the model's weights as they are; valid for "
+        "family: qlora",
+    ),
+    (
+        {"base": "lora", "family": "qlora"},
+        "method 'mine': 'quantise' is missing for family 'qlora'",
+    ),
+    (
+        {"base": "lora", "optimizer": "paged-adamw"},
+        "method 'mine': optimizer: paged-adamw is for weights in 4 bits (quantise), beside which "
+        "nothing is shared by ZeRO stages; valid: adamw, adafactor",
+    ),
+    (
         {"base": "t-few", "curve_epochs": [1, 400]},
         "method 'mine', with k = 20: curve_epochs: 400 is none of the epochs; valid: 1 to 334",
     ),
@@ -166,6 +204,7 @@ def test_a_mistake_is_one_line(folder, settings, said):
     ("key", "value", "said"),
     [
         ("optimizer", "adam", "unknown value 'adam'; did you mean 'adamw'?"),
+        ("quantise", "nf8", "unknown value 'nf8'; did you mean 'nf4'?"),
         ("schedule", "linar", "unknown value 'linar'; did you mean 'linear'?"),
         ("steps", 0, "0 is less than the minimum of 1"),
         ("loss", "unlikelyhood", "unknown value 'unlikelyhood'; did you mean 'unlikelihood'?"),
@@ -185,6 +224,14 @@ def test_adafactor_scales_no_gradients_of_float16(folder):
         "config/methods.yaml: method 't-few': optimizer: adafactor does not scale gradients, as "
         "model 'opt-125m' in float16 needs it; valid: dtype float32 or bfloat16, or optimizer: "
         "adamw"
+    )
+
+
+def test_neither_does_qlora(folder):
+    edit(folder, "models", lambda models: models["opt-125m"].update(dtype="float16"))
+    assert message(folder, models=["opt-125m"], grid=[{**T_FEW, "methods": ["qlora"]}]) == (
+        "config/methods.yaml: method 'qlora': quantise: nf4 does not scale gradients, as model "
+        "'opt-125m' in float16 needs it; valid: dtype float32 or bfloat16"
     )
 
 
