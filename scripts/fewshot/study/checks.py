@@ -182,9 +182,14 @@ def _check_training(read: dict, where: str) -> None:
 
 def _check_contexts(read: dict, where: str) -> None:
     """Check what methods need that train and read the shots in a context too."""
-    if read["head"] != "language-model":
-        return
     distils = read.get("loss") in DISTILLING
+    if read["head"] != "language-model":
+        if distils:
+            raise UserError(
+                f"{where}: loss: {read['loss']} compares what comes next, which a new "
+                f"{read['head']} head does not tell; valid with head: language-model"
+            )
+        return
     for key in DISTILLATION:
         if distils and key not in read:
             raise UserError(f"{where}: '{key}' is missing for loss: {read['loss']}")

@@ -110,6 +110,19 @@ MISTAKES = [
         "method 'mine': rounds: 9 cannot be cut from 4 epochs; valid: 4 at most",
     ),
     (
+        {"base": "context-distillation", "rounds": 4, "steps": 70},
+        "method 'mine': rounds: 4 cannot be cut from the 2 epochs of 70 steps; valid: 2 at most",
+    ),
+    (
+        {"base": "context-distillation", "head": "classification", "classifier": "linear"},
+        "method 'mine': loss: distil-label-words compares what comes next, which a new "
+        "classification head does not tell; valid with head: language-model",
+    ),
+    (
+        {"base": "cartridge", "head": "classification", "classifier": "linear"},
+        "method 'mine': family 'cartridge' needs head: language-model",
+    ),
+    (
         {"base": "context-distillation", "score_context": "shots"},
         "method 'mine': score_context: not with 'unlabelled_rows'; leave one of them out",
     ),
