@@ -235,10 +235,11 @@ class JobPrompts:
 
 def unlabelled_rows(job: AdaptationJob, seed: int) -> pd.DataFrame:
     """Return the training rows that are neither shots of a seed nor have the texts of one or of an
-    evaluation row, in an order drawn by task and seed."""
+    evaluation row, in an order drawn by task and seed: the same whatever the shots are."""
     known = [job.shots[seed], *(item.rows for item in job.evaluation)]
     texts = {pair for rows in known for pair in zip(rows["text_a"], rows["text_b"], strict=True)}
     pairs = zip(job.train["text_a"], job.train["text_b"], strict=True)
     new = np.array([pair not in texts for pair in pairs], dtype=bool)
-    pool = job.train[new & ~job.train["id"].isin(job.shots[seed]["id"]).to_numpy()]
-    return pool.iloc[generator("unlabelled", job.base, seed).permutation(len(pool))]
+    new &= ~job.train["id"].isin(job.shots[seed]["id"]).to_numpy()
+    order = generator("unlabelled", job.base, seed).permutation(len(job.train))
+    return job.train.iloc[order[new[order]]]

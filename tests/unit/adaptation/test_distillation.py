@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fewshot import schemas, storage
 from fewshot.adaptation import training
 from fewshot.adaptation.checkpoints import Checkpoints
 from fewshot.adaptation.distillation import round_of, teach
 from fewshot.adaptation.job_prompts import unlabelled_rows
 from fewshot.adaptation.outputs import Phases
 from fewshot.adaptation.setup import start_run
+from fewshot.data.shots import draw_changed, read_shots, write_draw
 from fewshot.errors import UserError
 from fewshot.methods.losses import DISTILLATION, Answers, Teacher
 from fewshot.models.parts import learned_prefix
@@ -80,6 +82,31 @@ def test_the_student_reads_bare_rows_that_are_neither_shots_nor_evaluation_rows(
         bare = tiny_tokenizer("opt")(text)["input_ids"]
         assert list(prompts.shots.prefix + prompts.shots.suffixes[number]) == bare
     assert len(prompts.shots.ids) == ROWS == len(prompts.taught.ids)
+
+
+def test_other_shots_leave_the_order_of_unlabelled_rows_as_it_is():
+    """Numbers of shots, and factors of the data, then differ in nothing else."""
+    job = distils()
+    fewer = replace(job, shots={0: job.train.iloc[:4]})
+    more = replace(job, shots={0: job.train.iloc[:8]})
+    left = unlabelled_rows(fewer, 0)["id"]
+    assert unlabelled_rows(more, 0)["id"].tolist() == [
+        number for number in left if number not in set(more.shots[0]["id"])
+    ]
+
+
+def test_copies_of_shots_with_one_text_are_no_unlabelled_rows(tmp_path):
+    """Nor are they where factors of the data have changed the shots, which keep missing texts."""
+    rows = some_rows(60, "train").assign(text_b=None)
+    rows = pd.concat([rows, rows.assign(id=rows["id"] + 1000)], ignore_index=True)
+    storage.write_table(tmp_path / "train", rows, schemas.ROWS)
+    flip = {"flip": 0.5}
+    draw = draw_changed(rows.iloc[:60], 8, ["a", "b"], "task", 0, flip)
+    write_draw(tmp_path / "draw", draw, flip)
+    shots = read_shots(tmp_path / "train", {0: tmp_path / "draw"})
+    job = replace(distils(), shots=shots, train=storage.read_rows(tmp_path / "train"))
+    left = unlabelled_rows(job, 0)
+    assert len(left) and not set(left["text_a"]) & set(shots[0]["text_a"])
 
 
 def test_gold_labels_change_nothing(tmp_path):
@@ -254,7 +281,7 @@ def test_a_cartridge_starts_as_the_first_tokens_of_the_context(kind, tmp_path):
 
 
 def test_a_cartridge_learns_but_for_its_first_token(tmp_path):
-    run = taught("opt", tmp_path, epochs=10, learning_rate=0.02, **CARTRIDGE)
+    run = taught("opt", tmp_path, epochs=10, learning_rate=0.05, **CARTRIDGE)
     before = divergence(run)
     prefix = learned_prefix(run.engine.trainable.model)
     first = prefix()[0][0].detach().clone()
