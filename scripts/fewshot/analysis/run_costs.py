@@ -156,7 +156,8 @@ def _work(manifest: dict, entry: dict, model: FlopsModel, passes: TrainingPasses
     learned = trained["learned_keys"] if trained else 0
     costs = {
         **train,
-        "virtual_tokens": settings.get("virtual_tokens", 0),
+        # A context that is learned itself has those of its shots.
+        "virtual_tokens": learned or settings.get("virtual_tokens", 0),
         "shape_known": model.size.known,
         "disk_bytes": entry.get("kept_bytes"),
     }
