@@ -288,7 +288,7 @@ def _placement(setup: Setup, device: torch.device, longest: int, shortages: int)
 
 def _recompute(trainable: TrainableModel, job: AdaptationJob) -> None:
     """Keep no activations but those between layers; raises UserError where that cannot be done."""
-    check_checkpointing(trainable)
+    check_checkpointing(trainable, job.settings["family"])
     try:
         trainable.model.activation_checkpointing_enable({"use_reentrant": False})
     except ValueError as error:

@@ -336,6 +336,7 @@ def test_nothing_to_train_and_unknown_names_are_errors():
 
 
 def test_checkpointing_and_a_learned_prefix_exclude_each_other():
-    with pytest.raises(UserError, match=r"'prefix_tuning' .*; valid: checkpointing = 0"):
-        check_checkpointing(student_of("prefix_tuning", "opt"))
-    check_checkpointing(student_of("prompt_tuning", "opt"))
+    for family in ("prefix_tuning", "cartridge"):
+        with pytest.raises(UserError, match=rf"'{family}' .*; valid: checkpointing = 0"):
+            check_checkpointing(student_of("prefix_tuning", "opt"), family)
+    check_checkpointing(student_of("prompt_tuning", "opt"), "prompt_tuning")
