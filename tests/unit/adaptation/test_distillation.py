@@ -16,7 +16,7 @@ from fewshot.adaptation.checkpoints import Checkpoints
 from fewshot.adaptation.distillation import round_of, teach
 from fewshot.adaptation.job_prompts import unlabelled_rows
 from fewshot.adaptation.outputs import Phases
-from fewshot.adaptation.setup import start_run
+from fewshot.adaptation.setup import read_rows, start_run
 from fewshot.data.shots import draw_changed, read_shots, write_draw
 from fewshot.errors import UserError
 from fewshot.methods.losses import DISTILLATION, Answers, Teacher
@@ -131,6 +131,24 @@ def test_too_few_rows_and_rows_that_do_not_fit(tmp_path, caplog):
     prompts = set_up("opt", tight).prompts.of_seed(0)
     assert prompts.unfit and max(prompts.taught.lengths) <= longest - 2
     assert f"{prompts.unfit} passed over, which do not fit" in caplog.text
+
+
+@pytest.mark.parametrize("loss", DISTILLATION)
+@pytest.mark.parametrize(("words", "rank_by"), [
+    ((" Yes", " Maybe"), "characters"), ((" Yes the doctor", " No saw"), "mean"),
+], ids=["characters", "several tokens"])  # fmt: skip
+def test_a_student_that_reads_the_context_agrees_with_its_teacher(words, rank_by, loss, tmp_path):
+    """So that correct, in the curve, means: as in context; whatever words are ranked by."""
+    job = distils(loss=loss)
+    job = replace(job, pattern=replace(PATTERN, words=words, rank_by=rank_by))
+    run = started(set_up("opt", job, dropout=0.0), tmp_path)
+    teach(run, 1)
+    labels, shown = run.rows.labels.numpy(), replace(run.prompts, shots=run.prompts.taught)
+    run.rows = read_rows(job, shown, labels, run.ahead)
+    run.engine.trainable.eval()
+    answers = training._answers(run, np.arange(ROWS))
+    assert run.setup.loss(answers).abs().max() < 1e-5
+    assert training._right(answers, run.rows.row_ids)[0].all()
 
 
 def test_losses_by_hand():
