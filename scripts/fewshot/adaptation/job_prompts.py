@@ -10,7 +10,7 @@ import pandas as pd
 from ..data import curve_sample
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
-from ..methods.losses import VOCABULARY
+from ..methods.losses import LABEL_WORDS, VOCABULARY
 from ..prompts.contexts import others, trained_behind
 from ..prompts.label_words import end_tokens
 from ..prompts.patterns import Pattern
@@ -120,7 +120,8 @@ class JobPrompts:
     def _distilled(self, seed: int) -> SeedPrompts:
         """Return what a seed of context distillation reads.
 
-        Raises UserError where there are fewer rows than it asks for.
+        Raises UserError where there are fewer rows than it asks for, or where label words cannot be
+        told apart.
         """
         job, where = self.job, f"unlabelled rows of seed {seed}"
         wanted, window = job.settings["unlabelled_rows"], job.model["window"]
@@ -142,6 +143,11 @@ class JobPrompts:
         if job.settings["loss"] == VOCABULARY:
             # The position of the answer alone.
             bare, taught = bare.with_first_tokens(), taught.with_first_tokens()
+            if any(len({*words}) < len(words) for words in taught.words):
+                raise UserError(
+                    f"methods.yaml: loss: {VOCABULARY} compares where an answer begins, and label "
+                    f"words of pattern '{job.pattern.name}' begin alike; valid: {LABEL_WORDS}"
+                )
         unfit = fit[wanted - 1] + 1 - wanted
         labels = np.zeros(wanted, dtype=np.int64)  # The teacher's are not known yet.
         if unfit:

@@ -151,6 +151,14 @@ def test_a_student_that_reads_the_context_agrees_with_its_teacher(words, rank_by
     assert training._right(answers, run.rows.row_ids)[0].all()
 
 
+def test_label_words_that_begin_alike_are_not_distilled_by_their_beginning():
+    """Nothing would part them, and the manifest would tell of a teacher that has fallen for one."""
+    job = distils(loss="distil-vocabulary")
+    job = replace(job, pattern=replace(PATTERN, words=(" Yes the doctor", " Yes saw")))
+    with pytest.raises(UserError, match=r"words of pattern 'minimal' begin alike; valid: distil-l"):
+        set_up("opt", job).prompts.of_seed(0)
+
+
 def test_losses_by_hand():
     """KL of scipy at a temperature, times its square; over the vocabulary with the rest as one."""
     draw = np.random.default_rng(0)
