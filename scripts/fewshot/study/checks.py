@@ -203,6 +203,11 @@ def _check_contexts(read: dict, where: str) -> None:
             f"{where}: loss: family '{read['family']}' is trained by context distillation; valid: "
             f"{' or '.join(DISTILLING)}"
         )
+    if family_of(read).distils and read["virtual_tokens"] < 2:
+        raise UserError(
+            f"{where}: virtual_tokens: the first of family '{read['family']}' is not trained, and "
+            "there is no other; valid: 2 or more"
+        )
     if distils and not family_of(read).starts_as_base:
         valid = ", ".join(name for name, each in FAMILIES.items() if each.starts_as_base)
         raise UserError(

@@ -93,6 +93,11 @@ MISTAKES = [
         "distil-label-words or distil-vocabulary",
     ),
     (
+        {"base": "cartridge", "virtual_tokens": 1},
+        "method 'mine': virtual_tokens: the first of family 'cartridge' is not trained, and there "
+        "is no other; valid: 2 or more",
+    ),
+    (
         {"base": "cartridge", "rounds": 2},
         "method 'mine': rounds: family 'cartridge' has 1 alone",
     ),
