@@ -14,7 +14,8 @@ from fewshot import schemas, storage
 from fewshot.adaptation import training
 from fewshot.adaptation.checkpoints import Checkpoints
 from fewshot.adaptation.distillation import round_of, teach
-from fewshot.adaptation.job_prompts import unlabelled_rows
+from fewshot.adaptation.held_out import fold_jobs
+from fewshot.adaptation.job_prompts import JobPrompts, unlabelled_rows
 from fewshot.adaptation.outputs import Phases
 from fewshot.adaptation.setup import read_rows, start_run
 from fewshot.data.shots import draw_changed, read_shots, write_draw
@@ -357,3 +358,17 @@ def test_shots_are_held_out_of_contexts_and_unlabelled_rows_too(settings, tmp_pa
     manifest = json.loads(Path(smk.output.manifest).read_text())
     folds = manifest["seeds"]["0"]["folds"]
     assert len(folds) == 4 and all(fold["training"]["rows"] in (6, 20) for fold in folds)
+
+
+def test_no_fold_reads_a_shot_that_it_holds_out():
+    """Neither in the context nor among the unlabelled rows, in which all shots would be."""
+    job = distils(cross_validation=5)
+    job = replace(job, shots={0: job.train.iloc[:10].reset_index(drop=True)})
+    made = set_up("opt", job)
+    for part in fold_jobs(job, 0):
+        held_out = part.evaluation[0].rows
+        assert len(held_out) == 2 and not set(held_out["id"]) & set(part.shots[0]["id"])
+        assert set(unlabelled_rows(part, 0)["id"]) == set(job.train["id"].iloc[10:])
+        taught = JobPrompts(part, made.tokenizer, ()).of_seed(0).taught
+        context = made.tokenizer(PATTERN.context_of(part.shots[0]))["input_ids"][:-1]
+        assert list(taught.prefix[: len(context)]) == context
