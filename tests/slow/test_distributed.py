@@ -163,6 +163,27 @@ def test_weights_in_four_bits_are_whole_in_two_processes(tmp_path):
     assert_alike(one, two)
 
 
+DISTILS = {"unlabelled_rows": 10, "temperature": 2.0, "epochs": 2, "loss": "distil-vocabulary"}
+# Near its teacher a student's gradients are small, and AdamW makes steps of what is rounding there.
+DISTILS |= {"learning_rate": 0.001}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [
+    {"family": "context_tuning", "token_dropout": 0.0, "epochs": 2},
+    {"family": "cartridge", "virtual_tokens": 20, "rounds": 1, **DISTILS},
+    {"rounds": 2, **DISTILS},
+    {"rounds": 2, **DISTILS, "loss": "distil-label-words", "words": (" Yes", " No not all")},
+], ids=["context tuning", "cartridge", "vocabulary", "label words"])  # fmt: skip
+def test_what_comes_of_a_context_is_shared_by_two_processes(tmp_path, settings):
+    """Also where each holds a part of the weights; both know what the teacher answered."""
+    one = run(tmp_path / "one", 1, 0, seeds=(0,), **settings)
+    two = run(tmp_path / "two", 2, 3, resources={"micro_tokens": 16}, seeds=(0,), **settings)
+    assert_alike(one, two)
+    told = [storage.read_json(smk.output.manifest)["seeds"]["0"] for smk in (one, two)]
+    assert told[0].get("distillation") == told[1].get("distillation")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["opt", "gpt_neox"])
 @pytest.mark.parametrize("stage", [0, 3])

@@ -15,6 +15,7 @@ import torch
 
 from ..methods.losses import VOCABULARY, Teacher
 from ..models.parts import without_prefix
+from ..prompts.patterns import best_words, ranking
 from ..scoring.score import score
 from ..scoring.top_tokens import top_tokens
 from . import outputs
@@ -70,7 +71,10 @@ def _answers(run: SeedRun) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     if job.settings["loss"] == VOCABULARY:
         found = top_tokens(trained.model, prompts, TOP, job.settings["temperature"], **read)
         kept = {"logprobs": found.logprobs, "tokens": found.tokens}
-        labels = found.words.argmax(axis=1)
+        # Which stand for the label words: ranked as these are, by one token each.
+        one, by = np.ones(found.words.shape), job.pattern.rank_by
+        ranks = ranking(found.words, one, by, job.pattern.characters)
+        labels = best_words(ranks.T, np.array(prompts.ids))
     else:
         found = score(
             trained.model, prompts, rank_by=job.pattern.rank_by,

@@ -10,7 +10,7 @@ import pandas as pd
 from ..data import curve_sample
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
-from ..methods.losses import VOCABULARY
+from ..methods.losses import LABEL_WORDS, VOCABULARY
 from ..prompts.contexts import others, trained_behind
 from ..prompts.label_words import end_tokens
 from ..prompts.patterns import Pattern
@@ -120,7 +120,8 @@ class JobPrompts:
     def _distilled(self, seed: int) -> SeedPrompts:
         """Return what a seed of context distillation reads.
 
-        Raises UserError where there are fewer rows than it asks for.
+        Raises UserError where there are fewer rows than it asks for, or where label words cannot be
+        told apart.
         """
         job, where = self.job, f"unlabelled rows of seed {seed}"
         wanted, window = job.settings["unlabelled_rows"], job.model["window"]
@@ -142,6 +143,11 @@ class JobPrompts:
         if job.settings["loss"] == VOCABULARY:
             # The position of the answer alone.
             bare, taught = bare.with_first_tokens(), taught.with_first_tokens()
+            if any(len({*words}) < len(words) for words in taught.words):
+                raise UserError(
+                    f"methods.yaml: loss: {VOCABULARY} compares where an answer begins, and label "
+                    f"words of pattern '{job.pattern.name}' begin alike; valid: {LABEL_WORDS}"
+                )
         unfit = fit[wanted - 1] + 1 - wanted
         labels = np.zeros(wanted, dtype=np.int64)  # The teacher's are not known yet.
         if unfit:
@@ -169,7 +175,9 @@ class JobPrompts:
         encoded = [encode(self.tokenizer, [each], special=pattern.adds_special) for each in texts]
         ends = np.maximum.accumulate([len(tokens) for (tokens,) in encoded])
         ((whole,), places) = encoded[-1], np.arange(ends[-1])
-        return whole, np.searchsorted(ends, places, side="right") - 1
+        # Copies of a row are that row's first: a shot must not see them either.
+        first = np.append(first_copies(shots), -1)
+        return whole, first[np.searchsorted(ends, places, side="right") - 1]
 
     @cached_property
     def bare(self) -> ScoredSets:
@@ -233,12 +241,19 @@ class JobPrompts:
         return one_after_another([prompts for prompts, _ in parts]), 0
 
 
+def first_copies(shots: pd.DataFrame) -> np.ndarray:
+    """Return of each shot the place of the first that is the same row, int64 [shots]."""
+    ids = shots["id"].to_numpy()
+    return (ids[None] == ids[:, None]).argmax(axis=1)
+
+
 def unlabelled_rows(job: AdaptationJob, seed: int) -> pd.DataFrame:
     """Return the training rows that are neither shots of a seed nor have the texts of one or of an
-    evaluation row, in an order drawn by task and seed."""
+    evaluation row, in an order drawn by task and seed: the same whatever the shots are."""
     known = [job.shots[seed], *(item.rows for item in job.evaluation)]
     texts = {pair for rows in known for pair in zip(rows["text_a"], rows["text_b"], strict=True)}
     pairs = zip(job.train["text_a"], job.train["text_b"], strict=True)
     new = np.array([pair not in texts for pair in pairs], dtype=bool)
-    pool = job.train[new & ~job.train["id"].isin(job.shots[seed]["id"]).to_numpy()]
-    return pool.iloc[generator("unlabelled", job.base, seed).permutation(len(pool))]
+    new &= ~job.train["id"].isin(job.shots[seed]["id"]).to_numpy()
+    order = generator("unlabelled", job.base, seed).permutation(len(job.train))
+    return job.train.iloc[order[new[order]]]

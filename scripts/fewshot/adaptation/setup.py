@@ -100,8 +100,8 @@ class InitialModel:
             self._begun(drawn(trainable, self.method, draws), prompts)
             return trainable if placement.offload == "parameters" else trainable.to(device)
         # Drawn where all weights are, the same for every seed: initial values may depend on them.
-        trainable = self._begun(fresh(self._base, self.method, draws), prompts)
-        return self._on(device, trainable)
+        trainable = self._on(device, fresh(self._base, self.method, draws))
+        return self._begun(trainable, prompts)
 
     def _begun(self, trainable: TrainableModel, prompts: SeedPrompts | None) -> TrainableModel:
         """Tell a family that starts from the shots what their tokens are."""
@@ -304,7 +304,7 @@ def _placement(setup: Setup, device: torch.device, longest: int, shortages: int)
 
 def _recompute(trainable: TrainableModel, job: AdaptationJob) -> None:
     """Keep no activations but those between layers; raises UserError where that cannot be done."""
-    check_checkpointing(trainable)
+    check_checkpointing(trainable, job.settings["family"])
     try:
         trainable.model.activation_checkpointing_enable({"use_reentrant": False})
     except ValueError as error:

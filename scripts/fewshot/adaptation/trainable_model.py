@@ -66,15 +66,15 @@ def adapted(model: nn.Module, method: ModuleType, settings: dict, labels: int) -
     return trainable
 
 
-def check_checkpointing(trainable: TrainableModel) -> None:
+def check_checkpointing(trainable: TrainableModel, family: str) -> None:
     """Raise UserError where activations cannot be computed again in the backward pass.
 
     transformers drops the cache of a layer that it checkpoints, and with it a learned prefix.
     """
     if learned_prefix(trainable.model) is not None:
         raise UserError(
-            "methods.yaml: family 'prefix_tuning' cannot be trained with checkpointing = 1, "
-            "which would drop the learned prefix; valid: checkpointing = 0"
+            f"methods.yaml: family '{family}' cannot be trained with checkpointing = 1, which "
+            "would drop the learned prefix; valid: checkpointing = 0"
         )
 
 

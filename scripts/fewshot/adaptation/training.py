@@ -38,6 +38,7 @@ from .evaluate import (
     score_sets,
 )
 from .job import AdaptationJob, read_job
+from .job_prompts import first_copies
 from .seeds import SeedResult, run_seeds
 from .setup import SeedRun, Setup, load_setup, release_run, start_run
 
@@ -343,7 +344,8 @@ def _answers(run: SeedRun, rows: np.ndarray) -> Answers:
 
 def _own_shots(run: SeedRun, rows: np.ndarray) -> torch.Tensor:
     """Return the shot of the draw that each sequence is of, as often as a row is read."""
-    return torch.from_numpy(np.repeat(rows, run.rows.lengths.shape[1])).to(run.device)
+    own = first_copies(run.setup.job.shots[run.seed])[rows]
+    return torch.from_numpy(np.repeat(own, run.rows.lengths.shape[1])).to(run.device)
 
 
 @torch.no_grad()

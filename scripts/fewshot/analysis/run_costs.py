@@ -156,7 +156,8 @@ def _work(manifest: dict, entry: dict, model: FlopsModel, passes: TrainingPasses
     learned = trained["learned_keys"] if trained else 0
     costs = {
         **train,
-        "virtual_tokens": settings.get("virtual_tokens", 0),
+        # A context that is learned itself has those of its shots.
+        "virtual_tokens": learned or settings.get("virtual_tokens", 0),
         "shape_known": model.size.known,
         "disk_bytes": entry.get("kept_bytes"),
     }
@@ -168,7 +169,7 @@ def _work(manifest: dict, entry: dict, model: FlopsModel, passes: TrainingPasses
         "rows": rows,
         "scored_rows": rows if in_context else entry["scored_rows"],
         **_reading(sets, rows, learned, answer, _predicting(model.size, passes)),
-        "cache_bytes": _cache_bytes(sets, manifest, model.size),
+        "cache_bytes": _cache_bytes(sets, manifest, model.size, learned),
     }
 
 
@@ -257,9 +258,9 @@ def _counts(part: Mapping, rows: int, learned: int = 0) -> Counts:
     )
 
 
-def _cache_bytes(sets: list[dict], manifest: dict, size: ModelSize) -> float:
+def _cache_bytes(sets: list[dict], manifest: dict, size: ModelSize, learned: int) -> float:
     """Return the bytes of keys and values of the longest encoded context, or of all the contexts
-    that a row is read behind, if the shape is known."""
+    that a row is read behind, and of the learned ones, if the shape is known."""
     if not size.known or manifest.get("dtype") not in ELEMENT_BYTES:
         return NONE
     sliding = size.sliding / size.attention if size.sliding else 0.0
@@ -267,6 +268,8 @@ def _cache_bytes(sets: list[dict], manifest: dict, size: ModelSize) -> float:
     def kept(tokens: int) -> float:
         return tokens * (1 - sliding) + min(tokens, size.window) * sliding
 
-    most = max(sum(kept(part["shared_tokens"]) for part in _contexts(entry)) for entry in sets)
+    most = max(
+        sum(kept(part["shared_tokens"] + learned) for part in _contexts(entry)) for entry in sets
+    )
     # A share of the layers, as a fraction: whole again but for rounding.
     return round(most * size.cache * ELEMENT_BYTES[manifest["dtype"]])

@@ -217,7 +217,9 @@ def _changed(rows: pd.DataFrame, draw: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(label=draw["given"].to_numpy())
     for text, words in (("text_a", "words_a"), ("text_b", "words_b")):
         pairs = zip(rows[text], draw[words], strict=True)
-        rows[text] = [factors.reworded(old, places) for old, places in pairs]
+        changed = [factors.reworded(old, places) for old, places in pairs]
+        # In the column's own type: a missing text must equal that of other rows.
+        rows[text] = pd.Series(changed, index=rows.index, dtype=rows[text].dtype)
     return rows
 
 

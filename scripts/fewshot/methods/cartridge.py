@@ -11,28 +11,22 @@ from torch import nn
 
 from . import prefix_tuning
 from .freezing import train_only
-from .prefix_tuning import VALID, keys_and_values
+from .prefix_tuning import VALID, LearnedPrefix, keys_and_values
 
 FROZEN = 1
 """Tokens at the start that are not trained."""
 
 
-class Cartridge(nn.Module):
+class Cartridge(LearnedPrefix):
     """Keys and values [layers, heads, tokens, width] in front of every prompt, of which the first
-    tokens' are not trained."""
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor):
-        super().__init__()
-        self.register_buffer("first_keys", keys[:, :, :FROZEN].clone(), persistent=False)
-        self.register_buffer("first_values", values[:, :, :FROZEN].clone(), persistent=False)
-        self.keys = nn.Parameter(keys[:, :, FROZEN:].clone())
-        self.values = nn.Parameter(values[:, :, FROZEN:].clone())
-        self.tokens = keys.shape[2]
+    tokens' stay as they are: they have no gradient."""
 
     def forward(self) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
         """Return (keys, values), each [1, heads, tokens, width], of every layer."""
-        keys = torch.cat([self.first_keys, self.keys], dim=2)
-        values = torch.cat([self.first_values, self.values], dim=2)
+        keys, values = (
+            torch.cat([each[:, :, :FROZEN].detach(), each[:, :, FROZEN:]], dim=2)
+            for each in (self.keys, self.values)
+        )
         return tuple(zip(keys.split(1), values.split(1), strict=True))
 
 

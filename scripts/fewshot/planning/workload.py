@@ -171,7 +171,7 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
     if "unlabelled_rows" in settings:  # Which the teacher reads behind the shots.
         score.append(Reading(rows, row + shots / rows, settings["rounds"]))
     if "train_context" in settings:
-        row += shots * (1 - 1 / cell.k)
+        row = min(row + shots * (1 - 1 / cell.k), study.model(cell.model)["window"])
     return Work(
         seeds, tuple(score), tuple(curve), context=context + virtual - learned, learned=learned,
         rows=rows * answer.readings, row=row, epochs=settings["epochs"],

@@ -15,8 +15,8 @@ def groups(shots: "pd.DataFrame", shown: int | None = None) -> "list[pd.DataFram
 
 
 def others(shots: "pd.DataFrame", row: int) -> "pd.DataFrame":
-    """Return the rows of a draw but for one, in their order."""
-    return shots.drop(index=shots.index[row])
+    """Return the rows of a draw but for one, and for copies of it, in their order."""
+    return shots[(shots["id"] != shots["id"].iloc[row]).to_numpy()]
 
 
 def shows_shots(settings: Mapping) -> bool:

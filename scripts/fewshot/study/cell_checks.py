@@ -134,6 +134,12 @@ def _check_training(study: "Study", cell: "Cell", where: str) -> None:
             curve_epochs(settings["curve_epochs"], settings["epochs"])
         except UserError as error:
             raise UserError(f"{entry}, with k = {cell.k}: {error}") from None
+        if settings.get("rounds", 1) > settings["epochs"]:
+            raise UserError(
+                f"{entry}: rounds: {settings['rounds']} cannot be cut from the "
+                f"{settings['epochs']} epochs of {settings['steps']} steps; valid: "
+                f"{settings['epochs']} at most"
+            )
     unscaled = settings.get("optimizer") == "adafactor" or "quantise" in settings
     if unscaled and study.models[cell.model]["dtype"] == "float16":
         quantised = "quantise" in settings

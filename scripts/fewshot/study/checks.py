@@ -185,9 +185,14 @@ def _check_training(read: dict, where: str) -> None:
 
 def _check_contexts(read: dict, where: str) -> None:
     """Check what methods need that train and read the shots in a context too."""
-    if read["head"] != "language-model":
-        return
     distils = read.get("loss") in DISTILLING
+    if read["head"] != "language-model":
+        if distils:
+            raise UserError(
+                f"{where}: loss: {read['loss']} compares what comes next, which a new "
+                f"{read['head']} head does not tell; valid with head: language-model"
+            )
+        return
     for key in DISTILLATION:
         if distils and key not in read:
             raise UserError(f"{where}: '{key}' is missing for loss: {read['loss']}")
@@ -200,6 +205,11 @@ def _check_contexts(read: dict, where: str) -> None:
         raise UserError(
             f"{where}: loss: family '{read['family']}' is trained by context distillation; valid: "
             f"{' or '.join(DISTILLING)}"
+        )
+    if family_of(read).distils and read["virtual_tokens"] < 2:
+        raise UserError(
+            f"{where}: virtual_tokens: the first of family '{read['family']}' is not trained, and "
+            "there is no other; valid: 2 or more"
         )
     if distils and not family_of(read).starts_as_base:
         valid = ", ".join(name for name, each in FAMILIES.items() if each.starts_as_base)

@@ -33,7 +33,7 @@ CONTEXTS = ("train_context", "score_context")
 DISTILLATION = ("unlabelled_rows", "temperature", "rounds")
 """Settings that such a method needs with a loss of context distillation, and has with no other."""
 DISTILLING = ("distil-label-words", "distil-vocabulary")
-"""These losses (`methods.losses.LOSSES`)."""
+"""These losses (`methods.losses.DISTILLATION`)."""
 TRAINING_CHOICES = ("steps", "optimizer", "scale_parameter", "schedule", "train_patterns")
 """Settings that every family which trains may have; `steps` stands in the place of `epochs`."""
 
@@ -263,11 +263,12 @@ FAMILIES = {
         trained=counts.keys_and_values, added=counts.keys_and_values,
         matrices=counts.key_and_value_matrices, learned_keys=True, recomputes=False,
     ),
+    # Weight decay would move the first token too, which has no gradient.
     "cartridge": Family(
-        (*WITH_LOSS, "virtual_tokens"),
-        starts_as_base=True, distils=True, trained=counts.later_keys_and_values,
-        added=counts.later_keys_and_values, matrices=counts.later_key_and_value_matrices,
-        learned_keys=True, recomputes=False, fixed={"rounds": 1},
+        (*WITH_LOSS, "virtual_tokens"), heads=("language-model",),
+        starts_as_base=True, distils=True, trained=counts.keys_and_values,
+        added=counts.keys_and_values, matrices=counts.key_and_value_matrices,
+        learned_keys=True, recomputes=False, fixed={"rounds": 1, "weight_decay": 0.0},
     ),
     "mix_and_match": Family(
         (*WITH_LOSS, "virtual_tokens", "encoder_width", *BOTTLENECK),

@@ -221,13 +221,3 @@ def key_and_value_matrices(shape: Architecture, settings: Mapping) -> Iterable[M
     width = shape.query // shape.heads
     heads = shape.key_value // width
     return ((2 * shape.layers * heads, settings["virtual_tokens"], width),)
-
-
-def later_keys_and_values(shape: Architecture, settings: Mapping) -> int:
-    """Count keys and values of all virtual tokens but the first (peft's CartridgeEncoder)."""
-    return keys_and_values(shape, {"virtual_tokens": settings["virtual_tokens"] - 1})
-
-
-def later_key_and_value_matrices(shape: Architecture, settings: Mapping) -> Iterable[Matrix]:
-    """Yield the matrices of all virtual tokens but the first, one for each layer and head."""
-    return key_and_value_matrices(shape, {"virtual_tokens": settings["virtual_tokens"] - 1})

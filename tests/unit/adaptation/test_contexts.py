@@ -1,5 +1,7 @@
 """Methods that train and read the shots in a context too: what is read, and what follows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -158,3 +160,15 @@ def test_a_context_beyond_a_sliding_window_is_one_line(tmp_path):
         UserError, match=r"family 'context_tuning' needs keys and values of all \d+"
     ):
         started(made, tmp_path)
+
+
+def test_a_shot_sees_no_copies_of_itself():
+    """As a factor of the data may make them, in the context that is learned and in prompts."""
+    job = a_job(**TUNED)
+    twice = job.shots[0].assign(id=[*range(5), *range(5)])
+    made = set_up("opt", replace(job, shots={0: twice}))
+    read, kinds = made.prompts.of_seed(0), {}
+    for token, shot in zip(read.ahead, read.shot_of, strict=True):
+        kinds.setdefault(int(shot), []).append(token)
+    assert set(kinds) == {-1, *range(5)}
+    assert others(twice, 7)["id"].tolist() == [0, 1, 3, 4, 0, 1, 3, 4]

@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fewshot import schemas, storage
 from fewshot.adaptation import training
 from fewshot.adaptation.checkpoints import Checkpoints
 from fewshot.adaptation.distillation import round_of, teach
-from fewshot.adaptation.job_prompts import unlabelled_rows
+from fewshot.adaptation.held_out import fold_jobs
+from fewshot.adaptation.job_prompts import JobPrompts, unlabelled_rows
 from fewshot.adaptation.outputs import Phases
-from fewshot.adaptation.setup import start_run
+from fewshot.adaptation.setup import read_rows, start_run
+from fewshot.data.shots import draw_changed, read_shots, write_draw
 from fewshot.errors import UserError
 from fewshot.methods.losses import DISTILLATION, Answers, Teacher
 from fewshot.models.parts import learned_prefix
@@ -82,6 +85,31 @@ def test_the_student_reads_bare_rows_that_are_neither_shots_nor_evaluation_rows(
     assert len(prompts.shots.ids) == ROWS == len(prompts.taught.ids)
 
 
+def test_other_shots_leave_the_order_of_unlabelled_rows_as_it_is():
+    """Numbers of shots, and factors of the data, then differ in nothing else."""
+    job = distils()
+    fewer = replace(job, shots={0: job.train.iloc[:4]})
+    more = replace(job, shots={0: job.train.iloc[:8]})
+    left = unlabelled_rows(fewer, 0)["id"]
+    assert unlabelled_rows(more, 0)["id"].tolist() == [
+        number for number in left if number not in set(more.shots[0]["id"])
+    ]
+
+
+def test_copies_of_shots_with_one_text_are_no_unlabelled_rows(tmp_path):
+    """Nor are they where factors of the data have changed the shots, which keep missing texts."""
+    rows = some_rows(60, "train").assign(text_b=None)
+    rows = pd.concat([rows, rows.assign(id=rows["id"] + 1000)], ignore_index=True)
+    storage.write_table(tmp_path / "train", rows, schemas.ROWS)
+    flip = {"flip": 0.5}
+    draw = draw_changed(rows.iloc[:60], 8, ["a", "b"], "task", 0, flip)
+    write_draw(tmp_path / "draw", draw, flip)
+    shots = read_shots(tmp_path / "train", {0: tmp_path / "draw"})
+    job = replace(distils(), shots=shots, train=storage.read_rows(tmp_path / "train"))
+    left = unlabelled_rows(job, 0)
+    assert len(left) and not set(left["text_a"]) & set(shots[0]["text_a"])
+
+
 def test_gold_labels_change_nothing(tmp_path):
     """Other than those of the shots: the rows' own are not read."""
     job = distils(**LORA)
@@ -104,6 +132,32 @@ def test_too_few_rows_and_rows_that_do_not_fit(tmp_path, caplog):
     prompts = set_up("opt", tight).prompts.of_seed(0)
     assert prompts.unfit and max(prompts.taught.lengths) <= longest - 2
     assert f"{prompts.unfit} passed over, which do not fit" in caplog.text
+
+
+@pytest.mark.parametrize("loss", DISTILLATION)
+@pytest.mark.parametrize(("words", "rank_by"), [
+    ((" Yes", " Maybe"), "characters"), ((" Yes the doctor", " No saw"), "mean"),
+], ids=["characters", "several tokens"])  # fmt: skip
+def test_a_student_that_reads_the_context_agrees_with_its_teacher(words, rank_by, loss, tmp_path):
+    """So that correct, in the curve, means: as in context; whatever words are ranked by."""
+    job = distils(loss=loss)
+    job = replace(job, pattern=replace(PATTERN, words=words, rank_by=rank_by))
+    run = started(set_up("opt", job, dropout=0.0), tmp_path)
+    teach(run, 1)
+    labels, shown = run.rows.labels.numpy(), replace(run.prompts, shots=run.prompts.taught)
+    run.rows = read_rows(job, shown, labels, run.ahead)
+    run.engine.trainable.eval()
+    answers = training._answers(run, np.arange(ROWS))
+    assert run.setup.loss(answers).abs().max() < 1e-5
+    assert training._right(answers, run.rows.row_ids)[0].all()
+
+
+def test_label_words_that_begin_alike_are_not_distilled_by_their_beginning():
+    """Nothing would part them, and the manifest would tell of a teacher that has fallen for one."""
+    job = distils(loss="distil-vocabulary")
+    job = replace(job, pattern=replace(PATTERN, words=(" Yes the doctor", " Yes saw")))
+    with pytest.raises(UserError, match=r"words of pattern 'minimal' begin alike; valid: distil-l"):
+        set_up("opt", job).prompts.of_seed(0)
 
 
 def test_losses_by_hand():
@@ -175,7 +229,7 @@ def test_the_student_comes_close_to_its_teacher_who_stays_as_it_was(loss, tmp_pa
     for epoch in range(1, 11):
         teach(run, epoch)
         training.train_epoch(run, epoch)
-        training._enter(run, epoch, None, None)
+        training._enter(run, epoch, [], None)
     assert divergence(run) < before / 10 and torch.equal(run.teacher.logprobs, teacher)
     assert len(run.progress.rounds) == 1
 
@@ -186,7 +240,7 @@ def test_the_next_rounds_teacher_is_the_last_ones_student(tmp_path):
     for epoch in (1, 2):
         teach(run, epoch)
         training.train_epoch(run, epoch)
-        training._enter(run, epoch, None, None)
+        training._enter(run, epoch, [], None)
     assert torch.equal(run.teacher.logprobs, first)
     teach(run, 3)
     expected = score(run.engine.trainable.model, run.prompts.taught, batch_tokens=256)
@@ -254,13 +308,14 @@ def test_a_cartridge_starts_as_the_first_tokens_of_the_context(kind, tmp_path):
 
 
 def test_a_cartridge_learns_but_for_its_first_token(tmp_path):
-    run = taught("opt", tmp_path, epochs=10, learning_rate=0.02, **CARTRIDGE)
+    settings = {**CARTRIDGE, "epochs": 10, "learning_rate": 0.05, "weight_decay": 0.0}
+    run = taught("opt", tmp_path, **settings)
     before = divergence(run)
     prefix = learned_prefix(run.engine.trainable.model)
     first = prefix()[0][0].detach().clone()
     for epoch in range(1, 11):
         training.train_epoch(run, epoch)
-        training._enter(run, epoch, None, None)
+        training._enter(run, epoch, [], None)
     assert divergence(run) < before / 2
     moved = (prefix()[0][0] != first).any(dim=3).any(dim=1)[0]
     assert moved[1:].all() and not moved[0]
@@ -304,3 +359,17 @@ def test_shots_are_held_out_of_contexts_and_unlabelled_rows_too(settings, tmp_pa
     manifest = json.loads(Path(smk.output.manifest).read_text())
     folds = manifest["seeds"]["0"]["folds"]
     assert len(folds) == 4 and all(fold["training"]["rows"] in (6, 20) for fold in folds)
+
+
+def test_no_fold_reads_a_shot_that_it_holds_out():
+    """Neither in the context nor among the unlabelled rows, in which all shots would be."""
+    job = distils(cross_validation=5)
+    job = replace(job, shots={0: job.train.iloc[:10].reset_index(drop=True)})
+    made = set_up("opt", job)
+    for part in fold_jobs(job, 0):
+        held_out = part.evaluation[0].rows
+        assert len(held_out) == 2 and not set(held_out["id"]) & set(part.shots[0]["id"])
+        assert set(unlabelled_rows(part, 0)["id"]) == set(job.train["id"].iloc[10:])
+        taught = JobPrompts(part, made.tokenizer, ()).of_seed(0).taught
+        context = made.tokenizer(PATTERN.context_of(part.shots[0]))["input_ids"][:-1]
+        assert list(taught.prefix[: len(context)]) == context

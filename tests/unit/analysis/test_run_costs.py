@@ -306,6 +306,17 @@ def test_the_study_has_the_costs_of_all_finished_seeds(study):
     assert list(study.costs) == result_schemas.COSTS.names
 
 
+def test_a_context_that_is_learned_itself_has_the_positions_of_its_shots(tmp_path):
+    """Which no setting says."""
+    (job,) = write(tmp_path, "ft")
+    path = Path(job["folder"], "manifest.json")
+    content = json.loads(path.read_text())
+    for entry in content["seeds"].values():
+        entry["training"]["learned_keys"] = 480
+    storage.write_json(path, content)
+    assert (run_costs.compute_costs(CELL, [job], MODEL)["virtual_tokens"] == 480).all()
+
+
 def test_what_a_teacher_reads_counts_as_training(tmp_path):
     """Its rows behind the context, once for each round."""
     (job,) = write(tmp_path, "ft")

@@ -183,7 +183,7 @@ def test_mix_and_match_is_a_prefix_and_parallel_adapters():
     assert {name for name in trained if not name.startswith("learned_prefix.")} == names
     assert len(trained) > len(names)
     with pytest.raises(UserError, match="valid: checkpointing = 0"):
-        check_checkpointing(TrainableModel(model))
+        check_checkpointing(TrainableModel(model), "mix_and_match")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -217,7 +217,7 @@ def test_activations_may_be_recomputed():
     for again in (False, True):
         student = TrainableModel(copy.deepcopy(model))
         if again:
-            check_checkpointing(student)
+            check_checkpointing(student, "adapter")
             student.model.activation_checkpointing_enable({"use_reentrant": False})
         student(IDS, torch.tensor([[0, 9], [1, 9]])).logsumexp(-1).sum().backward()
         found.append({n: p.grad for n, p in student.named_parameters() if p.requires_grad})

@@ -41,11 +41,11 @@ FAMILIES = {
     ),
     # Of one position, before a seed's context is there.
     "context_tuning": ({"token_dropout": 0.1, "learning_rate": 0.05}, (4 * 32, 4 * 32, 4 * 16)),
-    # Of four positions the first stays; trained on unlabelled rows alone.
+    # Of four positions the first stays as it is; trained on unlabelled rows alone.
     "cartridge": (
         {"virtual_tokens": 4, "learning_rate": 0.05, "loss": "distil-vocabulary"}
         | {"unlabelled_rows": 12, "temperature": 1.0, "rounds": 1},
-        (2 * 2 * 3 * 32, 2 * 2 * 3 * 32, 2 * 2 * 3 * 16),
+        (2 * 2 * 4 * 32, 2 * 2 * 4 * 32, 2 * 2 * 4 * 16),
     ),
     "head_only": ({"learning_rate": 0.05}, (75 * 32,) * 3),
     # A layer has two adapters, each of 2 · 4 · 32 weights and 4 + 32 biases.
@@ -366,6 +366,7 @@ def test_nothing_to_train_and_unknown_names_are_errors():
 
 
 def test_checkpointing_and_a_learned_prefix_exclude_each_other():
-    with pytest.raises(UserError, match=r"'prefix_tuning' .*; valid: checkpointing = 0"):
-        check_checkpointing(student_of("prefix_tuning", "opt"))
-    check_checkpointing(student_of("prompt_tuning", "opt"))
+    for family in ("prefix_tuning", "cartridge"):
+        with pytest.raises(UserError, match=rf"'{family}' .*; valid: checkpointing = 0"):
+            check_checkpointing(student_of("prefix_tuning", "opt"), family)
+    check_checkpointing(student_of("prompt_tuning", "opt"), "prompt_tuning")

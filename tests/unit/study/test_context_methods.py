@@ -93,6 +93,11 @@ MISTAKES = [
         "distil-label-words or distil-vocabulary",
     ),
     (
+        {"base": "cartridge", "virtual_tokens": 1},
+        "method 'mine': virtual_tokens: the first of family 'cartridge' is not trained, and there "
+        "is no other; valid: 2 or more",
+    ),
+    (
         {"base": "cartridge", "rounds": 2},
         "method 'mine': rounds: family 'cartridge' has 1 alone",
     ),
@@ -108,6 +113,19 @@ MISTAKES = [
     (
         {"base": "context-distillation", "rounds": 9},
         "method 'mine': rounds: 9 cannot be cut from 4 epochs; valid: 4 at most",
+    ),
+    (
+        {"base": "context-distillation", "rounds": 4, "steps": 70},
+        "method 'mine': rounds: 4 cannot be cut from the 2 epochs of 70 steps; valid: 2 at most",
+    ),
+    (
+        {"base": "context-distillation", "head": "classification", "classifier": "linear"},
+        "method 'mine': loss: distil-label-words compares what comes next, which a new "
+        "classification head does not tell; valid with head: language-model",
+    ),
+    (
+        {"base": "cartridge", "head": "classification", "classifier": "linear"},
+        "method 'mine': family 'cartridge' needs head: language-model",
     ),
     (
         {"base": "context-distillation", "score_context": "shots"},
