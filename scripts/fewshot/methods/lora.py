@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import unknown
+from ..errors import UserError, unknown
 from .freezing import train_only
 
 
@@ -18,7 +18,7 @@ def adapt(model: nn.Module, settings: dict) -> list[str]:
 
     `settings["targets"]` lists module names. With `settings["dora"]` the sum's rows are scaled to
     learned magnitudes, which start as the norms of W's. Raises UserError for a name that no module
-    has.
+    has, and for rows of zeros, which have no direction.
     """
     import peft
 
@@ -43,6 +43,8 @@ def adapt(model: nn.Module, settings: dict) -> list[str]:
         bias="none",
     )
     peft.inject_adapter_in_model(config, model)
+    if settings["dora"]:
+        _check_directions(model)
     names = [name for name, _ in model.named_parameters() if _is_added(name)]
     return train_only(model, names, "lora", "targets that are linear modules")
 
@@ -60,6 +62,17 @@ def draw(model: nn.Module, generator: np.random.Generator) -> None:
             parameter.copy_(torch.from_numpy(values))
         elif ".lora_B." in name:
             parameter.zero_()
+
+
+def _check_directions(model: nn.Module) -> None:
+    for name, magnitudes in model.named_parameters():
+        zeros = int((magnitudes == 0).sum()) if ".lora_magnitude_vector." in name else 0
+        if zeros:
+            module = name.partition(".lora_magnitude_vector.")[0]
+            raise UserError(
+                f"methods.yaml: dora: {zeros} rows of the weights of '{module}' are zero, so that "
+                "they have no direction to keep; valid: dora: false, or other targets"
+            )
 
 
 def _is_added(name: str) -> bool:

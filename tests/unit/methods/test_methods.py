@@ -63,3 +63,13 @@ def test_values_that_are_not_numbers_are_no_difference(tmp_path):
     state = {"a": torch.tensor([float("nan"), 1.0])}
     write_weights(tmp_path / "a.safetensors", state, {})
     assert (tmp_path / "a.safetensors").exists()
+
+
+def test_dora_refuses_rows_of_zeros():
+    """As a tiny model has them: a norm of zero is a direction that is no number."""
+    model = tiny_model("opt")
+    with torch.no_grad():
+        model.model.decoder.layers[1].self_attn.v_proj.weight[3:5] = 0.0
+    lora.adapt(tiny_model("opt"), {**LORA, "dora": True})
+    with pytest.raises(UserError, match=r"dora: 2 rows of the weights of '.*layers.1.*v_proj' are"):
+        lora.adapt(model, {**LORA, "dora": True})
