@@ -40,7 +40,7 @@ def teach(run: SeedRun, epoch: int) -> None:
             state.teacher, fact = _answers(run)
         state.taught = number
         state.rounds.append({**fact, "epoch": epoch})
-        told = ", ".join(f"{label}: {count}" for label, count in fact["answers"].items())
+        told = ", ".join(f"{label}: {count}" for label, count in fact["answered"].items())
         LOG.info("%s: round %d: the teacher's answers by label: %s", run.where, number, told)
     labels = state.teacher["labels"].numpy()
     run.rows = read_rows(run.setup.job, run.prompts, labels, run.ahead)
@@ -85,7 +85,7 @@ def _answers(run: SeedRun) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     kept["labels"] = labels.astype(np.int64)
     counts = Counter(labels.tolist())
     answers = {str(label): counts[label] for label in range(job.labels)}
-    facts = {**outputs.prompt_tokens(prompts, found), "answers": answers}
+    facts = {**outputs.prompt_tokens(prompts, found), "answered": answers}
     return {
         name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in kept.items()
     }, facts

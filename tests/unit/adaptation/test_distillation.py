@@ -18,16 +18,19 @@ from fewshot.adaptation.held_out import fold_jobs
 from fewshot.adaptation.job_prompts import JobPrompts, unlabelled_rows
 from fewshot.adaptation.outputs import Phases
 from fewshot.adaptation.setup import read_rows, start_run
+from fewshot.analysis import flops, run_costs
 from fewshot.data.shots import draw_changed, read_shots, write_draw
 from fewshot.errors import UserError
 from fewshot.methods.losses import DISTILLATION, Answers, Teacher
+from fewshot.models.architectures import architecture_of
 from fewshot.models.parts import learned_prefix
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
 from fewshot.runtime.stop import Interrupted, Stop
 from fewshot.scoring.score import score
 from fewshot.scoring.top_tokens import top_tokens
-from job_files import PATTERN, some_rows, write_job
+from fewshot.study.families import training_passes
+from job_files import CELL, PATTERN, some_rows, write_job
 from peft.tuners.cartridge.utils import prompt_embeddings_from_past_key_values
 from scipy.special import log_softmax, rel_entr
 from seed_runs import StopAfter, a_job, outcome, set_up
@@ -66,7 +69,7 @@ def test_the_teacher_is_in_context_learning_on_the_same_draw(kind, tmp_path):
         expected = model(ids).logits[0, -1].log_softmax(dim=-1)[words].detach()
         np.testing.assert_allclose(run.teacher.logprobs[number], expected, atol=1e-5)
         assert run.rows.labels[number] == expected.argmax()
-    answers = run.progress.rounds[0]["answers"]
+    answers = run.progress.rounds[0]["answered"]
     assert sum(answers.values()) == ROWS and answers["0"] == (run.rows.labels == 0).sum()
 
 
@@ -336,12 +339,23 @@ def test_a_job_reads_training_rows_and_tells_of_its_rounds(tmp_path):
         told = manifest["seeds"][seed]["distillation"]
         assert [each["epoch"] for each in told["rounds"]] == [1, 2]
         for each in told["rounds"]:
-            assert each["rows"] == 20 == sum(each["answers"].values())
+            assert each["rows"] == 20 == sum(each["answered"].values())
             assert each["shared_tokens"] > 40, "the shots"
         assert manifest["seeds"][seed]["seconds"]["teach"] >= 0
         assert manifest["seeds"][seed]["training"]["rows"] == 20
     curves = pd.read_parquet(smk.output.curves).query("evaluation_set == 'train'")
     assert set(curves["n"]) == {20} and len(curves) == 4
+    shape = architecture_of(tiny_model("opt").config.to_dict(), 128)
+    size, method = flops.model_size(shape), smk.params.method
+    told = {"method": "ft", "pattern": "minimal", "k": 8, "seeds": [0, 1]}
+    told |= {"folder": str(Path(smk.output.manifest).parent)}
+    passes = training_passes(shape, method)
+    model = run_costs.FlopsModel(size, 2)
+    costs = run_costs.compute_costs(CELL, [{**told, "passes": passes}], model)
+    bare = {**manifest, "seeds": {"0": {**manifest["seeds"]["0"], "distillation": {}}}}
+    storage.write_json(smk.output.manifest, bare)
+    less = run_costs.compute_costs(CELL, [{**told, "passes": passes}], model)
+    assert costs["flops_train"].iloc[0] > less["flops_train"].iloc[0] > 0, "its teacher's reading"
 
 
 @pytest.mark.parametrize("settings", [
