@@ -327,3 +327,18 @@ def test_the_schema_knows_what_a_scatter_can_plot():
     """A typo ends the start with one line, not the figure's job after all others."""
     entry = read_schema("figures")["$defs"]["entries"]["additionalProperties"]
     assert entry["properties"]["options"]["properties"]["metric"]["enum"] == list(scatter.METRICS)
+
+
+def test_methods_are_listed_with_their_means(study):
+    """A row for each method of a task, whose point is the mean over draws."""
+    spec = make("methods_listed", study, task="nli", k=16, selection="last")
+    points = [row for row in values(spec) if "arm" in row and row.get("mean") is not None]
+    assert {row["arm"] for row in points} == set(titles(CATALOG, "methods").values())
+    rows = study.metrics.query("task == 'nli' and k == 16 and selection == 'last'")
+    rows = rows[rows["group"].isna() & rows["subset"].isna() & rows["label"].isna()]
+    key = {"model": "opt-l", "method": "icl", "evaluation_set": "nli"}
+    for name, value in key.items():
+        rows = rows[rows[name] == value]
+    title = titles(CATALOG, "methods")["icl"]
+    means = {round(row["mean"], 3) for row in points if row["arm"] == title}
+    assert round(float(f"{100 * rows['accuracy'].mean():.5g}"), 3) in means

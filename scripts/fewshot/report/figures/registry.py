@@ -18,6 +18,7 @@ from .curves import accuracy_by_k, accuracy_by_wrong_labels, learning_curves
 from .differences import differences
 from .hans import hans_by_heuristic, hans_by_subcase
 from .matrix import welch_matrix
+from .method_list import methods_listed
 from .metrics_by_k import metrics_panels
 from .order_spread import order_spread
 from .over_training import over_training
@@ -37,6 +38,7 @@ CHARTS = {
     "over_training": over_training,
     "model_selection": model_selection,
     "methods_compared": methods_compared,
+    "methods_listed": methods_listed,
     "icl_patterns_shots": icl_patterns_shots,
     "effect_of_k": effect_of_k,
     "welch_matrix": welch_matrix,
