@@ -11,7 +11,7 @@ ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
 endif
 
-.PHONY: demo test test-slow test-slurm test-real bench-scorer bench-context bench-readout bench-folding bench-training bench-memory bench-analysis lint format docs envs setup help
+.PHONY: demo test test-slow test-rebuild test-slurm test-real bench-scorer bench-context bench-readout bench-folding bench-training bench-memory bench-analysis lint format docs envs setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -33,7 +33,10 @@ test: $(READY)  ## unit and workflow tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not slurm and not real"
 
 test-slow: $(READY)  ## the long checks
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "slow and not gpu and not slurm and not real"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "slow and not gpu and not slurm and not real and not rebuild"
+
+test-rebuild: $(READY)  ## train an embedded model anew and compare it, after an edit of its recipe
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -m rebuild tests/slow
 
 test-slurm: $(READY)  ## the study on a SLURM that it starts on this machine
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -m slurm tests/cluster

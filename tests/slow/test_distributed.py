@@ -115,10 +115,7 @@ def alone(tmp_path_factory):
         ("lora", 2, {"offload": "optimizer", "checkpointing": 1}),
         ("full", 3, {"micro_tokens": 16, "checkpointing": 1}),
         ("full", 3, {"offload": "parameters"}),
-        ("ia3", 3, {}),
         ("prefix_tuning", 3, {}),
-        ("prompt_tuning", 3, {"micro_tokens": 24}),
-        ("adapter", 2, {"checkpointing": 1}),
         ("mix_and_match", 3, {}),
     ],
 )
@@ -176,11 +173,9 @@ DISTILS |= {"learning_rate": 0.001}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [
-    {"family": "context_tuning", "token_dropout": 0.0, "epochs": 2},
     {"family": "cartridge", "virtual_tokens": 20, "rounds": 1, **DISTILS},
-    {"rounds": 2, **DISTILS},
     {"rounds": 2, **DISTILS, "loss": "distil-label-words", "words": (" Yes", " No not all")},
-], ids=["context tuning", "cartridge", "vocabulary", "label words"])  # fmt: skip
+], ids=["cartridge", "label words"])  # fmt: skip
 def test_what_comes_of_a_context_is_shared_by_two_processes(tmp_path, settings):
     """Also where each holds a part of the weights; both know what the teacher answered."""
     one = run(tmp_path / "one", 1, 0, seeds=(0,), **settings)
