@@ -170,9 +170,11 @@ import json, pickle, sys
 from pathlib import Path
 from fewshot import storage
 from fewshot.runtime import script
-from fewshot.adaptation.training import fine_tune
-smk = pickle.loads(Path(sys.argv[1]).read_bytes())
-script.run(fine_tune, smk)
+def main(smk):
+    # Here, as in the project's scripts: what imports say goes to the log.
+    from fewshot.adaptation.training import fine_tune
+    fine_tune(smk)
+script.run(main, pickle.loads(Path(sys.argv[1]).read_bytes()))
 """
 
 
