@@ -47,7 +47,7 @@ def methods_compared(
 
     `arms` picks methods and patterns; without it, `pattern` is as in `panels.fewer_arms`.
     """
-    k, selection = select.main_k(catalog, k), select.main_selection(catalog, selection)
+    k = select.main_k(catalog, k)
     chosen = panels.select_arms(
         evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family, k=k,
         selection=selection, arms=arms,
@@ -100,7 +100,7 @@ def effect_of_k(
     """
     chosen = panels.select_arms(
         evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family,
-        selection=select.main_selection(catalog, selection), arms=arms,
+        selection=selection, arms=arms,
     )  # fmt: skip
     if chosen.empty:
         return panels.nothing()
@@ -120,7 +120,7 @@ def calibration(
     Ranking by mutual information, which rests on one input, is left to the table. Options are those
     of `methods_compared`.
     """
-    k, selection = select.main_k(catalog, k), select.main_selection(catalog, selection)
+    k = select.main_k(catalog, k)
     chosen = panels.select_arms(
         evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family, k=k,
         selection=selection, arms=arms,

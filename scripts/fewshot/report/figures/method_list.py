@@ -31,7 +31,7 @@ def methods_listed(
 
     `arms` picks methods and patterns; without it, `pattern` is as in `panels.fewer_arms`.
     """
-    k, selection = select.main_k(catalog, k), select.main_selection(catalog, selection)
+    k = select.main_k(catalog, k)
     chosen = panels.select_arms(
         evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family, k=k,
         selection=selection, arms=arms,

@@ -151,11 +151,12 @@ def fewer_arms(frame: pd.DataFrame, catalog: dict, pattern: str | None) -> pd.Da
 
 def select_arms(
     evidence: Evidence, catalog: dict, pattern: str | None, *, arms: list[str] | None,
-    **options: object,
+    selection: str | None, **options: object,
 ) -> pd.DataFrame:  # fmt: skip
     """Return the metrics that `options` ask for (`select.select_rows`), of `arms` or, without, of
-    `fewer_arms`."""
-    rows = select.select_rows(evidence.metrics, catalog, arms=arms, **options)
+    `fewer_arms`, at `selection` or, without, the study's main checkpoint."""
+    selection = select.main_selection(catalog, selection)
+    rows = select.select_rows(evidence.metrics, catalog, arms=arms, selection=selection, **options)
     return rows if arms else fewer_arms(rows, catalog, pattern)
 
 

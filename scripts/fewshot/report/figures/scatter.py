@@ -48,7 +48,7 @@ def id_ood_scatter(
         raise unknown("metric", metric, METRICS, f"{select.WHERE}.metric")
     chosen = panels.select_arms(
         evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family,
-        k=select.main_k(catalog, k), selection=select.main_selection(catalog, selection), arms=arms,
+        k=select.main_k(catalog, k), selection=selection, arms=arms,
     )  # fmt: skip
     runs = runs_of(chosen, catalog, metric)
     if runs.empty:
@@ -151,7 +151,7 @@ def individual_runs(
     """
     chosen = panels.select_arms(
         evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family,
-        k=select.main_k(catalog, k), selection=select.main_selection(catalog, selection), arms=arms,
+        k=select.main_k(catalog, k), selection=selection, arms=arms,
     )  # fmt: skip
     runs = runs_of(chosen, catalog)
     if runs.empty:
