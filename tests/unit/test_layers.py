@@ -1,4 +1,4 @@
-"""Packages import what the table of scripts/README.md names, and nothing imports in a circle."""
+"""Packages import what the table of scripts/README.md names, and nothing imports in a cycle."""
 
 import ast
 import re
@@ -49,11 +49,11 @@ def test_a_package_imports_what_its_row_names(package):
     assert {f"{a} → {b}" for a, b in crossing if package_of(b) not in allowed()[package]} == set()
 
 
-def test_packages_import_in_no_circle():
+def test_packages_import_in_no_cycle():
     order = list(TopologicalSorter(allowed()).static_order())
     assert order[0] == "root" and len(order) == len(allowed())
 
 
-def test_modules_import_in_no_circle_type_hints_included():
+def test_modules_import_in_no_cycle_type_hints_included():
     graph = {module: imported(module) & set(MODULES) for module in MODULES}
     assert set(MODULES) <= set(TopologicalSorter(graph).static_order())

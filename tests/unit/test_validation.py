@@ -261,12 +261,12 @@ def test_a_variant_takes_over_what_it_does_not_state(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: {base: a}\n", "methods inherit in a circle: a → a"),
-        ("a: {base: b}\nb: {base: c}\nc: {base: a}\n", "in a circle: a → b → c → a"),
+        ("a: {base: a}\n", "methods inherit in a cycle: a → a"),
+        ("a: {base: b}\nb: {base: c}\nc: {base: a}\n", "in a cycle: a → b → c → a"),
         ("abc: {family: full}\nb: {base: abd}\n", "b.base: unknown base method 'abd'; did you mea"),
     ],
 )
-def test_circles_and_unknown_bases_are_errors(folder, text, message):
+def test_cycles_and_unknown_bases_are_errors(folder, text, message):
     (folder / "methods.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
         load_registries(folder)

@@ -91,7 +91,7 @@ class MemoryPlan:
         rows = batch_rows(settings, cell.k) if trains else cell.k
         labels = len(self.study.tasks[cell.task]["labels"])
         key = (cell.model, cell.method, labels, rows, self._answer(cell))
-        if family_of(self.study.methods[cell.method]).starts_from:  # Each task has adapters there.
+        if family_of(self.study.methods[cell.method]).fuses:  # Each task has adapters there.
             key = (*key, len(source_cells(self.study, cell)))
         if shows_shots(settings) or trained_behind(settings):
             key = (*key, cell.k)

@@ -29,7 +29,7 @@ from .families import (
 )
 from .figure_needs import check_arms
 from .imports import check_imported
-from .start_checks import check_no_circle, check_start_method
+from .start_checks import check_no_cycle, check_start_method
 from .task_checks import check_tasks
 from .without_model import NONE
 
@@ -98,7 +98,7 @@ def _check_study_keys(study: "Study", where: str) -> None:
 
 
 def _check_methods(study: "Study") -> None:
-    check_no_circle(study, study.file("methods"))
+    check_no_cycle(study, study.file("methods"))
     for name, settings in study.methods.items():
         where = f"{study.file('methods')}: method '{name}'"
         if settings["family"] not in FAMILIES:
@@ -222,16 +222,12 @@ def _check_contexts(read: dict, where: str) -> None:
             f"{where}: rounds: {read['rounds']} cannot be cut from {read['epochs']} epochs; valid: "
             f"{read['epochs']} at most"
         )
-    reads = [key for key in (*CONTEXTS, *DISTILLATION, "token_dropout") if key in read]
-    others = ["truncate", "train_patterns"] if reads else []
-    if distils or "token_dropout" in read:
-        others += CONTEXTS
-    for key in others:
-        if key in read:
-            raise UserError(
-                f"{where}: {key}: not with '{next(name for name in reads if name != key)}'; leave "
-                "one of them out"
-            )
+    for key in ("unlabelled_rows", "token_dropout", *CONTEXTS):
+        # What is cut or drawn anew, and how the shots are read: once, by one of these settings.
+        barred = ["truncate", "train_patterns", *([] if key in CONTEXTS else CONTEXTS)]
+        for other in barred if key in read else ():
+            if other in read:
+                raise UserError(f"{where}: {other}: not with '{key}'; leave one of them out")
 
 
 def _check_baseline(settings: dict, where: str) -> None:

@@ -83,8 +83,8 @@ class Family:
     """Whether the weights of linear layers are in 4 bits (see `models.four_bit`)."""
     folds: bool = False
     """Whether these can be folded into the model's weights, so that predictions cost no more."""
-    starts_from: str = ""
-    """The family of the adapters that it starts from, where not its own, and keeps as they are."""
+    fuses: str = ""
+    """The family of the other tasks' adapters that it keeps as they are, and attends over."""
     fixed: Mapping[str, object] = field(default_factory=dict)
     """Settings of other families that it has with one value alone."""
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -110,9 +110,9 @@ def read_settings(settings: Mapping) -> dict:
     """
     chosen = {*COMMON, *required_settings(settings)} - {"title", "base"}
     if family_of(settings).trains:
-        shown = (*ANSWERS, *CONTEXTS, *DISTILLATION)
-        answers = shown if settings["head"] == "language-model" else ()
-        chosen |= {*TRAINING_CHOICES, *answers}
+        chosen |= {*TRAINING_CHOICES}
+        if settings["head"] == "language-model":
+            chosen |= {*ANSWERS, *CONTEXTS, *DISTILLATION}
     return {key: value for key, value in settings.items() if key in chosen}
 
 
@@ -231,7 +231,7 @@ FAMILIES = {
     "adapter_fusion": Family(
         (*WITH_LOSS, "start_from", "sublayers", "form", *BOTTLENECK),
         heads=("language-model",), trained=counts.fusions, added=counts.fused_bottlenecks,
-        matrices=counts.fusion_matrices, products=counts.fused_bottlenecks, starts_from="adapter",
+        matrices=counts.fusion_matrices, products=counts.fused_bottlenecks, fuses="adapter",
     ),
     "prompt_tuning": Family(
         (*WITH_LOSS, "virtual_tokens"),

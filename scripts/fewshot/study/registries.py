@@ -42,7 +42,7 @@ def derived_tasks(tasks: dict[str, dict], where: str) -> dict[str, dict]:
     """Return tasks whose `base` is resolved: with all keys, the first task of the line as `base`,
     and its source by name.
 
-    Raises UserError for an unknown base, a circle, and a key in which a task differs from its base
+    Raises UserError for an unknown base, a cycle, and a key in which a task differs from its base
     though both have the same rows.
     """
     found = {}
@@ -74,7 +74,7 @@ REPLACED = {"epochs": "steps", "steps": "epochs", "optimizer": "scale_parameter"
 
 
 def _inherit(methods: dict[str, dict], where: str) -> dict[str, dict]:
-    """Resolve `base` entries; raises UserError for an unknown base, a circle, and two lengths."""
+    """Resolve `base` entries; raises UserError for an unknown base, a cycle, and two lengths."""
     for name, entry in methods.items():
         if "epochs" in entry and "steps" in entry:
             both = f"{where}: method '{name}': 'epochs' and 'steps' both say how long training is"
@@ -99,7 +99,7 @@ def _ancestors(name: str, entries: dict[str, dict], where: str, kind: str) -> It
     seen = []
     while name is not None:
         if name in seen:
-            raise UserError(f"{where}: {kind}s inherit in a circle: {' → '.join([*seen, name])}")
+            raise UserError(f"{where}: {kind}s inherit in a cycle: {' → '.join([*seen, name])}")
         if name not in entries:
             raise unknown(f"base {kind}", name, entries, f"{where}: {seen[-1]}.base")
         seen.append(name)

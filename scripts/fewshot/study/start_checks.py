@@ -56,7 +56,7 @@ def check_start_method(study: "Study", settings: Mapping, where: str) -> None:
 def _check_alike(study: "Study", settings: Mapping, name: str, where: str) -> None:
     """Check that a method's adapters are what another one can start from."""
     source, family = study.methods[name], family_of(settings)
-    wanted = family.starts_from or settings["family"]
+    wanted = family.fuses or settings["family"]
     if source["family"] != wanted:
         raise UserError(
             f"{where}: method '{name}' is of family '{source['family']}'; valid here: {wanted}"
@@ -90,13 +90,13 @@ def _check_combination(start: Mapping, family: Family, where: str) -> None:
             )
     if how in DENSE and "density" not in start:
         raise UserError(f"{where}: 'density' is missing for combine: {how}")
-    if family.starts_from and "combine" in start:
+    if family.fuses and "combine" in start:
         raise UserError(
             f"{where}: combine: this family keeps the adapters of several tasks apart; leave it out"
         )
 
 
-def check_no_circle(study: "Study", where: str) -> None:
+def check_no_cycle(study: "Study", where: str) -> None:
     """Check that no method starts from itself by way of others; `where` is the registry's file."""
     for name in study.methods:
         seen = [name]
@@ -104,7 +104,7 @@ def check_no_circle(study: "Study", where: str) -> None:
             if start["method"] in seen:
                 raise UserError(
                     f"{where}: method '{name}': start_from: methods start from each other in a "
-                    f"circle: {' → '.join([*seen, start['method']])}"
+                    f"cycle: {' → '.join([*seen, start['method']])}"
                 )
             seen.append(start["method"])
 

@@ -174,7 +174,7 @@ def test_factors_are_for_the_fair_protocol(folder):
     ("entry", "line"),
     [
         ({"base": "rtee"}, "config/tasks.yaml: x.base: unknown base task 'rtee'; did you mean 'rt"),
-        ({"base": "x"}, "config/tasks.yaml: tasks inherit in a circle: x → x"),
+        ({"base": "x"}, "config/tasks.yaml: tasks inherit in a cycle: x → x"),
         ({"base": "rte", "text": ["a"]}, "task 'x': 'text' is that of its base 'rte', whose rows"),
         ({"base": "words", "source": "hans"}, "task 'x': 'source' is that of its base 'rte-100'"),
         ({"base": 5}, "x.base: 5 is not text"),

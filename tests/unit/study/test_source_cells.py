@@ -156,9 +156,9 @@ WRONG = {
         {"start_from": {**START, "combine": "ties"}},
         "start_from: 'density' is missing for combine: ties",
     ),
-    "circle": (
+    "cycle": (
         {"start_from": {**START, "method": "started"}},
-        "methods start from each other in a circle: started → started",
+        "methods start from each other in a cycle: started → started",
     ),
     "fused": (
         {**FUSION, "start_from": {**FUSION["start_from"], "combine": "linear"}},
