@@ -29,11 +29,13 @@ count as one."""
 
 
 def teach(run: SeedRun, epoch: int) -> None:
-    """Let the model of the epoch's round say what the rows' answers should be, unless it has."""
+    """Let the model of the epoch's round say what the rows' answers should be, once in a round.
+
+    Raises Interrupted where the process is to end.
+    """
     if run.prompts.taught is None:
         return
-    state = run.progress
-    number = round_of(epoch, run.setup.job.settings)
+    state, number = run.progress, round_of(epoch, run.setup.job.settings)
     if state.taught != number:
         # A prefix that learns the context is the student's: the teacher reads the context itself.
         with run.phases.measure("teach"), without_prefix(run.engine.trainable.model):
@@ -42,6 +44,8 @@ def teach(run: SeedRun, epoch: int) -> None:
         state.rounds.append({**fact, "epoch": epoch})
         told = ", ".join(f"{label}: {count}" for label, count in fact["answered"].items())
         LOG.info("%s: round %d: the teacher's answers by label: %s", run.where, number, told)
+    elif run.teacher is not None:
+        return  # Else training goes on from a checkpoint, which has the answers.
     labels = state.teacher["labels"].numpy()
     run.rows = read_rows(run.setup.job, run.prompts, labels, run.ahead)
     run.teacher = Teacher(
@@ -67,6 +71,7 @@ def _answers(run: SeedRun) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
         "batch_tokens": job.batch_tokens_on(run.device.type),
         "processes": job.processes,
         "sharded": run.engine.sharded,
+        "pause": lambda: run.stop.check(job.processes),
     }
     if job.settings["loss"] == VOCABULARY:
         found = top_tokens(trained.model, prompts, TOP, job.settings["temperature"], **read)

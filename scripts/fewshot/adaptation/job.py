@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import storage
-from ..data.evaluation_sets import EvaluationSet
+from ..data.evaluation_sets import EvaluationSet, new_rows
 from ..data.shots import describe_draws, read_shots
 from ..models.tokenizer import load_tokenizer
 from ..prompts.chat import read_pattern
@@ -36,9 +36,10 @@ class AdaptationJob:
     "cpu" and on a "gpu". `predicted_gpu_mb` is what the memory plan expects on each GPU, in 10^6
     bytes (0: no GPU planned). A baseline without a model has no `model_manifest`. Of
     `train_patterns` training draws one for each row and visit; without any it reads rows with
-    `pattern`, with which all are scored. `train` are all training rows (schemas.ROWS), where a
-    method reads some besides the shots. `starts[seed]` are the files that training starts from,
-    one for each task of the setting `start_from`.
+    `pattern`, with which all are scored. `train` are all training rows (schemas.ROWS) but those
+    with the texts of an evaluation row, where a method reads some besides the shots.
+    `starts[seed]` are the files that training starts from, one for each task of the setting
+    `start_from`.
     """
 
     cell: dict[str, object]
@@ -152,8 +153,11 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
         train_patterns=tuple(
             read_pattern(each, tokenizer) for each in params.method.get("train_patterns", ())
         ),
-        train=storage.read_rows(smk.input.train) if "unlabelled_rows" in params.method else None,
     )
+    if "unlabelled_rows" in job.settings:
+        # Of folds, whose evaluation rows are shots, too.
+        train = new_rows(storage.read_rows(smk.input.train), rows.values())
+        job = replace(job, train=train)
     job = replace(job, status=check_window(job, tokenizer, uses_context)) if tokenizer else job
     return _with_starts(job, smk.input.start) if "start_from" in job.settings else job
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..data import curve_sample
-from ..data.evaluation_sets import EvaluationSet
+from ..data.evaluation_sets import EvaluationSet, new_rows
 from ..errors import UserError
 from ..methods.losses import LABEL_WORDS, VOCABULARY
 from ..prompts.contexts import others, trained_behind
@@ -20,6 +20,8 @@ from .batches import one_after_another, query_prompts
 from .job import AdaptationJob
 
 LOG = logging.getLogger(__name__)
+
+UNLABELLED = "unlabelled rows"
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class SeedPrompts:
     `sets` are scored. `shots` are trained on, whose gold labels are `labels`, and of which `cut`
     were longer than the method allows. In front of all of them stands the learned context, if there
     is one: the tokens `ahead`, each of the shot `shot_of` [ahead], its place in the draw, or of
-    none (-1).
+    none (-1); `own` [shots] are the shots that do not see these tokens. Copies of a row count as
+    its first.
 
     In context distillation `shots` are rows without labels, which the teacher reads as `taught`;
     `unfit` more were drawn, whose prompts are longer than the window behind the context.
@@ -81,6 +84,7 @@ class SeedPrompts:
     cut: int
     ahead: tuple[int, ...] = ()
     shot_of: np.ndarray | None = None
+    own: np.ndarray | None = None
     taught: Prompts | None = None
     unfit: int = 0
     context_bytes: int = 0
@@ -110,11 +114,14 @@ class JobPrompts:
         """Return what a seed reads whose context of all shots is learned itself."""
         context = self._context(seed)
         sets, (shots, *facts) = self.scored(context), self.of_shots(seed, context)
-        tokens, shot_of = self._context_tokens(seed)
+        tokens, places = self._context_tokens(seed)
         # Nearly always all: a tokenizer may merge the last one with what follows.
         count = min(common_length(tokens, each.prefix) for each in (*sets.every, shots))
+        ids = self.job.shots[seed]["id"].to_numpy()
+        first = (ids[None] == ids[:, None]).argmax(axis=1)
+        shot_of = np.append(first, -1)[places[:count]]
         return SeedPrompts(
-            sets.without(count), shots.without(count), *facts, tokens[:count], shot_of[:count]
+            sets.without(count), shots.without(count), *facts, tokens[:count], shot_of, first
         )
 
     def _distilled(self, seed: int) -> SeedPrompts:
@@ -123,13 +130,30 @@ class JobPrompts:
         Raises UserError where there are fewer rows than it asks for, or where label words cannot be
         told apart.
         """
-        job, where = self.job, f"unlabelled rows of seed {seed}"
-        wanted, window = job.settings["unlabelled_rows"], job.model["window"]
         context = self._context(seed)
+        rows, unfit = self._rows_that_fit(seed, context)
+        bare, taught = (self.of_rows(rows, UNLABELLED, text)[0] for text in ("", context))
+        if self.job.settings["loss"] == VOCABULARY:
+            # The position of the answer alone.
+            bare, taught = bare.with_first_tokens(), taught.with_first_tokens()
+            if any(len({*words}) < len(words) for words in taught.words):
+                raise UserError(
+                    f"methods.yaml: loss: {VOCABULARY} compares where an answer begins, and label "
+                    f"words of pattern '{self.job.pattern.name}' begin alike; valid: {LABEL_WORDS}"
+                )
+        labels = np.zeros(len(rows), dtype=np.int64)  # The teacher's are not known yet.
+        read = SeedPrompts(self.bare, bare, labels, 0, taught=taught, unfit=unfit)
+        return self._compressed(seed, read) if "virtual_tokens" in self.job.settings else read
+
+    def _rows_that_fit(self, seed: int, context: str) -> tuple[pd.DataFrame, int]:
+        """Return the first unlabelled rows that fit the window behind the context, as many as are
+        asked for, and how many were passed over; raises UserError where there are fewer."""
+        job = self.job
+        wanted, window = job.settings["unlabelled_rows"], job.model["window"]
         pool, fit, read = unlabelled_rows(job, seed), [], 0
         while len(fit) < wanted and read < len(pool):
             some = pool.iloc[read : read + wanted]
-            prompts, _ = self.of_rows(some, where, context)
+            prompts, _ = self.of_rows(some, UNLABELLED, context)
             fit += (read + np.flatnonzero(np.array(prompts.lengths) <= window)).tolist()
             read += len(some)
         if len(fit) < wanted:
@@ -138,46 +162,36 @@ class JobPrompts:
                 f"{len(fit)} training rows that are neither shots nor evaluation rows and fit the "
                 f"window of {window} tokens behind the context; valid: {len(fit)} at most"
             )
-        rows = pool.iloc[fit[:wanted]]
-        (bare, _), (taught, _) = (self.of_rows(rows, where, text) for text in ("", context))
-        if job.settings["loss"] == VOCABULARY:
-            # The position of the answer alone.
-            bare, taught = bare.with_first_tokens(), taught.with_first_tokens()
-            if any(len({*words}) < len(words) for words in taught.words):
-                raise UserError(
-                    f"methods.yaml: loss: {VOCABULARY} compares where an answer begins, and label "
-                    f"words of pattern '{job.pattern.name}' begin alike; valid: {LABEL_WORDS}"
-                )
         unfit = fit[wanted - 1] + 1 - wanted
-        labels = np.zeros(wanted, dtype=np.int64)  # The teacher's are not known yet.
         if unfit:
-            LOG.info("%s: %s: %d passed over, which do not fit the window behind the context",
-                     job.name, where, unfit)  # fmt: skip
-        if "virtual_tokens" not in job.settings:
-            return SeedPrompts(self.bare, bare, labels, 0, taught=taught, unfit=unfit)
-        # Of the context these many positions are left, behind which rows read on as behind all.
-        sets, tokens = self.scored(context), self._context_tokens(seed)[0]
-        count = min(common_length(tokens, each.prefix) for each in (*sets.every, taught))
-        if count < job.settings["virtual_tokens"]:
+            LOG.info("%s: seed %d: %d unlabelled rows passed over, which do not fit the window "
+                     "behind the context", job.name, seed, unfit)  # fmt: skip
+        return pool.iloc[fit[:wanted]], unfit
+
+    def _compressed(self, seed: int, read: SeedPrompts) -> SeedPrompts:
+        """Return what is read where `virtual_tokens` positions stand in the place of the context:
+        rows go on from there as they do behind all of it. Raises UserError where it is shorter."""
+        sets, (tokens, _) = self.scored(self._context(seed)), self._context_tokens(seed)
+        count = min(common_length(tokens, each.prefix) for each in (*sets.every, read.taught))
+        kept = self.job.settings["virtual_tokens"]
+        if count < kept:
             raise UserError(
-                f"methods.yaml: virtual_tokens: {job.settings['virtual_tokens']} are more than the "
-                f"{count} tokens of the context of seed {seed}; valid: {count} at most"
+                f"methods.yaml: virtual_tokens: {kept} are more than the {count} tokens of the "
+                f"context of seed {seed}; valid: {count} at most"
             )
-        ahead = tokens[: job.settings["virtual_tokens"]]
-        return SeedPrompts(
-            sets.without(count), taught.without(count), labels, 0, ahead, None, taught, unfit
+        return replace(
+            read, sets=sets.without(count), shots=read.taught.without(count), ahead=tokens[:kept]
         )
 
     def _context_tokens(self, seed: int) -> tuple[tuple[int, ...], np.ndarray]:
-        """Return the tokens of the context of all shots, and the shot that each is of; -1: none."""
+        """Return the tokens of the context of all shots, and the place in the draw of the shot that
+        each is of; -1: none."""
         pattern, shots = self.job.pattern, self.job.shots[seed]
         texts = [pattern.context_of(shots.iloc[:end]) for end in range(len(shots) + 1)]
         encoded = [encode(self.tokenizer, [each], special=pattern.adds_special) for each in texts]
         ends = np.maximum.accumulate([len(tokens) for (tokens,) in encoded])
-        ((whole,), places) = encoded[-1], np.arange(ends[-1])
-        # Copies of a row are that row's first: a shot must not see them either.
-        first = np.append(first_copies(shots), -1)
-        return whole, first[np.searchsorted(ends, places, side="right") - 1]
+        (whole,) = encoded[-1]
+        return whole, np.searchsorted(ends, np.arange(ends[-1]), side="right") - 1
 
     @cached_property
     def bare(self) -> ScoredSets:
@@ -241,19 +255,10 @@ class JobPrompts:
         return one_after_another([prompts for prompts, _ in parts]), 0
 
 
-def first_copies(shots: pd.DataFrame) -> np.ndarray:
-    """Return of each shot the place of the first that is the same row, int64 [shots]."""
-    ids = shots["id"].to_numpy()
-    return (ids[None] == ids[:, None]).argmax(axis=1)
-
-
 def unlabelled_rows(job: AdaptationJob, seed: int) -> pd.DataFrame:
     """Return the training rows that are neither shots of a seed nor have the texts of one or of an
     evaluation row, in an order drawn by task and seed: the same whatever the shots are."""
-    known = [job.shots[seed], *(item.rows for item in job.evaluation)]
-    texts = {pair for rows in known for pair in zip(rows["text_a"], rows["text_b"], strict=True)}
-    pairs = zip(job.train["text_a"], job.train["text_b"], strict=True)
-    new = np.array([pair not in texts for pair in pairs], dtype=bool)
-    new &= ~job.train["id"].isin(job.shots[seed]["id"]).to_numpy()
     order = generator("unlabelled", job.base, seed).permutation(len(job.train))
-    return job.train.iloc[order[new[order]]]
+    rows, shots = job.train.iloc[order], job.shots[seed]
+    rows = rows[~rows["id"].isin(shots["id"]).to_numpy()]
+    return new_rows(rows, [shots, *(item.rows for item in job.evaluation)])

@@ -38,7 +38,6 @@ from .evaluate import (
     score_sets,
 )
 from .job import AdaptationJob, read_job
-from .job_prompts import first_copies
 from .seeds import SeedResult, run_seeds
 from .setup import SeedRun, Setup, load_setup, release_run, start_run
 
@@ -329,8 +328,8 @@ def _answers(run: SeedRun, rows: np.ndarray) -> Answers:
     ids, places, tokens = (part.to(run.device) for part in run.rows.together(rows))
     labels, words = run.rows.labels[rows].to(run.device), run.rows.words
     words = None if words is None else words[rows].to(run.device)
-    hidden = () if run.prompts.shot_of is None else (_own_shots(run, rows),)
-    logits = run.engine.forward(ids, places, *hidden)
+    own = () if run.prompts.own is None else (_own_shots(run, rows),)
+    logits = run.engine.forward(ids, places, *own)
     pattern, characters = run.setup.job.pattern, None
     if pattern.rank_by == "characters":
         characters = torch.tensor(pattern.characters, device=run.device)
@@ -344,8 +343,8 @@ def _answers(run: SeedRun, rows: np.ndarray) -> Answers:
 
 def _own_shots(run: SeedRun, rows: np.ndarray) -> torch.Tensor:
     """Return the shot of the draw that each sequence is of, as often as a row is read."""
-    own = first_copies(run.setup.job.shots[run.seed])[rows]
-    return torch.from_numpy(np.repeat(own, run.rows.lengths.shape[1])).to(run.device)
+    own = np.repeat(run.prompts.own[rows], run.rows.lengths.shape[1])
+    return torch.from_numpy(own).to(run.device)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """A prepared evaluation set and its parts, as jobs score them and metrics count them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +104,16 @@ class EvaluationSet:
             return pd.DataFrame({"majority": [counts["n"].max() / counts["n"].sum()]})
         grouped = counts.groupby(list(level))["n"]
         return (grouped.max() / grouped.sum()).rename("majority").reset_index()
+
+
+def new_rows(rows: pd.DataFrame, known: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Return those of `rows` whose texts no row of `known` has (all schemas.ROWS)."""
+
+    def texts(of: pd.DataFrame) -> Iterator[tuple]:
+        return zip(of["text_a"], of["text_b"], strict=True)
+
+    old = {pair for each in known for pair in texts(each)}
+    return rows[np.array([pair not in old for pair in texts(rows)], dtype=bool)]
 
 
 def read_set(name: str, merge: Sequence[int], path: str | Path, base: str = "") -> EvaluationSet:

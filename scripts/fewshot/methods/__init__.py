@@ -23,9 +23,6 @@ settings)`, from the texts or hidden states of the shots and their labels to a `
 
 All may meet a model whose weights are in shards (`deepspeed_zero.py`).
 
-A family that starts with a teacher names it in its settings: `adapt` finds it there, and `loss` may
-ask it about the `ids` that the model in training has read.
-
 A family with the setting `initial_text` is told the texts of its cell, and whose tokenizer reads
 them, in `settings["start"]` (see `study.job_inputs.JobInputs.settings`).
 

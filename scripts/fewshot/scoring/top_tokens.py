@@ -1,5 +1,6 @@
 """The most probable tokens behind prompts, for a student to learn from."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ def top_tokens(
     batch_tokens: int,
     processes: ProcessGroup,
     sharded: bool,
+    pause: Callable[[], None] = lambda: None,
 ) -> TopTokens:
     """Return the `count` most probable tokens behind each prompt, whose label words are one token.
 
@@ -53,7 +55,7 @@ def top_tokens(
     with evaluating(model), routed(model) if plan.route.routed else nullcontext():
         reader = Reader(model, prompts, plan.route)
         reading = Pass(reader, plan.sequences, found, tokens, processes, sharded)
-        words, ids, logprobs = reading.run()
+        words, ids, logprobs = reading.run(pause)
     return TopTokens(ids, logprobs, words, reading.tokens_read)
 
 

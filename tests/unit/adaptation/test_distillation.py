@@ -14,7 +14,8 @@ from fewshot import schemas, storage
 from fewshot.adaptation import training
 from fewshot.adaptation.checkpoints import Checkpoints
 from fewshot.adaptation.distillation import round_of, teach
-from fewshot.adaptation.held_out import fold_jobs
+from fewshot.adaptation.held_out import fold_jobs, read_held_out_job
+from fewshot.adaptation.job import read_job
 from fewshot.adaptation.job_prompts import JobPrompts, unlabelled_rows
 from fewshot.adaptation.outputs import Phases
 from fewshot.adaptation.setup import read_rows, start_run
@@ -134,7 +135,7 @@ def test_too_few_rows_and_rows_that_do_not_fit(tmp_path, caplog):
     tight = replace(job, model={**job.model, "window": longest - 2})
     prompts = set_up("opt", tight).prompts.of_seed(0)
     assert prompts.unfit and max(prompts.taught.lengths) <= longest - 2
-    assert f"{prompts.unfit} passed over, which do not fit" in caplog.text
+    assert f"{prompts.unfit} unlabelled rows passed over, which do not fit" in caplog.text
 
 
 @pytest.mark.parametrize("loss", DISTILLATION)
@@ -373,6 +374,23 @@ def test_shots_are_held_out_of_contexts_and_unlabelled_rows_too(settings, tmp_pa
     manifest = json.loads(Path(smk.output.manifest).read_text())
     folds = manifest["seeds"]["0"]["folds"]
     assert len(folds) == 4 and all(fold["training"]["rows"] in (6, 20) for fold in folds)
+
+
+def test_the_pool_of_a_fold_has_no_evaluation_row_either(tmp_path):
+    """Though its own evaluation rows are shots; in the order of the pool of all shots."""
+    smk = write_job(tmp_path / "in", "opt", epochs=1, **{**DISTILS, "unlabelled_rows": 20})
+    train = storage.read_table(smk.input.train)
+    copied = storage.read_table(smk.input.evaluation[1])[["text_a", "text_b"]].iloc[:5]
+    ids = sorted({*train["id"]} - {*storage.read_table(smk.input.shots[0])["id"], 999})[:5]
+    for number, texts in zip(ids, copied.to_dict("records"), strict=True):
+        train.loc[train["id"] == number, ["text_a", "text_b"]] = list(texts.values())
+    storage.write_table(smk.input.train, train, schemas.ROWS)
+    whole = read_job(smk)
+    smk.params.cross_validation = 4
+    pool = unlabelled_rows(whole, 0)["id"].tolist()
+    for fold in fold_jobs(read_held_out_job(smk, uses_context=False), 0):
+        found = unlabelled_rows(fold, 0)["id"].tolist()
+        assert not {*found} & {*ids} and [each for each in found if each in {*pool}] == pool
 
 
 def test_no_fold_reads_a_shot_that_it_holds_out():
