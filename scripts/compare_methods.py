@@ -3,7 +3,15 @@
 from typing import TYPE_CHECKING
 
 from fewshot import storage
-from fewshot.analysis import comparisons, draws, evidence, result_schemas, variance
+from fewshot.analysis import (
+    comparisons,
+    contrasts,
+    draws,
+    evidence,
+    result_schemas,
+    statistics_schemas,
+    variance,
+)
 from fewshot.data import evaluation_sets
 from fewshot.runtime import script
 
@@ -24,9 +32,11 @@ def main(smk):
         (metrics[metrics["task"] == task], outcomes[outcomes["task"] == task]) for task in p.orders
     )
     compared = comparisons.compare(*own, sets, p.catalog)
-    storage.write_table(smk.output.comparisons, compared, result_schemas.COMPARISONS)
+    storage.write_table(smk.output.comparisons, compared, statistics_schemas.COMPARISONS)
+    asked = contrasts.contrasts(*own, sets, p.catalog)
+    storage.write_table(smk.output.contrasts, asked, statistics_schemas.CONTRASTS)
     split = variance.split_variance(*own, sets, others)
-    storage.write_table(smk.output.variance, split, result_schemas.VARIANCE)
+    storage.write_table(smk.output.variance, split, statistics_schemas.VARIANCE)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from fewshot import storage
 from fewshot.analysis import metrics, result_schemas, run_costs
-from fewshot.data import evaluation_sets
+from fewshot.data import evaluation_sets, halves
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ def main(smk):
         for item, path in zip(p.evaluation, smk.input.evaluation, strict=True)
     ]
     cell = {"protocol": p.protocol, "task": p.task, "model": p.model}
-    found = metrics.compute_metrics(cell, p.jobs, sets, storage.read_table(smk.input.windows))
+    windows, by_half = storage.read_table(smk.input.windows), p.best_epoch == halves.SELECTION
+    found = metrics.compute_metrics(cell, p.jobs, sets, windows, by_half=by_half)
     storage.write_table(smk.output.metrics, found.metrics, result_schemas.METRICS)
     storage.write_table(smk.output.outcomes, found.outcomes, result_schemas.OUTCOMES)
     costs = run_costs.compute_costs(cell, p.jobs, run_costs.flops_model(p.size, p.evaluation))

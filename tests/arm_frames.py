@@ -2,11 +2,18 @@
 
 import numpy as np
 import pandas as pd
+import simulate
 from fewshot.analysis import result_schemas
+from fewshot.analysis.comparisons import compare
+from fewshot.analysis.pairs import SAME_MODEL
 from fewshot.analysis.predictions import pack
 from fewshot.data.evaluation_sets import EvaluationSet
 
 ROWS, SEEDS = 40, 6
+CATALOG = {
+    **simulate.CATALOG,
+    "patterns": {"minimal": {"title": "Minimal"}, "gpt-3": {"title": "GPT-3"}},
+}
 
 
 def evaluation(cluster=None):
@@ -36,3 +43,15 @@ def together(*arms):
     outcomes = pd.concat([o for _, o in arms if len(o)])
     outcomes = outcomes.reindex(columns=result_schemas.OUTCOMES.names)
     return metrics.reset_index(drop=True), outcomes.reset_index(drop=True)
+
+
+def compared(*arms, catalog=CATALOG, item=None):
+    """Return the comparisons of arms on one set."""
+    return compare(*together(*arms), [item or evaluation()], catalog)
+
+
+def only(frame, family=SAME_MODEL):
+    """Return the one comparison of a family."""
+    frame = frame[frame["family"] == family]
+    assert len(frame) == 1
+    return frame.iloc[0]

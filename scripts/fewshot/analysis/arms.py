@@ -13,10 +13,14 @@ from ..data.evaluation_sets import EvaluationSet
 from ..rng import generator
 from . import stats
 from .predictions import CORRECT, unpack
+from .row_clusters import RowClusters, row_clusters
 from .summary import at_level
+from .titles import OWN_METRICS
 
 ARM = ["model", "method", "pattern", "k", "selection"]
 RUN = ["model", "method", "pattern", "k", "seed", "epoch"]
+NO_MEANS = tuple(score for score, _ in OWN_METRICS.values())
+"""Scores that follow from the answers, of two labels, but are no mean over rows."""
 RESAMPLES = 10_000
 """Resamples of the crossed bootstrap. Its smallest p is 0.0002, so that Holm's correction for a
 matrix of 49 comparisons begins at 0.0098, and p = 0.001 still rests on five resamples a side."""
@@ -73,9 +77,18 @@ def arms_of(
     )
 
 
+def seeds_status(done: int, planned: int, unfit: int) -> str:
+    """Return 'ok', or why what rests on seeds is not what was planned."""
+    if not done:
+        return "does not fit" if planned and unfit == planned else "missing"
+    if done < 2:
+        return f"one seed of {planned}"
+    return "ok" if done == planned else f"{done}/{planned} seeds"
+
+
 def answers_of(score: str) -> str | None:
-    """Return the column of the outcomes that an accuracy counts; None: no count of answers."""
-    column = score.replace("accuracy", "correct")
+    """Return the column of the outcomes that a score follows from; None: from none."""
+    column = "correct" if score in NO_MEANS else score.replace("accuracy", "correct")
     return column if column in CORRECT else None
 
 
@@ -102,41 +115,58 @@ def _places(
 class Bootstrap:
     """The resampled rows of one evaluation set, the same for all its arms and seeds.
 
-    `weights` [B, C] and `sizes` [C] are those of clusters, or of rows (`sizes` is None) where the
-    set has no clusters. `packed` are all answers, a column of result_schemas.OUTCOMES. Resampled
-    means are computed once for each arm and kept in `lines`, as resampled seeds are in `seeds`.
+    `weights` [B, C] are those of its `clusters`. `packed` are all answers, a column of
+    result_schemas.OUTCOMES. Resampled means are computed once for each arm and kept in `lines`, as
+    resampled seeds are in `seeds` and answers by cluster in `counts`.
     """
 
     task: str
     item: EvaluationSet
     packed: np.ndarray
     weights: np.ndarray
-    sizes: np.ndarray | None
+    clusters: RowClusters
     lines: dict[tuple[str, bytes], np.ndarray] = field(default_factory=dict)
+    counts: dict[tuple[str, bytes], np.ndarray] = field(default_factory=dict)
     seeds: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
     def of_answers(self, packed: np.ndarray) -> "Bootstrap":
         """Return the same resampled rows and seeds for other answers of the same runs."""
-        return replace(self, packed=packed, lines={})
+        return replace(self, packed=packed, lines={}, counts={})
 
-    @property
-    def clusters(self) -> int:
-        """Return how many clusters, or rows, are resampled."""
-        return self.weights.shape[1]
-
-    def line(self, runs: np.ndarray, side: str) -> np.ndarray:
+    def line(self, runs: np.ndarray, side: str, score: str = "accuracy") -> np.ndarray:
         """Return the resampled mean [B] over the seeds whose answers are `runs`, rows of outcomes.
 
-        Arms of one `side` share the resampled seeds; those of different sides do not.
+        Arms of one `side` share the resampled seeds; those of different sides do not. `score` is
+        an accuracy or one of NO_MEANS.
         """
-        key = (side, runs.tobytes())
+        metric = score if score in NO_MEANS else ""
+        key = (side + metric, runs.tobytes())
         if key not in self.lines:
-            correct = unpack(self.packed[runs], len(self.item.labels))
-            if self.sizes is not None:
-                correct = stats.cluster_sums(correct, self.item.clusters, len(self.sizes))
-            means = stats.resampled_means(correct, self.sizes, self.weights)
+            means = self._resampled(runs, metric)
             self.lines[key] = stats.over_seeds(means, self._seed_weights(len(runs), side))
         return self.lines[key]
+
+    def _resampled(self, runs: np.ndarray, metric: str) -> np.ndarray:
+        """Return the resampled means of the seeds, [S, B], or a metric that is none."""
+        alone = self.clusters.alone
+        if metric:
+            of = None if alone else self.clusters.of
+            correct = unpack(self.packed[runs], len(self.item.labels))
+            return stats.resampled_metric(metric, correct, self.item.labels, self.weights, of)
+        sizes = None if alone else self.clusters.sizes
+        return stats.resampled_means(self.sums(runs), sizes, self.weights)
+
+    def sums(self, runs: np.ndarray, score: str = "accuracy") -> np.ndarray:
+        """Return what the rows of each cluster add to a score, [S, C], of runs, rows of outcomes:
+        how many answers are right, or the linearised values of one of NO_MEANS."""
+        metric = score if score in NO_MEANS else ""
+        key = (metric, runs.tobytes())
+        if key not in self.counts:
+            values = unpack(self.packed[runs], len(self.item.labels))
+            if metric:
+                values = stats.linearised_metric(metric, values, self.item.labels)
+            self.counts[key] = self.clusters.added(values)
+        return self.counts[key]
 
     def _seed_weights(self, seeds: int, side: str) -> np.ndarray:
         key = (side, seeds)
@@ -149,20 +179,8 @@ class Bootstrap:
 def bootstrap_of(
     task: str, item: EvaluationSet, outcomes: pd.DataFrame, resamples: int = RESAMPLES
 ) -> Bootstrap:
-    """Draw the resampled rows of an evaluation set; clusters (templates) are drawn whole.
-
-    A set that is made from templates, each of one gold label, is balanced by design: its clusters
-    are drawn label by label. Else the share of labels would vary between resamples, and with it the
-    difference of two methods that favour different answers.
-    """
+    """Draw the resampled rows of an evaluation set, clusters whole (see RowClusters)."""
+    clusters = row_clusters(item)
     rng = generator("bootstrap", task, item.name)
-    clusters, strata = item.clusters, None
-    sizes = None if clusters is None else np.bincount(clusters)
-    units = len(item.labels) if sizes is None else len(sizes)
-    if sizes is not None:
-        strata = np.zeros(units, dtype=np.int64)
-        strata[clusters] = item.labels
-        if not np.array_equal(strata[clusters], item.labels):
-            strata = None
-    weights = stats.row_weights(rng, resamples, units, strata)
-    return Bootstrap(task, item, outcomes["correct"].to_numpy(dtype=object), weights, sizes)
+    weights = stats.row_weights(rng, resamples, len(clusters.sizes), clusters.strata)
+    return Bootstrap(task, item, outcomes["correct"].to_numpy(dtype=object), weights, clusters)

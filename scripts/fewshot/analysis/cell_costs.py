@@ -139,7 +139,7 @@ def contests(evidence: Evidence, catalog: dict, k: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*cells, *(f"rival_{name}" for name in RIVAL), *EVEN])
 
 
-RIVAL = ["method", "pattern", "seeds", *MEANS, "total_memory_mib"]
+RIVAL = ["method", "pattern", "seeds", *MEANS, "total_memory_mib", "device"]
 EVEN = ["even_uncached", "even_cached", "even_seconds"]
 
 

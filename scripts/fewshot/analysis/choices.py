@@ -14,18 +14,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from ..data.halves import BEST_EPOCH
 from . import result_schemas
 from .held_out import HeldOutScores, read_held_out
 from .label_probabilities import label_weights, probabilities
-from .metrics import read_held_out_manifest
 from .run_costs import FlopsModel, held_out_costs
+from .run_manifests import read_held_out_manifest
 from .summary import at_level
 
 WAYS = {
     "from-shots": "From the shots",
     "first": "First listed",
     "mean": "Mean of all",
-    "best-in-domain": "Best in domain",
+    "best-in-domain": "Best in domain (reads labels)",
     "oracle": "Oracle",
 }
 """Ways of choosing: the candidate under which the held-out shots are most probable; the first
@@ -180,14 +181,15 @@ def mean_logprob(ranks: np.ndarray, labels: np.ndarray) -> float:
 
 def _accuracies(metrics: pd.DataFrame, task: str) -> dict[tuple, dict[str, tuple[float, int]]]:
     """Return (*ARM, seed, epoch, calibration) → set → accuracy and rows: of all rows where an epoch
-    was kept, else of those on the learning curve.
+    was kept (in domain of the test half alone, if the others chose it), else of those on the
+    learning curve.
 
     Rows in domain are called those of `task`, whatever the task with its shots in another order is.
     """
     rows = at_level(metrics)
     rows = rows[(rows["status"] == "ok") & rows["domain"].isin(["in", "out"])]
     found: dict[tuple, dict[str, tuple[float, int]]] = {}
-    for selection in ("each", "best-in-domain", "last"):  # The last to say counts.
+    for selection in ("each", *BEST_EPOCH, "last"):  # The last to say counts.
         for row in rows[rows["selection"] == selection].itertuples():
             key = (*(getattr(row, name) for name in ARM), row.seed, row.epoch)
             name = task if row.domain == "in" else row.evaluation_set

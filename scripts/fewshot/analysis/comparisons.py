@@ -1,120 +1,25 @@
 """Fine-tuning against in-context learning: every pair of arms, every test, corrected by family."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ..data.evaluation_sets import EvaluationSet
 from ..rng import generator
-from . import result_schemas, stats
-from .arms import Arms, Bootstrap, answers_of, arms_of, bootstrap_of
+from . import statistics_schemas, stats
+from .arms import Arms, Bootstrap, answers_of, arms_of, bootstrap_of, seeds_status
+from .held_out_rows import counted_by, judging_sets
 from .metrics import ACCURACIES
-from .titles import has_model, has_our_draws, is_baseline, is_imported, is_trained, way_of
-
-SAME_MODEL = "same model"
-MATRIX = "matrix"
-ACROSS_PATTERNS = "matrix across patterns"
-BASELINE = "baseline"
-SIDE = ["model", "method", "pattern"]
-GROUP = ["method", "pattern", "k", "selection"]
-PAIRS = ["family", "arm", "reference", "group"]
-
-
-def pairs_of(keys: pd.DataFrame, catalog: dict) -> pd.DataFrame:
-    """Return the pairs among the arms `keys` (arms.ARM), k > 0, in a fixed order.
-
-    Columns: family; arm and reference, which are rows of `keys`; group, a number shared by the
-    comparisons that are corrected together. `catalog` is that of the study; names are ordered as
-    it has them. Results made elsewhere are in no pair unless all their prompts were compared with
-    the stored draws: tests over seeds ask for the same ones. Baselines are compared in families of
-    their own, so that they change no verdict on fine-tuning.
-    """
-    ours = keys["method"].map(lambda name: has_our_draws(catalog, name)).astype(bool)
-    arms = keys.assign(arm=range(len(keys)))[(keys["k"] > 0) & ours]
-    kin = {name: entry["family"] for name, entry in catalog["models"].items()}
-    arms["kin"] = arms["model"].map(kin)
-    trained = arms["method"].map(lambda name: is_trained(catalog, name)).astype(bool)
-    baseline = arms["method"].map(lambda name: is_baseline(catalog, name)).astype(bool)
-    shown = arms[~trained & ~baseline]
-    selected = [*_fine_tuned(arms[trained], shown, catalog), _held(arms[baseline], shown, catalog)]
-    whole = pd.concat([pairs for pairs in selected if len(pairs)] or selected[-1:])
-    if whole.empty:
-        return pd.DataFrame(columns=PAIRS)
-    whole = whole.reset_index(drop=True)
-    whole["group"] = whole.groupby(["family", "group"], sort=False).ngroup()
-    return whole[PAIRS]
-
-
-def _fine_tuned(arms: pd.DataFrame, shown: pd.DataFrame, catalog: dict) -> list[pd.DataFrame]:
-    """Return fine-tuned arms with models in context: of the same model, for each way in which it is
-    shown the shots (titles.way_of), and of all of a family: the preferred reference, and those with
-    another pattern or another way."""
-    pairs = _paired_arms(arms, shown, ["k", "selection", "kin"], catalog)
-    if pairs.empty:
-        return []
-    pairs["way"] = pairs["method_reference"].map(lambda name: way_of(catalog, name))
-    same = pairs[pairs["model"] == pairs["model_reference"]]
-    same = same[_preferred(same, ["model", "way", *GROUP])]
-    first = _preferred(pairs, ["kin", *GROUP])
-    other = ["method_reference", "pattern_reference"]
-    return [
-        _family(same, SAME_MODEL, ["way", *GROUP]),
-        _family(pairs[first], MATRIX, ["kin", *GROUP]),
-        _family(pairs[~first], ACROSS_PATTERNS, ["kin", *GROUP, *other]),
-    ]
-
-
-def _held(arms: pd.DataFrame, shown: pd.DataFrame, catalog: dict) -> pd.DataFrame:
-    """Return baselines with the same model in context or, where they read none, with every one."""
-    one = shown["method"].map(lambda name: not way_of(catalog, name)).astype(bool)
-    pairs = _paired_arms(arms, shown[one] if one.any() else shown, ["k", "selection"], catalog)
-    if pairs.empty:
-        return pairs
-    alone = ~pairs["method"].map(lambda name: has_model(catalog, name)).astype(bool)
-    pairs = pairs[alone | (pairs["model"] == pairs["model_reference"])]
-    pairs = pairs[_preferred(pairs, ["model", "model_reference", *GROUP])]
-    return _family(pairs, BASELINE, GROUP)
-
-
-def _paired_arms(
-    arms: pd.DataFrame, shown: pd.DataFrame, on: list[str], catalog: dict
-) -> pd.DataFrame:
-    """Return arms with references that agree in the columns `on`, and how far down these are."""
-    pairs = arms.merge(shown, on=on, suffixes=("", "_reference"))
-    pairs = pairs.rename(columns={"arm_reference": "reference"})
-    return pairs.assign(preference=_preference(pairs, catalog)) if len(pairs) else pairs
-
-
-def _preference(pairs: pd.DataFrame, catalog: dict) -> pd.Series:
-    """Return how far down the list of references a pair's is.
-
-    Results made here come before those made elsewhere, all shots in one context before other ways
-    to show them, and then the same pattern before others.
-    """
-    methods, patterns = list(catalog["methods"]), list(catalog["patterns"])
-    method = pairs["method_reference"].map(methods.index)
-    pattern = pairs["pattern_reference"].map(patterns.index)
-    elsewhere = pairs["method_reference"].map(lambda name: is_imported(catalog, name)).astype(int)
-    other = (pairs["pattern"] != pairs["pattern_reference"]).astype(int)
-    divided = pairs["method_reference"].map(lambda name: way_of(catalog, name) != "").astype(int)
-    rank = 4 * elsewhere + 2 * divided + other
-    return (rank * len(methods) + method) * len(patterns) + pattern
-
-
-def _preferred(pairs: pd.DataFrame, by: list[str]) -> pd.Series:
-    return pairs["preference"] == pairs.groupby(by, sort=False)["preference"].transform("min")
-
-
-def _family(pairs: pd.DataFrame, name: str, by: list[str]) -> pd.DataFrame:
-    return pairs.assign(family=name, group=pairs.groupby(by, sort=False).ngroup())
-
+from .pairs import SAME_MODEL, SIDE, pairs_of
+from .titles import OWN_METRICS
 
 SIDES = ("arm", "reference")
-CORRECTED = ["bootstrap", "paired", "welch", "permutation"]
 PAIRED = ["p_paired", "t_low", "t_high", "p_permutation", "floor_permutation"]
 IMPROVEMENT = ["improvement", "improvement_low", "improvement_high"]
-BOOTSTRAP = ["low", "high", "p_bootstrap", "detectable"]
+CROSSED = ["error", "df", "draw_part", "row_part", "both_part"]
+BOOTSTRAP = ["bootstrap_low", "bootstrap_high", "p_bootstrap"]
 SCORES = (*ACCURACIES, "roc_area")
 """What is compared. The area under the ROC curve counts no answers: it has tests over seeds only.
 """
@@ -126,20 +31,19 @@ def compare(
     sets: Iterable[EvaluationSet],
     catalog: dict,
 ) -> pd.DataFrame:
-    """Return all comparisons (result_schemas.COMPARISONS) of one task.
+    """Return all comparisons (statistics_schemas.COMPARISONS) of one task.
 
     `metrics` and `outcomes` are those of all its models, `sets` its evaluation sets. Where the
     catalog says that draws are not shared (`shared_draws` is false), each side keeps its own seeds,
-    they are resampled apart and no paired test is made. Everything missing stays: a pair with a
-    side of fewer than two such seeds has no estimate, and its status says why.
+    they vary apart and no paired test is made. Everything missing stays: a pair with one seed has
+    an interval over rows alone and no test, one without any no estimate, and its status says why.
     """
     frames = [
         frame
-        for item in sets
-        if len(metrics)
-        for frame in _compare_on(item, metrics, outcomes, catalog)
+        for item, half in judging_sets(metrics, sets)
+        for frame in _compare_on(item, counted_by(metrics, half=half), outcomes, catalog)
     ]
-    columns = result_schemas.COMPARISONS.names
+    columns = statistics_schemas.COMPARISONS.names
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
@@ -148,19 +52,23 @@ def _compare_on(
 ) -> Iterator[pd.DataFrame]:
     """Yield the comparisons on one set by each score: by accuracy of all pairs, by others of the
     same model alone and where any run has them."""
+    task = metrics["task"].iloc[0]
     pairs = pairs_of(arms_of(metrics, outcomes, item.name).keys, catalog)
     if pairs.empty:
         return
     same_model = pairs[pairs["family"] == SAME_MODEL].reset_index(drop=True)
-    bootstrap = bootstrap_of(metrics["task"].iloc[0], item, outcomes)
+    bootstrap = bootstrap_of(task, item, outcomes)
+    own = OWN_METRICS.get(catalog.get("tasks", {}).get(task, {}).get("metric"))
+    # Which answers are right tells the predictions of two labels only.
+    scores = [*SCORES, own[0]] if own and item.label_count == 2 else SCORES
     shared = catalog.get("shared_draws", True)
-    for score in SCORES:
+    for score in scores:
         arms = arms_of(metrics, outcomes, item.name, score)
         compared = pairs if score == "accuracy" else same_model
         if len(compared) and (score == "accuracy" or not np.isnan(arms.score).all()):
             frame = _compare_by(score, arms, compared, outcomes, bootstrap, shared)
             frame["protocol"] = metrics["protocol"].iloc[0]
-            yield frame[result_schemas.COMPARISONS.names]
+            yield frame[statistics_schemas.COMPARISONS.names]
 
 
 def _compare_by(
@@ -181,9 +89,22 @@ def _compare_by(
     answers = answers_of(score)
     if answers is not None:
         bootstrap = bootstrap.of_answers(outcomes[answers].to_numpy(dtype=object))
-    frame = frame.assign(**_bootstrap(arms, pairs, both, frame["difference"], bootstrap, shared))
+    asked = _Answered(arms, pairs, both, bootstrap, score, shared)
+    known = asked.whole & frame["difference"].notna().to_numpy()
+    frame = frame.assign(**asked.crossed(known))
+    low, high = stats.t_bounds(frame["difference"], frame["error"], frame["df"])
+    p = stats.t_test(frame["difference"], frame["error"], frame["df"])
+    frame = frame.assign(low=low, high=high, p_crossed=np.where(frame["seeds"] > 1, p, np.nan))
+    frame = frame.assign(
+        **asked.bootstrapped(frame["difference"], frame["p_crossed"].notna()),
+        clusters=np.where(known, len(bootstrap.clusters.sizes), 0),
+    )
     if answers is not None:
-        sampled = frame["difference"].notna() & frame["low"].isna()
+        clusters = len(bootstrap.clusters.sizes)
+        why = "no variance" if clusters > 1 else "one cluster of rows"
+        flat = known & frame["error"].isna() & (frame["seeds"] > 1)
+        frame["status"] = frame["status"].where(~flat, _also(frame["status"], why))
+        sampled = frame["difference"].notna() & ~known
         frame["status"] = frame["status"].where(~sampled, _also(frame["status"], "sampled rows"))
     return _corrected(frame, pairs["group"])
 
@@ -224,7 +145,7 @@ def _counts(
         "seeds": [done for done, _, _ in told],
         "seeds_planned": [wanted for _, wanted, _ in told],
         "rows": np.where(fewest < large, fewest, 0),
-        "status": pd.Series([_status(*values) for values in told]),
+        "status": pd.Series([seeds_status(*values) for values in told]),
     }
 
 
@@ -236,15 +157,6 @@ def _limiting(sides: list[tuple[int, int, int]]) -> tuple[int, int, int]:
     return min(sides, key=lambda side: (side[0] > 1, side[0] >= side[1], side[0]))
 
 
-def _status(done: int, planned: int, unfit: int) -> str:
-    """Return 'ok', or why a comparison is not what was planned."""
-    if not done:
-        return "does not fit" if planned and unfit == planned else "missing"
-    if done < 2:
-        return f"too few seeds: {done}/{planned}"
-    return "ok" if done == planned else f"{done}/{planned} seeds"
-
-
 def _also(status: pd.Series, what: str) -> pd.Series:
     return status.where(status != "ok", "").str.cat([what] * len(status), sep="; ").str.lstrip("; ")
 
@@ -254,11 +166,13 @@ def _tests(
 ) -> dict[str, np.ndarray]:
     """Return the tests over seeds [P] of accuracies [P, S], nan for pairs with too few seeds."""
     counts = [(~np.isnan(values)).sum(axis=1) for values in (a, b)]
-    enough = np.minimum(*counts) > 1
+    enough = np.minimum(*counts) > 0
     a, b = np.where(enough[:, None], a, np.nan), np.where(enough[:, None], b, np.nan)
     n = np.where(enough, counts, 0)
     welch = stats.welch_tests(a, b)
     paired = _paired(a, b, rng) if shared else dict.fromkeys(PAIRED, np.full(len(a), np.nan))
+    if not shared:  # Other draws on these rows, of either side.
+        paired |= {"t_low": welch.difference.low, "t_high": welch.difference.high}
     return paired | {
         "mean": _mean(a, n[0]),
         "reference_mean": _mean(b, n[1]),
@@ -291,48 +205,82 @@ def _improvement(a: np.ndarray, b: np.ndarray, shared: bool) -> dict[str, np.nda
     return dict(zip(IMPROVEMENT, values, strict=True))
 
 
-def _bootstrap(
-    arms: Arms,
-    pairs: pd.DataFrame,
-    both: list[np.ndarray],
-    difference: pd.Series,
-    bootstrap: Bootstrap,
-    shared: bool,
-) -> dict[str, np.ndarray]:
-    """Return BOOTSTRAP of the crossed bootstrap, nan where a row prediction is missing."""
-    results = {name: np.full(len(pairs), np.nan) for name in BOOTSTRAP}
-    runs = [arms.outcome[pairs[side]] for side in SIDES]
-    used = [~np.isnan(values) for values in both]
-    whole = [(~here | (run >= 0)).all(axis=1) for here, run in zip(used, runs, strict=True)]
-    made = whole[0] & whole[1] & difference.notna().to_numpy()
-    sides = ("draws", "draws" if shared else "other draws")
-    for _, members in pairs[made].groupby("group", sort=False):
-        at = members.index.to_numpy()
-        lines = [
-            np.array([bootstrap.line(run[i][here[i]], side) for i in at])
-            for run, here, side in zip(runs, used, sides, strict=True)
+@dataclass(frozen=True)
+class _Answered:
+    """The pairs [P] of arms by one score, with the answers of the seeds that they rest on.
+
+    `both` are the scores [P, S] of both sides, nan for a seed that does not count.
+    """
+
+    arms: Arms
+    pairs: pd.DataFrame
+    both: list[np.ndarray]
+    bootstrap: Bootstrap
+    score: str
+    shared: bool
+
+    @property
+    def whole(self) -> np.ndarray:
+        """Return which pairs [P] have the row predictions of all their seeds on both sides."""
+        sides = [
+            (np.isnan(values) | (self.arms.outcome[self.pairs[side]] >= 0)).all(axis=1)
+            for side, values in zip(SIDES, self.both, strict=True)
         ]
-        estimate = difference.to_numpy()[at]
-        test = stats.crossed_bootstrap(*lines, estimate, used[0][at].sum(axis=1))
-        results["low"][at], results["high"][at] = test.difference.low, test.difference.high
-        results["p_bootstrap"][at] = test.p
-        results["detectable"][at] = stats.detectable_difference(
-            lines[0] - lines[1], comparisons=len(at)
-        )
-    return results | {"clusters": np.where(made, bootstrap.clusters, 0)}
+        return sides[0] & sides[1]
+
+    def runs(self, at: int) -> list[np.ndarray]:
+        """Return the outcomes' rows of the seeds of both sides of a pair."""
+        return [
+            self.arms.outcome[self.pairs[side].iloc[at]][~np.isnan(values[at])]
+            for side, values in zip(SIDES, self.both, strict=True)
+        ]
+
+    def crossed(self, known: np.ndarray) -> dict[str, np.ndarray]:
+        """Return CROSSED of the pairs, for other draws and other rows; nan where not `known`."""
+        results = np.full((len(CROSSED), len(self.pairs)), np.nan)
+        for at in np.flatnonzero(known):
+            results[:, at] = self._error(*self.runs(at))
+        return dict(zip(CROSSED, results, strict=True))
+
+    def _error(self, *sides: np.ndarray) -> tuple[float, ...]:
+        """Return CROSSED of one pair, from the outcomes' rows of its sides."""
+        a, b = (self.bootstrap.sums(runs, self.score) for runs in sides)
+        parts_of = self.bootstrap.clusters.parts
+        if self.shared:
+            found = parts_of(np.subtract(a, b, dtype=float))
+            error = stats.error_of(found)
+            return error.error, error.df, found.draws, found.rows, found.both
+        one, two = parts_of(a), parts_of(b)
+        found = parts_of((a.mean(axis=0) - b.mean(axis=0))[None])
+        error = stats.error_apart(one, two, found)
+        return error.error, error.df, one.draws + two.draws, found.rows, one.both + two.both
+
+    def bootstrapped(self, difference: pd.Series, tested: pd.Series) -> dict[str, np.ndarray]:
+        """Return BOOTSTRAP of the pairs, the check of their verdicts; nan where not `tested`."""
+        results = np.full((len(BOOTSTRAP), len(self.pairs)), np.nan)
+        sides = ("draws", "draws" if self.shared else "other draws")
+        for at in np.flatnonzero(tested):
+            runs = self.runs(at)
+            lines = [
+                self.bootstrap.line(each, side, self.score)
+                for each, side in zip(runs, sides, strict=True)
+            ]
+            test = stats.crossed_bootstrap(*lines, difference.iloc[at], len(runs[0]))
+            results[:, at] = test.difference.low, test.difference.high, test.p
+        return dict(zip(BOOTSTRAP, results, strict=True))
 
 
 def _corrected(frame: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
     """Add p-values adjusted within each group, and how many comparisons a group has."""
-    numbers = frame[[f"p_{name}" for name in CORRECTED]].to_numpy(dtype=float)
+    numbers = frame[[f"p_{name}" for name in statistics_schemas.TESTS]].to_numpy(dtype=float)
     holm, bh = np.full_like(numbers, np.nan), np.full_like(numbers, np.nan)
     for places in group.groupby(group, sort=False).indices.values():
-        for column in range(len(CORRECTED)):
+        for column in range(len(statistics_schemas.TESTS)):
             holm[places, column] = stats.holm(numbers[places, column])
             bh[places, column] = stats.benjamini_hochberg(numbers[places, column])
-    adjusted = {f"holm_{name}": holm[:, i] for i, name in enumerate(CORRECTED)}
-    adjusted |= {f"bh_{name}": bh[:, i] for i, name in enumerate(CORRECTED)}
-    # The verdict rests on the bootstrap: a pair without its p takes no part in that correction.
-    tested = frame["p_bootstrap"].notna().groupby(group).transform("sum")
+    adjusted = {f"holm_{name}": holm[:, i] for i, name in enumerate(statistics_schemas.TESTS)}
+    adjusted |= {f"bh_{name}": bh[:, i] for i, name in enumerate(statistics_schemas.TESTS)}
+    # The verdict rests on the crossed error: a pair without its p takes no part in that correction.
+    tested = frame["p_crossed"].notna().groupby(group).transform("sum")
     estimated = frame["difference"].notna().groupby(group).transform("sum")
     return frame.assign(**adjusted, family_size=tested.where(tested > 0, estimated))

@@ -7,17 +7,21 @@ import numpy as np
 import pandas as pd
 
 from .. import schemas, storage
-from ..data.curve_sample import PART, curve_epochs, row_limit
+from ..data import halves
+from ..data.curve_sample import PART, curve_epochs
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
+from . import predictions
 
 SELECTIONS = ("last", "best-in-domain", "best-out-of-domain")
 RUN = ["seed", "epoch"]
 
 
-def selections(sets: int) -> tuple[str, ...]:
-    """Return the selections of a task with `sets` evaluation sets, its own included."""
-    return SELECTIONS if sets > 1 else SELECTIONS[:2]
+def selections(sets: int, *, by_half: bool = False) -> tuple[str, ...]:
+    """Return the selections of a task with `sets` evaluation sets, its own included; `by_half` says
+    whether a half of its rows chooses the best epoch in domain."""
+    last, best, oracle = SELECTIONS
+    return (last, halves.SELECTION if by_half else best, *([oracle] if sets > 1 else []))
 
 
 def rows_on_curve(scored: pd.DataFrame) -> pd.DataFrame:
@@ -54,21 +58,25 @@ def best_outside(curve: pd.DataFrame) -> pd.Series:
     return pd.Series(best, name="epoch").rename_axis("seed")
 
 
-def selected_rows(scored: pd.DataFrame, task: str) -> pd.DataFrame:
+def selected_rows(scored: pd.DataFrame, task: str, test: str = "") -> pd.DataFrame:
     """Return the counts of each selection's epoch, marked by a column `selection`.
 
     `scored` are all counts of a run's evaluation sets. Where an epoch was not kept, a sampled set
-    has only its sample's counts there, and these are returned.
+    has only its sample's counts there, and these are returned. Where the task's curve counts the
+    choice half, `test` is the name under which `scored` has the test half at the kept epochs.
     """
-    curve = rows_on_curve(scored)
+    curve = rows_on_curve(scored[scored["evaluation_set"] != test])
     inside = curve["evaluation_set"] == task
     kept = kept_epochs(curve[inside])
-    epochs = {"last": kept["last"], "best-in-domain": kept["best"]}
+    best = halves.SELECTION if test else "best-in-domain"
+    epochs = {"last": kept["last"], best: kept["best"]}
     if not inside.all():
         epochs["best-out-of-domain"] = best_outside(curve[~inside])
     frames = []
     for selection, epoch in epochs.items():
-        rows = scored.merge(epoch.rename("epoch").reset_index(), on=RUN)
+        other = task if selection == halves.SELECTION else test
+        judged = scored[scored["evaluation_set"] != other]
+        rows = judged.merge(epoch.rename("epoch").reset_index(), on=RUN)
         has_whole = (~rows["sampled"]).groupby([rows["seed"], rows["evaluation_set"]])
         rows = rows[rows["sampled"] != has_whole.transform("any")]
         frames.append(rows.assign(selection=selection))
@@ -99,25 +107,25 @@ def check_curves(
 ) -> None:
     """Raise UserError unless every seed and epoch of the curve counts every part of every set once.
 
-    Epochs and sample are those of the run's `settings`, which have none where nothing was trained:
-    epoch 0, all rows. A set is counted in one form throughout: all rows, or the sample. Of a
-    sampled set all rows may be counted besides, at any of the epochs;
-    `predictions.score_predictions` says where they must be.
+    The first of the `sets` is the task's own. Epochs and sample are those of the run's `settings`,
+    which have none where nothing was trained: epoch 0, all rows. A set is counted in one form
+    throughout: all rows, or the sample. Of a sampled set all rows may be counted besides, at any of
+    the epochs; `predictions.score_predictions` says where they must be.
     """
     path = Path(folder, "curves.parquet")
     unknown = set(curves["evaluation_set"]) - {item.name for item in sets}
     if unknown:
         raise UserError(f"{path}: {sorted(unknown)[0]} is no evaluation set of it; corrupt run")
-    epochs, limit = [0], None
+    epochs, counted = [0], {}
     if "curve_epochs" in settings:
         epochs = curve_epochs(settings["curve_epochs"], settings["epochs"])
-        limit = row_limit(settings["curve_rows"])
+        counted = halves.counted_on_curve(sets, settings)
     wanted = {(seed, epoch) for seed in seeds for epoch in epochs}
     for item in sets:
         rows = curves[curves["evaluation_set"] == item.name]
         blocks = _blocks(path, rows[~rows["sampled"]], item)
         if rows["sampled"].any():
-            sample = item.sample(limit)
+            sample = counted.get(item.name, item)
             if sample is item:
                 raise UserError(
                     f"{path}: '{item.name}' is sampled against its settings; corrupt run"
@@ -143,3 +151,29 @@ def _blocks(path: Path, rows: pd.DataFrame, item: EvaluationSet) -> set[tuple[in
     if (sizes != len(item.parts)).any(axis=None):
         raise UserError(f"{path}: {CORRUPT}")
     return set(sizes.index)
+
+
+def with_calibrated(
+    counts: pd.DataFrame, scores: pd.DataFrame, sets: list[EvaluationSet]
+) -> pd.DataFrame:
+    """Return the counts by part with those of rows that are right after each calibration, nan
+    where an epoch has no row predictions."""
+    by_name, frames = {item.name: item for item in sets}, []
+    for row in scores.to_dict("records"):
+        item = by_name[row["evaluation_set"]]
+        run = {key: row[key] for key in predictions.KEYS}
+        found = item.parts[PART].assign(**run, sampled=False)
+        for name in predictions.CORRECT[1:]:
+            found[name] = by_part(row[name], item)
+        frames.append(found)
+    keys = [*predictions.KEYS, *PART, "sampled"]
+    return counts.astype({"label": "int64"}).merge(pd.concat(frames), on=keys, how="left")
+
+
+def by_part(packed: bytes | None, item: EvaluationSet) -> np.ndarray | float:
+    """Return how many rows of each part are right [parts], by the bits of the rows that are; nan
+    where that is not known."""
+    if packed is None:
+        return np.nan
+    right = predictions.unpack([packed], len(item.labels))[0]
+    return np.bincount(item.part_of[right], minlength=len(item.parts))

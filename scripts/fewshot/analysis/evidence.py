@@ -8,15 +8,16 @@ from pathlib import Path
 import pandas as pd
 
 from .. import schemas, storage
-from . import result_schemas
+from . import result_schemas, statistics_schemas
 from .summary import at_level
 
 SCHEMAS = {
     "metrics": result_schemas.METRICS,
     "windows": schemas.WINDOWS,
     "costs": result_schemas.COSTS,
-    "comparisons": result_schemas.COMPARISONS,
-    "variance": result_schemas.VARIANCE,
+    "comparisons": statistics_schemas.COMPARISONS,
+    "contrasts": statistics_schemas.CONTRASTS,
+    "variance": statistics_schemas.VARIANCE,
     "choices": result_schemas.CHOICES,
 }
 
@@ -37,6 +38,7 @@ class Evidence:
     windows: pd.DataFrame = field(default_factory=partial(_empty, "windows"))
     costs: pd.DataFrame = field(default_factory=partial(_empty, "costs"))
     comparisons: pd.DataFrame = field(default_factory=partial(_empty, "comparisons"))
+    contrasts: pd.DataFrame = field(default_factory=partial(_empty, "contrasts"))
     variance: pd.DataFrame = field(default_factory=partial(_empty, "variance"))
     choices: pd.DataFrame = field(default_factory=partial(_empty, "choices"))
     manifests: list[dict] = field(default_factory=list)

@@ -7,15 +7,26 @@ import numpy as np
 import pandas as pd
 
 from .. import storage
-from ..data.curve_sample import PART
+from ..data import halves
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from . import predictions, result_schemas
-from .curves import check_curves, kept_epochs, read_curves, rows_on_curve, selected_rows, selections
+from .curves import (
+    check_curves,
+    kept_epochs,
+    read_curves,
+    rows_on_curve,
+    selected_rows,
+    selections,
+    with_calibrated,
+)
 from .draws import Draws
 from .held_out import fits_to_shots
+from .held_out_rows import check_chooser, half_beside, half_counts
 from .label_probabilities import CALIBRATIONS
 from .predictions import score_predictions
+from .row_errors import ERRORS, SCORES, add_errors
+from .run_manifests import CELL, read_held_out_manifest, read_run_manifest
 
 LEVELS = (
     [],
@@ -27,7 +38,7 @@ LEVELS = (
 )
 COUNTS = ["n", *predictions.CORRECT, "correct_vocabulary", "logprob"]
 KEYS = ["job", "selection", "seed", "epoch", "evaluation_set"]
-ACCURACIES = ["accuracy", *(f"accuracy_{name}" for name in CALIBRATIONS)]
+ACCURACIES = [*SCORES]
 """As scored, and after each calibration."""
 
 
@@ -92,9 +103,6 @@ def _finish(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.drop(columns=[*COUNTS[2:]])
 
 
-CELL = ["protocol", "task", "model", "method", "pattern", "k"]
-
-
 @dataclass(frozen=True)
 class Results:
     """What runs say: `metrics` (result_schemas.METRICS), and `outcomes` (OUTCOMES) of all rows."""
@@ -111,6 +119,7 @@ def compute_metrics(
     *,
     problems: dict[str, str] | None = None,
     draws: Draws | None = None,
+    by_half: bool = False,
 ) -> Results:
     """Return metrics and outcomes of all jobs of one protocol × task × model.
 
@@ -120,9 +129,13 @@ def compute_metrics(
     where `problems` is given such a run counts as missing and what is wrong with it is entered
     there, by its folder. `windows` (schemas.WINDOWS) tells which missing seeds never could run: if
     no seed could, nothing is wrong. `draws` are those of the task's models before this one.
+    `by_half` says whether a half of the rows in domain chooses the best epoch: then all are judged
+    by the other half, too.
     """
     draws = draws or Draws()
-    majorities = {item.name: item.majority([])["majority"].iloc[0] for item in sets}
+    half = half_beside(sets, cell["task"]) if by_half else None
+    majorities = {item.name: _majority(item) for item in sets}
+    of_half = None if half is None else _majority(half)
     keys = [{**cell, **{name: job[name] for name in CELL[3:]}} for job in jobs]
     blank, runs = [], []
     for number, (job, key) in enumerate(zip(jobs, keys, strict=True)):
@@ -133,7 +146,7 @@ def compute_metrics(
             done = [seed for seed, status in statuses.items() if status == "ok"]
             if done:
                 fitted = _fitted(job, key, draws, problems)
-                run = _read_run(job["folder"], done, sets, cell["task"], fitted)
+                run = _read_run(job["folder"], done, sets, cell["task"], fitted, half)
                 runs.append(run.marked(number))
         except UserError as error:
             statuses = _without_run(job, key, windows)
@@ -141,12 +154,20 @@ def compute_metrics(
                 if problems is None:
                     raise
                 problems[job["folder"]] = str(error)
-        blank.append(_blank_rows(statuses, majorities, cell["task"]).assign(job=number))
-    rows, outcomes = _of_runs(runs, sets, cell["task"])
+        rows = _blank_rows(statuses, majorities, cell["task"], of_half)
+        blank.append(rows.assign(job=number))
+    rows, outcomes = _of_runs(runs, sets, cell["task"], half)
+    if len(rows):
+        rows = add_errors(rows, outcomes, sets, _cells(keys), half)
     return Results(
         _named([*blank, rows], keys, result_schemas.METRICS.names),
         _named([outcomes], keys, result_schemas.OUTCOMES.names),
     )
+
+
+def _cells(keys: list[dict]) -> list[int]:
+    """Return the number of each job's cell: of all jobs of a cell that of the first."""
+    return [keys.index(key) for key in keys]
 
 
 def _named(frames: list[pd.DataFrame], keys: list[dict], columns: list[str]) -> pd.DataFrame:
@@ -157,46 +178,6 @@ def _named(frames: list[pd.DataFrame], keys: list[dict], columns: list[str]) -> 
     whole = pd.concat(frames, ignore_index=True).sort_values("job", kind="stable")
     cells = pd.DataFrame(keys).loc[whole["job"]].reset_index(drop=True)
     return pd.concat([whole.reset_index(drop=True), cells], axis=1)[columns]
-
-
-def read_run_manifest(folder: str | Path, cell: dict) -> dict:
-    """Return a run's manifest, once run and files are what they should be.
-
-    Raises UserError where there is none, where it is that of another cell (a folder that was
-    copied to the wrong place), and where a file beside it has changed since it was written.
-    """
-    path = Path(folder, "manifest.json")
-    if not path.exists():
-        raise UserError(f"{path}: file not found; the run is incomplete")
-    manifest = storage.read_json(path)
-    for name in CELL:
-        if manifest.get(name) != cell[name]:
-            raise UserError(
-                f"{path}: {name} is {manifest.get(name)}, not {cell[name]}: the run of another "
-                "cell lies there; remove the folder"
-            )
-    if "files" not in manifest:
-        raise UserError(f"{path}: no checksums: another version wrote it; remove the folder")
-    for name, digest in manifest["files"].items():
-        file = Path(folder, name)
-        if not file.exists():
-            raise UserError(f"{file}: file not found; incomplete run")
-        if storage.sha256(file) != digest:
-            raise UserError(f"{file}: it has changed since it was written; remove the folder")
-    return manifest
-
-
-def read_held_out_manifest(job: dict, cell: dict) -> dict:
-    """Return the manifest of a job's scores of held-out shots; raises UserError as
-    `read_run_manifest` does, and where they were held out in another way."""
-    manifest = read_run_manifest(job["held_out"], cell)
-    found = manifest.get("settings", {}).get("cross_validation")
-    if found != job.get("cross_validation"):
-        raise UserError(
-            f"{Path(job['held_out'], 'manifest.json')}: cross_validation is {found}, not "
-            f"{job['cross_validation']}: its shots were held out otherwise; remove the folder"
-        )
-    return manifest
 
 
 def _statuses(job: dict, manifest: dict) -> dict[int, str]:
@@ -225,16 +206,23 @@ def unfit_seeds(windows: pd.DataFrame | None, key: dict) -> set[int]:
 
 
 def without_results(
-    cell: dict, jobs: list[dict], names: list[str], windows: pd.DataFrame | None
+    cell: dict,
+    jobs: list[dict],
+    names: list[str],
+    windows: pd.DataFrame | None,
+    *,
+    by_half: bool = False,
 ) -> Results:
     """Return the results of jobs without usable ones: 'does not fit' or 'missing' throughout.
 
-    `names` are their evaluation sets, whose rows need not exist.
+    `names` are their evaluation sets, whose rows need not exist; `by_half` is as `compute_metrics`
+    takes it.
     """
+    of_half = np.nan if by_half else None
     keys = [{**cell, **{name: job[name] for name in CELL[3:]}} for job in jobs]
     frames = [
         _blank_rows(
-            _without_run(job, key, windows), dict.fromkeys(names, np.nan), cell["task"]
+            _without_run(job, key, windows), dict.fromkeys(names, np.nan), cell["task"], of_half
         ).assign(job=number)
         for number, (job, key) in enumerate(zip(jobs, keys, strict=True))
     ]
@@ -244,17 +232,24 @@ def without_results(
     )
 
 
-def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.DataFrame:
+def _majority(item: EvaluationSet) -> float:
+    return item.majority([])["majority"].iloc[0]
+
+
+def _blank_rows(
+    statuses: dict, majorities: dict[str, float], task: str, of_half: float | None
+) -> pd.DataFrame:
     """Return one overall row per seed without result, selection and evaluation set.
 
-    `majorities` gives the majority baseline of each evaluation set.
+    `majorities` gives the majority baseline of each evaluation set, `of_half` that of the task's
+    test half (None: no half judges what the other chose).
     """
     rows = [
         {"seed": seed, "selection": selection, "evaluation_set": name, "status": status}
-        | {"majority": majority}
+        | {"majority": of_half if (selection, name) == (halves.SELECTION, task) else majority}
         for seed, status in statuses.items()
         if status != "ok"
-        for selection in selections(len(majorities))
+        for selection in selections(len(majorities), by_half=of_half is not None)
         for name, majority in majorities.items()
     ]
     frame = pd.DataFrame(
@@ -262,7 +257,7 @@ def _blank_rows(statuses: dict, majorities: dict[str, float], task: str) -> pd.D
     )
     frame["domain"] = np.where(frame["evaluation_set"] == task, "in", "out")
     frame = frame.assign(epoch=0, n=0, correct=0, group=None, subset=None)
-    for name in ("vocabulary_accuracy", "mean_logprob", *ACCURACIES, *predictions.NAMES):
+    for name in ("vocabulary_accuracy", "mean_logprob", *ACCURACIES, *ERRORS, *predictions.NAMES):
         frame[name] = np.nan
     return frame.assign(label=pd.array([pd.NA] * len(frame), dtype="Int16"))
 
@@ -301,20 +296,36 @@ def _fitted(job: dict, key: dict, draws: Draws, problems: dict[str, str] | None)
 
 
 def _read_run(
-    folder: str, seeds: list[int], sets: list[EvaluationSet], task: str, fitted: dict[int, dict]
+    folder: str,
+    seeds: list[int],
+    sets: list[EvaluationSet],
+    task: str,
+    fitted: dict[int, dict],
+    half: EvaluationSet | None,
 ) -> _StoredRun:
     """Read a run's finished seeds; raises UserError where it is not what it says."""
     curves = read_curves(folder, seeds)
     trains = curves["evaluation_set"] == "train"
     scored = curves[~trains]
     manifest = storage.read_json(Path(folder, "manifest.json"))
+    check_chooser(folder, manifest["settings"], by_half=half is not None)
     check_curves(folder, scored, seeds, sets, manifest["settings"])
     curve = rows_on_curve(scored)
     kept = kept_epochs(curve[curve["evaluation_set"] == task])
     whole = scored[~scored["sampled"]]
-    scores = score_predictions(folder, whole, kept, sets, _content_free(manifest), fitted)
-    scored = _with_calibrated(scored, scores, sets)
-    return _StoredRun(selected_rows(scored, task), rows_on_curve(scored), curves[trains], scores)
+    content_free = _content_free(manifest)
+    if half is None:
+        scores = score_predictions(folder, whole, kept, sets, content_free, fitted)
+        scored = with_calibrated(scored, scores, sets)
+        chosen = selected_rows(scored, task)
+    else:
+        beside = (task, half)
+        scores = score_predictions(folder, whole, kept, sets, content_free, fitted, beside)
+        both = pd.concat([scored, half_counts(scores, half)], ignore_index=True)
+        both = with_calibrated(both, scores, [*sets, half])
+        chosen = selected_rows(both, task, half.name)
+        scored = both[both["evaluation_set"] != half.name]
+    return _StoredRun(chosen, rows_on_curve(scored), curves[trains], scores)
 
 
 def _content_free(manifest: dict) -> dict[tuple[int, int], dict[str, list[float]]]:
@@ -326,33 +337,8 @@ def _content_free(manifest: dict) -> dict[tuple[int, int], dict[str, list[float]
     }
 
 
-def _with_calibrated(
-    counts: pd.DataFrame, scores: pd.DataFrame, sets: list[EvaluationSet]
-) -> pd.DataFrame:
-    """Return the counts by part with those of rows that are right after each calibration, nan
-    where an epoch has no row predictions."""
-    by_name, frames = {item.name: item for item in sets}, []
-    for row in scores.to_dict("records"):
-        item = by_name[row["evaluation_set"]]
-        run = {key: row[key] for key in predictions.KEYS}
-        found = item.parts[PART].assign(**run, sampled=False)
-        for name in predictions.CORRECT[1:]:
-            found[name] = _by_part(row[name], item)
-        frames.append(found)
-    keys = [*predictions.KEYS, *PART, "sampled"]
-    return counts.astype({"label": "int64"}).merge(pd.concat(frames), on=keys, how="left")
-
-
-def _by_part(packed: bytes | None, item: EvaluationSet) -> np.ndarray | float:
-    """Return how many rows of each part are right [parts]; nan where that is not known."""
-    if packed is None:
-        return np.nan
-    right = predictions.unpack([packed], len(item.labels))[0]
-    return np.bincount(item.part_of[right], minlength=len(item.parts))
-
-
 def _of_runs(
-    runs: list[_StoredRun], sets: list[EvaluationSet], task: str
+    runs: list[_StoredRun], sets: list[EvaluationSet], task: str, half: EvaluationSet | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return metric rows and outcomes of runs, by their column `job`."""
     if not runs:
@@ -361,7 +347,14 @@ def _of_runs(
         pd.concat([getattr(run, field.name) for run in runs], ignore_index=True)
         for field in fields(_StoredRun)
     )
-    rows = metric_rows(chosen, curve, train, scored, sets)
+    rows = metric_rows(chosen, curve, train, scored, sets if half is None else [*sets, half])
+    if half is not None:
+        rows, scored = (_as_of(each, half.name, task) for each in (rows, scored))
     domain = np.where(rows["evaluation_set"] == task, "in", "out")
     rows["domain"] = np.where(rows["evaluation_set"] == "train", "train", domain)
     return rows.assign(status="ok"), scored
+
+
+def _as_of(frame: pd.DataFrame, name: str, task: str) -> pd.DataFrame:
+    """Return a frame whose rows of set `name` are called those of `task`."""
+    return frame.assign(evaluation_set=frame["evaluation_set"].replace(name, task))

@@ -29,7 +29,8 @@ from .label_probabilities import (
 BINS = 15
 NAMES = ["mcc", "f1", "macro_f1", "brier", "ece", "roc_area", "roc_area_error"]
 """Matthews correlation, F1 of label 1 (two labels only), mean of the labels' F1, Brier score,
-expected calibration error, area under the ROC curve and its standard error over rows."""
+expected calibration error, area under the ROC curve and its standard error over rows, or clusters
+of them."""
 POSITIVE = 1
 
 
@@ -43,7 +44,7 @@ def row_scores(scored: "PredictedRows") -> dict[str, float]:
     confidence = np.take_along_axis(scored.shares, scored.predicted[:, None], axis=1)[:, 0]
     codes = scored.gold * labels + scored.predicted
     confusion = np.bincount(codes, minlength=labels**2).reshape(labels, labels)
-    curve = stats.roc_area(log_odds(scored.weights), scored.gold)
+    curve = stats.roc_area(log_odds(scored.weights), scored.gold, scored.item.clusters)
     return of_confusion(confusion) | {
         "brier": stats.brier(scored.shares, scored.gold),
         "ece": stats.calibration_error(confidence, scored.correct, BINS),
@@ -127,6 +128,8 @@ def _confusions(rows: pd.DataFrame, by_label: pd.DataFrame) -> np.ndarray:
 
 
 KEYS = ["seed", "epoch", "evaluation_set"]
+KEPT = ("last", "best")
+"""The epochs whose row predictions are kept, as these and `curves.kept_epochs` name them."""
 CORRECT = ["correct", *(f"correct_{name}" for name in CALIBRATIONS)]
 """Which rows are right: as scored, and after each calibration."""
 
@@ -176,12 +179,17 @@ def score_predictions(
     sets: list[EvaluationSet],
     content_free: Mapping[tuple[int, int], Mapping[str, Sequence[float]]],
     fitted: Mapping[int, Mapping[str, FittedToShots]] | None = None,
+    half: tuple[str, EvaluationSet] | None = None,
 ) -> pd.DataFrame:
     """Return one row per seed, epoch and evaluation set of a run's predictions.
 
     Columns: seed, epoch, evaluation_set, n, NAMES, and as bits (see `pack`) which rows are right:
     `correct`, and after each calibration, as `correct_batch` (None: not known). `content_free`
-    gives, by seed and epoch, what `calibrated` takes, and so does `fitted` by seed.
+    gives, by seed and epoch, what `calibrated` takes, and so does `fitted` by seed. `half` are the
+    name of a set and some of its rows, which get rows of their own; a calibration that uses
+    evaluation rows uses all of the set's. They alone have two columns more, by part of `half`:
+    `vocabulary` counts right rows whose top token starts a label word (nan: not known), `logprob`
+    is the sum of gold labels' log-probabilities.
 
     Raises UserError unless the predictions are complete and tell what the run's curves tell. `kept`
     has, per seed, the epochs `last` and `best` whose predictions must be there; predictions of
@@ -191,13 +199,13 @@ def score_predictions(
     by_name = {item.name: item for item in sets}
     wanted = {
         (seed, epoch, name)
-        for column in ("last", "best")
+        for column in KEPT
         for seed, epoch in kept[column].items()
         for name in by_name
     }
     curve_counts = _curve_counts(curves, by_name)
     rows = []
-    for key, block in read_blocks(path):
+    for key, block in read_blocks(path, whole=half is not None):
         if key not in curve_counts:
             raise UserError(f"{path}: {_say(key)} is not in its curves; corrupt run")
         item = by_name[key[2]]
@@ -207,16 +215,70 @@ def score_predictions(
             raise UserError(
                 f"{path}: {_say(key)}: correct rows differ from its curves; corrupt run"
             )
+        _check_told(block, scored, kept.loc[key[0]] == key[1], f"{path}: {_say(key)}")
         wanted.discard(key)
-        row = dict(zip(KEYS, key, strict=True)) | row_scores(scored)
-        row |= {"n": len(scored.gold), **dict.fromkeys(CORRECT), "correct": pack(scored.correct)}
         maps = (fitted or {}).get(key[0])
-        for name, right in calibrated(scored, content_free.get(key[:2], {}), maps).items():
-            row[f"correct_{name}"] = pack(right)
-        rows.append(row)
+        found = calibrated(scored, content_free.get(key[:2], {}), maps)
+        right = {"correct": scored.correct} | {f"correct_{name}": found[name] for name in found}
+        rows.append(_scored_row(key, scored, right))
+        if half is not None and key[2] == half[0]:
+            rows.append(_half_row(key, block, half[1], right, item))
     if wanted:
         raise UserError(f"{path}: {_say(min(wanted))} has no predictions; incomplete run")
-    return pd.DataFrame(rows, columns=[*KEYS, "n", *CORRECT, *NAMES])
+    return pd.DataFrame(rows, columns=[*KEYS, "n", *CORRECT, *NAMES, *(HALF if half else ())])
+
+
+def _check_told(block: dict, scored: PredictedRows, kept: pd.Series, where: str) -> None:
+    """Raise UserError where what predictions tell those who read them without this package is not
+    what scores and curves tell: right rows, and whether the epoch is the last and the best one."""
+    right = block["correct"][np.argsort(block["id"], kind="stable")]
+    told = {"correct": right == scored.correct} | {name: block[name] == kept[name] for name in KEPT}
+    for name, same in told.items():
+        if not same.all():
+            raise UserError(f"{where}: column '{name}' differs from scores or curves; corrupt run")
+
+
+HALF = ("vocabulary", "logprob")
+"""Columns of a half's rows, whose counts no curve has: an array [parts] each."""
+
+
+def _scored_row(key: tuple, scored: PredictedRows, right: Mapping[str, np.ndarray]) -> dict:
+    """Return the row of one block, of which `right` tells the right rows by column."""
+    row = dict(zip(KEYS, key, strict=True)) | row_scores(scored) | {"n": len(scored.gold)}
+    return row | dict.fromkeys(CORRECT) | {name: pack(bits) for name, bits in right.items()}
+
+
+def _half_row(
+    key: tuple,
+    block: dict,
+    half: EvaluationSet,
+    right: Mapping[str, np.ndarray],
+    item: EvaluationSet,
+) -> dict:
+    """Return the row of those rows of a block that `half` has; `item` are all of them, of which
+    `right` tells the right ones by column, in ascending id."""
+    order = np.argsort(block["id"], kind="stable")
+    mine = np.isin(item.sorted_ids, half.sorted_ids)
+    at = order[mine]
+    words = {name: [values[at] for values in block[name]] for name in ("ranks", "logprobs")}
+    part = {name: block[name][at] for name in ("id", "label", "top")} | words
+    scored = score_rows(part, half, _say(key))
+    # A gold label's probability is the sum over the words that count as it, as in curves.
+    gold = [
+        np.where(half.labels == label, values.astype(np.float64), -np.inf)
+        for label, values in zip(half.merge, part["logprobs"], strict=True)
+    ]
+    sums = {
+        "vocabulary": np.where(scored.correct, part["top"], 0.0),
+        "logprob": np.logaddexp.reduce(gold),
+    }
+    row = _scored_row(
+        (*key[:2], half.name), scored, {name: bits[mine] for name, bits in right.items()}
+    )
+    return row | {
+        name: np.bincount(half.part_of, weights=values, minlength=len(half.parts))
+        for name, values in sums.items()
+    }
 
 
 def pack(correct: np.ndarray) -> bytes:
@@ -233,15 +295,19 @@ def unpack(packed: Sequence[bytes], n: int) -> np.ndarray:
     return np.unpackbits(bits, axis=1, count=n).astype(bool)
 
 
-def read_blocks(path: Path) -> Iterator[tuple[tuple[int, int, str], dict]]:
-    """Yield ((seed, epoch, set), {id, label, ranks}) of a predictions file.
+def read_blocks(path: Path, *, whole: bool = False) -> Iterator[tuple[tuple[int, int, str], dict]]:
+    """Yield ((seed, epoch, set), {id, label, correct, last, best, ranks}) of a predictions file.
 
     Blocks are ordered by seed and epoch; ranks is a list of arrays, one per label word: what is
-    largest for the predicted label.
+    largest for the predicted label. The `whole` of a block has two entries more: `logprobs` of
+    these words, and `top`, whether the top token starts one (1 or 0; nan: not known).
     """
     words, rank_by, characters = _words(path)
     tokens = [name.replace("logprob", "tokens") for name in words] if rank_by == "mean" else []
-    table = storage.read_table(path, [*KEYS, "id", "label", *words, *tokens])
+    top = ["argmax_is_label"] if whole else []
+    plain = ["id", "label", "correct", *KEPT]
+    table = storage.read_table(path, [*KEYS, *plain, *words, *tokens, *top])
+    raw = {f"raw_{name}": table[name].to_numpy() for name in words} if whole else {}
     for name, count in zip(words, tokens, strict=False):
         table[name] = ranking(table[name], table[count], rank_by)
     for name, count in zip(words, characters, strict=False):
@@ -250,7 +316,10 @@ def read_blocks(path: Path) -> Iterator[tuple[tuple[int, int, str], dict]]:
     code = table["evaluation_set"].cat.codes.to_numpy().astype(np.int64)
     seed, epoch = (table[name].to_numpy().astype(np.int64) for name in ("seed", "epoch"))
     key = np.stack([seed, epoch, code])
-    columns = {name: table[name].to_numpy() for name in ("id", "label", *words)}
+    columns = {name: table[name].to_numpy() for name in (*plain, *words)} | raw
+    for name in top:
+        known = table[name].astype("boolean")
+        columns["top"] = known.to_numpy(dtype=np.float64, na_value=np.nan)
     order = np.lexsort(key[::-1])
     if np.any(np.diff(order) < 0):
         key, columns = key[:, order], {name: values[order] for name, values in columns.items()}
@@ -259,8 +328,11 @@ def read_blocks(path: Path) -> Iterator[tuple[tuple[int, int, str], dict]]:
         if start == stop:
             return
         seed, epoch, code = key[:, start].tolist()
-        block = {name: columns[name][start:stop] for name in ("id", "label")}
+        block = {name: columns[name][start:stop] for name in plain}
         block["ranks"] = [columns[name][start:stop] for name in words]
+        if whole:
+            block["logprobs"] = [columns[name][start:stop] for name in raw]
+            block["top"] = columns["top"][start:stop]
         yield (seed, epoch, names[code]), block
 
 
@@ -315,6 +387,9 @@ def _words(path: Path) -> tuple[list[str], str, list[int]]:
     except pa.ArrowInvalid as error:
         raise UserError(f"{path}: not a readable Parquet file ({error}); corrupt run") from None
     words = [name for name in schema.names if name.startswith("logprob_")]
+    absent = [n for n in schemas.predictions_schema(len(words)).names if n not in schema.names]
+    if absent:
+        raise UserError(f"{path}: no column '{absent[0]}'; written by another version, run it anew")
     rank_by, characters = schemas.read_ranking(schema.metadata)
     if rank_by == "characters" and len(characters) != len(words):
         raise UserError(f"{path}: its metadata lack the characters of label words; corrupt run")

@@ -1,8 +1,19 @@
-"""Schemas of what is computed from runs; what runs themselves store is in `records`."""
+"""Schemas of what is counted from runs; what runs store is in `schemas`, what is tested in
+`statistics_schemas`."""
 
 import pyarrow as pa
 
 from ..schemas import CELL, NAME, SUBSETS, column
+
+
+def _error(score: str) -> list[pa.Field]:
+    """Return the columns of how far the mean of an accuracy over a cell's seeds may be off."""
+    text = "standard error of its mean over the cell's seeds: other draws, rows like these"
+    return [
+        column(f"{score}_error", pa.float32(), text, True),
+        column(f"{score}_df", pa.float32(), "degrees of freedom of that error", True),
+    ]
+
 
 METRICS = pa.schema(
     [
@@ -13,9 +24,21 @@ METRICS = pa.schema(
         column("domain", NAME, "'in' or 'out' of the training domain, or 'train'"),
         *SUBSETS,
         column("label", pa.int16(), "gold label; null: all labels", nullable=True),
-        column("n", pa.int32(), "rows counted (0 where the status is not 'ok')"),
+        column(
+            "n",
+            pa.int32(),
+            "rows counted (0 where the status is not 'ok'): all of the set, those of the test half "
+            "(selection held-out, in domain), or a curve's sample",
+        ),
         column("correct", pa.int32(), "rows whose highest-ranked label word is gold"),
         column("accuracy", pa.float64(), "correct / n", nullable=True),
+        *_error("accuracy"),
+        column(
+            "clusters",
+            pa.int32(),
+            "clusters of rows, or rows, that the errors rest on; null: not all answers were kept",
+            nullable=True,
+        ),
         column(
             "vocabulary_accuracy",
             pa.float64(),
@@ -35,14 +58,24 @@ METRICS = pa.schema(
             "area under the ROC curve; for 3 labels and up the mean of each against the rest",
             True,
         ),
-        column("roc_area_error", pa.float64(), "its standard error over rows (DeLong)", True),
+        column(
+            "roc_area_error",
+            pa.float64(),
+            "its standard error over rows, or clusters of them",
+            True,
+        ),
         column("accuracy_batch", pa.float64(), "accuracy after batch calibration", True),
+        *_error("accuracy_batch"),
         column("accuracy_contextual", pa.float64(), "accuracy after contextual calibration", True),
+        *_error("accuracy_contextual"),
         column("accuracy_pmi", pa.float64(), "accuracy ranked by mutual information", True),
+        *_error("accuracy_pmi"),
         column(
             "accuracy_bias", pa.float64(), "accuracy with a bias fitted to held-out shots", True
         ),
+        *_error("accuracy_bias"),
         column("accuracy_affine", pa.float64(), "accuracy with an affine map fitted to them", True),
+        *_error("accuracy_affine"),
         column("status", NAME, "'ok', 'does not fit' or 'missing'"),
     ]
 )
@@ -53,7 +86,12 @@ OUTCOMES = pa.schema(
         *CELL,
         column("epoch", pa.int32(), "epochs trained (0: no training)"),
         column("evaluation_set", NAME, "task that was scored"),
-        column("n", pa.int32(), "rows"),
+        column(
+            "n",
+            pa.int32(),
+            "rows: all of the set or, of the task's own in a study with best_epoch: held-out, "
+            "those of the test half in a row besides",
+        ),
         column(
             "correct",
             pa.binary(),
@@ -163,93 +201,6 @@ ESTIMATE = pa.schema(
 )
 
 
-COMPARISONS = pa.schema(
-    [
-        column(
-            "family",
-            NAME,
-            "'same model', 'matrix', 'matrix across patterns', or 'baseline' minus in context",
-        ),
-        column("protocol", NAME, "sampling and scoring rules"),
-        column("task", NAME, "training task"),
-        column("evaluation_set", NAME, "task that was scored"),
-        column("domain", NAME, "'in' or 'out' of the training domain"),
-        column("k", pa.int32(), "total number of shots, the same on both sides"),
-        column("selection", NAME, "checkpoint of the fine-tuned model, as in main.selection"),
-        column(
-            "score",
-            NAME,
-            "what is compared: accuracy; of the same model also accuracy_batch, "
-            "accuracy_contextual, accuracy_pmi, accuracy_bias and accuracy_affine (after a "
-            "calibration), and roc_area",
-        ),
-        column("model", NAME, "model that was fine-tuned, or a baseline's (none: it reads none)"),
-        column("method", NAME, "how"),
-        column("pattern", NAME, "with which pattern"),
-        column("reference_model", NAME, "model that learnt in context"),
-        column("reference_method", NAME, "how"),
-        column("reference_pattern", NAME, "with which pattern"),
-        column(
-            "seeds",
-            pa.int32(),
-            "seeds that both have, on which every test rests; where draws are not shared, each "
-            "side keeps its own, and this tells of the side that lacks any, or has fewer",
-        ),
-        column("seeds_planned", pa.int32(), "seeds that both (or that side) should have"),
-        column("rows", pa.int32(), "evaluation rows counted, the fewest of a seed"),
-        column("clusters", pa.int32(), "rows or clusters (templates) resampled; 0: none"),
-        column("mean", pa.float64(), "mean score of the fine-tuned model, or baseline", True),
-        column("reference_mean", pa.float64(), "mean score in context", True),
-        column("difference", pa.float64(), "mean - reference_mean", True),
-        column("low", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
-        column("high", pa.float64(), "95 % bound: crossed bootstrap of seeds and rows", True),
-        column(
-            "p_bootstrap",
-            pa.float64(),
-            "two-sided p of the crossed bootstrap, see arms.RESAMPLES",
-            True,
-        ),
-        column("t_low", pa.float64(), "95 % bound: paired t over seeds", True),
-        column("t_high", pa.float64(), "95 % bound: paired t over seeds", True),
-        column("p_paired", pa.float64(), "two-sided p of the paired t-test", True),
-        column("p_permutation", pa.float64(), "two-sided p of the sign-flip test", True),
-        column("floor_permutation", pa.float64(), "smallest p that this test can give", True),
-        column("welch_t", pa.float64(), "Welch's t, as published", True),
-        column("welch_df", pa.float64(), "its degrees of freedom", True),
-        column("p_welch", pa.float64(), "its two-sided p", True),
-        column("holm_bootstrap", pa.float64(), "p_bootstrap, Holm over the family", True),
-        column("holm_paired", pa.float64(), "p_paired, Holm over the family", True),
-        column("holm_welch", pa.float64(), "p_welch, Holm over the family", True),
-        column("holm_permutation", pa.float64(), "p_permutation, Holm over the family", True),
-        column("bh_bootstrap", pa.float64(), "p_bootstrap, Benjamini-Hochberg", True),
-        column("bh_paired", pa.float64(), "p_paired, Benjamini-Hochberg", True),
-        column("bh_welch", pa.float64(), "p_welch, Benjamini-Hochberg", True),
-        column("bh_permutation", pa.float64(), "p_permutation, Benjamini-Hochberg", True),
-        column(
-            "family_size",
-            pa.int32(),
-            "comparisons corrected together: those with p_bootstrap or, if none has, an estimate",
-        ),
-        column(
-            "improvement",
-            pa.float64(),
-            "share of shared draws in which the fine-tuned run is better, a tie counting half; "
-            "where draws are not shared, the probability that one run beats another",
-            True,
-        ),
-        column("improvement_low", pa.float64(), "95 % bound: Wilson, or Newcombe", True),
-        column("improvement_high", pa.float64(), "95 % bound: Wilson, or Newcombe", True),
-        column(
-            "detectable",
-            pa.float64(),
-            "difference that the crossed bootstrap finds (80 %) at 5 % / comparisons with its p",
-            True,
-        ),
-        column("status", NAME, "'ok', 'i/n seeds', 'sampled rows', or why there is no estimate"),
-    ]
-)
-
-
 CHOICES = pa.schema(
     [
         column("protocol", NAME, "sampling and scoring rules"),
@@ -293,46 +244,5 @@ CHOICES = pa.schema(
             True,
         ),
         column("status", NAME, "'ok', 'does not fit', or 'missing': a candidate has no run yet"),
-    ]
-)
-
-
-VARIANCE = pa.schema(
-    [
-        column("protocol", NAME, "sampling and scoring rules"),
-        column("task", NAME, "training task"),
-        column("model", NAME, "model"),
-        column("method", NAME, "method"),
-        column("k", pa.int32(), "total number of shots"),
-        column("selection", NAME, "checkpoint"),
-        column("evaluation_set", NAME, "task that was scored"),
-        column("domain", NAME, "'in' or 'out' of the training domain"),
-        column("patterns", pa.int32(), "patterns with row predictions"),
-        column("patterns_planned", pa.int32(), "patterns that there should be"),
-        column("seeds", pa.int32(), "seeds whose row predictions all these patterns have"),
-        column("seeds_planned", pa.int32(), "seeds that there should be"),
-        column("orders", pa.int32(), "orders of the same shots, each with all that is split"),
-        column("orders_planned", pa.int32(), "orders that there should be"),
-        column(
-            "rows",
-            pa.int32(),
-            "evaluation rows; split as independent of each other, also those of one template",
-        ),
-        column("mean", pa.float64(), "mean accuracy", True),
-        column(
-            "seed",
-            pa.float64(),
-            "variance of one answer (0 or 1) between draws; with one order, their orders' too",
-            True,
-        ),
-        column("pattern", pa.float64(), "the same between patterns", True),
-        column("seed_pattern", pa.float64(), "the same of draw and pattern together", True),
-        column("row", pa.float64(), "the same between evaluation rows", True),
-        column("seed_row", pa.float64(), "the same of draw and row together", True),
-        column("pattern_row", pa.float64(), "the same of pattern and row together", True),
-        column("residual", pa.float64(), "the same of what is left", True),
-        column("order", pa.float64(), "the same between orders of the same shots", True),
-        column("spread", pa.float64(), "largest less smallest pattern, mean over seeds", True),
-        column("status", NAME, "'ok', what of the table is there, or why there is none"),
     ]
 )

@@ -1,4 +1,9 @@
-"""Means over seeds with intervals; no seed that is missing goes unnoticed."""
+"""Means over seeds with intervals; no seed that is missing goes unnoticed.
+
+An interval makes one of two claims. For these rows: another draw could move the mean so far. For
+rows like these: so could other rows of the same kind, or other clusters where rows come in these.
+Accuracies have the second one where it is known which rows each seed has right.
+"""
 
 from collections.abc import Sequence
 
@@ -22,7 +27,10 @@ NUMBERS = [
 ]
 SHARES = tuple(ACCURACIES)
 """Scores that are shares of rows."""
-BOUNDS = dict.fromkeys([*SHARES, "f1", "macro_f1", "roc_area"], (0, 1)) | {"mcc": (-1, 1)}
+BOUNDS = {
+    **dict.fromkeys([*SHARES, "f1", "macro_f1", "roc_area", "ece"], (0, 1)),
+    **{"mcc": (-1, 1), "brier": (0, 2), "mean_logprob": (-np.inf, 0)},
+}
 """The least and the largest value of a score, where intervals are cut."""
 
 
@@ -72,11 +80,10 @@ def summarise(
 ) -> pd.DataFrame:
     """Return the mean of `value` over seeds for each cell, selection, evaluation set and `by`.
 
-    `metrics` are rows of one level of breakdown. The interval is Student's t over seeds; for k = 0,
-    where no seed draws anything, it is over evaluation rows: Wilson's of a share of the rows, that
-    of DeLong's error of an area under the ROC curve. `status` is 'ok', 'i/n seeds',
-    'does not fit' or 'missing'; a mean rests on the `seeds` that are done. `rows` and `rows_fewest`
-    are the most and fewest rows counted for a seed: only a sample where an epoch was not kept.
+    `metrics` are rows of one level of breakdown. `interval` is one of titles.CLAIMS and tells what
+    `low` and `high` allow for (see `_intervals`). `status` is 'ok', 'i/n seeds', 'does not fit' or
+    'missing'; a mean rests on the `seeds` that are done. `rows` and `rows_fewest` are the most and
+    fewest rows counted for a seed: only a sample where an epoch was not kept.
     """
     keys = [*CELL, "selection", "evaluation_set", "domain", *by]
     if metrics.empty:
@@ -84,37 +91,58 @@ def summarise(
     counted = metrics["n"].where(metrics["n"] > 0)
     unfit = metrics["status"] == "does not fit"
     grouped = metrics.assign(counted=counted, unfit=unfit).groupby(keys, sort=False, dropna=False)
+    # The same for all seeds of a mean; of a score without an error nothing is known.
+    known = {part: f"{value}_{part}" for part in ("error", "df")}
+    known = {part: (name, "max") for part, name in known.items() if name in metrics}
     frame = grouped.agg(
         mean=(value, "mean"),
         sd=(value, "std"),
+        least=(value, "min"),
+        most=(value, "max"),
         seeds=(value, "count"),
         rows=("n", "max"),
         rows_fewest=("counted", "min"),
-        error=("roc_area_error", "max"),
+        clusters=("clusters", "max"),
         majority=("majority", "max"),
         seeds_planned=("seed", "nunique"),
         unfit=("unfit", "sum"),
+        **known,
     ).reset_index()
     frame["rows_fewest"] = frame["rows_fewest"].fillna(0).astype(int)
-    low, high = stats.t_interval(frame["mean"], frame["sd"], frame["seeds"])
-    low, high = (np.clip(bound, *BOUNDS.get(value, (-np.inf, np.inf))) for bound in (low, high))
-    frame["interval"] = np.where(frame["seeds"] > 1, "t over seeds", "none")
-    if value in SHARES or value == "roc_area":
-        over_rows = (frame["k"] == 0).to_numpy() & (frame["seeds"] > 0).to_numpy()
-        bounds, name = _over_rows(frame, value)
-        low, high = (np.where(over_rows, *pair) for pair in zip(bounds, (low, high), strict=True))
-        frame.loc[over_rows, "interval"] = name
-    frame = frame.assign(low=low, high=high, status=_status(frame))
+    low, high, interval = _intervals(frame, value)
+    frame = frame.assign(low=low, high=high, interval=interval, status=_status(frame))
     return frame[[*keys, *NUMBERS]]
 
 
-def _over_rows(frame: pd.DataFrame, value: str) -> tuple[tuple[np.ndarray, np.ndarray], str]:
-    """Return the bounds of a score of one run over its rows, and what they are called."""
+def _intervals(frame: pd.DataFrame, value: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return low, high and claim [means] of the means of a score.
+
+    Accuracies: `stats.share_bounds` of the crossed error of draws and rows, and of the error of
+    rows where nothing is drawn (k = 0). An area under the ROC curve without draws: t of DeLong's
+    error by cluster. Else Student's t over seeds. Where seeds agree, or no error is known, there is
+    no interval: it would be a point.
+    """
+    low, high = stats.t_interval(frame["mean"], frame["sd"], frame["seeds"])
+    claim = np.where(frame["most"] > frame["least"], "draws", "none")
+    low, high = (np.where(claim == "draws", bound, np.nan) for bound in (low, high))
+    drawn = frame["k"].to_numpy() > 0
+    if value in SHARES or value == "roc_area":
+        (lower, upper), there = _over_rows(frame, value)
+        there &= np.where(drawn, value in SHARES and frame["seeds"] > 1, frame["seeds"] > 0)
+        low, high = np.where(there, lower, low), np.where(there, upper, high)
+        claim = np.where(there, np.where(drawn, "draws and rows", "rows"), claim)
+    return *(np.clip(bound, *BOUNDS.get(value, (-np.inf, np.inf))) for bound in (low, high)), claim
+
+
+def _over_rows(frame: pd.DataFrame, value: str) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Return the bounds of a score for other rows like these, and where there are any: one cluster
+    does not tell how clusters vary."""
+    mean, clusters, error = (frame[name].to_numpy(float) for name in ("mean", "clusters", "error"))
     if value == "roc_area":
-        half = stats.normal_quantile() * frame["error"].astype(float)
-        bounds = (frame["mean"] - half, frame["mean"] + half)
-        return tuple(np.clip(bound, *BOUNDS[value]) for bound in bounds), "DeLong over rows"
-    return stats.wilson_interval(frame["mean"] * frame["rows"], frame["rows"]), "Wilson over rows"
+        bounds = stats.t_bounds(mean, error, np.maximum(clusters - 1, 1))
+        return bounds, (clusters > 1) & (error > 0)
+    bounds = stats.share_bounds(mean, error, frame["df"].to_numpy(float), clusters)
+    return bounds, (clusters > 1) & ~np.isnan(mean)
 
 
 def _status(frame: pd.DataFrame) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Titles and order of what a study holds, the same in every table and figure.
 
 A catalog is the plain mapping that the rules pass: models, methods, patterns and tasks by name in
-their order, and `main` (k and selection of the headline). An arm is a method with its pattern.
+their order, and `main` (k, selection of the checkpoint and margin). An arm is a method with its
+pattern.
 """
 
 import pandas as pd
@@ -16,10 +17,17 @@ ORDERED = {
 }
 SELECTIONS = {
     "last": "last epoch",
-    "best-in-domain": "best in domain",
+    "best-in-domain": "best in domain (reads the evaluation labels)",
+    "held-out": "held out (best on the choice half)",
     "best-out-of-domain": "best out of domain (oracle)",
     "each": "each epoch",
 }
+CLAIMS = ("draws and rows", "rows", "draws", "none")
+"""What an interval lets vary: draws and rows, for rows like these; rows alone, where nothing is
+drawn; draws alone, for these rows. None: there is no interval."""
+
+OWN_METRICS = {"matthews": ("mcc", "MCC × 100"), "f1": ("f1", "F1 (%)")}
+"""Metrics that a task may have beside accuracy: the column of each score, and what it is called."""
 
 
 def titles(catalog: dict, kind: str) -> dict[str, str]:
@@ -103,6 +111,17 @@ def is_imported(catalog: dict, method: str) -> bool:
 def has_our_draws(catalog: dict, method: str) -> bool:
     """Return whether a method's runs were made here, or all checked against the stored draws."""
     return not is_imported(catalog, method) or catalog["methods"][method]["stored_draws"]
+
+
+def varied_tasks(catalog: dict) -> set[str]:
+    """Return the tasks that differ from another of the study only in factors of the shots."""
+    return {
+        variant
+        for same in catalog.get("variants", {}).values()
+        for task, variants in same.items()
+        for variant in variants
+        if variant != task
+    }
 
 
 def ordered(frame: pd.DataFrame, catalog: dict, by: list[str]) -> pd.DataFrame:

@@ -7,20 +7,22 @@ import numpy as np
 import pandas as pd
 
 from ..data.evaluation_sets import EvaluationSet
-from . import result_schemas, stats
+from . import statistics_schemas, stats
 from .arms import ARM, Arms, arms_of
+from .held_out_rows import counted_by, judging_sets
 from .predictions import unpack
 
 CELL = ["model", "method", "k", "selection"]
-COMPONENTS = {
-    "seed": "seed",
-    "pattern": "pattern",
-    "seed_pattern": "pattern:seed",
-    "row": "row",
-    "seed_row": "seed:row",
-    "pattern_row": "pattern:row",
-    "residual": "residual",
+NAMES = {
+    frozenset({"seed"}): "seed",
+    frozenset({"pattern"}): "pattern",
+    frozenset({"seed", "pattern"}): "seed_pattern",
+    frozenset({"row"}): "row",
+    frozenset({"seed", "row"}): "seed_row",
+    frozenset({"pattern", "row"}): "pattern_row",
+    frozenset({"order"}): "order",
 }
+OF_ROWS = ["row", "seed_row", "pattern_row", "residual"]
 Results = tuple[pd.DataFrame, pd.DataFrame]
 """Metrics and outcomes of one task."""
 
@@ -31,7 +33,7 @@ def split_variance(
     sets: Iterable[EvaluationSet],
     orders: Sequence[Results] = (),
 ) -> pd.DataFrame:
-    """Return the variance components (result_schemas.VARIANCE) of one task's models and methods.
+    """Return the variance components (statistics_schemas.VARIANCE) of a task's models and methods.
 
     `orders` are the results of tasks with the same shots in other orders: where they have all that
     is split, the part of the order is told apart from that of the draw.
@@ -40,10 +42,15 @@ def split_variance(
     row predictions, the seeds that all of them have. A cell without two patterns, two seeds or two
     rows lacks the components in question; what is missing is told by the counts and `status`.
     """
-    own = (metrics, outcomes)
-    frames = [_split_on(item, own, orders) for item in sets if len(metrics)]
+    frames = []
+    for item, half in judging_sets(metrics, sets):
+        own, *others = (
+            (counted_by(frame, half=half), answers)
+            for frame, answers in ((metrics, outcomes), *orders)
+        )
+        frames.append(_split_on(item, own, others))
     frames = [frame for frame in frames if len(frame)]
-    columns = result_schemas.VARIANCE.names
+    columns = statistics_schemas.VARIANCE.names
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
@@ -100,7 +107,7 @@ def _split_on(item: EvaluationSet, own: Results, orders: Sequence[Results]) -> p
         domain="in" if item.name == task else "out",
         rows=len(item.labels),
     )
-    return frame[result_schemas.VARIANCE.names]
+    return frame[statistics_schemas.VARIANCE.names]
 
 
 def _full_table(arms: Arms, patterns: np.ndarray) -> tuple[pd.DataFrame, np.ndarray, dict]:
@@ -136,7 +143,8 @@ def _components(packed: np.ndarray, n: int) -> dict[str, float]:
 
     Mean and spread are those of the draw's own order, the first.
     """
-    estimates = dict.fromkeys(["mean", "spread", *COMPONENTS, "order"], np.nan)
+    bounds = [f"{part}_{side}" for part in statistics_schemas.PARTS for side in ("low", "high")]
+    estimates = dict.fromkeys(["mean", "spread", *statistics_schemas.PARTS, *bounds], np.nan)
     if not packed.size:
         return estimates
     values = unpack(packed.ravel(), n).reshape(*packed.shape, n)
@@ -151,27 +159,50 @@ def _components(packed: np.ndarray, n: int) -> dict[str, float]:
 
 
 def _parts(values: np.ndarray, factors: list[str]) -> dict[str, float]:
-    """Return the components of answers with an axis for each factor, by column."""
-    if not {"order", "seed"} <= set(factors):
-        parts = stats.variance_components(values, factors)
-        named = {name: column for column, name in COMPONENTS.items()} | {"order": "order"}
-        crossed: dict[str, float] = {}
-        for name, part in parts.items():  # What patterns and rows make of orders is left over.
-            column = named.get(name, "residual")
-            crossed[column] = crossed.get(column, 0.0) + part.variance
-        return crossed
-    found: dict[str, float] = {}
-    for effect, raw in stats.nested_components(values, factors, "order", "seed").items():
-        found[_column(effect)] = found.get(_column(effect), 0.0) + raw
-    return {column: max(raw, 0.0) for column, raw in found.items()}
+    """Return components and bounds of answers with an axis for each factor, by column.
+
+    Means over all rows vary about normally, single answers do not: parts without rows have the
+    bounds of mean squares, those with rows the jackknife's over draws and rows.
+    """
+    found = _sums(values, factors)
+    bounds = {column: stats.square_sum_interval(part) for column, part in found.items()}
+    of_rows = [column for column in OF_ROWS if column in found and "row" in factors]
+    if of_rows:
+        axes = [factors.index(name) for name in ("seed", "row") if name in factors]
+
+        def estimate(some: np.ndarray) -> list[float]:
+            sums = _sums(some, factors)
+            return [sums[column].value for column in of_rows]
+
+        lows, highs = stats.crossed_jackknife(estimate, values, axes)
+        bounds |= {column: (lows[i], highs[i]) for i, column in enumerate(of_rows)}
+    parts = {}
+    for column, part in found.items():
+        low, high = np.maximum(bounds[column], 0.0)
+        parts |= {column: max(part.value, 0.0), f"{column}_low": low, f"{column}_high": high}
+    return parts
 
 
-def _column(effect: frozenset[str]) -> str:
+def _sums(values: np.ndarray, factors: list[str]) -> dict[str, stats.SquareSum]:
+    """Return the components of answers by column; that of several effects is their sum."""
+    within = ("order", "seed") if {"order", "seed"} <= set(factors) else None
+    found: dict[str, stats.SquareSum] = {}
+    for effect, part in stats.component_sums(values, factors, within).items():
+        column = _nested_column(effect) if within else _crossed_column(effect, factors)
+        found[column] = found[column].plus(part) if column in found else part
+    return found
+
+
+def _crossed_column(effect: frozenset[str], factors: list[str]) -> str:
+    """Return the column of an effect; what patterns and rows make of orders is left over."""
+    return "residual" if effect == set(factors) else NAMES.get(effect, "residual")
+
+
+def _nested_column(effect: frozenset[str]) -> str:
     """Return the column of an effect of draws, orders within them, patterns and rows: what patterns
     make of orders is theirs with the draw, and what is left is what rows make of any two."""
     if effect == {"seed", "order"}:
         return "order"
     if "row" in effect and ("order" in effect or effect > {"seed", "pattern"}):
         return "residual"
-    names = {frozenset(name.split(":")): column for column, name in COMPONENTS.items()}
-    return names[effect - {"order"}]
+    return NAMES[effect - {"order"}]

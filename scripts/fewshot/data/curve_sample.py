@@ -113,16 +113,34 @@ def allocate(sizes: np.ndarray, limit: int) -> np.ndarray:
     return shares
 
 
-def curve_epochs(setting: str | list[int], epochs: int) -> list[int]:
+def curve_epochs(setting: str | int | list[int], epochs: int) -> list[int]:
     """Return the epochs, from 1, after which the curve is taken, ascending; always the last, which
     is 0 where nothing is trained.
 
-    `setting` is "each", "last" or a list. Raises UserError for an epoch beyond 1 to `epochs`.
+    `setting` is "each", "last", a number of epochs, which are spread evenly in their logarithm, or
+    a list. Raises UserError for an epoch beyond 1 to `epochs`.
     """
     if setting == "each":
         return [*range(1, epochs), epochs]
+    if isinstance(setting, int):
+        return _spread(setting, epochs)
     chosen = [] if setting == "last" else setting
     wrong = [epoch for epoch in chosen if not 1 <= epoch <= epochs]
     if wrong:
         raise UserError(f"curve_epochs: {wrong[0]} is none of the epochs; valid: 1 to {epochs}")
     return sorted({*chosen, epochs})
+
+
+def _spread(count: int, epochs: int) -> list[int]:
+    """Return `count` of the epochs, the last among them, evenly spread in their logarithm; all of
+    them where there are no more.
+
+    Accuracy changes most in the first epochs. Where these lie closer than one epoch, the next is
+    taken, so that there are always `count`.
+    """
+    if not 1 < count < epochs:
+        return curve_epochs("last" if count == 1 else "each", epochs)
+    found = [1]
+    for point in range(1, count):
+        found.append(max(found[-1] + 1, round(epochs ** (point / (count - 1)))))
+    return found

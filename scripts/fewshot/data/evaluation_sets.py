@@ -17,14 +17,16 @@ class EvaluationSet:
     """The prepared rows of an evaluation set (schemas.ROWS) and how labels map onto its labels.
 
     `merge[i]` is the label of this set that label i of the training task counts as. `base` is the
-    task whose rows it has, if not its own. `samples` keeps the samples of curves that were drawn
-    from it, by their limit.
+    task whose rows it has, if not its own. `label_names` are those of the set's own labels, for
+    those who store predictions. `samples` keeps the samples of curves that were drawn from it, by
+    their limit.
     """
 
     name: str
     merge: tuple[int, ...]
     rows: pd.DataFrame = field(repr=False)
     base: str = ""
+    label_names: tuple[str, ...] = ()
     samples: dict[int | None, "EvaluationSet"] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -83,6 +85,19 @@ class EvaluationSet:
         alone = codes < 0
         codes[alone] = codes.max() + 1 + np.arange(alone.sum())
         return codes
+
+    @cached_property
+    def cluster_labels(self) -> np.ndarray | None:
+        """Return the gold label of each cluster where the set's design fixes it, int64 [C].
+
+        That is so if every row is in a named cluster and no cluster has two labels, as with HANS's
+        templates. Else None: the few rows that share a first text may have one label by chance.
+        """
+        if self.clusters is None or self.rows["cluster"].isna().any():
+            return None
+        labels = np.zeros(self.clusters.max() + 1, dtype=np.int64)
+        labels[self.clusters] = self.labels
+        return labels if np.array_equal(labels[self.clusters], self.labels) else None
 
     def sample(self, limit: int | None) -> "EvaluationSet":
         """Return the rows that a curve of at most `limit` rows counts, as a set of its own.

@@ -22,8 +22,10 @@ YAML_BOOLEANS = ("yes", "no", "on", "off", "true", "false")
 def prepare_split(manifest_path: str | Path, entry: dict, task: str, split: str) -> pd.DataFrame:
     """Read a split ("train" or "validation") and return its rows as they are used.
 
-    `entry` is that of config/tasks.yaml. Rows are prepared (see `prepare`), cut to those of
-    `subsample`, and counted: raises UserError where they are not as many as `expected` says.
+    `entry` is that of config/tasks.yaml. Rows are prepared (see `prepare_rows`), cut to those of
+    `subsample`, and counted: raises UserError where they are not as many as `expected` says. Where
+    rows have two texts and `subsets` says nothing of clusters, those that share the first text are
+    one (see `text_clusters`).
     """
     rows = _prepared(manifest_path, entry, task, split)
     where = f"task '{task}', split '{split}'"
@@ -34,7 +36,29 @@ def prepare_split(manifest_path: str | Path, entry: dict, task: str, split: str)
         logging.info("%s: cut from %d rows to %d", where, before, len(rows))
     if split in entry.get("expected", {}):
         check_counts(rows, list(entry["labels"]), entry["expected"][split], where)
+    if len(entry["text"]) == 2 and "cluster" not in entry.get("subsets", {}):
+        rows = rows.assign(cluster=text_clusters(rows, where))
     return rows
+
+
+def text_clusters(rows: pd.DataFrame, where: str) -> pd.Series:
+    """Return for each row (schemas.ROWS) the smallest id of those with its first text, as text.
+
+    None for a row whose first text is empty or that of no other row. None for all rows if they all
+    have the same first text: that is an instruction, and makes no rows more alike than others. Logs
+    how many rows are in clusters, naming `where`.
+    """
+    texts = rows["text_a"]
+    shared = texts.duplicated(keep=False) & (texts.str.strip() != "")
+    if len(rows) > 1 and shared.all() and texts.nunique() == 1:
+        logging.info("%s: all rows have the same first text, which makes no clusters", where)
+        shared[:] = False
+    elif shared.any():
+        clusters = texts[shared].nunique()
+        told = "%s: %d of %d rows share their first text with others, in %d clusters"
+        logging.info(told, where, shared.sum(), len(rows), clusters)
+    first = rows.groupby("text_a")["id"].transform("min").astype(str)
+    return first.astype(object).where(shared, None)
 
 
 def _prepared(manifest_path: str | Path, entry: dict, task: str, split: str) -> pd.DataFrame:
@@ -88,11 +112,11 @@ def prepare_rows(raw: pd.DataFrame, entry: dict, task: str, split: str) -> pd.Da
 
     `entry` is that of config/tasks.yaml. Ids are those of the raw split, before rows with a label
     in `drop`, without a value in `filter`, or with a long text are left out; how many is logged.
-    Raises UserError naming task, split, row (from 0) and value for anything that does not fit the
+    Raises UserError naming task, split, row (from 1) and value for anything that does not fit the
     entry.
     """
     where = f"task '{task}', split '{split}'"
-    subsets = entry.get("subsets", {})
+    subsets = {of: column for of, column in entry.get("subsets", {}).items() if column is not False}
     filtered = entry.get("filter", {})
     for column in (*entry["text"], entry["label"], *subsets.values(), entry.get("id"), *filtered):
         if column is not None and column not in raw.columns:
@@ -152,8 +176,8 @@ def _decoded(values: pd.Series, entry: dict, kept: np.ndarray, where: str) -> pd
         text = decode(decoded[row]) if isinstance(decoded[row], str) else None
         if text is None:
             raise UserError(
-                f"{where}: row {row}: column '{values.name}': {decoded[row]!r} is no byte literal "
-                "of UTF-8 text such as b'text'"
+                f"{where}: row {row + 1}: column '{values.name}': {decoded[row]!r} is no byte "
+                "literal of UTF-8 text such as b'text'"
             )
         decoded[row] = text
     return pd.Series(decoded, dtype=object, name=values.name)
@@ -164,7 +188,7 @@ def _from_literal(text: str) -> str | None:
     try:
         value = ast.literal_eval(text)
         return value.decode() if isinstance(value, bytes) else None
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # Of nested parentheses.
         return None
 
 
@@ -193,7 +217,7 @@ def _labels(values: pd.Series, entry: dict, where: str) -> pd.Series:
         if word and {"true", "false"} & set(index):
             boolean = " (text, which YAML reads as a boolean: put it in quotes in tasks.yaml)"
         raise UserError(
-            f"{where}: row {row}: {entry['label']} is {value!r}{boolean}, which is neither in "
+            f"{where}: row {row + 1}: {entry['label']} is {value!r}{boolean}, which is neither in "
             f"labels nor in drop; valid: {', '.join(index)}"
         )
     return pd.Series(labels, dtype=np.int64)
@@ -208,14 +232,14 @@ def _ids(raw: pd.DataFrame, column: str | None, where: str) -> np.ndarray:
         key = None if isinstance(value, bool) else label_key(value)
         if key is None or not key.removeprefix("-").isdecimal():
             raise UserError(
-                f"{where}: row {row}: id column '{column}' holds {value!r}, not an integer; "
+                f"{where}: row {row + 1}: id column '{column}' holds {value!r}, not an integer; "
                 "leave 'id' out to number the rows by position"
             )
         ids.append(int(key))
     seen = pd.Series(ids)
     if seen.duplicated().any():
         row = int(seen.duplicated().argmax())
-        raise UserError(f"{where}: row {row}: id {ids[row]} appears twice")
+        raise UserError(f"{where}: row {row + 1}: id {ids[row]} appears twice")
     return np.array(ids, dtype=np.int64)
 
 
@@ -230,11 +254,11 @@ def _texts(
         empty += blank
         if not isinstance(value, str) or (blank and not may_be_empty):
             what = "text is empty" if isinstance(value, str) else f"{value!r} is not text"
-            raise UserError(f"{where}: row {row}: column '{values.name}': {what}")
+            raise UserError(f"{where}: row {row + 1}: column '{values.name}': {what}")
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise UserError(f"{where}: row {row}: column '{values.name}': {error}") from None
+            raise UserError(f"{where}: row {row + 1}: column '{values.name}': {error}") from None
     if empty:
         logging.info("%s: kept %d rows with an empty '%s'", where, empty, values.name)
     return values.astype(object).reset_index(drop=True)

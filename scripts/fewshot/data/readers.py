@@ -98,7 +98,7 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: line {number}: not JSON ({error})") from None
         if not isinstance(row, dict):
             raise UserError(f"{path}: line {number}: not a JSON object")

@@ -39,11 +39,11 @@ def job_rows(
 def _job_row(
     plan: "MemoryPlan", job: Job, most_minutes: float, folder: Path, held_out: bool = False
 ) -> dict[str, object]:
-    cell, seeds, site = job.cell, len(job.seeds), plan.site(job.cell)
+    study, cell, seeds, site = plan.study, job.cell, len(job.seeds), plan.site(job.cell)
     work, seconds = plan.work(cell, seeds, held_out), plan.expected(cell, seeds, held_out)
     wall = sum(seconds.values())
     predictions = work.fits * work.seeds * work.predictions
-    results = plan.study.held_out_folder(job) if held_out else f"results/runs/{job.folder}"
+    results = (study.held_out_folder if held_out else study.run_folder)(job)
     devices = site.processes if site.per_node else site.threads
     if plan.machine.has_gpu and not site.per_node:
         devices = 0  # A baseline without a model takes no GPU's time.

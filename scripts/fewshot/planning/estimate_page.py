@@ -1,6 +1,5 @@
 """The estimate of a study as a page to read and a table of its adaptation jobs."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pandas as pd
 from .. import storage
 from ..analysis import result_schemas
 from ..formatting import BLANK, size_text
-from ..report.table_text import Table, to_markdown
+from ..report.table_text import markdown_section
 from ..runtime.time_limits import attempts_needed
 from .job_time import UNCERTAINTY
 
@@ -41,16 +40,11 @@ def page(jobs: pd.DataFrame, facts: Mapping[str, object]) -> str:
     hours = f"{device}-hours of adaptation jobs"
     parts = [
         f"# Estimate of study '{facts['study']}' for {facts['machine']}\n",
-        _section(counts, _counts(jobs)),
-        _section(hours, _hours(jobs)),
+        markdown_section(counts, _counts(jobs)),
+        markdown_section(hours, _hours(jobs)),
         "\n".join(f"- {line}" for line in remarks(jobs, facts)) + "\n",
     ]
     return "\n".join(parts)
-
-
-def _section(heading: str, rows: list[dict[str, str]]) -> str:
-    text = pd.DataFrame(rows)
-    return "#" + re.sub(r"\n{3,}", "\n\n", to_markdown(Table(text, text), heading, ""))
 
 
 def _counts(jobs: pd.DataFrame) -> list[dict[str, str]]:

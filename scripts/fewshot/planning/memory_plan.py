@@ -22,7 +22,7 @@ from . import job_time
 from .choice import Choice, choose_placement
 from .job_time import UNCERTAINTY, demand_of, job_model
 from .memory import GIB, Demand, estimate
-from .workload import AnswerSize, Splits, Work, answer_size, batch_rows, work_of
+from .workload import DATA, AnswerSize, Splits, Work, answer_size, batch_rows, work_of
 from .workload import held_out as held_out_work
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class MemoryPlan:
 
     def __init__(self, study: "Study", splits: Splits | None = None):
         self.study = study
-        self.splits = splits or Splits(study.tasks)
+        self.splits = splits or Splits(study.tasks, study.places.at(DATA))
         self._shapes: dict[str, Architecture] = {}
         self._choices: dict[tuple, Choice] = {}
         self._models: dict[tuple, job_time.JobModel] = {}
@@ -63,8 +63,8 @@ class MemoryPlan:
         trains = family_of(self.study.methods[cell.method]).trains
         if half and not self.machine.has_gpu and trains:
             raise UserError(
-                f"{self.study.file('models')}: model '{cell.model}': dtype: fine-tuning in float16 "
-                "needs a GPU; valid here: float32, bfloat16"
+                f"{self.study.file('models', cell.model)}: model '{cell.model}': dtype: "
+                "fine-tuning in float16 needs a GPU; valid here: float32, bfloat16"
             )
 
     def choice(self, cell: "Cell") -> Choice:
@@ -79,8 +79,8 @@ class MemoryPlan:
                 self.machine,
                 settings["batch_size"] if family_of(settings).trains else 0,
                 family_of(settings).recomputes,
-                f"{self.study.file('models')}: model '{cell.model}' with method '{cell.method}' "
-                f"and k = {cell.k}",
+                f"{self.study.file('models', cell.model)}: model '{cell.model}' with method "
+                f"'{cell.method}' and k = {cell.k}",
             )
         return self._choices[key]
 

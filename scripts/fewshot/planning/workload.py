@@ -159,13 +159,17 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
     context = shots if "score_context" in settings else 0.0
     points = len(curve_sample.curve_epochs(settings["curve_epochs"], settings["epochs"]))
     limit = curve_sample.row_limit(settings["curve_rows"])
+    counted = [each.rows for each in whole]
+    if study.chooses_by_half:
+        counted[0] //= 2
+    counted = [min(rows, limit or rows) for rows in counted]
     # The best epoch is scored on all rows; the last one on those that its curve did not count.
     best = int(points > 1)
     score = [
-        Reading(each.rows, each.tokens, best + (limit is not None and each.rows > limit))
-        for each in whole
+        Reading(each.rows, each.tokens, best + (rows < each.rows))
+        for each, rows in zip(whole, counted, strict=True)
     ]
-    curve = [Reading(min(each.rows, limit or each.rows), each.tokens, points) for each in whole]
+    curve = [Reading(rows, each.tokens, points) for each, rows in zip(whole, counted, strict=True)]
     row = min(row, settings.get("truncate") or row) + virtual - learned + answer.tokens - 1
     rows = trained_rows(settings, cell.k)
     if "unlabelled_rows" in settings:  # Which the teacher reads behind the shots.

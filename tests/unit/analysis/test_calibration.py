@@ -8,15 +8,15 @@ import stored
 from arm_frames import ROWS, arm, evaluation, together
 from fewshot import storage
 from fewshot.analysis import metrics, predictions, stats
-from fewshot.analysis.comparisons import SAME_MODEL, compare
+from fewshot.analysis.comparisons import compare
 from fewshot.analysis.label_probabilities import (
     batch_labels,
     contextual_words,
     label_weights,
     log_odds,
 )
+from fewshot.analysis.pairs import SAME_MODEL
 from fewshot.analysis.predictions import pack, score_rows
-from fewshot.analysis.summary import summarise
 from fewshot.data import evaluation_sets
 from fewshot.data.evaluation_sets import EvaluationSet
 from scipy import stats as reference
@@ -79,6 +79,32 @@ def test_the_error_of_an_area_is_delongs():
     variance = wins.mean(axis=1).var(ddof=1) / len(x) + wins.mean(axis=0).var(ddof=1) / len(y)
     found = stats.roc_area(np.stack([-scores, scores], axis=1), gold)
     assert (found.area, found.error) == pytest.approx((wins.mean(), np.sqrt(variance)))
+
+
+def test_the_error_of_an_area_over_clusters_is_obuchowskis():
+    """Obuchowski (1997): S10 and S01 of clusters' sums, and S11 where both labels share some."""
+    rng = np.random.default_rng(2)
+    clusters = rng.integers(0, 15, 90)
+    gold = np.where(clusters < 5, 0, np.where(clusters < 10, 1, rng.integers(0, 2, 90)))
+    scores = (rng.normal(size=90) + rng.normal(size=15)[clusters] + gold).round(1)
+    x, y = scores[gold == 1], scores[gold == 0]
+    wins = (x[:, None] > y) + 0.5 * (x[:, None] == y)
+    at = [clusters[gold == label] for label in (1, 0)]
+    sums = np.array(
+        [
+            [(part[where == c] - wins.mean()).sum() for c in range(15)]
+            for part, where in zip((wins.mean(axis=1), wins.mean(axis=0)), at, strict=True)
+        ]
+    )
+    counts = [len(set(where)) for where in at]
+    sums *= [[np.sqrt(c / (c - 1)) / len(z)] for c, z in zip(counts, (x, y), strict=True)]
+    variance = (sums**2).sum() + 2 * (sums[0] * sums[1]).sum()
+    found = stats.roc_area(np.stack([-scores, scores], axis=1), gold, clusters)
+    assert (found.area, found.error) == pytest.approx((wins.mean(), np.sqrt(variance)))
+    alone = stats.roc_area(np.stack([-scores, scores], axis=1), gold)
+    assert found.error > 1.3 * alone.error
+    one = stats.roc_area(np.stack([-scores, scores], axis=1), gold, gold)
+    assert np.isnan(one.error), "a label in one cluster does not tell how clusters vary"
 
 
 def test_the_error_of_a_mean_of_areas_is_that_of_resampled_rows():
@@ -235,15 +261,3 @@ def test_calibrated_answers_and_areas_are_compared_within_a_model():
     assert area["difference"] == pytest.approx((ours - theirs).mean())
     assert area["p_paired"] == pytest.approx(reference.ttest_rel(ours, theirs).pvalue)
     assert np.isnan(area["low"]) and np.isnan(area["p_bootstrap"])
-
-
-def test_without_shots_an_area_has_an_interval_over_rows():
-    cell, _ = arm("opt-s", "icl", 0.6, k=0, seeds=[0])
-    cell = cell.assign(group=None, subset=None, label=None, majority=0.5)
-    cell = cell.assign(roc_area=0.7, roc_area_error=0.05, accuracy_batch=0.6)
-    [row] = summarise(cell, value="roc_area").to_dict("records")
-    assert (row["low"], row["high"]) == pytest.approx((0.7 - 0.09800, 0.7 + 0.09800), abs=1e-4)
-    assert row["interval"] == "DeLong over rows"
-    [row] = summarise(cell, value="accuracy_batch").to_dict("records")
-    low, high = stats.wilson_interval(0.6 * ROWS, ROWS)
-    assert (row["low"], row["high"]) == pytest.approx((float(low), float(high)))

@@ -7,37 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from arm_frames import ROWS, SEEDS, arm, evaluation, together
+from arm_frames import CATALOG, ROWS, SEEDS, arm, compared, evaluation, only, together
 from fewshot import schemas, storage
-from fewshot.analysis import result_schemas, stats
+from fewshot.analysis import result_schemas, statistics_schemas, stats
 from fewshot.analysis.arms import bootstrap_of
-from fewshot.analysis.comparisons import (
-    ACROSS_PATTERNS,
-    BASELINE,
-    MATRIX,
-    SAME_MODEL,
-    compare,
-    pairs_of,
-)
 from fewshot.analysis.evidence import Evidence
+from fewshot.analysis.pairs import (
+    SAME_MODEL,
+)
+from fewshot.analysis.verdicts import BETTER, UNTESTED, judged
 from fewshot.report.tables.comparisons import comparison
 from scipy import stats as reference
-from statsmodels.stats.multitest import multipletests
-
-CATALOG = {
-    **simulate.CATALOG,
-    "patterns": {"minimal": {"title": "Minimal"}, "gpt-3": {"title": "GPT-3"}},
-}
-
-
-def compared(*arms, catalog=CATALOG, item=None):
-    return compare(*together(*arms), [item or evaluation()], catalog)
-
-
-def only(frame, family=SAME_MODEL):
-    frame = frame[frame["family"] == family]
-    assert len(frame) == 1
-    return frame.iloc[0]
 
 
 def values(one):
@@ -69,7 +49,41 @@ def test_every_test_of_a_pair_is_that_of_scipy():
     assert row["status"] == "ok"
 
 
-def test_the_interval_is_the_crossed_bootstrap_over_shared_rows_and_seeds():
+def crossed_by_hand(ft, icl):
+    """Return the difference's variance, degrees of freedom and interval from mean squares."""
+    both = [
+        np.stack([np.unpackbits(np.frombuffer(line, np.uint8))[:ROWS] for line in one["correct"]])
+        for one in (ft[1], icl[1])
+    ]
+    d = both[0].astype(float) - both[1]
+    seeds, rows = d.shape
+    by_seed, by_row = d.mean(axis=1), d.mean(axis=0)
+    rest = d - by_seed[:, None] - by_row + d.mean()
+    squares = (
+        rows * by_seed.var(ddof=1),
+        seeds * by_row.var(ddof=1),
+        (rest**2).sum() / (seeds - 1) / (rows - 1),
+    )
+    variance = (squares[0] + squares[1] - squares[2]) / seeds / rows
+    parts = np.array(squares[:2]) / seeds / rows
+    df = variance**2 / (parts**2 / (seeds - 1, rows - 1)).sum()
+    return d.mean(), variance, df, np.array(squares) / seeds / rows
+
+
+def test_the_verdict_is_a_t_test_on_the_variance_of_crossed_seeds_and_rows():
+    ft, icl = arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)
+    row = only(compared(ft, icl))
+    mean, variance, df, parts = crossed_by_hand(ft, icl)
+    assert variance > 0.7 * parts.max(), "no bound touches it"
+    assert (row["error"], row["df"]) == pytest.approx((np.sqrt(variance), df))
+    found = row[["draw_part", "row_part", "both_part"]].tolist()
+    assert found == pytest.approx(parts)
+    law = reference.t(df, loc=mean, scale=np.sqrt(variance))
+    assert (row["low"], row["high"]) == pytest.approx(law.interval(0.95))
+    assert row["p_crossed"] == pytest.approx(2 * reference.t(df).sf(mean / np.sqrt(variance)))
+
+
+def test_the_crossed_bootstrap_stands_beside_it():
     ft, icl = arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)
     row = only(compared(ft, icl))
     _, outcomes = together(ft, icl)
@@ -77,13 +91,62 @@ def test_the_interval_is_the_crossed_bootstrap_over_shared_rows_and_seeds():
     sides = [np.flatnonzero(outcomes["method"] == name) for name in ("ft", "icl")]
     lines = [drawn.line(runs, "draws") for runs in sides]
     test = stats.crossed_bootstrap(*lines, row["difference"], SEEDS)
-    assert row["detectable"] == stats.detectable_difference(lines[0] - lines[1])
-    assert (row["low"], row["high"]) == (test.difference.low, test.difference.high)
+    bounds = (row["bootstrap_low"], row["bootstrap_high"])
+    assert bounds == (test.difference.low, test.difference.high)
     assert row["p_bootstrap"] == test.p
-    assert row["low"] < row["difference"] < row["high"]
+    assert bounds[0] < row["difference"] < bounds[1]
     # An arm less itself is nothing, however rows and seeds are drawn.
     assert not (lines[0] - drawn.line(sides[0], "draws")).any()
     assert not np.array_equal(lines[0], drawn.line(sides[0], "other draws"))
+
+
+def test_arms_that_answer_alike_have_no_variance_and_no_test():
+    """A p of 0 or 1 would claim to know how another draw differs."""
+    ft = arm("opt-s", "ft", 0.7)
+    same = [frame.assign(method="icl") for frame in ft]
+    row = only(compared(ft, same))
+    assert (row["difference"], row["status"]) == (0, "no variance")
+    names = ["low", "error", "p_crossed", "p_bootstrap", "t_low", "p_paired", "p_welch"]
+    assert row[names[:-1]].isna().all()
+    verdict = judged(pd.DataFrame([row]), 3)["verdict"].tolist()
+    assert verdict == [UNTESTED]
+
+
+def test_one_cluster_of_rows_has_no_verdict():
+    row = only(compared(arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5),
+                        item=evaluation(["t"] * ROWS)))  # fmt: skip
+    assert row["status"] == "one cluster of rows"
+    assert np.isnan(row["p_crossed"]) and row["p_paired"] > 0
+
+
+@pytest.mark.parametrize(("metric", "score"), [("matthews", "mcc"), ("f1", "f1")])
+def test_a_task_is_compared_by_its_own_metric_too(metric, score):
+    ft, icl = arm("opt-s", "ft", 0.8), arm("opt-s", "icl", 0.5)
+    gold, expected = np.arange(ROWS) % 2, []
+    for one in (ft, icl):
+        right = [
+            np.unpackbits(np.frombuffer(line, np.uint8))[:ROWS].astype(bool)
+            for line in one[1]["correct"]
+        ]
+        said = [np.where(line, gold, 1 - gold) for line in right]
+        of_seed = [
+            np.corrcoef(gold, line)[0, 1]
+            if score == "mcc"
+            else 2 * (gold & line).sum() / (gold.sum() + line.sum())
+            for line in said
+        ]
+        one[0][score] = of_seed
+        expected.append(np.mean(of_seed))
+    catalog = {**CATALOG, "tasks": {"nli": {"title": "NLI", "metric": metric}}}
+    frame = compared(ft, icl, catalog=catalog)
+    row = only(frame[frame["score"] == score])
+    assert row["difference"] == pytest.approx(expected[0] - expected[1])
+    assert row["low"] < row["difference"] < row["high"]
+    assert 0 < row["p_crossed"] < 0.05 and 0 < row["p_bootstrap"] < 0.1
+    assert row["bootstrap_low"] == pytest.approx(row["low"], abs=0.15)
+    judge = judged(pd.DataFrame([row]), 3).iloc[0]
+    assert (judge["verdict"], judge["study_difference"]) == (BETTER, row["p_crossed"])
+    assert set(compared(ft, icl)["score"]) == {"accuracy"}, "another task is not"
 
 
 def test_clusters_are_drawn_whole():
@@ -124,110 +187,6 @@ def test_arms_in_another_order_have_the_same_numbers():
     )
 
 
-def test_families_are_one_matrix_each_and_its_diagonal():
-    arms = [
-        arm(model, method, 0.6, pattern=pattern)
-        for model in simulate.MODELS
-        for method, pattern in (("ft", "minimal"), ("icl", "minimal"), ("icl", "gpt-3"))
-    ]
-    frame = compared(*arms)
-    sizes = frame.groupby("family")["family_size"].agg(["size", "first"])
-    assert sizes.loc[SAME_MODEL].tolist() == [4, 4]
-    assert sizes.loc[MATRIX].tolist() == [8, 4], "two model families of two sizes"
-    assert sizes.loc[ACROSS_PATTERNS].tolist() == [8, 4]
-    other = frame["family"] == ACROSS_PATTERNS
-    assert set(frame.loc[other, "reference_pattern"]) == {"gpt-3"}
-    assert set(frame.loc[~other, "reference_pattern"]) == {"minimal"}
-    same = frame[frame["family"] == SAME_MODEL]
-    matrix = frame[frame["family"] == MATRIX]
-    for name, method in (("holm", "holm"), ("bh", "fdr_bh")):
-        for test in ("bootstrap", "paired", "welch", "permutation"):
-            expected = multipletests(same[f"p_{test}"], method=method)[1]
-            np.testing.assert_allclose(same[f"{name}_{test}"], expected)
-            for family in ("opt", "pythia"):
-                part = matrix[matrix["model"].str.startswith(family)]
-                expected = multipletests(part[f"p_{test}"], method=method)[1]
-                np.testing.assert_allclose(part[f"{name}_{test}"], expected)
-    diagonal = matrix[matrix["model"] == matrix["reference_model"]].set_index("model")
-    pd.testing.assert_series_equal(diagonal["low"], same.set_index("model")["low"])
-
-
-def test_the_reference_has_the_same_pattern_or_the_first():
-    keys = pd.DataFrame(
-        [
-            ("opt-s", "ft", "gpt-3", 16, "last"),
-            ("opt-s", "lora", "minimal", 16, "last"),
-            ("opt-s", "icl", "gpt-3", 16, "last"),
-            ("opt-s", "icl", "minimal", 32, "last"),
-            ("opt-s", "icl", "gpt-3", 0, "last"),
-            ("opt-s", "ft", "gpt-3", 64, "last"),
-        ],
-        columns=["model", "method", "pattern", "k", "selection"],
-    )
-    pairs = pairs_of(keys, CATALOG)
-    same = pairs[pairs["family"] == SAME_MODEL]
-    assert same[["arm", "reference"]].to_numpy().tolist() == [[0, 2], [1, 2]]
-    assert not (pairs["family"] == ACROSS_PATTERNS).any()
-
-
-@pytest.mark.parametrize("stored", [False, True])
-def test_results_made_elsewhere_are_compared_if_they_have_the_same_draws(stored):
-    """With them or not, a fine-tuned model's first reference is the one that was made here."""
-    harness = {"title": "Harness", "family": "imported", "trained": False}
-    methods = {"harness": harness | {"stored_draws": stored}, **CATALOG["methods"]}
-    catalog = {**CATALOG, "methods": methods}
-    ours = [arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)]
-    theirs = arm("opt-s", "harness", 0.4, pattern="gpt-3")
-    more = compared(*ours, theirs, catalog=catalog)
-    assert set(more["method"]) == {"ft"}
-    foreign = more["reference_method"] == "harness"
-    assert more.loc[foreign, "family"].tolist() == [ACROSS_PATTERNS] * stored
-    pd.testing.assert_frame_equal(more[~foreign], compared(*ours))
-    alone = compared(ours[0], theirs, catalog=catalog)
-    assert set(alone["family"]) == ({SAME_MODEL, MATRIX} if stored else set())
-
-
-def test_each_way_to_show_the_shots_is_a_reference_and_corrected_apart():
-    """All shots in one context, and an ensemble; baselines are held against the first alone."""
-    methods = CATALOG["methods"]
-    other = {**methods["icl"], "divided": True, "title": "Ensemble"}
-    base = {**methods["icl"], "baseline": "own model", "title": "Base"}
-    catalog = {**CATALOG, "methods": {**methods, "several": other, "base": base}}
-    models = ("opt-s", "opt-l")
-    arms = [arm(model, name, p) for model in models for name, p in
-            (("ft", 0.7), ("icl", 0.5), ("several", 0.6), ("base", 0.4))]  # fmt: skip
-    frame = compared(*arms, catalog=catalog)
-    same = frame[frame["family"] == SAME_MODEL]
-    assert sorted(zip(same["model"], same["reference_method"], strict=True)) == [
-        (model, name) for model in sorted(models) for name in ("icl", "several")
-    ]
-    assert set(same["family_size"]) == {2}, "the models under one heading"
-    assert set(frame[frame["family"] == BASELINE]["reference_method"]) == {"icl"}
-    table = comparison(Evidence(comparisons=frame), catalog)
-    assert list(dict.fromkeys(table.text["section"])) == list(
-        section for i, section in enumerate(table.text["section"]) if i % 2 == 0
-    ), "the models of one heading stand together"
-    others = (each for each in arms if each[0]["method"][0] != "several")
-    alone = compared(*others, catalog=catalog)
-    first = same[same["reference_method"] == "icl"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(
-        first, alone[alone["family"] == SAME_MODEL].reset_index(drop=True), check_dtype=False
-    )
-
-
-def test_the_matrix_has_all_shots_in_one_context_even_in_another_pattern():
-    other = {**CATALOG["methods"]["icl"], "divided": True, "title": "Ensemble"}
-    catalog = {**CATALOG, "methods": {"several": other, **CATALOG["methods"]}}
-    arms = [arm("opt-s", "ft", 0.7), arm("opt-s", "several", 0.6)]
-    frame = compared(*arms, arm("opt-s", "icl", 0.5, pattern="gpt-3"), catalog=catalog)
-    references = frame.groupby("family")["reference_method"].agg(list)
-    assert references[MATRIX] == ["icl"] and references[ACROSS_PATTERNS] == ["several"]
-
-
-def test_without_shots_nothing_is_compared():
-    assert compared(arm("opt-s", "ft", 0.6), arm("opt-s", "icl", 0.5, k=0, seeds=[0])).empty
-
-
 def test_a_missing_seed_leaves_the_others_and_is_told():
     ft, icl = arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5, seeds=range(5))
     lost = arm("opt-s", "icl", 0, seeds=[5], status="missing")
@@ -243,7 +202,7 @@ def test_a_missing_seed_leaves_the_others_and_is_told():
     [
         ("does not fit", 0, "does not fit"),
         ("missing", 0, "missing"),
-        ("missing", 1, "too few seeds: 1/6"),
+        ("missing", 1, "one seed of 6"),
     ],
 )
 def test_a_pair_without_two_common_seeds_stays_and_says_why(status, done, told):
@@ -253,8 +212,10 @@ def test_a_pair_without_two_common_seeds_stays_and_says_why(status, done, told):
     frame = compared(arm("opt-s", "ft", 0.7), *lost, *whole)
     row = frame[(frame["family"] == SAME_MODEL) & (frame["model"] == "opt-s")].iloc[0]
     assert (row["seeds"], row["status"]) == (done, told)
-    numbers = row[["difference", "low", "p_bootstrap", "p_welch", "holm_paired", "improvement"]]
-    assert numbers.isna().all()
+    tests = ["p_crossed", "p_bootstrap", "p_welch", "t_low", "holm_paired"]
+    assert row[tests].isna().all()
+    # One seed has a difference, with an interval for other rows alone.
+    assert row[["difference", "low", "improvement"]].notna().all() == (done == 1)
     assert row["family_size"] == 1, "what has no p is not counted among the comparisons"
     assert frame["p_paired"].notna().sum() == 3  # opt-l with itself, twice, and ft-s with icl-l
 
@@ -266,36 +227,28 @@ def test_counts_of_a_sample_have_tests_over_seeds_only():
     assert row["status"] == "sampled rows"
     assert (row["rows"], row["clusters"]) == (10, 0)
     assert np.isnan(row["low"]) and np.isnan(row["holm_bootstrap"])
-    assert row["p_paired"] > 0 and np.isnan(row["detectable"])
+    assert row["p_paired"] > 0
     assert row["family_size"] == 1
 
 
-def test_only_pairs_with_a_bootstrap_count_where_any_has_one():
+def test_only_pairs_with_a_crossed_error_count_where_any_has_one():
     """Holm's correction of the verdict does not grow by pairs that cannot have a verdict."""
     arms = [arm(model, name, 0.6) for model in simulate.MODELS for name in ("ft", "icl")]
     arms[0][0].loc[0, "n"] = 10
     frame = compared(*arms)
     same = frame[frame["family"] == SAME_MODEL].set_index("model")
-    assert same["p_bootstrap"].notna().sum() == 3 and same["p_paired"].notna().sum() == 4
+    assert same["p_crossed"].notna().sum() == 3 and same["p_paired"].notna().sum() == 4
     assert set(same["family_size"]) == {3}
-
-
-def test_detectable_differences_are_those_of_the_corrected_test():
-    """Next to others in its family a pair needs a larger difference to be found."""
-    pair = [arm("opt-s", name, 0.6) for name in ("ft", "icl")]
-    others = [arm(model, name, 0.6) for model in ("opt-l", "pythia-s") for name in ("ft", "icl")]
-    alone, beside = only(compared(*pair)), compared(*pair, *others)
-    beside = beside[(beside["family"] == SAME_MODEL) & (beside["model"] == "opt-s")].iloc[0]
-    assert beside["family_size"] == 3 and beside["low"] == alone["low"]
-    assert beside["detectable"] > 1.1 * alone["detectable"]
 
 
 def test_draws_that_are_not_shared_are_not_paired():
     ft, icl = arm("opt-s", "ft", 0.7), arm("opt-s", "icl", 0.5)
     unshared = {**CATALOG, "shared_draws": False}
     row, shared = only(compared(ft, icl, catalog=unshared)), only(compared(ft, icl))
-    paired = ["p_paired", "t_low", "p_permutation", "floor_permutation", "holm_paired"]
+    paired = ["p_paired", "p_permutation", "floor_permutation", "holm_paired"]
     assert row[paired].isna().all()
+    welch = reference.ttest_ind(values(ft), values(icl), equal_var=False).confidence_interval()
+    assert (row["t_low"], row["t_high"]) == pytest.approx((welch.low, welch.high))
     assert row["p_welch"] == shared["p_welch"]
     assert (row["low"], row["high"]) != (shared["low"], shared["high"])
     better = stats.probability_of_improvement(values(ft), values(icl))
@@ -319,7 +272,7 @@ def test_draws_that_are_not_shared_keep_each_sides_own_seeds():
     whole = [arm("opt-s", "icl", 0.5), arm("opt-s", "ft", 0.7, seeds=range(3))]
     row = only(compared(*whole, catalog={**CATALOG, "shared_draws": False}))
     assert (row["seeds"], row["seeds_planned"], row["status"]) == (3, 3, "ok")
-    assert only(compared(ft, icl, lost))["status"] == "too few seeds: 1/4"
+    assert only(compared(ft, icl, lost))["status"] == "one seed of 4"
 
 
 def test_the_script_writes_the_schemas(tmp_path, monkeypatch):
@@ -339,15 +292,20 @@ def test_the_script_writes_the_schemas(tmp_path, monkeypatch):
             evaluation=["rows.parquet"],
             manifests=[],
         ),
-        output=SimpleNamespace(comparisons="c.parquet", variance="v.parquet"),
+        output=SimpleNamespace(
+            comparisons="c.parquet", contrasts="q.parquet", variance="v.parquet"
+        ),
         params=SimpleNamespace(
             orders=["nli"], evaluation=[{"set": "nli", "merge": [0, 1]}], catalog=CATALOG
         ),
     )
     compare_methods.main(smk)
     found = storage.read_table("c.parquet")
-    assert found.columns.tolist() == result_schemas.COMPARISONS.names
+    assert found.columns.tolist() == statistics_schemas.COMPARISONS.names
     expected = compared(*arms)
     numbers = expected.select_dtypes("number").columns
     pd.testing.assert_frame_equal(found[numbers], expected[numbers], check_dtype=False)
     assert len(storage.read_table("v.parquet")) == 4
+    asked = storage.read_table("q.parquet")
+    assert asked.columns.tolist() == statistics_schemas.CONTRASTS.names
+    assert set(asked["question"]) == {"mean", "size", "size of one arm"}

@@ -105,6 +105,7 @@ def hold_out(job, pair, frames):
                     "logprob_0": ranks[:, 0].astype(np.float32),
                     "logprob_1": ranks[:, 1].astype(np.float32),
                     "tokens_0": 1, "tokens_1": 1, "logsumexp": 0.0, "argmax_is_label": True,
+                    **stored.told(ranks.argmax(axis=1) == labels, labels, epoch, epoch, epoch),
                 }
             )
         )  # fmt: skip

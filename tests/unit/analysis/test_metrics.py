@@ -124,6 +124,14 @@ def test_predictions_may_stand_in_any_order(pair):
     pd.testing.assert_frame_equal(compute(pair), expected)
 
 
+def test_predictions_of_an_older_version_are_named(pair):
+    path = f"{folder(pair, 'ft')}/predictions.parquet"
+    storage.read_table(path).drop(columns="correct").to_parquet(path)
+    stored.seal_run(Path(path).parent)
+    with pytest.raises(UserError, match="no column 'correct'; written by another version"):
+        compute(pair)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -134,6 +142,9 @@ def test_predictions_may_stand_in_any_order(pair):
         (lambda frame: frame.assign(logprob_0=frame["logprob_1"] + 1), "differ from its curves"),
         (lambda frame: frame[frame["seed"] == 0], "seed 1, epoch 2, set 'hans' has no predictions"),
         (lambda frame: frame.assign(epoch=frame["epoch"] + 5), "is not in its curves"),
+        (lambda frame: frame.assign(correct=~frame["correct"]), "column 'correct' differs from"),
+        (lambda frame: frame.assign(last=True), "epoch 2, .*: column 'last' differs from"),
+        (lambda frame: frame.assign(best=~frame["best"]), "column 'best' differs from"),
     ],
 )
 def test_broken_predictions_name_their_run(pair, change, message):
@@ -257,7 +268,7 @@ def test_the_script_writes_the_schema(pair, tmp_path):
         output=SimpleNamespace(
             **{name: f"{name}.parquet" for name in ("metrics", "outcomes", "costs")}
         ),
-        params=SimpleNamespace(**pair),
+        params=SimpleNamespace(**pair, best_epoch="in-domain"),
     )
     compute_metrics.main(smk)
     frame = storage.read_table("metrics.parquet")

@@ -33,6 +33,12 @@ def split(*found):
     return row
 
 
+def crossed(values, factors):
+    """Return the components of crossed factors by their names, in their order."""
+    found = stats.component_sums(values, factors)
+    return {":".join(f for f in factors if f in each): part.value for each, part in found.items()}
+
+
 def table(found):
     """Return answers [S, O, R]."""
     return np.stack([unpack(outcomes["correct"].tolist(), ROWS) for _, outcomes in found], axis=1)
@@ -69,8 +75,7 @@ def test_the_parts_with_orders_add_up_to_the_variance_of_an_answer():
         [table([together(*[(m[m["pattern"] == p], o[o["pattern"] == p])]) for m, o in found])
          for p in ("minimal", "gpt-3")]
     )  # fmt: skip
-    parts = stats.variance_components(values, ("pattern", "seed", "order", "row"))
-    raw = {name: part.raw for name, part in parts.items()}
+    raw = crossed(values, ("pattern", "seed", "order", "row"))
     assert len(raw) == 15
     met = {"pattern:order", "order:row", "pattern:order:row"}
     of_draw = {name: raw[name] / ORDERS for name in (*met, "order")}
@@ -84,7 +89,7 @@ def test_the_parts_with_orders_add_up_to_the_variance_of_an_answer():
         "seed_pattern": raw["pattern:seed"] - of_draw["pattern:order"]
         + raw["pattern:order"] + raw["pattern:seed:order"],
         "residual": raw["pattern:seed:row"] - of_draw["pattern:order:row"] + raw["order:row"]
-        + raw["seed:order:row"] + raw["pattern:order:row"] + raw["residual"],
+        + raw["seed:order:row"] + raw["pattern:order:row"] + raw["pattern:seed:order:row"],
     }  # fmt: skip
     assert sum(expected.values()) == pytest.approx(sum(raw.values()) - of_draw["order"])
     for name, value in expected.items():
@@ -95,13 +100,13 @@ def test_a_nested_component_is_that_of_a_mixed_model():
     """Orders within draws, of accuracies: REML of a balanced table equals the mean squares."""
     rng = np.random.default_rng(0)
     scores = rng.normal(0, 3, 12)[:, None] + rng.normal(0, 2, (12, 4))
-    parts = stats.nested_components(scores, ("seed", "order"), "order", "seed")
+    parts = stats.component_sums(scores, ("seed", "order"), ("order", "seed"))
     assert set(parts) == {frozenset({"seed"}), frozenset({"seed", "order"})}
     long = pd.DataFrame({"seed": np.repeat(np.arange(12), 4), "score": scores.ravel()})
     fitted = MixedLM(long["score"], np.ones(len(long)), groups=long["seed"]).fit(reml=True)
-    assert parts[frozenset({"seed", "order"})] == pytest.approx(fitted.scale, rel=1e-4)
+    assert parts[frozenset({"seed", "order"})].value == pytest.approx(fitted.scale, rel=1e-4)
     between = float(np.asarray(fitted.cov_re).item())
-    assert parts[frozenset({"seed"})] == pytest.approx(between, rel=1e-3)
+    assert parts[frozenset({"seed"})].value == pytest.approx(between, rel=1e-3)
 
 
 def test_one_order_changes_nothing():
@@ -119,10 +124,12 @@ def test_parts_of_one_draw_in_several_orders_add_up():
         [table([together(*[(m[m["pattern"] == p], o[o["pattern"] == p])]) for m, o in found])[0]
          for p in ("minimal", "gpt-3")]
     )  # fmt: skip
-    parts = stats.variance_components(values, ("pattern", "order", "row"))
-    found = [row[name] for name in ("pattern", "order", "row", "pattern_row", "residual")]
-    assert sum(found) == pytest.approx(sum(part.variance for part in parts.values()))
-    assert row["order"] == pytest.approx(parts["order"].variance)
+    parts = crossed(values, ("pattern", "order", "row"))
+    for name, effect in {"pattern": "pattern", "order": "order", "row": "row",
+                         "pattern_row": "pattern:row"}.items():  # fmt: skip
+        assert row[name] == pytest.approx(max(parts.pop(effect), 0))
+    left = {"pattern:order", "order:row", "pattern:order:row"}
+    assert set(parts) == left and row["residual"] == pytest.approx(sum(parts.values()))
 
 
 def test_an_order_that_lacks_a_seed_is_left_out():
@@ -144,10 +151,12 @@ def test_the_rule_splits_a_task_with_the_results_of_its_other_orders(tmp_path):
         storage.write_table(paths["outcomes"][-1], outcomes, result_schemas.OUTCOMES)
     rows = evaluation().rows.assign(text_a="a", text_b="b").astype({"label": "int16"})
     storage.write_table(tmp_path / "rows.parquet", rows, schemas.ROWS)
-    entry = {"family": "opt", "trained": True}
+    entry = {"family": "opt", "trained": True, "parameters": 1}
     catalog = {"models": {"opt-s": entry}, "methods": {"ft": {**entry, "family": "full"}},
-               "patterns": {"minimal": {}}, "shared_draws": True}  # fmt: skip
-    output = SimpleNamespace(comparisons=tmp_path / "c.parquet", variance=tmp_path / "v.parquet")
+               "patterns": {"minimal": {}}, "shared_draws": True,
+               "main": {"k": 16, "selection": "last"}}  # fmt: skip
+    names = ("comparisons", "contrasts", "variance")
+    output = SimpleNamespace(**{name: tmp_path / f"{name}.parquet" for name in names})
     evaluated = [{"set": "nli", "merge": [0, 1]}]
     compare_methods.main(
         SimpleNamespace(

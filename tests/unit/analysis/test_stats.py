@@ -48,12 +48,15 @@ def test_wilson_interval_agrees_with_scipy_and_handles_the_ends():
     assert np.isnan(stats.wilson_interval(0, 0)[0])
 
 
-def test_differences_without_spread_are_certain():
-    same = stats.paired_tests([0.5, 0.6], [0.5, 0.6])
-    assert (same.t, same.p) == (0, 1)
-    apart = stats.welch_tests([0.6, 0.6], [0.5, 0.5])
-    assert apart.t == np.inf
-    assert apart.p == 0
+@pytest.mark.parametrize("seeds", [2, 7])
+def test_differences_without_spread_have_no_test(seeds):
+    """Equal differences say nothing of how they vary: never p = 0, and no interval of one point."""
+    same, more = np.full(seeds, 0.1), np.full(seeds, 0.3)
+    for tests in (stats.paired_tests, stats.welch_tests):
+        for one, other in ((same, same), (more, same), (more / 3 * 3, same + 0.0)):
+            found = tests(one, other)
+            numbers = [found.t, found.p, found.difference.low, found.difference.high]
+            assert np.isnan(numbers).all()
 
 
 def test_missing_seeds_are_left_out_and_counted():

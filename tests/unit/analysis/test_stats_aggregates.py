@@ -107,3 +107,69 @@ def test_median_and_quartiles_agree_with_scipy_and_count_what_is_there():
     assert (found.high - found.low)[0] == pytest.approx(reference.iqr(values[0]))
     assert (found.high - found.low)[1] == pytest.approx(reference.iqr([0.2, 0.6]))
     assert np.isnan(found.low[2]) and np.isnan(found.high[2])
+
+
+def stratified(values, strata, rng):
+    """Return one resample of runs × tasks: the draws of each stratum with all its tasks."""
+    parts = []
+    for name in sorted(set(strata)):
+        own = values[:, [each == name for each in strata]]
+        parts.append(own[rng.integers(0, len(own), len(own))])
+    return np.concatenate(parts, axis=1)
+
+
+def test_draws_that_tasks_share_are_resampled_with_all_of_them():
+    rng = np.random.default_rng(3)
+    draw = rng.normal(0, 0.05, (12, 2))
+    # Two tasks in each stratum, whose runs differ by next to nothing but the draw.
+    values = np.repeat(draw, 2, axis=1) + rng.normal([0.5, 0.55, 0.6, 0.65], 0.01, (12, 4))
+    strata = ["a", "a", "b", "b"]
+    found = stats.interquartile_mean_interval(values, generator("test"), 8000, strata=strata)
+    means = [
+        reference.trim_mean(stratified(values, strata, rng).ravel(), 0.25) for _ in range(8000)
+    ]
+    assert found.mean == pytest.approx(reference.trim_mean(values.ravel(), 0.25))
+    assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.002)
+    apart = stats.interquartile_mean_interval(values, generator("test"), 8000)
+    assert found.high - found.low > 1.25 * (apart.high - apart.low)
+
+
+def test_the_improvement_over_unrelated_draws_is_rliables():
+    """The mean over tasks of U / nm, resampled task by task (Agarwal et al. 2021)."""
+    rng = np.random.default_rng(4)
+    a, b = rng.normal([0.6, 0.7, 0.5], 0.05, (9, 3)), rng.normal([0.58, 0.66, 0.53], 0.05, (7, 3))
+
+    def share(x, y):
+        pairs = zip(x.T, y.T, strict=True)
+        return np.mean(
+            [reference.mannwhitneyu(*pair).statistic / (len(x) * len(y)) for pair in pairs]
+        )
+
+    found = stats.mean_improvement(a, b, generator("test"), shared=False, resamples=4000)
+    again = [share(stratified(a, "abc", rng), stratified(b, "abc", rng)) for _ in range(1500)]
+    assert found.mean == pytest.approx(share(a, b))
+    assert (found.low, found.high) == pytest.approx(np.quantile(again, [0.025, 0.975]), abs=0.02)
+    assert found.n == 27 + 21
+
+
+def test_the_improvement_over_shared_draws_is_that_of_the_same_draw():
+    a = np.array([[0.9, 0.4], [0.8, 0.5], [0.5, np.nan], [0.4, 0.9]])
+    b = np.array([[0.7, 0.5], [0.7, 0.5], [0.5, 0.6], [0.6, 0.1]])
+    found = stats.mean_improvement(a, b, generator("test"), strata=[0, 0])
+    # Of the first task two wins and a tie of four, of the second a win and a tie of three.
+    assert found.mean == pytest.approx((2.5 / 4 + 1.5 / 3) / 2)
+    assert found.low < found.mean < found.high
+    assert found.n == 4
+    with pytest.raises(ValueError, match="both arms have"):
+        stats.mean_improvement(a, np.full((4, 2), np.nan), generator("test"))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_interval_of_an_arm_that_always_wins_is_no_point(shared):
+    a, b = np.full((5, 2), 0.8), np.full((5, 2), 0.6)
+    one = stats.paired_improvement if shared else stats.probability_of_improvement
+    for first, second in ((a, b), (b, a)):
+        found = stats.mean_improvement(first, second, generator("test"), shared, strata=[0, 0])
+        alone = one(first[:, 0], second[:, 0])
+        assert (found.mean, found.low, found.high) == (alone.mean, alone.low, alone.high)
+        assert found.high - found.low > 0.3

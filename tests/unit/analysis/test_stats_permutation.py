@@ -88,4 +88,10 @@ def test_the_note_on_floors_says_which_test_can_never_be_significant():
     assert "9,999 resamples is 0.0002" in note
     assert "0.0098, so that it can fall below 0.05" in note
     assert "never" not in stats.floor_note(12, 49, 9999)
-    assert set(stats.MEANING) == {"welch", "paired", "permutation", "bootstrap"}
+    assert set(stats.MEANING) == {
+        "crossed",
+        "welch",
+        "paired",
+        "permutation",
+        "bootstrap",
+    }

@@ -1,5 +1,7 @@
 """Curve samples against shares worked out by hand, and the epochs of a curve."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,10 +141,36 @@ def test_the_sample_of_a_set_is_a_set_with_the_same_parts():
         ([2], [2, 4]),
         ([3, 1], [1, 3, 4]),
         ([4], [4]),
+        (1, [4]),
+        (2, [1, 4]),
+        (4, [1, 2, 3, 4]),
+        (9, [1, 2, 3, 4]),
     ],
 )
 def test_the_curve_always_ends_with_the_last_epoch(setting, expected):
     assert curve_epochs(setting, 4) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "epochs", "expected"),
+    [
+        (3, 100, [1, 10, 100]),
+        (5, 16, [1, 2, 4, 8, 16]),
+        # The next ones where 40^(1/9) = 1.5 is no step yet: 40^(4/9) = 5.2, 40^(5/9) = 7.8, …
+        (10, 40, [1, 2, 3, 4, 5, 8, 12, 18, 27, 40]),
+        (9, 10, [1, 2, 3, 4, 5, 6, 7, 8, 10]),
+        (10, 0, [0]),
+    ],
+)
+def test_a_number_of_epochs_is_evenly_spread_in_their_logarithm(count, epochs, expected):
+    assert curve_epochs(count, epochs) == expected
+
+
+def test_as_many_epochs_are_spread_as_are_asked_for():
+    for count, epochs in product(range(1, 15), range(1, 60)):
+        found = curve_epochs(count, epochs)
+        assert found == sorted(set(found)) and found[-1] == epochs
+        assert len(found) == min(count, epochs)
 
 
 @pytest.mark.parametrize("epoch", [0, 5])

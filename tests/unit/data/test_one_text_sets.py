@@ -92,7 +92,7 @@ def test_blanks_at_the_ends_are_taken_away():
     rows = prepare_rows(raw, {**ENTRY, "decode": "trimmed"}, "t", "validation")
     assert rows["text_a"].tolist() == ["good  film", "bad"]
     raw.loc[1, "text"] = None
-    with pytest.raises(UserError, match="row 1: column 'text': nan is not text"):
+    with pytest.raises(UserError, match="row 2: column 'text': nan is not text"):
         prepare_rows(raw, {**ENTRY, "decode": "trimmed"}, "t", "validation")
 
 

@@ -2,13 +2,15 @@
 
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from fewshot import schemas, storage
 from fewshot.data import prepare as prepare_module
-from fewshot.data import readers
+from fewshot.data import readers, sources
+from fewshot.data.evaluation_sets import read_set
 from fewshot.errors import UserError
 from fewshot.study.registries import load_registries
 from mistakes import told
@@ -108,6 +110,64 @@ def test_hans_as_published(tmp_path):
     ]
 
 
+def premises(folder, texts, **changes):
+    """Return the prepared validation rows of premises, with the ids 7, 6, 5, …"""
+    split = {"splits": {"validation": "validation"}}
+    raw = [
+        {"idx": 7 - i, "premise": text, "hypothesis": f"h{i}", "label": 2 * (i % 2), "own": f"o{i}"}
+        for i, text in enumerate(texts)
+    ]
+    pd.DataFrame(raw).to_parquet(folder / "validation.parquet")
+    path = folder / "raw" / "manifest.json"
+    names = {"validation": str(folder / "validation.parquet")}
+    storage.write_json(path, sources.fetch_source({"local": names}, path.parent, "t"))
+    return prepare_module.prepare_split(path, {**ENTRY, **split, **changes}, "t", "validation")
+
+
+def test_rows_that_share_their_first_text_are_a_cluster(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    rows = premises(tmp_path, ["a", "b", "a", "c", "b", "a"])
+    assert rows["id"].tolist() == [7, 6, 5, 4, 3, 2]
+    assert rows["cluster"].tolist() == ["2", "3", "2", None, "3", "2"], "named by their lowest id"
+    told = "5 of 6 rows share their first text with others, in 2 clusters"
+    assert caplog.messages[-1] == f"task 't', split 'validation': {told}"
+    path = tmp_path / "rows.parquet"
+    storage.write_table(path, rows, schemas.ROWS)
+    assert read_set("t", (0, 1), path).clusters.tolist() == [0, 1, 2, 0, 1, 0], "by ascending id"
+
+
+@pytest.mark.parametrize(
+    ("texts", "changes"),
+    [
+        ("abcd", {}),
+        ("aaaa", {}),
+        ("aaab", {"text": ["premise"]}),
+        ("aaab", {"subsets": {"cluster": False}}),
+        ("  ab", {"empty_text": "keep"}),
+    ],
+    ids=["none twice", "all the same", "one text", "not wanted", "empty"],
+)
+def test_where_first_texts_make_no_clusters(tmp_path, caplog, texts, changes):
+    caplog.set_level(logging.INFO)
+    assert premises(tmp_path, texts, **changes)["cluster"].isna().all()
+    told = "all rows have the same first text, which makes no clusters" in caplog.text
+    assert told == (texts == "aaaa")
+
+
+def test_a_column_that_names_clusters_comes_before_first_texts(tmp_path):
+    rows = premises(tmp_path, "aabb", subsets={"cluster": "own"})
+    assert rows["cluster"].tolist() == ["o0", "o1", "o2", "o3"]
+
+
+def test_rows_that_a_cut_leaves_alone_are_no_cluster(tmp_path):
+    """Of two pairs one row is left out, so that one pair is left."""
+    cut = {"rows": 3, "splits": ["validation"]}
+    clusters = premises(tmp_path, "abab", subsample=cut).set_index("text_a")["cluster"]
+    sizes = clusters.groupby("text_a").size()
+    assert sorted(sizes) == [1, 2]
+    assert clusters[sizes.idxmin()] is None and clusters[sizes.idxmax()].nunique() == 1
+
+
 def test_ids_are_positions_in_the_published_split_before_rows_are_dropped():
     assert prepare(RAW, id=None)["id"].tolist() == [0, 2]
 
@@ -147,7 +207,7 @@ def test_numbers_and_digits_are_the_same_label(value):
 )
 def test_a_label_outside_the_map_is_named_with_its_row(value, shown):
     assert told(prepare, [*RAW, {**RAW[0], "idx": 9, "label": value}]) == (
-        f"task 'mnli', split 'train': row 3: label is {shown}, which is neither in labels nor in "
+        f"task 'mnli', split 'train': row 4: label is {shown}, which is neither in labels nor in "
         "drop; valid: 1, 0, 2"
     )
 
@@ -168,7 +228,7 @@ def test_what_is_left_out_is_logged_with_counts(caplog):
         ({"text": ["premise", "hypotesis"]}, "unknown column 'hypotesis'; did you mean 'hypothes"),
         ({"label": "gold"}, "unknown column 'gold'; valid: idx, premise, hypothesis, label"),
         ({"id": "pair"}, "unknown column 'pair'"),
-        ({"id": "premise"}, "row 0: id column 'premise' holds 'He said \"NA', not an integer"),
+        ({"id": "premise"}, "row 1: id column 'premise' holds 'He said \"NA', not an integer"),
         ({"subsets": {"group": "genre"}}, "unknown column 'genre'"),
         ({"drop": [1, 2]}, "raw label 2 is given two meanings"),
         ({"drop": [1, "2"]}, "raw label 2 is given two meanings"),
@@ -192,13 +252,13 @@ def test_an_entry_that_does_not_fit_the_columns(changes, message):
     ],
 )
 def test_a_text_that_is_none_is_named_with_its_row(value, what):
-    with pytest.raises(UserError, match=f"row 2: column 'hypothesis': .*{what}"):
+    with pytest.raises(UserError, match=f"row 3: column 'hypothesis': .*{what}"):
         prepare([*RAW[:2], {**RAW[2], "hypothesis": value}])
     assert len(prepare([RAW[0], {**RAW[1], "hypothesis": value}, RAW[2]])) == 2, "dropped anyway"
 
 
 def test_an_id_given_twice_is_an_error_even_in_a_dropped_row():
-    with pytest.raises(UserError, match=r"row 1: id 7 appears twice"):
+    with pytest.raises(UserError, match=r"row 2: id 7 appears twice"):
         prepare([RAW[0], {**RAW[1], "idx": 7}, RAW[2]])
 
 
@@ -206,6 +266,7 @@ def test_an_id_given_twice_is_an_error_even_in_a_dropped_row():
     ("name", "text", "message"),
     [
         ("a.jsonl", '{"a": 1}\n{"a": \n', "a.jsonl: line 2: not JSON"),
+        ("a.jsonl", '{"a": ' + "[" * 99_999, "a.jsonl: line 1: not JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl: line 1: not a JSON object"),
         ("a.jsonl", "", "a.jsonl: has no rows"),
         ("a.jsonl", b'{"a": "\xff"}\n', "a.jsonl: not UTF-8 text"),
@@ -238,6 +299,20 @@ def test_a_parquet_file_damaged_in_the_middle(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none.tsv: file not found"):
         readers.read_raw(tmp_path / "none.tsv")
+
+
+@pytest.mark.parametrize(
+    ("task", "shared", "units"), [("mnli", 6391, 3303), ("mnli-three-way", 9807, 3334)]
+)
+def test_premises_of_the_real_mnli(shared_data, task, shared, units):
+    """Nearly all rows share their premise; counts are those of Python's own Counter."""
+    entry = load_registries(Path(__file__).parents[3] / "config")["tasks"][task]
+    raw = readers.read_raw(shared_data / "full/mnli_validation_matched.parquet")
+    rows = prepare_module.prepare_rows(raw, entry, task, "validation")
+    found = prepare_module.text_clusters(rows, "mnli")
+    times = Counter(rows["text_a"])
+    assert sum(count for count in times.values() if count > 1) == shared == found.notna().sum()
+    assert len(times) == units == found.nunique() + found.isna().sum()
 
 
 def test_real_rte(shared_data):

@@ -76,15 +76,15 @@ def test_paws_as_it_is_written_and_as_the_published_code_reads_it(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["byte-literal", "byte-literal-stripped"])
-@pytest.mark.parametrize("text", ["plain", "b'open", "'a string'", "b'", "", 5])
+@pytest.mark.parametrize("text", ["plain", "b'open", "'a string'", "b'", "", 5, "-" * 99_999])
 def test_what_is_no_byte_literal_is_named(how, text):
-    with pytest.raises(UserError, match=r"row 1: column 'text': .* is no byte literal"):
+    with pytest.raises(UserError, match=r"row 2: column 'text': .* is no byte literal"):
         prepare([{"id": 0, "text": "b'x'", "label": 0}, {"id": 1, "text": text, "label": 1}],
                 decode=how)  # fmt: skip
 
 
 def test_a_literal_that_is_not_utf8_is_named():
-    with pytest.raises(UserError, match=r"row 0: .*is no byte literal of UTF-8"):
+    with pytest.raises(UserError, match=r"row 1: .*is no byte literal of UTF-8"):
         rows = [{"id": i, "text": r"b'\xff'", "label": i} for i in (0, 1)]
         prepare(rows, decode="byte-literal")
 
@@ -135,7 +135,7 @@ def test_rows_without_text_are_kept_where_the_entry_says_so(caplog):
     rows = [{"id": 0, "text": "", "label": 0}, {"id": 1, "text": "x", "label": 1}]
     assert prepare(rows, empty_text="keep")["text_a"].tolist() == ["", "x"]
     assert "kept 1 rows with an empty 'text'" in caplog.text
-    with pytest.raises(UserError, match="row 0: column 'text': text is empty"):
+    with pytest.raises(UserError, match="row 1: column 'text': text is empty"):
         prepare(rows)
     with pytest.raises(UserError, match="None is not text"):
         prepare([{**rows[0], "text": None}, rows[1]], empty_text="keep")

@@ -66,7 +66,7 @@ def test_boolean_labels_are_mapped(labels):
 
 
 def test_a_word_that_yaml_reads_as_a_boolean_is_explained():
-    with pytest.raises(UserError, match=r"row 0: y is 'yes' \(text, which YAML reads as a boolean"):
+    with pytest.raises(UserError, match=r"row 1: y is 'yes' \(text, which YAML reads as a boolean"):
         prepared(["yes"], {"no": False, "yes": True})
 
 

@@ -167,7 +167,7 @@ def test_the_machine_is_no_setting_of_the_study(folder):
             {"gpu_memory_gb": "80"},
             "machine.gpu_memory_gb: '80' is not a number; write 80.0",
         ),
-        ({"nodes": 0}, "machine.nodes: 0 is less than the minimum of 1"),
+        ({"nodes": 0}, "machine.nodes: 0 is too small; valid: 1 or more"),
     ],
 )
 def test_a_mistake_in_the_machine_is_one_line(folder, change, message):

@@ -160,19 +160,33 @@ def test_a_context_beyond_the_window_is_cut_to_it(study):
 
 
 def test_work_of_training_by_hand(study):
-    """40 points of the curve: RTE whole, HANS 512 rows; then both at the best, HANS at the last."""
+    """10 points of the curve: RTE whole, HANS 512 rows; then both at the best, HANS at the last."""
     found, around = work(study, "pattern-ft"), 1 + 4 / BYTES_PER_TOKEN
     assert (found.rows, found.row, found.epochs) == (16, 66 + around, 40)
-    assert [(each.rows, each.times) for each in found.curve] == [(277, 40), (512, 40)]
+    assert [(each.rows, each.times) for each in found.curve] == [(277, 10), (512, 10)]
     assert [(each.rows, each.times) for each in found.score] == [(277, 1), (30_000, 2)]
     assert found.predictions == 2 * 30_277 and found.evaluated == 30_277
+    each = work(study, "pattern-ft", curve_epochs="each")
+    assert [each.times for each in each.curve] == [40, 40]
     once = work(study, "pattern-ft", curve_epochs="last")
     assert [(each.rows, each.times) for each in once.curve] == [(277, 1), (512, 1)]
     assert [each.times for each in once.score] == [0, 1] and once.predictions == 30_277
     whole = work(study, "pattern-ft", curve_rows="all")
-    assert [(each.rows, each.times) for each in whole.curve] == [(277, 40), (30_000, 40)]
+    assert [(each.rows, each.times) for each in whole.curve] == [(277, 10), (30_000, 10)]
     assert [each.times for each in whole.score] == [1, 1]
     assert work(study, "pattern-ft", truncate=50).row == 50
+
+
+def test_a_curve_that_counts_a_half_leaves_all_rows_for_the_end(tmp_path):
+    """Of RTE's 277 rows 138 are on the curve; all are scored at the best epoch and at the last."""
+    study = load(
+        copy_registries(tmp_path),
+        models=["opt-125m"], tasks=["rte"], grid=GRID, best_epoch="held-out",
+    )  # fmt: skip
+    found = work(study, "pattern-ft", curve_rows="all")
+    assert [(each.rows, each.times) for each in found.curve] == [(138, 10), (30_000, 10)]
+    assert [each.times for each in found.score] == [2, 1]
+    assert work(study).score[0].rows == 277, "in context nothing is chosen"
 
 
 def test_label_words_of_several_tokens_are_read_too(tmp_path):

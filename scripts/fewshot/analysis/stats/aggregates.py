@@ -1,11 +1,14 @@
 """One number for many runs: robust means over tasks, medians over patterns, who wins how often."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
 from .intervals import CONFIDENCE, Estimate, wilson_interval
+
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -49,22 +52,61 @@ def interquartile_mean(values: np.ndarray) -> float:
 def interquartile_mean_interval(
     values: np.ndarray,
     rng: np.random.Generator,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
+    strata: Sequence | None = None,
 ) -> Estimate:
     """Return the interquartile mean of `values` [runs, tasks] with its bootstrap interval.
 
-    Runs are resampled within each task, for every task apart (the stratified bootstrap of Agarwal
-    et al. 2021), and the percentiles are taken. It describes other draws of the same tasks. nan is
-    a missing run; `n` counts the runs that are there. With few runs the interval is too narrow,
-    by about √((r-1)/r) for r runs per task.
+    Runs are resampled within each stratum, for every stratum apart, and the percentiles are taken:
+    the stratified bootstrap of Agarwal et al. (2021), whose strata are the tasks, as they are here
+    without `strata` [tasks]. Tasks of one stratum have their runs from the same draws, which are
+    resampled with all their runs: taken for unrelated, these would make the interval too narrow.
+    It describes other draws of the same tasks. nan is a missing run; `n` counts the runs that are
+    there. With few runs the interval is too narrow, by about √((r-1)/r) for r draws per stratum.
     """
     mean = interquartile_mean(values)
-    tasks = _tasks(values)
-    drawn = [_resample(task, rng, resamples) for task in tasks]
-    means = _middle_means(np.concatenate(drawn, axis=1))
-    low, high = _percentiles(means, confidence)
-    return Estimate(mean, low, high, sum(map(len, tasks)))
+    values = _runs(values)
+    drawn = _resampled(values, strata, rng, resamples)
+    low, high = _percentiles(_middle_means(drawn.reshape(resamples, -1)), confidence)
+    return Estimate(mean, low, high, int((~np.isnan(values)).sum()))
+
+
+def mean_improvement(
+    a: np.ndarray,
+    b: np.ndarray,
+    rng: np.random.Generator,
+    shared: bool = True,
+    strata: Sequence | None = None,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """Return how often a run of `a` [n, tasks] beats one of `b` [m, tasks], mean over tasks.
+
+    Of each task that is P(a > b) + P(a = b) / 2, over `shared` draws in the same order (as in
+    `paired_improvement`) or over all pairs of runs (as in `probability_of_improvement` and Agarwal
+    et al. 2021). Draws are resampled as in `interquartile_mean_interval`, of both arms at once
+    where they are shared. Where each run of one arm beats the other, all resamples say the same,
+    and the interval is the one over draws of these two functions. nan is a missing run; a task
+    that one arm lacks is left out; `n` counts the draws, or those of both arms. Raises ValueError
+    where no task is left.
+    """
+    a, b = _runs(a), _runs(b)
+    share = float(_better_share(a[None], b[None], shared)[0])
+    if np.isnan(share):
+        raise ValueError("the probability of improvement needs a task that both arms have")
+    counts = [_draws(a + b, strata)] if shared else [_draws(a, strata), _draws(b, strata)]
+    if share in (0, 1):
+        beats = paired_improvement if shared else probability_of_improvement
+        sides = np.full(counts[0], share), np.full(counts[-1], 1 - share)
+        low, high = (getattr(beats(*sides, confidence), name) for name in ("low", "high"))
+    elif shared:
+        both = _resampled(_better(a, b), strata, rng, resamples)
+        low, high = _percentiles(_over_tasks(both), confidence)
+    else:
+        drawn = (_resampled(values, strata, rng, resamples) for values in (a, b))
+        low, high = _percentiles(_better_share(*drawn, shared), confidence)
+    return Estimate(share, low, high, sum(counts))
 
 
 def probability_of_improvement(
@@ -102,24 +144,65 @@ def paired_improvement(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDE
     return Estimate(wins / len(difference), float(low), float(high), len(difference))
 
 
-def _tasks(values: np.ndarray) -> list[np.ndarray]:
-    """Return the values that are there of each task, a column of `values` [runs, tasks]."""
+def _runs(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if values.ndim != 2:
         raise ValueError("values must have the shape runs × tasks")
-    return [column[~np.isnan(column)] for column in values.T]
+    return values
 
 
-def _resample(values: np.ndarray, rng: np.random.Generator, resamples: int) -> np.ndarray:
-    if not len(values):
-        return np.empty((resamples, 0))
-    return values[rng.integers(0, len(values), (resamples, len(values)))]
+def _strata(values: np.ndarray, strata: Sequence | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the tasks of each stratum and its draws: the runs [n] with a value of any of them."""
+    labels = range(values.shape[1]) if strata is None else strata
+    for label in dict.fromkeys(labels):
+        tasks = np.flatnonzero([each == label for each in labels])
+        yield tasks, np.flatnonzero(~np.isnan(values[:, tasks]).all(axis=1))
+
+
+def _draws(values: np.ndarray, strata: Sequence | None) -> int:
+    return sum(len(draws) for _, draws in _strata(values, strata))
+
+
+def _resampled(
+    values: np.ndarray, strata: Sequence | None, rng: np.random.Generator, resamples: int
+) -> np.ndarray:
+    """Return resamples [B, runs, tasks] of `values`, nan where there are fewer draws than runs."""
+    found = np.full((resamples, *values.shape), np.nan)
+    for tasks, draws in _strata(values, strata):
+        if len(draws):
+            picked = draws[rng.integers(0, len(draws), (resamples, len(draws)))]
+            found[:, : len(draws), tasks] = values[picked][:, :, tasks]
+    return found
+
+
+def _better(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return 1 where a is larger, 1/2 where b is as large, else 0; nan where one is missing."""
+    return np.where(np.isnan(a - b), np.nan, (a > b) + (a == b) / 2)
+
+
+def _better_share(a: np.ndarray, b: np.ndarray, shared: bool) -> np.ndarray:
+    """Return the mean over tasks [B] of how often runs of a [B, n, tasks] beat those of b."""
+    if shared:
+        return _over_tasks(_better(a, b))
+    pairs = _better(a[:, :, None], b[:, None])
+    return _over_tasks(pairs.reshape(len(a), -1, a.shape[-1]))
+
+
+def _over_tasks(values: np.ndarray) -> np.ndarray:
+    """Return the means over tasks [B] of the means over runs of `values` [B, runs, tasks]."""
+    there = ~np.isnan(values)
+    runs = there.sum(axis=1)
+    means = np.where(there, values, 0).sum(axis=1) / np.maximum(runs, 1)
+    tasks = (runs > 0).sum(axis=1)
+    return np.where(tasks > 0, means.sum(axis=1) / np.maximum(tasks, 1), np.nan)
 
 
 def _middle_means(values: np.ndarray) -> np.ndarray:
-    """Return the 25 % trimmed means of lines [B, n]."""
-    cut = values.shape[1] // 4
-    return np.sort(values, axis=1)[:, cut : values.shape[1] - cut].mean(axis=1)
+    """Return the 25 % trimmed means of lines [B, n], each of the values that it has."""
+    count = (~np.isnan(values)).sum(axis=1, keepdims=True)
+    place = np.arange(values.shape[1])
+    middle = (place >= count // 4) & (place < count - count // 4)
+    return np.where(middle, np.sort(values, axis=1), 0).sum(axis=1) / middle.sum(axis=1)
 
 
 def _shares(a: np.ndarray, b: np.ndarray) -> np.ndarray:

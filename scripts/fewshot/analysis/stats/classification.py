@@ -137,29 +137,33 @@ class Area:
     error: float
 
 
-def roc_area(scores: np.ndarray, labels: np.ndarray) -> Area:
+def roc_area(scores: np.ndarray, labels: np.ndarray, clusters: np.ndarray | None = None) -> Area:
     """Return the area under the ROC curve of `scores` [n, L] for gold `labels` [n].
 
     `scores` of a label say how much more likely than the others it is. The area is the probability
     that a row of the label has a higher score than a row of another, a tie counting half; with more
     than two labels it is the mean over those that some rows have and others have not (one against
     the rest). No bias towards a label changes it where there are two. The error is DeLong's (1988),
-    of the mean by adding up what each row contributes; nan where a label has one row only.
+    of the mean by adding up what each row contributes; nan where a label has one row only. With
+    `clusters` [n], from 0, rows of one vary together (Obuchowski 1997), and a label needs two.
     """
     scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
+    clusters = np.arange(len(labels)) if clusters is None else clusters
     columns = [1] if scores.shape[1] == 2 else range(scores.shape[1])
-    found = [_one_area(scores[:, label], labels == label) for label in columns]
+    found = [_one_area(scores[:, label], labels == label, clusters) for label in columns]
     found = [each for each in found if each is not None]
     if not found:
         return Area(np.nan, np.nan)
     areas, contributions = zip(*found, strict=True)
-    error = np.sqrt(np.square(np.mean(contributions, axis=0)).sum())
-    return Area(float(np.mean(areas)), float(error))
+    by_cluster = np.bincount(clusters, weights=np.mean(contributions, axis=0))
+    return Area(float(np.mean(areas)), float(np.sqrt(np.square(by_cluster).sum())))
 
 
-def _one_area(scores: np.ndarray, inside: np.ndarray) -> tuple[float, np.ndarray] | None:
-    """Return the area of one label, and by how much each row [n] moves it, scaled so that the
-    squares add up to DeLong's variance; None where all rows have the label, or none."""
+def _one_area(
+    scores: np.ndarray, inside: np.ndarray, clusters: np.ndarray
+) -> tuple[float, np.ndarray] | None:
+    """Return the area of one label, and by how much each row [n] moves it, scaled so that squares
+    of the clusters' sums add up to its variance; None where all rows have the label, or none."""
     m, n = int(inside.sum()), int((~inside).sum())
     if not m or not n:
         return None
@@ -169,10 +173,14 @@ def _one_area(scores: np.ndarray, inside: np.ndarray) -> tuple[float, np.ndarray
     share[inside] = (ranks[inside] - rankdata(scores[inside])) / n
     share[~inside] = 1 - (ranks[~inside] - rankdata(scores[~inside])) / m
     area = share[inside].mean()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.where(inside, 1 / np.sqrt(m * (m - 1.0)), 1 / np.sqrt(n * (n - 1.0)))
-        contributions = (share - area) * scale
-    return area, contributions
+    scales = [_correction(clusters[rows]) / rows.sum() for rows in (inside, ~inside)]
+    return area, (share - area) * np.where(inside, *scales)
+
+
+def _correction(clusters: np.ndarray) -> float:
+    """Return √(C / (C - 1)) of C clusters, nan of one, which does not tell how clusters vary."""
+    count = np.count_nonzero(np.bincount(clusters))
+    return float(np.sqrt(count / (count - 1))) if count > 1 else float("nan")
 
 
 def _probabilities(values: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Intervals of one mean and of one share.
 
 The unit is one run (one data seed). These intervals describe the spread that another draw of
-demonstrations would cause (`mean_interval`) or another evaluation set (`wilson_interval`), never
-both; `resampling` covers both at once.
+demonstrations would cause (`mean_interval`) or independent trials (`wilson_interval`); `crossed`
+covers draws and rows at once.
 """
 
 from dataclasses import dataclass
@@ -69,8 +69,8 @@ def wilson_interval(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return Wilson's score interval of a share, elementwise.
 
-    (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n) with p = correct / n. Wilson 1927. It covers
-    the choice of evaluation rows, for scores that depend on no draw (k = 0). nan where n = 0.
+    (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n) with p = correct / n. Wilson 1927. For n
+    independent trials; evaluation rows often are not (`share_bounds`). nan where n = 0.
     """
     correct, n = (np.asarray(values, dtype=float) for values in (correct, n))
     n = np.where(n > 0, n, np.nan)

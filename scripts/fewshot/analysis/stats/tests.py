@@ -7,12 +7,17 @@ from scipy import special
 
 from .intervals import CONFIDENCE, Estimate, t_interval
 
+TOLERANCE = 1e-12
+"""A smaller standard error of scores, which are of order one, is rounding: nothing varies. Equal
+differences say nothing of how differences vary, so there is no test: p is nan, never 0."""
+
 
 @dataclass(frozen=True)
 class Test:
     """A two-sided test of a difference: the estimate, t, degrees of freedom and p.
 
-    `difference.n` counts pairs in a paired test and the values of both samples in Welch's.
+    Without variance t, p and the bounds are nan. `difference.n` counts pairs in a paired test and
+    the values of both samples in Welch's.
     """
 
     difference: Estimate
@@ -54,7 +59,6 @@ def welch_tests(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) ->
     va, vb = va / np.maximum(na, 1), vb / np.maximum(nb, 1)
     squared = va + vb
     spread = va**2 / np.maximum(na - 1, 1) + vb**2 / np.maximum(nb - 1, 1)
-    # Two constant samples: no variance, any df gives the same answer.
     df = np.where(spread > 0, squared**2 / np.where(spread > 0, spread, 1), na + nb - 2)
     df = np.where(enough, df, np.nan)
     se, difference = np.sqrt(squared), mean_a - mean_b
@@ -72,13 +76,12 @@ def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _test(mean, se, df, low, high, n) -> Test:
-    """Return the two-sided p of mean / se; without spread p is 1 or 0."""
-    flat = np.where(mean == 0, 0.0, np.copysign(np.inf, mean))
-    t = np.where(se > 0, mean / np.where(se > 0, se, 1), flat)
-    t = np.where(np.isnan(df), np.nan, t)
-    # stdtr has no value at infinity.
-    p = np.where(np.isinf(t), 0.0, 2 * special.stdtr(df, -np.abs(np.where(np.isinf(t), 0, t))))
-    return Test(Estimate(mean, low, high, n), t, df, p)
+    """Return the two-sided p of mean / se; nan, with t and bounds, where nothing varies."""
+    varies = se > TOLERANCE
+    t = mean / np.where(varies, se, np.nan)
+    p = 2 * special.stdtr(df, -np.abs(t))
+    blank = np.where(varies, 1.0, np.nan)
+    return Test(Estimate(mean, low * blank, high * blank, n), t, df, p)
 
 
 _BLOCK = 2**22  # assignments times cells that are summed at once: 32 MiB of float64

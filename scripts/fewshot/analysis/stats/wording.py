@@ -1,9 +1,15 @@
 """What each test says and how small its p can get, in words that tables and the report quote."""
 
+from ...formatting import number_of
 from .bootstrap import bootstrap_floor
 from .tests import holm_floor, permutation_floor
 
 MEANING = {
+    "crossed": (
+        "The verdict: a t-test with the standard error of crossed seeds and evaluation rows "
+        "(clusters of rows where some belong together). It speaks of other draws and of other rows "
+        "like these."
+    ),
     "welch": (
         "Welch's t-test treats the draws of the two arms as unrelated samples, as published; where "
         "draws are shared it usually finds less than a paired test. It speaks of other draws, on "
@@ -19,7 +25,7 @@ MEANING = {
     ),
     "bootstrap": (
         "The crossed bootstrap resamples seeds and evaluation rows at once, the same rows for all "
-        "seeds and both arms. It speaks of other draws and other rows, and is somewhat cautious on "
+        "seeds and both arms. It checks the verdict with fewer assumptions, and finds less on "
         "small evaluation sets."
     ),
 }
@@ -36,8 +42,9 @@ def floor_note(seeds: int, comparisons: int, resamples: int, alpha: float = 0.05
     for (test, floor), corrected in zip(floors.items(), adjusted, strict=True):
         verdict = "can" if corrected < alpha else "can never"
         sentences.append(
-            f"The smallest p of {test} is {_p(floor)}; over {comparisons} comparisons Holm's "
-            f"correction makes it {_p(corrected)}, so that it {verdict} fall below {alpha:g}."
+            f"The smallest p of {test} is {_p(floor)}; over "
+            f"{number_of(comparisons, 'comparison')} Holm's correction makes it {_p(corrected)}, "
+            f"so that it {verdict} fall below {alpha:g}."
         )
     return " ".join([*sentences, "The t-tests have no floor."])
 
