@@ -1,5 +1,6 @@
 """Jobs made in memory on tiny models, the seeds that they train, and ways to interrupt these."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from fewshot.adaptation import setup
 from fewshot.adaptation.job import AdaptationJob
 from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.prompts.patterns import restore_pattern
+from fewshot.prompts.set_queries import SetQueries
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
 from fewshot.runtime.stop import Stop
@@ -33,8 +35,8 @@ def a_job(
     placement: int | Placement = 0, seeds=(0,), dtype: str = "float32", processes=None, **settings
 ) -> AdaptationJob:
     sets = (
-        EvaluationSet("task", (0, 1), some_rows(24, "own")),
-        EvaluationSet("other", (1, 0), some_rows(11, "other")),
+        EvaluationSet("task", (0, 1), some_rows(24, "own"), label_names=("no", "yes")),
+        EvaluationSet("other", (1, 0), some_rows(11, "other"), label_names=("false", "true")),
     )
     names = ("protocol", "task", "model", "method", "pattern")
     return AdaptationJob(
@@ -42,7 +44,7 @@ def a_job(
         base="task",
         seeds=tuple(seeds),
         status=dict.fromkeys(seeds, "ok"),
-        labels=2,
+        labels=("no", "yes"),
         pattern=PATTERN,
         settings={**SETTINGS, **settings},
         model={"dtype": dtype, "parameters": 1, "window": 128},
@@ -60,6 +62,11 @@ def a_job(
     )
 
 
+def reading(job: AdaptationJob, tokenizer) -> AdaptationJob:
+    """Return a job whose rows are read with a tokenizer."""
+    return replace(job, queries=SetQueries(tokenizer))
+
+
 class StopAfter(Stop):
     """A process that is told to end at its n-th look, between steps and within scoring."""
 
@@ -72,12 +79,12 @@ class StopAfter(Stop):
         return self.looks < 0
 
 
-def set_up(kind: str, job, dropout: float = 0.1):
+def set_up(kind: str, job, dropout: float = 0.1, attention: float | None = None):
     def source():
-        return tiny_model(kind, dropout).to(getattr(torch, job.model["dtype"]))
+        return tiny_model(kind, dropout, attention=attention).to(getattr(torch, job.model["dtype"]))
 
     torch.set_num_threads(1)
-    return setup.set_up(job, source, tiny_tokenizer(kind))
+    return setup.set_up(reading(job, tiny_tokenizer(kind)), source)
 
 
 def outcome(result) -> list[bytes]:

@@ -43,10 +43,17 @@ def tiny_tokenizer(kind: str = "opt"):
     )
 
 
-def tiny_model(kind: str = "opt", dropout: float = 0.0, seed: int = 0, width: int = 32):
+def tiny_model(
+    kind: str = "opt",
+    dropout: float = 0.0,
+    seed: int = 0,
+    width: int = 32,
+    attention: float | None = None,
+):
     """Return a randomly initialised language model in evaluation mode.
 
-    Llama's queries share keys and values in pairs.
+    Its attention has as much dropout as its states, unless told. Llama's queries share keys and
+    values in pairs.
     """
     import torch
     from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, OPTConfig
@@ -57,7 +64,7 @@ def tiny_model(kind: str = "opt", dropout: float = 0.0, seed: int = 0, width: in
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "max_position_embeddings": 128,
-        "attention_dropout": dropout,
+        "attention_dropout": dropout if attention is None else attention,
         "bos_token_id": 2,
         "eos_token_id": 2,
         "pad_token_id": 1,

@@ -1,9 +1,9 @@
 """Measure the analysis of the grid of config/paper.yaml: `make bench-analysis`.
 
 As the workflow does it: for each task and model runs are simulated and stored, metrics and outcomes
-computed from them, and the predictions removed; for each task comparisons and variance follow.
---scale 1.0 is the whole grid; a smaller share takes the first of its models, at least that share of
-them.
+computed from them, and the predictions removed; for each task comparisons, questions and variance
+follow. --scale 1.0 is the whole grid; a smaller share takes the first of its models, at least that
+share of them.
 
 Seconds are wall time of this process on this machine, memory the most that it ever held; torch,
 which the other benchmarks load, is not part of it.
@@ -25,10 +25,12 @@ from pathlib import Path
 import pandas as pd
 import paper_grid
 from fewshot import storage
-from fewshot.analysis import comparisons, evidence, metrics, result_schemas, variance
+from fewshot.analysis import comparisons, contrasts, evidence, metrics, result_schemas, variance
 from fewshot.errors import UserError
 from fewshot.study.catalog import catalog_of
 from fewshot.study.study import Study
+
+SCHEMAS = {**evidence.SCHEMAS, "outcomes": result_schemas.OUTCOMES}
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Tally:
     def store(self, path: Path, frame: pd.DataFrame, kind: str) -> Path:
         """Store a result of one kind and count it."""
         with self.measure("write"):
-            storage.write_table(path, frame, getattr(result_schemas, kind.upper()))
+            storage.write_table(path, frame, SCHEMAS[kind])
         self.rows[kind] += len(frame)
         self.bytes[kind] += path.stat().st_size
         return path
@@ -75,9 +77,12 @@ def analyse_grid(study: Study, folder: Path) -> Tally:
             rows = read([pair[0] for pair in files], result_schemas.METRICS.names)
             outcomes = read([pair[1] for pair in files], result_schemas.OUTCOMES.names)
             compared = comparisons.compare(rows, outcomes, sets, catalog_of(study))
+        with tally.measure("questions"):
+            asked = contrasts.contrasts(rows, outcomes, sets, catalog_of(study))
         with tally.measure("variance"):
             split = variance.split_variance(rows, outcomes, sets)
-        for kind, frame in (("comparisons", compared), ("variance", split)):
+        made = (("comparisons", compared), ("contrasts", asked), ("variance", split))
+        for kind, frame in made:
             path = folder / f"results/statistics/{study.name}/{task}/{kind}.parquet"
             tally.store(path, frame, kind)
         logging.info("%s: %d comparisons; %.0f MiB", task, len(compared), peak_mib())

@@ -29,9 +29,10 @@ from fewshot.scoring.routes import evaluating, plan_reading
 from torch import nn
 from transformers import DynamicCache
 
-from . import cases, harness, shapes
+from . import cases, clocks, harness, shapes
 from .bench_scorer import read_behind
-from .harness import MIB, OURS, Column, Target
+from .clocks import MIB
+from .harness import OURS, Column, Target
 
 ROW, WORDS = 64, (11, 12)
 COPIES = 8
@@ -65,11 +66,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     harness.choose(made, "systems", list(SYSTEMS), list(SYSTEMS))
     add("--longest", type=int, default=8000, help="context of slow systems (default: 8000)")
     add("--rows", type=int, default=32, help="rows to score (default: 32)")
-    add("--repeats", type=int, default=3, help="passes to take the median of (default: 3)")
-    add("--seconds", type=float, default=30.0, help="passes end after so long (default: 30)")
-    text = "of the wall, or of the processor: on a machine that others use, with --threads 1"
-    add("--clock", choices=list(harness.CLOCKS), default="wall", help=text)
-    add("--check", action="store_true", help="exit with 1 where a target is missed")
+    harness.timing(made, 30.0)
     return harness.parse(made, argv)
 
 
@@ -117,10 +114,10 @@ def measure(job: dict) -> dict:
     short = Prompts((0, 1), prompts.prefix[:64], prompts.suffixes[:2], prompts.words[:2])
     make(model, short, job["batch_tokens"])()()
     read_context = make(model, prompts, job["batch_tokens"])
-    held = harness.reset_peak(job["device"])
-    context_s, read_rows = harness.timed(read_context, job["device"], job["clock"])
-    seconds, logprobs = harness.passes(read_rows, job)
-    most = max(0.0, harness.peak(job["device"]) - held) / MIB
+    held = clocks.reset_peak(job["device"])
+    context_s, read_rows = clocks.timed(read_context, job["device"], job["clock"])
+    seconds, logprobs = clocks.passes(read_rows, job)
+    most = max(0.0, clocks.peak(job["device"]) - held) / MIB
     return {"logprobs": logprobs, "context_s": context_s, "seconds": seconds, "peak_mib": most}
 
 

@@ -20,7 +20,7 @@ from fewshot.rng import generator
 from fewshot.scoring.score import score
 from torch import nn
 
-from . import harness, shapes
+from . import clocks, harness, shapes
 from .folding import folded
 from .harness import Column
 
@@ -51,8 +51,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     harness.choose(made, "dtype", ["float32", "bfloat16"], ["float32", "bfloat16"])
     harness.choose(made, "adapters", list(ADAPTERS), list(ADAPTERS))
     made.add_argument("--repeats", type=int, default=3, help="passes of each (default: 3)")
-    text = "of the wall, or of the processor: on a machine that others use, with --threads 1"
-    made.add_argument("--clock", choices=list(harness.CLOCKS), default="wall", help=text)
+    harness.clock(made)
     return harness.parse(made, argv)
 
 
@@ -111,7 +110,7 @@ def measure(job: dict) -> dict:
         for kind, times in taken.items():
             read = base if kind == "base" else model
             with folded(model) if kind == "folded" else nullcontext():
-                seconds, scores = harness.timed(
+                seconds, scores = clocks.timed(
                     lambda read=read: score(
                         read, prompts, batch_tokens=job["batch_tokens"] or 1024
                     ),

@@ -13,6 +13,7 @@ import argparse
 import gc
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from fewshot.errors import UserError
 from fewshot.models.architectures import architecture_of
 from fewshot.models.deepspeed_zero import load_deepspeed
 from fewshot.planning.memory import Demand, estimate, holding, passing, scoring, stepping
+from fewshot.prompts.set_queries import SetQueries
 from fewshot.rng import generator
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
@@ -33,8 +35,9 @@ from job_files import PATTERN, TRAINING
 from tiny import WORDS, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
-from . import cases, harness
-from .harness import MIB, Column
+from . import cases, clocks, harness
+from .clocks import MIB
+from .harness import Column
 from .shapes import SHAPES, family
 
 PLACEMENTS = {
@@ -149,11 +152,11 @@ def measure(job: dict) -> dict:
     def source():
         return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, job["dtype"])).eval()
 
-    setup = setup_module.set_up(made, source, tiny_tokenizer(kind))
+    setup = setup_module.set_up(replace(made, queries=SetQueries(tiny_tokenizer(kind))), source)
     gc.collect()
-    held = harness.reset_peak(job["device"])
+    held = clocks.reset_peak(job["device"])
     with tempfile.TemporaryDirectory() as folder:
-        seconds, _ = harness.timed(
+        seconds, _ = clocks.timed(
             lambda: training.train_seed(setup, SEED, Path(folder)), job["device"]
         )
     shape = architecture_of(config.to_dict(), 2048)
@@ -168,7 +171,7 @@ def measure(job: dict) -> dict:
     )
     return {
         "predicted_mib": _predicted(demand, placement, job["device"]) / MIB,
-        "measured_mib": (harness.peak(job["device"]) - held) / MIB,
+        "measured_mib": (clocks.peak(job["device"]) - held) / MIB,
         "seconds": seconds,
     }
 

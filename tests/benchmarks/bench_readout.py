@@ -14,7 +14,7 @@ import torch
 from fewshot.models.parts import Float32Linear, use_float32_head
 from torch import nn
 
-from . import cases, harness, shapes
+from . import cases, clocks, harness, shapes
 from .harness import Column
 
 COLUMNS = {
@@ -32,6 +32,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     made.add_argument("--k", nargs="+", type=int, default=[0, 16], metavar="K", help="shots")
     harness.choose(made, "dtype", ["bfloat16", "float16"], ["bfloat16"])
     made.add_argument("--rows", type=int, default=64, help="rows (default: 64)")
+    harness.clock(made)
     return harness.parse(made, argv, ("k",))
 
 
@@ -46,7 +47,11 @@ def main(argv: list[str]) -> int:
             case = case.take(range(min(asked.rows, len(case.texts))))
             for dtype in asked.dtype:
                 about = {"system": harness.OURS, "model": model, "dtype": dtype}
-                job = {**harness.options(asked, "seconds", "tokenizers"), **about, "case": case}
+                job = {
+                    **harness.options(asked, "seconds", "tokenizers", "clock"),
+                    **about,
+                    "case": case,
+                }
                 found = harness.run("bench_readout", job)
                 rows = {name: len(case.texts) / seconds for name, seconds in found.items()}
                 ratio = rows["exact"] / rows["rounded"]
@@ -60,13 +65,17 @@ def measure(job: dict) -> dict:
     case, device = job["case"], job["device"]
     model = shapes.build(job["model"], job["dtype"], device)
     tokenizer = cases.tokenizer(job["tokenizers"], shapes.family(job["model"]))
-    run = cases.scorer(tokenizer, case.pattern, case.context, case.texts).run
+    prompts = cases.scorer(tokenizer, case.pattern, case.context, case.texts)
     use_float32_head(model)
+
+    def run() -> None:
+        prompts.run(model, job["batch_tokens"] or 1024)
+
     head, taken = model.get_output_embeddings(), {"rounded": [], "exact": []}
     while len(taken["exact"]) < 2 or sum(map(sum, taken.values())) < job["seconds"]:
         for kind, times in zip((nn.Linear, Float32Linear), taken.values(), strict=True):
             head.__class__ = kind
-            times.append(harness.timed(lambda: run(model, job["batch_tokens"] or 1024), device)[0])
+            times.append(clocks.timed(run, device, job["clock"])[0])
     return {name: statistics.median(times[1:]) for name, times in taken.items()}
 
 

@@ -33,11 +33,13 @@ import pyarrow as pa
 import torch
 from fewshot.adaptation import setup as setup_module
 from fewshot.adaptation import training
+from fewshot.prompts.set_queries import SetQueries
 from fewshot.runtime.placement import Placement
 from torch import nn
 
-from . import cases, harness, shapes, trainer
-from .harness import MIB, OURS, Column, Target
+from . import cases, clocks, harness, shapes, trainer
+from .clocks import MIB
+from .harness import OURS, Column, Target
 from .trainer import PADDED, Trained, Work
 
 TASK, OTHER = "rte", "hans"
@@ -177,7 +179,7 @@ def measure(job: dict) -> dict:
         system(shapes.build(f"tiny-{family}", dtype), work.short())
         runs, most = _train(system, work, dtype, job)
         last = runs[-1]
-        spent, _ = harness.passes(last.scorer(job["other"]), job)
+        spent, _ = clocks.passes(last.scorer(job["other"]), job)
     return {
         **{name: getattr(last, name) for name in ("losses", "logprobs", "steps", "scored_rows")},
         "train": [run.train_seconds for run in runs],
@@ -199,12 +201,12 @@ def _train(
         trained = None
         gc.collect()
         model = shapes.build(work.model, dtype)
-        before = harness.reset_peak(work.device)
+        before = clocks.reset_peak(work.device)
         if held is None:
             weights = sum(each.numel() * each.element_size() for each in model.parameters())
             held = before + (weights if work.device == "cuda" else 0)
         trained = system(model, part)
-        most = max(most, harness.peak(work.device))
+        most = max(most, clocks.peak(work.device))
         del model
         if part is work:
             runs.append(replace(trained, scorer=None))
@@ -224,12 +226,12 @@ def fairshot(model: nn.Module, work: Work) -> Trained:
         method=METHOD,
         **{name: getattr(work, name) for name in given},
     )
-    setup = setup_module.set_up(job, lambda: model, work.tokenizer)
+    setup = setup_module.set_up(replace(job, queries=SetQueries(work.tokenizer)), lambda: model)
     with tempfile.TemporaryDirectory(dir=work.scratch) as folder:
         result = training.train_seed(setup, work.seed, Path(folder))
     curve = result.curves[result.curves["evaluation_set"] == "train"].sort_values("epoch")
     last = result.predictions["epoch"] == work.settings["epochs"]
-    words = [f"logprob_{label}" for label in range(job.labels)]
+    words = [f"logprob_{label}" for label in range(len(job.labels))]
 
     def scorer(rows: pd.DataFrame) -> Callable[[], object]:
         queries = cases.texts(work.pattern, rows)

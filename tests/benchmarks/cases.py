@@ -190,6 +190,11 @@ def common(rows: Sequence[Sequence[int]]) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(first), len(last)))
 
 
+def shared_tokens(prompts: Sequence[Sequence[int]]) -> int:
+    """Return how many first tokens of all prompts can be read once: each keeps one at least."""
+    return min(common(prompts), min(map(len, prompts)) - 1)
+
+
 def bound_pattern(task: str, name: str = PATTERN) -> Pattern:
     """Return a pattern of config/patterns.yaml with the words of a task."""
     registries = _registries()
@@ -242,7 +247,8 @@ def adaptation_job(
     `given` are task, model and dtype, the method's name and settings, pattern, batch_tokens (of
     either device) and threads.
     """
-    labels, pattern = len(given["pattern"].words), given["pattern"]
+    pattern = given["pattern"]
+    labels = tuple(map(str, range(len(pattern.words))))
     return AdaptationJob(
         cell={
             "protocol": "fair",
@@ -258,7 +264,9 @@ def adaptation_job(
         settings=given["settings"],
         model={"dtype": given["dtype"], "parameters": 0, "window": WINDOW},
         model_manifest=Path(),
-        evaluation=(EvaluationSet(given["task"], tuple(range(labels)), own),),
+        evaluation=(
+            EvaluationSet(given["task"], tuple(range(len(labels))), own, label_names=labels),
+        ),
         shots={seed: shots},
         batch_tokens={"cpu": given["batch_tokens"], "gpu": given["batch_tokens"]},
         placement=placement,

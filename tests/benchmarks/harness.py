@@ -11,11 +11,9 @@ import logging
 import math
 import os
 import pickle
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -30,10 +28,10 @@ from fewshot.errors import UserError
 from fewshot.storage import write_table
 
 from . import cases
+from .clocks import CLOCKS
 from .shapes import SHAPES
 
 LOG = logging.getLogger(__name__)
-MIB = 2**20
 OURS = "fairshot"
 
 
@@ -71,6 +69,22 @@ def parser(
         add("--tokenizers", type=Path, default=default, metavar="FOLDER", help=text)
         add("--check", action="store_true", help="exit with 1 where a target is missed")
     return made
+
+
+def timing(made: argparse.ArgumentParser, seconds: float) -> None:
+    """Add the options of a benchmark whose passes may be timed by the processor's clock."""
+    add = made.add_argument
+    add("--repeats", type=int, default=3, help="passes to take the median of (default: 3)")
+    text = f"a measurement's passes end after so long (default: {seconds:g})"
+    add("--seconds", type=float, default=seconds, help=text)
+    add("--check", action="store_true", help="exit with 1 where a target is missed")
+    clock(made)
+
+
+def clock(made: argparse.ArgumentParser) -> None:
+    """Add the option that says by which clock passes are timed."""
+    text = "of the wall, or of the processor: on a machine that others use, with --threads 1"
+    made.add_argument("--clock", choices=list(CLOCKS), default="wall", help=text)
 
 
 def choose(made: argparse.ArgumentParser, name: str, valid: list[str], default: list[str]) -> None:
@@ -122,11 +136,19 @@ def run(benchmark: str, job: dict) -> dict:
     `job` has system, model, device ("cpu" or "cuda") and threads, and what `measure` wants besides.
     Raises UserError with the process's last words where it fails.
     """
-    with tempfile.TemporaryDirectory(prefix=f"{benchmark}-") as folder:
+    return call([sys.executable, "-m", "benchmarks.harness", benchmark], job)
+
+
+def call(command: list[str], job: dict, changed: dict[str, str] | None = None) -> dict:
+    """Return what a command finds for a job, whose file it is given; see `run`.
+
+    `changed` are variables of its environment that differ from other measurements'.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         file = Path(folder) / "job"
         file.write_bytes(pickle.dumps(job))
-        command = [sys.executable, "-m", "benchmarks.harness", benchmark, str(file)]
-        done = subprocess.run(command, env=environment(job), capture_output=True, text=True)
+        variables = environment(job) | (changed or {})
+        done = subprocess.run([*command, str(file)], env=variables, capture_output=True, text=True)
         if done.returncode:
             raise UserError(f"{job['system']} with {job['model']} failed: {_last_words(done)}")
         return pickle.loads(file.with_suffix(".found").read_bytes())
@@ -150,65 +172,6 @@ def _last_words(done: subprocess.CompletedProcess) -> str:
     if done.returncode < 0:
         return f"killed by signal {-done.returncode} (9: memory may have run out)"
     return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-
-
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
-
-def timed(work: Callable[[], object], device: str, clock: str = "wall") -> tuple[float, object]:
-    """Return the seconds that `work` takes, on a GPU until it is done, and what it returns."""
-    wait(device)
-    started = CLOCKS[clock]()
-    found = work()
-    wait(device)
-    return CLOCKS[clock]() - started, found
-
-
-def passes(work: Callable[[], object], job: dict) -> tuple[list[float], object]:
-    """Return the seconds of each pass and what the last returned.
-
-    Passes end after the job's `repeats` or once its `seconds` are used up; there is one at least.
-    """
-    spent: list[float] = []
-    while not spent or (len(spent) < job["repeats"] and sum(spent) < job["seconds"]):
-        seconds, found = timed(work, job["device"], job.get("clock", "wall"))
-        spent.append(seconds)
-    return spent, found
-
-
-def wait(device: str) -> None:
-    """Let a GPU finish what it was given."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def reset_peak(device: str) -> int:
-    """Forget the peak so far; return the bytes that are held now."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    if not Path("/proc/self/clear_refs").exists():
-        return peak(device)
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def peak(device: str = "cpu") -> int:
-    """Return the most bytes that were held since the last reset.
-
-    On Linux from the process's own page: `ru_maxrss` counts what the parent held before it.
-    """
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    if Path("/proc/self/status").exists():
-        return _status("VmHWM")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(dict(line.split(":", 1) for line in lines)[key].split()[0]) * 1024
 
 
 class Column(NamedTuple):

@@ -25,7 +25,7 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from . import cases
-from .harness import wait
+from .clocks import wait
 
 PADDED = 256
 """Tokens to which llmft pads and cuts; rows here have no more, so that nothing is cut."""

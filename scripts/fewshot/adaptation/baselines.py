@@ -66,11 +66,10 @@ class StateReader:
         # Imported here: baselines without a model need no torch, which takes seconds.
         import torch
 
-        from ..models.tokenizer import load_tokenizer
         from .frozen_model import load_frozen, shards_weights
 
         torch.set_num_threads(job.threads)
-        self.job, self.tokenizer = job, load_tokenizer(job.model_manifest)
+        self.job = job
         self.sharded = shards_weights(job)
         self.model = load_frozen(job, self.sharded)
 
@@ -79,9 +78,7 @@ class StateReader:
         states that are no numbers."""
         from .row_states import read_states
 
-        prompts, states = read_states(
-            self.job, self.model, self.tokenizer, rows, phases, self.sharded
-        )
+        prompts, states = read_states(self.job, self.model, rows, phases, self.sharded)
         counts = outputs.prompt_tokens(prompts, states)
         return ReadRows(states.values, counts, {"route": states.route, "splits": states.splits})
 
@@ -110,7 +107,7 @@ def start_baseline(job: AdaptationJob) -> Callable[[int], SeedResult]:
         with mine.measure("train"):
             shots = reader.read(job.shots[seed], outputs.Phases()) if job.shots else None
             gold = job.shots[seed]["label"].to_numpy() if job.shots else np.zeros(0, np.int64)
-            fitted = method.fit(shots.values if shots else [], gold, job.labels, job.settings)
+            fitted = method.fit(shots.values if shots else [], gold, len(job.labels), job.settings)
         predictions, curves, ties = [], [], {}
         for item in job.evaluation:
             with mine.measure("score"):
@@ -126,7 +123,7 @@ def start_baseline(job: AdaptationJob) -> Callable[[int], SeedResult]:
             facts |= outputs.content_free_facts(job, seed, {EPOCH: empty})
         facts["parameters"] = {**facts["parameters"], "trainable": fitted.parameters}
         return SeedResult(
-            pd.concat(predictions, ignore_index=True),
+            outputs.mark_epochs(pd.concat(predictions, ignore_index=True), EPOCH, EPOCH),
             pd.concat(curves, ignore_index=True),
             facts,
             mine.seconds,

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ..errors import UserError
@@ -70,23 +69,19 @@ class MicroBatch:
 
 
 def query_prompts(
-    tokenizer,
+    queries: Queries,
     pattern: Pattern,
-    rows: pd.DataFrame,
     virtual_ids: Sequence[int] = (),
     end: Sequence[int] = (),
     classes: int = 0,
     context: str = "",
 ) -> Prompts:
-    """Tokenize the rows as queries behind `virtual_ids` and `context`, for training and scoring
+    """Return the prompts of queries behind `virtual_ids` and `context`, for training and scoring
     alike.
 
     Their label words end in the tokens `end`; the `classes` of a classification head, if there are
     any, take the place of words.
     """
-    words = () if classes else pattern.words
-    texts, ids = pattern.queries(rows), rows["id"].tolist()
-    queries = Queries(tokenizer, texts, ids, words, pattern.words_alone, pattern.adds_special)
     prompts = queries.prompts(context or pattern.context(()))
     prompts = prompts.with_words(range(classes)) if classes else prompts.ending_in(end)
     return prompts.behind(virtual_ids)
@@ -116,7 +111,9 @@ def training_rows(
     longest = lengths.max() + ahead
     if longest > window:
         row = prompts.ids[int(lengths.max(axis=1).argmax())]
-        raise UserError(f"training row {row} has {longest} tokens, the model reads {window}")
+        raise UserError(
+            f"training row with id {row} has {longest} tokens, the model reads {window}"
+        )
     gold = torch.tensor(labels.astype(np.int64))
     words = None if several else torch.tensor(prompts.words)[:, :, 0]
     return TrainingRows(ids, lengths, *_padded(answers), gold, np.array(prompts.ids), words)
@@ -152,24 +149,34 @@ def epoch_order(rows: int, batch_size: int, task: str, seed: int, epoch: int) ->
 
 
 def micro_batches(
-    batch: np.ndarray, lengths: np.ndarray, tokens: int, processes: ProcessGroup
-) -> list[MicroBatch]:
-    """Cut a batch into what each pass of this process computes: rows of similar length, of at most
-    `tokens` padded tokens, or a single row.
+    batches: Sequence[np.ndarray],
+    lengths: Sequence[np.ndarray],
+    tokens: int,
+    processes: ProcessGroup,
+) -> list[list[MicroBatch]]:
+    """Cut the batches of several seeds, of as many rows each, into what each pass of this process
+    computes: rows of similar length, as many of each seed, of at most `tokens` padded tokens
+    together, or a single one of each.
 
     The longest rows come first and are dealt to the processes in turn, so that all have as many
-    passes, and passes of one length. A pure function of the rows' `lengths` (in tokens).
+    passes, and passes of one length. A pure function of each seed's rows' `lengths` (in tokens).
     """
-    batch = batch[np.lexsort((batch, -lengths[batch]))]
-    hands = [
-        batch[start : start + processes.size] for start in range(0, len(batch), processes.size)
+    size = processes.size
+    batches = [
+        batch[np.lexsort((batch, -own[batch]))] for batch, own in zip(batches, lengths, strict=True)
     ]
-    cuts = _cuts([int(lengths[hand[0]]) for hand in hands], tokens)
-    return [_piece(hands[start:end], processes) for start, end in pairwise(cuts)]
+    longest = np.max([own[batch] for batch, own in zip(batches, lengths, strict=True)], axis=0)
+    # As for one seed: adapters make the kernels of a pass cost more, the more seeds it reads.
+    cuts = _cuts([int(length) for length in longest[::size]], tokens // len(batches))
+    return [
+        [_piece(batch[start * size : end * size], processes) for batch in batches]
+        for start, end in pairwise(cuts)
+    ]
 
 
 def _cuts(lengths: list[int], tokens: int) -> list[int]:
-    """Return where to cut rows of falling `lengths` for the least cost, ends included.
+    """Return where to cut rows, or as many of each seed, of falling `lengths` for the least cost,
+    ends included.
 
     A pass costs its padded tokens and `PASS`; it has at most `tokens` of them or one row.
     """
@@ -189,8 +196,8 @@ def _cuts(lengths: list[int], tokens: int) -> list[int]:
     return cuts[::-1]
 
 
-def _piece(hands: list[np.ndarray], processes: ProcessGroup) -> MicroBatch:
-    own = [hand[processes.rank] for hand in hands if processes.rank < len(hand)]
-    if own:
-        return MicroBatch(np.array(own), np.ones(len(own), dtype=np.float32))
-    return MicroBatch(hands[0][:1], np.zeros(1, dtype=np.float32))
+def _piece(dealt: np.ndarray, processes: ProcessGroup) -> MicroBatch:
+    own = dealt[processes.rank :: processes.size]
+    if len(own):
+        return MicroBatch(own, np.ones(len(own), dtype=np.float32))
+    return MicroBatch(dealt[:1], np.zeros(1, dtype=np.float32))

@@ -1,10 +1,11 @@
-"""Checkpoints within a seed, written only where training again would take longer than that."""
+"""Checkpoints within seeds, or folds of them, that are trained together, written only where
+training again would take longer than that."""
 
 import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -131,13 +132,23 @@ GRACE = 240.0
 
 
 class Checkpoints:
-    """The checkpoints of one seed under `folder`, of which the newest counts.
+    """The checkpoints under `folder` of what is trained together, by its `names` (see `Member`), of
+    which the newest counts: the folder of a step, with one for each.
 
     `check` raises where this job no longer owns the folder.
     """
 
-    def __init__(self, folder: Path, seed: int, processes: ProcessGroup, check: Callable[[], None]):
-        self.folder, self.seed, self.processes, self.check = folder, seed, processes, check
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[int | str],
+        processes: ProcessGroup,
+        check: Callable[[], None] = lambda: None,
+    ):
+        self.folder, self.processes, self.check = folder, processes, check
+        first, last = names[0], names[-1]
+        # The first is what the state drops when that is finished (see `SeedStore.save`).
+        self.name = f"seed{first}" if first == last else f"seeds{first}-{last}"
         self.cost = 0.0
         self._last = time.monotonic()
 
@@ -157,7 +168,7 @@ class Checkpoints:
         return self.processes.broadcast(max(self._all(), key=_step, default=None))
 
     def due(self, remaining: float) -> bool:
-        """Return whether to write one now, with `remaining` seconds of work left for the seed."""
+        """Return whether to write one now, with `remaining` seconds of work left."""
         since = time.monotonic() - self._last
         worth = self.cost < remaining and since >= max(EVERY, self.cost / SHARE)
         return self.processes.broadcast(worth)
@@ -173,7 +184,7 @@ class Checkpoints:
         There must be no checkpoint of that step yet.
         """
         begin = time.monotonic()
-        final = self.folder / f"seed{self.seed}.step{step}"
+        final = self.folder / f"{self.name}.step{step}"
         partial = final.with_name(f"{final.name}.partial")
         if self.processes.rank == 0:
             shutil.rmtree(partial, ignore_errors=True)
@@ -195,10 +206,10 @@ class Checkpoints:
         self.processes.barrier()
         self._last = time.monotonic()
         self.cost = self._last - begin
-        LOG.info("seed %d: checkpoint after step %d in %.1f s", self.seed, step, self.cost)
+        LOG.info("%s: checkpoint after step %d in %.1f s", self.name, step, self.cost)
 
     def clear(self) -> None:
-        """Remove all checkpoints of the seed."""
+        """Remove all of them."""
         if self.processes.rank == 0:
             for path in self._all():
                 remove(path)
@@ -210,8 +221,18 @@ class Checkpoints:
         return slice(self.processes.rank, None, self.processes.size)
 
     def _all(self) -> list[Path]:
-        paths = self.folder.glob(f"seed{self.seed}.step*")
+        paths = self.folder.glob(f"{self.name}.step*")
         return [path for path in paths if path.suffix != ".partial"]
+
+
+def folder_of(checkpoint: Path, name: int | str) -> Path:
+    """Return the part of a checkpoint that is one member's."""
+    return checkpoint / f"seed{name}"
+
+
+def names_in(checkpoint: Path) -> set[str]:
+    """Return the names of those that a checkpoint has a part of."""
+    return {path.name.removeprefix("seed") for path in checkpoint.glob("seed*")}
 
 
 def _step(path: Path) -> int:

@@ -47,7 +47,7 @@ def teach(run: SeedRun, epoch: int) -> None:
     elif run.teacher is not None:
         return  # Else training goes on from a checkpoint, which has the answers.
     labels = state.teacher["labels"].numpy()
-    run.rows = read_rows(run.setup.job, run.prompts, labels, run.ahead)
+    run.rows = read_rows(run.setup.job, run.prompts.shots, labels, run.ahead)
     run.teacher = Teacher(
         state.teacher["logprobs"].to(run.device),
         run.setup.job.settings["temperature"],
@@ -89,7 +89,7 @@ def _answers(run: SeedRun) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
         labels = found.best_words(np.array(prompts.ids))
     kept["labels"] = labels.astype(np.int64)
     counts = Counter(labels.tolist())
-    answers = {str(label): counts[label] for label in range(job.labels)}
+    answers = {str(label): counts[label] for label in range(len(job.labels))}
     facts = {**outputs.prompt_tokens(prompts, found), "answered": answers}
     return {
         name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in kept.items()

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers.optimization import Adafactor
 
 from ..errors import UserError
 from ..models.deepspeed_zero import let_go, load_deepspeed, quiet
@@ -74,6 +73,9 @@ def new_optimizer(
     """
     rates = {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
     if settings.get("optimizer") == "adafactor":
+        # Here: it imports transformers' Trainer and peft, a second that no other job needs.
+        from transformers.optimization import Adafactor
+
         scaled = settings.get("scale_parameter", True)
         return Adafactor(parameters, scale_parameter=scaled, relative_step=False, **rates)
     rates |= {"betas": (0.9, 0.999), "eps": 1e-8}

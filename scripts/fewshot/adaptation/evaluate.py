@@ -5,7 +5,8 @@ At the end of a seed adapters are written, and read back to prove that they give
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 import torch
 
 from ..errors import UserError
+from ..runtime.stop import Interrupted
 from ..scoring.score import Scores, score
 from . import outputs, weights
 from .job_prompts import ScoredSet
@@ -104,7 +106,8 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
     job, state = run.setup.job, run.progress
     with run.phases.measure("write"):
         files = _write_weights(run, folder)
-    kept, content_free = _score_kept(run, curve or {})
+    with _undone_if_interrupted(run):
+        kept, content_free = _score_kept(run, curve or {})
     predictions = state.predictions or [
         frame
         for epoch, scores in sorted(kept.items())
@@ -113,8 +116,9 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
     facts = _facts(run, kept[max(kept)], files)
     facts |= outputs.content_free_facts(job, run.seed, content_free)
     release_run(run)
+    whole = pd.concat(predictions, ignore_index=True)
     return SeedResult(
-        pd.concat(predictions, ignore_index=True),
+        outputs.mark_epochs(whole, job.settings["epochs"], state.best[1]),
         pd.concat(state.curves, ignore_index=True),
         facts,
         run.phases.seconds,
@@ -124,6 +128,27 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
             for epoch, scores in sorted(content_free.items())
         },
     )
+
+
+@contextmanager
+def _undone_if_interrupted(run: SeedRun) -> Iterator[None]:
+    """Leave the seed as it was after its last step where the process is to end within.
+
+    What was scored is scored again. The weights of that step, where others may take their place,
+    are kept for seeds that are trained together, whose checkpoint has all that are not finished.
+    """
+    state, trainable = run.progress, run.engine.trainable
+    before = list(state.curves), state.scored, state.splits
+    changes = len(run.together) > 1 and not run.setup.keeps_curve
+    last = weights.take_weights(trainable) if changes else None
+    try:
+        yield
+    except Interrupted:
+        state.curves, state.scored, state.splits = before
+        if last is not None:
+            weights.put_weights(trainable, last)
+            run.unspoilt = True
+        raise
 
 
 def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> dict[str, object]:
@@ -148,6 +173,7 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
         "ties": {name: scores.ties for name, scores in last.items()},
         "placement": asdict(run.placement),
         "shortages": run.shortages,
+        "together": list(run.together),
         "resumed_after_steps": list(state.resumed),
         "adapters": sorted(files),
     }

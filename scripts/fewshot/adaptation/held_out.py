@@ -15,6 +15,7 @@ from .. import schemas
 from ..data.evaluation_sets import EvaluationSet
 from ..data.folds import HELD_OUT, Fold, folds_of
 from .job import AdaptationJob, read_job
+from .outputs import mark_epochs
 from .seeds import SeedResult
 
 OF_PROCESS = ("device", "parameters", "peak_memory_mib")
@@ -34,7 +35,7 @@ def seed_folds(job: AdaptationJob, seed: int) -> list[Fold]:
     these rows knows others; but for "prequential", tasks that differ in order alone have the same.
     """
     how = job.settings["cross_validation"]
-    return folds_of(job.shots[seed], how, job.labels, job.base, seed)
+    return folds_of(job.shots[seed], how, len(job.labels), job.base, seed)
 
 
 def fold_jobs(job: AdaptationJob, seed: int) -> Iterator[AdaptationJob]:
@@ -48,7 +49,11 @@ def fold_jobs(job: AdaptationJob, seed: int) -> Iterator[AdaptationJob]:
         yield replace(
             job,
             shots={seed: learned},
-            evaluation=(EvaluationSet(HELD_OUT, tuple(range(job.labels)), rows),),
+            evaluation=(
+                EvaluationSet(
+                    HELD_OUT, tuple(range(len(job.labels))), rows, label_names=job.labels
+                ),
+            ),
             settings=settings,
         )
 
@@ -89,6 +94,9 @@ def _predictions(results: Sequence[SeedResult], folds: Sequence[Fold], name: str
                 raise ValueError(f"{name}: {len(part)} predictions for {size} held-out rows")
             frames.append(part.assign(place=fold.held_out))
     whole = pd.concat(frames, ignore_index=True).sort_values(["epoch", "place"])
+    right = whole.groupby("epoch")["correct"].sum()
+    # Of the draw, not of a fold: that of equals which comes first, as elsewhere.
+    whole = mark_epochs(whole, right.index.max(), right.idxmax())
     expected = np.sort(np.concatenate([fold.held_out for fold in folds]))
     for epoch, part in whole.groupby("epoch"):
         if not np.array_equal(part["place"], expected):

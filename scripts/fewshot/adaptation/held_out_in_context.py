@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import torch
 
-from ..models.tokenizer import load_tokenizer
 from ..prompts.window import OK, UNFIT
 from . import in_context
 from .frozen_model import load_frozen, shards_weights
@@ -28,11 +27,11 @@ def cross_validate(smk) -> None:
 def check_folds(job: AdaptationJob) -> dict[int, str]:
     """Return seed → "ok" or "does not fit": also where a fold does not, whose contexts may hold
     other rows together than those of all shots."""
-    tokenizer, status = load_tokenizer(job.model_manifest), dict(job.status)
+    status = dict(job.status)
     for seed in job.seeds:
         if status[seed] == OK:
             parts = (replace(part, seeds=(seed,)) for part in fold_jobs(job, seed))
-            found = {check_window(part, tokenizer, uses_context=True)[seed] for part in parts}
+            found = {check_window(part, uses_context=True)[seed] for part in parts}
             status[seed] = OK if found == {OK} else UNFIT
     return status
 
@@ -42,7 +41,7 @@ def start_in_context(job: AdaptationJob) -> Callable[[int], SeedResult]:
     phases = Phases()
     torch.set_num_threads(job.threads)
     with phases.measure("load"):
-        tokenizer, sharded = load_tokenizer(job.model_manifest), shards_weights(job)
+        sharded = shards_weights(job)
         model = load_frozen(job, sharded)
     # The first fold that is run carries the time of what all share.
     clocks = iter([phases])
@@ -52,7 +51,7 @@ def start_in_context(job: AdaptationJob) -> Callable[[int], SeedResult]:
         for part in fold_jobs(job, seed):
             mine = next(clocks, None) or Phases()
             with mine.measure("tokenize"):
-                prompts_of = in_context.tokenized(part, tokenizer)
+                prompts_of = in_context.tokenized(part)
             results.append(in_context.run_seed(part, seed, model, prompts_of, mine, sharded))
         return together(results, seed_folds(job, seed), job.name)
 

@@ -16,8 +16,6 @@ import torch
 
 from ..data.evaluation_sets import EvaluationSet
 from ..models.load import pick_device
-from ..models.tokenizer import load_tokenizer
-from ..prompts.channel import queries_of
 from ..prompts.contexts import groups
 from ..prompts.label_words import label_words
 from ..prompts.tokenize import Prompts
@@ -43,11 +41,10 @@ def start_in_context(job: AdaptationJob) -> Callable[[int], SeedResult]:
     phases = outputs.Phases()
     torch.set_num_threads(job.threads)
     with phases.measure("load"):
-        tokenizer = load_tokenizer(job.model_manifest)
         sharded = shards_weights(job)
         model = load_frozen(job, sharded)
     with phases.measure("tokenize"):
-        prompts_of = tokenized(job, tokenizer)
+        prompts_of = tokenized(job)
     LOG.info("%s: model loaded in %.1f s", job.name, phases.seconds["load"])
 
     def run(seed: int) -> SeedResult:
@@ -83,13 +80,12 @@ seed, model, the phases that it is timed in, and whether weights are sharded."""
 class SharedContexts:
     """Queries that are put behind the same contexts: one of all shots, or of `shown` each."""
 
-    def __init__(self, job: AdaptationJob, tokenizer):
+    def __init__(self, job: AdaptationJob):
         self.queries, pattern = {}, job.pattern
         for evaluated in (*job.evaluation, job.content_free):
             if len(evaluated.rows):
-                names = [f"{evaluated.name}/{number}" for number in evaluated.rows["id"]]
-                made = queries_of(tokenizer, pattern, evaluated.rows, names)
-                label_words(tokenizer, pattern, made.texts[0])
+                made = job.queries.of(pattern, evaluated.name, evaluated.rows)
+                label_words(job.queries.tokenizer, pattern, made.texts[0])
                 self.queries[evaluated.name] = made
 
     def of_seed(
@@ -112,13 +108,13 @@ class SharedContexts:
         )
 
 
-def tokenized(job: AdaptationJob, tokenizer) -> PromptsOfSeed:
+def tokenized(job: AdaptationJob) -> PromptsOfSeed:
     """Tokenize the rows of all evaluation sets, to be read seed by seed; raises UserError for label
     words that cannot be told apart."""
     if "similarity" in job.settings:
         # Not imported above: an edit of it runs no job again that has the same context for all.
-        return import_module(".retrieved", __package__).RetrievedShots(job, tokenizer).of_seed
-    return SharedContexts(job, tokenizer).of_seed
+        return import_module(".retrieved", __package__).RetrievedShots(job).of_seed
+    return SharedContexts(job).of_seed
 
 
 def run_seed(
@@ -168,7 +164,7 @@ def run_seed(
     if shown.content_free and len(job.content_free.rows):
         without[EPOCH], read[str(EPOCH)] = scored(job.content_free)
     return SeedResult(
-        pd.concat(predictions, ignore_index=True),
+        outputs.mark_epochs(pd.concat(predictions, ignore_index=True), EPOCH, EPOCH),
         pd.concat(curves, ignore_index=True),
         {
             **outputs.process_facts(model),

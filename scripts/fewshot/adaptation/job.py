@@ -18,6 +18,7 @@ from ..models.tokenizer import load_tokenizer
 from ..prompts.chat import read_pattern
 from ..prompts.contexts import own_tokens, shows_shots, trained_behind
 from ..prompts.patterns import Pattern
+from ..prompts.set_queries import SetQueries
 from ..prompts.window import OK, WindowChecker, check_cells
 from ..runtime.placement import Placement, read_placement
 from ..runtime.processes import ProcessGroup, read_process_group
@@ -30,23 +31,23 @@ class AdaptationJob:
 
     `cell` has the keys protocol, task, model, method, pattern, k. `base` is the task whose rows the
     cell's task has: batches are drawn by its name, so that tasks that differ in factors of the data
-    differ in nothing else. `shots[seed]` has the ROWS columns of the draw, in the order of the
-    context (no entries for k = 0). `status[seed]` is "ok" or "does not fit". The first evaluation
-    set is the in-domain one. `batch_tokens` says how many padded tokens are scored at once on a
-    "cpu" and on a "gpu". `predicted_gpu_mb` is what the memory plan expects on each GPU, in 10^6
-    bytes (0: no GPU planned). A baseline without a model has no `model_manifest`. Of
-    `train_patterns` training draws one for each row and visit; without any it reads rows with
-    `pattern`, with which all are scored. `train` are all training rows (schemas.ROWS) but those
-    with the texts of an evaluation row, where a method reads some besides the shots.
-    `starts[seed]` are the files that training starts from, one for each task of the setting
-    `start_from`.
+    differ in nothing else. `labels` are the names of the task's. `shots[seed]` has the ROWS columns
+    of the draw, in the order of the context (no entries for k = 0). `status[seed]` is "ok" or "does
+    not fit". The first evaluation set is the in-domain one. `batch_tokens` says how many padded
+    tokens are scored at once on a "cpu" and on a "gpu". `predicted_gpu_mb` is what the memory plan
+    expects on each GPU, in 10^6 bytes (0: no GPU planned). A baseline without a model has no
+    `model_manifest`. Of `train_patterns` training draws one for each row and visit; without any it
+    reads rows with `pattern`, with which all are scored. `train` are all training rows
+    (schemas.ROWS) but those with the texts of an evaluation row, where a method reads some besides
+    the shots. `starts[seed]` are the files that training starts from, one for each task of the
+    setting `start_from`. `queries` has the tokenizer, and what is tokenized already.
     """
 
     cell: dict[str, object]
     base: str
     seeds: tuple[int, ...]
     status: dict[int, str]
-    labels: int
+    labels: tuple[str, ...]
     pattern: Pattern
     settings: dict
     model: dict
@@ -64,6 +65,7 @@ class AdaptationJob:
     train_patterns: tuple[Pattern, ...] = ()
     train: pd.DataFrame | None = field(default=None, repr=False)
     starts: dict[int, tuple[Path, ...]] = field(default_factory=dict)
+    queries: SetQueries | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -79,7 +81,7 @@ class AdaptationJob:
         """Return inputs without content as rows, to be scored beside each evaluation set."""
         texts = self.pattern.content_free()
         rows = pd.DataFrame({"id": range(len(texts)), "text_a": texts, "text_b": texts})
-        merge = tuple(range(self.labels))
+        merge = tuple(range(len(self.labels)))
         # A name that no task can have.
         return EvaluationSet("content free", merge, rows.assign(label=0, group=None, subset=None))
 
@@ -91,7 +93,7 @@ class AdaptationJob:
             "settings": self.settings,
             "model": self.model,
             "pattern": asdict(self.pattern),
-            "merge": [[evaluated.name, evaluated.merge] for evaluated in self.evaluation],
+            "merge": [[each.name, each.merge, each.label_names] for each in self.evaluation],
             "labels": self.labels,
             "batch_tokens": self.batch_tokens,
             "placement": asdict(self.placement),
@@ -124,20 +126,25 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
     rows = dict(zip(sets, map(storage.read_rows, smk.input.evaluation), strict=True))
     # A baseline that reads no model has no window either.
     tokenizer = load_tokenizer(smk.input.model) if smk.input.model else None
+    queries = SetQueries(tokenizer) if tokenizer else None
     pattern = read_pattern(params.pattern, tokenizer)
     job = AdaptationJob(
         cell=cell,
         base=params.task,
         seeds=seeds,
         status=dict.fromkeys(seeds, OK),
-        labels=int(params.labels),
+        labels=tuple(params.labels),
         pattern=pattern,
         settings=dict(params.method),
         model=dict(params.model),
         model_manifest=Path(smk.input.model) if smk.input.model else None,
         evaluation=tuple(
             EvaluationSet(
-                entry["set"], tuple(entry["merge"]), rows[entry["set"]], entry.get("base", "")
+                entry["set"],
+                tuple(entry["merge"]),
+                rows[entry["set"]],
+                entry.get("base", ""),
+                tuple(entry["labels"]),
             )
             for entry in params.evaluation
         ),
@@ -153,12 +160,13 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
         train_patterns=tuple(
             read_pattern(each, tokenizer) for each in params.method.get("train_patterns", ())
         ),
+        queries=queries,
     )
     if "unlabelled_rows" in job.settings:
         # Of folds, whose evaluation rows are shots, too.
         train = new_rows(storage.read_rows(smk.input.train), rows.values())
         job = replace(job, train=train)
-    job = replace(job, status=check_window(job, tokenizer, uses_context)) if tokenizer else job
+    job = replace(job, status=check_window(job, uses_context)) if tokenizer else job
     return _with_starts(job, smk.input.start) if "start_from" in job.settings else job
 
 
@@ -173,11 +181,11 @@ def _with_starts(job: AdaptationJob, manifests: list[str]) -> AdaptationJob:
     return replace(job, starts=starts, checksums=checksums)
 
 
-def check_window(job: AdaptationJob, tokenizer, uses_context: bool) -> dict[int, str]:
+def check_window(job: AdaptationJob, uses_context: bool) -> dict[int, str]:
     """Return seed → "ok" or "does not fit", by the function that tells it in advance."""
     settings, cell = job.settings, job.cell
     checker = WindowChecker(
-        tokenizer,
+        job.queries,
         {pattern.name: pattern for pattern in (job.pattern, *job.train_patterns)},
         {evaluated.name: evaluated.rows for evaluated in job.evaluation},
         {("own", cell["k"], seed): drawn for seed, drawn in job.shots.items()},

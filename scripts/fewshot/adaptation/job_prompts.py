@@ -7,14 +7,15 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ..data import curve_sample
 from ..data.evaluation_sets import EvaluationSet, new_rows
+from ..data.halves import counted_on_curve
 from ..errors import UserError
 from ..methods.losses import LABEL_WORDS, VOCABULARY
+from ..prompts.channel import queries_of
 from ..prompts.contexts import others, trained_behind
 from ..prompts.label_words import end_tokens
 from ..prompts.patterns import Pattern
-from ..prompts.tokenize import Prompts, common_length, encode, truncate
+from ..prompts.tokenize import Prompts, Queries, common_length, encode, truncate
 from ..rng import generator
 from .batches import one_after_another, query_prompts
 from .job import AdaptationJob
@@ -93,8 +94,9 @@ class SeedPrompts:
 class JobPrompts:
     """Tokenizes the rows of a job as its method reads them, behind `virtual_ids`."""
 
-    def __init__(self, job: AdaptationJob, tokenizer, virtual_ids: tuple[int, ...]):
-        self.job, self.tokenizer, self.virtual_ids = job, tokenizer, virtual_ids
+    def __init__(self, job: AdaptationJob, virtual_ids: tuple[int, ...]):
+        self.job, self.virtual_ids = job, virtual_ids
+        self.tokenizer = job.queries.tokenizer
 
     def of_seed(self, seed: int) -> SeedPrompts:
         """Return what a seed reads."""
@@ -201,17 +203,16 @@ class JobPrompts:
     def scored(self, context: str = "") -> ScoredSets:
         """Return the prompts of all that is scored, behind `context`."""
         whole, curve, truncated = {}, {}, {}
-        limit = curve_sample.row_limit(self.job.settings["curve_rows"])
+        counted = counted_on_curve(self.job.evaluation, self.job.settings)
         for item in self.job.evaluation:
-            where, sample = f"set '{item.name}'", item.sample(limit)
-            prompts, truncated[item.name] = self.of_rows(item.rows, where, context)
-            whole[item.name] = ScoredSet(item, prompts, True)
-            curve[item.name] = whole[item.name]
+            prompts, truncated[item.name] = self._of_set(item, f"set '{item.name}'", context)
+            curve[item.name] = whole[item.name] = ScoredSet(item, prompts, True)
+            sample = counted[item.name]
             if sample is not item:
-                prompts, _ = self.of_rows(sample.rows, where, context)
-                curve[item.name] = ScoredSet(sample, prompts, False)
+                places = np.flatnonzero(item.rows["id"].isin(sample.rows["id"]))
+                curve[item.name] = ScoredSet(sample, prompts.of_rows(places), False)
         item = self.job.content_free
-        prompts, _ = self.of_rows(item.rows, "inputs without content", context)
+        prompts, _ = self._of_set(item, "inputs without content", context)
         return ScoredSets(curve, whole, truncated, ScoredSet(item, prompts, True))
 
     def of_shots(self, seed: int, context: str = "") -> tuple[Prompts, np.ndarray, int]:
@@ -235,14 +236,30 @@ class JobPrompts:
     ) -> tuple[Prompts, int]:
         """Return the prompts of rows behind `context`, with a pattern or with the job's own, cut
         where the method cuts them, and how many were; `where` names the rows."""
-        job, pattern = self.job, pattern or self.job.pattern
-        classes = job.labels if job.settings["head"] == "classification" else 0
-        end = end_tokens(self.tokenizer, job.settings, pattern)
-        prompts = query_prompts(
-            self.tokenizer, pattern, rows, self.virtual_ids, end, classes, context
-        )
-        limit = job.settings.get("truncate")
+        pattern, ids = pattern or self.job.pattern, rows["id"].tolist()
+        queries = queries_of(self.tokenizer, pattern, rows, ids, not self._classes)
+        return self._prompts(queries, pattern, where, context)
+
+    def _of_set(self, item: EvaluationSet, where: str, context: str) -> tuple[Prompts, int]:
+        """Return what `of_rows` does, for all rows of an evaluation set."""
+        pattern = self.job.pattern
+        queries = self.job.queries.of(pattern, item.name, item.rows, not self._classes)
+        return self._prompts(queries, pattern, where, context)
+
+    def _prompts(
+        self, queries: Queries, pattern: Pattern, where: str, context: str
+    ) -> tuple[Prompts, int]:
+        """Return the prompts of queries, cut where the method cuts them, and how many were."""
+        settings = self.job.settings
+        end = end_tokens(self.tokenizer, settings, pattern)
+        prompts = query_prompts(queries, pattern, self.virtual_ids, end, self._classes, context)
+        limit = settings.get("truncate")
         return truncate(prompts, limit and limit + len(self.virtual_ids), where)
+
+    @property
+    def _classes(self) -> int:
+        """Return the classes of the method's head; 0 where it reads label words."""
+        return len(self.job.labels) if self.job.settings["head"] == "classification" else 0
 
     def _behind_others(
         self, shots: pd.DataFrame, where: str, pattern: Pattern

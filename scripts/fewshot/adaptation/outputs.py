@@ -91,22 +91,45 @@ class Phases:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+@contextmanager
+def measured_together(parts: Sequence[Phases], name: str) -> Iterator[None]:
+    """Add the time that the block takes to phase `name`, an equal part to each of `parts`."""
+    whole = Phases()
+    try:
+        with whole.measure(name):
+            yield
+    finally:
+        for each in parts:
+            each.seconds[name] = each.seconds.get(name, 0.0) + whole.seconds[name] / len(parts)
+
+
 def prediction_frame(
     cell: dict, seed: int, epoch: int, item: EvaluationSet, scores: "Scores"
 ) -> pd.DataFrame:
-    """Return one prediction (schemas.predictions_schema) per row of an evaluation set.
+    """Return one prediction (schemas.predictions_schema) per row of an evaluation set, without the
+    columns that `mark_epochs` adds.
 
     `scores` are those of its rows, in the same order. Raises UserError, naming the row, where a
     score is not a number.
     """
-    rows = item.rows
     _check_scores(cell, seed, item, scores)
+    ids, gold = item.rows["id"].to_numpy(), item.rows["label"].to_numpy()
+    predicted = np.asarray(item.merge)[scores.best_words(ids)]
+    names = np.array(item.label_names, dtype=object)
     words = {f"logprob_{i}": scores.logprobs[:, i] for i in range(scores.logprobs.shape[1])}
     columns = {**cell, "seed": seed, "epoch": epoch, "evaluation_set": item.name}
     tokens = {f"tokens_{i}": scores.tokens[:, i] for i in range(scores.tokens.shape[1])}
-    columns |= {"id": rows["id"].to_numpy(), "label": rows["label"].to_numpy(), **words, **tokens}
+    columns |= {"id": ids, "label": gold, "gold": names[gold], "predicted": names[predicted]}
+    columns |= {"correct": predicted == gold, **words, **tokens}
     columns |= {"logsumexp": scores.logsumexp, "argmax_is_label": scores.argmax_is_label}
     return pd.DataFrame(columns)
+
+
+def mark_epochs(predictions: pd.DataFrame, last: int, best: int) -> pd.DataFrame:
+    """Return the predictions of a seed with columns that tell which are of its `last` epoch and
+    which of the one that is `best` on its curve: known once all epochs are scored."""
+    epoch = predictions["epoch"]
+    return predictions.assign(last=epoch == last, best=epoch == best)
 
 
 def curve_frame(
@@ -165,7 +188,7 @@ def _check_scores(cell: dict, seed: int, item: EvaluationSet, scores: "Scores") 
     wrong = np.flatnonzero(np.isnan(scores.logprobs).any(axis=1) | np.isnan(normaliser))
     if len(wrong):
         raise UserError(
-            f"{'/'.join(map(str, cell.values()))}: seed {seed}, set '{item.name}', row "
+            f"{'/'.join(map(str, cell.values()))}: seed {seed}, set '{item.name}', row with id "
             f"{item.rows['id'].iloc[wrong[0]]}: the score is not a number ({len(wrong)} such rows)"
         )
 
@@ -256,7 +279,7 @@ def write_run(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> None:
     A seed that does not fit has no rows. Raises ValueError, before anything is written, unless
     every evaluation row has exactly one prediction per seed and kept epoch.
     """
-    schema = schemas.predictions_schema(job.labels)
+    schema = schemas.predictions_schema(len(job.labels))
     predictions = _together([seed.frames["predictions"] for seed in seeds.values()], schema.names)
     curves = _together([seed.frames["curves"] for seed in seeds.values()], schemas.CURVES.names)
     _check_complete(job, seeds)

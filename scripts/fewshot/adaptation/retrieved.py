@@ -35,13 +35,13 @@ class _Known:
 class RetrievedShots:
     """The rows of a job's evaluation sets, each to be read behind shots of its own."""
 
-    def __init__(self, job: AdaptationJob, tokenizer):
-        self.job, self.tokenizer = job, tokenizer
+    def __init__(self, job: AdaptationJob):
+        self.job, self.tokenizer = job, job.queries.tokenizer
         self._sets: dict[str, _Known] = {}
         self._seconds = 0.0
         for item in job.evaluation:
             first = job.pattern.queries(item.rows.head(1))[0]
-            label_words(tokenizer, job.pattern, first)
+            label_words(self.tokenizer, job.pattern, first)
 
     def of_seed(
         self,
@@ -106,7 +106,7 @@ class RetrievedShots:
             texts = zip(rows["text_a"], rows["text_b"], strict=True)
             return _Known([f"{a}\n{b}" if isinstance(b, str) else a for a, b in texts])
         phases = outputs.Phases()
-        prompts, states = read_states(self.job, model, self.tokenizer, rows, phases, sharded)
+        prompts, states = read_states(self.job, model, rows, phases, sharded)
         return _Known(states.values, outputs.prompt_tokens(prompts, states))
 
     def _prompts(

@@ -6,6 +6,7 @@ import torch
 
 from ..errors import UserError
 from ..models.load import pick_device
+from ..prompts.channel import queries_of
 from ..prompts.tokenize import Prompts
 from ..scoring.states import States, hidden_states
 from . import outputs
@@ -16,7 +17,6 @@ from .job import AdaptationJob
 def read_states(
     job: AdaptationJob,
     model: torch.nn.Module,
-    tokenizer,
     rows: pd.DataFrame,
     phases: outputs.Phases,
     sharded: bool,
@@ -26,7 +26,9 @@ def read_states(
     Raises UserError for states that are no numbers.
     """
     with phases.measure("tokenize"):
-        prompts = query_prompts(tokenizer, job.pattern, rows, classes=job.labels)
+        ids = rows["id"].tolist()
+        queries = queries_of(job.queries.tokenizer, job.pattern, rows, ids, scored=False)
+        prompts = query_prompts(queries, job.pattern, classes=len(job.labels))
     with phases.measure("score"):
         states = hidden_states(
             model, prompts, batch_tokens=job.batch_tokens_on(pick_device().type),
@@ -35,7 +37,7 @@ def read_states(
     wrong = np.flatnonzero(~np.isfinite(states.values).all(axis=1))
     if len(wrong):
         raise UserError(
-            f"{job.name}: row {rows['id'].iloc[wrong[0]]}: its hidden state is not finite "
+            f"{job.name}: row with id {rows['id'].iloc[wrong[0]]}: its hidden state is not finite "
             f"({len(wrong)} such rows); give the model another dtype in models.yaml"
         )
     return prompts, states

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,14 +36,28 @@ class SeedResult:
     content_free: dict[str, dict] = field(default_factory=dict)
 
 
+Runner = Callable[[Sequence[int]], Iterable[tuple[int, SeedResult]]]
+"""Runs some seeds of a job, and gives each with its result as soon as that is there."""
+
+
+def one_by_one(run: Callable[[int], SeedResult]) -> Runner:
+    """Return the function of some seeds that runs each of them by the function of one."""
+    return lambda seeds: ((seed, run(seed)) for seed in seeds)
+
+
 def run_seeds(
     job: AdaptationJob, start: Callable[[SeedStore | None], Callable[[int], SeedResult]]
 ) -> None:
+    """Do as `run_stacks` with `start` that returns the function of one seed."""
+    run_stacks(job, lambda store: one_by_one(start(store)))
+
+
+def run_stacks(job: AdaptationJob, start: Callable[[SeedStore | None], Runner]) -> None:
     """Run the seeds that are not finished yet, then write the job's outputs.
 
-    `start` loads what all seeds share and returns the function of one seed; it is called only
-    where a seed is left to do, in the first process with the store. A seed that does not fit gives
-    no rows and is named in the manifest.
+    `start` loads what all seeds share and returns the function of those that are left to do; it is
+    called only where there are any, in the first process with the store. A seed that does not fit
+    gives no rows and is named in the manifest.
     """
     fitting = [seed for seed in job.seeds if job.status[seed] == "ok"]
     first = job.processes.rank == 0
@@ -57,13 +71,11 @@ def run_seeds(
                  len(job.seeds) - len(fitting))  # fmt: skip
         if todo and first and job.model_manifest:
             verify_files(job.model_manifest)
-        run = start(store) if todo else None
-        for number, seed in enumerate(todo, 1):
-            begin = time.perf_counter()
-            result = run(seed)
+        results, begin = start(store)(todo) if todo else (), time.perf_counter()
+        for number, (seed, result) in enumerate(results, 1):
             if first:
                 save_result(store, seed, result)
-            LOG.info("%s: seed %d done (%d of %d) in %.1f s", job.name, seed, number, len(todo),
+            LOG.info("%s: seed %d done (%d of %d) after %.1f s", job.name, seed, number, len(todo),
                      time.perf_counter() - begin)  # fmt: skip
         if first:
             _assemble(job, {seed: store.load(seed) for seed in fitting})

@@ -24,14 +24,15 @@ from ..models.parts import (
     trained_parameters,
     virtual_ids,
 )
-from ..models.tokenizer import load_tokenizer
+from ..prompts.tokenize import Prompts
 from ..rng import generator
 from ..runtime.placement import Placement, easier
 from ..runtime.processes import ProcessGroup
 from ..runtime.stop import Stop
 from ..scoring.routes import ReadingPlan, plan_reading
 from .batches import TrainingRows, training_rows
-from .checkpoints import Checkpoints, TrainingProgress
+from .checkpoints import TrainingProgress
+from .dropout import DropoutMasks
 from .engines import (
     DeepSpeedEngine,
     PlainEngine,
@@ -121,14 +122,14 @@ class InitialModel:
         return copy.deepcopy(trainable, kept).to(device)
 
     def _adapt(self) -> TrainableModel:
-        return adapted(self._source(), self.method, self._job.settings, self._job.labels)
+        return adapted(self._source(), self.method, self._job.settings, len(self._job.labels))
 
     def _in_shards(self, placement: Placement) -> TrainableModel:
         job = self._job
         config = engine_config(job.settings, job.model["dtype"], placement, job.processes.size)
         with loading_in_shards(config, job.processes):
             model = self._source()
-        return adapted(model, self.method, job.settings, job.labels)
+        return adapted(model, self.method, job.settings, len(job.labels))
 
 
 LOG = logging.getLogger(__name__)
@@ -144,24 +145,38 @@ class Setup:
 
     job: AdaptationJob
     origin: InitialModel
-    tokenizer: object
     loss: Callable[[Answers], torch.Tensor]
     prompts: JobPrompts
     keeps_curve: bool = False
 
 
-@dataclass
-class SeedRun:
-    """The training of one seed: its engine, rows and what is counted on the way.
-
-    In front of every row stand `ahead` positions of learned keys and values. `plans` are those of
-    the curve's prompts, by evaluation set. `teacher` is what rows' answers should be in context
-    distillation, in its present round. `unspoilt` until other weights than those of the last step
-    are put into the model; `written` is the step of the newest checkpoint.
-    """
+@dataclass(frozen=True)
+class Member:
+    """What may be trained together with others: a seed of a setup, or a `part` of it, as a fold."""
 
     setup: Setup
     seed: int
+    part: str = ""
+
+    @property
+    def name(self) -> int | str:
+        """Return the name of what it gives, and of its checkpoints (see `SeedStore.save`)."""
+        return f"{self.seed}.{self.part}" if self.part else self.seed
+
+
+@dataclass(eq=False)
+class SeedRun:
+    """The training of one seed, or of a part of it: its engine, rows and what is counted on the
+    way.
+
+    In front of every row stand `ahead` positions of learned keys and values. `plans` are those of
+    the curve's prompts, by evaluation set. `teacher` is what rows' answers should be in context
+    distillation, in its present round. `masks` are its dropout; `together` are the names of those
+    that are trained at once, itself among them. `unspoilt` until other weights than those of the
+    last step are put into the model; `failure` is what ended it, while others go on.
+    """
+
+    member: Member
     placement: Placement
     shortages: int
     engine: PlainEngine | DeepSpeedEngine
@@ -172,13 +187,29 @@ class SeedRun:
     device: torch.device
     phases: Phases
     stop: Stop
-    checkpoints: Checkpoints
     plans: dict[str, ReadingPlan]
+    masks: DropoutMasks
+    together: tuple[int | str, ...]
     teacher: Teacher | None = None
     unspoilt: bool = True
-    written: int = -1
+    failure: UserError | None = None
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     reported: float = field(default_factory=time.monotonic)
+
+    @property
+    def setup(self) -> Setup:
+        """Return what it shares with other seeds."""
+        return self.member.setup
+
+    @property
+    def seed(self) -> int:
+        """Return its seed."""
+        return self.member.seed
+
+    @property
+    def name(self) -> int | str:
+        """Return its name."""
+        return self.member.name
 
     @property
     def sets(self) -> ScoredSets:
@@ -188,12 +219,13 @@ class SeedRun:
     @property
     def how(self) -> dict[str, object]:
         """Return what a checkpoint must agree in to be gone on from."""
-        return {**asdict(self.placement), "shortages": self.shortages, "device": self.device.type}
+        conditions = {"shortages": self.shortages, "device": self.device.type}
+        return {**asdict(self.placement), **conditions, "together": list(self.together)}
 
     @property
     def where(self) -> str:
         """Return the run as it is named in messages."""
-        return f"{self.setup.job.name}: seed {self.seed}"
+        return f"{self.setup.job.name}: seed {self.name}"
 
 
 def load_setup(job: AdaptationJob) -> Setup:
@@ -209,47 +241,46 @@ def load_setup(job: AdaptationJob) -> Setup:
     if not is_plain(job.settings, dtype, job.placement, job.processes):
         # First: transformers imports DeepSpeed too where it is installed, but not quietly.
         load_deepspeed(job.processes)
-    tokenizer = load_tokenizer(job.model_manifest)
-    return set_up(
-        job, lambda: load_model(job.model_manifest, job.model, job.cell["model"]), tokenizer
-    )
+    return set_up(job, lambda: load_model(job.model_manifest, job.model, job.cell["model"]))
 
 
-def set_up(job: AdaptationJob, source: Callable[[], nn.Module], tokenizer) -> Setup:
+def set_up(job: AdaptationJob, source: Callable[[], nn.Module]) -> Setup:
     """Adapt the model that `source` gives by the job's method family; tokenize what is scored."""
-    return set_up_from(job, InitialModel(job, source), tokenizer)
+    return set_up_from(job, InitialModel(job, source))
 
 
-def set_up_from(job: AdaptationJob, origin: InitialModel, tokenizer) -> Setup:
+def set_up_from(job: AdaptationJob, origin: InitialModel) -> Setup:
     """Set up a job whose seeds start from a model that was adapted already."""
-    prompts = JobPrompts(job, tokenizer, origin.virtual_ids)
-    loss = loss_of(origin.method, job.settings)
-    return Setup(job, origin, tokenizer, loss, prompts)
+    prompts = JobPrompts(job, origin.virtual_ids)
+    return Setup(job, origin, loss_of(origin.method, job.settings), prompts)
 
 
 def start_run(
-    setup: Setup,
-    seed: int,
+    member: Member,
     shortages: int,
     phases: Phases,
     stop: Stop,
-    checkpoints: Checkpoints,
+    together: tuple[int | str, ...] = (),
 ) -> SeedRun:
-    """Return the run of a seed: base weights, new additions, a new optimiser and engine.
+    """Return the run of a member: base weights, new additions, a new optimiser and engine.
 
-    `shortages` says how often memory ran out before. Raises UserError where nothing needs less.
+    `shortages` says how often memory ran out before, `together` are the names of those that it is
+    trained with, itself among them, if it is not alone. Raises UserError where nothing needs less.
     """
-    job, dtype, device = setup.job, setup.job.model["dtype"], pick_device()
+    setup, seed, device = member.setup, member.seed, pick_device()
+    job, dtype = setup.job, setup.job.model["dtype"]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with phases.measure("prepare"):
         prompts, visits = setup.prompts.of_seed(seed), visits_of(job, seed)
         ahead = len(prompts.ahead) or setup.origin.tokens_ahead
-        rows = read_rows(job, prompts, prompts.labels, ahead)
-        placement = _placement(setup, device, int(rows.read.max()), shortages)
+        rows = read_rows(job, prompts.shots, prompts.labels, ahead, prompts.cut)
+        placement = placed(setup, device, int(rows.read.max()), shortages)
         trainable = setup.origin.start(seed, placement, device, prompts)
+        stream = int(generator("dropout", job.cell["model"], seed).integers(2**63))
+        masks = DropoutMasks(stream)
         if placement.checkpointing:
-            _recompute(trainable, job)
+            _recompute(trainable, job, masks)
         engine = start_engine(trainable, job.settings, dtype, placement, job.processes)
         # Now, with weights that do not depend on where training was interrupted.
         trained = engine.trainable
@@ -257,28 +288,32 @@ def start_run(
             name: plan_reading(trained.model, of.prompts, trained.head)
             for name, of in prompts.sets.curve.items()
         }
-        # Dropout draws from PyTorch's own stream.
-        stream = generator("dropout", job.cell["model"], seed, job.processes.rank)
-        torch.manual_seed(int(stream.integers(2**63)))
-    LOG.info("%s: seed %d: %s", job.name, seed, placement)
-    checkpoints.expect(_state_bytes(engine.trainable, placement, job.processes))
-    return SeedRun(
-        *(setup, seed, placement, shortages, engine, prompts, rows, ahead, visits, device),
-        *(phases, stop, checkpoints, plans),
+        # Anything random besides the dropout of hidden states draws from PyTorch's own stream.
+        torch.manual_seed((stream + job.processes.rank) % 2**63)
+    run = SeedRun(
+        *(member, placement, shortages, engine, prompts, rows, ahead, visits, device),
+        *(phases, stop, plans, masks, together or (member.name,)),
     )
+    LOG.info("%s: %s", run.where, placement)
+    return run
 
 
 def read_rows(
-    job: AdaptationJob, prompts: SeedPrompts, labels: np.ndarray, ahead: int
+    job: AdaptationJob, shots: Prompts, labels: np.ndarray, ahead: int, cut: int = 0
 ) -> TrainingRows:
     """Return the rows that a seed trains on as the model reads them, with these gold labels, behind
-    `ahead` positions; raises UserError for one longer than the window."""
+    `ahead` positions, `cut` of them truncated; raises UserError for one longer than the window."""
     every, window = reads_all_words(job.settings), job.model["window"]
-    rows = training_rows(prompts.shots, labels, window, ahead, every)
-    return replace(rows, truncated=prompts.cut)
+    return replace(training_rows(shots, labels, window, ahead, every), truncated=cut)
 
 
-def _placement(setup: Setup, device: torch.device, longest: int, shortages: int) -> Placement:
+def rows_of_draw(setup: Setup, seed: int) -> TrainingRows:
+    """Return the rows that a seed trains on, where these are the shots of its draw."""
+    shots, labels, cut = setup.prompts.of_shots(seed)
+    return read_rows(setup.job, shots, labels, setup.origin.tokens_ahead, cut)
+
+
+def placed(setup: Setup, device: torch.device, longest: int, shortages: int) -> Placement:
     """Return the job's placement, made easier as often as memory ran out."""
     job, placement = setup.job, setup.job.placement
     recomputes = setup.origin.recomputes
@@ -302,11 +337,13 @@ def _placement(setup: Setup, device: torch.device, longest: int, shortages: int)
     return placement
 
 
-def _recompute(trainable: TrainableModel, job: AdaptationJob) -> None:
+def _recompute(trainable: TrainableModel, job: AdaptationJob, masks: DropoutMasks) -> None:
     """Keep no activations but those between layers; raises UserError where that cannot be done."""
     check_checkpointing(trainable, job.settings["family"])
     try:
-        trainable.model.activation_checkpointing_enable({"use_reentrant": False})
+        trainable.model.activation_checkpointing_enable(
+            {"use_reentrant": False, "context_fn": masks.again}
+        )
     except ValueError as error:
         raise UserError(f"{job.name}: activations cannot be recomputed: {error}") from None
 
@@ -319,7 +356,7 @@ def release_run(run: SeedRun) -> None:
         torch.cuda.empty_cache()
 
 
-def _state_bytes(trainable: TrainableModel, placement: Placement, processes: ProcessGroup) -> int:
+def state_bytes(trainable: nn.Module, placement: Placement, processes: ProcessGroup) -> int:
     """Return about how many bytes a checkpoint has for each process: weights, AdamW's moments in
     float32 (Adafactor has fewer), and a copy of the best weights."""
     states = sum(map(element_count, trained_parameters(trainable).values())) * 12

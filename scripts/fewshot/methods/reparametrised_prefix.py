@@ -21,7 +21,7 @@ class EncodedPrefix(nn.Module):
 
     def forward(self) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
         """Return (keys, values), each [1, heads, tokens, width], of every layer."""
-        device = next(self.parameters()).device
+        device = self.encoder.embedding.weight.device
         # peft's order: for a position, layer by layer the keys of all heads, then the values.
         table = self.encoder(torch.arange(self.tokens, device=device))
         table = table.reshape(self.tokens, self.layers, 2, 1, self.heads, -1)

@@ -72,19 +72,23 @@ def without_prefix(model: nn.Module) -> Iterator[None]:
 def learned_cache(model: nn.Module, rows: int) -> dict[str, DynamicCache]:
     """Return what a forward pass of `rows` rows is given besides: the learned prefix as a cache.
 
-    Nothing where there is none. The positions of the rows' own tokens follow from the cache.
+    Of several prefixes [prefixes, heads, tokens, width] each stands before as many rows, in their
+    order. Nothing where there is none. The positions of the rows' own tokens follow from the cache.
     """
     prefix = learned_prefix(model)
     if prefix is None:
         return {}
     cache = DynamicCache(config=unwrap(model).config)
     for layer, tensors in enumerate(prefix()):
-        cache.update(*(tensor.expand(rows, -1, -1, -1) for tensor in tensors), layer)
+        each = (tensor.unsqueeze(1) for tensor in tensors)
+        own = (one.expand(-1, rows // len(one), -1, -1, -1).flatten(0, 1) for one in each)
+        cache.update(*own, layer)
     return {"past_key_values": cache}
 
 
-BLOCK = 1 << 24
-"""Elements of a 16-bit weight that `linear_in_float32` holds in float32 at a time (64 MiB)."""
+BLOCKS = {"cpu": 1 << 20, "cuda": 1 << 24}
+"""Elements of a 16-bit weight that `linear_in_float32` holds in float32 at a time, by device type:
+4 MiB, which stay in a CPU's caches, or 64 MiB, since small products leave a GPU waiting."""
 
 
 def linear_in_float32(
@@ -93,8 +97,8 @@ def linear_in_float32(
     """Return `hidden @ weight.T + bias` in float32, from tensors of any floating type.
 
     hidden: [n, width]; weight: [outputs, width]; bias: [outputs]. Products and sums are those of
-    float32 inputs. Gradients come back in the type of what they are for. Only `BLOCK` elements of
-    the weight are held in float32 at a time.
+    float32 inputs. Gradients come back in the type of what they are for. Only as many elements of
+    the weight as `BLOCKS` says are held in float32 at a time.
     """
     if hidden.dtype == weight.dtype == torch.float32:
         return functional.linear(hidden, weight, bias)
@@ -131,8 +135,8 @@ class _LinearInFloat32(torch.autograd.Function):
 
 
 def _blocks(weight: torch.Tensor) -> Iterator[slice]:
-    """Cut the rows of a weight into blocks of at most `BLOCK` elements."""
-    rows = max(1, BLOCK // weight.shape[1])
+    """Cut the rows of a weight into blocks of at most as many elements as `BLOCKS` says."""
+    rows = max(1, BLOCKS[weight.device.type] // weight.shape[1])
     for start in range(0, len(weight), rows):
         yield slice(start, start + rows)
 
@@ -149,6 +153,51 @@ class Float32Linear(nn.Linear):
         flat = hidden.reshape(-1, hidden.shape[-1])
         logits = linear_in_float32(flat, self.weight, self.bias)
         return logits.reshape(*hidden.shape[:-1], -1)
+
+
+INSTRUCTIONS = {
+    torch.bfloat16: ("avx512_bf16", "amx_bf16", "bf16"),
+    torch.float16: ("avx512_fp16", "amx_fp16", "fp16_arith"),
+}
+"""What PyTorch calls the instructions by which a CPU multiplies numbers of a type (x86, Arm)."""
+
+
+class WideLinear(nn.Linear):
+    """A linear layer that multiplies its 16-bit weights as float32 and rounds its answers once.
+
+    Numbers of 16 bits have exact products in float32, and kernels for them add in float32 too, so
+    the answers are theirs but for the order of the sum.
+    """
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return [..., outputs] of `hidden` [..., width], in its type."""
+        bias = None if self.bias is None else self.bias.float()
+        return functional.linear(hidden.float(), self.weight.float(), bias).to(hidden.dtype)
+
+
+@contextmanager
+def wide_products(*parts: nn.Module) -> Iterator[None]:
+    """Let 16-bit linear layers be `WideLinear` where the CPU would emulate their products.
+
+    Without gradients only, which would keep their weights in float32.
+    """
+    known = torch.cpu.get_capabilities()
+    emulated = {kind for kind, names in INSTRUCTIONS.items() if not any(map(known.get, names))}
+    layers = [
+        module
+        for part in parts
+        for module in part.modules()
+        if type(module) is nn.Linear
+        and module.weight.device.type == "cpu"
+        and module.weight.dtype in emulated
+    ]
+    for layer in layers:
+        layer.__class__ = WideLinear
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.__class__ = nn.Linear
 
 
 def use_float32_head(model: nn.Module) -> None:

@@ -40,7 +40,9 @@ class ChannelQueries(Queries):
             tokens, start = more + suffix, starts[i % len(starts)][shared:]
             stem = common_length(start, tokens)
             if stem == len(tokens):
-                raise UserError(f"row {whole.ids[i]}: its text adds no token behind a label word")
+                raise UserError(
+                    f"row with id {whole.ids[i]}: its text adds no token behind a label word"
+                )
             own.append(tokens[:stem])
             words.append((tokens[stem:],))
         made = share_start(whole.ids, whole.prefix[:shared], own, words)

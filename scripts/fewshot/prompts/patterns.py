@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FIELDS = ("text_a", "text_b")
 CHANNEL = "channel"
 """What `rank_by` says of a `ChannelPattern`."""
+FILES = ("config/patterns.yaml", "config/tasks.yaml")
+"""Where patterns and tasks stand, unless a study says otherwise."""
 CONTENT_FREE = ("N/A", "", "[MASK]")
 """Inputs without content, of contextual calibration (Zhao et al. 2021)."""
 
@@ -232,14 +234,16 @@ def _before_label(answer: str, where: str) -> str:
 
 
 def bind_pattern(
-    name: str, entry: dict, task: str, task_entry: dict, folder: str = "config"
+    name: str, entry: dict, task: str, task_entry: dict, files: tuple[str, str] = FILES
 ) -> Pattern:
     """Bind a pattern's registry entry to a task: its template and its label words.
 
-    Raises UserError, naming the entry in its file under `folder`, where the pattern has no template
-    for the task's number of text fields or no word for one of its labels.
+    `files` are where the pattern and the task stand. Raises UserError, naming the entry in its
+    file, where the pattern has no template for the task's number of text fields or no word for one
+    of its labels.
     """
-    where = f"{folder}/patterns.yaml: pattern '{name}'"
+    file, tasks = files
+    where = f"{file}: pattern '{name}'"
     fields = len(task_entry["text"])
     key = "template" if fields == 2 else "template_one_text"
     if key not in entry:
@@ -253,7 +257,7 @@ def bind_pattern(
     # A line break stays with the prompt: tokenizers cut behind it, and before a blank.
     cue = before.rstrip(" ")
     blank = before[len(cue) :]
-    words = _label_words(entry, task, task_entry, where, f"{folder}/tasks.yaml")
+    words = _label_words(entry, task, task_entry, where, tasks)
     if entry["rank_by"] == "characters" and any(word != word.strip() for word in words):
         raise UserError(
             f"{where}: rank_by: characters: a label word of task '{task}' begins or ends in a "

@@ -70,6 +70,18 @@ class Prompts:
         """Return the prompts with the first token of each label word in its place."""
         return replace(self, words=[tuple(word[:1] for word in of_row) for of_row in self.words])
 
+    def of_rows(self, rows: Sequence[int]) -> "Prompts":
+        """Return the prompts of some rows, by their places, which may share a longer prefix."""
+        suffixes = [self.suffixes[row] for row in rows]
+        common = common_start(suffixes)
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            prefix=self.prefix + suffixes[0][:common],
+            suffixes=[suffix[common:] for suffix in suffixes],
+            words=[self.words[row] for row in rows] if self.words else [],
+        )
+
     def behind(self, ids: Sequence[int]) -> "Prompts":
         """Return the prompts with the tokens `ids` in front of each."""
         return replace(self, prefix=(*ids, *self.prefix))
@@ -122,7 +134,9 @@ class Queries:
         for name, (_, words) in zip(self.ids, endings, strict=True):
             if not all(words):
                 word = self.words[words.index(())]
-                raise UserError(f"row {name}: label word {word!r} adds no token to its prompt")
+                raise UserError(
+                    f"row with id {name}: label word {word!r} adds no token to its prompt"
+                )
         rest = [
             row[: len(row) - back] if back else row
             for row, (back, _) in zip(rest, endings, strict=True)
@@ -258,6 +272,12 @@ def common_length(first: tuple[int, ...], second: tuple[int, ...]) -> int:
     return next((i for i in range(shortest) if first[i] != second[i]), shortest)
 
 
+def common_start(rows: Sequence[tuple[int, ...]]) -> int:
+    """Return how many tokens all rows start with alike and keep one of their own behind them; -1
+    where a row has none."""
+    return min(common_length(min(rows), max(rows)), min(map(len, rows)) - 1)
+
+
 def share_start(
     ids: Sequence[object],
     start: tuple[int, ...],
@@ -267,10 +287,12 @@ def share_start(
     """Return the prompts `start + rest[i]` with the longest common prefix moved out."""
     if start and not min(map(len, rest)):
         start, rest = start[:-1], [(start[-1], *row) for row in rest]
-    common = min(common_length(min(rest), max(rest)), min(map(len, rest)) - 1)
+    common = common_start(rest)
     if common < 0:
         row = ids[min(range(len(rest)), key=lambda i: len(rest[i]))]
-        raise UserError(f"row {row}: no token of its prompt is left in front of its label words")
+        raise UserError(
+            f"row with id {row}: no token of its prompt is left in front of its label words"
+        )
     return Prompts(tuple(ids), start + rest[0][:common], [row[common:] for row in rest], words)
 
 
@@ -290,7 +312,7 @@ def truncate(prompts: Prompts, limit: int | None, where: str) -> tuple[Prompts, 
     LOG.warning("%s: %d of %d rows cut to %d tokens", where, longer, len(prompts.ids), limit)
     rows = [(prompts.prefix + suffix)[:limit] for suffix in prompts.suffixes]
     # Cut rows may begin alike to their ends; each keeps a token of its own.
-    common = min(common_length(min(rows), max(rows)), min(map(len, rows)) - 1)
+    common = common_start(rows)
     return replace(
         prompts, prefix=rows[0][:common], suffixes=[row[common:] for row in rows]
     ), longer

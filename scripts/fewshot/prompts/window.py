@@ -14,6 +14,7 @@ from .chat import ChatPattern
 from .contexts import longest_rows, others
 from .label_words import end_tokens, label_words
 from .patterns import Pattern
+from .set_queries import SetQueries
 from .tokenize import Prompts, Queries
 
 LOG = logging.getLogger(__name__)
@@ -28,15 +29,20 @@ class WindowChecker:
     """Counts tokens for one task and tokenizer; what several cells share is counted once.
 
     `evaluation` maps each set to its rows; `shots[(draw, k, seed)]` has the training rows of a draw
-    of that kind, in its order (see `data.shots.read_shots`).
+    of that kind, in its order (see `data.shots.read_shots`). `queries` are those of the evaluation
+    sets, which others may share.
     """
 
-    tokenizer: object
+    queries: SetQueries
     patterns: dict[str, Pattern]
     evaluation: dict[str, pd.DataFrame]
     shots: dict[tuple[str, int, int], pd.DataFrame]
-    _queries: dict[tuple[str, bool], dict[str, Queries]] = field(default_factory=dict)
     _counts: dict[tuple, tuple[int, int, str]] = field(default_factory=dict)
+
+    @property
+    def tokenizer(self) -> object:
+        """Return the tokenizer of what is counted."""
+        return self.queries.tokenizer
 
     def check_words(
         self, pattern: str, end: tuple[int, ...], trained: pd.DataFrame | None = None
@@ -117,12 +123,11 @@ class WindowChecker:
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _of(self, pattern: str, words: bool) -> dict[str, Queries]:
-        if (pattern, words) not in self._queries:
-            self._queries[pattern, words] = {
-                name: self._make(pattern, name, rows, words)
-                for name, rows in self.evaluation.items()
-            }
-        return self._queries[pattern, words]
+        bound = self.patterns[pattern]
+        return {
+            name: self.queries.of(bound, name, rows, words)
+            for name, rows in self.evaluation.items()
+        }
 
     def _make(self, pattern: str, name: str, rows: pd.DataFrame, needs_words: bool) -> Queries:
         names = [f"{name}/{number}" for number in rows["id"]]

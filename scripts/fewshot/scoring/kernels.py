@@ -28,12 +28,15 @@ def attend(
     exist, since they do not hold the scores.
     """
     width, half = query.shape[-1], query.element_size() == 2
-    if mask is not None or softcap is not None or value.shape[-1] != width:
+    if softcap is not None or value.shape[-1] != width:
         return attend_plainly(query, key, value, causal, scale, mask, softcap)
     if query.device.type == "cpu":
+        added = None if mask is None else _added(mask, query.dtype)
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, 0.0, causal, scale=scale
+            query, key, value, 0.0, causal, attn_mask=added, scale=scale
         )
+    if mask is not None:
+        return attend_plainly(query, key, value, causal, scale, mask)
     cuda = query.device.type == "cuda"
     # The flash kernel needs Ampere or newer.
     if cuda and half and width % 8 == 0 and width <= 256 and _has_flash(query.device):
@@ -46,6 +49,16 @@ def attend(
         )[:2]
         return output, total[..., : query.shape[2]]
     return attend_plainly(query, key, value, causal, scale)
+
+
+def _added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return what is added to scores, in float32 at least, for what a mask (bool) hides.
+
+    Not minus infinity: a query that sees nothing must give a number, of no weight.
+    """
+    kind = torch.promote_types(dtype, torch.float32)
+    added = torch.zeros(mask.shape, dtype=kind, device=mask.device)
+    return added.masked_fill_(~mask, torch.finfo(kind).min)
 
 
 def _has_flash(device: torch.device) -> bool:

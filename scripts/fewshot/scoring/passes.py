@@ -126,8 +126,8 @@ class Pass:
         parts = halves(batch)
         if parts is None:
             raise UserError(
-                f"row {prompts.ids[longest.rows[0][0]]}: reading its {tokens} tokens alone takes "
-                "more memory than there is; use a larger machine or a smaller model"
+                f"row with id {prompts.ids[longest.rows[0][0]]}: reading its {tokens} tokens alone "
+                "takes more memory than there is; use a larger machine or a smaller model"
             )
         log.warning(
             "memory ran out on %d rows of up to %d tokens: halved (results may differ by rounding)",

@@ -5,8 +5,9 @@ weighted by their normalisers: with (o1, l1) and (o2, l2) the outputs and log-su
 and own tokens, the whole is o2 + sigmoid(l1 - l2) (o1 - o2). So the queries of all rows meet the
 prefix in one large product, and each row meets its own tokens causally.
 
-Where a layer attends to a sliding window, soft-caps its scores, or where label words of several
-tokens fork off a row, ordinary products with the very mask take the place of the fused kernels.
+Where a layer attends to a sliding window, or where rows and label words fork off what they share,
+the fused kernel of CPUs takes the very mask; on a GPU, and where scores are soft-capped, ordinary
+products take its place.
 
 A long prefix is encoded in chunks, each of which attends to those before in the same way. Of a
 sliding layer, only the keys in reach of later tokens are read, and kept.

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..models.deepspeed_zero import fetching
-from ..models.parts import learned_cache, readout, tokens_ahead, unwrap
+from ..models.parts import learned_cache, readout, tokens_ahead, unwrap, wide_products
 from ..prompts.tokenize import Prompts
 from .packing import PackedSequence, pack_rows
 from .prefix_attention import Unroutable, routed
@@ -186,7 +186,7 @@ def evaluating(*parts: nn.Module | None) -> Iterator[None]:
     for part in given:
         part.eval()
     try:
-        with torch.no_grad(), fetching(*given):
+        with torch.no_grad(), wide_products(*given), fetching(*given):
             yield
     finally:
         for module in training:
@@ -214,5 +214,6 @@ def _check_window(model: nn.Module, prompts: Prompts) -> None:
     length = lengths[longest] + tokens_ahead(model)
     if window is not None and length > window:
         raise UserError(
-            f"row {prompts.ids[longest]}: its prompt has {length} tokens, the model reads {window}"
+            f"row with id {prompts.ids[longest]}: its prompt has {length} tokens, the model reads "
+            f"{window}"
         )

@@ -39,7 +39,7 @@ def a_result(job: job_module.AdaptationJob, seed: int) -> seeds.SeedResult:
         curves.append(outputs.curve_frame(*common))
     facts = {"device": "cpu", "parameters": {}, "peak_memory_mib": 1.0}
     return seeds.SeedResult(
-        pd.concat(predictions, ignore_index=True),
+        outputs.mark_epochs(pd.concat(predictions, ignore_index=True), 1, 1),
         pd.concat(curves, ignore_index=True),
         facts,
         {"train": 1.0},
@@ -194,7 +194,8 @@ def start_script(smk, folder: Path) -> subprocess.Popen:
 
 
 def test_fine_tuning_killed_between_seeds_ends_in_the_same_bytes(tmp_path):
-    """The real loop, with LoRA: killed with -9 once a seed is finished, then run again."""
+    """The real loop, with LoRA, all seeds together: killed with -9 once one is stored, then run
+    again."""
     from fewshot.adaptation.training import fine_tune
 
     settings = {"family": "lora", "learning_rate": 0.05, "epochs": 8}
@@ -215,6 +216,8 @@ def test_fine_tuning_killed_between_seeds_ends_in_the_same_bytes(tmp_path):
     fine_tune(whole)
     found = output_bytes(smk)
     assert found == output_bytes(whole) and len(found) == 6
+    seeds = storage.read_json(smk.output.manifest)["seeds"]
+    assert [each["together"] for each in seeds.values()] == [[0, 1, 2, 3]] * 4
     curves = storage.read_table(smk.output.curves)
     last = curves[(curves["epoch"] == 8) & (curves["evaluation_set"] == "task")]
     assert last["correct"].sum() / last["n"].sum() > 0.8

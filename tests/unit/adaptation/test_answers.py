@@ -15,10 +15,11 @@ from fewshot.runtime.placement import Placement
 from fewshot.scoring.score import score
 from job_files import PATTERN
 from safetensors.torch import load_file
-from seed_runs import PLACEMENTS, K, a_job
+from seed_runs import PLACEMENTS, K, a_job, reading
 from tiny import KINDS, TARGETS, tiny_model, tiny_tokenizer
 
 WORDS = (" Yes", " No or", " True and not")
+LABELS = ("one", "two", "three")
 BUT = ("k_proj.bias", "query_key_value.bias")
 """Softmax does not depend on them; their gradient is rounding, which Adam scales up."""
 
@@ -33,10 +34,11 @@ def the_job(placement=0, pattern=None, **settings):
     job = a_job(placement, **settings)
     return replace(
         job,
-        labels=3,
+        labels=LABELS,
         pattern=pattern or replace(PATTERN, words=WORDS),
         evaluation=tuple(
-            EvaluationSet(each.name, (0, 1, 2), labelled(each.rows)) for each in job.evaluation
+            EvaluationSet(each.name, (0, 1, 2), labelled(each.rows), label_names=LABELS)
+            for each in job.evaluation
         ),
         shots={seed: labelled(rows) for seed, rows in job.shots.items()},
     )
@@ -45,7 +47,7 @@ def the_job(placement=0, pattern=None, **settings):
 def made_ready(kind, job):
     torch.set_num_threads(1)
     model = tiny_model(kind).to(getattr(torch, job.model["dtype"]))
-    return setup.set_up(job, lambda: model, tiny_tokenizer(kind))
+    return setup.set_up(reading(job, tiny_tokenizer(kind)), lambda: model)
 
 
 def train(kind, job, tmp_path, name="run"):

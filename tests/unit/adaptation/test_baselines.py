@@ -194,7 +194,9 @@ def test_states_that_are_no_numbers_end_the_job(tmp_path, monkeypatch):
     monkeypatch.setattr(
         states_module._LastStates, "enter", lambda self, made, layout: self.values.fill(np.inf)
     )
-    with pytest.raises(UserError, match=r"/ft/.*: row 100: its hidden state is not finite \(24 "):
+    with pytest.raises(
+        UserError, match=r"/ft/.*: row with id 100: its hidden state is not finite \(24 "
+    ):
         run(job(tmp_path / "in", **HIDDEN))
 
 

@@ -11,13 +11,18 @@ from fewshot.rng import generator
 from fewshot.runtime.processes import ProcessGroup
 
 
+def cut_alone(batch, lengths, tokens, processes):
+    """Return the passes of one seed."""
+    return [piece for (piece,) in micro_batches([batch], [lengths], tokens, processes)]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("rows", [1, 2, 10, 32])
 @pytest.mark.parametrize("tokens", [1, 100, 4000])
 def test_pieces_of_all_processes_make_the_batch_once(size, rows, tokens):
     lengths = generator("lengths").integers(3, 90, size=40)
     batch = generator("batch").permutation(40)[:rows]
-    cut = [micro_batches(batch, lengths, tokens, ProcessGroup(rank, size)) for rank in range(size)]
+    cut = [cut_alone(batch, lengths, tokens, ProcessGroup(rank, size)) for rank in range(size)]
     assert len({len(each) for each in cut}) == 1
     counted = [row for each in cut for piece in each for row in piece.rows[piece.counts > 0]]
     assert sorted(counted) == sorted(batch)
@@ -33,7 +38,7 @@ def test_pieces_of_all_processes_make_the_batch_once(size, rows, tokens):
 def test_cuts_cost_least():
     """By trying all ways to cut eight rows."""
     lengths = np.array([90, 80, 40, 38, 30, 9, 8, 3])
-    found = micro_batches(np.arange(8), lengths, 200, ProcessGroup())
+    found = cut_alone(np.arange(8), lengths, 200, ProcessGroup())
     assert [row for piece in found for row in piece.rows] == list(range(8))
 
     def cost(cuts):
@@ -64,7 +69,7 @@ def test_training_rows_are_padded_on_the_right():
     assert ids.tolist() == [[9, 3, 0], [9, 1, 2]]
     assert places.tolist() == [[0, 1], [1, 2]] and tokens.tolist() == [7, 8]
     assert rows.together(np.array([1]))[0].tolist() == [[9, 3]]
-    with pytest.raises(UserError, match="training row 5 has 3 tokens, the model reads 2"):
+    with pytest.raises(UserError, match="training row with id 5 has 3 tokens, the model reads 2"):
         training_rows(prompts, np.array([1, 0]), 2)
 
 
@@ -81,7 +86,7 @@ def test_training_rows_end_in_their_answer_without_its_last_token():
     ids, places, tokens = rows.together(np.array([0, 1]))
     assert places.tolist() == [[0, 2], [0, 3], [0, 4], [1, 1], [1, 2]]
     assert tokens.tolist() == [7, 8, 9, 4, 5] and ids.shape == (2, 5)
-    with pytest.raises(UserError, match="training row 5 has 6 tokens, the model reads 5"):
+    with pytest.raises(UserError, match="training row with id 5 has 6 tokens, the model reads 5"):
         training_rows(prompts, np.array([0, 1]), 5, ahead=1)
 
 

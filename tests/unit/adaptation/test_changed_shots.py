@@ -83,7 +83,5 @@ def test_batches_are_drawn_by_the_bases_name(tmp_path):
         for name in ("first", "same", "other")
     )
     same.wildcards.task, other.params.task = "changed", "changed"
-    for smk in (same, other):
-        smk.params.evaluation = [{"set": name, "merge": [0, 1]} for name in ("task", "other")]
     scores = [run(smk, "full")["logprob_0"] for smk in (first, same, other)]
     assert scores[0].equals(scores[1]) and not scores[0].equals(scores[2])

@@ -10,6 +10,7 @@ from fewshot.adaptation.batches import query_prompts
 from fewshot.adaptation.job import read_job
 from fewshot.data.shots import read_shots
 from fewshot.errors import UserError
+from fewshot.prompts.channel import queries_of
 from job_files import PATTERN, give_chat, some_rows, write_job
 from tiny import KINDS, tiny_model, tokenizer_in
 
@@ -80,7 +81,8 @@ def test_both_arms_read_the_same_queries(tmp_path, arrangement):
 def test_training_rows_are_the_conversations_up_to_the_answer(tmp_path):
     smk = give_chat(write_job(tmp_path, k=4, seeds=(0,)), demonstrations="turns", system="a judge")
     job, tokenizer = read_job(smk), tokenizer_in(tmp_path / "model")
-    prompts = query_prompts(tokenizer, job.pattern, job.shots[0])
+    queries = queries_of(tokenizer, job.pattern, job.shots[0], range(4))
+    prompts = query_prompts(queries, job.pattern)
     chat = {"demonstrations": "turns", "system": "a judge"}
     for suffix, row in zip(prompts.suffixes, job.shots[0].itertuples(), strict=True):
         whole = tokenizer.apply_chat_template(

@@ -6,28 +6,26 @@ import numpy as np
 import pytest
 import torch
 from architectures import CONFIGS, WINDOW, build
-from fewshot.adaptation import training
-from fewshot.adaptation.checkpoints import Checkpoints
+from fewshot.adaptation import forward_pass, training
 from fewshot.adaptation.evaluate import score_sets
 from fewshot.adaptation.outputs import Phases
+from fewshot.adaptation.setup import Member, start_run
 from fewshot.adaptation.setup import set_up as set_up_with
-from fewshot.adaptation.setup import start_run
 from fewshot.errors import UserError
 from fewshot.models.parts import learned_prefix
 from fewshot.prompts.contexts import others
 from fewshot.runtime.stop import Interrupted, Stop
 from fewshot.scoring.score import score
 from job_files import PATTERN
-from seed_runs import K, StopAfter, a_job, outcome, set_up
+from seed_runs import K, StopAfter, a_job, outcome, reading, set_up
 from tiny import ALL_KINDS, TARGETS, tiny_model, tiny_tokenizer
 
 LORA = {"family": "lora", "targets": TARGETS["opt"]}
 TUNED = {"family": "context_tuning", "token_dropout": 0.0}
 
 
-def started(made, folder):
-    job = made.job
-    return start_run(made, 0, 0, Phases(), Stop(), Checkpoints(folder, 0, job.processes, lambda: 1))
+def started(made):
+    return start_run(Member(made, 0), 0, Phases(), Stop())
 
 
 def in_context(kind, job, model=None):
@@ -37,8 +35,8 @@ def in_context(kind, job, model=None):
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_before_training_a_learned_context_is_that_of_in_context_learning(kind, tmp_path):
-    run = started(set_up(kind, a_job(**TUNED), dropout=0.0), tmp_path)
+def test_before_training_a_learned_context_is_that_of_in_context_learning(kind):
+    run = started(set_up(kind, a_job(**TUNED), dropout=0.0))
     context = tiny_tokenizer(kind)(PATTERN.context_of(run.setup.job.shots[0]))["input_ids"]
     # The last token is another where nothing stands behind it, as in inputs without content.
     assert run.ahead == len(context) - 1 == learned_prefix(run.engine.trainable.model).tokens
@@ -56,28 +54,28 @@ def today(kind, window=WINDOW):
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "gemma3"])
-def test_so_it_is_in_todays_architectures(kind, tmp_path):
-    made = set_up_with(a_job(**TUNED), lambda: today(kind), tiny_tokenizer("llama"))
-    run = started(made, tmp_path)
+def test_so_it_is_in_todays_architectures(kind):
+    made = set_up_with(reading(a_job(**TUNED), tiny_tokenizer("llama")), lambda: today(kind))
+    run = started(made)
     found = score_sets(run, run.sets.whole)["task"]
     prompts = made.prompts.scored(PATTERN.context_of(made.job.shots[0])).whole["task"].prompts
     expected = score(today(kind), prompts, batch_tokens=256)
     np.testing.assert_allclose(found.logprobs, expected.logprobs, atol=1e-5)
     ids, places, _ = run.rows.together(np.arange(4))
-    seen = run.engine.forward(ids, places, training._own_shots(run, np.arange(4)))
+    seen = run.engine.forward(ids, places, forward_pass.own_shots(run, np.arange(4)))
     unseen = run.engine.forward(ids, places, torch.full((4,), K + 1))
     assert seen.isfinite().all() and not torch.allclose(seen, unseen)
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_in_training_a_shot_does_not_see_itself(kind, tmp_path):
+def test_in_training_a_shot_does_not_see_itself(kind):
     """What its own tokens have for keys and values changes nothing, that of the others does."""
-    run = started(set_up(kind, a_job(**TUNED), dropout=0.0), tmp_path)
+    run = started(set_up(kind, a_job(**TUNED), dropout=0.0))
     prefix, shot = learned_prefix(run.engine.trainable.model), 3
     ids, places, _ = run.rows.together(np.array([shot]))
 
     def logits():
-        return run.engine.forward(ids, places, training._own_shots(run, np.array([shot])))
+        return run.engine.forward(ids, places, forward_pass.own_shots(run, np.array([shot])))
 
     before, own = logits(), prefix.shot_of == shot
     loss = before.logsumexp(dim=-1).sum()
@@ -91,9 +89,9 @@ def test_in_training_a_shot_does_not_see_itself(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_hidden_tokens_leave_the_positions_of_others_as_they_are(kind, tmp_path):
+def test_hidden_tokens_leave_the_positions_of_others_as_they_are(kind):
     """A row of no shot sees all: its logits are those of the whole text by transformers."""
-    run = started(set_up(kind, a_job(**TUNED), dropout=0.0), tmp_path)
+    run = started(set_up(kind, a_job(**TUNED), dropout=0.0))
     ids, places, _ = run.rows.together(np.array([0]))
     found = run.engine.forward(ids, places, torch.tensor([K + 1]))
     context = tiny_tokenizer(kind)(PATTERN.context_of(run.setup.job.shots[0]))["input_ids"]
@@ -102,8 +100,8 @@ def test_hidden_tokens_leave_the_positions_of_others_as_they_are(kind, tmp_path)
     torch.testing.assert_close(found[0], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_dropped_tokens_differ_from_row_to_row_and_step_to_step(tmp_path):
-    run = started(set_up("opt", a_job(**{**TUNED, "token_dropout": 0.4}), dropout=0.0), tmp_path)
+def test_dropped_tokens_differ_from_row_to_row_and_step_to_step():
+    run = started(set_up("opt", a_job(**{**TUNED, "token_dropout": 0.4}), dropout=0.0))
     prefix = learned_prefix(run.engine.trainable.model)
     first, again = (prefix.seen_by(torch.arange(K), 5)["attention_mask"] for _ in range(2))
     assert first.shape == (K, run.ahead + 5) and (first[:, -5:] == 1).all()
@@ -145,7 +143,7 @@ def test_the_same_weights_are_scored_with_and_without_the_context(tmp_path):
     )
     (weights,) = {outcome(result)[2] for result in (bare, shown)}
     assert weights and not bare.predictions["logprob_0"].equals(shown.predictions["logprob_0"])
-    run = started(set_up("opt", jobs[1], dropout=0.0), tmp_path / "again")
+    run = started(set_up("opt", jobs[1], dropout=0.0))
     expected = in_context("opt", jobs[1])
     np.testing.assert_allclose(
         score_sets(run, run.sets.whole)["task"].logprobs, expected.logprobs, atol=1e-5
@@ -154,12 +152,14 @@ def test_the_same_weights_are_scored_with_and_without_the_context(tmp_path):
     assert shown.facts["kept_bytes"] == bare.facts["kept_bytes"] + len(context.encode())
 
 
-def test_a_context_beyond_a_sliding_window_is_one_line(tmp_path):
-    made = set_up_with(a_job(**TUNED), lambda: today("gemma3", 24), tiny_tokenizer("llama"))
+def test_a_context_beyond_a_sliding_window_is_one_line():
+    made = set_up_with(
+        reading(a_job(**TUNED), tiny_tokenizer("llama")), lambda: today("gemma3", 24)
+    )
     with pytest.raises(
         UserError, match=r"family 'context_tuning' needs keys and values of all \d+"
     ):
-        started(made, tmp_path)
+        started(made)
 
 
 def test_a_shot_sees_no_copies_of_itself():

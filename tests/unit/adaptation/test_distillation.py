@@ -10,58 +10,38 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from distillation_runs import DISTILS, ROWS, distils, divergence, started, taught, train_alone
 from fewshot import schemas, storage
 from fewshot.adaptation import training
-from fewshot.adaptation.checkpoints import Checkpoints
 from fewshot.adaptation.distillation import round_of, teach
+from fewshot.adaptation.forward_pass import ForwardPass, right
 from fewshot.adaptation.held_out import fold_jobs, read_held_out_job
 from fewshot.adaptation.job import read_job
 from fewshot.adaptation.job_prompts import JobPrompts, unlabelled_rows
-from fewshot.adaptation.outputs import Phases
-from fewshot.adaptation.setup import read_rows, start_run
+from fewshot.adaptation.setup import read_rows
 from fewshot.analysis import flops, run_costs
 from fewshot.data.shots import draw_changed, read_shots, write_draw
 from fewshot.errors import UserError
 from fewshot.methods.losses import DISTILLATION, Answers, Teacher
 from fewshot.models.architectures import architecture_of
-from fewshot.models.parts import learned_prefix
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
-from fewshot.runtime.stop import Interrupted, Stop
+from fewshot.runtime.stop import Interrupted
 from fewshot.scoring.score import score
 from fewshot.scoring.top_tokens import top_tokens
 from fewshot.study.families import training_passes
 from job_files import CELL, PATTERN, some_rows, write_job
-from peft.tuners.cartridge.utils import prompt_embeddings_from_past_key_values
 from scipy.special import log_softmax, rel_entr
-from seed_runs import StopAfter, a_job, outcome, set_up
+from seed_runs import StopAfter, outcome, set_up
 from tiny import ALL_KINDS, TARGETS, tiny_model, tiny_tokenizer
 
-ROWS = 12
-DISTILS = {"loss": "distil-label-words", "unlabelled_rows": ROWS, "temperature": 2.0, "rounds": 1}
 LORA = {"family": "lora", "targets": TARGETS["opt"], "learning_rate": 0.02}
 
 
-def distils(**settings):
-    job = a_job(**{**DISTILS, "epochs": 2, **settings})
-    return replace(job, train=some_rows(60, "train"), model={**job.model, "window": 128})
-
-
-def started(made, folder):
-    job = made.job
-    return start_run(made, 0, 0, Phases(), Stop(), Checkpoints(folder, 0, job.processes, lambda: 1))
-
-
-def taught(kind, folder, epoch=1, **settings):
-    run = started(set_up(kind, distils(**settings), dropout=0.0), folder)
-    teach(run, epoch)
-    return run
-
-
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_the_teacher_is_in_context_learning_on_the_same_draw(kind, tmp_path):
+def test_the_teacher_is_in_context_learning_on_the_same_draw(kind):
     """Its answers are what transformers gives to whole prompts, context and all."""
-    run = taught(kind, tmp_path)
+    run = taught(kind)
     job, model, tokenizer = run.setup.job, tiny_model(kind), tiny_tokenizer(kind)
     context, rows = PATTERN.context_of(job.shots[0]), unlabelled_rows(job, 0).iloc[:ROWS]
     words = tokenizer.convert_tokens_to_ids(["ĠYes", "ĠNo"])
@@ -125,7 +105,7 @@ def test_gold_labels_change_nothing(tmp_path):
     assert results[0] == results[1]
 
 
-def test_too_few_rows_and_rows_that_do_not_fit(tmp_path, caplog):
+def test_too_few_rows_and_rows_that_do_not_fit(caplog):
     caplog.set_level("INFO")
     with pytest.raises(UserError, match=r"unlabelled_rows: 99 asked for, but task 'task' has \d+ "):
         set_up("opt", distils(unlabelled_rows=99)).prompts.of_seed(0)
@@ -142,18 +122,18 @@ def test_too_few_rows_and_rows_that_do_not_fit(tmp_path, caplog):
 @pytest.mark.parametrize(("words", "rank_by"), [
     ((" Yes", " Maybe"), "characters"), ((" Yes the doctor", " No saw"), "mean"),
 ], ids=["characters", "several tokens"])  # fmt: skip
-def test_a_student_that_reads_the_context_agrees_with_its_teacher(words, rank_by, loss, tmp_path):
+def test_a_student_that_reads_the_context_agrees_with_its_teacher(words, rank_by, loss):
     """So that correct, in the curve, means: as in context; whatever words are ranked by."""
     job = distils(loss=loss)
     job = replace(job, pattern=replace(PATTERN, words=words, rank_by=rank_by))
-    run = started(set_up("opt", job, dropout=0.0), tmp_path)
+    run = started(set_up("opt", job, dropout=0.0))
     teach(run, 1)
-    labels, shown = run.rows.labels.numpy(), replace(run.prompts, shots=run.prompts.taught)
-    run.rows = read_rows(job, shown, labels, run.ahead)
+    labels = run.rows.labels.numpy()
+    run.rows = read_rows(job, run.prompts.taught, labels, run.ahead)
     run.engine.trainable.eval()
-    answers = training._answers(run, np.arange(ROWS))
+    answers = ForwardPass([run]).answers([np.arange(ROWS)])[0]
     assert run.setup.loss(answers).abs().max() < 1e-5
-    assert training._right(answers, run.rows.row_ids)[0].all()
+    assert right(answers, run.rows.row_ids)[0].all()
 
 
 def test_label_words_that_begin_alike_are_not_distilled_by_their_beginning():
@@ -219,32 +199,23 @@ def test_top_tokens_are_those_of_transformers(kind):
         np.testing.assert_allclose(found.words[row], logits.log_softmax(dim=-1)[words], atol=1e-5)
 
 
-def divergence(run) -> float:
-    """Return the mean loss of all rows at the present weights."""
-    run.engine.trainable.eval()
-    with torch.no_grad():
-        return float(run.setup.loss(training._answers(run, np.arange(ROWS))).mean())
-
-
 @pytest.mark.parametrize("loss", ["distil-label-words", "distil-vocabulary"])
-def test_the_student_comes_close_to_its_teacher_who_stays_as_it_was(loss, tmp_path):
-    run = taught("opt", tmp_path, loss=loss, epochs=10, learning_rate=0.01)
+def test_the_student_comes_close_to_its_teacher_who_stays_as_it_was(loss):
+    run = taught("opt", loss=loss, epochs=10, learning_rate=0.01)
     before, teacher = divergence(run), run.teacher.logprobs.clone()
     for epoch in range(1, 11):
         teach(run, epoch)
-        training.train_epoch(run, epoch)
-        training._enter(run, epoch, [], None)
+        train_alone(run, epoch)
     assert divergence(run) < before / 10 and torch.equal(run.teacher.logprobs, teacher)
     assert len(run.progress.rounds) == 1
 
 
-def test_the_next_rounds_teacher_is_the_last_ones_student(tmp_path):
-    run = taught("opt", tmp_path, epochs=4, rounds=2, **LORA)
+def test_the_next_rounds_teacher_is_the_last_ones_student():
+    run = taught("opt", epochs=4, rounds=2, **LORA)
     first = run.teacher.logprobs.clone()
     for epoch in (1, 2):
         teach(run, epoch)
-        training.train_epoch(run, epoch)
-        training._enter(run, epoch, [], None)
+        train_alone(run, epoch)
     assert torch.equal(run.teacher.logprobs, first)
     teach(run, 3)
     expected = score(run.engine.trainable.model, run.prompts.taught, batch_tokens=256)
@@ -282,53 +253,6 @@ def test_micro_batches_change_nothing_but_rounding(tmp_path):
     ]
     losses = [each.query("evaluation_set == 'train'")["mean_logprob"] for each in curves]
     np.testing.assert_allclose(*losses, atol=1e-6)
-
-
-CARTRIDGE = {"family": "cartridge", "virtual_tokens": 20, "loss": "distil-vocabulary"}
-
-
-@pytest.mark.parametrize("kind", ALL_KINDS)
-def test_a_cartridge_starts_as_the_first_tokens_of_the_context(kind, tmp_path):
-    """As peft makes one of a cache; its teacher reads all of the context, and none of it."""
-    run = taught(kind, tmp_path, **CARTRIDGE)
-    job, model = run.setup.job, tiny_model(kind)
-    context = tiny_tokenizer(kind)(PATTERN.context_of(job.shots[0]))["input_ids"]
-    cache = model(torch.tensor([context])).past_key_values
-    pairs = [(layer.keys, layer.values) for layer in cache.layers]
-    expected = prompt_embeddings_from_past_key_values(pairs, num_virtual_tokens=20)
-    made = torch.stack([torch.cat(pair) for pair in learned_prefix(run.engine.trainable.model)()])
-    found = made.permute(3, 0, 1, 2, 4).reshape(20, -1)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
-    rows = run.prompts.taught
-    assert run.ahead == 20 < len(rows.prefix)
-    for number, suffix in enumerate(rows.suffixes[:4]):
-        logits = model(torch.tensor([rows.prefix + suffix])).logits[0, -1]
-        top = (logits / 2).log_softmax(dim=-1).topk(50)
-        np.testing.assert_allclose(run.teacher.logprobs[number], top.values.detach(), atol=1e-5)
-        cut = rows.prefix + suffix
-        assert (
-            cut[len(context) - 1 :] == run.prompts.shots.prefix + run.prompts.shots.suffixes[number]
-        )
-
-
-def test_a_cartridge_learns_but_for_its_first_token(tmp_path):
-    settings = {**CARTRIDGE, "epochs": 10, "learning_rate": 0.05, "weight_decay": 0.0}
-    run = taught("opt", tmp_path, **settings)
-    before = divergence(run)
-    prefix = learned_prefix(run.engine.trainable.model)
-    first = prefix()[0][0].detach().clone()
-    for epoch in range(1, 11):
-        training.train_epoch(run, epoch)
-        training._enter(run, epoch, [], None)
-    assert divergence(run) < before / 2
-    moved = (prefix()[0][0] != first).any(dim=3).any(dim=1)[0]
-    assert moved[1:].all() and not moved[0]
-
-
-def test_a_cartridge_longer_than_the_context_is_one_line():
-    job = distils(**{**CARTRIDGE, "virtual_tokens": 100})
-    with pytest.raises(UserError, match=r"virtual_tokens: 100 are more than the 8. tokens"):
-        set_up("opt", job).prompts.of_seed(0)
 
 
 def test_a_job_reads_training_rows_and_tells_of_its_rounds(tmp_path):
@@ -397,11 +321,10 @@ def test_no_fold_reads_a_shot_that_it_holds_out():
     """Neither in the context nor among the unlabelled rows, in which all shots would be."""
     job = distils(cross_validation=5)
     job = replace(job, shots={0: job.train.iloc[:10].reset_index(drop=True)})
-    made = set_up("opt", job)
-    for part in fold_jobs(job, 0):
+    for part in fold_jobs(set_up("opt", job).job, 0):
         held_out = part.evaluation[0].rows
         assert len(held_out) == 2 and not set(held_out["id"]) & set(part.shots[0]["id"])
         assert set(unlabelled_rows(part, 0)["id"]) == set(job.train["id"].iloc[10:])
-        taught = JobPrompts(part, made.tokenizer, ()).of_seed(0).taught
-        context = made.tokenizer(PATTERN.context_of(part.shots[0]))["input_ids"][:-1]
+        taught = JobPrompts(part, ()).of_seed(0).taught
+        context = part.queries.tokenizer(PATTERN.context_of(part.shots[0]))["input_ids"][:-1]
         assert list(taught.prefix[: len(context)]) == context

@@ -10,18 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from fewshot import schemas, storage
-from fewshot.adaptation import (
-    held_out,
-    held_out_in_context,
-    held_out_training,
-    training,
-    weights,
-)
+from fewshot.adaptation import held_out, held_out_in_context, training, weights
 from fewshot.adaptation.job import read_job
 from fewshot.adaptation.setup import load_setup, set_up_from
 from fewshot.analysis.held_out import read_held_out
 from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.data.folds import folds_of
+from fewshot.errors import UserError
+from fewshot.models.parts import trained_parameters
 from fewshot.prompts.patterns import best_words
 from fewshot.runtime.stop import Stop
 from job_files import PATTERN, some_rows, write_job
@@ -91,33 +87,56 @@ def test_in_context_each_shot_is_scored_behind_the_others_of_its_fold(tmp_path, 
     assert manifest["settings"]["cross_validation"] == how
 
 
-def test_trained_each_fold_is_a_training_of_its_own_on_the_other_rows(tmp_path):
-    smk = a_job(tmp_path / "in", seeds=(1,), **LORA)
-    predictions, _, manifest = run(smk)
+@pytest.mark.parametrize(
+    ("how", "seeds", "stacks"),
+    [
+        (4, (1,), [[f"1.fold{number}" for number in range(4)]]),
+        # The first folds learn from two rows, the second ones from four.
+        ("prequential", (0, 1), [["0.fold0", "1.fold0"], ["0.fold1", "1.fold1"]]),
+    ],
+)
+def test_trained_each_fold_is_a_training_of_its_own_on_the_other_rows(tmp_path, how, seeds, stacks):
+    smk = a_job(tmp_path / "in", how, seeds, **LORA)
+    predictions, curves, manifest = run(smk)
     job = replace(read_job(smk), evaluation=())
-    shots, setup = job.shots[1], load_setup(job)
-    for fold in folds_of(shots, 4, 2, "task", 1):
-        held, learned = (
-            shots.iloc[places].reset_index(drop=True) for places in (fold.held_out, fold.learned)
-        )
-        part = replace(job, shots={1: learned}, evaluation=(EvaluationSet("task", (0, 1), held),))
-        alone = set_up_from(part, setup.origin, setup.tokenizer)
-        result = training.train_seed(alone, 1, tmp_path / "alone")
-        last = result.predictions[result.predictions["epoch"] == 3]
-        found = predictions[(predictions["epoch"] == 3) & predictions["id"].isin(held["id"])]
-        columns = ["id", "label", "logprob_0", "logprob_1", "logsumexp"]
-        pd.testing.assert_frame_equal(
-            found[columns].reset_index(drop=True), last[columns].reset_index(drop=True),
-            check_dtype=False,
-        )  # fmt: skip
-    facts = manifest["seeds"]["1"]
-    assert [fold["training"]["rows"] for fold in facts["folds"]] == [6] * 4
-    without = [fold["content_free_scoring"] for fold in facts["folds"]]
-    assert [{epoch: counts["rows"] for epoch, counts in each.items()} for each in without] == [
-        {"3": 3}
-    ] * 4
-    assert [fold["steps"] for fold in facts["folds"]] == [6] * 4, "3 epochs of 2 steps"
-    assert facts["seconds"]["train"] > 0 and manifest["parameters"]["trainable"] > 0
+    setup = load_setup(job)
+    for seed, facts in ((seed, manifest["seeds"][str(seed)]) for seed in job.seeds):
+        shots, loss = job.shots[seed], dict.fromkeys((1, 2, 3), 0.0)
+        folds = folds_of(shots, how, 2, "task", seed)
+        for number, (fold, told) in enumerate(zip(folds, facts["folds"], strict=True)):
+            assert told["together"] in stacks and f"{seed}.fold{number}" in told["together"]
+            held, learned = (
+                shots.iloc[places].reset_index(drop=True)
+                for places in (fold.held_out, fold.learned)
+            )
+            own = EvaluationSet("task", (0, 1), held, label_names=job.labels)
+            part = replace(job, shots={seed: learned}, evaluation=(own,))
+            alone = training.train_seed(set_up_from(part, setup.origin), seed, tmp_path / "alone")
+            last = alone.predictions[alone.predictions["epoch"] == 3]
+            found = predictions[(predictions["epoch"] == 3) & (predictions["seed"] == seed)]
+            found = found[found["id"].isin(held["id"])]
+            columns = ["id", "label", "logprob_0", "logprob_1", "logsumexp"]
+            pd.testing.assert_frame_equal(
+                found[columns].reset_index(drop=True), last[columns].reset_index(drop=True),
+                check_dtype=False, rtol=0, atol=1e-4,
+            )  # fmt: skip
+            assert found["predicted"].tolist() == last["predicted"].tolist()
+            trained = alone.curves[alone.curves["evaluation_set"] == "train"]
+            for row in trained.itertuples():
+                loss[row.epoch] += row.mean_logprob * row.n
+        own = curves[(curves["seed"] == seed) & (curves["evaluation_set"] == "train")]
+        means = own.set_index("epoch")["mean_logprob"]
+        rows = sum(len(fold.learned) for fold in folds)
+        np.testing.assert_allclose(means, pd.Series(loss) / rows, rtol=0, atol=1e-5)
+        sizes = [len(fold.learned) for fold in folds]
+        assert [fold["training"]["rows"] for fold in facts["folds"]] == sizes
+        without = [fold["content_free_scoring"] for fold in facts["folds"]]
+        counts = [{epoch: each["rows"] for epoch, each in of_fold.items()} for of_fold in without]
+        assert counts == [{"3": 3}] * len(folds)
+        steps = [3 * -(-size // 4) for size in sizes]
+        assert [fold["steps"] for fold in facts["folds"]] == steps, "3 epochs"
+        assert facts["seconds"]["train"] > 0
+    assert manifest["parameters"]["trainable"] > 0
 
 
 def test_every_epoch_of_the_curve_is_kept_and_counted_over_all_folds(tmp_path, monkeypatch):
@@ -125,6 +144,9 @@ def test_every_epoch_of_the_curve_is_kept_and_counted_over_all_folds(tmp_path, m
     monkeypatch.delattr(weights, "take_weights")
     predictions, curves, _ = run(a_job(tmp_path / "in", seeds=(0,), **LORA))
     assert predictions.groupby("epoch").size().to_dict() == {1: K, 2: K, 3: K}
+    right = curves[curves["evaluation_set"] == "held out"].groupby("epoch")["correct"].sum()
+    assert len(set(right)) > 1 and set(predictions.query("best")["epoch"]) == {right.idxmax()}
+    assert set(predictions.query("last")["epoch"]) == {3}
     for epoch, part in predictions.groupby("epoch"):
         words = part[["logprob_0", "logprob_1"]].to_numpy(dtype=np.float64)
         gold, ids = part["label"].to_numpy(), part["id"].to_numpy()
@@ -143,59 +165,123 @@ def files(smk) -> list[bytes]:
     return [Path(path).read_bytes() for path in (smk.output.predictions, smk.output.curves)]
 
 
-@pytest.mark.parametrize("family", ["lora", "in_context"])
-def test_an_interrupted_job_ends_in_the_same_bytes(tmp_path, monkeypatch, family):
-    """Told to end within a fold, or killed after a seed: what is finished is not done again."""
+def test_a_job_in_context_that_was_killed_ends_in_the_same_bytes(tmp_path, monkeypatch):
+    """What is finished is not done again."""
     monkeypatch.chdir(tmp_path)
-    settings = LORA if family == "lora" else {"family": family}
-    whole, parts = (a_job(tmp_path / name, 2, **settings) for name in ("whole", "parts"))
+    whole, parts = (a_job(tmp_path / name, 2, family="in_context") for name in ("whole", "parts"))
     cross_validate.main(whole)
     begin, begun = held_out.seed_folds, []
 
     def once(job, seed):
         begun.append(seed)
-        if begun.count(1):
+        if begun.count(1) == 2:  # The first time they were checked.
             raise KeyboardInterrupt
         return begin(job, seed)
 
     monkeypatch.setattr(held_out, "seed_folds", once)
     with pytest.raises(KeyboardInterrupt):
         cross_validate.main(parts)
+    assert list(Path("results/state").glob("*/seed0"))
     monkeypatch.setattr(held_out, "seed_folds", begin)
-    if family == "lora":
-        monkeypatch.setattr(Stop, "agreed", StopAfter(5).agreed)
-        with pytest.raises(SystemExit):
-            cross_validate.main(parts)
-        monkeypatch.undo()
-        monkeypatch.chdir(tmp_path)
-        assert list(Path("results/state").glob("*/seed1.fold*")), "a checkpoint within a fold"
-        assert not Path(parts.output.manifest).exists()
     cross_validate.main(parts)
     assert files(parts) == files(whole)
     assert not list(Path("results/state").iterdir())
+
+
+def three_stacks(folder):
+    """Return a job of two seeds and three folds of each, of which a pass holds whole batches of
+    two: two learn from five rows, and the third, which is trained beside the other seed's, from
+    six."""
+    smk = a_job(folder, 3, **LORA)
+    smk.params.batch_tokens = {"cpu": 2 * 4 * 9, "gpu": 2 * 4 * 9}
+    return smk
+
+
+STACKS = ["0.fold0", "0.fold1"], ["1.fold0", "1.fold1"], ["0.fold2", "1.fold2"]
+
+
+def test_an_interrupted_job_ends_in_the_same_bytes(tmp_path, monkeypatch):
+    """Told to end in each stack: in training, in scoring, and once a fold is finished."""
+    monkeypatch.chdir(tmp_path)
+    whole, parts = three_stacks(tmp_path / "whole"), three_stacks(tmp_path / "parts")
+    cross_validate.main(whole)
+    state, agreed = Path("results/state"), Stop.agreed
+    expected = [
+        (6, [], "seeds0.fold0-0.fold1.step4"),
+        (9, ["0.fold0"], "seeds0.fold0-0.fold1.step6"),
+        (9, ["0.fold0", "0.fold1"], "seeds1.fold0-1.fold1.step4"),
+        (21, ["0.fold0", "0.fold1", "1.fold0", "1.fold1"], "seeds0.fold2-1.fold2.step6"),
+    ]
+    for looks, finished, checkpoint in expected:
+        monkeypatch.setattr(Stop, "agreed", StopAfter(looks).agreed)
+        with pytest.raises(SystemExit):
+            cross_validate.main(parts)
+        left = {path.name for path in state.glob("*/seed*")}
+        assert left == {checkpoint, *(f"seed{name}" for name in finished)}
+        assert not Path(parts.output.manifest).exists()
+    monkeypatch.setattr(Stop, "agreed", agreed)
+    cross_validate.main(parts)
+    assert files(parts) == files(whole)
+    assert not list(state.iterdir())
+
+
+def started(monkeypatch, until=None) -> list[list[str]]:
+    """Return a list of the stacks that are started from now on, by the names of their members; one
+    with the name `until` ends the process."""
+    start, stacks = training.start_stack, []
+
+    def noted(members, *given):
+        names = [member.name for member in members]
+        if until in names:
+            raise KeyboardInterrupt
+        stacks.append(names)
+        return start(members, *given)
+
+    monkeypatch.setattr(training, "start_stack", noted)
+    return stacks
 
 
 def test_a_finished_fold_is_not_trained_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    whole, parts = (a_job(tmp_path / name, 2, (0,), **LORA) for name in ("whole", "parts"))
+    whole, parts = three_stacks(tmp_path / "whole"), three_stacks(tmp_path / "parts")
+    every = started(monkeypatch)
     cross_validate.main(whole)
-    train, trained = held_out_training.train_seed, []
-
-    def counted(setup, seed, folder, *rest):
-        trained.append(folder.name)
-        if len(trained) == 2:
-            raise KeyboardInterrupt
-        return train(setup, seed, folder, *rest)
-
-    monkeypatch.setattr(held_out_training, "train_seed", counted)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    before = started(monkeypatch, "0.fold2")
     with pytest.raises(KeyboardInterrupt):
         cross_validate.main(parts)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    stored = {path.name for path in Path("results/state").glob("*/seed*")}
+    assert stored == {f"seed{name}" for stack in STACKS[:2] for name in stack}
+    after = started(monkeypatch)
     cross_validate.main(parts)
-    assert trained == ["seed0.fold0", "seed0.fold1", "seed0.fold1"]
+    assert (every, before, after) == ([*STACKS], [*STACKS[:2]], [*STACKS[2:]])
     assert files(parts) == files(whole)
-    facts = [storage.read_json(smk.output.manifest)["seeds"]["0"] for smk in (whole, parts)]
+    facts = [storage.read_json(smk.output.manifest)["seeds"]["1"] for smk in (whole, parts)]
     assert facts[0]["folds"] == facts[1]["folds"]
-    assert not list(Path("results/state").iterdir())
+
+
+def test_a_fold_whose_loss_is_not_finite_ends_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole, parts = three_stacks(tmp_path / "whole"), three_stacks(tmp_path / "parts")
+    cross_validate.main(whole)
+    update = training._update
+
+    def spoil(run, *given):
+        update(run, *given)
+        if run.name == "0.fold1" and run.progress.step == 1:
+            with torch.no_grad():
+                next(iter(trained_parameters(run.engine.trainable).values())).fill_(float("nan"))
+
+    monkeypatch.setattr(training, "_update", spoil)
+    with pytest.raises(UserError, match=r"seed 0\.fold1: the loss is nan at epoch 1, step 2"):
+        cross_validate.main(parts)
+    assert [path.name for path in Path("results/state").glob("*/seed*")] == ["seed0.fold0"]
+    monkeypatch.setattr(training, "_update", update)
+    cross_validate.main(parts)
+    assert files(parts) == files(whole), "what was stored is what it is beside others that go on"
 
 
 def test_a_seed_that_does_not_fit_has_no_scores(tmp_path):

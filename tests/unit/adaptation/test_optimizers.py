@@ -8,6 +8,7 @@ import pytest
 import torch
 from fewshot.adaptation import engines, setup, training
 from fewshot.adaptation.engines import PlainEngine, engine_config, is_plain
+from fewshot.adaptation.learning_rate import rate
 from fewshot.adaptation.trainable_model import adapted
 from fewshot.errors import UserError
 from fewshot.models.parts import trained_parameters
@@ -16,7 +17,7 @@ from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
 from job_files import PATTERN
 from safetensors.torch import load_file
-from seed_runs import SETTINGS, K, StopAfter, a_job, outcome, set_up
+from seed_runs import SETTINGS, K, StopAfter, a_job, outcome, reading, set_up
 from tiny import ALL_KINDS, TARGETS, tiny_model, tiny_tokenizer
 from torch import nn
 from transformers import get_scheduler
@@ -29,7 +30,7 @@ STEPS = 4 * 3
 def train(kind, job, folder):
     """Return the losses of epochs, the trained weights by name and the result."""
     torch.set_num_threads(1)
-    made = setup.set_up(job, lambda: tiny_model(kind), tiny_tokenizer(kind))
+    made = setup.set_up(reading(job, tiny_tokenizer(kind)), lambda: tiny_model(kind))
     result = training.train_seed(made, 0, folder)
     path = folder / "weights.safetensors"
     result.files["seed0.safetensors"](path)
@@ -92,13 +93,13 @@ def rates_of(schedule: str, warmup: int, total: int) -> list[float]:
 @pytest.mark.parametrize(("warmup", "total"), [(0, 7), (60, 1000), (3, 12)])
 def test_rates_are_those_of_transformers(schedule, warmup, total):
     settings = {"learning_rate": 0.5, "warmup": warmup / total, "schedule": schedule}
-    found = [training.rate(step, total, settings) for step in range(total)]
+    found = [rate(step, total, settings) for step in range(total)]
     np.testing.assert_allclose(found, 0.5 * np.array(rates_of(schedule, warmup, total)), rtol=1e-12)
     assert min(found) > 0 and len(found) == total
 
 
 def test_all_of_training_may_be_warm_up():
-    rates = [training.rate(step, 4, {"learning_rate": 1.0, "warmup": 1.0, "schedule": "linear"})
+    rates = [rate(step, 4, {"learning_rate": 1.0, "warmup": 1.0, "schedule": "linear"})
              for step in range(4)]  # fmt: skip
     assert rates == [0.25, 0.5, 0.75, 1.0]
 
@@ -221,5 +222,5 @@ def test_where_memory_runs_out_whole_tensors_stay(monkeypatch):
     job = replace(a_job(optimizer="adafactor"), placement=Placement(micro_tokens=16))
     made = set_up("opt", job)
     with pytest.raises(UserError, match="nothing is left to share, move or cut"):
-        setup._placement(made, torch.device("cuda"), 16, 4)
+        setup.placed(made, torch.device("cuda"), 16, 4)
     assert engines.needs_whole_tensors(job.settings)

@@ -38,7 +38,8 @@ SCORES = Scores(
     40,
 )
 MERGE = (0, 1, 1)
-HANS = EvaluationSet("hans", MERGE, ROWS)
+NAMES = ("entailed", "not entailed")
+HANS = EvaluationSet("hans", MERGE, ROWS, label_names=NAMES)
 PER_ROW = ("logprobs", "logsumexp", "argmax_is_label", "tokens")
 
 
@@ -49,12 +50,22 @@ def with_nan(row: int) -> Scores:
 
 
 def test_a_prediction_per_row_in_the_rows_order():
-    frame = outputs.prediction_frame(CELL, 3, 1, HANS, SCORES)
+    frame = outputs.mark_epochs(outputs.prediction_frame(CELL, 3, 1, HANS, SCORES), 2, 1)
     assert set(frame.columns) == set(schemas.predictions_schema(3).names)
     assert frame["id"].tolist() == [7, 3, 9, 4] and frame["label"].tolist() == [0, 1, 1, 0]
     assert frame["logprob_2"].tolist() == SCORES.logprobs[:, 2].tolist()
     assert set(frame["seed"]) == {3} and set(frame["epoch"]) == {1} and set(frame["k"]) == {2}
     assert frame["argmax_is_label"].tolist() == [True, True, False, True]
+    assert not frame["last"].any() and frame["best"].all()
+
+
+def test_predictions_tell_labels_by_name_and_whether_they_are_right():
+    """Words 1 and 2 both count as label 1: predictions are 0, 0, 1, 1 for gold 0, 1, 1, 0."""
+    frame = outputs.prediction_frame(CELL, 3, 1, HANS, SCORES)
+    yes, no = NAMES
+    assert frame["gold"].tolist() == [yes, no, no, yes]
+    assert frame["predicted"].tolist() == [yes, yes, no, no]
+    assert frame["correct"].tolist() == [True, False, True, False]
 
 
 def test_counts_with_merged_labels():
@@ -96,7 +107,9 @@ def test_ties_are_resolved_as_by_whoever_reads_the_predictions():
 
 @pytest.mark.parametrize("function", ["prediction_frame", "curve_frame"])
 def test_a_score_that_is_no_number_is_named(function):
-    with pytest.raises(UserError, match=r"fair/nli/m/icl/minimal/2: seed 3, set 'hans', row 9: "):
+    with pytest.raises(
+        UserError, match=r"fair/nli/m/icl/minimal/2: seed 3, set 'hans', row with id 9: "
+    ):
         getattr(outputs, function)(CELL, 3, 1, HANS, with_nan(2))
 
 
@@ -104,7 +117,7 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
     names = ("predictions.parquet", "curves.parquet", "manifest.json")
     paths = {Path(name).stem: str(folder / name) for name in names}
     return SimpleNamespace(
-        name="job", cell=CELL, seeds=tuple(status), status=status, labels=3,
+        name="job", cell=CELL, seeds=tuple(status), status=status, labels=("a", "b", "c"),
         evaluation=(HANS,), settings={"family": "in_context"},
         batch_tokens=64, placement=Placement(), code="c", threads=1,
         processes=SimpleNamespace(size=1), predicted_gpu_mb=2000,
@@ -114,11 +127,12 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
 
 
 def make_seed(seed: int, epochs=(0,), rows=ROWS) -> FinishedSeed:
-    n, item = len(rows), EvaluationSet("hans", MERGE, rows)
+    n, item = len(rows), EvaluationSet("hans", MERGE, rows, label_names=NAMES)
     scores = Scores(*(getattr(SCORES, name)[:n] for name in PER_ROW), "plain", 40)
     frames = {
-        "predictions": pd.concat(
-            [outputs.prediction_frame(CELL, seed, e, item, scores) for e in epochs]
+        "predictions": outputs.mark_epochs(
+            pd.concat([outputs.prediction_frame(CELL, seed, e, item, scores) for e in epochs]),
+            *(max(epochs), min(epochs)),
         ),
         "curves": pd.concat([outputs.curve_frame(CELL, seed, e, item, scores) for e in epochs]),
     }

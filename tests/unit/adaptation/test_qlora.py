@@ -14,7 +14,7 @@ from fewshot.methods import lora, qlora
 from fewshot.models.four_bit import FourBitLinear
 from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
-from seed_runs import StopAfter, a_job, outcome, set_up
+from seed_runs import StopAfter, a_job, outcome, reading, set_up
 from tiny import TARGETS, tiny_model, tiny_tokenizer
 from torch import nn
 
@@ -41,7 +41,7 @@ def test_it_is_lora_on_what_the_bits_stand_for(tmp_path):
                 rounded.get_submodule(name).weight.copy_(module.dequantised())
     plain = a_job(**{**QLORA, "family": "lora", "optimizer": "adamw"})
     del plain.settings["quantise"]
-    made = setup.set_up(plain, lambda: rounded, tiny_tokenizer("llama"))
+    made = setup.set_up(reading(plain, tiny_tokenizer("llama")), lambda: rounded)
     curves = training.train_seed(made, 0, tmp_path / "plain").curves
     expected = -curves[curves["evaluation_set"] == "train"]["mean_logprob"].to_numpy()
     np.testing.assert_allclose(losses_of(job, tmp_path / "bits"), expected, rtol=0, atol=1e-6)
@@ -119,7 +119,7 @@ def test_any_number_of_processes_and_half_precision_need_no_stage():
     assert is_plain(settings, "bfloat16", Placement(), ProcessGroup(0, 2))
     job = replace(a_job(**QLORA), placement=Placement(micro_tokens=16))
     with pytest.raises(UserError, match="nothing is left to share, move or cut"):
-        setup._placement(set_up("llama", job), torch.device("cuda"), 16, 4)
+        setup.placed(set_up("llama", job), torch.device("cuda"), 16, 4)
 
 
 def test_without_a_gpu_paged_adamw_is_adamw():

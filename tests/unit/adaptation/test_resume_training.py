@@ -6,8 +6,8 @@ import signal
 
 import pandas as pd
 import pytest
-from fewshot.adaptation import checkpoints, training
-from fewshot.adaptation.setup import start_run
+from fewshot.adaptation import checkpoints, stack, training
+from fewshot.adaptation.setup import Member, start_run
 from fewshot.errors import UserError
 from fewshot.runtime import processes
 from fewshot.runtime.placement import Placement
@@ -76,7 +76,7 @@ def test_the_best_epoch_survives_an_interruption(tmp_path):
     with pytest.raises(Interrupted):
         training.train_seed(made, 0, tmp_path / "parts", stop=StopAfter(27))
     (folder,) = (tmp_path / "parts").glob("seed0.step*")
-    assert (folder / "best.pt").exists()
+    assert (folder / "seed0" / "best.pt").exists()
     assert outcome(training.train_seed(made, 0, tmp_path / "parts")) == outcome(whole)
 
 
@@ -88,7 +88,7 @@ def test_only_the_newest_whole_checkpoint_counts(tmp_path, monkeypatch):
     job = a_job(epochs=3)
     expected = outcome(training.train_seed(set_up("opt", job), 0, tmp_path / "whole"))
     folder, written = tmp_path / "parts", []
-    save = training.save_progress
+    save = stack.save_progress
 
     def failing(progress, *rest):
         if len(written) == 2:
@@ -96,12 +96,12 @@ def test_only_the_newest_whole_checkpoint_counts(tmp_path, monkeypatch):
         written.append(progress.step)
         save(progress, *rest)
 
-    monkeypatch.setattr(training, "save_progress", failing)
+    monkeypatch.setattr(stack, "save_progress", failing)
     with pytest.raises(OSError, match="disk full"):
         training.train_seed(set_up("opt", job), 0, folder)
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["seed0.step6", "seed0.step9.partial"] and written == [3, 6]
-    monkeypatch.setattr(training, "save_progress", save)
+    monkeypatch.setattr(stack, "save_progress", save)
     result = training.train_seed(set_up("opt", job), 0, folder)
     assert result.facts["resumed_after_steps"] == [6]
     assert outcome(result) == expected
@@ -112,7 +112,7 @@ def test_only_the_newest_whole_checkpoint_counts(tmp_path, monkeypatch):
 def test_a_damaged_checkpoint_is_dropped(tmp_path, caplog, name, damage):
     with pytest.raises(Interrupted):
         training.train_seed(set_up("opt", a_job()), 0, tmp_path, stop=StopAfter(4))
-    (path,) = tmp_path.glob(f"seed0.step*/{name}")
+    (path,) = tmp_path.glob(f"seed0.step*/seed0/{name}")
     whole = path.read_bytes()
     half = len(whole) // 2
     changed = whole[:half] + bytes(byte ^ 1 for byte in whole[half : half + 100])
@@ -143,7 +143,7 @@ def test_what_takes_longer_to_write_than_to_repeat_is_not_written(tmp_path, monk
 
 
 def test_checkpoints_are_due_where_they_save_time(tmp_path, monkeypatch):
-    kept = checkpoints.Checkpoints(tmp_path, 0, ProcessGroup(), lambda: None)
+    kept = checkpoints.Checkpoints(tmp_path, (0,), ProcessGroup())
     kept.expect(4e9)
     assert kept.cost == pytest.approx(24.0)
     now = checkpoints.time.monotonic()
@@ -157,7 +157,7 @@ def test_a_checkpoint_is_not_written_to_a_state_that_was_lost(tmp_path):
     def lost():
         raise UserError("lost to another process")
 
-    kept = checkpoints.Checkpoints(tmp_path, 0, ProcessGroup(), lost)
+    kept = checkpoints.Checkpoints(tmp_path, (0,), ProcessGroup(), lost)
     with pytest.raises(UserError, match="lost"), kept.writing(3) as folder:
         (folder / "progress.json").write_text(json.dumps({}))
     assert kept.latest() is None
@@ -195,11 +195,7 @@ def test_counts_do_not_depend_on_interruptions(tmp_path):
 
 def test_a_checkpoint_is_worth_while_before_all_rows_are_scored(tmp_path):
     setup = set_up("opt", a_job(epochs=2, curve_rows=8))
-    run = start_run(
-        setup, 0, 0, training.outputs.Phases(), Stop(), checkpoints.Checkpoints(
-            tmp_path, 0, ProcessGroup(), lambda: None
-        )
-    )  # fmt: skip
+    run = start_run(Member(setup, 0), 0, training.outputs.Phases(), Stop())
     run.phases.seconds |= {"train": 30.0, "curve": 8.0}
     run.progress.epoch, run.progress.scored = 3, 16
     run.progress.best_state = {}

@@ -102,10 +102,9 @@ def test_fewer_rows_than_are_shown_are_all_shown(tmp_path, settings, rows):
     job = read_job(write_job(tmp_path / "in", k=8, seeds=(0,), **settings), uses_context=True)
     few = replace(job, shots={0: job.shots[0].head(rows)}, evaluation=job.evaluation[1:])
     plain = replace(few, settings={"family": "in_context", "head": "language-model"})
-    tokenizer, model = tiny_tokenizer("opt"), tiny_model("opt")
-    found = []
+    model, found = tiny_model("opt"), []
     for each in (few, plain):
-        queries = in_context.tokenized(each, tokenizer)
+        queries = in_context.tokenized(each)
         result = in_context.run_seed(each, 0, model, queries, in_context.outputs.Phases(), False)
         found.append(result.predictions[["logprob_0", "logprob_1"]].to_numpy())
     np.testing.assert_allclose(*found, atol=1e-5)
@@ -117,8 +116,8 @@ def test_a_chats_prompts_are_whole_conversations(tmp_path):
     smk.params.model["window"] = 256
     job = read_job(smk, uses_context=True)
     assert job.status == {0: "ok"}
-    tokenizer = in_context.load_tokenizer(job.model_manifest)
-    shown = in_context.tokenized(job, tokenizer)(job, 0, None, in_context.outputs.Phases(), False)
+    tokenizer = job.queries.tokenizer
+    shown = in_context.tokenized(job)(job, 0, None, in_context.outputs.Phases(), False)
     prompts = shown.prompts(job.evaluation[1], 0)
     start = job.pattern.context_of(job.shots[0].head(1))
     texts = [tokenizer.decode(prompts.prefix + row) for row in prompts.suffixes]

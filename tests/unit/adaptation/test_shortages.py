@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from fewshot.adaptation import training
+from fewshot.adaptation.forward_pass import ForwardPass
 from fewshot.errors import UserError
 from fewshot.runtime import processes
 from fewshot.runtime.placement import Placement, easier
@@ -14,15 +15,17 @@ from seed_runs import StopAfter, a_job, outcome, set_up
 
 def run_out(monkeypatch, limit: int) -> None:
     """Let memory run out where more than `limit` tokens are trained at once."""
-    answers = training._answers
+    answers = ForwardPass.answers
 
-    def scarce(run, rows):
-        longest = int(run.rows.lengths[rows].max())
-        if len(rows) * longest > limit and not run.placement.checkpointing:
+    def scarce(passed, rows):
+        together = list(zip(passed.runs, rows, strict=True))
+        longest = max(int(run.rows.lengths[own].max()) for run, own in together)
+        count, recomputed = sum(map(len, rows)), passed.runs[0].placement.checkpointing
+        if count * longest > limit and not recomputed:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return answers(run, rows)
+        return answers(passed, rows)
 
-    monkeypatch.setattr(training, "_answers", scarce)
+    monkeypatch.setattr(ForwardPass, "answers", scarce)
 
 
 def test_a_seed_that_runs_out_of_memory_starts_again_with_less(tmp_path, monkeypatch, caplog):
@@ -43,10 +46,10 @@ def test_a_seed_that_runs_out_of_memory_starts_again_with_less(tmp_path, monkeyp
 
 
 def test_memory_that_cannot_be_helped_ends_the_job_with_what_was_tried(tmp_path, monkeypatch):
-    def none(run, piece):
+    def none(*_):
         raise MemoryError
 
-    monkeypatch.setattr(training, "_answers", none)
+    monkeypatch.setattr(ForwardPass, "answers", none)
     told = "memory ran out on a row of 9 tokens with ZeRO stage 0, 9 tokens at once, activations re"
     with pytest.raises(UserError, match=told):
         training.train_seed(set_up("opt", a_job()), 0, tmp_path)
@@ -59,8 +62,8 @@ def test_of_several_processes_all_start_anew(tmp_path, monkeypatch):
     def scarce(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(training, "start_run", scarce)
-    monkeypatch.setattr(training, "_shortages_before", lambda _: 0)
+    monkeypatch.setattr(training, "start_stack", scarce)
+    monkeypatch.setattr(training, "shortages_before", lambda _: 0)
     monkeypatch.setenv(processes.MARK, str(tmp_path / "mark"))
     with pytest.raises(SystemExit) as ended:
         training.train_seed(setup, 0, tmp_path)

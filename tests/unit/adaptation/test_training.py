@@ -12,13 +12,14 @@ import torch
 from architectures import MODELS
 from fewshot.adaptation import setup, training
 from fewshot.adaptation.job import AdaptationJob
+from fewshot.adaptation.learning_rate import rate
 from fewshot.methods import lora
 from fewshot.models.heads import ClassificationHead
 from fewshot.prompts.patterns import best_words
 from fewshot.rng import generator
 from job_files import PATTERN
 from safetensors.torch import load_file
-from seed_runs import K, a_job
+from seed_runs import K, a_job, reading
 from tiny import KINDS, TARGETS, tiny_model, tiny_tokenizer
 
 ARCHITECTURES = ("llama", "qwen3", "gemma2", "gemma3", "olmo2")
@@ -33,7 +34,7 @@ def train(kind: str, job: AdaptationJob, model=None, seed: int = 0):
     """Return the final state by name, the mean loss of each epoch and the result."""
     torch.set_num_threads(1)
     model = model or new_model(kind)
-    made = setup.set_up(job, lambda: model, tiny_tokenizer(kind))
+    made = setup.set_up(reading(job, tiny_tokenizer(kind)), lambda: model)
     with tempfile.TemporaryDirectory() as folder:
         result = training.train_seed(made, seed, Path(folder))
         curve = result.curves[result.curves["evaluation_set"] == "train"]
@@ -252,6 +253,8 @@ def test_kept_epochs_are_the_best_in_domain_and_the_last():
     best = int(correct.idxmax())  # the earliest of equals
     kept = sorted(result.predictions["epoch"].unique())
     assert kept == sorted({best, 6})
+    for column, epoch in (("last", 6), ("best", best)):
+        assert (result.predictions[column] == (result.predictions["epoch"] == epoch)).all()
     counted = result.predictions.groupby(["epoch", "evaluation_set"], observed=True).size()
     assert set(counted.xs("task", level=1)) == {24} and set(counted.xs("other", level=1)) == {11}
     assert sorted(result.curves["epoch"].unique()) == [1, 2, 3, 4, 5, 6]
@@ -264,7 +267,7 @@ def test_inputs_without_content_are_scored_with_the_weights_of_each_kept_epoch(h
     found = result.facts["content_free"]
     kept = sorted(result.predictions["epoch"].unique())
     assert list(found) == [str(epoch) for epoch in kept]
-    assert np.shape(list(found[str(kept[-1])].values())) == (3, job.labels)
+    assert np.shape(list(found[str(kept[-1])].values())) == (3, len(job.labels))
     if head == "language-model":
         state, _, _ = train("opt", job)
         model = new_model("opt")
@@ -318,6 +321,6 @@ def test_the_manifest_counts_what_was_trained_and_read(family):
 
 def test_the_rate_rises_over_the_warmup_and_stays():
     settings = {"learning_rate": 2.0, "warmup": 0.1}
-    rates = [training.rate(step, 40, settings) for step in range(6)]
+    rates = [rate(step, 40, settings) for step in range(6)]
     assert rates == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
-    assert training.rate(0, 40, {"learning_rate": 2.0, "warmup": 0.0}) == 2.0
+    assert rate(0, 40, {"learning_rate": 2.0, "warmup": 0.0}) == 2.0

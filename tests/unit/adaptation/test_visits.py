@@ -14,7 +14,7 @@ from fewshot.prompts.patterns import Pattern
 from fewshot.rng import generator
 from fewshot.runtime.placement import Placement
 from job_files import PATTERN
-from seed_runs import K, a_job, outcome, set_up
+from seed_runs import K, a_job, outcome, reading, set_up
 from tiny import tiny_model, tiny_tokenizer
 
 OTHER = replace(PATTERN, name="other", parts=(("the ", "text_b"), (" ", "text_a")), cue=" Answer:")
@@ -28,7 +28,7 @@ def drawing(placement=0, patterns=THREE, **settings):
 
 def train(job, folder, kind="opt"):
     torch.set_num_threads(1)
-    made = setup.set_up(job, lambda: tiny_model(kind), tiny_tokenizer(kind))
+    made = setup.set_up(reading(job, tiny_tokenizer(kind)), lambda: tiny_model(kind))
     result = training.train_seed(made, 0, folder)
     return result, result.curves[result.curves["evaluation_set"] == "train"]
 

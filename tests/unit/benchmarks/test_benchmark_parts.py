@@ -79,6 +79,8 @@ def test_the_scorers_targets_compare_with_what_was_measured(tmp_path):
         {"system": "fairshot", "rows_per_s": 50.0, **about, **same},
         {"system": "lm-eval", "rows_per_s": 2.0, **about},
         {"system": "transformers-full", "rows_per_s": 5.0, **about},
+        {"system": "fairshot", "dtype": "bfloat16", "rows_per_s": 9.0, "matmul_share": 0.69}
+        | {"of_fewest": 0.75, **about},
     ]
     made = table(tmp_path, bench_scorer, ["model", "dtype", "task", "k"], rows)
     assert made.judge(bench_scorer.TARGETS) == [
@@ -90,7 +92,12 @@ def test_the_scorers_targets_compare_with_what_was_measured(tmp_path):
         ),
         (False, "not reached: m, float32, fairshot: max_abs_diff 0.0002, at most 0.0001"),
         (True, "reached: m, float32, fairshot: same_predictions 1, at least 1"),
+        (False, "not reached: m, bfloat16, fairshot: matmul_share 0.69, at least 0.7"),
+        (True, "reached: m, bfloat16, fairshot, task rte, k 16: of_fewest 0.75, at least 0.75"),
     ]
+    row = {"model": "m", "task": "rte", "system": "fairshot", "rows_per_s": 20.0}
+    assert bench_scorer.of_fewest(made, {**row, "dtype": "float32"}) == 0.4
+    assert bench_scorer.of_fewest(made, {**row, "dtype": "float16"}) is None
 
 
 def found(train, score, other, losses, logprobs):

@@ -9,7 +9,7 @@ import torch
 from fewshot.adaptation import setup, training
 from fewshot.methods.losses import DISTILLATION, LOSSES, Answers, loss_of
 from fewshot.validation import read_schema
-from seed_runs import a_job
+from seed_runs import a_job, reading
 from tiny import tiny_model, tiny_tokenizer
 
 ENDS = torch.tensor([[0, 0], [1, 0]])
@@ -239,7 +239,7 @@ def test_a_family_whose_settings_name_no_loss_brings_its_own():
 def test_a_named_loss_is_what_is_trained(name, tmp_path):
     """Two label words: a loss over them starts near log 2 or below, over 75 words near log 75."""
     torch.set_num_threads(1)
-    made = setup.set_up(a_job(loss=name), lambda: tiny_model("opt"), tiny_tokenizer("opt"))
+    made = setup.set_up(reading(a_job(loss=name), tiny_tokenizer("opt")), lambda: tiny_model("opt"))
     curves = training.train_seed(made, 0, tmp_path).curves
     losses = -curves[curves["evaluation_set"] == "train"]["mean_logprob"].to_numpy()
     assert (losses[0] < 1.5) == (name != "vocabulary") and losses[-1] < losses[0]

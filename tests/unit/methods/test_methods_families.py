@@ -18,7 +18,7 @@ from fewshot.runtime.placement import Placement
 from fewshot.scoring.score import score
 from fewshot.study import families
 from job_files import some_rows
-from seed_runs import a_job
+from seed_runs import a_job, reading
 from tiny import ALL_KINDS, KINDS, TARGETS, tiny_model, tiny_tokenizer, write_manifest
 
 ADAPTER = {
@@ -162,7 +162,7 @@ def train(folder: Path, family: str, kind: str, stage: int = 0, **settings):
     """Return the setup, the losses of the epochs and the result of a training run in `folder`."""
     torch.set_num_threads(1)
     job, model = job_of(family, kind, stage, **settings), tiny_model(kind)
-    made = setup.set_up(job, lambda: model, tiny_tokenizer(kind))
+    made = setup.set_up(reading(job, tiny_tokenizer(kind)), lambda: model)
     result = training.train_seed(made, 0, folder)
     curve = result.curves[result.curves["evaluation_set"] == "train"]
     return made, -curve["mean_logprob"].to_numpy(), result
@@ -264,7 +264,7 @@ def test_bfloat16_trains_alike(tmp_path, family):
     job = job_of(family, "llama", stage=1)
     half = dataclasses.replace(job, model={**job.model, "dtype": "bfloat16"})
     model = tiny_model("llama").to(torch.bfloat16)
-    made = setup.set_up(half, lambda: model, tiny_tokenizer("llama"))
+    made = setup.set_up(reading(half, tiny_tokenizer("llama")), lambda: model)
     curves = training.train_seed(made, 0, tmp_path).curves.query("evaluation_set == 'train'")
     _, losses, _ = train(tmp_path, family, "llama")
     np.testing.assert_allclose(-curves["mean_logprob"], losses, rtol=0.1, atol=0.1)

@@ -150,6 +150,7 @@ def test_reparametrised_prefixes_equal_peft(name):
 @pytest.mark.parametrize(("family", "settings"), [(p_tuning, SETTINGS), (p_tuning, LSTM),
                                                   (reparametrised_prefix, SETTINGS)])  # fmt: skip
 def test_encoders_start_as_pytorch_draws_them(family, settings):
+    torch.manual_seed(0)
     wide = {**settings, "virtual_tokens": 400, "encoder_width": 64}
     model, plain = copy.deepcopy(MODELS["opt"]), copy.deepcopy(MODELS["opt"])
     for each in (model, plain):  # peft's own values are PyTorch's.
@@ -305,7 +306,7 @@ def test_learned_positions_count_towards_the_window():
     prompts = draw(np.random.default_rng(6), 0, [156, 3])
     plain = MODELS["llama"]
     assert score.score(plain, prompts, batch_tokens=400)
-    message = "row 0: its prompt has 161 tokens, the model reads 160"
+    message = "row with id 0: its prompt has 161 tokens, the model reads 160"
     model = made(prefix_tuning, "llama")
     with pytest.raises(UserError, match=message):
         score.score(model, prompts, batch_tokens=400)
@@ -315,7 +316,9 @@ def test_learned_positions_count_towards_the_window():
     assert tokens_ahead(model) == TOKENS
     for each, ahead in ((prompts, TOKENS), (longer, 0)):
         each = each.with_words([1, 2])
-        with pytest.raises(UserError, match="training row 0 has 161 tokens, the model reads 160"):
+        with pytest.raises(
+            UserError, match="training row with id 0 has 161 tokens, the model reads 160"
+        ):
             training_rows(each, np.array([0, 1]), 160, ahead)
         assert training_rows(each, np.array([0, 1]), 161, ahead).ids.shape == (2, 1, 161 - ahead)
 

@@ -33,7 +33,7 @@ def tensors(dtype, outputs=37, width=16):
 @pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("block", [16, 160, 1 << 24])
 def test_products_and_gradients_are_those_of_float32_inputs(monkeypatch, dtype, block):
-    monkeypatch.setattr(parts, "BLOCK", block)
+    monkeypatch.setitem(parts.BLOCKS, "cpu", block)
     hidden, weight, bias = tensors(dtype)
     logits = linear_in_float32(hidden, weight, bias)
     wide = [each.detach().double().requires_grad_() for each in (hidden, weight, bias)]

@@ -126,3 +126,13 @@ def test_texts_of_the_study_are_compared(tmp_path, monkeypatch):
         UserError, match=r"GPT2Tokenizer gives 'Yes\\n\\nNo\\n' the tokens .*tokenizer\.json"
     ):
         load_tokenizer(manifest, ["No", PROBES[0]])
+
+
+def test_code_beside_a_tokenizer_is_never_run(tmp_path):
+    proof = tmp_path / "it ran"
+    own = {"AutoTokenizer": [None, "mine.Tokenizer"]}
+    manifest = folder_of(tmp_path / "mine", trained(), "Tokenizer", "mine", auto_map=own)
+    (tmp_path / "mine/mine.py").write_text(f"open({str(proof)!r}, 'w')\n")
+    with pytest.raises(UserError, match=r"no tokenizer that can be loaded .*custom code"):
+        load_tokenizer(manifest)
+    assert not proof.exists()

@@ -107,7 +107,9 @@ def test_a_token_across_the_border_is_the_texts():
 def test_a_row_without_a_text_is_named():
     pattern = bound({**TASK, "text": ["a"]}, template_one_text=":{text_a}")
     queries = queries_of(tiny_tokenizer(), pattern, rows_of(["near", ""]), ["set/3", "set/4"])
-    with pytest.raises(UserError, match="row set/4: its text adds no token behind a label word"):
+    with pytest.raises(
+        UserError, match="row with id set/4: its text adds no token behind a label word"
+    ):
         queries.prompts("")
 
 

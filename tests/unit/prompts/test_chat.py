@@ -10,9 +10,11 @@ from fewshot import storage
 from fewshot.adaptation.batches import query_prompts
 from fewshot.errors import UserError
 from fewshot.prompts import tokenize
+from fewshot.prompts.channel import queries_of
 from fewshot.prompts.chat import chat_pattern, check_template, read_pattern
 from fewshot.prompts.label_words import end_tokens, label_words
 from fewshot.prompts.patterns import Pattern, parse_template
+from fewshot.prompts.set_queries import SetQueries
 from fewshot.prompts.tokenize import Queries
 from fewshot.prompts.window import WindowChecker
 from job_files import CHAT_TEMPLATE
@@ -102,7 +104,7 @@ def test_prompts_are_the_tokens_of_whole_conversations(name, arrangement, k, pla
 def test_bos_is_there_once(name):
     tokenizer = chat_tokenizer(name)
     pattern = chat_pattern(PLAIN, tokenizer, {"demonstrations": "one-turn"})
-    prompts = query_prompts(tokenizer, pattern, some_rows(3))
+    prompts = query_prompts(queries_of(tokenizer, pattern, some_rows(3), range(3)), pattern)
     first = (prompts.prefix + prompts.suffixes[0])[:2]
     if tokenizer.bos_token and name != "qwen3":
         assert first[0] == tokenizer.bos_token_id != first[1]
@@ -129,7 +131,8 @@ def test_the_same_words_are_asked_for_in_context_and_in_training():
     rows = some_rows(3)
     probe, *_ = pattern.queries(rows)
     shown = label_words(tokenizer, pattern, probe)
-    assert query_prompts(tokenizer, pattern, rows).words == [shown] * 3
+    queries = queries_of(tokenizer, pattern, rows, range(3))
+    assert query_prompts(queries, pattern).words == [shown] * 3
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -138,7 +141,8 @@ def test_an_answer_with_its_end_token_is_the_assistants_whole_turn(name):
     tokenizer, rows = chat_tokenizer(name), some_rows(3)
     pattern = chat_pattern(PLAIN, tokenizer, {"demonstrations": "one-turn"})
     end = end_tokens(tokenizer, {"end_token": True}, pattern)
-    prompts = query_prompts(tokenizer, pattern, rows, end=end)
+    queries = queries_of(tokenizer, pattern, rows, range(3))
+    prompts = query_prompts(queries, pattern, end=end)
     for suffix, words, row in zip(prompts.suffixes, prompts.words, rows.itertuples(), strict=True):
         query = PLAIN.query(row.text_a, row.text_b)
         for label, word in enumerate(PLAIN.words):
@@ -194,6 +198,7 @@ def with_template(template: str, name: str = "chatml"):
             "valid: demonstrations: one-turn",
         ),
         ("{% for m in messages %}>{{ m.content | indent }} {% endfor %}", {}, "changes the blanks"),
+        ("{{ messages.__class__.__mro__[1].__subclasses__() }}", {}, "SecurityError"),
     ],
 )  # fmt: skip
 def test_templates_that_cannot_be_used_are_refused_in_one_line(template, chat, message):
@@ -209,7 +214,7 @@ def test_a_template_that_changes_texts_is_refused():
     tokenizer = with_template(template)
     pattern = chat_pattern(PLAIN, tokenizer, {"demonstrations": "turns"})
     checker = WindowChecker(
-        tokenizer, {"p": pattern}, {"task": some_rows(3)}, {("own", 2, 0): some_rows(2)}
+        SetQueries(tokenizer), {"p": pattern}, {"task": some_rows(3)}, {("own", 2, 0): some_rows(2)}
     )
     with pytest.raises(UserError, match="changes texts, so that prompts cannot be put together"):
         checker.count(CELL, 0)
@@ -250,7 +255,9 @@ def test_the_window_counts_what_the_template_writes():
     tokenizer = chat_tokenizer("chatml")
     pattern = chat_pattern(PLAIN, tokenizer, {"demonstrations": "turns"})
     rows, shots = some_rows(5), some_rows(2, 50)
-    checker = WindowChecker(tokenizer, {"p": pattern}, {"task": rows}, {("own", 2, 0): shots})
+    checker = WindowChecker(
+        SetQueries(tokenizer), {"p": pattern}, {"task": rows}, {("own", 2, 0): shots}
+    )
     for shown in (True, False):
         _, longest, _ = checker.count({**CELL, "uses_context": shown}, 0)
         context = pattern.context_of(shots) if shown else pattern.context(())

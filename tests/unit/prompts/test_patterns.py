@@ -118,6 +118,8 @@ def test_label_words_come_from_the_verbalizer_or_from_the_pattern():
         ({"template": "{text_a} {text_c}"}, "template field '{text_c}' is unknown; valid: {text_a"),
         ({"template": "{text_a!r} {text_b}"}, "field '{text_a}' is unknown"),
         ({"template": "{text_a} {} {text_b}"}, "template field '{}' is unknown"),
+        ({"template": "{text_a.__class__} {text_b}"}, "'{text_a.__class__}' is unknown"),
+        ({"template": "{text_a!r} {text_b}"}, "template field '{text_a}' is unknown"),
         ({"template": "{text_a"}, "has broken braces"),
         ({"template": "{text_a} }"}, "has broken braces"),
         ({"template": "{text_a}"}, "'template' must use {text_a} and {text_b}"),

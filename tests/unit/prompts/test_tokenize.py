@@ -6,6 +6,7 @@ from fewshot.errors import UserError
 from fewshot.prompts import tokenize
 from fewshot.prompts.label_words import end_tokens, label_words
 from fewshot.prompts.patterns import Pattern, parse_template
+from fewshot.prompts.set_queries import SetQueries
 from fewshot.prompts.tokenize import Queries
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -275,3 +276,24 @@ def test_tails_that_do_not_come_again_are_let_go():
     for i in range(100):
         queries.prompts(f"some lawyer {i}")
     assert len(queries._tails) <= tokenize.TAILS
+
+
+@pytest.mark.parametrize("rows", [[1, 3], [4], [0, 1, 2, 3, 4]])
+def test_the_prompts_of_some_rows_are_those_of_these_rows_alone(real, rows):
+    """Some begin alike further than all do."""
+    texts = ["A man sleeps. He", "A man sleeps. He rests", "A dog", "A man sleeps.", "A dog runs"]
+    context = "One sleeps. Yes\n\n"
+    every = Queries(real, texts, words=(" Yes", " No"))
+    some = Queries(real, [texts[row] for row in rows], rows, words=(" Yes", " No"))
+    for text in ("", context):
+        assert every.prompts(text).of_rows(rows) == some.prompts(text)
+
+
+def test_queries_of_a_set_are_made_once_for_its_rows():
+    rows = pd.DataFrame({"id": [7, 8], "text_a": ["the doctor", "the nurse"], "text_b": "slept"})
+    made = SetQueries(tiny_tokenizer())
+    first = made.of(PATTERNS["minimal"], "task", rows)
+    assert first.ids == ("task/7", "task/8") and made.of(PATTERNS["minimal"], "task", rows) is first
+    assert made.of(PATTERNS["minimal"], "task", rows, scored=False) is not first
+    other = made.of(PATTERNS["minimal"], "task", rows.head(1))
+    assert other.ids == ("task/7",) and made.of(PATTERNS["minimal"], "task", rows) is not first

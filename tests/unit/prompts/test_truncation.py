@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from fewshot.adaptation import training
 from fewshot.adaptation.batches import query_prompts
+from fewshot.prompts.channel import queries_of
 from fewshot.prompts.tokenize import Prompts, truncate
 from job_files import PATTERN
 from seed_runs import a_job, set_up
@@ -75,7 +76,8 @@ def test_real_rows_are_cut_as_transformers_cuts_them(shared_data, real):
     rows = rows.rename(columns={"sentence1": "text_a", "sentence2": "text_b", "idx": "id"})
     rows = rows.loc[rows["text_a"].str.len().sort_values().index[-60:]]
     texts = [PATTERN.query(a, b) for a, b in zip(rows["text_a"], rows["text_b"], strict=True)]
-    made, longer = truncate(query_prompts(real, PATTERN, rows), 256, "rte")
+    queries = queries_of(real, PATTERN, rows, rows["id"].tolist())
+    made, longer = truncate(query_prompts(queries, PATTERN), 256, "rte")
     judge = real(texts, truncation=True, max_length=256)["input_ids"]
     assert [list(made.prefix + suffix) for suffix in made.suffixes] == judge
     assert longer == sum(len(ids) > 256 for ids in real(texts)["input_ids"]) > 0

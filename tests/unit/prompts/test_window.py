@@ -13,6 +13,7 @@ from fewshot.adaptation.job import read_job
 from fewshot.data.shots import draw_balanced, read_shots
 from fewshot.errors import UserError
 from fewshot.prompts.patterns import Pattern
+from fewshot.prompts.set_queries import SetQueries
 from fewshot.prompts.window import WindowChecker, check_cells, check_copies, describe_windows
 from job_files import PATTERN, some_rows, write_job
 from tiny import tiny_tokenizer
@@ -32,7 +33,7 @@ def cell(method="icl", k=4, seeds=(0, 1), uses_context=True, needs_words=True, v
 
 def checker(pattern=PATTERN, ks=(2, 4, 8)):
     shots = {("fair", k, s): drawn(TRAIN, k, s) for k in ks for s in (0, 1)}
-    return WindowChecker(tiny_tokenizer(), {"minimal": pattern}, SETS, shots)
+    return WindowChecker(SetQueries(tiny_tokenizer()), {"minimal": pattern}, SETS, shots)
 
 
 def drawn(rows: pd.DataFrame, k: int, seed: int, task: str = "task") -> pd.DataFrame:
@@ -70,7 +71,7 @@ def test_many_shots_that_do_not_fit_are_told_in_words(caplog):
     caplog.set_level("INFO")
     train = some_rows(256, "train")
     shots = {("fair", 256, 0): drawn(train, 256, 0)}
-    check = WindowChecker(tiny_tokenizer(), {"minimal": PATTERN}, SETS, shots)
+    check = WindowChecker(SetQueries(tiny_tokenizer()), {"minimal": PATTERN}, SETS, shots)
     [row] = check_cells(check, NAME, [cell(k=256, seeds=[0])], 1024)
     assert row["status"] == "does not fit" and row["context_tokens"] > 1024
     told = f"a prompt has {row['longest_tokens']} tokens, the model reads 1024"
@@ -145,7 +146,7 @@ def test_no_shots_have_no_context():
 def test_training_counts_the_shots_and_no_context():
     long = TRAIN.assign(text_b=" ".join(["doctor"] * 90))
     shots = {("fair", 4, 0): drawn(long, 4, 0)}
-    check = WindowChecker(tiny_tokenizer(), {"minimal": PATTERN}, SETS, shots)
+    check = WindowChecker(SetQueries(tiny_tokenizer()), {"minimal": PATTERN}, SETS, shots)
     row = check_cells(check, NAME, [cell("ft", seeds=[0], uses_context=False)], 90)[0]
     assert row["context_tokens"] == 0 and row["longest_row"].startswith("train/")
     assert row["longest_tokens"] > 90 and row["status"] == "does not fit"
@@ -284,7 +285,7 @@ def test_rte_with_32_shots_fits_no_2048_tokens(shared_data, real):
         for split in ("train", "validation")
     ]
     shots = {("fair", 32, seed): drawn(rows[0], 32, seed, "rte") for seed in range(10)}
-    check = WindowChecker(real, {"minimal": PATTERN}, {"rte": rows[1]}, shots)
+    check = WindowChecker(SetQueries(real), {"minimal": PATTERN}, {"rte": rows[1]}, shots)
     found = check_cells(check, NAME, [cell(k=32, seeds=range(10))], 2048)
     assert {row["status"] for row in found} == {"does not fit"}
 

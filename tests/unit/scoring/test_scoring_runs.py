@@ -14,7 +14,9 @@ from fewshot.scoring.score import score
 
 def test_a_prompt_longer_than_the_window_is_refused():
     prompts = draw(np.random.default_rng(9), 100, [5, 61, 60])
-    with pytest.raises(UserError, match=r"row 1: its prompt has 161 tokens, the model reads 160"):
+    with pytest.raises(
+        UserError, match=r"row with id 1: its prompt has 161 tokens, the model reads 160"
+    ):
         score(MODELS["opt"], prompts, batch_tokens=64)
     longest = draw(np.random.default_rng(9), 100, [5, 60])
     assert_equal(
@@ -25,7 +27,7 @@ def test_a_prompt_longer_than_the_window_is_refused():
 
 def test_label_words_count_for_the_window():
     prompts = draw(np.random.default_rng(9), 100, [5, 59], [(5, 6, 7), (8,)])
-    with pytest.raises(UserError, match=r"row 1: its prompt has 161 tokens"):
+    with pytest.raises(UserError, match=r"row with id 1: its prompt has 161 tokens"):
         score(MODELS["opt"], prompts, batch_tokens=64)
     # Behind a shared prefix both words are packed into a sequence that is longer than the window.
     prompts = draw(np.random.default_rng(9), 100, [5, 58], [(5, 6, 7), (8, 9, 10)])
@@ -116,7 +118,9 @@ def only_calls(monkeypatch):
 def test_a_row_that_does_not_fit_alone_is_named(only_calls):
     model, prompts = build("opt"), draw(np.random.default_rng(14), 40, [5, 9])
     only_calls(3, MemoryError)
-    with pytest.raises(UserError, match=r"row 1: reading its 9 tokens alone takes more memory"):
+    with pytest.raises(
+        UserError, match=r"row with id 1: reading its 9 tokens alone takes more memory"
+    ):
         score(model, prompts, batch_tokens=5)
 
 
