@@ -1,16 +1,14 @@
-from scripts.fewshot.study.exchange_inputs import context_cells, logged_runs
-from scripts.fewshot.study.imports import used_entries
+from fewshot.study.exchange_inputs import (
+    adapter_files,
+    adapter_runs,
+    context_cells,
+    exported_jobs,
+    logged_runs,
+    result_sources,
+)
+from fewshot.study.imports import travelling_settings, used_entries
 
-
-# What travels: all that tables and figures are made from, and results made elsewhere.
-localrules:
-    export_predictions,
-    import_predictions,
-    export_lm_eval,
-    convert_lm_eval,
-
-
-# What the archive holds besides the study's entries; texts of rows stay here.
+# What the archive of results holds besides the study's entries; texts of rows stay here.
 TRAVELLING = sorted(
     {
         *RUN_MANIFESTS,
@@ -34,10 +32,11 @@ rule export_predictions:
         archive=f"results/{STUDY.name}/predictions.tar",
     log:
         f"results/logs/{STUDY.name}/export_predictions.log",
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:
-        study=STUDY.settings,
+        study=travelling_settings(STUDY),
         entries=used_entries(STUDY),
         code=code_version("exchange.archive"),
     script:
@@ -48,6 +47,7 @@ rule export_predictions:
 rule import_predictions:
     log:
         "results/logs/import_predictions.log",
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:
@@ -76,6 +76,7 @@ rule convert_lm_eval:
         archive=f"results/{STUDY.name}/lm_eval.tar",
     log:
         f"results/logs/{STUDY.name}/convert_lm_eval.log",
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:
@@ -96,6 +97,7 @@ rule export_lm_eval:
         folder=directory(f"results/{STUDY.name}/lm_eval"),
     log:
         f"results/logs/{STUDY.name}/export_lm_eval.log",
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:
@@ -105,3 +107,94 @@ rule export_lm_eval:
         code=code_version("exchange.lm_eval_tasks"),
     script:
         "../scripts/export_lm_eval.py"
+
+
+# Adapters lie beside the manifests of their runs, and are no input: an import brings none, and
+# nothing is to be trained again for that.
+rule export_adapters:
+    input:
+        one_line(lambda w: adapter_files(adapter_runs(INPUTS)[0])),
+    output:
+        folder=directory(f"results/{STUDY.name}/adapters"),
+    log:
+        f"results/logs/{STUDY.name}/export_adapters.log",
+    localrule: True
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        study=STUDY.name,
+        runs=one_line(lambda w: adapter_runs(INPUTS)[0]),
+        left_out=lambda w: adapter_runs(INPUTS)[1],
+        selection=STUDY.settings["main"]["selection"],
+        code=code_version("exchange.adapters"),
+    script:
+        "../scripts/export_adapters.py"
+
+
+# No output: what is on the Hub is its owner's to change.
+rule push_adapters:
+    input:
+        folder=one_line(pushed_folder),
+    log:
+        f"results/logs/{STUDY.name}/push_adapters.log",
+    retries: 0
+    localrule: True
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        repository=REPOSITORY,
+    script:
+        "../scripts/push_adapters.py"
+
+
+# Results for models' pages on the Hub, and in the shared schema of Every Eval Ever.
+rule export_results:
+    input:
+        metrics=METRICS,
+        manifests=RUN_MANIFESTS,
+        models=MODEL_MANIFESTS,
+        sources=SOURCE_MANIFESTS,
+        rows=EVALUATION if ROWS == "yes" else [],
+    output:
+        hub=directory(f"results/{STUDY.name}/exchange/hub"),
+        shared=directory(f"results/{STUDY.name}/exchange/every_eval_ever"),
+    log:
+        f"results/logs/{STUDY.name}/export_results.log",
+    localrule: True
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        study=STUDY.name,
+        catalog=one_line(lambda w: INPUTS.catalog),
+        jobs=lambda w: exported_jobs(INPUTS),
+        sources=lambda w: result_sources(INPUTS),
+        sets=lambda w: {
+            each["set"]: each["path"] for task in TASKS for each in INPUTS.sets_with_paths(task)
+        },
+        with_rows=ROWS,
+        organization=ORGANIZATION,
+        source=SOURCE,
+        code=code_version("exchange.results", "analysis.evidence"),
+    script:
+        "../scripts/export_results.py"
+
+
+# Finished runs in a tracker. No output: what it holds already is seen once it is open.
+rule export_tracking:
+    input:
+        metrics=METRICS,
+        costs=COSTS,
+        manifests=RUN_MANIFESTS,
+    log:
+        f"results/logs/{STUDY.name}/export_tracking.log",
+    localrule: True
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        study=STUDY.name,
+        selection=STUDY.settings["main"]["selection"],
+        jobs=lambda w: exported_jobs(INPUTS),
+        tracker=TRACKER,
+        folder=f"results/{STUDY.name}/tracking",
+    script:
+        "../scripts/export_tracking.py"

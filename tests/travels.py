@@ -40,10 +40,10 @@ def registries() -> dict[str, dict]:
     }
     training = {"loss": "vocabulary", "learning_rate": 0.001, "epochs": simulate.EPOCHS}
     training |= {"batch_size": 8, "warmup": 0.0, "weight_decay": 0.0, "gradient_clip": 1.0}
-    training |= {"keep_weights": False, "curve_epochs": "each", "curve_rows": "all"}
+    training |= {"curve_epochs": "each", "curve_rows": "all"}
     lora = {"rank": 2, "alpha": 4, "dropout": 0.0, "dora": False, "targets": {}}
     lora["targets"] = {family: ["q_proj"] for family in ("opt", "pythia")}
-    own = {"icl": {}, "ft": training, "lora": {**training, **lora}}
+    own = {"icl": {}, "ft": {**training, "keep_weights": False}, "lora": {**training, **lora}}
     return {
         "models": {
             name: {**simulate.MODELS[name], **hub, "window": 1024, "dtype": "float32"}

@@ -126,6 +126,25 @@ def test_results_made_elsewhere_join_the_same_tables(exporter, tmp_path):
     assert project.planned("all", *STUDY) == [], "a run that was imported needs its logs no more"
 
 
+def test_results_go_to_other_software_without_a_run(exporter):
+    """Also what no run knows: who gives them."""
+    told = ("--config", "organization=Some Lab", "rows=no")
+    assert [rule for rule, _ in exporter.planned("export_results", *STUDY, *told)] == [
+        "export_results"
+    ]
+    output = exporter.run("export_results", *STUDY, *told)
+    folder = exporter.folder / "results/sim/exchange"
+    records = sorted((folder / "every_eval_ever/data/fairshot-sim/nobody/nothing").glob("*.json"))
+    hub = sorted((folder / "hub").rglob("*.yaml"))
+    cells = len(simulate.MODELS) // 2 * 7 - 1  # of two models one cell does not fit
+    assert len(records) == len(hub) == cells and f"{cells} cells in results/sim/exch" in output
+    about = storage.read_json(records[0])["source_metadata"]
+    assert about["source_organization_name"] == "Some Lab"
+    assert "left out: 1 cells without a result or a language model" in output
+    result = exporter.snakemake("export_tracking", *STUDY, "--config", "tracker=mlflw")
+    assert result.code != 0 and "unknown tracker 'mlflw'; did you mean 'mlflow'?" in result.output
+
+
 @pytest.mark.slow
 def test_an_imported_study_can_be_extended(finished, fresh):
     """With rows and models fetched first, only what is new is run."""

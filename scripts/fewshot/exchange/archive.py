@@ -29,7 +29,7 @@ from ..study.imports import folder_of
 LOG = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.json"
-KIND, FORMAT = "fairshot predictions", 2
+KIND, FORMAT = "fairshot predictions", 3
 EPOCH = 315532800
 """1980-01-01: the time of every member."""
 REGISTRIES = ("models", "tasks", "methods", "patterns")
@@ -96,7 +96,7 @@ def without_texts(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _with_run(file: str) -> list[str]:
     """Return a file's name and, for the manifest of a run, those of its tables."""
-    if not file.startswith(("results/runs/", "results/held-out/")):
+    if not file.startswith(("results/runs/", "results/runs-held-out/", "results/held-out/")):
         return [file]
     run = file.removesuffix("/manifest.json")
     return [file, f"{run}/predictions.parquet", f"{run}/curves.parquet"]

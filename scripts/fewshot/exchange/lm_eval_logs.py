@@ -20,6 +20,11 @@ from ..prompts.patterns import Pattern
 
 FILTER = "none"
 """The harness's filter of choices, which changes nothing."""
+UNREADABLE = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError),
+    *(SyntaxError, MemoryError, RecursionError),
+)
+"""What reading a line raises that is no sample; the last three are those of nested values."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,9 @@ def read_log(path: str | Path, expected: Expected) -> Logged:
         place = finder.place(sample, found)
         if place in found:
             row = expected.rows["id"].iloc[place]
-            raise UserError(f"{sample.where}: row {row} of '{expected.name}' is there already")
+            raise UserError(
+                f"{sample.where}: row with id {row} of '{expected.name}' is there already"
+            )
         # The prompt was checked; thousands of them would fill the memory.
         found[place] = Sample(**{**vars(sample), "prompt": "", "texts": frozenset()})
     missing = len(expected.rows) - len(found)
@@ -87,7 +94,7 @@ def read_log(path: str | Path, expected: Expected) -> Logged:
         first = next(i for i in range(len(expected.rows)) if i not in found)
         raise UserError(
             f"{path}: {missing} of the {len(expected.rows)} rows of '{expected.name}' are not in "
-            f"it, the first one is {expected.rows['id'].iloc[first]}"
+            f"it, the first one has id {expected.rows['id'].iloc[first]}"
         )
     ordered = [found[i] for i in range(len(expected.rows))]
     order = _word_order(ordered, expected, path)
@@ -109,7 +116,7 @@ def samples(path: str | Path) -> Iterator[Sample]:
                     entry = json.loads(line)
                     filters.add(entry["filter"])
                     sample = _sample(entry, where) if entry["filter"] == FILTER else None
-                except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+                except UNREADABLE as error:
                     raise UserError(
                         f"{where}: no sample of a multiple_choice task as lm_eval 0.4 logs it "
                         f"({type(error).__name__}: {error})"
@@ -191,7 +198,7 @@ class _Finder:
         if not fitting:
             raise UserError(
                 f"{sample.where}: its prompt is not that of pattern "
-                f"'{self.expected.pattern.name}' for row {self.ids[places[0]]} of "
+                f"'{self.expected.pattern.name}' for row with id {self.ids[places[0]]} of "
                 f"'{self.expected.name}'{self._hint()}"
             )
         numbered = [place for place in fitting if self.ids[place] in sample.numbers]
@@ -246,5 +253,5 @@ def _check_labels(ordered: list[Sample], order: list[int], expected: Expected) -
         if {label_of[place] for place in each.target} != {label}:
             raise UserError(
                 f"{each.where}: its right choice is {[each.words[i] for i in each.target]}, but "
-                f"row {number} of '{expected.name}' has label {label}"
+                f"row with id {number} of '{expected.name}' has label {label}"
             )

@@ -3,7 +3,6 @@
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ from ..adaptation import outputs
 from ..data.evaluation_sets import EvaluationSet
 from ..data.shots import describe_draws, read_shots
 from ..errors import UserError
-from ..prompts.patterns import Pattern, best_words, ranking
+from ..prompts.patterns import Pattern
+from ..scoring.scores import Scores
 from .archive import write_archive
 from .lm_eval_logs import Expected, Logged, read_log
 from .lm_eval_tasks import cell_pattern
@@ -24,23 +24,6 @@ LOG = logging.getLogger(__name__)
 SOURCE = "lm-evaluation-harness"
 EPOCH = 0
 """Nothing was trained here."""
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """What counting reads of scores; the normaliser, which no log tells, is not among it."""
-
-    logprobs: np.ndarray
-    argmax_is_label: np.ndarray
-    pattern: Pattern
-
-    @property
-    def logsumexp(self) -> np.ndarray:
-        return np.zeros(len(self.logprobs))
-
-    def best_words(self, ids: np.ndarray) -> np.ndarray:
-        rule, characters = self.pattern.rank_by, self.pattern.characters
-        return best_words(ranking(self.logprobs, (), rule, characters).T, ids)
 
 
 def convert_logs(path: str | Path, study: str, runs: Sequence[dict], code: str) -> None:
@@ -76,8 +59,11 @@ def write_run(folder: str | Path, run: dict, code: str) -> None:
             expected = Expected(name, rows[name], each["merge"], pattern, context, run["prompts"])
             facts[name] = describe(log, cell, seed, name)
             logged = read_log(log, expected)
-            predictions.append(_predictions(cell, seed, expected, logged))
-            curves.append(_curve(cell, seed, expected, logged))
+            item = EvaluationSet(
+                name, tuple(each["merge"]), rows[name], label_names=tuple(each["labels"])
+            )
+            predictions.append(_predictions(cell, seed, item, pattern, logged))
+            curves.append(_curve(cell, seed, item, pattern, logged))
             LOG.info("seed %d, set '%s': %d rows of %s", seed, name, len(rows[name]), log)
         entries[str(seed)] = {"status": "ok", "seconds": {}, "logs": facts}
     checksums = {
@@ -88,7 +74,7 @@ def write_run(folder: str | Path, run: dict, code: str) -> None:
     }
     folder, schema = Path(folder), schemas.predictions_schema(len(pattern.words))
     about = schemas.ranking_metadata(pattern.rank_by, pattern.characters) | {"source": SOURCE}
-    frame = pd.concat(predictions, ignore_index=True)
+    frame = outputs.mark_epochs(pd.concat(predictions, ignore_index=True), EPOCH, EPOCH)
     paths = folder / "predictions.parquet", folder / "curves.parquet"
     storage.write_table(paths[0], frame, schema, **about)
     frame = pd.concat(curves, ignore_index=True)
@@ -132,37 +118,34 @@ def describe(log: str, cell: dict, seed: int, name: str) -> dict:
     }
 
 
-def _predictions(cell: dict, seed: int, expected: Expected, logged: Logged) -> pd.DataFrame:
-    words = range(logged.logprobs.shape[1])
+def _scores(logged: Logged, pattern: Pattern, told: np.ndarray) -> Scores:
+    """Return what a log tells as scores: without tokens of words and normaliser, which no log
+    tells; `told` is which rows' top token starts a label word (None: not known)."""
+    tokens = np.full(logged.logprobs.shape, None)
+    return Scores(
+        logged.logprobs, None, told, tokens, SOURCE, 0,
+        rank_by=pattern.rank_by, characters=pattern.characters,
+    )  # fmt: skip
+
+
+def _predictions(
+    cell: dict, seed: int, item: EvaluationSet, pattern: Pattern, logged: Logged
+) -> pd.DataFrame:
     # Where no word was the most probable text, a word's first token may still have been.
     told = np.where(logged.greedy.any(axis=1), True, None)
-    rows = {"id": expected.rows["id"].to_numpy(), "label": expected.rows["label"].to_numpy()}
-    return pd.DataFrame(
-        {
-            **cell,
-            "seed": seed,
-            "epoch": EPOCH,
-            "evaluation_set": expected.name,
-            **rows,
-            **{f"logprob_{i}": logged.logprobs[:, i] for i in words},
-            **{f"tokens_{i}": None for i in words},
-            "logsumexp": None,
-            "argmax_is_label": told,
-        }
-    )
+    return outputs.prediction_frame(cell, seed, EPOCH, item, _scores(logged, pattern, told))
 
 
-def _curve(cell: dict, seed: int, expected: Expected, logged: Logged) -> pd.DataFrame:
+def _curve(
+    cell: dict, seed: int, item: EvaluationSet, pattern: Pattern, logged: Logged
+) -> pd.DataFrame:
     """Return the counts; those over the vocabulary only where they are the same whatever the logs
     do not tell."""
     certain = logged.greedy.any(axis=1)
     least, most = (
-        outputs.curve_frame(
-            cell, seed, EPOCH, EvaluationSet(expected.name, expected.merge, expected.rows),
-            _Counts(logged.logprobs, told, expected.pattern),
-        )
+        outputs.curve_frame(cell, seed, EPOCH, item, _scores(logged, pattern, told))
         for told in (certain, np.ones_like(certain))
-    )  # fmt: skip
+    )
     counts = least["correct_vocabulary"].astype("float64")
     return least.assign(correct_vocabulary=counts.mask(counts != most["correct_vocabulary"]))
 

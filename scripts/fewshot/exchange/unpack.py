@@ -23,6 +23,7 @@ from ..data.entries import split_parts
 from ..downloads import disk
 from ..errors import UserError
 from ..study.imports import folder_of
+from ..validation import read_yaml, validate
 from .archive import FORMAT, KIND, MANIFEST, REGISTRIES, HashingReader, without_texts
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -33,7 +34,7 @@ PLACES = {
     "rows": rf"results/data/{NAME}/validation\.parquet",
     "shots": rf"results/shots/(?:{NAME}/)+k\d+/seed\d+\.parquet",
     "windows": rf"results/windows/{NAME}/{NAME}/{NAME}\.parquet",
-    "runs": rf"results/(?:runs|held-out/{NAME})/(?:{NAME}/){{5}}k\d+/seeds\d+-\d+/"
+    "runs": rf"results/(?:runs|runs-held-out|held-out/{NAME})/(?:{NAME}/){{5}}k\d+/seeds\d+-\d+/"
     r"(?:predictions\.parquet|curves\.parquet|manifest\.json)",
     "study": rf"results/{NAME}/imported/(?:study|{'|'.join(REGISTRIES)})\.yaml",
 }
@@ -41,6 +42,8 @@ PLACES = {
 MADE_LAST = ("weights", "windows", "runs")
 LARGEST_MANIFEST = 2**27
 BLOCK = 2**20
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a manifest raises that is none."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ def import_archive(path: str | Path, root: str | Path = ".") -> Imported:
     """Check an archive and put its files below `root`, the project's folder.
 
     Raises UserError, before anything is placed, for an archive that is no such, of another format,
-    truncated or corrupt, or that has other files than it lists; where the disk is too small; and
-    where a file is there already with another content.
+    truncated or corrupt, or that has other files than it lists, or a study that is none; where the
+    disk is too small; and where a file is there already with another content.
     """
     results = Path(root, "results")
     results.mkdir(exist_ok=True)
@@ -77,11 +80,13 @@ def import_archive(path: str | Path, root: str | Path = ".") -> Imported:
         contents = _read_manifest(tar, path)
         disk.check_room(sum(each["bytes"] for each in contents.files.values()), results, str(path))
         staged = _stage(tar, contents, Path(scratch), path)
+        brought = f"{folder_of(contents.study)}/study.yaml"
+        if brought in staged:
+            _check_study(staged[brought], f"{path}: '{brought}'")
         kept = {
             name for name, file in staged.items() if _is_there(name, file, Path(root, name), path)
         }
         _place(staged, kept, Path(root))
-    brought = f"{folder_of(contents.study)}/study.yaml"
     configuration = brought if brought in staged else ""
     return Imported(contents.study, len(staged) - len(kept), len(kept), configuration)
 
@@ -125,7 +130,7 @@ def _read_manifest(tar: tarfile.TarFile, path: str | Path) -> Contents:
             name: {"sha256": str(entry["sha256"]), "bytes": int(entry["bytes"])}
             for name, entry in content["files"].items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, tarfile.TarError) as error:
+    except (*UNREADABLE, OSError, tarfile.TarError) as error:
         raise UserError(f"{path}: {MANIFEST} is not readable ({error!r})") from None
     for name in (f"{folder_of(study)}/study.yaml", *files):
         if not _kind(name) or (_kind(name) == "study" and Path(name).parts[1] != study):
@@ -179,6 +184,18 @@ def _extract(
         raise UserError(f"{path}: '{member.name}' is truncated ({error})") from None
     if reader.count != entry["bytes"] or reader.digest.hexdigest() != entry["sha256"]:
         raise UserError(f"{path}: '{member.name}' is not what {MANIFEST} says; corrupt")
+
+
+def _check_study(file: Path, where: str) -> None:
+    """Raise UserError for a study that has a key which no study has.
+
+    Of a configuration with `__use_yte__` Snakemake runs parts as Python, before any code of ours.
+    """
+    try:
+        content = read_yaml(file)
+    except UserError as error:
+        raise UserError(f"{where}{str(error).removeprefix(str(file))}") from None
+    validate(content, "study", where)
 
 
 def _is_there(name: str, staged: Path, place: Path, path: str | Path) -> bool:

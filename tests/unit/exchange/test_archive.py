@@ -1,5 +1,6 @@
 """What an archive holds, and that nothing but an intact one is taken over."""
 
+import hashlib
 import io
 import json
 import os
@@ -16,6 +17,7 @@ from fewshot import schemas, storage
 from fewshot.errors import UserError
 from fewshot.exchange import archive, unpack
 from mistakes import told
+from snakemake.common.configfile import load_configfile
 
 PAIR = {**travels.PAIRS[0], "jobs": travels.PAIRS[0]["jobs"][:2]}
 RUN = PAIR["jobs"][0]["folder"]
@@ -106,7 +108,7 @@ def test_the_same_study_gives_the_same_bytes(project, exported):
 def test_it_lists_every_file_with_its_checksum_and_no_texts(project, exported):
     found = members(exported)
     manifest = json.loads(found.pop("MANIFEST.json"))
-    assert manifest["study"] == "sim" and manifest["format"] == 2
+    assert manifest["study"] == "sim" and manifest["format"] == 3
     assert {"python", "pyarrow", "pandas"} <= set(manifest["made_with"])
     assert set(manifest["files"]) == set(found)
     tables = [f"{job['folder']}/{name}.parquet" for job in PAIR["jobs"]
@@ -137,8 +139,10 @@ def test_everything_is_placed_and_what_is_made_last_is_not_older(project, export
     assert all((elsewhere / name).stat().st_mtime_ns <= run for name in files)
 
 
-def test_scores_of_held_out_shots_travel_as_runs_do(project, elsewhere):
-    held = RUN.replace("results/runs", "results/held-out/4")
+@pytest.mark.parametrize("folder", ["held-out/4", "runs-held-out"])
+def test_what_lies_apart_travels_as_other_runs_do(project, elsewhere, folder):
+    """Scores of held-out shots, and runs whose best epoch a half of the rows has chosen."""
+    held = RUN.replace("results/runs", f"results/{folder}")
     shutil.copytree(project / RUN, project / held)
     files = [*OTHERS, f"{held}/manifest.json"]
     with chdir(project):
@@ -274,9 +278,61 @@ def test_names_that_lead_elsewhere_are_refused(exported, elsewhere, name):
     assert f"'{name}' is no file of a study's results" in message
 
 
+STUDY = "results/sim/imported/study.yaml"
+
+
+def with_study(text: bytes):
+    """Return the change that puts `text` behind the study of an archive, listed as it should be."""
+
+    def change(content):
+        place = next(i for i, (info, _) in enumerate(content) if info.name == STUDY)
+        info, data = content[place]
+        content[place] = (info, data + text)
+        fact = {"sha256": hashlib.sha256(data + text).hexdigest(), "bytes": len(data + text)}
+        listed(content, lambda manifest: manifest["files"].update({STUDY: fact}))
+
+    return change
+
+
+def test_a_study_that_snakemake_would_run_as_code_is_refused(exported, elsewhere, tmp_path):
+    """Before any code of this project, so that it must not lie there at all."""
+    proof = tmp_path / "it-ran"
+    code = f"__use_yte__: true\ntitle: ?open('{proof}', 'w').name\n"
+    broken = rewrite(exported, with_study(code.encode()))
+    message = refused(broken, elsewhere)
+    assert message.startswith(f"{broken}: '{STUDY}': top level: unknown key '__use_yte__'")
+    assert not proof.exists()
+    (tmp_path / "study.yaml").write_bytes(members(broken)[STUDY])
+    load_configfile(tmp_path / "study.yaml")
+    assert proof.exists(), "Snakemake would have run it"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            b"a: !!python/object/apply:os.getcwd []\n",
+            "line \\d+: could not determine a constructor",
+        ),
+        (b"methods: [\n", "line \\d+: "),
+        (b"study: other\n", "key 'study' is given twice"),
+    ],
+)
+def test_a_study_that_is_none_is_refused(exported, elsewhere, text, message):
+    said = refused(rewrite(exported, with_study(text)), elsewhere)
+    assert re.search(f"broken.tar: .{STUDY}.: .*{message}", said), said
+
+
+def test_a_manifest_of_nested_lists_is_one_line(exported, elsewhere):
+    def nested(content):
+        content[0] = (content[0][0], b'{"files": ' + b"[" * 200_000)
+
+    assert "MANIFEST.json is not readable" in refused(rewrite(exported, nested), elsewhere)
+
+
 def test_other_formats_and_other_archives_are_refused(exported, elsewhere, tmp_path):
-    later = rewrite(exported, lambda content: listed(content, lambda each: each.update(format=3)))
-    assert "format 3, but this version reads format 2" in refused(later, elsewhere)
+    later = rewrite(exported, lambda content: listed(content, lambda each: each.update(format=4)))
+    assert "format 4, but this version reads format 3" in refused(later, elsewhere)
     other = rewrite(exported, lambda content: listed(content, lambda each: each.update(kind="x")))
     assert "MANIFEST.json is not readable" in refused(other, elsewhere)
     assert "does not begin with" in refused(rewrite(exported, lambda c: c.pop(0)), elsewhere)

@@ -136,10 +136,11 @@ DOC = {"premise": "a cow", "hypothesis": "a pet"}
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (ALL[1:], "1 of the 4 rows of 'set' are not in it, the first one is 9"),
-        ([*ALL, line(0)], r"line 5: row 7 of 'set' is there already"),
+        (ALL[1:], "1 of the 4 rows of 'set' are not in it, the first one has id 9"),
+        ([*ALL, line(0)], r"line 5: row with id 7 of 'set' is there already"),
         ([line(0, doc=DOC)], "line 1: no row of 'set' has its texts"),
-        ([line(0, target="1"), *map(line, (1, 2, 3))], r"right choice is \[' No'\], but row 7"),
+        ([line(0, target="1"), *map(line, (1, 2, 3))], r"choice is \[' No'\], but row with id 7"),
+        ([line(0, target="-" * 99_999)], "line 1: no sample of a multiple_choice task"),
         ([line(0, target="5")], "target 5 is none of the 2 choices"),
         ([line(0, filtered_resps=[["nan", "True"], ["-1", "True"]])], "not a number"),
         ([line(0, filtered_resps=["text"])], "no sample of a multiple_choice task"),
@@ -159,7 +160,7 @@ def test_what_is_wrong_is_one_line(tmp_path, lines, message):
 def test_prompts_are_compared_as_far_as_asked(tmp_path):
     other = expected("stored", context="else\n")
     with pytest.raises(
-        UserError, match="line 1: its prompt is not that of pattern 'plain' for row 9"
+        UserError, match="line 1: its prompt is not that of pattern 'plain' for row with id 9"
     ):
         read_log(write(tmp_path, ALL), other)
     pattern = Pattern(**{**vars(PATTERN), "cue": " So"})

@@ -105,6 +105,9 @@ def test_round_trip(travelled, tmp_path, k):
     for name in ("logprob_0", "logprob_1"):
         np.testing.assert_allclose(both[name], both[f"{name}_there"], atol=TOLERANCE, rtol=0)
     assert both["logprob_0"].std() > 100 * TOLERANCE, "rows could be confused unnoticed"
+    for name in ("gold", "predicted", "correct", "last", "best"):
+        assert (both[name].astype(object) == both[f"{name}_there"].astype(object)).all()
+    assert both["last"].all() and both["best"].all() and set(both["gold"]) == {"no", "yes"}
     folders = Path(job.output.predictions).parent, tmp_path
     first, second = (
         accuracies(job, k, str(folder), method)
