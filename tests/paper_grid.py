@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import stored
-from fewshot.data.curve_sample import row_limit
+from fewshot.data.curve_sample import curve_epochs, row_limit
 from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.study.load import load_study
 from fewshot.study.study import Job, Study
@@ -91,17 +91,17 @@ def write_run(
     context = study.uses_context(job.cell.method)
     fits = not (context and (job.cell.task, job.cell.k) == UNFIT)
     rng = np.random.default_rng(list(job.folder.encode()))
-    epochs = 0 if context else settings["epochs"]
+    points = [0] if context else curve_epochs(settings["curve_epochs"], settings["epochs"])
     blocks, curves = [], []
     for seed in job.seeds if fits else ():
-        made, counted = _seed(job, seed, epochs, sets, rng, settings, limit)
+        made, counted = _seed(job, seed, points, sets, rng, settings, limit)
         blocks += made
         curves += counted
     status = {"status": "ok", "seconds": {}} if fits else {"status": "does not fit"}
     seeds = {str(seed): status for seed in job.seeds}
     cell = vars(job.cell)
     content = {**cell, "seeds": seeds, "settings": settings}
-    predictions = [_predictions(block, sets) for block in blocks]
+    predictions = [_predictions(block, sets, points) for block in blocks]
     stored.write_results(folder / job.folder, cell, curves, predictions, content)
     return sum(len(block.correct) for block in blocks)
 
@@ -109,14 +109,16 @@ def write_run(
 def _seed(
     job: Job,
     seed: int,
-    epochs: int,
+    points: list[int],
     sets: list[EvaluationSet],
     rng: np.random.Generator,
     settings: dict,
     limit: int | None,
 ) -> tuple[list[Block], list[pd.DataFrame]]:
-    """Return the predictions and curve rows of one seed; the best epoch is the middle one."""
-    kept = [epochs // 2, epochs] if epochs else [0]
+    """Return the predictions and curve rows of one seed, whose curve has these epochs (0: nothing
+    was trained); the middle one of them is the best."""
+    epochs = points[-1]
+    kept = [_best(points), epochs] if epochs else [0]
     blocks = [_block(job, seed, epoch, item, rng) for epoch in kept for item in sets]
     inside = [block for block in blocks if block.item is sets[0]]
     if epochs and inside[0].counts.sum() <= inside[1].counts.sum():
@@ -131,15 +133,19 @@ def _seed(
         sample = item.sample(limit) if epochs else item
         best, last = whole[kept[0], item.name], whole[kept[-1], item.name]
         if sample is item:
-            counts = {epoch: best // 2 for epoch in range(1, epochs + 1)} | {
+            counts = {epoch: best // 2 for epoch in points} | {
                 kept[0]: best, kept[-1]: last
             }  # fmt: skip
         else:
             half = sample.parts["n"].to_numpy() // 2
-            counts = {epoch: half + (epoch == kept[0]) for epoch in range(1, epochs + 1)}
+            counts = {epoch: half + (epoch == kept[0]) for epoch in points}
             curves.append(_curve(seed, {kept[0]: best, kept[-1]: last}, item, False))
         curves.append(_curve(seed, counts, sample, sample is not item))
     return blocks, curves
+
+
+def _best(points: list[int]) -> int:
+    return points[(len(points) - 1) // 2]
 
 
 def _block(job: Job, seed: int, epoch: int, item: EvaluationSet, rng: np.random.Generator) -> Block:
@@ -172,14 +178,18 @@ def _parts(item: EvaluationSet) -> dict[str, np.ndarray]:
     return plain | {name: item.parts[name].to_numpy() for name in ("label", "n")}
 
 
-def _predictions(block: Block, sets: list[EvaluationSet]) -> pd.DataFrame:
+def _named(labels: np.ndarray) -> pd.Categorical:
+    return pd.Categorical.from_codes(labels.astype(np.int8), stored.LABELS)
+
+
+def _predictions(block: Block, sets: list[EvaluationSet], points: list[int]) -> pd.DataFrame:
     """Return the predictions of a block (schemas.predictions_schema), without the cell's columns.
 
-    Constants are categories: objects would take most of the time of writing.
+    Names are categories: objects would take most of the time of writing.
     """
-    item, sure = block.item, block.sure
+    item, sure, right = block.item, block.sure, block.correct
     codes = np.full(len(sure), sets.index(item), dtype=np.int8)
-    logprobs = stored.answers(block.correct, item.labels, sure)
+    logprobs = stored.answers(right, item.labels, sure)
     return pd.DataFrame(
         {
             "seed": block.seed,
@@ -187,6 +197,11 @@ def _predictions(block: Block, sets: list[EvaluationSet]) -> pd.DataFrame:
             "evaluation_set": pd.Categorical.from_codes(codes, [each.name for each in sets]),
             "id": item.sorted_ids,
             "label": item.labels,
+            "last": block.epoch == points[-1],
+            "best": block.epoch == _best(points),
+            "gold": _named(item.labels),
+            "predicted": _named(np.where(right, item.labels, 1 - item.labels)),
+            "correct": right,
             **{name: values - np.float32(2) for name, values in logprobs.items()},
             "tokens_0": np.int16(1),
             "tokens_1": np.int16(1),

@@ -4,7 +4,8 @@ Two families of two sizes, two tasks with a HANS-like set (3 heuristics × 10 su
 learning and two ways of fine-tuning, five seeds. In it, on purpose: one run is missing
 (`MISSING`), one cell does not fit (`UNFIT`), and one seed of another does not (`PARTLY_UNFIT`).
 True accuracies are those of `accuracy_of`; what is drawn is which rows are correct. With
-`curve_rows`, curves are counted over samples of the sets, and all rows at the kept epochs alone.
+`curve_rows`, curves are counted over samples of the sets, and all rows at the kept epochs alone;
+with `by_half`, in domain over the choice half. A pair scores the sets of its key `evaluation`.
 """
 
 from functools import cache
@@ -14,7 +15,8 @@ import numpy as np
 import pandas as pd
 import stored
 from fewshot import schemas, storage
-from fewshot.data.curve_sample import curve_sample
+from fewshot.data import halves
+from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.models.architectures import guess
 from fewshot.study.families import FAMILIES, kind_of, training_passes
 from stored import cell_of
@@ -54,7 +56,7 @@ CATALOG = {
     },
     "patterns": {"minimal": {"title": "Minimal"}},
     "tasks": TASKS,
-    "main": {"k": 16, "selection": "last"},
+    "main": {"k": 16, "selection": "last", "margin": 3},
 }
 
 
@@ -135,7 +137,10 @@ def _job(task: str, model: str, method: str, k: int, seeds) -> dict:
 
 
 def write_study(
-    folder: str | Path, planned: list[dict] | None = None, curve_rows: int | None = None
+    folder: str | Path,
+    planned: list[dict] | None = None,
+    curve_rows: int | None = None,
+    by_half: bool = False,
 ) -> None:
     """Write the study, or the `planned` pairs of it, below `folder`, the project's root."""
     folder = Path(folder)
@@ -150,7 +155,7 @@ def write_study(
                 log.parent.mkdir(parents=True, exist_ok=True)
                 log.write_text("INFO started\nERROR step 12: the loss is not a number\n")
             else:
-                write_run(folder, pair, job, curve_rows=curve_rows)
+                write_run(folder, pair, job, curve_rows=curve_rows, by_half=by_half)
 
 
 def fit_row(pair: dict, job: dict, seed: int) -> dict:
@@ -174,21 +179,32 @@ def fits(pair: dict, job: dict, seed: int) -> bool:
 
 
 def write_run(
-    folder: Path, pair: dict, job: dict, epochs: int = EPOCHS, curve_rows: int | None = None
+    folder: Path,
+    pair: dict,
+    job: dict,
+    epochs: int = EPOCHS,
+    curve_rows: int | None = None,
+    by_half: bool = False,
 ) -> None:
     """Write predictions, curves and manifest of one run."""
     curves, predictions = [pd.DataFrame(columns=schemas.CURVES.names)], []
     for seed in job["seeds"]:
         if fits(pair, job, seed):
-            counted, made = simulate_seed(cell_of(pair, job, seed), epochs, curve_rows)
+            sets = [each["set"] for each in pair["evaluation"]]
+            cell = cell_of(pair, job, seed)
+            counted, made = simulate_seed(cell, sets, epochs, curve_rows, by_half)
             curves += counted
             predictions += made
-    content = manifest(pair, job, epochs, curve_rows)
+    content = manifest(pair, job, epochs, curve_rows, by_half)
     stored.write_results(folder / job["folder"], cell_of(pair, job), curves, predictions, content)
 
 
 def simulate_seed(
-    cell: dict, epochs: int, curve_rows: int | None = None
+    cell: dict,
+    sets: list[str],
+    epochs: int,
+    curve_rows: int | None = None,
+    by_half: bool = False,
 ) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
     """Return curves and predictions of one seed: epoch 0 in context, 1, 2, … fine-tuned."""
     trained = cell["method"] != "icl"
@@ -198,20 +214,26 @@ def simulate_seed(
     scored = {
         (epoch, name): scored_rows(cell, epoch / epochs if trained else 1, name, rng)
         for epoch in steps
-        for name in (cell["task"], "hans")
+        for name in sets
     }
-    limit = curve_rows if trained else None
-    own = chosen_rows(cell["task"], limit)
+    limit, task = curve_rows if trained else None, cell["task"]
+    counted = {
+        name: chosen_rows(name, limit, trained and by_half and name == task)
+        for name in (task, "hans")
+    }
+    own = counted[task]
     right = {step: scored[step, cell["task"]]["correct"][own].sum() for step in steps}
-    kept = {max(steps), max(steps, key=lambda step: (right[step], -step))}
-    counted = [each for key, rows in scored.items() for each in
-              forms(cell["seed"], *key, rows, limit, whole=key[0] in kept)]  # fmt: skip
-    curves = [stored.stack(counted), *([train_loss(cell, steps)] if trained else [])]
+    last, best = max(steps), max(steps, key=lambda step: (right[step], -step))
+    kept = {last, best}
+    counts = [each for key, rows in scored.items() for each in
+            forms(cell["seed"], *key, rows, counted[key[1]], whole=key[0] in kept)]  # fmt: skip
+    curves = [stored.stack(counts), *([train_loss(cell, steps)] if trained else [])]
     columns = ["id", "label", "logprob_0", "logprob_1", "tokens_0", "tokens_1"]
     predictions = [
         {column: rows[column] for column in columns}
         | {"seed": cell["seed"], "epoch": epoch, "evaluation_set": name}
         | {"logsumexp": 1.0, "argmax_is_label": True}
+        | stored.told(rows["correct"], rows["label"], epoch, last, best)
         for (epoch, name), rows in scored.items()
         if epoch in kept
     ]
@@ -219,16 +241,17 @@ def simulate_seed(
 
 
 @cache
-def chosen_rows(name: str, limit: int | None) -> np.ndarray:
-    """Return the positions of a set's rows that the curve counts."""
-    return curve_sample(prepared(name), limit, name)
+def chosen_rows(name: str, limit: int | None, by_half: bool = False) -> np.ndarray:
+    """Return the positions of a set's rows that the curve counts, `by_half` of its choice half."""
+    item = EvaluationSet(name, (0, 1), prepared(name))
+    counted = (halves.half_for_choice(item) if by_half else item).sample(limit)
+    return np.flatnonzero(item.rows["id"].isin(counted.rows["id"]))
 
 
 def forms(
-    seed: int, epoch: int, name: str, rows: dict, limit: int | None, *, whole: bool
+    seed: int, epoch: int, name: str, rows: dict, chosen: np.ndarray, *, whole: bool
 ) -> list[dict]:
     """Return the curve rows of one epoch and set: of its sample, if any, and of all rows."""
-    chosen = chosen_rows(name, limit)
     if len(chosen) == len(rows["id"]):
         return [curve(seed, epoch, name, rows)]
     found = [curve(seed, epoch, name, rows, chosen)]
@@ -291,12 +314,15 @@ def train_loss(cell: dict, steps) -> pd.DataFrame:
     )
 
 
-def manifest(pair: dict, job: dict, epochs: int, curve_rows: int | None) -> dict:
+def manifest(
+    pair: dict, job: dict, epochs: int, curve_rows: int | None, by_half: bool = False
+) -> dict:
     """Return a run's manifest with made-up costs, as of a GPU."""
-    trained = job["method"] != "icl"
+    trained, sets = job["method"] != "icl", [each["set"] for each in pair["evaluation"]]
     settings = {name: METHODS[job["method"]][name] for name in ("family", "head")}
     if trained:
         settings |= {"epochs": epochs, "curve_epochs": "each", "curve_rows": curve_rows or "all"}
+        settings |= {"best_epoch": "held-out"} if by_half else {}
     total = MODELS[pair["model"]]["parameters"]
     seconds = {"load": 2.0, "train": 60.0 if trained else 0.0, "score": 30.0}
     share = {"icl": 0, "ft": 1, "lora": 0.002}[job["method"]]
@@ -305,7 +331,7 @@ def manifest(pair: dict, job: dict, epochs: int, curve_rows: int | None) -> dict
         "status": "ok",
         "seconds": seconds,
         "peak_memory_mib": peak,
-        **work({n: len(prepared(n)) for n in (pair["task"], "hans")}, job["k"], trained, epochs),
+        **work({n: len(prepared(n)) for n in sets}, job["k"], trained, epochs),
         "kept_bytes": int(4 * total * share) if trained else 120 * job["k"],
     }
     return {

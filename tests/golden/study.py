@@ -148,7 +148,10 @@ def _write_run(folder: Path, pair: dict, job: dict, outcomes: dict) -> None:
                 if epoch in kept:
                     bits = np.frombuffer(outcomes[key], dtype=np.uint8)
                     correct = np.unpackbits(bits, count=ROWS[item["set"]]).astype(bool)
-                    predictions.append(_predictions(seed, epoch, item["set"], correct))
+                    rows = _predictions(seed, epoch, item["set"], correct)
+                    label = rows["label"]
+                    rows |= stored.told(correct, label, epoch, steps[-1], min(kept))
+                    predictions.append(rows)
                 counted.append(_curve(cell, family, seed, epoch, item["set"], correct))
         curves.append(stored.stack(counted))
         if family != "in_context":

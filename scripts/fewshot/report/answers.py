@@ -1,6 +1,5 @@
 """The answer of a study in sentences: what was found, by which test, and what cannot be known."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,95 +7,82 @@ import pandas as pd
 from ..analysis import stats
 from ..analysis.arms import RESAMPLES
 from ..analysis.titles import arm_title
-from ..formatting import points
+from ..analysis.verdicts import ALPHA, UNDECIDED, UNTESTED, VERDICTS
+from ..formatting import number_of, points
+from .findings import ARMS, WHERE, by_domain, sentences, verdicts
 from .table_text import Table
-from .tables.comparisons import ALPHA, main_comparisons, setting_text, with_agreement
+from .tables.comparisons import main_comparisons, margin_of, setting_text, with_agreement
+from .tables.questions import study_sentences
 
-WHERE = {"in": "In domain", "out": "Out of domain"}
-VERDICTS = {
-    "higher": "Better",
-    "lower": "Worse",
-    "open": "Not significant",
-    "none": "Not tested",
-}
-
-
-CRITERION = (
-    f"the crossed bootstrap of seeds and evaluation rows gives p < {ALPHA:g} after Holm's "
-    "correction"
-)
-"""When a difference counts."""
-
-
-ARMS = ["method", "pattern", "reference_method", "reference_pattern"]
+MOST_MEANS = 6
+"""The answer has the means if they take no more sentences than this; else only the table does."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """How comparisons were made (`basis`), what they say in short and by method, the limits."""
+    """What was `found`, a sentence per domain, with the `verdicts` by model and evaluation set;
+    `means` over models and tasks, how comparisons were made (`basis`), how often each verdict was
+    given by method, the limits."""
 
+    found: list[str]
+    verdicts: Table
+    means: list[str]
     basis: str
-    short: list[str]
     methods: Table
     limits: list[str]
 
 
-def answer(comparisons: pd.DataFrame, catalog: dict) -> Answer | None:
-    """Return the answer by the comparisons at the main k and selection; None without any."""
+def answer(
+    comparisons: pd.DataFrame, catalog: dict, contrasts: pd.DataFrame | None = None
+) -> Answer | None:
+    """Return the answer by the comparisons at the main k and selection; None without any.
+
+    `contrasts` (statistics_schemas.CONTRASTS) add the means over models and tasks, if they are few.
+    """
     frame = main_comparisons(comparisons, catalog)
     if frame.empty:
         return None
-    short = [f"{WHERE[domain]}: {_counts(part)}." for domain, part in _by_domain(frame)]
-    return Answer(_basis(frame, catalog), short, _methods(frame, catalog), _limits(frame, catalog))
-
-
-def _by_domain(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for domain in WHERE:
-        part = frame[frame["domain"] == domain]
-        if len(part):
-            yield domain, part
+    means = [] if contrasts is None else study_sentences(contrasts, catalog)
+    return Answer(
+        sentences(frame, catalog),
+        verdicts(frame, catalog),
+        means if len(means) <= MOST_MEANS else [],
+        _basis(frame, catalog),
+        _methods(frame, catalog),
+        _limits(frame, catalog),
+    )
 
 
 def _basis(frame: pd.DataFrame, catalog: dict) -> str:
     shared = catalog.get("shared_draws", True)
     draws = "over the same draws" if shared else "over draws of its own (they are not shared)"
+    corrected = (
+        f"Both tests are corrected over all {len(frame)} comparisons of the study (Benjamini and "
+        "Hochberg)."
+        if len(frame) > 1
+        else "There is 1 comparison in the study, which needs no correction."
+    )
     return (
         f"Each fine-tuned model is compared with the same model in context {draws}: "
-        f"{setting_text(frame, catalog)} There are {len(frame)} comparisons, corrected by Holm "
-        f"among the models of one method, pattern{_and_way(frame)} and evaluation set (up to "
-        f"{frame['family_size'].max()}). A difference counts if {CRITERION}."
+        f"{setting_text(frame, catalog)} {criterion(catalog)} {corrected}"
     )
 
 
-def _and_way(frame: pd.DataFrame) -> str:
-    """Return what the models are corrected within besides, if arms have several references."""
-    references = frame.groupby(ARMS[:2])["reference_method"].nunique()
-    return ", reference" if (references > 1).any() else ""
-
-
-def _counts(part: pd.DataFrame) -> str:
-    """Say in how many comparisons fine-tuning was better, worse or neither, and by how much."""
-    count = part["verdict"].value_counts()
-    made = len(part) - count.get("none", 0)
-    if not made:
-        return "no comparison could be tested"
-    known = part.loc[part["difference"].notna(), "difference"].astype(float)
-    families = part.groupby(["task", "evaluation_set", *ARMS]).ngroups
-    which = f"each method, pattern{_and_way(part)} and evaluation set corrected apart"
-    apart = f" ({which})" if families > 1 else ""
-    untested = f"; {count['none']} could not be tested" if count.get("none", 0) else ""
+def criterion(catalog: dict) -> str:
+    """Return when a verdict is given, in sentences."""
+    margin = f"{margin_of(catalog):g}"
     return (
-        f"fine-tuning was better in {count.get('higher', 0)} of {made} comparisons, worse in "
-        f"{count.get('lower', 0)}, and in {count.get('open', 0)} the difference is not "
-        f"significant{untested}{apart}. Differences are {points(known.median())} points in the "
-        f"median, from {points(known.min())} to {points(known.max())}"
+        "Verdicts are for other draws and for rows like these: better or worse where the test of "
+        f"a difference gives p < {ALPHA:g} after correction; equivalent where two one-sided tests "
+        f"show, after correction, that the difference lies within ±{margin} points, the study's "
+        "margin; undecided where neither is shown."
     )
 
 
 def _methods(frame: pd.DataFrame, catalog: dict) -> Table:
     """Count, for each method and reference, how often it was better, worse or neither."""
     rows = []
-    for domain, of_domain in _by_domain(frame):
+    for domain, of_domain in by_domain(frame):
         for (method, pattern, *against), part in of_domain.groupby(ARMS, sort=False):
             count = part["verdict"].value_counts()
             rows.append(
@@ -104,7 +90,7 @@ def _methods(frame: pd.DataFrame, catalog: dict) -> Table:
                     "section": WHERE[domain],
                     "Method": arm_title(catalog, method, pattern),
                     "Reference": arm_title(catalog, *against),
-                    **{title: str(count.get(name, 0)) for name, title in VERDICTS.items()},
+                    **{name.capitalize(): str(count.get(name, 0)) for name in VERDICTS},
                     "Median difference": points(part["difference"].astype(float).median()),
                 }
             )
@@ -114,20 +100,29 @@ def _methods(frame: pd.DataFrame, catalog: dict) -> Table:
 def _limits(frame: pd.DataFrame, catalog: dict) -> list[str]:
     """Say what the numbers of seeds, comparisons and rows do not allow to conclude."""
     found = []
-    detectable = 100 * frame["detectable"].dropna().astype(float)
-    if len(detectable):
+    tests = int((frame["verdict"] != UNTESTED).sum())
+    if tests == 1:
         found.append(
-            "Not significant does not mean equal. The corrected test finds, four times out of "
-            f"five, a difference of {detectable.median():.1f} points (median; "
-            f"{detectable.min():.1f} to {detectable.max():.1f}): smaller effects would mostly go "
-            "unnoticed."
+            "A verdict may be chance. If nothing differed, the one test of a difference would fall "
+            f"below {ALPHA:g} in {100 * ALPHA:g} % of such studies."
         )
-    half = 50 * (frame["high"] - frame["low"]).dropna().astype(float)
-    if len(half):
+    elif tests:
         found.append(
-            "The intervals of differences, which allow for other draws and other evaluation rows, "
-            f"reach {half.median():.1f} points to either side in the median ({half.min():.1f} to "
-            f"{half.max():.1f})."
+            f"Some verdicts may be chance. If nothing differed, {ALPHA * tests:.2g} of the {tests} "
+            f"tests of a difference would fall below {ALPHA:g} before correction. After it at most "
+            "5 % of verdicts are false on average over many studies; false ones come together, "
+            "since comparisons share references, draws and rows."
+        )
+    if (frame["verdict"] == UNDECIDED).any():
+        found.append(
+            "Undecided does not mean equal: the interval says how large a difference may be. More "
+            "seeds narrow it only as far as the evaluation rows allow (snakemake power)."
+        )
+    single = frame[(frame["seeds"] == 1) & frame["low"].notna()]
+    if len(single):
+        found.append(
+            f"With one seed ({len(single)} of {number_of(len(frame), 'comparison')}) an interval "
+            "is for other rows, not for other draws, and there is no verdict."
         )
     done = frame[frame["seeds"] > 1]
     if len(done) and catalog.get("shared_draws", True):
@@ -136,12 +131,15 @@ def _limits(frame: pd.DataFrame, catalog: dict) -> list[str]:
     lacking = frame[frame["seeds"] < frame["seeds_planned"]]
     if len(lacking):
         found.append(
-            f"{len(lacking)} of {len(frame)} comparisons lack seeds on one side or the other, and "
-            "rest on those that both have; tables mark them."
+            f"Where seeds are missing on one side or the other ({len(lacking)} of "
+            f"{number_of(len(frame), 'comparison')}), those that both have are compared; tables "
+            "mark this."
         )
     agree = with_agreement(frame, catalog)["agree"]
-    found.append(
-        f"In {(agree == 'no').sum()} of {agree.notna().sum()} comparisons the tests disagree after "
-        "correction: see “What each test says”."
-    )
+    compared = int(agree.notna().sum())
+    if compared:
+        found.append(
+            f"In {(agree == 'no').sum()} of {number_of(compared, 'comparison')} the tests disagree "
+            "after Holm's correction: see “What each test says”."
+        )
     return found

@@ -9,11 +9,20 @@ from pathlib import Path
 import pandas as pd
 
 from .. import schemas, storage
-from ..analysis import choices, comparisons, metrics, result_schemas, run_costs, variance
+from ..analysis import (
+    choices,
+    comparisons,
+    contrasts,
+    metrics,
+    result_schemas,
+    run_costs,
+    statistics_schemas,
+    variance,
+)
 from ..analysis.draws import Draws
 from ..analysis.evidence import Evidence, join, read_frames
 from ..codeversion import code_version
-from ..data import evaluation_sets
+from ..data import evaluation_sets, halves
 from ..errors import UserError
 from ..runtime import slurm
 from . import render, report
@@ -110,8 +119,9 @@ def collect(plan: PartialStudy) -> Evidence:
     windows = read_frames(existing_files(plan)["windows"], schemas.WINDOWS.names)
     found, costs = [], []
     manifests, logs, draws = [], {}, defaultdict(Draws)
+    by_half = plan.settings.get("best_epoch") == halves.SELECTION
     for pair in plan.pairs:
-        results, problems = _pair_results(pair, windows, draws[pair["task"]])
+        results, problems = _pair_results(pair, windows, draws[pair["task"]], by_half)
         found.append(results)
         priced = []
         for job in pair["jobs"]:
@@ -155,20 +165,22 @@ def _task(pair: dict) -> dict:
 def _statistics(
     plan: PartialStudy, frame: pd.DataFrame, outcomes: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
-    """Return comparisons and variance of every task whose evaluation sets can be read."""
+    """Return comparisons, questions and variance of every task whose sets can be read."""
     sets = {pair["task"]: _read_sets(pair)[0] for pair in plan.pairs}
     of_task = {
         task: (frame[frame["task"] == task], outcomes[outcomes["task"] == task]) for task in sets
     }
     orders = {pair["task"]: pair["orders"] for pair in plan.pairs}
-    compared, split = [], []
+    compared, asked, split = [], [], []
     for task, found in sets.items():
         compared.append(comparisons.compare(*of_task[task], found, plan.catalog))
+        asked.append(contrasts.contrasts(*of_task[task], found, plan.catalog))
         others = [of_task[name] for name in orders[task][1:]]
         split.append(variance.split_variance(*of_task[task], found, others))
     return {
-        "comparisons": join(compared, result_schemas.COMPARISONS.names),
-        "variance": join(split, result_schemas.VARIANCE.names),
+        "comparisons": join(compared, statistics_schemas.COMPARISONS.names),
+        "contrasts": join(asked, statistics_schemas.CONTRASTS.names),
+        "variance": join(split, statistics_schemas.VARIANCE.names),
     }
 
 
@@ -184,7 +196,7 @@ def _read_sets(pair: dict) -> tuple[list[evaluation_sets.EvaluationSet], str]:
 
 
 def _pair_results(
-    pair: dict, windows: pd.DataFrame, draws: Draws
+    pair: dict, windows: pd.DataFrame, draws: Draws, by_half: bool
 ) -> tuple[metrics.Results, dict[str, str]]:
     """Return a pair's results and, by folder, why runs have no usable ones."""
     cell = _task(pair)
@@ -192,11 +204,11 @@ def _pair_results(
     problems: dict[str, str] = {}
     if sets:
         results = metrics.compute_metrics(
-            cell, pair["jobs"], sets, windows, problems=problems, draws=draws
+            cell, pair["jobs"], sets, windows, problems=problems, draws=draws, by_half=by_half
         )
     else:
         names = [item["set"] for item in pair["evaluation"]]
-        results = metrics.without_results(cell, pair["jobs"], names, windows)
+        results = metrics.without_results(cell, pair["jobs"], names, windows, by_half=by_half)
         problems = {job["folder"]: absent for job in pair["jobs"]}
     for folder in problems:
         if not Path(folder, "manifest.json").exists():

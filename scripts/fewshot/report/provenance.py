@@ -7,12 +7,13 @@ import pandas as pd
 
 from ..analysis.titles import titles
 from ..data.entries import split_parts
-from ..formatting import BLANK
+from ..formatting import BLANK, number_of
 from .table_text import Table
 
 PARTS = {
     "metrics": "metrics",
     "comparisons": "comparisons",
+    "contrasts": "questions",
     "variance": "variance components",
     "choices": "choices of settings",
     "costs": "costs",
@@ -56,7 +57,7 @@ def origin(read: Iterable[str], files: dict[str, list[str]], code: str) -> str:
     computed = [PARTS[name] for name in read if name in PARTS and name not in files]
     if computed:
         runs = len(files.get("manifests", []))
-        lines.append(f"{', '.join(computed)}: computed from {runs} runs")
+        lines.append(f"{', '.join(computed)}: computed from {number_of(runs, 'run')}")
     return "\n".join([*lines, f"code: {code}"])
 
 

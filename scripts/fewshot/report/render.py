@@ -7,10 +7,9 @@ import altair
 import vl_convert
 
 from .. import storage
+from .figure_page import figure_page
 
 DOTS_PER_INCH = 300
-LESS = "@less-than@"
-"""Stands for "<" until a page is made."""
 KINDS = ("svg", "pdf", "png", "html")
 """What a figure is rendered to."""
 
@@ -36,19 +35,8 @@ def to_svg(spec: dict) -> str:
     return vl_convert.vegalite_to_svg(spec, vl_version=vega_version())
 
 
-def to_html(spec: dict) -> str:
-    """Return a figure as a page of its own, with tooltips.
-
-    The page holds the specification in a script, which a title with "</script>" would end: each
-    "<" of the specification is written as its escape in JSON.
-    """
-    marked = json.loads(json.dumps(spec).replace("<", LESS))
-    page = vl_convert.vegalite_to_html(marked, vl_version=vega_version(), bundle=True)
-    return page.replace(LESS, r"\u003c")
-
-
-def render(spec: dict, paths: dict[str, str]) -> None:
-    """Write a figure to `paths` by kind: svg, pdf, png and html (self-contained, tooltips).
+def render(spec: dict, paths: dict[str, str], caption: str = "") -> None:
+    """Write a figure to `paths` by kind: svg, pdf, png, and html with its `caption`.
 
     PDF and PNG are made from the SVG, with the same bytes as from the specification: laying a
     figure out takes longest.
@@ -58,7 +46,7 @@ def render(spec: dict, paths: dict[str, str]) -> None:
         "svg": svg.encode,
         "pdf": lambda: vl_convert.svg_to_pdf(svg),
         "png": lambda: vl_convert.svg_to_png(svg, ppi=DOTS_PER_INCH),
-        "html": lambda: to_html(spec).encode(),
+        "html": lambda: figure_page(spec, caption, vega_version()).encode(),
     }
     for kind, path in paths.items():
         with storage.atomic(path) as partial:

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import struct
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,8 +15,11 @@ from .. import storage
 from ..analysis import stats
 from ..analysis.evidence import Evidence
 from ..analysis.titles import SELECTIONS, language_models, titles
-from . import render, table_text
-from .answers import CRITERION, answer
+from ..data import halves
+from ..formatting import number_of
+from ..study.cells import read_seeds, seed_ranges
+from . import html_tables, render, table_text
+from .answers import answer, criterion
 from .page import PAGE, STYLE
 from .provenance import evidence_files, origin, provenance
 from .table_text import Table
@@ -24,8 +28,18 @@ from .tables.choices import cost_lines
 
 TABLE_FILES = ("parquet", "csv", "tex", "md")
 FIGURE_FILES = ("html", "pdf", "svg", "png", "vl.json")
+WIDTH = 100
+"""Characters of a line of the summary."""
 SCREEN = 150
 """Dots per inch of the figures in the page."""
+ENLARGED = 1.6
+"""CSS pixels for each point of a figure: its smallest text, of 7 points, is then 11 pixels high."""
+NARROWEST = 600
+"""CSS pixels that a figure is wide at least."""
+HEADLINE = "Accuracy at the main number of shots"
+"""What the headline table is called in a study that does not keep it as a table."""
+FOLDED = ("5 Costs and coverage", "6 Setting")
+"""Categories that the page shows folded: what few readers ask first."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,7 @@ def page(study: ReportInputs) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     facts = {"Evidence": evidence_files(study.files)}
     facts |= provenance(study.models, study.sources, evidence.manifests, catalog, study.held_out)
-    found = answer(evidence.comparisons, catalog)
+    found = answer(evidence.comparisons, catalog, evidence.contrasts)
     main = next(iter(_in_order(study.figures)), None)
     return environment.from_string(PAGE).render(
         title=study.title,
@@ -82,38 +96,41 @@ def page(study: ReportInputs) -> str:
         asked=_asked(study),
         answer=found,
         honest=cost_lines(evidence.choices, catalog),
-        methods=_shown(found.methods) if found else None,
+        verdicts=_titled("Verdicts", found.verdicts) if found else None,
+        methods=_titled("Verdicts by method", found.methods) if found else None,
+        out_of_domain=bool((evidence.metrics["domain"] == "out").any()),
         shared=catalog.get("shared_draws", True),
         tests=stats.MEANING,
         main=_figure(study, main, study.figures[main]) if main else None,
         coverage_note=registry.make_table("coverage", evidence, catalog, {}).note
         or "No results yet.",
+        coverage=_coverage(study),
         headline=_headline(study),
         sections=_sections(study, main),
-        provenance=[{"title": title, **_shown(table)} for title, table in facts.items()],
+        provenance=[_titled(title, table) for title, table in facts.items()],
         settings=yaml.safe_dump(study.settings, sort_keys=False, allow_unicode=True),
     )
 
 
 def summary_text(study: ReportInputs, folder: Path) -> str:
-    """Return headline and answer as text, at most 100 characters wide, and where the rest is."""
+    """Return what was found, headline and answer as text, at most 100 characters wide but for
+    paths, and where the rest is."""
     headline = registry.make_table("headline", study.evidence, study.catalog, {})
     coverage = registry.make_table("coverage", study.evidence, study.catalog, {})
-    found = answer(study.evidence.comparisons, study.catalog)
-    verdict = [*found.short, f"A difference is significant if {CRITERION}.", ""] if found else []
+    found = answer(study.evidence.comparisons, study.catalog, study.evidence.contrasts)
+    verdict = [*found.means, criterion(study.catalog), ""] if found else []
     lines = [
-        study.title,
+        *textwrap.wrap(study.title, WIDTH),
         "",
+        *(_filled(line) for line in (found.found if found else [])),
+        *([""] if found else []),
         "Accuracy in percent, mean over seeds [95 % interval].",
         "",
-        table_text.to_text(headline),
+        table_text.to_text(headline, WIDTH),
         "",
-        *(textwrap.fill(line, 100, break_on_hyphens=False) for line in verdict),
-        *(
-            f"{textwrap.fill(line, 100, break_on_hyphens=False)}\n"
-            for line in cost_lines(study.evidence.choices, study.catalog)
-        ),
-        coverage.note or "No runs yet.",
+        *map(_filled, verdict),
+        *(f"{_filled(line)}\n" for line in cost_lines(study.evidence.choices, study.catalog)),
+        _filled(coverage.note or "No runs yet."),
         "",
         f"Report:   {folder / 'report.html'}",
         f"Tables:   {folder / 'tables'}",
@@ -122,10 +139,15 @@ def summary_text(study: ReportInputs, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _filled(line: str) -> str:
+    return textwrap.fill(line, WIDTH, break_on_hyphens=False)
+
+
 def _lead(study: ReportInputs) -> str:
     done = sum(manifest_seeds(manifest) for manifest in study.evidence.manifests)
     return (
-        f"Study “{study.settings['study']}”, protocol “{study.settings['protocol']}”: {done} runs."
+        f"Study “{study.settings['study']}”, protocol “{study.settings['protocol']}”: "
+        f"{number_of(done, 'run')}."
     )
 
 
@@ -139,6 +161,9 @@ def _asked(study: ReportInputs) -> list[tuple[str, str]]:
     cells = study.evidence.metrics
     shots = sorted(int(k) for k in cells["k"].unique())
     models = titles(catalog, "models")
+    inside = {"last": "", halves.SELECTION: "every method judged by the test half"}.get(
+        main["selection"], "compared at the last epoch"
+    )
     return [
         ("Tasks", ", ".join(titles(catalog, "tasks")[name] for name in study.settings["tasks"])),
         (
@@ -148,9 +173,9 @@ def _asked(study: ReportInputs) -> list[tuple[str, str]]:
         ("Methods", ", ".join(titles(catalog, "methods").values())),
         ("Prompt patterns", ", ".join(titles(catalog, "patterns").values())),
         ("Shots (k)", ", ".join(map(str, shots))),
-        ("Data seeds", study.settings["seeds"]),
+        ("Data seeds", seed_ranges(read_seeds(study.settings["seeds"]))),
         ("Main comparison", f"{main['k']} shots, {SELECTIONS[main['selection']]} of fine-tuning"),
-        *([("In domain", "compared at the last epoch")] if main["selection"] != "last" else []),
+        *([("In domain", inside)] if inside else []),
     ]
 
 
@@ -161,7 +186,14 @@ def _headline(study: ReportInputs) -> dict:
             return _table(study, name, entry)
     table = registry.make_table("headline", study.evidence, study.catalog, {})
     made = _origin(study, "table", table.read)
-    return {**_shown(table), "title": "", "image": "", "links": [], "origin": made}
+    return {**_titled(HEADLINE, table), "image": "", "links": [], "origin": made}
+
+
+def _coverage(study: ReportInputs) -> dict | None:
+    """Return where the page lists what is missing; None where the study keeps no such table."""
+    found = (name for name, entry in study.tables.items() if entry["function"] == "coverage")
+    name = next(found, None)
+    return name and {"id": f"table-{name}", "title": study.tables[name]["title"]}
 
 
 def _in_order(entries: dict[str, dict]) -> list[str]:
@@ -182,7 +214,12 @@ def _sections(study: ReportInputs, main: str | None) -> list[dict]:
         if entry["function"] != "headline":
             sections.setdefault(entry["category"], []).append(_table(study, name, entry))
     return [
-        {"id": _slug(category), "title": re.sub(r"^\d+\s+", "", category), "entries": entries}
+        {
+            "id": _slug(category),
+            "title": re.sub(r"^\d+\s+", "", category),
+            "folded": category in FOLDED,
+            "entries": entries,
+        }
         for category, entries in sorted(sections.items())
     ]
 
@@ -190,17 +227,26 @@ def _sections(study: ReportInputs, main: str | None) -> list[dict]:
 def _figure(study: ReportInputs, name: str, entry: dict) -> dict:
     # A picture, not SVG: with another font than the figure was laid out for, labels overlap.
     spec = study.specs[name]
-    image = base64.b64encode(render.to_png(spec, SCREEN)).decode()
+    image = render.to_png(spec, SCREEN)
+    shown = {**_texts(entry), **_size(image), "image": base64.b64encode(image).decode()}
     links = [(kind, f"figures/{name}.{kind}") for kind in FIGURE_FILES]
+    links[0] = ("interactive", links[0][1])
     made = _origin(study, "figure", spec["usermeta"]["read"])
-    return {"id": f"figure-{name}", **_texts(entry), "image": image, "links": links, "origin": made}
+    return {"id": f"figure-{name}", **shown, "links": links, "origin": made}
+
+
+def _size(image: bytes) -> dict[str, int]:
+    """Return how wide and high a PNG of SCREEN dots per inch stands in the page, in CSS pixels."""
+    width, height = struct.unpack(">II", image[16:24])
+    scale = max(ENLARGED * 72 / SCREEN, NARROWEST / width)
+    return {"width": round(scale * width), "height": round(scale * height)}
 
 
 def _table(study: ReportInputs, name: str, entry: dict) -> dict:
     table = registry.make_table(entry["function"], study.evidence, study.catalog, entry["options"])
     links = [(kind, f"tables/{name}.{kind}") for kind in TABLE_FILES]
     made = _origin(study, "table", table.read)
-    content = {**_texts(entry), "image": "", **_shown(table)}
+    content = {**_texts(entry), "image": "", **html_tables.shown(table)}
     return {"id": f"table-{name}", **content, "links": links, "origin": made}
 
 
@@ -213,19 +259,8 @@ def _texts(entry: dict) -> dict:
     return {"title": entry["title"], "caption": " ".join(entry["caption"].split())}
 
 
-def _shown(table: Table) -> dict:
-    """Return a table as the template wants it."""
-    names = table_text.columns(table)
-    return {
-        "columns": names,
-        "sides": table_text.sides(table),
-        "sections": [
-            (heading, rows.astype(str).to_numpy().tolist())
-            for heading, rows in table_text.sections(table)
-        ],
-        "count": len(table.text),
-        "note": table.note,
-    }
+def _titled(title: str, table: Table) -> dict:
+    return {"title": title, **html_tables.shown(table)}
 
 
 def _slug(text: str) -> str:

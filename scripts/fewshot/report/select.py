@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 import pandas as pd
 
-from ..analysis.comparisons import ACROSS_PATTERNS, MATRIX
+from ..analysis.pairs import ACROSS_PATTERNS, MATRIX
 from ..analysis.summary import at_level
 from ..analysis.titles import SELECTIONS, arm_title, model_order, set_title, titles
 from ..errors import UserError, unknown
@@ -15,6 +15,8 @@ from ..study.figure_needs import any_called, check_arms, in_arms
 WHERE = "figures.yaml: options"
 SIDES = ("method", "pattern", "reference_method", "reference_pattern")
 """What sets two sides of a comparison against each other."""
+MOST_ARMS = 5
+"""Methods × patterns of a task that one figure shows."""
 CHOICES = tuple(name for name in SELECTIONS if name != "each")
 
 
@@ -81,6 +83,21 @@ def of_arms(
     }
     keys = zip(*(rows[name] for name in columns), strict=True)
     return rows[[key in kept for key in keys]]
+
+
+def fewer_arms(frame: pd.DataFrame, catalog: dict, pattern: str | None) -> pd.DataFrame:
+    """Return the rows with one pattern of each task that has more than five methods × patterns.
+
+    That is `pattern` if given, else the first of the study's that the task has.
+    """
+    if pattern is not None:
+        return frame[frame["pattern"] == pattern]
+    dropped = pd.Series(False, index=frame.index)
+    for task, rows in frame.groupby("task", sort=False):
+        if len(rows[["method", "pattern"]].drop_duplicates()) > MOST_ARMS:
+            first = next(name for name in catalog["patterns"] if name in set(rows["pattern"]))
+            dropped |= (frame["task"] == task) & (frame["pattern"] != first)
+    return frame[~dropped]
 
 
 def one_matrix(
@@ -173,9 +190,13 @@ def check_options(
 def named(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     """Return the frame with the titles of each row's method and pattern (`arm`) and model
     (`size`)."""
+    return arm_named(frame, catalog).assign(size=frame["model"].map(titles(catalog, "models")))
+
+
+def arm_named(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return the frame with the title of each row's method and pattern (`arm`)."""
     pairs = zip(frame["method"], frame["pattern"], strict=True)
-    arm = [arm_title(catalog, *pair) for pair in pairs]
-    return frame.assign(arm=arm, size=frame["model"].map(titles(catalog, "models")))
+    return frame.assign(arm=[arm_title(catalog, *pair) for pair in pairs])
 
 
 def in_percent(
@@ -185,25 +206,51 @@ def in_percent(
     return frame.assign(**{name: 100 * frame[name].astype(float) for name in names})
 
 
+def singled(rows: pd.DataFrame, catalog: dict) -> tuple[dict, dict[str, str]]:
+    """Return the catalog with which figures of `rows` name arms, and what all rows share.
+
+    That is of model, method and prompt ("Model", "Method", "Prompt") the title, where there is only
+    one. With one pattern alone in the catalog no arm's title names it.
+    """
+    shared = {}
+    for column, what in (("model", "Model"), ("method", "Method"), ("pattern", "Prompt")):
+        present = set(rows[column]) if column in rows else set()
+        if len(present) == 1:
+            [name] = present
+            shared[what] = titles(catalog, f"{column}s")[name]
+            if column == "pattern":
+                catalog = {**catalog, "patterns": {name: catalog["patterns"][name]}}
+    return catalog, shared
+
+
+def both_sides(pairs: pd.DataFrame, other: str = "reference_") -> pd.DataFrame:
+    """Return model, method and pattern of both sides of comparisons of the same model, one below
+    the other; `other` is what the names of the second side's columns begin with."""
+    names = ["method", "pattern"]
+    one, two = pairs[["model", *names]], pairs[["model", *(f"{other}{name}" for name in names)]]
+    return pd.concat([one, two.set_axis(one.columns, axis=1)], ignore_index=True)
+
+
 def family_titles(catalog: dict) -> dict[str, str]:
-    """Return family -> title: what the titles of its models share, or their different heads."""
+    """Return family -> title: what the titles of its models share; where they begin differently,
+    the first beginning with the family's name, else this name."""
     found: dict[str, str] = {}
     for family, members in _members(catalog).items():
-        heads = dict.fromkeys(head for head, tail in members.values() if tail)
-        found[family] = " / ".join(heads) if heads else family
+        heads = list(dict.fromkeys(head for head, tail in members.values() if tail))
+        own = [head for head in heads if head.lower().startswith(family)]
+        found[family] = heads[0] if len(heads) == 1 else own[0] if own else family
     return found
 
 
 def short_titles(catalog: dict) -> dict[str, str]:
     """Return model -> the last part of its title ("125M" of "OPT-125M").
 
-    That is the whole title where a model's family would have the same one twice.
+    That is the whole title where the rest is not the family's (`family_titles`): "GPT-NeoX-20B".
     """
-    whole, found = titles(catalog, "models"), {}
-    for members in _members(catalog).values():
-        tails = [tail for _, tail in members.values()]
-        for name, (_, tail) in members.items():
-            found[name] = tail if tail and tails.count(tail) == 1 else whole[name]
+    whole, families, found = titles(catalog, "models"), family_titles(catalog), {}
+    for family, members in _members(catalog).items():
+        for name, (head, tail) in members.items():
+            found[name] = tail if tail and head == families[family] else whole[name]
     return found
 
 

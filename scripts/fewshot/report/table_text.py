@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..analysis.titles import arm_title, titles
-from ..formatting import BLANK, counted, percent
+from ..analysis.titles import CLAIMS, arm_title, titles
+from ..formatting import BLANK, counted, percent, points
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,37 @@ def cell_text(row: Mapping) -> str:
     interval = "" if pd.isna(row["low"]) else f" [{percent(row['low'])}, {percent(row['high'])}]"
     mark = "" if row["seeds"] == row["seeds_planned"] else f" ({seeds_text(row)})"
     return percent(row["mean"]) + interval + mark
+
+
+def bounds_text(low: float, high: float) -> str:
+    """Return '[low, high]' in points, or a blank without bounds."""
+    return BLANK if pd.isna(low) else f"[{points(low)}, {points(high)}]"
+
+
+def reach(row: Mapping) -> float:
+    """Return how far the farther bound of an interval is from its mean; nan without interval."""
+    return max(row["high"] - row["mean"], row["mean"] - row["low"])
+
+
+ALLOWS = {
+    "draws and rows": "for rows like these (other draws, other rows)",
+    "rows": "for rows like these (other rows) without shots, where nothing is drawn",
+    "draws": "for these rows (other draws)",
+}
+"""What intervals of each of titles.CLAIMS allow for."""
+
+
+def claims_note(numbers: pd.DataFrame) -> str:
+    """Return the sentence on what the intervals of a summary allow for; nothing without any."""
+    found = [
+        ALLOWS[claim] for claim in CLAIMS if claim in ALLOWS and claim in set(numbers["interval"])
+    ]
+    if len(found) > 1 and found[-1] == ALLOWS["draws"]:
+        found[-1] += (
+            " where a score is not an accuracy, not every answer was kept, or all rows are one "
+            "cluster"
+        )
+    return f"95 % intervals are {'; '.join(found)}." if found else ""
 
 
 def cell_names(row: Mapping, catalog: dict) -> dict[str, str]:
@@ -77,12 +108,18 @@ def to_markdown(table: Table, title: str, caption: str, origin: str = "") -> str
     for heading, rows in sections(table):
         lines += [f"**{_plain(heading)}**", ""] if heading else []
         if rows.empty:
-            lines += [(table.note and "") or NOTHING]
+            lines += [] if table.note else [NOTHING]
             continue
         lines += [*markdown_rows(rows.columns, sides(table), values(rows)), ""]
     lines += [_plain(table.note), ""] if table.note else []
     lines += [f"<!-- {line.replace('--', '- -')} -->" for line in origin.splitlines()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def markdown_section(heading: str, rows: list[dict[str, str]]) -> str:
+    """Return a table of printed cells in Markdown below a heading of the second level."""
+    text = pd.DataFrame(rows)
+    return "#" + re.sub(r"\n{3,}", "\n\n", to_markdown(Table(text, text), heading, ""))
 
 
 def markdown_rows(
@@ -129,7 +166,7 @@ def to_text(table: Table, width: int = 100) -> str:
             ]
         heads = textwrap.wrap(heading, width)
         blocks.append("\n".join([*heads, *(f"  {line}".rstrip() for line in body)]))
-    blocks += textwrap.wrap(table.note, width)
+    blocks.append(textwrap.fill(table.note, width))
     return "\n\n".join(block for block in blocks if block) or NOTHING
 
 

@@ -8,8 +8,9 @@ import simulate
 from arm_frames import arm, evaluation, together
 from fewshot.analysis import stats
 from fewshot.analysis.cell_costs import contests
-from fewshot.analysis.comparisons import BASELINE, compare
+from fewshot.analysis.comparisons import compare
 from fewshot.analysis.evidence import Evidence
+from fewshot.analysis.pairs import BASELINE
 from fewshot.report.answers import answer
 from fewshot.report.figures.registry import CHARTS, make_figure
 from fewshot.report.tables import registry
@@ -47,8 +48,8 @@ def test_verdicts_on_fine_tuning_stay_what_they_were(comparisons):
     without = compared(*OWN, catalog=simulate.CATALOG)
     rest = comparisons[comparisons["family"] != BASELINE].reset_index(drop=True)
     pd.testing.assert_frame_equal(rest, without, check_dtype=False)
-    catalog = {**HELD, "main": {"k": 16, "selection": "last"}}
-    assert answer(comparisons, catalog).short == answer(without, simulate.CATALOG).short
+    catalog = {**HELD, "main": {"k": 16, "selection": "last", "margin": 3}}
+    assert answer(comparisons, catalog).found == answer(without, simulate.CATALOG).found
 
 
 def test_a_baseline_is_held_against_the_same_model_in_context_or_against_every_one(comparisons):

@@ -12,7 +12,7 @@ import report_partial
 import simulate
 import write_report
 from fewshot import schemas, storage, validation
-from fewshot.analysis import result_schemas, stats
+from fewshot.analysis import result_schemas, statistics_schemas, stats
 from fewshot.report import answers, partial, provenance, report
 from fewshot.report.figures import registry
 from fewshot.report.tables import registry as tables
@@ -40,21 +40,20 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module")
-def whole(study, study_folder):
-    """Return the study with two figures and all tables."""
+def inputs(study, study_folder, catalog=CATALOG, settings=SETTINGS):
+    """Return what a report on the simulated study is made from: two figures and all tables."""
     figures = {name: ENTRIES["figures"][name] for name in ("id-ood-scatter", "accuracy-by-k")}
     specs = {
-        name: registry.make_figure(entry["function"], study, CATALOG, {}, entry["title"])
+        name: registry.make_figure(entry["function"], study, catalog, {}, entry["title"])
         for name, entry in figures.items()
     }
     folders = {
-        kind: [study_folder / f"results/{folder}/{name}" for name in CATALOG[kind]]
+        kind: [study_folder / f"results/{folder}/{name}" for name in catalog[kind]]
         for kind, folder in (("models", "models"), ("tasks", "raw"))
     }
     return report.ReportInputs(
-        SETTINGS,
-        CATALOG,
+        settings,
+        catalog,
         figures,
         TABLES,
         study,
@@ -64,6 +63,11 @@ def whole(study, study_folder):
         files=FILES,
         versions={"table": "7ab1e", "figure": "f19e"},
     )
+
+
+@pytest.fixture(scope="module")
+def whole(study, study_folder):
+    return inputs(study, study_folder)
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +81,41 @@ def test_the_page_needs_no_other_file(page):
     assert page.count('<img src="data:image/png;base64,iVBOR') == 2
 
 
+def test_costs_and_settings_are_folded_and_nothing_else_is(page):
+    categories = {entry["category"] for kind in ENTRIES.values() for entry in kind.values()}
+    assert set(report.FOLDED) <= categories
+    folded = re.findall(r'<details class="folded"><summary>\s*<h2 id="([^"]+)"', page)
+    assert folded == ["5-costs-and-coverage", "6-setting"]
+    for name in ("table-costs", "table-coverage", "table-models", "table-hyperparameters"):
+        before = page[: page.index(f'id="{name}"')]
+        assert before.count("<details") == before.count("</details>") + 1
+    before = page[: page.index('id="reading"')]
+    assert before.count("<details") == before.count("</details>")
+
+
+def test_what_is_missing_is_linked_where_it_is_folded(whole):
+    whole = replace(whole, partial=True, figures={})
+    text = report.page(whole)
+    assert 'last line of its log under\n“<a href="#table-coverage">Coverage</a>”.</p>' in text
+    tables = {name: each for name, each in whole.tables.items() if name != "coverage"}
+    text = report.page(replace(whole, tables=tables))
+    assert "What is missing is\nmarked.</p>" in text
+
+
+@pytest.mark.parametrize(("points", "pixels"), [(504, 806), (375, 600), (300, 600)])
+def test_figures_have_their_own_width_but_not_below_600_pixels(points, pixels):
+    dots = points * report.SCREEN // 72
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + dots.to_bytes(4) + (dots // 2).to_bytes(4)
+    assert report._size(header) == {"width": pixels, "height": pytest.approx(pixels / 2, abs=1)}
+
+
 def test_text_is_escaped(page):
     assert "A &lt;simulated&gt; study" in page
     assert "A <simulated> study" not in page
 
 
 def test_the_page_leads_from_question_to_answer_to_provenance(page):
-    order = ["question", "answer", "limits", "figure-id-ood-scatter", "headline"]
+    order = ["found", "figure-id-ood-scatter", "question", "answer", "limits", "headline"]
     order += ["1-main-result", "2-effect-of-shots", "reading", "provenance"]
     places = [page.index(f'id="{name}"') for name in order]
     assert places == sorted(places)
@@ -117,9 +149,10 @@ def test_provenance_counts_runs_that_scored_shots_apart(whole):
 def test_the_answer_counts_the_simulated_effect(page, study):
     frame = main_comparisons(study.comparisons, CATALOG)
     inside = frame[frame["domain"] == "in"]
-    better = (inside["verdict"] == "higher").sum()
+    better = (inside["verdict"] == "better").sum()
     assert 4 <= better <= len(inside) == 16  # five seeds and 80 rows do not find all of them
-    assert f"In domain: fine-tuning was better in {better} of 16 comparisons, worse in 0" in page
+    said = f"fine-tuning is better than in-context learning in {better} of 16 comparisons"
+    assert page.index(f"In domain, {said}") < page.index("<img")
     assert "32 comparisons" in page and "What cannot be concluded" in page
 
 
@@ -174,16 +207,21 @@ def test_the_page_says_what_is_incomplete(page):
 def test_the_summary_is_narrow_and_says_where_things_are(whole):
     text = report.summary_text(whole, Path("results/sim"))
     assert max(map(len, text.splitlines())) <= 100
+    long = replace(whole, settings=SETTINGS | {"title": "A long title " * 20})
+    assert max(map(len, report.summary_text(long, Path("x")).splitlines())) <= 100
     assert "results/sim/report.html" in text
-    assert text.count("In-context learning") == 8  # a row per task and model
+    assert text.startswith("A <simulated> study\n\nIn domain, fine-tuning is better than in-con")
+    table = text[: text.index("on average over")]
+    assert table.count("In-context learning") == 8  # a row per task and model
     assert "53 of 56 cells are complete." in text
 
 
 def test_the_summary_says_in_how_many_comparisons_fine_tuning_was_better(whole):
     text = " ".join(report.summary_text(whole, Path("results/sim")).split())
-    for line in answers.answer(whole.evidence.comparisons, whole.catalog).short:
+    for line in answers.answer(whole.evidence.comparisons, whole.catalog).found:
         assert line in text
-    assert "Out of domain: fine-tuning was better in" in text and "p < 0.05 after Holm's" in text
+    assert "Out of domain, fine-tuning is better" in text
+    assert "gives p < 0.05 after correction" in text
 
 
 def plan(pairs):
@@ -276,7 +314,7 @@ def test_origins_name_files_folders_and_what_was_computed():
     text = provenance.origin(["metrics", "windows", "manifests"], files, "12")
     assert text == "metrics: 2 files of a/b\ncontexts and windows: f.parquet\ncode: 12"
     text = provenance.origin(["metrics", "logs"], {"manifests": ["m.json"]}, "12")
-    assert text == "metrics: computed from 1 runs\ncode: 12"
+    assert text == "metrics: computed from 1 run\ncode: 12"
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +323,7 @@ def stored(study, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stored")
     frames = {
         "metrics": result_schemas.METRICS,
-        "comparisons": result_schemas.COMPARISONS,
+        "comparisons": statistics_schemas.COMPARISONS,
         "windows": schemas.WINDOWS,
     }
     for name, schema in frames.items():
@@ -324,7 +362,7 @@ def test_the_script_of_the_report_answers_from_stored_files(stored, tmp_path):
     )
     write_report.main(smk)
     text = (tmp_path / "report.html").read_text()
-    assert "fine-tuning was better in" in text
+    assert "fine-tuning is better than in-context learning in" in text
     assert f"Made from metrics: {stored['metrics'][0]}; code: c0de." in text
     assert "In-context learning" in (tmp_path / "s.txt").read_text()
 

@@ -5,7 +5,7 @@ import pytest
 import simulate
 from fewshot.analysis import summary
 from fewshot.report import select
-from fewshot.report.figures import panels, registry
+from fewshot.report.figures import registry
 from fewshot.report.select import family_titles, short_titles
 from mistakes import told
 
@@ -102,12 +102,14 @@ def test_sizes_are_the_last_part_of_a_title():
         "g": {"title": "Y small", "family": "twice", "parameters": 2},
     }
     short = short_titles({"models": models})
-    assert list(short.values()) == ["125M", "1.3B", "12B", "20B", "Solo", "X small", "Y small"]
+    assert list(short.values()) == [
+        *("125M", "1.3B", "12B", "GPT-NeoX-20B", "Solo", "X small", "Y small")
+    ]
     assert family_titles({"models": models}) == {
         "opt": "OPT",
-        "pythia": "Pythia / GPT-NeoX",
+        "pythia": "Pythia",
         "solo": "solo",
-        "twice": "X / Y",
+        "twice": "twice",
     }
 
 
@@ -121,8 +123,8 @@ def test_each_task_keeps_its_own_first_pattern_where_it_has_many_arms():
     ]
     frame = pd.DataFrame(rows, columns=["task", "method", "pattern"])
     catalog = {"patterns": {"first": {}, "second": {}, "third": {}}}
-    kept = panels.fewer_arms(frame, catalog, None)
+    kept = select.fewer_arms(frame, catalog, None)
     assert set(zip(kept["task"], kept["pattern"], strict=True)) == {("a", "second"), ("b", "first")}
-    assert set(panels.fewer_arms(frame, catalog, "third")["task"]) == {"a"}
+    assert set(select.fewer_arms(frame, catalog, "third")["task"]) == {"a"}
     few = frame[frame["method"] != "three"]
-    assert panels.fewer_arms(few, catalog, None).equals(few)
+    assert select.fewer_arms(few, catalog, None).equals(few)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from fewshot.analysis import result_schemas
+from fewshot.analysis import statistics_schemas
 from fewshot.analysis.evidence import Evidence
 from fewshot.report.tables import registry, study_contents
 from fewshot.study.catalog import catalog_of
@@ -61,7 +61,8 @@ def test_calibrated_accuracies_stand_beside_those_as_scored():
     text = table.text.iloc[0]
     assert text["As scored"] == "70.0 ±70.0 (98/42)" and text["Batch"] == "80.0 ±80.0 (75/85)"
     assert text["Contextual"] == text["PMI"] == "–"
-    assert text["ROC area"] == "90.0 ±0.0" and text["Seeds"] == "2/3"
+    assert text["ROC area"] == "90.0", "draws that agree have no interval"
+    assert text["Seeds"] == "2/3"
     assert "(by label: " in text["section"]
 
 
@@ -70,7 +71,7 @@ def test_calibrated_differences_of_the_simulated_study_stand_side_by_side(study)
     plain = registry.make_table("comparison", study, CATALOG, {})
     assert len(table.text) == len(plain.text)
     assert [text.removesuffix(" *") for text in table.text["As scored"]] == list(
-        plain.text["Difference"]
+        plain.text["Points [rows like these]"]
     )
     assert set(table.numbers["score"]) == {"accuracy", "accuracy_batch", "roc_area"}
     assert set(table.text["Contextual"]) == {"–"}, "its inputs were not stored"
@@ -131,10 +132,11 @@ def test_variance_is_printed_as_deviations_in_points():
     row |= {"selection": "last", "evaluation_set": "nli", "domain": "in", "patterns": 2}
     row |= {"patterns_planned": 3, "seeds": 5, "seeds_planned": 5, "rows": 200, "mean": 0.7}
     row |= {"seed": 0.0004, "pattern": 0.0009, "row": 0.16, "residual": 0.04, "spread": 0.05}
-    frame = pd.DataFrame([row]).reindex(columns=result_schemas.VARIANCE.names)
+    row |= {"seed_low": 0.0001, "seed_high": 0.0025, "row_low": 0.09, "row_high": 0.25}
+    frame = pd.DataFrame([row]).reindex(columns=statistics_schemas.VARIANCE.names)
     text = registry.make_table("variance", Evidence(variance=frame), CATALOG, {}).text.iloc[0]
-    assert (text["Draws"], text["Patterns"]) == ("2.0", "3.0")
-    assert (text["Rows"], text["Rest"], text["Draws × rows"]) == ("40.0", "20.0", "–")
+    assert (text["Draws"], text["Patterns"]) == ("2.0 [1.0, 5.0]", "3.0")
+    assert (text["Rows"], text["Rest"], text["Draws × rows"]) == ("40.0 [30.0, 50.0]", "20.0", "–")
     assert text["Spread of patterns"] == "5.0"
     assert text["Patterns used"] == "2/3"
 
@@ -178,7 +180,7 @@ def test_settings_are_those_of_the_registry(paper):
 
 def test_prompts_are_what_the_models_see(paper):
     text = registry.make_table("prompts", Evidence(), paper, {}).text
-    gpt3 = text[text["Pattern"] == "gpt-3"].iloc[0]
+    gpt3 = text[text["Pattern"] == "GPT-3 pattern"].iloc[0]
     assert gpt3["Query"] == "{text_a} question: {text_b} Yes or No? answer:"
     assert gpt3["Demonstration"] == "{text_a} question: {text_b} Yes or No? answer: {label}↵↵"
     assert gpt3["Label words"] == "␣Yes, ␣No"

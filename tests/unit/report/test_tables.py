@@ -18,15 +18,22 @@ from metric_rows import metric_rows
 CATALOG = simulate.CATALOG
 CELL = {"protocol": "fair", "task": "nli", "model": "opt-s", "method": "ft"}
 CELL |= {"pattern": "minimal", "k": 16}
+BOTH = (
+    "95 % intervals are for rows like these (other draws, other rows); for these rows (other "
+    "draws) where a score is not an accuracy, not every answer was kept, or all rows are one "
+    "cluster."
+)
 UNMEASURED = ("models", "hyperparameters")
 """Tables that have rows without any result."""
+WITH_MEANS = ("headline", "accuracy", "model_selection", "scores", "calibration")
+"""Tables of means with intervals that metrics alone make."""
 
 
 @pytest.mark.parametrize(
     ("accuracies", "k", "interval", "low"),
     [
-        ([0.6, 0.7, 0.8], 16, "t over seeds", 0.7 - 4.302653 * 0.1 / 3**0.5),
-        ([0.5], 0, "Wilson over rows", 0.4038315),
+        ([0.6, 0.7, 0.8], 16, "draws", 0.7 - 4.302653 * 0.1 / 3**0.5),
+        ([0.5], 0, "none", float("nan")),
         ([0.5], 16, "none", float("nan")),
     ],
 )
@@ -37,6 +44,26 @@ def test_a_mean_has_its_interval_seeds_and_rows(accuracies, k, interval, low):
     assert [row["low"], row["high"]] == pytest.approx([low, 2 * mean - low], nan_ok=True)
     assert (row["seeds"], row["seeds_planned"], row["rows"]) == (seeds, seeds, 100)
     assert (row["interval"], row["status"]) == (interval, "ok")
+
+
+def test_a_table_says_what_its_intervals_allow_for():
+    known = {"accuracy_error": 0.05, "accuracy_df": 9, "clusters": 30}
+    whole, zero = metric_rows([0.6, 0.7], **known), metric_rows([0.6], k=0, **known)
+    draws = metric_rows([0.6, 0.7], method="icl")
+    for rows, sentence in (
+        ([draws], "95 % intervals are for these rows (other draws)."),
+        ([whole], "95 % intervals are for rows like these (other draws, other rows)."),
+        ([whole, draws], BOTH),
+        ([metric_rows([0.6])], ""),
+        (
+            [zero],
+            "95 % intervals are for rows like these (other rows) without shots, where nothing is "
+            "drawn.",
+        ),
+    ):
+        assert table_text.claims_note(summarise(pd.concat(rows))) == sentence
+    notes = [registry.make_table(name, Evidence(whole), CATALOG, {}).note for name in WITH_MEANS]
+    assert all("for rows like these (other draws, other rows)" in note for note in notes)
 
 
 def test_missing_seeds_are_marked_and_never_averaged_in_silence():
@@ -150,10 +177,10 @@ def test_checkpoints_are_compared_for_fine_tuned_models(study):
     inside = cells(table, "nli").dropna()
     assert (inside["best-in-domain"] >= inside["best-out-of-domain"]).all()
     assert list(table.text["Checkpoint"][:3]) == [
-        "last epoch", "best in domain", "best out of domain (oracle)",
+        "last epoch", "best in domain (reads the evaluation labels)", "best out of domain (oracle)",
     ]  # fmt: skip
     assert table.text["Epoch"][0] == "6"
-    assert table.note == "16 shots."
+    assert table.note == f"16 shots. {BOTH}", "of the oracle's epoch not all answers are kept"
 
 
 def test_a_checkpoint_names_its_epochs_and_seeds(study):
@@ -169,15 +196,15 @@ def test_a_checkpoint_names_its_epochs_and_seeds(study):
 def test_accuracies_over_a_sample_are_marked(study, sampled_study):
     table = registry.make_table("model_selection", sampled_study, CATALOG, {})
     assert table.note == (
-        "16 shots. An epoch that was not kept is counted over the curve's sample: NLI 60 of 120 "
-        "rows, HANS-like 60 of 240 rows."
+        f"16 shots. {BOTH} An epoch that was not kept is counted over the curve's sample: NLI 60 "
+        "of 120 rows, HANS-like 60 of 240 rows."
     )
     numbers = table.numbers.set_index("selection")
     assert (numbers.loc["last", "rows_fewest"] == numbers.loc["last", "rows"]).all()
     assert numbers.loc["best-out-of-domain", "rows_fewest"].min() == 60
     every = registry.make_table("accuracy", sampled_study, CATALOG, {})
-    assert every.note.startswith("An epoch that was not kept")
-    assert registry.make_table("accuracy", study, CATALOG, {}).note == ""
+    assert "An epoch that was not kept" in every.note
+    assert "sample" not in registry.make_table("accuracy", study, CATALOG, {}).note
     assert "sample" not in registry.make_table("headline", sampled_study, CATALOG, {}).note
 
 
@@ -226,6 +253,11 @@ def test_text_stays_within_its_width(study):
     for name in registry.TABLES:
         text = table_text.to_text(registry.make_table(name, study, CATALOG, {}), 100)
         assert max(map(len, text.splitlines())) <= 100, name
+
+
+def test_a_long_note_is_one_paragraph():
+    table = Table(pd.DataFrame(), pd.DataFrame({"Name": ["x"]}), "word " * 30)
+    assert table_text.to_text(table, 40).split("\n\n")[1].count("word") == 30
 
 
 def test_text_that_is_too_wide_becomes_blocks():

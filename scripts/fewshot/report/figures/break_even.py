@@ -38,10 +38,12 @@ def break_even(
     select.check_options(evidence.metrics, catalog, k=k, pattern=pattern)
     k = select.main_k(catalog, k)
     pairs = contests(evidence, catalog, k)
-    pairs = panels.fewer_arms(pairs, catalog, pattern) if len(pairs) else pairs
+    pairs = select.fewer_arms(pairs, catalog, pattern) if len(pairs) else pairs
     if pairs.empty:
         return panels.nothing("No costs to compare yet.")
     shown = select.largest_by_family(pairs, catalog)
+    sides = select.both_sides(pairs[pairs["model"].isin(shown)], "rival_")
+    catalog, single = select.singled(sides, catalog)
     pairs = missing.with_state(select.named(pairs[pairs["model"].isin(shown)], catalog))
     lines, marks = _lines(pairs, catalog), _marks(pairs, catalog)
     styles = _styles(lines, pairs, catalog)
@@ -51,17 +53,17 @@ def break_even(
     named = {name: titles(catalog, "models")[name] for name in shown}
 
     def cell(task, measure, rows, name, place) -> dict:
-        limits = axes.span(rows["cost"])
+        limits = axes.span(lines.loc[lines["measure"] == measure, "cost"])
         points = marks[(marks["task"] == task) & (marks["measure"] == measure)]
         points = points[(points["model"] == name) & points["cost"].between(*limits)]
         title = [measure, set_title(catalog, task)]
         y = axes.logarithmic(place, "y", title, limits, most=5)
         return _panel(rows[rows["model"] == name], points, place, y, styles)
 
-    draws = [partial(cell, *key, rows) for key, rows in groups]
-    blocks = panels.stack(named, len(shown), draws, width, height)
+    draws = [panels.Row(named, partial(cell, *key, rows), height) for key, rows in groups]
+    chart = panels.grid(panels.stack(draws, len(shown), width), len(shown))
     words = "Means over fewer seeds than planned, with hollow points"
-    return panels.footnote(panels.grid(blocks, len(shown)), missing.hollow(pairs, words))
+    return panels.footnote(chart, missing.hollow(pairs, words), single)
 
 
 def _measure(device: str) -> str:

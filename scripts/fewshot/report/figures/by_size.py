@@ -20,7 +20,7 @@ def model_selection(
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     arms: list[str] | None = None,
 ) -> dict:  # fmt: skip
-    """Plot accuracy under the three checkpoints by size: runs, means and 95 % intervals.
+    """Plot accuracy under each checkpoint by size: runs, means and 95 % intervals.
 
     Shown is one way of fine-tuning: that of `arms`, or the study's first.
     """
@@ -32,10 +32,12 @@ def model_selection(
     chosen = first_arm(chosen[chosen["selection"].isin(select.CHOICES)], catalog)
     if chosen.empty:
         return panels.nothing(f"No fine-tuned run with {k} shots yet.")
-    styles = theme.selection_styles()
+    catalog, single = select.singled(chosen, catalog)
+    present = [SELECTIONS[name] for name in select.CHOICES if name in set(chosen["selection"])]
+    styles = {title: theme.selection_styles()[title] for title in present}
     frames = _summaries(chosen, catalog)
     frames = [frame.assign(group=frame["selection"].map(SELECTIONS)) for frame in frames]
-    return by_size(*frames, catalog, styles)
+    return by_size(*frames, catalog, styles, single=single)
 
 
 def methods_compared(
@@ -45,7 +47,7 @@ def methods_compared(
 ) -> dict:  # fmt: skip
     """Plot accuracy of methods side by side by size: runs, means and 95 % intervals.
 
-    `arms` picks methods and patterns; without it, `pattern` is as in `panels.fewer_arms`.
+    `arms` picks methods and patterns; without it, `pattern` is as in `select.fewer_arms`.
     """
     k = select.main_k(catalog, k)
     chosen = panels.select_arms(
@@ -54,8 +56,9 @@ def methods_compared(
     )  # fmt: skip
     if chosen.empty:
         return panels.nothing(f"No run with {k} shots yet.")
+    catalog, single = select.singled(chosen, catalog)
     frames = [_with_arms(frame, catalog) for frame in _summaries(chosen, catalog)]
-    return by_size(*frames, catalog, theme.arm_styles(catalog, chosen))
+    return by_size(*frames, catalog, theme.arm_styles(catalog, chosen), single=single)
 
 
 def icl_patterns_shots(
@@ -78,6 +81,7 @@ def icl_patterns_shots(
     chosen = chosen[~others.astype(bool)]
     if chosen.empty:
         return panels.nothing("No run in context yet.")
+    _, single = select.singled(chosen, catalog)
     means, _ = _summaries(chosen, catalog)
     means = means.assign(
         group=means["pattern"].map(titles(catalog, "patterns")),
@@ -86,7 +90,7 @@ def icl_patterns_shots(
     styles = theme.pattern_styles(catalog)
     styles = {title: style for title, style in styles.items() if title in set(means["group"])}
     names = [f"{count} shots" if count else "No shots" for count in sorted(means["k"].unique())]
-    return by_size(means, None, catalog, styles, names, join=True)
+    return by_size(means, None, catalog, styles, names, join=True, single=single)
 
 
 def effect_of_k(
@@ -104,9 +108,11 @@ def effect_of_k(
     )  # fmt: skip
     if chosen.empty:
         return panels.nothing()
+    catalog, single = select.singled(chosen, catalog)
     means = _with_arms(_summaries(chosen, catalog)[0], catalog)
     counts = [str(k) for k in sorted(means["k"].unique())]
-    return by_model(means.assign(x=means["k"].astype(str)), catalog, counts, "Shots")
+    means = means.assign(x=means["k"].astype(str))
+    return by_model(means, catalog, counts, "Shots", single=single)
 
 
 def calibration(
@@ -129,29 +135,30 @@ def calibration(
     known = {name: title for name, title in shown.items() if chosen[name].notna().any()}
     if not known:
         return panels.nothing(f"No run with {k} shots yet.")
+    catalog, single = select.singled(chosen, catalog)
     frames = [
         missing.with_states(summarise(chosen, value=name)).assign(x=title)
         for name, title in known.items()
     ]
     means = _with_arms(_headed(pd.concat(frames, ignore_index=True), catalog), catalog)
-    return by_model(means, catalog, list(known.values()), "Score")
+    return by_model(means, catalog, list(known.values()), "Score", single=single)
 
 
 def by_model(
-    means: pd.DataFrame, catalog: dict, xs: list[str], x_title: str, styles: dict | None = None
-) -> dict:
-    """Return panels of means with `xs` on x: a column per size, a line per method, or per group of
-    other `styles`."""
+    means: pd.DataFrame, catalog: dict, xs: list[str], x_title: str, styles: dict | None = None, *,
+    single: dict[str, str] | None = None,
+) -> dict:  # fmt: skip
+    """Return panels of means with those of `xs` on x that a family has: a column per size, a line
+    per method, or per group of other `styles`."""
     styles = theme.arm_styles(catalog, means) if styles is None else styles
     means = means.assign(band=means["family"], column=means["size"])
-    bands = [
-        mean_panels.Band(
-            family,
-            [mean_panels.Column(size, title, xs, x_title) for size, title in whole.items()],
-        )
-        for family, whole in select.titles_by_size(means, catalog).items()
-    ]
-    return mean_panels.draw_panels(means, None, styles, bands, join=True)
+    bands = []
+    for family, whole in select.titles_by_size(means, catalog).items():
+        there = set(means.loc[means["family"] == family, "x"])
+        own = [x for x in xs if x in there]
+        columns = [mean_panels.Column(size, title, own, x_title) for size, title in whole.items()]
+        bands.append(mean_panels.Band(family, columns))
+    return mean_panels.draw_panels(means, None, styles, bands, join=True, single=single)
 
 
 def first_arm(rows: pd.DataFrame, catalog: dict) -> pd.DataFrame:
@@ -181,29 +188,31 @@ def _with_arms(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
 
 def by_size(
     means: pd.DataFrame, runs: pd.DataFrame | None, catalog: dict, styles: dict[str, dict],
-    names: list[str] | None = None, *, join: bool = False,
+    names: list[str] | None = None, *, join: bool = False, single: dict[str, str] | None = None,
 ) -> dict:  # fmt: skip
     """Return panels with sizes on x; `names` are the values of `column`, or families are columns.
 
-    Families get rows of their own where columns are taken or a row would be too dense.
+    Families get rows of their own where columns are taken or a row would be too dense; so do tasks
+    that lack some of the columns.
     """
     families, x_titles = family_order(means, catalog), family_titles(catalog)
     sizes = {family: sizes_of(means, catalog, family) for family in families}
-    bands = []
-    for family in families:
-        titled = {family: ""} if names is None else {name: name for name in names}
-        columns = [
-            mean_panels.Column(key, title, sizes[family], x_titles[family])
-            for key, title in titled.items()
-        ]
-        bands.append(mean_panels.Band(family, columns))
     alone = names is None and sum(map(len, sizes.values())) * len(styles) <= MOST_SLOTS
-    if alone:
-        bands = [mean_panels.Band("", [column for band in bands for column in band.columns])]
+    band_of, columns = {}, {}
+    for family in families:
+        for task, rows in means[means["family"] == family].groupby("task", sort=False):
+            present = [name for name in names or () if name in set(rows["column"])]
+            band_of[family, task] = band = "" if alone else f"{family}: {present}"
+            titled = {family: ""} if names is None else {name: name for name in present}
+            for key, title in titled.items():
+                column = mean_panels.Column(key, title, sizes[family], x_titles[family])
+                columns.setdefault(band, {})[key] = column
 
     def placed(frame: pd.DataFrame) -> pd.DataFrame:
+        band = [band_of[key] for key in zip(frame["family"], frame["task"], strict=True)]
         column = frame["family" if names is None else "column"]
-        return frame.assign(x=frame["size"], band="" if alone else frame["family"], column=column)
+        return frame.assign(x=frame["size"], band=band, column=column)
 
-    runs = None if runs is None else placed(runs)
-    return mean_panels.draw_panels(placed(means), runs, styles, bands, join=join)
+    means, runs = placed(means), None if runs is None else placed(runs)
+    bands = [mean_panels.Band(band, list(found.values())) for band, found in columns.items()]
+    return mean_panels.draw_panels(means, runs, styles, bands, join=join, single=single)

@@ -13,8 +13,9 @@ from .. import select
 from . import axes, missing, panels, theme
 
 TIPS = (
-    "size:N model; arm:N method; k:Q shots; cost:Q {} |.3g; mean:Q accuracy (%) |.1f; "
-    "low:Q interval from |.1f; high:Q to |.1f" + panels.SEEDS
+    "size:N model; arm:N method; k:Q shots; cost:Q {} |.3g; mean:Q accuracy (%) |.1f"
+    + panels.interval_tips()
+    + panels.SEEDS
 )
 MEASURES = {
     "flops_uncached": (["FLOPs,", "whole prompts"], 1),
@@ -44,6 +45,9 @@ def cost_accuracy(
     cells = _cells(evidence, catalog, predictions, k, pattern)
     if cells.empty:
         return panels.nothing("No costs yet.")
+    catalog, single = select.singled(cells, catalog)
+    cells = select.named(cells, catalog)
+    limits = axes.domain(cells["mean"], cells["low"], cells["high"])
     models = theme.model_styles(catalog, set(cells["size"]))
     looks = models, theme.arm_styles(catalog, cells)
     groups = list(cells.groupby(["task", "domain", "evaluation_set"], sort=False))
@@ -52,24 +56,23 @@ def cost_accuracy(
     height = min(width, max(50, panels.HEIGHT // len(groups) - 12))
 
     def cell(rows, title, measure, place) -> dict:
-        limits = axes.domain(rows["mean"], rows["low"], rows["high"])
         y = axes.linear(place, "y", title, limits, tickCount=4)
         span, rows = axes.span(cells[measure]), rows.assign(cost=rows[measure])
         return _panel(rows, measure, span, place, y, *looks)
 
-    draws = [
-        partial(cell, rows, select.set_heading(catalog, task, name, domain))
-        for (task, domain, name), rows in groups
-    ]
-    blocks = panels.stack(shown, len(shown), draws, width, height)
-    return panels.footnote(panels.grid(blocks, len(shown)), missing.hollow(cells))
+    draws = []
+    for (task, domain, name), rows in groups:
+        title = select.set_heading(catalog, task, name, domain)
+        draws.append(panels.Row(shown, partial(cell, rows, title), height))
+    blocks = panels.stack(draws, len(shown), width)
+    return panels.footnote(panels.grid(blocks, len(shown)), missing.hollow(cells), single)
 
 
 def _cells(
     evidence: Evidence, catalog: dict, predictions: int, k: int, pattern: str | None
 ) -> pd.DataFrame:
     """Return a row per cell and evaluation set: cost by each measure, accuracy in percent."""
-    costs = panels.fewer_arms(cell_costs(evidence, catalog, [k]), catalog, pattern)
+    costs = select.fewer_arms(cell_costs(evidence, catalog, [k]), catalog, pattern)
     means = accuracies(evidence, catalog, [k])
     means = missing.with_state(means[means["seeds"] > 0])
     if costs.empty or means.empty:
@@ -78,7 +81,7 @@ def _cells(
         costs[name] = values * MEASURES[name][1]
     cells = costs[[*CELL, *MEASURES]].merge(means, on=CELL)
     cells = ordered(cells, catalog, ["task", "domain", "evaluation_set", *ORDER[1:]])
-    return select.named(select.in_percent(cells, ("mean", "low", "high")), catalog)
+    return select.in_percent(cells, ("mean", "low", "high"))
 
 
 def _panel(

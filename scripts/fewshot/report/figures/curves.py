@@ -16,7 +16,8 @@ from . import axes, missing, panels, theme
 FEW = 6
 """Numbers of shots up to which points are large."""
 TIPS = (
-    "size:N model; arm:N method; {}; mean:Q mean |.2f; low:Q interval from |.2f; high:Q to |.2f"
+    "size:N model; arm:N method; {}; mean:Q mean |.2f"
+    + panels.interval_tips(".2f")  # Losses are small.
     + panels.SEEDS
     + "; rows:Q rows counted"
 )
@@ -28,17 +29,18 @@ def accuracy_by_k(evidence: Evidence, catalog: dict, *, pattern: str | None = No
     `pattern` restricts it; with more than five methods × patterns the first of a task's does.
     """
     select.check_options(evidence.metrics, catalog, pattern=pattern)
-    chosen = panels.fewer_arms(at_level(evidence.metrics), catalog, pattern)
+    chosen = select.fewer_arms(at_level(evidence.metrics), catalog, pattern)
     chosen = chosen[chosen["selection"] == catalog["main"]["selection"]]
     means = summarise(chosen)
     if not means["seeds"].any():
         return panels.nothing()
+    catalog, single = select.singled(chosen, catalog)
     means = _titled(missing.with_state(means), catalog)
     means = _with_sizes(means, evidence.metrics)
     ks = sorted(int(k) for k in means["k"].unique())
     look = {"tips": TIPS.format("k:O shots"), "stroke": 1.1, "size": 20 if len(ks) <= FEW else 12}
     chart = _rows(means, catalog, lambda rows, *rest: panels.by_shots(rows, ks, *rest, **look))
-    return panels.footnote(chart, missing.hollow(means) + missing.absent(means))
+    return panels.footnote(chart, missing.hollow(means) + missing.absent(means), single)
 
 
 def accuracy_by_wrong_labels(
@@ -51,18 +53,19 @@ def accuracy_by_wrong_labels(
     from it in `draw: {flip: …}` alone at their shares (Min et al. 2022).
     """
     select.check_options(evidence.metrics, catalog, k=k, selection=selection, pattern=pattern)
-    chosen = panels.fewer_arms(at_level(evidence.metrics), catalog, pattern)
+    chosen = select.fewer_arms(at_level(evidence.metrics), catalog, pattern)
     chosen = chosen[chosen["k"] == select.main_k(catalog, k)]
     chosen = chosen[chosen["selection"] == select.main_selection(catalog, selection)]
     means = _by_share(summarise(chosen), catalog.get("variants", {}).get("flip", {}))
     if means.empty or not means["seeds"].any():
         return panels.nothing("No run with wrong labels yet.")
+    catalog, single = select.singled(means, catalog)
     means = _with_sizes(_titled(missing.with_state(means), catalog), evidence.metrics)
     shares = sorted(means["k"].unique())
     look = {"tips": TIPS.format("k:O wrong labels (%)"), "stroke": 1.1, "size": 20}
     look["title"] = "Wrong labels (%)"
     chart = _rows(means, catalog, lambda rows, *rest: panels.by_shots(rows, shares, *rest, **look))
-    return panels.footnote(chart, missing.hollow(means) + missing.absent(means))
+    return panels.footnote(chart, missing.hollow(means) + missing.absent(means), single)
 
 
 def _by_share(means: pd.DataFrame, variants: dict[str, dict[str, float]]) -> pd.DataFrame:
@@ -91,9 +94,10 @@ def learning_curves(
     chosen = at_level(evidence.metrics)
     chosen = chosen[(chosen["selection"] == "each") & (chosen["k"] == k)]
     chosen = chosen[chosen["method"].map(lambda name: is_trained(catalog, name)).astype(bool)]
-    chosen = panels.fewer_arms(chosen, catalog, pattern)
+    chosen = select.fewer_arms(chosen, catalog, pattern)
     if chosen.empty:
         return panels.nothing(f"No fine-tuned run with {k} shots yet.")
+    catalog, single = select.singled(chosen, catalog)
     scored, train = (chosen[(chosen["domain"] == "train") == flag] for flag in (False, True))
     planned = seed_counts(evidence.metrics)[[*CELL, "seeds_planned"]]
     means = _titled(_by_plan(summarise(scored, ["epoch"]), planned), catalog)
@@ -106,7 +110,7 @@ def learning_curves(
     joined = _with_sizes(pd.concat(frames, ignore_index=True), evidence.metrics)
     span = [int(joined["epoch"].min()), int(joined["epoch"].max())]
     chart = _rows(joined, catalog, partial(_by_epoch, span))
-    return panels.footnote(chart, missing.hollow(joined[joined["kind"] == "mean"]))
+    return panels.footnote(chart, missing.hollow(joined[joined["kind"] == "mean"]), single)
 
 
 def _by_plan(means: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
@@ -137,37 +141,38 @@ def _titled(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
 
 def _rows(frame: pd.DataFrame, catalog: dict, draw: Callable[..., dict]) -> dict:
     """Return a block of panels per task and evaluation set, as `draw` makes each of its rows,
-    place, y channel and styles."""
+    place, y channel and styles. A task has the panels in which it has anything."""
     frame, order, styles = panels.roles(frame, catalog)
-    columns = panels.columns_for(len(order))
-    width = panels.panel_width(columns)
     frame = ordered(frame, catalog, ["task", "domain", "evaluation_set"])
+    names = panels.names_by_task(frame, order)
+    columns = panels.columns_for(max(map(len, names.values())))
+    width = panels.panel_width(columns)
     groups = list(frame.groupby(["task", "domain", "evaluation_set"], sort=False))
 
     def cell(key: tuple, rows: pd.DataFrame, title: str, place: axes.GridPosition) -> dict:
-        y = _y(key, rows, place, catalog)
+        y = _y(key, frame, rows, place, catalog)
         return draw(rows[rows["panel"] == title], place, y, styles)
 
-    blocks = [
-        panels.block(
-            *(order, columns, partial(cell, key, rows), width, 48 if key[1] == "train" else 76),
-            first=i == 0,
-            last=i == len(groups) - 1,
-        )
-        for i, (key, rows) in enumerate(groups)
+    lines = [
+        panels.Row(names[key[0]], partial(cell, key, rows), 48 if key[1] == "train" else 76)
+        for key, rows in groups
     ]
-    return panels.grid(blocks, columns)
+    return panels.grid(panels.stack(lines, columns, width), columns)
 
 
-def _y(key: tuple, rows: pd.DataFrame, place: axes.GridPosition, catalog: dict) -> dict:
-    """Return title, scale and axis of a block's y channel; `key` is task, domain, set."""
+def _y(
+    key: tuple, frame: pd.DataFrame, rows: pd.DataFrame, place: axes.GridPosition, catalog: dict
+) -> dict:
+    """Return title, scale and axis of the y channel of `rows`; `key` is task, domain, set. The
+    range is that of all of `frame` with the same measure: accuracy, or loss."""
     task, domain, name = key
+    same = frame[(frame["domain"] == "train") == (domain == "train")]
     if domain == "train":
         title = ["Training loss", set_title(catalog, task)]
-        limits = axes.margin(0, float(rows["mean"].max()))
+        limits = axes.margin(0, float(same["mean"].max()))
     else:
         title = select.set_heading(catalog, task, name, domain) + _sampled(rows)
-        limits = axes.domain(rows["mean"], rows["low"], rows["high"], rows["majority"])
+        limits = axes.domain(same["mean"], same["low"], same["high"], same["majority"])
     channel = axes.linear(place, "y", title, limits, tickCount=4)
     channel["scale"].clamp = domain == "train"
     return channel
@@ -197,7 +202,7 @@ def _by_epoch(
     tips = panels.tooltips(TIPS.format("epoch:Q epoch"))
     line = means.mark_line(strokeWidth=1.3).encode(**shared, y=mean, strokeDash=dash, tooltip=tips)
     _, hollow = missing.mean_points(means, 10, **shared, y=mean)
-    layers = [line, hollow] if len(styles) > panels.MOST_ARMS else [ribbon, line, hollow]
+    layers = [line, hollow] if len(styles) > select.MOST_ARMS else [ribbon, line, hollow]
     if (rows["domain"] == "train").all():
         return panels.panel(rows, *layers)
     seeds = base.transform_filter("datum.kind == 'seed'").mark_line(strokeWidth=0.4, opacity=0.5)

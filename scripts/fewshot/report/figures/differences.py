@@ -5,23 +5,26 @@ from functools import partial
 import altair as alt
 import pandas as pd
 
-from ...analysis.comparisons import SAME_MODEL
 from ...analysis.evidence import Evidence
+from ...analysis.pairs import SAME_MODEL
 from ...analysis.titles import arm_title, ordered, way_of
+from ...analysis.verdicts import BETTER, EQUIVALENT, WORSE
 from .. import select
 from ..select import family_order, family_titles, sizes_of, with_sizes
-from ..tables.comparisons import ALPHA, main_comparisons
+from ..tables.comparisons import claims, main_comparisons, margin_of, verdict_text
 from . import axes, missing, panels, theme
 
 TIPS = (
     "where:N on; title:N model; arm:N fine-tuned; against:N minus; "
-    "points:Q difference (points) |+.2f; low:Q 95 % interval (crossed bootstrap) from |+.2f; "
-    "high:Q to |+.2f; p:Q p |.4f; holm:Q p after Holm |.4f; "
-    "detectable:Q detectable difference (points) |.1f" + panels.SEEDS + "; rows:Q rows; "
-    "status:N status"
+    "points:Q difference (points) |+.2f"
+    + panels.interval_tips("+.2f")
+    + "; t_low:Q for other draws alone from |+.2f; t_high:Q to |+.2f; said:N verdict; "
+    "study_difference:Q p different |.4f; study_equivalent:Q p equivalent |.4f"
+    + panels.SEEDS
+    + "; rows:Q rows; status:N status"
 )
-STEP = 11
-"""Points between two models."""
+STEP, LOWEST = 11, 24
+"""Points between two models, and of a panel at least: its family stands upright beside it."""
 
 
 def differences(
@@ -29,12 +32,12 @@ def differences(
     evaluation_set: str | None = None, family: str | None = None, k: int | None = None,
     selection: str | None = None, arms: list[str] | None = None, pattern: str | None = None,
 ) -> dict:  # fmt: skip
-    """Plot fine-tuning minus in context, in points, with crossed-bootstrap 95 % intervals.
+    """Plot fine-tuning minus in context, in points, with 95 % intervals for other draws and rows.
 
-    A row per model, a column per task, evaluation set and way to show the shots. Filled: p < 0.05
-    after Holm's correction over all models of the method. Without a `selection`, checkpoints are
-    those of `comparisons.main_comparisons`: in domain the last. `arms` picks ways of fine-tuning;
-    without it, `pattern` is as in `panels.fewer_arms`.
+    A row per model, a column per task, evaluation set and way to show the shots. Filled: better or
+    worse; “≈”: equivalent within the study's margin, which dotted lines show. Without a
+    `selection`, checkpoints are those of `comparisons.main_comparisons`: in domain the last. `arms`
+    picks ways of fine-tuning; without it, `pattern` is as in `select.fewer_arms`.
     """
     select.check_options(
         evidence.metrics, catalog, task, evaluation_set, family, k, selection, arms
@@ -42,15 +45,18 @@ def differences(
     pairs = main_comparisons(evidence.comparisons, catalog, [SAME_MODEL], k, selection)
     pairs = select.fitting(pairs, catalog, task, evaluation_set, family)
     pairs = select.of_arms(pairs, catalog, arms)
-    pairs = pairs if arms else panels.fewer_arms(pairs, catalog, pattern)
+    pairs = pairs if arms else select.fewer_arms(pairs, catalog, pattern)
     if pairs.empty:
         return panels.nothing("No comparison of fine-tuning with in-context learning yet.")
+    catalog, single = select.singled(select.both_sides(pairs), catalog)
     frame = _titled(pairs, catalog)
-    return panels.footnote(_draw(frame, catalog), _notes(frame))
+    if frame["arm"].nunique() == 1:
+        single = {"Method": frame["arm"].iloc[0], **single}
+    return panels.footnote(_draw(frame, catalog), _notes(frame, margin_of(catalog)), single)
 
 
 def _titled(pairs: pd.DataFrame, catalog: dict) -> pd.DataFrame:
-    """Return points, display titles and `state`: clear, open (not significant) or none."""
+    """Return points, display titles and `state`: clear (better or worse), open or none."""
     keys = ["task", "domain", "evaluation_set", "reference_method", "model", "method", "pattern"]
     frame = with_sizes(ordered(pairs, catalog, keys), catalog)
     for name, side in (("arm", ""), ("against", "reference_")):
@@ -61,15 +67,21 @@ def _titled(pairs: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     ways = frame["reference_method"].map(lambda name: way_of(catalog, name))
     if ways.nunique() > 1:  # A panel for each.
         frame["where"] += ": minus " + frame["against"].map(_in_sentence)
-    frame = select.in_percent(frame, ("points", "low", "high", "detectable"))
-    frame["p"], frame["holm"] = (frame[n].astype(float) for n in ("p_bootstrap", "holm_bootstrap"))
-    clear = frame["holm"] < ALPHA
+    numbers = ["points", "low", "high", "t_low", "t_high"]
+    frame = select.in_percent(frame, numbers)
+    # To what a tooltip tells: of less it would make −0.00.
+    frame[numbers] = frame[numbers].round(2)
+    frame["interval"] = claims(frame)
+    frame["said"] = [verdict_text(row) for row in frame.to_dict("records")]
+    clear = frame["verdict"].isin([BETTER, WORSE])
     frame["state"] = clear.map({True: "clear", False: "open"}).where(
         frame["points"].notna(), "none"
     )
     counts = frame["seeds"].astype(str) + "/" + frame["seeds_planned"].astype(str)
     fewer = frame["seeds"] < frame["seeds_planned"]
-    frame["text"] = counts.where(fewer, "").where(frame["points"].notna(), frame["status"])
+    equivalent = (frame["verdict"] == EQUIVALENT).map({True: "≈ ", False: ""})
+    text = equivalent + counts.where(fewer, "")
+    frame["text"] = text.str.strip().where(frame["points"].notna(), frame["status"])
     return frame
 
 
@@ -85,45 +97,66 @@ def _draw(frame: pd.DataFrame, catalog: dict) -> dict:
     def cell(family, heading, place) -> dict:
         rows = frame[(frame["where"] == heading) & (frame["family"] == family)]
         sizes = sizes_of(frame, catalog, family)
-        return _panel(rows, sizes, y_titles[family], place, styles, limits)
+        return _panel(rows, sizes, y_titles[family], place, styles, limits, margin_of(catalog))
 
-    draws = [partial(cell, family) for family in family_order(frame, catalog)]
+    families = family_order(frame, catalog)
     for first in range(0, len(headings), columns):
-        blocks += panels.stack(headings[first : first + columns], columns, draws, width)
+        shown = headings[first : first + columns]
+        rows = [
+            panels.Row(shown, partial(cell, name), _height(frame, name, shown)) for name in families
+        ]
+        blocks += panels.stack(rows, columns, width)
     return panels.grid(blocks, columns)
+
+
+def _height(frame: pd.DataFrame, family: str, headings: list[str]) -> int:
+    """Return the height of a row of panels: room for the arms that stand side by side in any."""
+    rows = frame[(frame["family"] == family) & frame["where"].isin(headings)]
+    arms = rows.groupby("where")["arm"].nunique().max() if len(rows) else 1
+    sizes = frame.loc[frame["family"] == family, "model"].nunique()
+    return max(LOWEST, max(STEP, 8 * int(arms) + 2) * sizes)
 
 
 def _panel(
     rows: pd.DataFrame, sizes: list[str], family: str, place: axes.GridPosition,
-    styles: dict, limits: list[float],
+    styles: dict, limits: list[float], margin: float,
 ) -> dict:  # fmt: skip
-    """Return one panel: models down, methods side by side within each, nothing at zero."""
+    """Return one panel: models down, methods side by side within each, a line at zero and dotted
+    ones at the margin."""
     base, legend = alt.Chart(), theme.legend(styles)
+    beside = [arm for arm in styles if arm in set(rows["arm"])]
     x = axes.linear(place, "x", ["Fine-tuning −", "in context (points)"], limits, tickCount=5)
     y_axis = axes.axis(place, "y", family, grid=False)
     down = {
         "y": alt.Y("size:N", scale=alt.Scale(domain=sizes), axis=y_axis),
-        "yOffset": alt.YOffset("arm:N", scale=alt.Scale(domain=list(styles))),
+        "yOffset": alt.YOffset("arm:N", scale=alt.Scale(domain=beside)),
     }
     shared = {**down, "color": theme.color("arm", styles, legend)}
     at = {"x": alt.X("points:Q", **x), "shape": theme.shape("arm", styles, legend)}
     at |= {**shared, "tooltip": panels.tooltips(TIPS)}
     zero = base.mark_rule(color=theme.GREY).encode(x=alt.X("zero:Q", **x))
+    bounds = base.mark_rule(color=theme.GREY, strokeDash=[1, 2]).encode(x=alt.X("margin:Q", **x))
     bars = base.mark_rule(strokeWidth=0.9).encode(**shared, x=alt.X("low:Q", **x), x2="high:Q")
     points = missing.mean_points(base, 22, ("clear", "open"), **at)
     text = base.mark_text(fontSize=7, align="right", color=theme.GREY, dx=-2)
     edge = text.transform_calculate(edge=str(limits[1]))
     edge = edge.encode(**down, x=alt.X("edge:Q", **x), text="text:N")
-    height = max(STEP, 8 * len(styles) + 2) * len(sizes)
-    origin = (pd.DataFrame({"zero": [0]}), zero)
-    return panels.panel(rows, origin, bars, *points, edge, height=height)
+    inside = [each for each in (-margin, margin) if limits[0] < each < limits[1]]
+    lines = [(pd.DataFrame({"zero": [0]}), zero), (pd.DataFrame({"margin": inside}), bounds)]
+    return panels.panel(rows, *lines, bars, *points, edge)
 
 
-def _notes(frame: pd.DataFrame) -> list[str]:
+def _notes(frame: pd.DataFrame, margin: float) -> list[str]:
     against = list(dict.fromkeys(frame["against"]))
     named = " or ".join(map(_in_sentence, against[:3])) + (" …" if len(against) > 3 else "")
-    filled = f"Filled: p < {ALPHA} after Holm's correction."
-    lines = [f"{filled} Each difference is the method minus {named}."]
+    lines = [
+        f"Filled: better or worse. Dotted: ±{margin:g} points, the margin. "
+        f"Each difference is the method minus {named}."
+    ]
+    if (frame["verdict"] == EQUIVALENT).any():
+        lines.append("≈: equivalent, within the margin.")
+    if ((frame["seeds"] == 1) & frame["low"].notna()).any():
+        lines.append("With one seed a bar is for other rows alone.")
     if (frame["text"].str.contains("/")).any():
         lines.append("At the right edge: seeds that both sides have, of those planned.")
     return lines

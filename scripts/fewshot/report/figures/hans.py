@@ -14,8 +14,10 @@ from . import axes, missing, panels, theme
 from .by_size import by_size
 
 TIPS = (
-    "panel:N task, model; arm:N method; subset:N subcase; mean:Q accuracy (%) |.1f; "
-    "low:Q interval from |.1f; high:Q to |.1f" + panels.SEEDS + "; rows:Q rows"
+    "panel:N task, model; arm:N method; subset:N subcase; mean:Q accuracy (%) |.1f"
+    + panels.interval_tips()
+    + panels.SEEDS
+    + "; rows:Q rows"
 )
 KEYS = ["task", "evaluation_set", "label", "model", "method", "pattern"]
 MOST_PANELS = 4
@@ -45,10 +47,11 @@ def hans_by_subcase(evidence: Evidence, catalog: dict, *, pattern: str | None = 
     chosen = chosen[chosen["domain"] == "out"]
     if chosen.empty:
         return panels.nothing("No out-of-domain set with subsets has results yet.")
-    chosen = panels.fewer_arms(chosen, catalog, pattern)
+    chosen = select.fewer_arms(chosen, catalog, pattern)
     chosen = chosen[chosen["model"].isin(_largest(chosen, catalog))]
     shown = set(zip(chosen["model"], chosen["method"], chosen["pattern"], strict=True))
     keys = zip(overall["model"], overall["method"], overall["pattern"], strict=True)
+    catalog, single = select.singled(chosen, catalog)
     notes = missing.lacking(overall[[key in shown for key in keys]], catalog)
     frame = _titled(summarise(chosen, ["group", "subset", "label"]), catalog)
     styles = theme.arm_styles(catalog, frame)
@@ -66,9 +69,9 @@ def hans_by_subcase(evidence: Evidence, catalog: dict, *, pattern: str | None = 
         axis = axes.axis(place, "y", titled, grid=True, **extent)
         return _panel(rows[rows["panel"] == title], rows, axis, place, styles, room)
 
-    draws = [partial(cell, *key, rows) for key, rows in groups]
-    blocks = panels.stack(order, len(order), draws, width)
-    return panels.footnote(panels.grid(blocks, len(order)), notes)
+    draws = [panels.Row(order, partial(cell, *key, rows)) for key, rows in groups]
+    blocks = panels.stack(draws, len(order), width)
+    return panels.footnote(panels.grid(blocks, len(order)), notes, single)
 
 
 def hans_by_heuristic(
@@ -90,9 +93,10 @@ def hans_by_heuristic(
     )  # fmt: skip
     chosen = with_absent(chosen, overall, ["group", "label"])
     chosen = chosen[chosen["domain"] == "out"]
-    chosen = chosen if arms else panels.fewer_arms(chosen, catalog, pattern)
+    chosen = chosen if arms else select.fewer_arms(chosen, catalog, pattern)
     if chosen.empty:
         return panels.nothing("No out-of-domain set with groups has results yet.")
+    catalog, single = select.singled(chosen, catalog)
     means = missing.with_states(summarise(chosen, ["group", "label"]))
     means = with_sizes(ordered(means, catalog, [*KEYS[:3], "group", *KEYS[3:]]), catalog)
     keys = list(zip(means["task"], means["evaluation_set"], means["label"], strict=True))
@@ -107,7 +111,8 @@ def hans_by_heuristic(
     names = {name: name.replace("_", " ") for name in dict.fromkeys(means["column"])}
     means = means.assign(column=means["column"].map(names))
     styles = theme.arm_styles(catalog, chosen)
-    return by_size(means, None, catalog, styles, list(names.values()), join=True)
+    names = list(names.values())
+    return by_size(means, None, catalog, styles, names, join=True, single=single)
 
 
 def _heading(catalog: dict, task: str, evaluation_set: str, label: int) -> tuple[str, ...]:
@@ -127,7 +132,8 @@ def _titled(frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     keys = ["evaluation_set", "label", "group", "subset", "task", "model", "method", "pattern"]
     frame = select.named(missing.with_states(ordered(frame, catalog, keys)), catalog)
     tasks = frame["task"].map(lambda name: set_title(catalog, name))
-    frame["panel"] = tasks + "\n" + frame["size"]
+    several = frame["size"].nunique() > 1  # One alone is named in the note.
+    frame["panel"] = tasks + "\n" + frame["size"] if several else tasks
     blocks = frame.groupby(["evaluation_set", "label", "group"], dropna=False)["subset"]
     frame["subcase"] = blocks.transform(readable)
     return frame
@@ -152,12 +158,13 @@ def _panel(
     `room` points, unless the block would be too low for its title.
     """
     names = list(dict.fromkeys(rows["subcase"]))
+    beside = [arm for arm in styles if arm in set(shown["arm"])]
     step = max(10, min(5 * len(styles) + 2, room), TITLE // len(names))
     x = axes.linear(place, "x", "Accuracy (%)", axes.margin(0, 100), values=[0, 50, 100])
     base, legend = alt.Chart(), theme.legend(styles)
     shared = {
         "y": alt.Y("subcase:N", scale=alt.Scale(domain=names), axis=y_axis),
-        "yOffset": alt.YOffset("arm:N", scale=alt.Scale(domain=list(styles))),
+        "yOffset": alt.YOffset("arm:N", scale=alt.Scale(domain=beside)),
         "color": theme.color("arm", styles, legend),
     }
     bars = base.mark_rule(strokeWidth=0.8).encode(**shared, x=alt.X("low:Q", **x), x2="high:Q")

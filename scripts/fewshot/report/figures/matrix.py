@@ -1,22 +1,26 @@
-"""Matrices of fine-tuned sizes against sizes in context: who is better, and is it significant?"""
+"""Matrices of fine-tuned sizes against sizes in context: who is better, where one is?"""
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from ... import formatting
 from ...analysis.evidence import Evidence
 from ...analysis.titles import arm_title, set_title
+from ...analysis.verdicts import ALPHA, UNTESTED
 from ...errors import unknown
 from .. import select
 from ..select import family_order, family_titles, short_titles, sizes_of, with_sizes
-from ..tables.comparisons import ALPHA, TESTS
+from ..tables.comparisons import TESTS, claims
 from . import panels, theme
 
 CORRECTIONS = {"none": "uncorrected", "holm": "Holm", "bh": "Benjamini–Hochberg"}
 TIPS = (
-    "size:N fine-tuned; reference_size:N in context; points:Q difference (points) |+.2f; "
-    "low:Q 95 % interval (crossed bootstrap) from |+.2f; high:Q to |+.2f; p:Q p as tested |.4f; "
-    "verdict:N better" + panels.SEEDS + "; rows:Q rows; status:N status"
+    "size:N fine-tuned; reference_size:N in context; points:Q difference (points) |+.2f"
+    + panels.interval_tips("+.2f")
+    + "; p:Q p as tested |.4f; verdict:N better"
+    + panels.SEEDS
+    + "; rows:Q rows; status:N status"
 )
 CELL = 25
 """Points of a cell's side at least: a number of four characters, and a count of seeds below it."""
@@ -29,12 +33,12 @@ def welch_matrix(
 ) -> dict:  # fmt: skip
     """Print mean differences, fine-tuning (rows) minus in context (columns), in points.
 
-    Panels are the `tests`, "test" or "test-correction": Welch's as published and the crossed
-    bootstrap after Holm's correction if left out. Cells that are not significant at 0.05 are pale.
+    Panels are the `tests`, "test" or "test-correction": Welch's as published and the crossed t-test
+    after Holm's correction if left out. Cells with p of 0.05 and more are pale.
     `task` and `evaluation_set` are the first with results if left out; of `arms` one is fine-tuned
     and one in context.
     """
-    tests = ["welch", "bootstrap-holm"] if tests is None else tests
+    tests = ["welch", "crossed-holm"] if tests is None else tests
     select.check_options(
         evidence.metrics, catalog, task, evaluation_set, family, k, selection, arms
     )
@@ -83,24 +87,24 @@ def judged(pairs: pd.DataFrame, test: str, limit: float) -> tuple[pd.DataFrame, 
     column = f"{'p' if correction == 'none' else correction}_{name}"
     if column not in pairs:
         raise unknown("correction", f"{correction} of {name}", ["none", "holm"], select.WHERE)
-    points = 100 * pairs["difference"].astype(float)
+    points = (100 * pairs["difference"].astype(float)).round(2)
     p = pairs[column].astype(float)
-    significant = (p < ALPHA).to_numpy()
+    below = (p < ALPHA).to_numpy()
     better = np.where(points > 0, "fine-tuning", "in-context learning")
     done = pairs["seeds"].astype(str) + "/" + pairs["seeds_planned"].astype(str)
     fewer = (pairs["seeds"] < pairs["seeds_planned"]) & points.notna()
     empty = pairs["status"].map({"does not fit": "×"}).fillna("–")
-    number = points.map(lambda each: f"{each:+.1f}".replace("-", "−"))
     cells = pairs.assign(
         points=points,
         p=p,
-        low=100 * pairs["low"].astype(float),
-        high=100 * pairs["high"].astype(float),
-        colour=points.where(significant),
-        dark=(points.abs() > 0.7 * limit) & significant,
-        number=number.where(points.notna(), empty),
+        low=(100 * pairs["low"].astype(float)).round(2),
+        high=(100 * pairs["high"].astype(float)).round(2),
+        colour=points.where(below),
+        dark=(points.abs() > 0.7 * limit) & below,
+        interval=claims(pairs),
+        number=pairs["difference"].map(formatting.points).where(points.notna(), empty),
         count=done.where(fewer, None),
-        verdict=np.where(significant, better, "not significant"),
+        verdict=np.select([below, p.isna()], [better, UNTESTED], "no difference found"),
     )
     return cells, [TESTS[name], f"p < {ALPHA}, {CORRECTIONS[correction]}"]
 
@@ -108,7 +112,7 @@ def judged(pairs: pd.DataFrame, test: str, limit: float) -> tuple[pd.DataFrame, 
 def _panel(
     cells: pd.DataFrame, title: list[str], sizes: list[str], titled: dict, limit: float
 ) -> dict:
-    """Return one matrix: coloured where significant, with the difference printed in each cell.
+    """Return one matrix: coloured where p < ALPHA, with the difference printed in each cell.
 
     `titled` has arm and family of both axes; a y axis without them has no labels either.
     """
@@ -155,11 +159,13 @@ def _notes(pairs: pd.DataFrame, catalog: dict) -> list[str]:
     """Return lines that name the data and explain pale cells and marks."""
     first, statuses = pairs.iloc[0], set(pairs["status"])
     where = f"{set_title(catalog, first['task'])} → {set_title(catalog, first['evaluation_set'])}"
-    lines = [f"{where}, {first['k']} shots. Pale: p ≥ {ALPHA}."]
+    single = ((pairs["seeds"] == 1) & pairs["difference"].notna()).any()
+    pale = f"p ≥ {ALPHA}{', or no test (one seed)' if single else ''}"
+    lines = [f"{where}, {first['k']} shots. Pale: {pale}."]
     if (pairs["seeds"] < pairs["seeds_planned"]).any():
         lines[0] += " Small numbers: seeds that both sides have, of those planned."
     if "does not fit" in statuses:
         lines.append("×: the examples exceed the model's window (does not fit).")
     if pairs["difference"].isna().any() and statuses - {"does not fit"}:
-        lines.append("–: no comparison (results are missing, or of fewer than two seeds).")
+        lines.append("–: no comparison (results are missing).")
     return lines

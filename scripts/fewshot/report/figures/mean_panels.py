@@ -14,8 +14,8 @@ import pandas as pd
 from . import axes, missing, panels, theme
 
 TIPS = (
-    "where:N on; title:N model; group:N group; x:N at; mean:Q mean (%) |.1f; "
-    "low:Q 95 % interval from |.1f; high:Q to |.1f; interval:N interval"
+    "where:N on; title:N model; group:N group; x:N at; mean:Q mean (%) |.1f"
+    + panels.interval_tips()
     + panels.SEEDS
     + "; rows:Q rows; status:N status"
 )
@@ -46,13 +46,13 @@ class Band:
 
 def draw_panels(
     means: pd.DataFrame, runs: pd.DataFrame | None, styles: dict[str, dict], bands: Sequence[Band],
-    *, join: bool = False,
+    *, join: bool = False, single: dict[str, str] | None = None,
 ) -> dict:  # fmt: skip
     """Return rows of panels, one for each band and heading, with what is missing named below.
 
     `means` (see `missing.with_states`) and `runs` have columns band, column, heading (tuple of
     lines), x and group; `styles` gives the groups' looks in order. `join` connects the means of a
-    group.
+    group; `single` is as in `panels.footnote`. All panels have one range.
     """
     most = max(len(band.columns) for band in bands)
     of_band = {band.key: means[means["band"] == band.key] for band in bands}
@@ -60,7 +60,7 @@ def draw_panels(
     height = min(HIGHEST, max(LOWEST, HEIGHT // sum(map(len, headings.values())) - 20))
     wrapped = {heading: panels.along(heading, height) for heading in set(means["heading"])}
     room = TICKS + LINE * max(map(len, wrapped.values()))
-    blocks = []
+    scale, blocks = _y_scale(means, runs, height), []
     for band in bands:
         widths = _widths(band.columns, most, theme.WIDTH - room)
         for heading in headings[band.key]:
@@ -70,7 +70,7 @@ def draw_panels(
             block = []
             for column, width in zip(band.columns, widths, strict=True):
                 panel = _Panel(
-                    *(column, styles, _y_scale(rows, points, height), wrapped[heading], width),
+                    *(column, styles, scale, wrapped[heading], width),
                     *(column is band.columns[0], last, join),
                 )
                 size = {"width": width, "height": height}
@@ -82,7 +82,8 @@ def draw_panels(
                 ]
                 block.append(panel.draw(*shown, size))
             blocks.append(block)
-    return panels.footnote(panels.grid(blocks, most), missing.incomplete(means, styles))
+    lines = missing.incomplete(means, styles)
+    return panels.footnote(panels.grid(blocks, most), lines, single)
 
 
 def _at(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -102,7 +103,7 @@ def _widths(columns: Sequence[Column], most: int, room: int) -> list[int]:
 
 
 def _y_scale(rows: pd.DataFrame, points: pd.DataFrame | None, height: int) -> alt.Scale:
-    """Return the scale of a row of panels, with room for half a tick label at both ends."""
+    """Return the scale of the panels, with room for half a tick label at both ends."""
     values = [rows["mean"], rows["low"], rows["high"], rows["majority"]]
     values += [] if points is None else [points["mean"]]
     joined = pd.concat([column.astype(float).dropna() for column in values])
@@ -129,7 +130,7 @@ class _Panel:
         base, y = alt.Chart(), self._y()
         frames = [rows] if points is None else [rows, points.assign(state="run", majority=None)]
         legend, joined = theme.legend(self.styles), pd.concat(frames, ignore_index=True)
-        shared = {**self._x(), "color": theme.color("group", self.styles, legend)}
+        shared = {**self._x(rows), "color": theme.color("group", self.styles, legend)}
         layers = self._means(base, shared, y)
         if not rows["state"].isin(["whole", "some"]).any():
             return panels.panel(joined, *layers[:2], self._empty(rows), **size)
@@ -164,16 +165,17 @@ class _Panel:
         words = "does not fit" if states == {"unfit"} else "no results yet"
         return panels.words(words if len(rows) else "not in the study")
 
-    def _x(self) -> dict:
+    def _x(self, rows: pd.DataFrame) -> dict:
+        beside = [name for name in self.styles if name in set(rows["group"])]
         place = axes.GridPosition(left=self.left, bottom=self.last, top=False)
         axis = axes.named(place, self.column.x_title, self.column.xs, self.width)
         scale = alt.Scale(domain=self.column.xs, type="band", paddingInner=0.15, paddingOuter=0.1)
         # What belongs together stays closer to its tick than to the next one's.
         band = 0.85 * self.width / (len(self.column.xs) + 0.05)
         wide = (0.25, 2.5) if self.join else (0.3, 5)
-        half = min(wide[0] * band, wide[1] * len(self.styles))
+        half = min(wide[0] * band, wide[1] * len(beside))
         across = {"range": [band / 2 - half, band / 2 + half], "type": "point", "padding": 0}
-        aside = alt.Scale(domain=list(self.styles), **across)
+        aside = alt.Scale(domain=beside, **across)
         return {
             "x": alt.X("x:O", scale=scale, axis=axis),
             "xOffset": alt.XOffset("group:N", scale=aside),

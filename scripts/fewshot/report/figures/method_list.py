@@ -12,8 +12,10 @@ from .. import select
 from . import axes, missing, panels, theme
 
 TIPS = (
-    "where:N on; title:N model; arm:N method; mean:Q mean (%) |.1f; low:Q 95 % interval from |.1f; "
-    "high:Q to |.1f" + panels.SEEDS + "; status:N status"
+    "where:N on; title:N model; arm:N method; mean:Q mean (%) |.1f"
+    + panels.interval_tips()
+    + panels.SEEDS
+    + "; status:N status"
 )
 ORDER = ["task", "domain", "evaluation_set", "model", "method", "pattern"]
 STEP, BESIDE = 13, 6
@@ -29,7 +31,7 @@ def methods_listed(
     """Plot mean accuracy of each method, with 95 % intervals: a row per method, a column per
     evaluation set, a colour per model.
 
-    `arms` picks methods and patterns; without it, `pattern` is as in `panels.fewer_arms`.
+    `arms` picks methods and patterns; without it, `pattern` is as in `select.fewer_arms`.
     """
     k = select.main_k(catalog, k)
     chosen = panels.select_arms(
@@ -38,9 +40,10 @@ def methods_listed(
     )  # fmt: skip
     if chosen.empty:
         return panels.nothing(f"No run with {k} shots yet.")
+    catalog, single = select.singled(chosen, catalog)
     means = ordered(missing.with_states(summarise(chosen)), catalog, ORDER)
     means = select.headed(select.named(means, catalog), catalog)
-    return panels.footnote(_draw(means, catalog), missing.hollow(means))
+    return panels.footnote(_draw(means, catalog), missing.hollow(means), single)
 
 
 def _draw(means: pd.DataFrame, catalog: dict) -> dict:
@@ -49,24 +52,28 @@ def _draw(means: pd.DataFrame, catalog: dict) -> dict:
     # Names of methods may take more room than an axis has elsewhere.
     more = max(0, int(4.3 * max(map(len, means["arm"]))) - panels.AXIS)
     width = panels.panel_width(columns, theme.WIDTH - more)
+    limits = axes.domain(means["mean"], means["low"], means["high"], means["majority"])
     blocks = []
     for _, rows in means.groupby("task", sort=False):
         names = list(arms(catalog, rows).values())
-        draw = partial(_cell, rows, names, styles)
+        draw = partial(_cell, rows, names, styles, limits)
         blocks.append(panels.block(list(dict.fromkeys(rows["where"])), columns, draw, width))
     return panels.grid(blocks, columns)
 
 
 def _cell(
-    rows: pd.DataFrame, names: list[str], styles: dict, heading: str, place: axes.GridPosition
-) -> dict:
-    return _panel(rows[rows["where"] == heading], names, styles, place)
+    rows: pd.DataFrame, names: list[str], styles: dict, limits: list[float], heading: str,
+    place: axes.GridPosition,
+) -> dict:  # fmt: skip
+    return _panel(rows[rows["where"] == heading], names, styles, limits, place)
 
 
-def _panel(rows: pd.DataFrame, names: list[str], styles: dict, place: axes.GridPosition) -> dict:
+def _panel(
+    rows: pd.DataFrame, names: list[str], styles: dict, limits: list[float],
+    place: axes.GridPosition,
+) -> dict:  # fmt: skip
     """Return one panel: methods down, models beside each other, the majority's share dashed."""
     base, legend = alt.Chart(), theme.legend(styles)
-    limits = axes.domain(rows["mean"], rows["low"], rows["high"], rows["majority"])
     x = axes.linear(place, "x", "Accuracy (%)", limits, tickCount=4)
     y_axis = axes.axis(place, "y", None, grid=True, labelLimit=400)
     down = {

@@ -13,15 +13,21 @@ from .. import select
 from . import axes, missing, panels
 
 TIPS = (
-    "size:N model; arm:N method; k:O shots; mean:Q mean |.4g; low:Q interval from |.4g; "
-    "high:Q to |.4g" + panels.SEEDS
+    "size:N model; arm:N method; k:O shots; mean:Q mean |.4g"
+    + panels.interval_tips(".4g")
+    + panels.SEEDS
 )
 MOST_TASKS = 2
+BELOW = 60
+"""Points that headings and the x axis of a task take, where tasks have panels of their own."""
 COSTS = {
     "seconds_total": (["Run time", "per seed (s)"], 1),
     "total_memory_mib": (["Peak memory", "(GB)"], 2**20 / 1e9),
 }
 """Column of costs → the title of its row, and what its numbers are multiplied with."""
+
+OTHERS = ("loss", *COSTS)
+"""Rows that show no accuracy."""
 
 
 def metrics_panels(
@@ -40,28 +46,33 @@ def metrics_panels(
     present = [name for name in catalog["tasks"] if name in set(evidence.metrics["task"])]
     present = present[:MOST_TASKS] if tasks is None else [n for n in present if n in tasks]
     rows = pd.concat([_scores(evidence, catalog), _prices(evidence, catalog)], ignore_index=True)
-    rows = panels.fewer_arms(rows[rows["task"].isin(present)], catalog, pattern)
+    rows = select.fewer_arms(rows[rows["task"].isin(present)], catalog, pattern)
     if rows.empty:
         return panels.nothing()
+    catalog, single = select.singled(rows, catalog)
     rows, order, styles = panels.roles(select.named(missing.with_state(rows), catalog), catalog)
-    columns = panels.columns_for(len(order))
+    names = panels.names_by_task(rows, order)
+    columns = panels.columns_for(max(map(len, names.values())))
     groups = [
         (task, name, part)
         for task, of_task in ordered(rows, catalog, ["task"]).groupby("task", sort=False)
         for name, part in of_task.groupby("row", sort=False)
     ]
-    lines = len(groups) * -(-len(order) // columns)
-    size = panels.panel_width(columns), max(32, min(76, panels.HEIGHT // lines - 16))
+    lines = sum(-(-len(names[task]) // columns) for task, _, _ in groups)
+    room = panels.HEIGHT - BELOW * (len({tuple(each) for each in names.values()}) - 1)
+    width, height = panels.panel_width(columns), max(32, min(76, room // lines - 16))
     ks = sorted(int(k) for k in rows["k"].unique())
 
     def cell(task, name, part, title, place) -> dict:
-        y, shown = _y(task, name, part, place, catalog, size[1]), part[part["panel"] == title]
-        bars = len(styles) <= panels.MOST_ARMS and shown["low"].notna().any()
+        same = rows["row"] == name if name in OTHERS else ~rows["row"].isin(OTHERS)
+        y = _y(task, name, rows[same], place, catalog, height)
+        shown = part[part["panel"] == title]
+        bars = len(styles) <= select.MOST_ARMS and shown["low"].notna().any()
         return panels.by_shots(shown, ks, place, y, styles, TIPS, stroke=1, size=18, bars=bars)
 
-    draws = [partial(cell, *group) for group in groups]
-    blocks = panels.stack(order, columns, draws, *size)
-    return panels.footnote(panels.grid(blocks, columns), missing.hollow(rows))
+    shown = [panels.Row(names[group[0]], partial(cell, *group), height) for group in groups]
+    blocks = panels.stack(shown, columns, width)
+    return panels.footnote(panels.grid(blocks, columns), missing.hollow(rows), single)
 
 
 def _scores(evidence: Evidence, catalog: dict) -> pd.DataFrame:

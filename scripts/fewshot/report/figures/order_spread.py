@@ -8,6 +8,7 @@ import pandas as pd
 
 from ...analysis.evidence import Evidence
 from ...analysis.titles import titles
+from .. import select
 from . import axes, missing, panels, theme
 from .variance import chosen_rows
 
@@ -34,17 +35,22 @@ def order_spread(
     frame = _spreads(chosen_rows(evidence, catalog, task, evaluation_set, family, k, selection))
     if frame.empty:
         return panels.nothing("No cell has results with two orders and two draws yet.")
-    order = [title for title in titles(catalog, "methods").values() if title in set(frame["group"])]
-    columns = panels.columns_for(len(order))
+    _, single = select.singled(frame, catalog)
+    frame = frame.assign(panel=frame["group"])
+    names = panels.names_by_task(frame, list(titles(catalog, "methods").values()))
+    columns = panels.columns_for(max(map(len, names.values())))
     width = panels.panel_width(columns)
     groups = list(frame.groupby(["task", "domain", "evaluation_set"], sort=False))
     height = max(60, min(width, HEIGHT // len(groups)))
     styles = theme.model_styles(catalog, set(frame["size"]))
     # One range for both axes of all panels, since only the last row has labels on x.
     most = max(1.0, 1.1 * float(frame[["x", "y"]].max().max()))
-    draws = [partial(_cell, rows, styles, most) for _, rows in groups]
-    chart = panels.grid(panels.stack(order, columns, draws, width, height), columns)
-    return panels.footnote(chart, _notes(frame))
+    shown = [
+        panels.Row(names[key[0]], partial(_cell, rows, styles, most), height)
+        for key, rows in groups
+    ]
+    chart = panels.grid(panels.stack(shown, columns, width), columns)
+    return panels.footnote(chart, _notes(frame), single)
 
 
 def _spreads(frame: pd.DataFrame) -> pd.DataFrame:

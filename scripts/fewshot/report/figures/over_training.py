@@ -15,8 +15,10 @@ from . import axes, missing, panels, theme
 from .by_size import first_arm
 
 TIPS = (
-    "title:N model; arm:N method; part:N accuracy; epoch:Q epoch; mean:Q mean (%) |.1f; "
-    "low:Q 95 % interval from |.1f; high:Q to |.1f" + panels.SEEDS + "; rows:Q rows counted"
+    "title:N model; arm:N method; part:N accuracy; epoch:Q epoch; mean:Q mean (%) |.1f"
+    + panels.interval_tips()
+    + panels.SEEDS
+    + "; rows:Q rows counted"
 )
 PARTS = {"in": "in domain", "out": "out of domain"}
 ROOM = 540
@@ -41,15 +43,16 @@ def over_training(
     scored = chosen[(chosen["selection"] == "each") & chosen["domain"].isin(["in", "out"])]
     if scored.empty:
         return panels.nothing(f"No learning curve with {k} shots yet.")
+    catalog, single = select.singled(chosen, catalog)
     [arm] = arms_in(catalog, scored).values()
     means, seeds = (with_sizes(make(scored), catalog) for make in (_means, _seeds))
     last = chosen[chosen["selection"] == "last"]
+    single["Shots"] = str(k)
     lines = [
-        f"{arm}, {k} shots.",
         *_sampled(scored, last, catalog),
         *missing.lacking(last, catalog),
     ]
-    return panels.footnote(_curves(means.assign(arm=arm), seeds, catalog), lines)
+    return panels.footnote(_curves(means.assign(arm=arm), seeds, catalog), lines, single)
 
 
 def _means(chosen: pd.DataFrame) -> pd.DataFrame:
@@ -87,8 +90,9 @@ def _curves(means: pd.DataFrame, seeds: pd.DataFrame, catalog: dict) -> dict:
     width = panels.panel_width(most)
     height = min(110, max(50, ROOM // (len(pairs) * len(families)) - 28))
     span = [int(means["epoch"].min()), int(means["epoch"].max())]
+    limits = axes.domain(means["mean"], seeds["mean"], means["majority"])
 
-    def cell(frames, family, title, limits, size, place) -> dict:
+    def cell(frames, family, title, size, place) -> dict:
         shown = [rows[(rows["family"] == family) & (rows["size"] == size)] for rows in frames]
         return _panel(*shown, title, limits, span, place)
 
@@ -96,10 +100,9 @@ def _curves(means: pd.DataFrame, seeds: pd.DataFrame, catalog: dict) -> dict:
     for family, whole in families.items():
         for task, evaluation_set in pairs:
             frames = [_of(frame, task, evaluation_set) for frame in (means, seeds)]
-            limits = axes.domain(*(frame["mean"] for frame in frames), frames[0]["majority"])
             title = ["Accuracy (%)", f"{set_title(catalog, task)},"]
             title += [set_title(catalog, evaluation_set)] if task != evaluation_set else []
-            draw = partial(cell, frames, family, title, limits)
+            draw = partial(cell, frames, family, title)
             blocks.append(panels.block(whole, most, draw, width, height))
     return panels.grid(blocks, most)
 

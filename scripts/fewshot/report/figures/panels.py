@@ -5,7 +5,7 @@ import math
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import altair as alt
 import numpy as np
@@ -20,7 +20,6 @@ from .axes import GridPosition, grid_positions
 AXIS = 54
 """Points that a block's y axis, its labels and title take."""
 GAP = 10
-MOST_ARMS = 5
 FEW_MODELS = 4
 """Up to so many models, a panel is a model and a line a method; else the other way round."""
 SEEDS = "; seeds:Q seeds; seeds_planned:Q of planned seeds"
@@ -28,6 +27,17 @@ SEEDS = "; seeds:Q seeds; seeds_planned:Q of planned seeds"
 TOP_LEVEL = ("$schema", "config")
 HEIGHT = 600
 """Points that the panels of a figure may take, so that it fits on a page with its caption."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of panels: names (key → title), what draws one of them, how high they are and, where
+    rows differ in it, what their x axis shows."""
+
+    names: Mapping[str, str] | Sequence[str]
+    draw: Callable[[str, GridPosition], dict]
+    height: int | None = None
+    across: str = ""
 
 
 def panel(rows: pd.DataFrame, *layers: "Layer", **properties: object) -> dict:
@@ -75,8 +85,13 @@ def _stored(rows: pd.DataFrame, parts: Sequence[dict], datasets: dict) -> dict:
 
 def _plain(value: object) -> object:
     if isinstance(value, float | np.floating):
-        return float(f"{value:.5g}")
+        return float(f"{value:.5g}") + 0.0  # No −0.0.
     return value.item() if isinstance(value, np.generic) else value
+
+
+def interval_tips(form: str = ".1f") -> str:
+    """Return the part of a tooltip that tells an interval, in a number format (see `tooltips`)."""
+    return f"; low:Q 95 % interval from |{form}; high:Q to |{form}; interval:N for other"
 
 
 def tooltips(text: str) -> list[alt.Tooltip]:
@@ -103,6 +118,14 @@ def roles(frame: pd.DataFrame, catalog: dict) -> tuple[pd.DataFrame, list[str], 
     by_model = [titles(catalog, "models")[name] for name in model_order(catalog)]
     order, present = [*by_model, *arms(catalog, frame).values()], set(frame["panel"])
     return frame, [title for title in order if title in present], styles
+
+
+def names_by_task(frame: pd.DataFrame, order: Sequence[str]) -> dict[str, list[str]]:
+    """Return task -> those of the panels' titles `order` that its rows have in `panel`."""
+    return {
+        task: [title for title in order if title in set(rows["panel"])]
+        for task, rows in frame.groupby("task", sort=False)
+    }
 
 
 def columns_for(count: int, most: int = 4) -> int:
@@ -134,30 +157,15 @@ def along(title: Sequence[str], length: int) -> list[str]:
     return [line for part in title for line in textwrap.wrap(part, most)]
 
 
-def fewer_arms(frame: pd.DataFrame, catalog: dict, pattern: str | None) -> pd.DataFrame:
-    """Return the rows with one pattern of each task that has more than five methods × patterns.
-
-    That is `pattern` if given, else the first of the study's that the task has.
-    """
-    if pattern is not None:
-        return frame[frame["pattern"] == pattern]
-    dropped = pd.Series(False, index=frame.index)
-    for task, rows in frame.groupby("task", sort=False):
-        if len(rows[["method", "pattern"]].drop_duplicates()) > MOST_ARMS:
-            first = next(name for name in catalog["patterns"] if name in set(rows["pattern"]))
-            dropped |= (frame["task"] == task) & (frame["pattern"] != first)
-    return frame[~dropped]
-
-
 def select_arms(
     evidence: Evidence, catalog: dict, pattern: str | None, *, arms: list[str] | None,
     selection: str | None, **options: object,
 ) -> pd.DataFrame:  # fmt: skip
     """Return the metrics that `options` ask for (`select.select_rows`), of `arms` or, without, of
-    `fewer_arms`, at `selection` or, without, the study's main checkpoint."""
+    `select.fewer_arms`, at `selection` or, without, the study's main checkpoint."""
     selection = select.main_selection(catalog, selection)
     rows = select.select_rows(evidence.metrics, catalog, arms=arms, selection=selection, **options)
-    return rows if arms else fewer_arms(rows, catalog, pattern)
+    return rows if arms else select.fewer_arms(rows, catalog, pattern)
 
 
 def block(
@@ -182,15 +190,17 @@ def block(
     return cells
 
 
-def stack(
-    names: Mapping[str, str] | Sequence[str], columns: int,
-    draws: Sequence[Callable[[str, GridPosition], dict]], width: int, height: int | None = None,
-) -> list[list[dict]]:  # fmt: skip
-    """Return a `block` for each of `draws`: titles above the first, labels below the last."""
-    last = len(draws) - 1
+def stack(rows: Sequence[Row], columns: int, width: int) -> list[list[dict]]:
+    """Return a `block` for each of `rows`: of those one below the other with the same names and x
+    axis, the first has titles above and the last labels below."""
+    keys = [(row.across, *row.names) for row in rows]
     return [
-        block(names, columns, draw, width, height, first=i == 0, last=i == last)
-        for i, draw in enumerate(draws)
+        block(
+            *(row.names, columns, row.draw, width, row.height),
+            first=i == 0 or keys[i] != keys[i - 1],
+            last=i == len(rows) - 1 or keys[i] != keys[i + 1],
+        )
+        for i, row in enumerate(rows)
     ]
 
 
@@ -229,16 +239,38 @@ def _blank() -> dict:
     return {**spec, "datasets": datasets}
 
 
-def footnote(chart: dict, lines: Sequence[str]) -> dict:
-    """Return the chart with small grey lines of text below it; without lines as it is."""
-    if not lines:
+def footnote(chart: dict, lines: Sequence[str], single: Mapping[str, str] | None = None) -> dict:
+    """Return the chart with small grey lines of text below it; without lines as it is.
+
+    `single` (see `select.singled`) is what all panels share: the first line names it, and no
+    heading or legend does.
+    """
+    if single:
+        chart = _unsaid(chart, set(single.values()))
+        lines = [" ".join(f"{what}: {title}." for what, title in single.items()), *lines]
+    before = chart.get("title", {}).get("text", [])
+    wrapped = [*before, *(part for line in lines for part in textwrap.wrap(line, 135))]
+    if not wrapped:
         return chart
-    wrapped = [part for line in lines for part in textwrap.wrap(line, 135)]
     title = alt.TitleParams(
         wrapped, orient="bottom", anchor="start", align="left", fontSize=7, fontWeight="normal",
         color=theme.GREY, offset=6,
     )  # fmt: skip
     return {**chart, "title": title.to_dict()}
+
+
+def _unsaid(chart: dict, names: set[str]) -> dict:
+    """Return the chart without headings and legends that say one of `names` alone."""
+    cells = []
+    for cell in chart.get("concat", []):
+        for layer in cell.get("layer", ()):
+            for channel in map(layer["encoding"].get, ("color", "shape", "strokeDash")):
+                domain = (channel or {}).get("scale", {}).get("domain")
+                if domain and len(domain) == 1 and domain[0] in names:
+                    channel["legend"] = None
+        said = " ".join(cell.get("title", ())) in names
+        cells.append({key: part for key, part in cell.items() if not (said and key == "title")})
+    return {**chart, "concat": cells} if cells else chart
 
 
 def words(text: str) -> alt.Chart:
@@ -261,15 +293,17 @@ def by_shots(
     """Return a panel with a line per method (or model) over the numbers of shots `ks`, or over
     other numbers in the column k, which the axis calls `title`.
 
-    Lines are `stroke` points wide, points have an area of `size`; `bars` are the intervals, side by
-    side where lines are few: more would drift too far from their tick.
+    Lines are `stroke` points wide, points have an area of `size`; `bars` are the intervals. Those
+    of the lines that the panel has stand side by side where they are few: more would drift too far
+    from their tick.
     """
     base, legend = alt.Chart(), theme.legend(styles)
     drawn = axes.named(place, title, [str(k) for k in ks], place.width)
     x = alt.X("k:O", scale=alt.Scale(domain=ks, type="band", padding=0.2), axis=drawn)
     shared = {"x": x, "color": theme.color("line", styles, legend)}
-    if len(styles) <= MOST_ARMS:
-        scale = alt.Scale(domain=list(styles), paddingOuter=1)
+    beside = [line for line in styles if line in set(rows["line"])]
+    if 1 < len(beside) <= select.MOST_ARMS:
+        scale = alt.Scale(domain=beside, paddingOuter=1)
         shared["xOffset"] = alt.XOffset("line:N", scale=scale)
     mean, shape = alt.Y("mean:Q", **y), theme.shape("line", styles, legend)
     line = base.mark_line(strokeWidth=stroke)

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from ...analysis.evidence import Evidence
-from ...analysis.titles import arms, ordered, set_title
+from ...analysis.titles import arms, is_trained, ordered, set_title, titles
 from ...errors import unknown
 from .. import select
 from ..select import with_sizes
@@ -17,7 +17,12 @@ TIPS = (
     "y:Q out of domain{unit} |.1f; n_y:Q rows out of domain"
 )
 KEYS = ["task", "model", "method", "pattern", "seed"]
-ROOM = 560
+ROOM = 600
+"""Points that a figure may take above its legend."""
+COLUMNS, MOST_PANELS = 3, 9
+"""Panels beside each other, and in all: more would be too small to read points off."""
+HEADING, BELOW = 18, 44
+"""Points that the heading of a row of panels takes, and the x axis of a task with its title."""
 METRICS = {
     "accuracy": ("accuracy", "%"),
     "mcc": ("Matthews correlation", "× 100"),
@@ -42,7 +47,8 @@ def id_ood_scatter(
     """Plot a point per run, a panel per method and task; dashed lines are majority baselines.
 
     Shows one pattern (`pattern`, or the task's first) where a task has more than five arms, unless
-    `arms` picks some. Both axes are of the same `metric`, one of METRICS.
+    `arms` picks some; and where that is more than MOST_PANELS, the first method in context and the
+    first fine-tuned one, and says so. Both axes are of the same `metric`, one of METRICS.
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS, f"{select.WHERE}.metric")
@@ -53,19 +59,37 @@ def id_ood_scatter(
     runs = runs_of(chosen, catalog, metric)
     if runs.empty:
         return panels.nothing()
+    many = len(runs.drop_duplicates(["task", "evaluation_set", "method", "pattern"])) > MOST_PANELS
+    lines = []
+    if many and not arms:
+        kept, lines = _main_methods(runs, catalog)
+        chosen = chosen[chosen["method"].isin(kept)]
+    catalog, single = select.singled(chosen, catalog)
+    runs = runs_of(chosen, catalog, metric)
     styles = theme.model_styles(catalog, set(runs["model"]))
-    drawn = _by_task(runs, catalog, styles, *METRICS[metric])
-    return panels.footnote(drawn, missing.lacking(chosen, catalog))
+    chart = _by_task(runs, catalog, styles, *METRICS[metric])
+    return panels.footnote(chart, [*lines, *missing.lacking(chosen, catalog)], single)
+
+
+def _main_methods(runs: pd.DataFrame, catalog: dict) -> tuple[list[str], list[str]]:
+    """Return the first method in context and the first fine-tuned one, and a line that names what
+    is not shown."""
+    present = [name for name in catalog["methods"] if name in set(runs["method"])]
+    kept = [next((n for n in present if is_trained(catalog, n) == flag), None) for flag in (0, 1)]
+    kept = [name for name in kept if name]
+    others = [titles(catalog, "methods")[name] for name in present if name not in kept]
+    return kept, [f"Not shown: {missing.first_of(others, 8)}."] if others else []
 
 
 def _by_task(runs: pd.DataFrame, catalog: dict, styles: dict, measure: str, unit: str) -> dict:
     """Return a block for each task and evaluation set, a panel per method."""
     groups = list(runs.groupby(["task", "evaluation_set"], sort=False))
-    most = max(rows["panel"].nunique() for _, rows in groups)
-    columns = panels.columns_for(most)
-    blocks, count = [], len(groups) * -(-most // columns)
+    counts = [rows["panel"].nunique() for _, rows in groups]
+    columns = 2 if max(counts) == 4 else min(max(counts), COLUMNS)
+    lines, blocks = sum(-(-count // columns) for count in counts), []
     width = panels.panel_width(columns)
-    height = min(width, max(50, panels.HEIGHT // count - 32))
+    room = ROOM - HEADING * lines - BELOW * len(groups)
+    height = min(width, max(50, room // lines))
     tips = TIPS.format("model", unit="")
     look = {"field": "model", "ticks": 5, "size": 26, "opacity": 0.85, "tips": tips}
 
@@ -79,16 +103,16 @@ def _by_task(runs: pd.DataFrame, catalog: dict, styles: dict, measure: str, unit
             ),
             "y": [f"{measure[0].upper()}{measure[1:]} on", f"{set_title(catalog, name)} ({unit})"],
         }
-        sides = _sides(rows, named, low=0 if unit == "%" else -100)
+        sides = _sides(runs, named, low=0 if unit == "%" else -100)
         order = list(arms(catalog, rows).values())
         blocks.append(panels.block(order, columns, partial(cell, rows, sides), width, height))
     return panels.grid(blocks, columns)
 
 
 def _sides(rows: pd.DataFrame, named: dict, low: float = 0) -> dict[str, tuple]:
-    """Return the title and range (percent) of both axes of the panels that show `rows`."""
+    """Return the title and range (percent) of both axes of the panels, which show `rows`."""
     return {
-        side: (title, axes.domain(rows[side], rows[f"majority_{side}"], low=low))
+        side: (title, axes.domain(rows[side], rows[f"majority_{side}"], low=low, step=5))
         for side, title in named.items()
     }
 
@@ -153,11 +177,13 @@ def individual_runs(
         evidence, catalog, pattern, task=task, evaluation_set=evaluation_set, family=family,
         k=select.main_k(catalog, k), selection=selection, arms=arms,
     )  # fmt: skip
+    catalog, single = select.singled(chosen, catalog)
     runs = runs_of(chosen, catalog)
     if runs.empty:
         return panels.nothing()
     styles = theme.arm_styles(catalog, runs)
-    return panels.footnote(_scattered(runs, catalog, styles), missing.lacking(chosen, catalog))
+    chart = _scattered(runs, catalog, styles)
+    return panels.footnote(chart, missing.lacking(chosen, catalog), single)
 
 
 def _scattered(runs: pd.DataFrame, catalog: dict, styles: dict) -> dict:
@@ -167,7 +193,7 @@ def _scattered(runs: pd.DataFrame, catalog: dict, styles: dict) -> dict:
     families = select.titles_by_size(sized, catalog)
     most = max(map(len, families.values()))
     width = panels.panel_width(most)
-    height = max(44, min(width, ROOM // (len(pairs) * len(families)) - 30))
+    height = max(44, min(width, (ROOM - 40) // (len(pairs) * len(families)) - 30))
     look = {"field": "panel", "ticks": 3, "size": 15, "opacity": 0.8}
     look["tips"] = TIPS.format("name", unit=" (%)")
 
@@ -179,7 +205,7 @@ def _scattered(runs: pd.DataFrame, catalog: dict, styles: dict) -> dict:
         for task, evaluation_set in pairs:
             rows = sized[(sized["task"] == task) & (sized["evaluation_set"] == evaluation_set)]
             x, y = (f"{set_title(catalog, name)} (%)" for name in (task, evaluation_set))
-            sides = _sides(rows, {"x": x, "y": y})
+            sides = _sides(runs, {"x": x, "y": y})
             draw = partial(cell, rows[rows["family"] == family], sides)
             blocks.append(panels.block(whole, most, draw, width, height))
     return panels.grid(blocks, most)

@@ -48,6 +48,7 @@ OTHERS = [
 SELECTIONS = {
     "last": ("#222222", "circle"),
     "best-in-domain": ("#44AA99", "square"),
+    "held-out": ("#AA4499", "triangle-up"),
     "best-out-of-domain": ("#CC6677", "diamond"),
 }
 DOMAINS = {"in": "#332288", "out": "#CC6677"}

@@ -3,20 +3,24 @@
 from functools import partial
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from ...analysis.evidence import Evidence
 from ...analysis.titles import ordered, titles
+from ...formatting import BLANK
 from .. import select
 from ..select import family_order, family_titles, sizes_of, with_sizes
 from . import axes, mean_panels, missing, panels, theme
 from .by_size import by_size
 
 ROWS = ["row", "seed_row", "pattern_row", "residual"]
+COLUMNS = {"seed": "seed", "order": "order", "pattern": "pattern", "seed × pattern": "seed_pattern"}
 TIPS = (
     "where:N on; title:N model; group:N method; part:N part; points:Q variance (points²) |.2f; "
-    "share:Q of the sum (%) |.0f; patterns:Q patterns" + panels.SEEDS + "; rows:Q rows; "
-    "status:N status"
+    "interval:N 95 % interval; share:Q of the sum (%) |.0f; patterns:Q patterns"
+    + panels.SEEDS
+    + "; rows:Q rows; status:N status"
 )
 HEIGHT = 70
 
@@ -35,7 +39,8 @@ def variance(
     frame = chosen_rows(evidence, catalog, task, evaluation_set, family, k, selection)
     if frame.empty:
         return panels.nothing("No variance yet: it takes two seeds with row predictions.")
-    return panels.footnote(_draw(_long(frame), catalog), _notes(frame))
+    _, single = select.singled(frame, catalog)
+    return panels.footnote(_draw(_long(frame), catalog), _notes(frame), single)
 
 
 def prompt_sensitivity(
@@ -58,7 +63,8 @@ def prompt_sensitivity(
     present = set(means["group"])
     looks = theme.method_styles(catalog)
     styles = {title: look for title, look in looks.items() if title in present}
-    return by_size(means, None, catalog, styles, join=True)
+    _, single = select.singled(means, catalog)
+    return by_size(means, None, catalog, styles, join=True, single=single)
 
 
 def chosen_rows(
@@ -82,57 +88,73 @@ def chosen_rows(
 def _long(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a row per part: squared points, share of the sum, and what the cell rests on."""
     # Most studies have one order of each draw, and no such part.
-    orders = {"order": frame["order"]} if frame["order"].notna().any() else {}
+    orders = frame["order"].notna().any()
+    columns = {name: column for name, column in COLUMNS.items() if orders or name != "order"}
     parts = {
-        "seed": frame["seed"],
-        **orders,
-        "pattern": frame["pattern"],
-        "seed × pattern": frame["seed_pattern"],
+        **{name: frame[column] for name, column in columns.items()},
         "rows": frame[ROWS].astype(float).sum(axis=1, min_count=1) / frame["rows"],
     }
     parts = {name: 1e4 * values.astype(float) for name, values in parts.items()}
+    told = {name: _intervals(frame, column) for name, column in columns.items()}
     total = pd.DataFrame(parts).sum(axis=1, min_count=1)
     counts = frame["patterns"].astype(str) + " × " + frame["seeds"].astype(str)
+    frame = frame.assign(total=total, text=counts)
     long = [
         frame.assign(
-            part=name, order=i, points=values, total=total, share=100 * values / total, text=counts
+            part=name,
+            order=i,
+            points=values,
+            share=100 * values / total,
+            interval=told.get(name, BLANK),
         )
         for i, (name, values) in enumerate(parts.items())
     ]
     return pd.concat(long, ignore_index=True)
 
 
+def _intervals(frame: pd.DataFrame, column: str) -> list[str]:
+    """Return the intervals of a part in squared points, as they are told."""
+    bounds = 1e4 * frame[[f"{column}_low", f"{column}_high"]].astype(float).to_numpy()
+    return [BLANK if np.isnan(low) else f"{low:.2f} to {high:.2f}" for low, high in bounds]
+
+
 def _draw(frame: pd.DataFrame, catalog: dict) -> dict:
     """Return stacked bars by size: a column per method, rows by family and evaluation set."""
-    methods = list(dict.fromkeys(ordered(frame, catalog, ["method"])["group"]))
-    families, x_titles, blocks = family_order(frame, catalog), family_titles(catalog), []
-    headings = list(dict.fromkeys(frame["heading"]))
-    width = panels.panel_width(len(methods))
+    order = list(dict.fromkeys(ordered(frame, catalog, ["method"])["group"]))
+    x_titles = family_titles(catalog)
+    groups = [
+        (family, heading, part, [name for name in order if name in set(part["group"])])
+        for family in family_order(frame, catalog)
+        for heading, part in frame[frame["family"] == family].groupby("heading", sort=False)
+    ]
+    columns = max(len(methods) for *_, methods in groups)
+    width = panels.panel_width(columns)
     parts = list(dict.fromkeys(frame["part"]))
     styles = {name: {"color": theme.COMPONENTS[name]} for name in parts}
-    height = max(44, min(HEIGHT, mean_panels.HEIGHT // (len(headings) * len(families)) - 20))
+    height = max(44, min(HEIGHT, mean_panels.HEIGHT // len(groups) - 20))
+    highest = frame["total"].max() if frame["total"].notna().any() else 1
 
-    def cell(family, heading, method, place) -> dict:
-        rows = frame[(frame["heading"] == heading) & (frame["family"] == family)]
+    def cell(family, heading, rows, method, place) -> dict:
         sizes, titled = sizes_of(frame, catalog, family), panels.along(heading, height)
-        channels = _channels(rows, sizes, x_titles[family], titled, place, width)
+        channels = _channels(highest, sizes, x_titles[family], titled, place, width)
         return _bars(rows[rows["group"] == method], channels, styles)
 
-    for family in families:
-        draws = [partial(cell, family, heading) for heading in headings]
-        blocks += panels.stack(methods, len(methods), draws, width, height)
-    return panels.grid(blocks, len(methods))
+    shown = [
+        panels.Row(methods, partial(cell, family, heading, part), height, across=family)
+        for family, heading, part, methods in groups
+    ]
+    return panels.grid(panels.stack(shown, columns, width), columns)
 
 
 def _channels(
-    rows: pd.DataFrame, sizes: list[str], x_title: str, heading: list[str],
+    highest: float, sizes: list[str], x_title: str, heading: list[str],
     place: axes.GridPosition, width: int,
 ) -> dict:  # fmt: skip
-    """Return the channels x, y and foot (nothing) of a row of panels, which share the scale."""
+    """Return the channels x, y and foot (nothing) of a row of panels; y reaches the `highest` of
+    all, in squared points."""
     x_axis = axes.named(place, x_title, sizes, width)
     y_axis = axes.axis(place, "y", [*heading, "(points²)"], tickCount=4)
-    top = rows["total"].max() if rows["total"].notna().any() else 1
-    scale = alt.Scale(domain=[0, 1.08 * max(float(top), 0.01)], nice=False)
+    scale = alt.Scale(domain=[0, 1.08 * max(float(highest), 0.01)], nice=False)
     names = alt.Scale(domain=sizes, type="band", paddingInner=0.3, paddingOuter=0.2)
     return {
         "x": alt.X("x:O", scale=names, axis=x_axis),
@@ -151,7 +173,6 @@ def _bars(rows: pd.DataFrame, channels: dict, styles: dict) -> dict:
     dash = empty.transform_calculate(foot="0").mark_text(text="–", baseline="bottom", fontSize=9)
     layers = [bars.encode(x=channels["x"], y=channels["y"], **shown)]
     layers += [dash.encode(x=channels["x"], y=channels["foot"])]
-    layers += [panels.words("not in the study")] if rows.empty else []
     return panels.panel(rows, *layers)
 
 

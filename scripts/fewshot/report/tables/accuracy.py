@@ -6,6 +6,7 @@ from ...analysis.evidence import Evidence
 from ...analysis.metrics import CELL
 from ...analysis.summary import at_level, summarise, with_absent
 from ...analysis.titles import (
+    OWN_METRICS,
     SELECTIONS,
     arms,
     is_trained,
@@ -14,14 +15,19 @@ from ...analysis.titles import (
     set_title,
     titles,
 )
+from ...data import halves
 from ...errors import unknown
 from ...formatting import BLANK, counted, percent
 from .. import select
-from ..table_text import Table, cell_names, cell_text
+from ..table_text import Table, cell_names, cell_text, claims_note
 from .comparisons import self_chosen
 
-OWN = {"matthews": ("mcc", "MCC × 100"), "f1": ("f1", "F1 (%)")}
-"""Metric of a task to the column of its score and what that is called."""
+SAMPLED = "An epoch that was not kept is counted over the curve's sample"
+TESTED = (
+    "Where the choice half of the in-domain rows chose the epoch, every method is judged in domain "
+    "by the test half alone"
+)
+"""Why accuracies rest on fewer rows than a set has."""
 
 
 def headline(evidence: Evidence, catalog: dict) -> Table:
@@ -33,18 +39,21 @@ def headline(evidence: Evidence, catalog: dict) -> Table:
         self_chosen("in", selection, "the comparison uses the last epoch"),
         self_chosen("out", selection),
     ]
-    note = " ".join([f"{select.main_setting(catalog)}.", *filter(None, warnings)])
-    note += _sample_note(numbers, metrics, catalog)
+    said = [f"{select.main_setting(catalog)}.", claims_note(numbers), *warnings]
+    note = " ".join(filter(None, said))
+    note += _rows_note(numbers, metrics, catalog)
     return Table(numbers, text, note if len(numbers) else "")
 
 
 def accuracy(evidence: Evidence, catalog: dict) -> Table:
     """List the accuracy of every cell at every checkpoint."""
     metrics = evidence.metrics
-    once = ~_is_trained(metrics, catalog) & (metrics["selection"] != "last")
+    judged = metrics["selection"].isin(["last", halves.SELECTION])
+    once = ~_is_trained(metrics, catalog) & ~judged
     numbers = _cells(metrics[(metrics["selection"] != "each") & ~once], catalog)
     text = _wide(numbers, catalog, ["Model", "Method", "Shots", "Checkpoint"])
-    return Table(numbers, text, _sample_note(numbers, metrics, catalog).strip())
+    note = f"{claims_note(numbers)}{_rows_note(numbers, metrics, catalog)}"
+    return Table(numbers, text, note.strip())
 
 
 def model_selection(evidence: Evidence, catalog: dict) -> Table:
@@ -62,8 +71,8 @@ def model_selection(evidence: Evidence, catalog: dict) -> Table:
     text = _wide(numbers, catalog, ["Model", "Method", "Checkpoint"])
     cells = numbers.groupby([*CELL, "selection"], sort=False)
     text.insert(text.columns.get_loc("Checkpoint") + 1, "Epoch", [_epochs(c) for _, c in cells])
-    note = f"{catalog['main']['k']} shots.{_sample_note(numbers, metrics, catalog)}"
-    return Table(numbers, text, note)
+    said = filter(None, [f"{catalog['main']['k']} shots.", claims_note(numbers)])
+    return Table(numbers, text, " ".join(said) + _rows_note(numbers, metrics, catalog))
 
 
 def _is_trained(metrics: pd.DataFrame, catalog: dict) -> pd.Series:
@@ -80,18 +89,18 @@ def _epochs(part: pd.DataFrame) -> str:
     return f"{first['epoch']:.0f}" if same else f"{first['epoch']:.1f} [{span}]"
 
 
-def _sample_note(numbers: pd.DataFrame, metrics: pd.DataFrame, catalog: dict) -> str:
-    """Return a sentence on the accuracies that rest on a sample of the rows, or nothing."""
+def _rows_note(numbers: pd.DataFrame, metrics: pd.DataFrame, catalog: dict) -> str:
+    """Return sentences on the accuracies that rest on some of a set's rows, or nothing."""
     sizes = metrics.groupby(["task", "evaluation_set"])["n"].max() if len(numbers) else {}
-    found = {}
+    found: dict[str, dict[str, None]] = {SAMPLED: {}, TESTED: {}}
     for row in numbers[numbers["seeds"] > 0].to_dict("records"):
         total = sizes[row["task"], row["evaluation_set"]]
         if row["rows_fewest"] < total:
+            tested = row["selection"] == halves.SELECTION and row["domain"] == "in"
             counts = f"{row['rows_fewest']:,} of {total:,} rows"
-            found[f"{set_title(catalog, row['evaluation_set'])} {counts}"] = None
-    if not found:
-        return ""
-    return f" An epoch that was not kept is counted over the curve's sample: {', '.join(found)}."
+            where = f"{set_title(catalog, row['evaluation_set'])} {counts}"
+            found[TESTED if tested else SAMPLED][where] = None
+    return "".join(f" {why}: {', '.join(which)}." for why, which in found.items() if which)
 
 
 def _cells(metrics: pd.DataFrame, catalog: dict) -> pd.DataFrame:
@@ -102,7 +111,7 @@ def _cells(metrics: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     overall = at_level(metrics)
     of_task = overall["task"].map(lambda name: catalog["tasks"].get(name, {}).get("metric"))
     frames = [summarise(overall).assign(score="accuracy")]
-    for metric, (name, _) in OWN.items():
+    for metric, (name, _) in OWN_METRICS.items():
         if (of_task == metric).any():
             frames.append(summarise(overall[of_task == metric], value=name).assign(score=name))
     frame = pd.concat(frames, ignore_index=True)
@@ -135,7 +144,7 @@ def _wide(numbers: pd.DataFrame, catalog: dict, heads: list[str]) -> pd.DataFram
 
 def _score_title(item: dict) -> str:
     """Return what follows the name of a set in the heading of a score: nothing for accuracy."""
-    return "".join(f", {title}" for name, title in OWN.values() if name == item["score"])
+    return "".join(f", {title}" for name, title in OWN_METRICS.values() if name == item["score"])
 
 
 def _score_text(item: dict) -> str:
@@ -144,7 +153,10 @@ def _score_text(item: dict) -> str:
 
 
 def _checkpoint(row: dict, catalog: dict) -> str:
-    return SELECTIONS[row["selection"]] if is_trained(catalog, row["method"]) else BLANK
+    """Return the checkpoint of a trained method, and of another one which rows judge it."""
+    if is_trained(catalog, row["method"]):
+        return SELECTIONS[row["selection"]]
+    return "test half" if row["selection"] == halves.SELECTION else BLANK
 
 
 def _seeds(part: list[dict]) -> str:
@@ -191,4 +203,4 @@ def hans(evidence: Evidence, catalog: dict, *, level: str = "subset") -> Table:
         for cell in part.to_dict("records"):
             row[shown[cell["method"], cell["pattern"]]] = cell_text(cell)
         rows.append(row)
-    return Table(numbers, pd.DataFrame(rows))
+    return Table(numbers, pd.DataFrame(rows), claims_note(numbers))

@@ -11,7 +11,7 @@ from ...analysis.summary import at_level, summarise, with_absent
 from ...analysis.titles import arm_title, label_title, ordered, titles
 from ...formatting import BLANK, percent, points
 from .. import select
-from ..table_text import Table, seeds_text
+from ..table_text import Table, bounds_text, claims_note, reach, seeds_text
 from .comparisons import (
     ALPHA,
     BY_PAIR,
@@ -55,7 +55,7 @@ def calibration(evidence: Evidence, catalog: dict) -> Table:
     for item in numbers.to_dict("records"):
         cells.setdefault(tuple(item[name] for name in [*CELL, "evaluation_set"]), []).append(item)
     rows = [_row(part, catalog, shown) for part in cells.values()]
-    return Table(numbers, pd.DataFrame(rows), _note(catalog, shown) if rows else "")
+    return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, shown) if rows else "")
 
 
 def _shown(fitted: Iterable[str]) -> dict[str, str]:
@@ -89,11 +89,11 @@ def _section(row: dict, catalog: dict) -> str:
 
 
 def _with_spread(row: dict, first: dict) -> str:
-    """Return the mean in percent ± half its interval; why there is none stands in the first."""
+    """Return the mean in percent ± the reach of its interval; why there is no mean stands in the
+    first."""
     if row["seeds"] == 0:
         return row["status"] if row is first else BLANK
-    half = max(row["high"] - row["mean"], row["mean"] - row["low"])
-    spread = "" if pd.isna(half) else f" ±{percent(half)}"
+    spread = "" if row["interval"] == "none" else f" ±{percent(reach(row))}"
     fewer = "" if row["seeds"] == first["seeds"] else f" ({seeds_text(row)})"
     return percent(row["mean"]) + spread + fewer
 
@@ -112,12 +112,13 @@ FITTED_NOTE = (
 )
 
 
-def _note(catalog: dict, shown: dict[str, str]) -> str:
+def _note(numbers: pd.DataFrame, catalog: dict, shown: dict[str, str]) -> str:
     return (
-        f"{select.main_setting(catalog)}. Accuracies and areas in percent, mean over seeds ± half "
-        "of the 95 % interval (accuracy of each gold label). PMI divides by what an empty input "
-        "gets, contextual calibration by the mean of inputs without content, batch calibration by "
-        "the mean over all evaluation rows, whose texts it so uses without their labels. "
+        f"{select.main_setting(catalog)}. Accuracies and areas in percent, mean over seeds ± the "
+        "distance to the farther bound of the interval (in brackets the accuracy of each gold "
+        f"label). {claims_note(numbers)} PMI divides by what an empty input gets, "
+        "contextual calibration by the mean of inputs without content, batch calibration by the "
+        "mean over all evaluation rows, whose texts it so uses without their labels. "
         f"{FITTED_NOTE if 'accuracy_bias' in shown else ''}Blank where row predictions or those "
         "inputs were not stored, as where each row has shots of its own. ROC area: the probability "
         "that a row of a label is ranked above a row of another, chance 50."
@@ -153,8 +154,8 @@ def calibrated_comparison(evidence: Evidence, catalog: dict) -> Table:
 def _difference(row: dict) -> str:
     """Return a difference with its interval, and a star where its corrected test is below ALPHA."""
     if row["score"] != "roc_area":
-        return difference_text(row) + _star(row["holm_bootstrap"])
-    interval = f" [{points(row['t_low'])}, {points(row['t_high'])}]"
+        return difference_text(row) + _star(row["holm_crossed"])
+    interval = f" {bounds_text(row['t_low'], row['t_high'])}"
     p = row["holm_paired"]
     if pd.isna(p):
         interval, p = "", row["holm_welch"]
@@ -168,8 +169,8 @@ def _star(p: float) -> str:
 def _comparison_note(numbers: pd.DataFrame, catalog: dict, shown: dict[str, str]) -> str:
     seeds = "paired t" if catalog.get("shared_draws", True) else "Welch's t"
     return (
-        "Differences in percentage points. Of accuracies with the 95 % interval of the crossed "
-        f"bootstrap over seeds and rows; of ROC areas over seeds alone ({seeds}). *: p < {ALPHA:g} "
+        "Differences in percentage points. Of accuracies with the 95 % interval for other draws "
+        f"and rows like these; of ROC areas for other draws alone ({seeds}). *: p < {ALPHA:g} "
         "after Holm's correction over the models under one heading, each column by itself. "
         f"{FITTED_NOTE if 'accuracy_bias' in shown else ''}Blank where one side has no such score. "
         f"{setting_text(numbers[numbers['score'] == 'accuracy'], catalog)}"

@@ -5,10 +5,11 @@ import pandas as pd
 
 from ...analysis.choices import WAYS
 from ...analysis.evidence import Evidence
+from ...analysis.row_errors import ERRORS
 from ...analysis.summary import summarise
 from ...analysis.titles import arm_title, ordered, titles
 from ...formatting import BLANK, counted, points
-from ..table_text import Table, cell_text
+from ..table_text import Table, cell_text, claims_note
 from .comparisons import where_text
 
 KEYS = ["task", "domain", "evaluation_set", "choice", "model", "k"]
@@ -21,7 +22,8 @@ def summarised(choices: pd.DataFrame) -> pd.DataFrame:
     frame = choices.drop(columns=["method", "pattern"])
     frame = frame.rename(columns={"choice": "method", "way": "pattern"})
     frame = frame.assign(selection="last", accuracy=frame["accuracy"].astype(float))
-    frame = frame.assign(majority=np.nan, roc_area_error=np.nan)
+    # Which rows each way has right is not stored.
+    frame = frame.assign(majority=np.nan, **dict.fromkeys(ERRORS, np.nan))
     return summarise(frame).rename(columns={"method": "choice", "pattern": "way"})
 
 
@@ -45,7 +47,9 @@ def honest_choice(evidence: Evidence, catalog: dict) -> Table:
         row |= {"Candidates": _candidates(done), "Work": f"× {times}" if times else BLANK}
         row |= {"Chosen (seeds)": _chosen(done, catalog)}
         row["Seeds"] = counted(len(done), len(of_shots))
-    return Table(numbers, pd.DataFrame(rows.values()), f"{NOTE}{_unequal(choices)}")
+    return Table(
+        numbers, pd.DataFrame(rows.values()), f"{NOTE} {claims_note(numbers)}{_unequal(choices)}"
+    )
 
 
 def in_order(numbers: pd.DataFrame, catalog: dict) -> pd.DataFrame:
@@ -154,7 +158,7 @@ def _gains(rows: pd.DataFrame) -> list[str]:
             first, best, oracle = map(points, gaps)
             parts.append(
                 f"{100 * means[HONEST]:.1f} % {where} ({first} points from the first listed, "
-                f"{best} from the best in domain, {oracle} from the oracle)"
+                f"{best} from the best in domain by evaluation labels, {oracle} from the oracle)"
             )
     return parts
 

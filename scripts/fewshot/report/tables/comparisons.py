@@ -8,20 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ...analysis.comparisons import BASELINE, SAME_MODEL
 from ...analysis.evidence import Evidence
-from ...analysis.titles import SELECTIONS, arm_title, ordered, set_title, titles
-from ...formatting import BLANK, p_value, points
-from ..table_text import Table, seeds_text
+from ...analysis.pairs import BASELINE, SAME_MODEL
+from ...analysis.questions import main_selection
+from ...analysis.titles import OWN_METRICS, SELECTIONS, arm_title, ordered, set_title, titles
+from ...analysis.verdicts import ALPHA, BETTER, WORSE, judged
+from ...formatting import BLANK, number_of, p_value, points
+from ..table_text import Table, bounds_text, seeds_text
 
-ALPHA = 0.05
-"""Level of every mark and verdict. That of the published matrices could not be verified."""
 TESTS = {
+    "crossed": "Crossed t",
     "bootstrap": "Crossed bootstrap",
     "paired": "Paired t",
     "permutation": "Sign flips",
     "welch": "Welch's t",
 }
+OWN_SCORES = dict(OWN_METRICS.values())
+"""Scores that some tasks have beside accuracy, and their titles."""
 CHOSEN_BY_ITSELF = {
     "in": ("best-in-domain", "In domain, the best epoch was chosen by these very rows"),
     "out": ("best-out-of-domain", "Out of domain, the best epoch was chosen by these very rows"),
@@ -46,52 +49,72 @@ def main_comparisons(
 
     Without them, those at the study's main k and selection, but in domain at the last epoch: a best
     epoch that in-domain rows choose is better on these rows by chance alone, and a test that takes
-    it for given finds fine-tuning better where it is not.
-    `verdict` is "higher" or "lower" where the crossed bootstrap's p, corrected by Holm over its
-    family, is below ALPHA; "open" where it is not; "none" where there is no such p.
+    it for given finds fine-tuning better where it is not. One that the choice half has chosen is
+    judged by the test half, which knows nothing of it. Each family is judged as a study of its own
+    (`verdicts.judged`).
     """
     main = catalog["main"]
     chosen = comparisons[comparisons["family"].isin(families) & (comparisons["score"] == score)]
     chosen = chosen[chosen["k"] == (main["k"] if k is None else k)]
-    judged = {"in": selection or "last", "out": selection or main["selection"]}
-    chosen = chosen[chosen["selection"] == chosen["domain"].map(judged)]
+    checkpoint = {side: selection or main_selection(side, catalog) for side in ("in", "out")}
+    chosen = chosen[chosen["selection"] == chosen["domain"].map(checkpoint)]
     frame = ordered(chosen.reset_index(drop=True), catalog, BY_PAIR)
-    p = frame["holm_bootstrap"].to_numpy(dtype=float)
-    sign = np.where(frame["difference"].to_numpy(dtype=float) > 0, "higher", "lower")
-    return frame.assign(
-        verdict=np.where(np.isnan(p), "none", np.where(p < ALPHA, sign, "open")).astype(object)
-    )
+    margin = margin_of(catalog)
+    parts = [judged(part, margin) for _, part in frame.groupby("family", sort=False)]
+    return pd.concat(parts).sort_index() if parts else judged(frame, margin)
 
 
-def tests_of(catalog: dict, *, published: bool = True) -> list[str]:
-    """Return the tests that the study's draws allow: pairs need draws that all methods share.
+def margin_of(catalog: dict) -> float:
+    """Return the smallest difference that matters to the study, in points."""
+    return catalog["main"]["margin"]
 
-    Welch's test is left out where a paired one stands for it, unless the `published` is wanted.
-    """
+
+def tests_of(catalog: dict) -> list[str]:
+    """Return the tests that the study's draws allow: pairs need draws that all methods share."""
     if not catalog.get("shared_draws", True):
-        return ["bootstrap", "welch"]
-    return [name for name in TESTS if published or name != "welch"]
+        return ["crossed", "bootstrap", "welch"]
+    return list(TESTS)
 
 
 def comparison(evidence: Evidence, catalog: dict) -> Table:
-    """Print each difference with its interval, corrected tests and what could be detected."""
-    numbers = main_comparisons(evidence.comparisons, catalog, SHOWN)
-    shown = tests_of(catalog, published=False)
+    """Print each difference with both its intervals, both tests and the verdict.
+
+    A task with a metric of its own has sections for differences in that, below those in accuracy.
+    """
+    frames = [
+        main_comparisons(evidence.comparisons, catalog, SHOWN, score=score)
+        for score in ("accuracy", *OWN_SCORES)
+    ]
+    frames = [frame for frame in frames if len(frame)] or frames[:1]
+    numbers = pd.concat(frames, ignore_index=True)
     rows = []
     for row, heads in _pairs(numbers, catalog):
-        heads["Difference"] = difference_text(row)
-        heads |= {f"p: {TESTS[name]}": p_value(row[f"holm_{name}"]) for name in shown}
-        better, detectable = row["improvement"], row["detectable"]
-        heads["P(better)"] = BLANK if pd.isna(better) else f"{better:.2f}"
-        heads["Detectable"] = BLANK if pd.isna(detectable) else f"{100 * detectable:.1f}"
-        rows.append(heads | {"Seeds": seeds_text(row)})
+        better = row["improvement"]
+        heads |= {
+            "Points [rows like these]": difference_text(row),
+            "[These rows]": bounds_text(row["t_low"], row["t_high"]),
+            "Verdict": verdict_text(row),
+            "p: different": p_value(row["study_difference"]),
+            "p: equivalent": p_value(row["study_equivalent"]),
+            "P(better)": BLANK if pd.isna(better) else f"{better:.2f}",
+            "Seeds": seeds_text(row),
+        }
+        rows.append(heads)
     note = (
-        "p: two-sided, after Holm's correction over the models under one heading. "
-        "P(better): how often a run of the method beats one of the reference (over shared draws, "
-        "that of the same draw). Detectable: the difference in points that the bootstrap finds "
-        "four times out of five, after the correction."
+        "These rows: 95 % interval for other draws alone (t over seeds). Verdicts are for "
+        f"rows like these; equivalent: within ±{margin_of(catalog):g} points (by the 90 % "
+        "interval). p: two-sided that there is no difference, and by two one-sided tests that it "
+        "is not within this margin, each after Benjamini and Hochberg's correction over the study, "
+        "each score by itself. P(better): how often a run of the method beats one of the "
+        "reference (over shared draws, that of the same draw)."
     )
     return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, note))
+
+
+def verdict_text(row: Mapping) -> str:
+    """Return a verdict, and whether a difference that was found is within the margin."""
+    small = row["verdict"] in (BETTER, WORSE) and row["within_margin"]
+    return f"{row['verdict']}, within the margin" if small else row["verdict"]
 
 
 def significance(evidence: Evidence, catalog: dict) -> Table:
@@ -113,7 +136,8 @@ def significance(evidence: Evidence, catalog: dict) -> Table:
         "sign flips). "
         f"Agree: whether all tests fall on one side of {ALPHA:g} after Holm's correction."
     )
-    return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog, note))
+    note = _note(numbers, catalog, f"{note} {floors(numbers)}".strip(), with_interval=False)
+    return Table(numbers, pd.DataFrame(rows), note)
 
 
 def with_agreement(numbers: pd.DataFrame, catalog: dict) -> pd.DataFrame:
@@ -125,18 +149,28 @@ def with_agreement(numbers: pd.DataFrame, catalog: dict) -> pd.DataFrame:
 
 
 def difference_text(row: dict) -> str:
-    """Return 'difference [low, high]' in points, or why there is none or no interval."""
+    """Return 'difference [low, high]' in points, or why there is none or no interval, or one for
+    the rows alone."""
     if pd.isna(row["difference"]):
         return row["status"]
     if pd.isna(row["low"]):
         return f"{points(row['difference'])} ({row['status']})"
-    return f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]"
+    alone = " (rows alone)" if row["seeds"] < 2 else ""
+    return f"{points(row['difference'])} {bounds_text(row['low'], row['high'])}{alone}"
+
+
+def claims(numbers: pd.DataFrame) -> np.ndarray:
+    """Return what the interval of each comparison allows for, one of titles.CLAIMS: with one seed
+    other rows alone."""
+    known, several = numbers["low"].notna(), numbers["seeds"] > 1
+    return np.select([~known, several], ["none", "draws and rows"], "rows")
 
 
 def _pairs(numbers: pd.DataFrame, catalog: dict) -> Iterator[tuple[dict, dict]]:
     """Yield each comparison with what names it: a section for those that are corrected together."""
     for row in numbers.to_dict("records"):
-        section = f"{where_text(row, catalog)}: {sides_text(row, catalog)}"
+        what = f" ({OWN_SCORES[row['score']]})" if row["score"] in OWN_SCORES else ""
+        section = f"{where_text(row, catalog)}{what}: {sides_text(row, catalog)}"
         # A baseline may have no model; the one in context always has.
         model = row["reference_model" if row["family"] == BASELINE else "model"]
         yield row, {"section": section, "Model": titles(catalog, "models")[model]}
@@ -181,19 +215,32 @@ def self_chosen(domain: str, selection: str, instead: str = "") -> str:
     return f"{text}: read it as too high{instead}." if selection == biased else ""
 
 
-def _note(numbers: pd.DataFrame, catalog: dict, what: str) -> str:
-    """Return the note of a table of comparisons: what is subtracted, `what`, setting and floor."""
+def _note(numbers: pd.DataFrame, catalog: dict, what: str, *, with_interval: bool = True) -> str:
+    """Return the note of a table of comparisons: what is subtracted, `what` and the setting."""
     if numbers.empty:
         return ""
-    rows = "the same resampled rows on both sides, templates whole, label by label"
-    if not catalog.get("shared_draws", True):
-        rows += "; the draws are not shared, so seeds of the two sides are resampled apart"
+    paired = (
+        "" if catalog.get("shared_draws", True) else "; the draws are not shared, so not paired"
+    )
+    claim = f" [rows like these: 95 % interval for other draws and other rows, crossed{paired}]"
+    interval = claim if with_interval else ""
     held = "Baselines are corrected apart and count in no verdict on fine-tuning. "
     held = held if (numbers["family"] == BASELINE).any() else ""
     return (
-        f"Difference in percentage points [95 % interval of the crossed bootstrap over seeds and "
-        f"rows, {rows}]. {what} {held}{setting_text(numbers, catalog)} {floors(numbers)}"
+        f"Difference in percentage points{interval}. {clusters_text(numbers)}{what} {held}"
+        f"{setting_text(numbers, catalog)}"
     ).strip()
+
+
+def clusters_text(numbers: pd.DataFrame) -> str:
+    """Say which rows vary together, and a blank; '' where every row stands alone."""
+    clusters = numbers["clusters"]
+    if not ((clusters > 0) & (clusters < numbers["rows"])).any():
+        return ""
+    return (
+        "Rows of one template, or with the same first text, are one cluster and vary together, "
+        "label by label where a set's design gives each cluster one. "
+    )
 
 
 def floors(numbers: pd.DataFrame) -> str:
@@ -207,6 +254,6 @@ def floors(numbers: pd.DataFrame) -> str:
     corrected = min(1.0, floor * size)
     never = f", so that it can never be below {ALPHA:g}" if corrected >= ALPHA else ""
     return (
-        f"With {seeds} seeds no sign-flip test falls below {floor:.2g}; Holm over {size} "
-        f"comparisons makes that {corrected:.2g}{never}."
+        f"With {number_of(seeds, 'seed')} no sign-flip test falls below {floor:.2g}; Holm over "
+        f"{number_of(size, 'comparison')} makes that {corrected:.2g}{never}."
     )

@@ -9,8 +9,8 @@ from ...analysis.evidence import Evidence
 from ...analysis.metrics import CELL
 from ...analysis.summary import NUMBERS, seed_counts
 from ...analysis.titles import arm_title, is_baseline, ordered, set_title, titles
-from ...formatting import BLANK, percent, size_text
-from ..table_text import Table, cell_names, seeds_text
+from ...formatting import BLANK, number_of, percent, size_text
+from ..table_text import Table, cell_names, claims_note, reach, seeds_text
 
 KEYS = ["task", "model", "method", "pattern", "k"]
 SHOWN = {
@@ -43,7 +43,10 @@ def coverage(evidence: Evidence, catalog: dict) -> Table:
     if len(text) and not text["Last line of the log"].any():
         text = text.drop(columns="Last line of the log")
     total = len(numbers)
-    note = f"{total - int(lacking.sum())} of {total} cells are complete."
+    note = (
+        f"{total - int(lacking.sum())} of {number_of(total, 'cell')} "
+        f"{'is' if total == 1 else 'are'} complete."
+    )
     note += _held_out_note(len(open_cells) - int(lacking.sum()))
     note += _part_note(catalog["tasks"]) + _truncation_note(evidence.manifests)
     # Label counts of the shots tie by their nature.
@@ -77,8 +80,8 @@ def _tie_note(rows: int) -> str:
     if not rows:
         return ""
     return (
-        f" {rows} rows had several label words of exactly the highest score: a hash of the row's "
-        "id decided, not the order of the labels (column exact_ties)."
+        f" {number_of(rows, 'row')} had several label words of exactly the highest score: a hash "
+        "of the row's id decided, not the order of the labels (column exact_ties)."
     )
 
 
@@ -120,8 +123,8 @@ def _truncation_note(manifests: list[dict]) -> str:
         return ""
     rows, shots = (max(column) for column in zip(*cut, strict=True))
     return (
-        f" Their methods cut prompts in {len(cut)} runs: of up to {rows} evaluation rows and "
-        f"{shots} shots each."
+        f" Their methods cut prompts in {number_of(len(cut), 'run')}: of up to "
+        f"{number_of(rows, 'evaluation row')} and {number_of(shots, 'shot')} each."
     )
 
 
@@ -209,7 +212,9 @@ def cost_accuracy(evidence: Evidence, catalog: dict, *, k: int | None = None) ->
     numbers = ordered(numbers, catalog, [*ORDER, "evaluation_set"])
     rows = [_priced(cell, catalog) for _, cell in numbers.groupby(CELL, sort=False)]
     devices = ", ".join(sorted(set(costs["device"])))
-    note = f"Device: {devices}. Seconds and memory are added up over processes."
+    said = [f"Device: {devices}. Seconds and memory are added up over processes."]
+    said.append(claims_note(means.rename(columns={"accuracy_interval": "interval"})))
+    note = " ".join(filter(None, said))
     return Table(numbers, pd.DataFrame(rows).fillna(BLANK), note + _rough(numbers))
 
 
@@ -241,10 +246,10 @@ def _priced(cell: pd.DataFrame, catalog: dict) -> dict:
 
 
 def accuracy_text(row: dict) -> str:
-    """Return a mean accuracy in percent, with half of its interval where there is one."""
+    """Return a mean accuracy in percent, with the reach of its interval where there is one."""
     if not row["accuracy_seeds"]:
         return BLANK
-    half = (row["accuracy_high"] - row["accuracy_low"]) / 2
+    half = reach({name: row[f"accuracy_{name}"] for name in ("mean", "low", "high")})
     return percent(row["accuracy_mean"]) + ("" if pd.isna(half) else f" ± {percent(half)}")
 
 

@@ -2,14 +2,22 @@
 
 import pandas as pd
 
-from ...analysis.comparisons import ACROSS_PATTERNS, MATRIX
 from ...analysis.evidence import Evidence
+from ...analysis.pairs import ACROSS_PATTERNS, MATRIX
 from ...analysis.titles import model_order, titles
+from ...analysis.verdicts import ALPHA
 from ...errors import unknown
 from ...formatting import BLANK, points
 from .. import select
 from ..table_text import Table, seeds_text
-from .comparisons import ALPHA, floors, main_comparisons, setting_text, sides_text, where_text
+from .comparisons import (
+    clusters_text,
+    floors,
+    main_comparisons,
+    setting_text,
+    sides_text,
+    where_text,
+)
 
 
 def matrix(
@@ -37,7 +45,7 @@ def matrix(
     numbers = numbers[numbers["model_family"] == next(shown, None)]
     numbers = select.first_of(numbers, catalog, *select.SIDES).reset_index(drop=True)
     numbers["published"] = numbers["p_welch"].astype(float) < ALPHA
-    numbers["corrected"] = numbers["holm_bootstrap"].astype(float) < ALPHA
+    numbers["corrected"] = numbers["holm_crossed"].astype(float) < ALPHA
     shown = titles(catalog, "models")
     references = ordered_models(catalog, numbers["reference_model"])
     rows = []
@@ -69,7 +77,7 @@ def _mark(cell: pd.Series) -> str:
 def _facts(part: pd.DataFrame) -> str:
     rows = part["rows"].max()
     clusters = part["clusters"].max()
-    grouped = f" in {clusters:,} templates" if 0 < clusters < rows else ""
+    grouped = f" in {clusters:,} clusters" if 0 < clusters < rows else ""
     return f"{rows:,} rows{grouped}, {_span(part['seeds'])} seeds"
 
 
@@ -85,7 +93,7 @@ def _note(numbers: pd.DataFrame, catalog: dict) -> str:
         f"{sides_text(numbers.iloc[0], catalog)}, difference of mean accuracies in percentage "
         "points: above zero, fine-tuning is better. * as published: Welch's t-test, "
         f"p < {ALPHA:g}, not corrected (the published level could not be verified). † ours: "
-        f"crossed bootstrap over seeds and rows, p < {ALPHA:g} after Holm's correction over the "
-        f"{_span(numbers['family_size'])} comparisons of a matrix. "
+        f"for other draws and rows like these, p < {ALPHA:g} after Holm's correction over the "
+        f"{_span(numbers['family_size'])} comparisons of a matrix. {clusters_text(numbers)}"
         f"{setting_text(numbers, catalog)} {floors(numbers)}"
     )

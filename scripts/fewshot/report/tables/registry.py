@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from ... import storage
 from ...analysis.evidence import Evidence, Watched
 from ...errors import unknown
@@ -11,14 +13,20 @@ from ..latex import to_latex
 from ..provenance import origin
 from ..table_text import Table
 from .accuracy import accuracy, hans, headline, model_selection
+from .aggregates import aggregate_table
 from .calibration import calibrated_comparison, calibration
 from .choices import honest_choice
 from .comparisons import comparison, significance
 from .costs import break_even, cost_accuracy, costs, coverage
 from .matrix import matrix
+from .money import money
+from .questions import questions
 from .scores import scores
 from .study_contents import data, hyperparameters, models, prompts
 from .variability import patterns_summary, variance
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a text begins that a spreadsheet computes."""
 
 
 def make_table(function: str, evidence: Evidence, catalog: dict, options: dict) -> Table:
@@ -53,13 +61,26 @@ def write_table_files(
     with storage.atomic(paths["parquet"]) as partial:
         table.numbers.to_parquet(partial, compression="zstd", index=False)
     texts = {
-        "csv": table.numbers.to_csv(index=False, lineterminator="\n"),
+        "csv": _spelled_out(table.numbers).to_csv(index=False, lineterminator="\n"),
         "tex": to_latex(table, name, title, caption, made),
         "md": table_text.to_markdown(table, title, caption, made),
     }
     for kind, text in texts.items():
         with storage.atomic(paths[kind]) as partial:
             Path(partial).write_text(text, "utf-8")
+
+
+def _spelled_out(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in which a spreadsheet finds no formula: an apostrophe stands before a text
+    that would be one. Titles may come from an archive, subsets from a data set."""
+
+    def spelled(value: object) -> object:
+        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+    texts = table.select_dtypes(exclude=("number", "bool")).columns
+    return table.assign(**{name: table[name].map(spelled) for name in texts}).rename(
+        columns=spelled
+    )
 
 
 TABLES = {
@@ -72,6 +93,7 @@ TABLES = {
     "comparison": comparison,
     "significance": significance,
     "matrix": matrix,
+    "questions": questions,
     "scores": scores,
     "calibration": calibration,
     "calibrated_comparison": calibrated_comparison,
@@ -84,4 +106,6 @@ TABLES = {
     "prompts": prompts,
     "cost_accuracy": cost_accuracy,
     "break_even": break_even,
+    "money": money,
+    "aggregates": aggregate_table,
 }

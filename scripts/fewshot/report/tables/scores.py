@@ -10,7 +10,7 @@ from ...analysis.summary import at_level, summarise, with_absent
 from ...analysis.titles import arm_title, label_title, ordered, titles
 from ...formatting import BLANK, percent
 from .. import select
-from ..table_text import Table, seeds_text
+from ..table_text import Table, claims_note, reach, seeds_text
 from .comparisons import ORDER, self_chosen, where_text
 
 SCORES = {
@@ -79,17 +79,15 @@ def _section(row: dict, catalog: dict) -> str:
 
 
 def _text(row: dict, score: str, beside: dict | None = None) -> str:
-    """Return the mean, of accuracies ± half of the t interval, marked where seeds lack.
+    """Return the mean, of accuracies ± the reach of their interval, marked where seeds lack.
 
     A number that rests on as many seeds as that `beside` it, which is marked, is not.
     """
     if row["seeds"] == 0:
         return row["status"]
     scale = percent if score in SHARES else "{:.2f}".format
-    spread = ""
-    if score == "accuracy" and row["interval"] == "t over seeds":
-        # A bound may be cut at 0 or 1; the other one has the whole half.
-        spread = f" ±{scale(max(row['high'] - row['mean'], row['mean'] - row['low']))}"
+    shown = score == "accuracy" and row["interval"] != "none"
+    spread = f" ±{scale(reach(row))}" if shown else ""
     done = row["seeds"] == (row["seeds_planned"] if beside is None else beside["seeds"])
     return scale(row["mean"]) + spread + ("" if done else f" ({seeds_text(row)})")
 
@@ -104,6 +102,8 @@ def _note(numbers: pd.DataFrame, catalog: dict) -> str:
         "given. Brier score and expected calibration error (ECE, 15 bins) are of the label words' "
         "probabilities, normalised to one; both are better when lower, and known where row "
         "predictions of the epoch were kept, as is the area under the ROC curve (chance 50). The "
-        "Parquet and CSV files have the intervals of all scores. Seeds are those of the whole row, "
-        "unless a cell says otherwise." + "".join(f" {warning}" for warning in warnings if warning)
+        "Parquet and CSV files have the intervals of all scores and what they allow for. ±: the "
+        f"distance to the farther bound. {claims_note(numbers[numbers['score'] == 'accuracy'])} "
+        "Seeds are those of the whole row, unless a cell says otherwise."
+        + "".join(f" {warning}" for warning in warnings if warning)
     )

@@ -161,7 +161,8 @@ def hyperparameters(evidence: Evidence, catalog: dict) -> Table:
         by_method = dict(zip(part["method"], part["value"], strict=True))
         row = {"Setting": SETTINGS.get(key, key.replace("_", " ").capitalize())}
         text.append(row | {names[name]: by_method.get(name, BLANK) for name in shown})
-    return Table(numbers, pd.DataFrame(text), words=True)
+    note = "" if text else "All methods show all shots in one context, which has no settings."
+    return Table(numbers, pd.DataFrame(text), note, words=True)
 
 
 def _settings(catalog: dict, name: str) -> dict:

@@ -64,7 +64,10 @@ def _summary(part: pd.DataFrame, catalog: dict, name: str) -> dict:
         return counts
     over_patterns = stats.median_iqr(values.mean(axis=1))
     over_draws = stats.median_iqr(np.median(values, axis=0))
-    middle = stats.interquartile_mean_interval(values.T, generator("interquartile", name))
+    # All patterns have the same draws.
+    middle = stats.interquartile_mean_interval(
+        values.T, generator("interquartile", name), strata=[0] * len(values)
+    )
     return {
         **counts,
         **_quartiles("pattern", over_patterns),
@@ -117,8 +120,9 @@ def _summary_note(catalog: dict) -> str:
         f"Accuracy in percent; {select.main_setting(catalog)}. "
         "IQR: quartiles over the patterns, or over the draws (each draw's median over patterns). "
         "The interquartile mean drops the best and the worst quarter of all runs; its interval is "
-        "a bootstrap over draws. Spread: best less worst pattern of a draw, mean over draws, in "
-        "points. Draws that some pattern lacks are left out and counted: “3/5”."
+        "for these rows (other draws: a bootstrap over them). Spread: best less worst pattern of a "
+        "draw, mean over draws, in points. Draws that some pattern lacks are left out and counted: "
+        "“3/5”."
     )
 
 
@@ -132,7 +136,7 @@ def variance(evidence: Evidence, catalog: dict) -> Table:
         {
             **_names(row, catalog),
             "Mean": row["status"] if pd.isna(row["mean"]) else percent(row["mean"]),
-            **{title: _deviation(row[name]) for name, title in parts.items()},
+            **{title: _deviation(row, name) for name, title in parts.items()},
             "Spread of patterns": percent(row["spread"]),
             "Patterns used": counted(row["patterns"], row["patterns_planned"]),
             "Seeds": seeds_text(row),
@@ -149,15 +153,18 @@ ORDERS = (
 )
 
 
-def _deviation(part: float) -> str:
-    """Return the standard deviation of a part of the variance, in points."""
-    return BLANK if pd.isna(part) else percent(np.sqrt(max(part, 0.0)))
+def _deviation(row: dict, name: str) -> str:
+    """Return the standard deviation of a part of the variance with its interval, in points."""
+    part, *bounds = (percent(np.sqrt(row[key])) for key in (name, f"{name}_low", f"{name}_high"))
+    return part if BLANK in (part, *bounds) else f"{part} [{bounds[0]}, {bounds[1]}]"
 
 
 def _variance_note(catalog: dict) -> str:
     return (
         f"Mean accuracy in percent; {select.main_setting(catalog)}. "
         "The rest are standard deviations, in points, of one answer (right is 100, wrong 0): "
-        "between draws, patterns and rows, of each two together, and what is left. “–”: cannot be "
-        "told from so few. A mean over n draws moves by about the draws' deviation divided by √n."
+        "between draws, patterns and rows, of each two together, and what is left, with 95 % "
+        "intervals: by the modified large-sample method of Ting et al. (1990), and where rows are "
+        "part of it by a jackknife over draws and rows. “–”: cannot be told from so few. A mean "
+        "over n draws moves by about the draws' deviation divided by √n."
     )
