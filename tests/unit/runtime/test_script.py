@@ -13,6 +13,8 @@ import pytest
 from fewshot import schemas, storage
 from fewshot.errors import UserError, refusals_told
 from fewshot.runtime import script
+from fewshot.runtime.processes import MARK
+from snakemake.iocontainers import Namedlist
 
 SHOTS = pd.DataFrame({"position": [0, 1], "id": [7, 3], "label": [1, 0]})
 
@@ -129,3 +131,31 @@ def test_a_fault_of_the_program_is_logged_with_its_traceback(tmp_path, root_logg
     with pytest.raises(type(error)):
         script.run(main, SimpleNamespace(log=[str(tmp_path / "x.log")], output=[]))
     assert "Traceback" in (tmp_path / "x.log").read_text()
+
+
+def test_ctrl_c_is_told_in_the_log_alone(tmp_path, capsys, root_logger):
+    def main(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        script.run(main, SimpleNamespace(log=[str(tmp_path / "x.log")], output=[]))
+    assert end.value.code == 130 and capsys.readouterr().err == ""
+    log = (tmp_path / "x.log").read_text()
+    assert "stopped by Ctrl-C" in log and "Traceback" not in log
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_job_of_a_module_works_below_its_prefix(tmp_path, monkeypatch, started):
+    """Processes that it starts are there already."""
+    (tmp_path / "a/b/results/logs").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a/b" if started else tmp_path)
+    if started:
+        monkeypatch.setenv(MARK, str(tmp_path / "mark"))
+    names = {"rows": "a/b/results/rows.parquet", "own": "data/x.csv", "config": "/etc/x.json"}
+    files = Namedlist(fromdict=names)
+    log, output = Namedlist(["a/b/results/logs/x.log"]), Namedlist(["a/b/results/x.parquet"])
+    smk = SimpleNamespace(input=files, output=output, log=log)
+    script.run(lambda smk: None, smk)
+    assert Path.cwd() == tmp_path / "a/b" and smk.output == ["results/x.parquet"]
+    assert [smk.input.rows, smk.input.own] == ["results/rows.parquet", "../../data/x.csv"]
+    assert smk.input.config == "/etc/x.json" and smk.log == ["results/logs/x.log"]

@@ -61,14 +61,17 @@ def test_placeholders_are_what_the_schema_asks_for(tmp_path):
         ({"gpus_per_node": "four"}, "gpus_per_node: 'four' is not a whole number"),
         ({"gpus_per_node": 4.0}, "gpus_per_node: 4.0 is not a whole number; write 4"),
         ({"account": 0o12}, "account: 10 is not text; put what the file says there in quotes"),
-        ({"gpu_memory_gb": 0}, "gpu_memory_gb: 0 is less than or equal to the minimum of 0"),
+        ({"gpu_memory_gb": 0}, "gpu_memory_gb: 0 is too small; valid: more than 0"),
         ({"cpu_max_hours": "a day"}, "cpu_max_hours: give exactly one of: a number of hours; none"),
         ({"qos": " "}, "qos: ' ' is blank"),
-        ({"cpu_max_hours": 0.25}, "cpu_max_hours: 0.25 is less than the minimum of 1"),
-        ({"gpu_max_hours": 0.005}, "gpu_max_hours: 0.005 is less than the minimum of 0.25"),
+        ({"cpu_max_hours": 0.25}, "cpu_max_hours: 0.25 is too small; valid: 1 or more"),
+        ({"gpu_max_hours": 0.005}, "gpu_max_hours: 0.005 is too small; valid: 0.25 or more"),
         ({"gpu_memory_gb": "none"}, "gpu_memory_gb: 'none' is not a number"),
         ({"host_memory_gb": float("inf")}, "host_memory_gb: inf is not a finite number"),
-        ({"gpu_memory_gb": 800}, "gpu_memory_gb: 800 is greater than the maximum of 480"),
+        (
+            {"gpu_memory_gb": 800},
+            "gpu_memory_gb: 800 is too large; valid: more than 0 and at most 480",
+        ),
     ],
 )
 def test_a_wrong_entry_is_one_line_and_a_placeholder(tmp_path, changes, expected):
