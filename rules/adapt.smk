@@ -18,6 +18,8 @@ ADAPTATION_OUTPUT = {
     "curves": f"results/runs/{RUN}/curves.parquet",
     "manifest": f"results/runs/{RUN}/manifest.json",
 }
+# Where trained models' results are: the folder depends on the study's `best_epoch`.
+TRAINED = f"{STUDY.trained_runs}/{RUN}"
 ADAPTATION_PARAMS = {
     # By its name batches are drawn: the same for all tasks with these rows.
     "task": lambda w: STUDY.rows_of(w.task),
@@ -28,6 +30,10 @@ ADAPTATION_PARAMS = {
     "method": lambda w: INPUTS.settings(job_cell(w)),
     "model": lambda w: INPUTS.model(w.model),
     "batch_tokens": STUDY.settings["batch_tokens"],
+}
+TRAINING_PARAMS = {
+    **ADAPTATION_PARAMS,
+    "method": lambda w: INPUTS.training_settings(job_cell(w)),
 }
 
 
@@ -65,12 +71,14 @@ rule fine_tune:
     input:
         **TRAINING_INPUT,
     output:
-        **ADAPTATION_OUTPUT,
-        adapters=directory(f"results/runs/{RUN}/adapters"),
+        predictions=f"results/{TRAINED}/predictions.parquet",
+        curves=f"results/{TRAINED}/curves.parquet",
+        manifest=f"results/{TRAINED}/manifest.json",
+        adapters=directory(f"results/{TRAINED}/adapters"),
     log:
-        f"results/logs/runs/{RUN}.log",
+        f"results/logs/{TRAINED}.log",
     benchmark:
-        f"results/benchmarks/runs/{RUN}.jsonl"
+        f"results/benchmarks/{TRAINED}.jsonl"
     wildcard_constraints:
         method=any_of(METHODS_TRAINED),
     conda:
@@ -79,7 +87,7 @@ rule fine_tune:
     resources:
         **ADAPTATION,
     params:
-        **ADAPTATION_PARAMS,
+        **TRAINING_PARAMS,
         code=lambda w: code_version(
             "adaptation.training",
             f"methods.{STUDY.methods[w.method]['family']}",

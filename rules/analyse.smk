@@ -22,13 +22,14 @@ rule compute_metrics:
         model="{model}",
         evaluation=lambda w: INPUTS.evaluation_sets(w.task),
         jobs=lambda w: INPUTS.jobs(w.task, w.model),
+        best_epoch=STUDY.settings["best_epoch"],
         size=lambda w: INPUTS.model_size(w.model),
         code=code_version("analysis.metrics", "analysis.run_costs"),
     script:
         "../scripts/compute_metrics.py"
 
 
-# Which rows are right to comparisons and variance: one job per task, over all its models.
+# Which rows are right to comparisons, questions and variance: one job per task, over its models.
 rule compare_methods:
     input:
         manifests=lambda w: INPUTS.task_runs(w.task),
@@ -37,6 +38,7 @@ rule compare_methods:
         evaluation=lambda w: INPUTS.evaluation_files(w.task),
     output:
         comparisons="results/statistics/{study}/{task}/comparisons.parquet",
+        contrasts="results/statistics/{study}/{task}/contrasts.parquet",
         variance="results/statistics/{study}/{task}/variance.parquet",
     log:
         "results/logs/statistics/{study}/{task}.log",
@@ -50,7 +52,11 @@ rule compare_methods:
         evaluation=lambda w: INPUTS.evaluation_sets(w.task),
         catalog=one_line(lambda w: INPUTS.comparison_catalog()),
         code=code_version(
-            "analysis.comparisons", "analysis.draws", "analysis.variance", "analysis.evidence"
+            "analysis.comparisons",
+            "analysis.contrasts",
+            "analysis.draws",
+            "analysis.variance",
+            "analysis.evidence",
         ),
     script:
         "../scripts/compare_methods.py"

@@ -1,23 +1,47 @@
 # Read and check the configuration, constrain wildcards, list the study's files.
 import sys
 from dataclasses import replace
+from difflib import get_close_matches
+from os.path import abspath, relpath
 from pathlib import Path
 
-from scripts.fewshot.codeversion import code_version
-from scripts.fewshot.downloads import revisions
-from scripts.fewshot.errors import UserError
-from scripts.fewshot.planning.memory_plan import MemoryPlan
-from scripts.fewshot.planning.requests import Requests
-from scripts.fewshot.runtime.site import read_site
-from scripts.fewshot.study.cells import DRAWS, PROTOCOLS, Cell
-from scripts.fewshot.study.job_inputs import JobInputs
-from scripts.fewshot.study.load import load_study
-from scripts.fewshot.validation import read_yaml
+from fewshot.codeversion import code_version
+from fewshot.downloads import revisions
+from fewshot.errors import UserError, unknown
+from fewshot.planning.memory_plan import MemoryPlan
+from fewshot.planning.requests import Requests
+from fewshot.runtime.interrupts import CtrlC
+from fewshot.runtime.site import read_site
+from fewshot.study.catalog import shown_names
+from fewshot.study.cells import DRAWS, PROTOCOLS, Cell
+from fewshot.study.job_inputs import JobInputs
+from fewshot.study.load import load_study
+from fewshot.validation import CONFIG, read_yaml, shipped_folder
 
-# No settings of a study, but what import_predictions, convert_lm_eval and clean are told.
-ARCHIVE = str(config.pop("archive", ""))
-LM_EVAL = config.pop("lm_eval", "")
+
+def from_here(told):
+    """Return files that the user names, a path or paths by name, in the form in which jobs below a
+    module's prefix find them."""
+    if isinstance(told, dict):
+        return {name: from_here(path) for name, path in told.items()}
+    return abspath(told) if PREFIX and told else told
+
+
+def unmoved(paths):
+    """Return files of the user, which no prefix of a module moves; another rule may make them."""
+    return [local(relpath(path)) for path in paths] if PREFIX else paths
+
+
+# No settings of a study, but what import_predictions, convert_lm_eval, push_adapters, clean and
+# exports are told.
+ARCHIVE = from_here(str(config.pop("archive", "")))
+LM_EVAL = from_here(config.pop("lm_eval", ""))
+REPOSITORY = str(config.pop("repository", ""))
 DELETE = str(config.pop("delete", "no"))
+ROWS = str(config.pop("rows", "no"))
+ORGANIZATION = str(config.pop("organization", ""))
+SOURCE = str(config.pop("source", ""))
+TRACKER = str(config.pop("tracker", ""))
 
 
 def site_path():
@@ -27,19 +51,28 @@ def site_path():
     return named[0].removeprefix("site=") if named else ""
 
 
+# Before the study is read and the jobs are listed, which may take a minute.
+CTRL_C = CtrlC.watched() if workflow.is_main_process and not MODULE else CtrlC()
+
 try:
     SITE = read_site(site_path()) if site_path() else None
-    for path in workflow.configfiles:
+    for path in [] if MODULE else workflow.configfiles:
         # Snakemake has merged the files already; read again, a key given twice is an error.
         read_yaml(path)
-    STUDY = load_study(config, where=" + ".join(map(str, workflow.configfiles)) or "--config")
+    STUDY = load_study(
+        config,
+        folder=CONFIG if PREFIX else shipped_folder(),
+        where=" + ".join(map(str, workflow.configfiles)) or "--config",
+        root=Path(PREFIX),
+        as_module=MODULE,
+    )
     if SITE:
         STUDY = replace(STUDY, machine={**SITE.machine, **STUDY.machine})
     PLAN = MemoryPlan(STUDY)
     if workflow.is_main_process:
         PLAN.check()
-        revisions.check_manifests("models", STUDY.hub_models, "results/models")
-        revisions.check_manifests("sources", STUDY.hub_sources, "results/raw")
+        revisions.check_manifests("models", STUDY.hub_models, f"{PREFIX}results/models")
+        revisions.check_manifests("sources", STUDY.hub_sources, f"{PREFIX}results/raw")
 except UserError as error:
     # A mistake of the user's: one line, and no traceback into the workflow.
     sys.exit(f"error: {error}")
@@ -49,6 +82,9 @@ if SITE and SITE.problems and workflow.is_main_process:
         f"{SITE.path}: missing or wrong: {', '.join(SITE.problems)}; planned with placeholders, "
         "with which no job is submitted"
     )
+
+# A record without text, which only a logger plugin reads: by which names jobs are shown.
+logger.info("", extra={"names": shown_names(STUDY)})
 
 INPUTS = JobInputs(STUDY)
 REQUESTS = Requests(PLAN, SITE)
@@ -67,6 +103,11 @@ def files_of(folder, names, kinds):
     return collect(path, study=STUDY.name, folder=folder, name=names, kind=kinds)
 
 
+def target_of(kind, name):
+    """Return the target of a figure ("fig") or a table ("table")."""
+    return f"{kind}_{name.replace('-', '_')}"
+
+
 def lacking(reason):
     """Return an input function that ends Snakemake with `reason`, once its target is asked for."""
 
@@ -76,15 +117,31 @@ def lacking(reason):
     return stop
 
 
+def nearest_target(w):
+    """End Snakemake with the name of the target that is nearest to an unknown one."""
+    near = get_close_matches(w.target, [*OTHER_TARGETS, *SINGLE], n=1)
+    sys.exit(f"error: {unknown('target', w.target, near or OTHER_TARGETS, 'command line')}")
+
+
 def made_elsewhere(w):
     """Return no input for a run that was made elsewhere; end Snakemake where it is not there."""
     folder = f"results/runs/{RUN.format(**w)}"
-    if not Path(folder, "manifest.json").is_file():
+    if not Path(PREFIX, folder, "manifest.json").is_file():
         sys.exit(
             f"error: {folder}: not there, and method '{w.method}' is made elsewhere: `snakemake "
             "convert_lm_eval` writes an archive from logs, `snakemake import_predictions` reads it"
         )
     return []
+
+
+def pushed_folder(w):
+    """Return the folder that is uploaded; raises UserError, before anything is made, where it is
+    not told where to, or not allowed."""
+    # Here, since huggingface_hub takes a second that every start would wait for.
+    from fewshot.exchange.push import check_push
+
+    check_push(REPOSITORY)
+    return f"results/{STUDY.name}/adapters"
 
 
 def one_line(function):

@@ -1,18 +1,17 @@
 # From raw rows to draws, and which contexts fit which model's window.
 # Raw rows are fetched by a local rule: on a cluster only the login node has network.
-localrules:
-    download_data,
 
 
 rule download_data:
     input:
-        files=lambda w: INPUTS.source_files(w.source),
+        files=lambda w: unmoved(INPUTS.source_files(w.source)),
     output:
         manifest="results/raw/{source}/manifest.json",
     log:
         "results/logs/raw/{source}.log",
     wildcard_constraints:
         source=any_of(STUDY.tasks),
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:
@@ -60,7 +59,7 @@ rule sample_shots:
         in_turn=1,
     params:
         base=lambda w: STUDY.rows_of(w.task),
-        labels=lambda w: list(STUDY.tasks[w.task]["labels"]),
+        labels=lambda w: INPUTS.labels(w.task),
         factors=lambda w: STUDY.factors_of(w.task),
         code=code_version("data.shots", "schemas", "storage"),
     script:

@@ -1,8 +1,4 @@
 # Fetch models. Local rules: on a cluster only the login node has network.
-localrules:
-    download_model,
-    download_weights,
-    download,
 
 
 # What a model's files are, by the Hub's metadata, and all of them but its weights.
@@ -13,6 +9,7 @@ rule download_model:
         manifest="results/models/{model}/manifest.json",
     log:
         "results/logs/models/{model}.log",
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:
@@ -33,6 +30,7 @@ rule download_weights:
         "results/logs/models/{model}-weights.log",
     wildcard_constraints:
         model=any_of(STUDY.hub_models),
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     script:
@@ -47,6 +45,7 @@ rule download:
         NEEDED_WEIGHTS,
     log:
         f"results/logs/{STUDY.name}/download.log",
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:

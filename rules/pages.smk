@@ -1,9 +1,5 @@
 # What a reader sees: tables, figures, and the page that leads from question to answer.
-from scripts.fewshot.study.figure_needs import WITH_MANIFESTS
-
-
-localrules:
-    report_partial,
+from fewshot.study.figure_needs import WITH_MANIFESTS
 
 
 # Metrics to tables: Parquet with the numbers, CSV, LaTeX and Markdown to read.
@@ -12,6 +8,7 @@ rule make_table:
         metrics=METRICS,
         costs=COSTS,
         comparisons=COMPARISONS,
+        contrasts=CONTRASTS,
         variance=VARIANCE,
         choices=CHOICES,
         windows=WINDOWS,
@@ -56,6 +53,7 @@ rule plot_figure:
         metrics=METRICS,
         costs=COSTS,
         comparisons=COMPARISONS,
+        contrasts=CONTRASTS,
         variance=VARIANCE,
         choices=CHOICES,
     output:
@@ -95,6 +93,7 @@ rule write_report:
         metrics=METRICS,
         costs=COSTS,
         comparisons=COMPARISONS,
+        contrasts=CONTRASTS,
         variance=VARIANCE,
         choices=CHOICES,
         windows=WINDOWS,
@@ -134,6 +133,7 @@ rule write_report:
 rule report_partial:
     log:
         f"results/logs/{STUDY.name}/report_partial.log",
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     resources:

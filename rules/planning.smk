@@ -1,14 +1,8 @@
-from scripts.fewshot.planning import estimate as study_estimate
-
+from fewshot.planning import estimate as study_estimate
+from fewshot.planning import power as study_power
 
 # What the study takes: which contexts fit, where its jobs run, how many GPU-hours, and what its
-# cluster says of that; and what finished jobs have left.
-localrules:
-    window,
-    plan_memory,
-    estimate,
-    check_site,
-    clean,
+# cluster says of that; what it can find; and what finished jobs have left.
 
 
 # Which contexts fit which model's window. No output: it prints what does not.
@@ -17,6 +11,7 @@ rule window:
         windows=WINDOWS,
     log:
         f"results/logs/{STUDY.name}/window.log",
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:
@@ -34,6 +29,7 @@ rule plan_memory:
         md=f"results/{STUDY.name}/memory_plan.md",
     log:
         f"results/logs/{STUDY.name}/memory_plan.log",
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:
@@ -54,14 +50,35 @@ rule estimate:
         md=f"results/{STUDY.name}/estimate.md",
     log:
         f"results/logs/{STUDY.name}/estimate.log",
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:
-        jobs=one_line(lambda w: study_estimate.job_rows(PLAN, REQUESTS.most_minutes)),
+        jobs=one_line(lambda w: study_estimate.job_rows(PLAN, REQUESTS.most_minutes, Path(PREFIX))),
         facts=lambda w: study_estimate.facts(PLAN, REQUESTS.most_minutes),
         code=code_version("planning.estimate_page"),
     script:
         "../scripts/estimate.py"
+
+
+# Which differences the study can find, and with how many seeds. Finished comparisons are no input:
+# asking must run nothing.
+rule power:
+    output:
+        table=f"results/{STUDY.name}/power.parquet",
+        csv=f"results/{STUDY.name}/power.csv",
+        md=f"results/{STUDY.name}/power.md",
+    log:
+        f"results/logs/{STUDY.name}/power.log",
+    localrule: True
+    conda:
+        "../envs/fairshot.yaml"
+    params:
+        asked=one_line(lambda w: study_power.questions(STUDY, Path(PREFIX))),
+        facts=one_line(lambda w: study_power.facts(STUDY)),
+        code=code_version("planning.power_page"),
+    script:
+        "../scripts/power.py"
 
 
 # Compare site.yaml with what SLURM says. No output: the cluster may say something else tomorrow.
@@ -69,10 +86,11 @@ rule check_site:
     log:
         f"results/logs/{STUDY.name}/check_site.log",
     retries: 0
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:
-        site=SITE.path if SITE else "",
+        site=from_here(SITE.path) if SITE else "",
         requests=one_line(lambda w: REQUESTS.shapes() if SITE else []),
         longest=lambda w: REQUESTS.longest(),
     script:
@@ -83,6 +101,7 @@ rule check_site:
 rule clean:
     log:
         f"results/logs/{STUDY.name}/clean.log",
+    localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:

@@ -1,10 +1,20 @@
 # What is checked before the first job starts, and what is said after the last one. Nothing is
 # written, fetched or cancelled here.
 import os
+import time
 
-from scripts.fewshot.models.files import whole_folder
-from scripts.fewshot.planning.requests import ATTEMPTS
-from scripts.fewshot.runtime import site_checks
+from fewshot.models.files import whole_folder
+from fewshot.planning.requests import ATTEMPTS
+from fewshot.runtime import site_checks
+
+BEGAN = time.time()
+
+
+def tell_report():
+    """Say where the report is, if this start wrote it."""
+    page = Path(f"results/{STUDY.name}/report.html")
+    if page.exists() and page.stat().st_mtime >= BEGAN:
+        logger.info(f"Report: {page} (numbers: {page.with_name('summary.txt')})")
 
 
 def check_results():
@@ -56,7 +66,10 @@ def partial_hint():
     )
 
 
-if workflow.is_main_process:
+if rules.clean.log[0] != f"{PREFIX}results/logs/{STUDY.name}/clean.log":
+    sys.exit("error: replace_prefix: paths in code would not follow; valid in a module: prefix")
+# What follows is of the start alone: the workflow that uses this one as a module has its own.
+if workflow.is_main_process and not MODULE:
     check_weights()
 
 
@@ -66,14 +79,12 @@ onstart:
 
 
 onsuccess:
-    if Path(f"results/{STUDY.name}/report.html").exists():
-        print(
-            f"Report: results/{STUDY.name}/report.html "
-            f"(numbers: results/{STUDY.name}/summary.txt)"
-        )
+    tell_report()
 
 
 onerror:
+    if CTRL_C.pressed:
+        sys.exit(CTRL_C.STATUS)
     made = [Path(manifest).exists() for manifest in RUN_MANIFESTS]
     if any(made) and not all(made):
         print(partial_hint(), file=sys.stderr)

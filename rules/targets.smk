@@ -18,37 +18,41 @@ rule paper_figures:
         files_of("figures", PAPER_FIGURES, FIGURE_KINDS),
 
 
-for _name in STUDY.figures:
+# Target → its files or, where the study lacks what it needs, the function that says so.
+SINGLE = {
+    **{target_of("fig", name): files_of("figures", name, FIGURE_KINDS) for name in STUDY.figures},
+    **{target_of("table", name): files_of("tables", name, TABLE_KINDS) for name in STUDY.tables},
+    **{target_of("fig", name): lacking(why) for name, why in STUDY.unmet["figure"].items()},
+    **{target_of("table", name): lacking(why) for name, why in STUDY.unmet["table"].items()},
+}
+# The other targets, to name the one that is nearest to a misspelt word: Snakemake documents no list
+# of them that rules could read.
+OTHER_TARGETS = [
+    *("all", "behaviour", "check_site", "clean", "convert_lm_eval", "data", "download", "estimate"),
+    *("export_adapters", "export_lm_eval", "export_predictions", "export_results"),
+    *("export_tracking", "figures", "import_predictions", "metrics", "paper_figures"),
+    *("plan_memory", "power", "push_adapters", "rebuild_embedded", "report_partial", "runs"),
+    *("statistics", "tables", "window"),
+]
+
+for _target, _files in SINGLE.items():
 
     rule:
         name:
-            f"fig_{_name.replace('-', '_')}"
+            _target
         input:
-            files_of("figures", _name, FIGURE_KINDS),
+            _files,
 
 
-for _name in STUDY.tables:
-
-    rule:
-        name:
-            f"table_{_name.replace('-', '_')}"
-        input:
-            files_of("tables", _name, TABLE_KINDS),
-
-
-for _name, _reason in STUDY.unmet["figure"].items():
-
-    rule:
-        name:
-            f"fig_{_name.replace('-', '_')}"
-        input:
-            lacking(_reason),
-
-
-for _name, _reason in STUDY.unmet["table"].items():
-
-    rule:
-        name:
-            f"table_{_name.replace('-', '_')}"
-        input:
-            lacking(_reason),
+# As for a misspelt file, of which the logger plugin says which one is nearest.
+logger.info(
+    "",
+    extra={
+        "files": [
+            f"results/{STUDY.name}/report.html",
+            *(*TABLES, *FIGURES, *RUN_MANIFESTS, *HELD_OUT_MANIFESTS, *METRICS, *COSTS, *CHOICES),
+            *(*COMPARISONS, *CONTRASTS, *VARIANCE, *WINDOWS, *PREPARED, *INPUTS.draws()),
+            *(*MODEL_MANIFESTS, *SOURCE_MANIFESTS),
+        ]
+    },
+)

@@ -9,6 +9,7 @@ from fewshot.models.tokenizer import load_tokenizer
 from fewshot.prompts import window
 from fewshot.prompts.chat import read_pattern
 from fewshot.prompts.patterns import restore_pattern
+from fewshot.prompts.set_queries import SetQueries
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def main(smk):
     tokenizer = load_tokenizer(smk.input.model, window.sample_texts(plain, evaluation))
     patterns = {name: read_pattern(entry, tokenizer) for name, entry in params.patterns.items()}
     shots = read_shots(smk.input.train, paths) if paths else {}
-    checker = window.WindowChecker(tokenizer, patterns, evaluation, shots)
+    checker = window.WindowChecker(SetQueries(tokenizer), patterns, evaluation, shots)
     if smk.input.train:
         window.check_copies(storage.read_table(smk.input.train), evaluation)
     cell = {"protocol": params.protocol, "task": params.task, "model": smk.wildcards.model}

@@ -15,7 +15,7 @@ def main(smk):
     p = smk.params
     part = registry.part_of(p.function)
     stored = evidence.read_evidence(part=part, **evidence.evidence_inputs(smk.input))
-    entry = {key: getattr(p, key) for key in ("function", "title", "options")}
+    entry = {key: getattr(p, key) for key in ("function", "title", "caption", "options")}
     paths = {kind: getattr(smk.output, kind) for kind in ("spec", *render.KINDS)}
     registry.write_figure(paths, entry, stored, p.catalog)
 

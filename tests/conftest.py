@@ -117,3 +117,16 @@ def sampled_study(tmp_path_factory) -> Evidence:
         return partial.collect(
             partial.PartialStudy({"study": "sim"}, simulate.CATALOG, {}, {}, pairs)
         )
+
+
+@pytest.fixture(scope="session")
+def half_study(tmp_path_factory) -> Evidence:
+    """Return the evidence of the same pairs where a half of the rows chooses the best epoch."""
+    folder = tmp_path_factory.mktemp("half")
+    pairs = [
+        pair for pair in simulate.pairs() if (pair["task"], pair["model"][:3]) == ("nli", "opt")
+    ]
+    simulate.write_study(folder, pairs, by_half=True)
+    settings = {"study": "sim", "best_epoch": "held-out"}
+    with chdir(folder):
+        return partial.collect(partial.PartialStudy(settings, simulate.CATALOG, {}, {}, pairs))

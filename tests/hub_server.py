@@ -2,9 +2,10 @@
 
 It answers what the real client asks: repository information with checksums
 (`/api/{type}s/{id}/revision/{revision}`) and files (`…/resolve/{revision}/{path}`, HEAD and GET
-with Range).
+with Range). It takes uploads of small files, which the client sends in the commit itself.
 """
 
+import base64
 import hashlib
 import json
 import threading
@@ -65,6 +66,7 @@ class HubServer:
     gated: bool = False
     elsewhere: "HubServer | None" = None
     ranges: bool = True
+    visible: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
@@ -117,6 +119,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer()
+
+    def do_POST(self) -> None:
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        path = unquote(urlsplit(self.path).path)
+        self.hub.requests.append((self.command, path, dict(self.headers.items())))
+        if self.hub.token and self.headers["Authorization"] != f"Bearer {self.hub.token}":
+            return self._send(401, b"", {"X-Error-Message": "Invalid username or password."})
+        answer: dict[str, object] = {}
+        if path == "/api/repos/create":
+            told = json.loads(sent)
+            name = f"{told['organization']}/{told['name']}"
+            self.hub.repos.setdefault(f"models/{name}", Repo("0" * 40, {}))
+            self.hub.visible[name] = told["visibility"]
+            answer = {"url": f"{self.hub.url}/{name}"}
+        elif "/preupload/" in path:
+            kept = {"uploadMode": "regular", "shouldIgnore": False}
+            answer = {"files": [{**kept, "path": f["path"]} for f in json.loads(sent)["files"]]}
+        elif "/commit/" in path:
+            key = path.removeprefix("/api/").partition("/commit/")[0]
+            lines = [json.loads(line) for line in sent.splitlines()]
+            files = [line["value"] for line in lines if line["key"] == "file"]
+            self.hub.repos[key].files |= {f["path"]: base64.b64decode(f["content"]) for f in files}
+            address = f"{self.hub.url}/{key.removeprefix('models/')}/commit/{'1' * 40}"
+            answer = {"commitUrl": address, "commitOid": "1" * 40, "success": True}
+        return self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)

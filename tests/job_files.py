@@ -137,8 +137,10 @@ def as_snakemake(
         params=SimpleNamespace(
             task=cell["task"],
             seeds=list(seeds),
-            labels=2,
-            evaluation=[{"set": name, "merge": [0, 1]} for name in evaluation],
+            labels=["no", "yes"],
+            evaluation=[
+                {"set": name, "labels": ["no", "yes"], "merge": [0, 1]} for name in evaluation
+            ],
             pattern=asdict(pattern),
             method=read_settings(method),
             model=entry,

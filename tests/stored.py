@@ -35,6 +35,16 @@ def scored_set(name: str) -> dict:
     return {"set": name, "merge": [0, 1], "path": path}
 
 
+LABELS = np.array(["first", "second"], dtype=object)
+"""Names of two labels."""
+
+
+def told(correct: np.ndarray, label: np.ndarray, epoch: int, last: int, best: int) -> dict:
+    """Return what predictions of two labels tell besides log-probabilities, by column."""
+    names = {"gold": LABELS[label], "predicted": LABELS[np.where(correct, label, 1 - label)]}
+    return {"correct": correct, **names, "last": epoch == last, "best": epoch == best}
+
+
 def answers(correct: np.ndarray, label: np.ndarray, sure: np.ndarray) -> dict[str, np.ndarray]:
     """Return the log-probabilities of two labels where the predicted one has probability `sure`."""
     first = np.where(correct == (label == 0), sure, 1 - sure)

@@ -34,6 +34,11 @@ def counted(done: int, planned: int) -> str:
     return str(int(done)) if done == planned else f"{int(done)}/{int(planned)}"
 
 
+def number_of(count: int, noun: str) -> str:
+    """Return a number with what is counted, in the plural unless it is one."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def size_text(size: float, exact: bool = False) -> str:
     """Return bytes with two digits or more in a unit of 1,000, as 4.2 MB; `exact`: as 4.23 MB, for
     sizes that stand beside each other."""

@@ -41,7 +41,12 @@ ROWS = pa.schema(
         column("text_b", pa.string(), "second text, null for tasks with one", nullable=True),
         column("label", pa.int16(), "gold label, an index into the task's labels"),
         *SUBSETS,
-        column("cluster", NAME, "rows made from one template (HANS)", nullable=True),
+        column(
+            "cluster",
+            NAME,
+            "rows that are not independent: of one template (HANS), or with one first text",
+            nullable=True,
+        ),
     ]
 )
 
@@ -145,9 +150,19 @@ def predictions_schema(labels: int) -> pa.Schema:
         [
             *CELL,
             column("epoch", pa.int32(), "epochs trained (0: no training)"),
+            column("last", pa.bool_(), "whether that is the run's last epoch"),
+            column(
+                "best",
+                pa.bool_(),
+                "whether that is the best epoch in domain by the run's curve, the earliest of "
+                "equals; with best_epoch: held-out the curve counts the choice half alone",
+            ),
             column("evaluation_set", NAME, "task that was scored"),
             column("id", pa.int64(), "row of the evaluation split"),
             column("label", pa.int16(), "gold label, an index into the evaluation set's labels"),
+            column("gold", NAME, "gold label by name"),
+            column("predicted", NAME, "predicted label by name, also one of the evaluation set"),
+            column("correct", pa.bool_(), "whether that is the gold label"),
             *words,
             *tokens,
             column(

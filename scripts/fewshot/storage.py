@@ -99,7 +99,7 @@ def read_json(path: str | Path, *keys: str) -> dict:
         content = json.loads(Path(path).read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable JSON ({error})") from None
     for key in keys:
         if not isinstance(content, dict) or key not in content:

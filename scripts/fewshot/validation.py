@@ -2,6 +2,7 @@
 
 import datetime
 import math
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,8 @@ VALIDATOR = validators.extend(
         {"integer": _is_integer, "number": _is_number}
     ),
 )
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+"""The configuration that comes with the code."""
 NOT_BLANK = r"\S"
 KINDS = {
     "array": "a list",
@@ -39,7 +42,18 @@ KINDS = {
     "number": "a number",
     "boolean": "true or false",
 }
-NUMBERS = {"minItems": "or more", "minProperties": "or more", "maxItems": "at most"}
+BOUNDS = {
+    "minimum": "{} or more",
+    "exclusiveMinimum": "more than {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "less than {}",
+}
+NUMBERS = {
+    "minItems": "or more",
+    "minProperties": "or more",
+    "maxItems": "at most",
+    "maxProperties": "at most",
+}
 
 
 def mistake(content: dict, schema: dict, where: str) -> UserError | None:
@@ -59,7 +73,7 @@ def _most_telling(errors: list[ValidationError]) -> ValidationError:
 
 def _explain(error: ValidationError, where: str) -> UserError:
     """Turn a schema error into one line."""
-    key = ".".join(str(part) for part in error.absolute_path) or "top level"
+    key = _key(error.absolute_path) or "top level"
     value, at = error.instance, f"{where}: {key}"
     if error.validator == "additionalProperties" and isinstance(value, dict):
         valid = error.schema.get("properties", {})
@@ -82,6 +96,12 @@ def _explain(error: ValidationError, where: str) -> UserError:
     return UserError(f"{at}: {_fault(error)}")
 
 
+def _key(path: Iterable[str | int]) -> str:
+    """Return the place of a value in a file; a list's entries count from 1, as lines and rows."""
+    parts = (f" (entry {part + 1})" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
 def _fault(error: ValidationError) -> str:
     """Return what is wrong with a value that is neither a key nor one of several alternatives."""
     value, schema, rule = error.instance, error.schema, error.validator_value
@@ -99,6 +119,10 @@ def _fault(error: ValidationError) -> str:
     if error.validator == "uniqueItems":
         twice = next(item for item in value if sum(_same(item, other) for other in value) > 1)
         return f"{_shown(twice)} is given twice"
+    if error.validator in BOUNDS:
+        size = "small" if "inimum" in error.validator else "large"
+        valid = " and ".join(BOUNDS[key].format(schema[key]) for key in BOUNDS if key in schema)
+        return f"{value} is too {size}; valid: {valid}"
     return error.message
 
 
@@ -269,11 +293,17 @@ class _UniqueKeys(_LOADER):
         return super().construct_mapping(node, deep)
 
 
+def shipped_folder() -> Path:
+    """Return the folder of configuration that comes with the code: `config`, as messages name it,
+    where Python runs in the project, and else a path from the root."""
+    return Path("config") if Path("config").resolve() == CONFIG else CONFIG
+
+
 @cache
 def read_schema(name: str) -> dict:
     """Return the JSON schema of one configuration file."""
-    folder = Path(__file__).parents[2] / "config" / "schema"
-    return yaml.load((folder / f"{name}.yaml").read_text("utf-8"), Loader=_LOADER)
+    path = CONFIG / "schema" / f"{name}.yaml"
+    return yaml.load(path.read_text("utf-8"), Loader=_LOADER)
 
 
 def validate(content: dict, schema_name: str, where: str) -> dict:

@@ -3,7 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks import bench_folding, bench_memory, bench_readout, bench_scorer, bench_training
+from benchmarks import (
+    bench_folding,
+    bench_memory,
+    bench_readout,
+    bench_scorer,
+    bench_training,
+    rivals,
+)
 from fewshot.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -18,20 +25,38 @@ TRAINING = (
 def test_all_systems_are_measured_and_stored(shared_data, tmp_path, capsys):
     out = tmp_path / "scorer.parquet"
     folders = ["--data", str(shared_data), "--tokenizers", str(shared_data), "--out", str(out)]
-    options = "--k 0 2 28 --rows 6 --slow-rows 3".split()
+    options = ["--systems", *bench_scorer.SYSTEMS, *"--k 0 2 28 --rows 6 --slow-rows 3".split()]
     assert bench_scorer.main([*ARGUMENTS.split(), *options, *folders]) == 0
     table = pd.read_parquet(out)
     assert list(table.columns) == list(bench_scorer.COLUMNS)
     measured = table[table["status"] == "ok"]
     assert set(measured["system"]) == set(bench_scorer.SYSTEMS) and set(measured["k"]) == {0, 2}
     assert len(measured) == 8
-    assert (measured["rows"] == measured["system"].map(lambda s: 6 if s == "fairshot" else 3)).all()
+    slow = measured["system"].isin(bench_scorer.SLOW)
+    assert (measured["rows"] == slow.map({True: 3, False: 6})).all()
     assert (measured["rows_per_s"] > 0).all() and (measured["peak_mib"] > 0).all()
     assert (measured["max_abs_diff"] <= 1e-4).all() and measured["same_predictions"].all()
     assert measured.loc[measured["system"] == "fairshot", "matmul_share"].gt(0).all()
     assert table.loc[table["k"] == 28, "status"].tolist() == ["does not fit"]
     printed = capsys.readouterr().out
     assert "does not fit" in printed and "x rows/s" in printed and "max_abs_diff" in printed
+
+
+@pytest.mark.parametrize("system", rivals.RIVALS)
+def test_a_rival_finds_the_same(system, shared_data, tmp_path):
+    if not rivals.interpreter(rivals.FOLDER, system).exists():
+        pytest.skip("not installed; `make rivals` does it")
+    out = tmp_path / "scorer.parquet"
+    folders = ["--data", str(shared_data), "--tokenizers", str(shared_data), "--out", str(out)]
+    # vLLM has no kernel for the heads of tiny-opt.
+    options = ["--models", "opt-125m", "--systems", "fairshot", system]
+    options += "--k 0 2 --rows 3".split()
+    assert bench_scorer.main([*ARGUMENTS.split(), *options, *folders]) == 0
+    rival = pd.read_parquet(out).set_index("system").loc[[system]]
+    assert rival["k"].tolist() == [0, 2] and rival["version"].notna().all()
+    assert (rival["rows_per_s"] > 0).all() and (rival["peak_mib"] >= 0).all()
+    # Eight bits round; all else is the same arithmetic in another order.
+    assert (rival["max_abs_diff"] < (1.0 if "int8" in system else 1e-4)).all()
 
 
 def test_missing_rows_are_one_line(shared_data, tmp_path):

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,17 +79,27 @@ def wait_for(condition, process: subprocess.Popen) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict[str, bytes]:
-    """Return the outputs of a job that nobody interrupts."""
-    smk = job(tmp_path_factory.mktemp("whole"))
-    assert start(smk, Path(smk.log[0]).parent).wait() == 0
-    return outputs(smk)
+def whole(tmp_path_factory) -> Callable[[str], dict[str, bytes]]:
+    """Return the function of a family's outputs where nobody interrupts its job."""
+
+    @cache
+    def made(family: str) -> dict[str, bytes]:
+        smk = job(tmp_path_factory.mktemp(family), family=family)
+        assert start(smk, Path(smk.log[0]).parent).wait() == 0
+        seeds = storage.read_json(smk.output.manifest)["seeds"]
+        together = list(SEEDS) if family == "lora" else [0]
+        assert seeds["0"]["together"] == together
+        return outputs(smk)
+
+    return made
 
 
 @pytest.mark.slow
-def test_kills_at_random_points(tmp_path, whole):
-    """Any time from loading to the last seed, within the writing of checkpoints too."""
-    smk, draw, kills = job(tmp_path), generator("kills"), 0
+@pytest.mark.parametrize("family", ["full", "lora"])
+def test_kills_at_random_points(tmp_path, whole, family):
+    """Any time from loading to the last seed, within the writing of checkpoints too; of seeds that
+    are trained one after another and together."""
+    smk, draw, kills = job(tmp_path, family=family), generator("kills"), 0
     while True:
         process = start(smk, tmp_path)
         wait_for(lambda: any(each == "lock" for each in states(tmp_path)), process)
@@ -103,7 +115,7 @@ def test_kills_at_random_points(tmp_path, whole):
         kills += 1
         assert not Path(smk.output.manifest).exists()
     assert process.returncode == 0 and kills >= 3
-    assert outputs(smk) == whole and states(tmp_path) == []
+    assert outputs(smk) == whole(family) and states(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -112,13 +124,13 @@ def test_kills_within_the_writing_of_a_checkpoint(tmp_path, whole, moment):
     smk = job(tmp_path)
     for _ in range(2):
         process = start(smk, tmp_path)
-        pattern = f"results/state/*/seed*.partial/{moment}"
+        pattern = f"results/state/*/seed*.partial/seed?/{moment}"
         wait_for(lambda pattern=pattern: list(tmp_path.glob(pattern)), process)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert any(re.fullmatch(r"seed\d\.step\d+.partial", each) for each in states(tmp_path))
     assert start(smk, tmp_path).wait() == 0
-    assert outputs(smk) == whole and states(tmp_path) == []
+    assert outputs(smk) == whole("full") and states(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -149,7 +161,9 @@ def test_told_to_end_it_writes_a_checkpoint_and_goes_on_from_there(
         (tmp_path / "whole").mkdir()
         smk = job(tmp_path / "whole", stage, **settings)
         assert start(smk, tmp_path / "whole", processes).wait() == 0
-        whole = outputs(smk)
+        expected = outputs(smk)
+    else:
+        expected = whole("full")
     smk = job(tmp_path, stage, **settings)
     process = start(smk, tmp_path, processes)
     wait_for(lambda: list(tmp_path.glob("results/state/*/seed1.step*")), process)
@@ -163,6 +177,6 @@ def test_told_to_end_it_writes_a_checkpoint_and_goes_on_from_there(
     assert {"seed0"} < set(states(tmp_path)) and "lock" not in states(tmp_path)
     assert start(smk, tmp_path, processes).wait() == 0
     assert "goes on after epoch" in Path(smk.log[0]).read_text()
-    assert outputs(smk) == whole and states(tmp_path) == []
+    assert outputs(smk) == expected and states(tmp_path) == []
     manifest = storage.read_json(smk.output.manifest)
     assert len(manifest["seeds"]["1"]["resumed_after_steps"]) == 1

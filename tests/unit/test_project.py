@@ -2,15 +2,19 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import reference
 import yaml
 from fewshot import validation
+from fewshot.exchange import archive
 from fewshot.planning.requests import ATTEMPTS
 from fewshot.validation import NOT_BLANK
 from jsonschema import Draft202012Validator
+from pages import PAGES
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = sorted((ROOT / "config/schema").glob("*.yaml"))
@@ -19,6 +23,13 @@ SCHEMAS = sorted((ROOT / "config/schema").glob("*.yaml"))
 def test_reference_is_in_step():
     assert (ROOT / "config/REFERENCE.md").read_text() == reference.render(), "run `make docs`"
     assert set(reference.FILES) == {path.stem for path in SCHEMAS}
+
+
+def test_the_options_described_are_those_of_the_functions():
+    told = validation.read_schema("figures")["$defs"]["entries"]["additionalProperties"]
+    functions = [each for kind in reference.FUNCTIONS.values() for each in kind.values()]
+    taken = {option.name for each in functions for option in reference.options_of(each)}
+    assert set(told["properties"]["options"]["properties"]) == taken
 
 
 def test_pins_name_no_address():
@@ -60,9 +71,19 @@ def test_every_schema_property_is_closed_and_no_form_is_told_by_its_pattern_alon
 def test_profiles_share_no_key():
     default = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
     slurm = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-    assert not set(default) & set(slurm)
+    # Those of YTE (`__use_yte__`) are about their own file.
+    assert not {key for key in set(default) & set(slurm) if not key.startswith("__")}
     forbidden = {"executor", "resources", "default-resources", "set-resources"}
     assert not set(default) & forbidden
+
+
+def test_the_default_profile_asks_for_the_logger_only_where_it_is_installed():
+    """A name that Snakemake does not know ends every call, also of who made no environment."""
+    default = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
+    [asked] = [key for key in default if "fairshot" in key]
+    assert asked.startswith("?if ") and default[asked] == {"logger": ["fairshot"]}
+    assert (ROOT / "scripts/plugins/snakemake_logger_plugin_fairshot/__init__.py").is_file()
+    assert "scripts/plugins" in (ROOT / "Makefile").read_text()
 
 
 def test_the_profile_lets_a_study_on_a_cluster_end():
@@ -97,10 +118,6 @@ def test_jobs_of_seconds_share_submissions():
     assert slurm["set-resource-scopes"] == {"in_turn": "local"}, "not one at a time everywhere"
 
 
-FOLDERS = ("", ".github", "config", "config/embedded", "profiles/slurm", "rules", "scripts")
-PAGES = [page for folder in (*FOLDERS, "tests/benchmarks") for page in (ROOT / folder).glob("*.md")]
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_have_no_placeholder_and_their_links_lead_somewhere(page):
     text = page.read_text()
@@ -133,24 +150,6 @@ def test_a_page_written_by_hand_is_short(page):
     assert len(page.read_text().splitlines()) <= 250
 
 
-@pytest.mark.parametrize(
-    ("page", "names"),
-    [
-        ("README.md", ("models", "tasks", "patterns", "methods", "study")),
-        ("config/README.md", ("study", "models", *2 * ("tasks",))),
-        ("config/METHODS.md", (*2 * ("patterns",), *2 * ("methods",), "study")),
-        ("config/CONTEXTS.md", ("methods", "methods")),
-        ("config/OTHER_TASKS.md", ("methods",)),
-        ("config/SHARING.md", ("methods",)),
-    ],
-)
-def test_examples_fit_the_schemas(page, names):
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), re.S)
-    for name, block in zip(names, blocks, strict=True):
-        content = yaml.safe_load(block)
-        assert set(validation.validate(content, name, f"{page}: {name}")) >= set(content) > set()
-
-
 def test_the_page_on_clusters_lists_the_entries_of_a_site():
     text = (ROOT / "profiles/slurm/README.md").read_text()
     table = text[text.index("| entry | what it is |") :].split("\n\n")[0]
@@ -162,32 +161,49 @@ def test_the_page_on_clusters_lists_the_entries_of_a_site():
     assert "in ten lines" in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_pages_name_targets_profiles_and_studies_that_exist(page):
-    text = page.read_text()
-    named = set(re.findall(r"snakemake ([a-z]\w*)", text))
-    sources = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
-    known = set(re.findall(r"^rule (\w+):", "".join(map(Path.read_text, sources)), re.M))
-    for kind, prefix in (("figures", "fig"), ("tables", "table")):
-        entries = validation.read_yaml(ROOT / "config/figures.yaml")[kind]
-        known |= {f"{prefix}_{name}".replace("-", "_") for name in entries}
-    assert named <= known
-    if page.parent == ROOT:
-        assert {"all", "estimate", "window", "report_partial"} <= named
-    for name in re.findall(r"--profile (\w+)", text):
-        assert (ROOT / "profiles" / name / "config.yaml").is_file()
-    for name in re.findall(r"--configfile (config/[\w.-]+)", text):
-        assert (ROOT / name).is_file(), name
+def test_every_claim_on_security_names_tests_that_exist():
+    table = (ROOT / ".github/SECURITY.md").read_text().split("| tested by |")[1].split("\n\n")[0]
+    claims = [line.split("|")[-2] for line in table.splitlines()[2:]]
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    known = set(re.findall(r"^def (test_\w+)", tests, re.M))
+    for claim in claims:
+        named = re.findall(r"`(\w+)`", claim)
+        assert named and set(named) <= known, claim
+    assert len(claims) >= 15
+
+
+def test_the_version_stands_in_one_place_and_has_its_changes():
+    version = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    page = (ROOT / "CHANGELOG.md").read_text()
+    assert re.findall(r"^## (.*)", page, re.M)[:2] == ["[Unreleased]", version]
+    assert f"format (now {archive.FORMAT})" in " ".join(page.split())
+
+
+def test_licences_are_listed_by_package():
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci/licences.py"], capture_output=True, text=True, check=True
+    )
+    told = {line.split()[0]: line.split(maxsplit=2)[2] for line in done.stdout.splitlines()}
+    assert told["numpy"].startswith("BSD") and "Apache" in told["safetensors"]
+    assert len(told) > 50 and all(told.values())
 
 
 def test_top_level_holds_only_what_is_agreed():
     agreed = {
         *("Snakefile", "rules", "scripts", "config", "envs", "results", "profiles", "README.md"),
-        *("tests", "Makefile", "LICENSE", "CITATION.cff", "slurm"),
+        *("tests", "Makefile", "LICENSE", "CITATION.cff", "CHANGELOG.md", "slurm"),
     }
     found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
     assert found <= agreed
     assert (ROOT / "slurm").readlink() == Path("profiles/slurm")
+
+
+def test_an_audit_without_an_answer_is_no_clean_one():
+    """pip-audit itself passes over what its index does not know."""
+    command = ["make", "--silent", "audit", "PYTHON=false"]  # Nothing reaches the index.
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode and done.stderr.startswith("error: pypi.org, which knows")
+    assert "pip-audit --strict" in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.xdist_group("pins")

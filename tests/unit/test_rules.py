@@ -11,7 +11,10 @@ from fewshot.study.families import FAMILIES
 from project import DOWNLOADS, ROOT
 
 # What is downloaded depends on its pinned revision alone; the others always run.
-UNDECLARED = DOWNLOADS | {"report_partial", "import_predictions", "clean", "check_site"}
+UNDECLARED = DOWNLOADS | {
+    *("report_partial", "import_predictions", "push_adapters", "export_tracking", "clean"),
+    "check_site",
+}
 ANALYSIS = {"compare_methods", "make_table", "plot_figure", "write_report"}
 ADAPTING = {"run_in_context", "fine_tune", "fit_baseline", "cross_validate"}
 BEHAVIOUR = {"behaviour", "measure_behaviour"}
@@ -68,9 +71,12 @@ def test_rule_declares_what_its_script_imports(script):
         ("report.render", {"plot_figure", "write_report"}),
         ("report.figures.registry", {"plot_figure", "write_report"}),
         ("report.report", {"write_report"}),
-        ("analysis.metrics", ANALYSIS | {"compute_metrics", "choose_settings"}),
+        ("analysis.metrics", ANALYSIS | {"compute_metrics", "choose_settings", "export_results"}),
         ("analysis.choices", ANALYSIS - {"compare_methods"} | {"choose_settings"}),
-        ("analysis.comparisons", ANALYSIS),
+        ("analysis.comparisons", {"compare_methods"}),
+        ("analysis.pairs", ANALYSIS),
+        ("analysis.verdicts", ANALYSIS - {"compare_methods"}),
+        ("analysis.contrasts", {"compare_methods", "make_table", "write_report"}),
         ("adaptation.in_context", {"run_in_context", "cross_validate"}),
         ("adaptation.retrieved", {"run_in_context", "cross_validate"}),
         ("adaptation.training", {"fine_tune", "cross_validate"}),
@@ -140,9 +146,8 @@ def test_every_rule_that_is_submitted_asks_for_more_with_every_attempt():
     """Those that adapt a model as the memory plan has it; the most that the others ask for is what
     is compared with a cluster."""
     text = "\n".join(path.read_text() for path in RULES)
-    listed = " ".join(re.findall(r"^localrules:\n((?:    \w+,\n)+)", text, re.M))
-    local = set(re.findall(r"\w+", listed))
     rules = {rule.partition(":")[0]: rule for rule in re.split(r"^rule ", text, flags=re.M)[1:]}
+    local = {name for name, rule in rules.items() if "    localrule: True" in rule}
     others = {name for name, rule in rules.items() if "    script:" in rule}
     others -= local | ADAPTING
     assert {"download", "check_site"} < local and {"sample_shots", "plot_figure"} < others
@@ -157,7 +162,9 @@ def test_snakemakes_own_objects_are_read_in_few_places_and_never_written():
     files = [ROOT / "Snakefile", *RULES]
     text = "\n".join(re.sub("#.*", "", path.read_text()) for path in files)
     assert Counter(re.findall(r"\bworkflow\.(?!rst)(\w+)", text)) == {
-        "is_main_process": 3,
+        "is_main_process": 4,
+        "basedir": 1,
+        "snakefile": 1,
         "configfiles": 2,
         "overwrite_configfiles": 2,
         "resource_settings": 1,

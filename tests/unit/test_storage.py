@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fewshot import schemas, storage
-from fewshot.analysis import result_schemas
+from fewshot.analysis import result_schemas, statistics_schemas
 from fewshot.errors import UserError
 
 ROWS = pd.DataFrame(
@@ -78,9 +78,10 @@ def test_a_value_out_of_range_is_not_written(tmp_path):
 
 
 def test_every_column_is_described():
-    named = [*vars(schemas).values(), *vars(result_schemas).values()]
+    modules = (schemas, result_schemas, statistics_schemas)
+    named = [each for module in modules for each in vars(module).values()]
     found = [schema for schema in named if isinstance(schema, pa.Schema)]
-    assert len(found) >= 9
+    assert len(found) >= 14
     for schema in [*found, schemas.predictions_schema(2)]:
         assert all(field.metadata[b"description"] for field in schema)
 

@@ -51,7 +51,7 @@ def test_defaults_are_filled_in_and_the_order_of_labels_kept():
     task = validate({"t": {**TASK, "source": synthetic}}, "tasks", "x.yaml")["t"]
     assert task["source"]["seed"] == 0, "a default of one of several alternatives"
     study = validate(STUDY, "study", "x.yaml")
-    assert study["protocol"] == "fair" and study["main"] == {"selection": "last"}
+    assert study["protocol"] == "fair" and study["main"] == {"selection": "last", "margin": 3}
 
 
 def test_the_shipped_registries_load():
@@ -65,6 +65,11 @@ def test_the_shipped_registries_load():
     [
         ("tasks", {**TASK, "lable": "x"}, "t: unknown key 'lable'; did you mean 'label'?"),
         ("tasks", {**TASK, "subsets": {"grop": "x"}}, "t.subsets: unknown key 'grop'; did you"),
+        (
+            "tasks",
+            {**TASK, "subsets": {"cluster": True}},
+            "t.subsets.cluster: give exactly one of: a column; false",
+        ),
         ("tasks", {**TASK, "labels": {"x": 0}}, "t.labels: 1 entry; valid: 2 or more"),
         (
             "tasks",
@@ -90,7 +95,11 @@ def test_the_shipped_registries_load():
             {**TASK, "source": {"synthetic": "rte-lik", "sizes": {"a": 1}}},
             "t.source.synthetic: unknown value 'rte-lik'; did you mean 'rte-like'?",
         ),
-        ("tasks", {**TASK, "out_of_domain": [{"set": "x"}]}, "out_of_domain.0: 'merge' is miss"),
+        (
+            "tasks",
+            {**TASK, "out_of_domain": [{"set": "x"}]},
+            "out_of_domain (entry 1): 'merge' is miss",
+        ),
         ("models", {**MODEL, "hub": "a"}, "t: 'revision' is missing, which 'hub' needs"),
         (
             "models",
@@ -98,11 +107,19 @@ def test_the_shipped_registries_load():
             "t: give exactly one of: hub with revision; local",
         ),
         ("models", {**MODEL, "dtype": "float31"}, "unknown value 'float31'; did you mean 'float3"),
-        ("models", {**MODEL, "window": 0}, "t.window: 0 is less than the minimum of 1"),
+        ("models", {**MODEL, "window": 0}, "t.window: 0 is too small; valid: 1 or more"),
         ("models", None, "t: the value is missing; valid keys: title, "),
         ("patterns", {"answer": "{label}", "verbalizer": "v"}, "give at least one of: template"),
-        ("tasks", {**TASK, "verbalizers": {"v": ["", "No"]}}, "t.verbalizers.v.0: '' is blank"),
-        ("tasks", {**TASK, "verbalizers": {"v": ["Yes", " "]}}, "t.verbalizers.v.1: ' ' is blank"),
+        (
+            "tasks",
+            {**TASK, "verbalizers": {"v": ["", "No"]}},
+            "t.verbalizers.v (entry 1): '' is blank",
+        ),
+        (
+            "tasks",
+            {**TASK, "verbalizers": {"v": ["Yes", " "]}},
+            "t.verbalizers.v (entry 2): ' ' is blank",
+        ),
         (
             "patterns",
             {"template": "x", "answer": "{label}", "labels": {"a": "", "b": "No"}},
@@ -155,14 +172,34 @@ def test_each_mistake_is_one_telling_line(schema, content, message):
     assert text.startswith("config/x.yaml: t") and message in text
 
 
+SEEDS = "how many (5: seeds 0 to 4), first-last (0-4), or a list ([0, 1, 5])"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": 5}, "seeds: 5 is not text; put what the file says there in quotes; valid: data"),
-        ({"seeds": "all"}, "seeds: 'all' does not fit; valid: data seeds, first-last, such as 0-4"),
-        ({"seeds": None}, "seeds: the value is missing; valid: data seeds, first-last, such as"),
+        ({"seeds": "all"}, f"seeds: 'all' does not fit; valid: {SEEDS}"),
+        ({"seeds": "7"}, f"seeds: '7' does not fit; valid: {SEEDS}"),
+        ({"seeds": 0}, "seeds: 0 is too small; valid: 1 or more"),
+        ({"seeds": []}, "seeds: 0 entries; valid: 1 or more"),
+        ({"seeds": [0, 0]}, "seeds: 0 is given twice"),
+        ({"seeds": ["0"]}, "seeds (entry 1): '0' is not a whole number; write 0"),
+        ({"seeds": 5.0}, "seeds: 5.0 is not a whole number; write 5"),
+        ({"seeds": None}, "seeds: the value is missing; give exactly one of: how many (5:"),
+        (
+            {"grid": [{**STUDY["grid"][0], "seeds": "all"}]},
+            f"grid (entry 1).seeds: 'all' does not fit; valid: {SEEDS}",
+        ),
+        (
+            {"study": "../demo"},
+            "'../demo' does not fit; valid: name of the study and of its folder",
+        ),
+        ({"__use_yte__": True}, "unknown key '__use_yte__'"),
         ({"study": "My study"}, "'My study' does not fit; valid: name of the study and of its fol"),
-        ({"grid": [{**STUDY["grid"][0], "k": [2.0]}]}, "k.0: 2.0 is not a whole number; write 2"),
+        (
+            {"grid": [{**STUDY["grid"][0], "k": [2.0]}]},
+            "k (entry 1): 2.0 is not a whole number; write 2",
+        ),
         ({"machine": {"gpus_per_node": 2.0}}, "2.0 is not a whole number; write 2"),
         ({"machine": None}, "machine: the value is missing; valid keys: gpu_memory_gb, "),
         ({"machine": 80}, "machine: 80 is not a mapping; valid keys: gpu_memory_gb, "),

@@ -86,7 +86,7 @@ def test_one_entry_each(fresh):
             study="mine",
             models=["mine"],
             tasks=["mine"],
-            seeds="0",
+            seeds=1,
             grid=[{"methods": ["in-context", "mine", "norms"], "patterns": ["mine"], "k": [4]}],
             main={},
             figures=["accuracy-by-k"],

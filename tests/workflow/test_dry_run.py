@@ -37,6 +37,22 @@ def test_demo_stays_small(project):
     assert jobs["total"] <= 62
 
 
+@pytest.mark.parametrize(
+    ("given", "seeds", "jobs"),
+    [
+        ("[0, 1, 5]", (0, 1, 5), {"seeds0-1", "seeds5-5"}),
+        ("12", range(12), {"seeds0-9", "seeds10-11"}),
+    ],
+)
+def test_a_job_has_seeds_without_a_gap(project, given, seeds, jobs):
+    (project.folder / "seeds.yaml").write_text(f"seeds: {given}\n")
+    planned = project.planned("runs", "--configfile", "config/config.yaml", "seeds.yaml")
+    trained = {path.split("/")[-2] for rule, path in planned if rule == "fine_tune"}
+    assert trained == jobs
+    drawn = {path.split("/")[-1] for rule, path in planned if rule == "sample_shots"}
+    assert drawn == {f"seed{seed}.parquet" for seed in seeds}
+
+
 def test_paper_grid(paper):
     """13 models, 2 tasks; in context 3 patterns × 4 k; trained 3 patterns × 5 k + 3 methods × 5 k.
 

@@ -28,6 +28,12 @@ STUDY = "config/config.yaml"
             lambda c: c["lora"].update(learning_rat=1),
             "config/methods.yaml: lora: unknown key 'learning_rat'; did you mean 'learning_rate'?",
         ),
+        (STUDY, lambda c: c.update(study="statistics"), "study: 'statistics' is reserved"),
+        (
+            "config/methods.yaml",
+            lambda c: c["quick-lora"].update(virtual_tokens=20),
+            "virtual_tokens: family 'lora' with head 'language-model' has no such setting; valid: ",
+        ),
         (
             "config/tasks.yaml",
             lambda c: c["synth-mnli"].update(
@@ -36,7 +42,7 @@ STUDY = "config/config.yaml"
             "task 'synth-mnli': source file of 'train' not found: a.csv",
         ),
     ],
-    ids=["study", "registry", "file"],
+    ids=["study", "registry", "reserved", "setting", "file"],
 )
 def test_configuration_mistake_stops_before_anything_runs(fresh, path, change, expected):
     fresh.edit(path, change)
@@ -79,7 +85,8 @@ def test_key_given_twice_in_a_study(fresh):
 def test_context_beyond_the_window_says_does_not_fit(study):
     """80 shots of the longest pattern are more than 1,024 tokens."""
     shown = {"methods": ["in-context"], "patterns": ["eval-harness"], "k": [80]}
-    study.edit(STUDY, lambda c: c.update(grid=[*c["grid"], shown], main={"k": 80}))
+    pages = {"figures": ["id-ood-scatter"], "tables": ["coverage", "headline"]}
+    study.edit(STUDY, lambda c: c.update(grid=[*c["grid"], shown], main={"k": 80}, **pages))
     tables = [f"results/demo/tables/{name}.md" for name in ("coverage", "headline")]
     study.run(*tables)
     coverage, headline = ((study.folder / path).read_text() for path in tables)

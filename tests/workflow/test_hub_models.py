@@ -59,7 +59,7 @@ def small(folder: Path, hub: HubServer) -> Project:
 
     def study(content):
         grid = [{"methods": ["in-context"], "patterns": list(PATTERNS), "k": [0]}]
-        content.update(models=["tiny"], tasks=["synth-mnli"], seeds="8", grid=grid, main={"k": 0})
+        content.update(models=["tiny"], tasks=["synth-mnli"], seeds=[8], grid=grid, main={"k": 0})
 
     def tasks(content):
         content["synth-mnli"]["source"]["sizes"] = {"train": 40, "validation": 20}

@@ -1,5 +1,7 @@
 """Every figure and table is a target by name."""
 
+import re
+
 import pytest
 from fewshot.study.load import load_study
 from fewshot.validation import read_yaml
@@ -40,6 +42,32 @@ def test_what_a_study_lacks_ends_with_one_line(project):
         "error: figure 'rte-hans-scatter' needs task 'rte', which study 'demo' does not have"
     )
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("repot_partial", "did you mean 'report_partial'?"),
+        ("report-partial", "did you mean 'report_partial'?"),
+        ("fig_id_ood_scater", "did you mean 'fig_id_ood_scatter'?"),
+        ("headline", "did you mean 'table_headline'?"),
+        ("config", "valid: all, behaviour, "),
+        ("zzz", "valid: all, behaviour, "),
+    ],
+)
+def test_a_misspelt_target_is_one_line_with_the_nearest_name(project, word, told):
+    done = project.snakemake(word, "--dry-run")
+    assert done.code != 0 and "Traceback" not in done.output
+    [line] = [each for each in done.output.splitlines() if word in each and "error" in each]
+    assert line.startswith(f"error: command line: unknown target '{word}'; {told}")
+
+
+def test_a_misspelt_target_is_compared_with_all_that_snakemake_lists(project):
+    listed = set(project.run("--list-target-rules").splitlines())
+    single = {name for name in listed if name.startswith(("fig_", "table_"))}
+    output = project.snakemake("zzz", "--dry-run").output
+    [valid] = re.findall(r"unknown target 'zzz'; valid: (.*)", output)
+    assert set(valid.split(", ")) == {name for name in listed - single if name.isidentifier()}
 
 
 def test_all_leaves_out_what_a_study_lacks(project):

@@ -125,7 +125,7 @@ def cause(error: Exception) -> str:
             page = page.replace("/api/models/", "/").replace("/api/", "/")
             text += f"; accept its terms on {page} and set HF_TOKEN to a token of that account"
         elif status in (401, 403):
-            text += "; misspelt, or set HF_TOKEN to a token that may read it"
+            text += "; misspelt, or set HF_TOKEN to a token that has access to it"
         return text
     if isinstance(error, json.JSONDecodeError):
         return "the answer is not the Hub's JSON: a login page of the network, or a proxy, perhaps"

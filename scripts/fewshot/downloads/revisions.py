@@ -13,9 +13,9 @@ import yaml
 from ..errors import UserError
 from ..runtime.locks import exclusive
 from ..storage import atomic, read_json
-from ..validation import read_yaml, validate
+from ..validation import CONFIG, read_yaml, validate
 
-FILE = Path("config/revisions.yaml")
+FILE = CONFIG / "revisions.yaml"
 HEADER = """\
 # The commits that branches and tags of models.yaml and tasks.yaml stood for at their first
 # download. Later downloads, here or elsewhere, take the same. Commit this file. To move on to a

@@ -27,7 +27,7 @@ def catalog_of(study: "Study") -> dict[str, dict]:
     models = {name: _model(study, name) for name in study.models if name in used["model"]}
     # Baselines stand below what is held against them.
     names = sorted(study.methods, key=study.is_baseline)
-    methods = {name: _method(study, name) for name in names if name in used["method"]}
+    methods = {name: method_entry(study, name) for name in names if name in used["method"]}
     patterns = {name: _pattern(study, name) for name in study.patterns if name in used["pattern"]}
     patterns.pop(NONE, None)
     return {
@@ -35,7 +35,7 @@ def catalog_of(study: "Study") -> dict[str, dict]:
         "methods": methods,
         "patterns": patterns,
         "tasks": {name: _task(study, name) for name in tasks},
-        "main": {"k": study.main_k, "selection": study.settings["main"]["selection"]},
+        "main": {**study.settings["main"], "k": study.main_k},
         "shared_draws": study.shared_draws,
         **({"variants": study.variants} if study.variants else {}),
         **_choices(study),
@@ -50,6 +50,23 @@ def _choices(study: "Study") -> dict[str, dict]:
 def title_of(name: str, registry: dict[str, dict]) -> str:
     """Return the name a reader sees."""
     return registry[name].get("title", name)
+
+
+def shown_names(study: "Study") -> dict[str, dict[str, str]]:
+    """Return wildcard → name → title. The patterns are those of the study's cells alone: a job is
+    shown with its pattern only if there are several."""
+    used = {cell.pattern for cell in study.cells} - {NONE}
+    registries = {
+        "task": study.tasks,
+        "source": study.tasks,
+        "model": study.models,
+        "method": study.methods,
+        "pattern": {name: entry for name, entry in study.patterns.items() if name in used},
+    }
+    return {
+        kind: {name: title_of(name, registry) for name in registry}
+        for kind, registry in registries.items()
+    }
 
 
 def _model(study: "Study", name: str) -> dict:
@@ -68,7 +85,8 @@ def _model(study: "Study", name: str) -> dict:
     }
 
 
-def _method(study: "Study", name: str) -> dict:
+def method_entry(study: "Study", name: str) -> dict:
+    """Return what a study's catalog has of a method: plain values, without any of its models."""
     entry = study.methods[name]
     settings = read_settings(entry)
     family, head = settings.pop("family"), settings.pop("head")

@@ -81,7 +81,7 @@ def _check_ranking(study: "Study", cell: "Cell", where: str) -> None:
         raise UserError(
             f"{where}: grid: pattern '{cell.pattern}' scores texts behind label words (rank_by: "
             f"channel), and model '{cell.model}' answers behind texts (chat in "
-            f"{study.file('models')}); valid: an entry without 'chat'"
+            f"{study.file('models', cell.model)}); valid: an entry without 'chat'"
         )
 
 
@@ -104,7 +104,7 @@ def _check_shown(settings: dict, cell: "Cell", where: str) -> None:
 def _check_initial_text(study: "Study", cell: "Cell") -> None:
     """Check that there is a text to start from, and a virtual token for each label word."""
     settings = study.methods[cell.method]
-    where = f"{study.file('methods')}: method '{cell.method}'"
+    where = f"{study.file('methods', cell.method)}: method '{cell.method}'"
     texts = study.initial_texts(cell.method, cell.task, cell.pattern)
     if settings["initial_text"] == "label-words" and "chat" in study.models[cell.model]:
         raise UserError(
@@ -128,7 +128,7 @@ def _check_training(study: "Study", cell: "Cell", where: str) -> None:
     """Check what k, task and model decide of a method's training: the epochs that its steps make,
     whether its optimiser takes the model's numbers, and the patterns that it trains with."""
     settings = study.cell_settings(cell)
-    entry = f"{study.file('methods')}: method '{cell.method}'"
+    entry = f"{study.file('methods', cell.method)}: method '{cell.method}'"
     if "steps" in settings:
         try:
             curve_epochs(settings["curve_epochs"], settings["epochs"])
@@ -195,7 +195,8 @@ def _check_factors(study: "Study", cell: "Cell", where: str) -> None:
         )
     if not cell.k:
         return
-    at, labels = f"{study.file('tasks')}: task '{cell.task}'", study.tasks[cell.task]["labels"]
+    at = f"{study.file('tasks', cell.task)}: task '{cell.task}'"
+    labels = study.tasks[cell.task]["labels"]
     needed = different_rows(cell.k, len(labels), study.factors_of(cell.task), at)
     _, rows = stated_rows(study.tasks[cell.task], study.tasks, "train") or ("", None)
     if isinstance(rows, dict):
@@ -225,7 +226,8 @@ def _check_rows(study: "Study", cell: "Cell", where: str) -> None:
         told = ", ".join(f"{n} of '{label}'" for label, n in rows.items()) if by_label else rows
         raise UserError(
             f"{where}: grid: k = {cell.k} is more than the training rows of task '{cell.task}' "
-            f"allow: {told} ({key} in {study.file('tasks')}); valid: {valid or 'up to '}{most}"
+            f"allow: {told} ({key} in {study.file('tasks', cell.task)}); valid: "
+            f"{valid or 'up to '}{most}"
         )
 
 
@@ -240,9 +242,9 @@ def _check_unlabelled(study: "Study", cell: "Cell") -> None:
     left = (sum(rows.values()) if isinstance(rows, dict) else rows) - cell.k
     if asked > left:
         raise UserError(
-            f"{study.file('methods')}: method '{cell.method}': unlabelled_rows: {asked} are more "
-            f"than the training rows of task '{cell.task}' that are no shots ({key} in "
-            f"{study.file('tasks')}); valid: up to {left}"
+            f"{study.file('methods', cell.method)}: method '{cell.method}': unlabelled_rows: "
+            f"{asked} are more than the training rows of task '{cell.task}' that are no shots "
+            f"({key} in {study.file('tasks', cell.task)}); valid: up to {left}"
         )
 
 
@@ -253,11 +255,12 @@ def _check_model(study: "Study", cell: "Cell") -> None:
     targets = read_settings(method).get("targets")
     if targets is not None and model["family"] not in targets:
         raise UserError(
-            f"{study.file('methods')}: method '{cell.method}': targets: no entry for family "
-            f"'{model['family']}' of model '{cell.model}'; valid: {', '.join(targets)}"
+            f"{study.file('methods', cell.method)}: method '{cell.method}': targets: no entry for "
+            f"family '{model['family']}' of model '{cell.model}'; valid: {', '.join(targets)}"
         )
     if "chat" in model and "truncate" in method:
         raise UserError(
-            f"{study.file('methods')}: method '{cell.method}': truncate: it would cut off the turn "
-            f"in which model '{cell.model}' answers (chat in {study.file('models')}); leave it out"
+            f"{study.file('methods', cell.method)}: method '{cell.method}': truncate: it would "
+            f"cut off the turn in which model '{cell.model}' answers (chat in "
+            f"{study.file('models', cell.model)}); leave it out"
         )

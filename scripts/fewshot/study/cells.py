@@ -2,10 +2,13 @@
 
 A cell is protocol × task × model × method × pattern × k. A job handles the seeds of one cell that
 fall into one chunk of a fixed grid of ten, so that asking later for seeds 10-19 adds jobs and
-repeats none.
+repeats none. Its folder names the first and the last of them, so a gap ends a job.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 CHUNK = 10
 
@@ -44,18 +47,34 @@ class Job:
         return f"{self.cell.folder}/seeds{self.seeds[0]}-{self.seeds[-1]}"
 
 
-def read_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds of "first-last", or of a single number, in order."""
-    first, _, last = text.partition("-")
-    return tuple(range(int(first), int(last or first) + 1))
+def read_seeds(given: int | str | Iterable[int]) -> tuple[int, ...]:
+    """Return in ascending order the seeds of a number n (0 to n - 1), "first-last" or a list.
+
+    `given` has passed the schema. Where the last is below the first there are none.
+    """
+    if isinstance(given, int):
+        return tuple(range(given))
+    if isinstance(given, str):
+        first, last = map(int, given.split("-"))
+        return tuple(range(first, last + 1))
+    return tuple(sorted(given))
 
 
-def chunks(seeds: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Cut seeds along the fixed grid 0-9, 10-19, …"""
-    grid: dict[int, list[int]] = {}
-    for seed in seeds:
-        grid.setdefault(seed // CHUNK, []).append(seed)
-    return [tuple(members) for members in grid.values()]
+def chunks(seeds: Iterable[int]) -> list[tuple[int, ...]]:
+    """Cut ascending seeds along the fixed grid 0-9, 10-19, …, and where some are left out."""
+    return _ranges(seeds, CHUNK)
+
+
+def seed_ranges(seeds: Iterable[int]) -> str:
+    """Return ascending seeds as text: first-last of each range without a gap, such as 0-4, 7."""
+    ranges = _ranges(seeds)
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in ranges)
+
+
+def _ranges(seeds: Iterable[int], size: float = math.inf) -> list[tuple[int, ...]]:
+    """Return the ranges without a gap of ascending seeds, cut at multiples of `size`."""
+    grouped = groupby(enumerate(seeds), lambda item: (item[1] - item[0], item[1] // size))
+    return [tuple(seed for _, seed in members) for _, members in grouped]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..data.curve_sample import curve_epochs
 from ..data.entries import as_list
+from ..data.halves import BEST_EPOCH
 from ..errors import UserError, unknown
 from ..models.architectures import check_config, local_config
 from .cell_checks import check_cell
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 
 # Folders of results/ that all studies share.
 RESERVED = (
-    *("raw", "data", "runs", "models", "logs", "state", "windows", "metrics"),
-    *("embedded", "shots", "benchmarks", "held-out", "choices"),
+    *("behaviour", "benchmarks", "choices", "costs", "data", "embedded", "held-out", "logs"),
+    *("metrics", "models", "outcomes", "raw", "runs", "runs-held-out", "shots", "state"),
+    *("statistics", "windows"),
 )
 
 
@@ -57,7 +59,7 @@ def check_study(study: "Study", where: str, *, archived: bool = False) -> None:
         check_cell(study, cell, where)
     check_choices(study, where)
     for name, entry in study.models.items():
-        check_config(entry, f"{study.file('models')}: model '{name}'")
+        check_config(entry, f"{study.file('models', name)}: model '{name}'")
     _check_models(study, archived)
     _check_sources(study, archived)
     check_imported(study, where)
@@ -80,27 +82,41 @@ def _check_study_keys(study: "Study", where: str) -> None:
             f"not valid: {', '.join(RESERVED)}"
         )
     for block in [study.settings, *study.settings["grid"]]:
-        if not read_seeds(block.get("seeds", "0")):
-            raise UserError(f"{where}: seeds: '{block['seeds']}' is empty; valid: first-last")
+        if not read_seeds(block.get("seeds", 1)):
+            raise UserError(
+                f"{where}: seeds: '{block['seeds']}' ends before it begins; valid: first-last, "
+                "such as 0-4"
+            )
     counts = sorted({cell.k for cell in study.cells})
     if study.main_k not in counts:
         raise UserError(
             f"{where}: main.k: {study.main_k} is in no block of the grid; "
             f"valid: {', '.join(map(str, counts))}"
         )
+    _check_selection(study, where)
+
+
+def _check_selection(study: "Study", where: str) -> None:
+    """Check that the checkpoint of the headline is one that the study has."""
+    chosen, told = study.settings["main"]["selection"], study.settings["best_epoch"]
+    (best,) = (name for name, of in BEST_EPOCH.items() if of == told)
+    if BEST_EPOCH.get(chosen, told) != told:
+        raise UserError(
+            f"{where}: main.selection: {chosen} needs best_epoch: {BEST_EPOCH[chosen]}, and it is "
+            f"{told}; valid: last, {best}, best-out-of-domain"
+        )
     for task in dict.fromkeys(cell.task for cell in study.cells):
-        chosen = study.settings["main"]["selection"]
         if chosen == "best-out-of-domain" and not study.out_of_domain(task):
             raise UserError(
                 f"{where}: main.selection: {chosen} needs out-of-domain sets, and task '{task}' "
-                "has none; valid: last, best-in-domain"
+                f"has none; valid: last, {best}"
             )
 
 
 def _check_methods(study: "Study") -> None:
-    check_no_cycle(study, study.file("methods"))
+    check_no_cycle(study)
     for name, settings in study.methods.items():
-        where = f"{study.file('methods')}: method '{name}'"
+        where = f"{study.file('methods', name)}: method '{name}'"
         if settings["family"] not in FAMILIES:
             raise unknown("family", settings["family"], FAMILIES, where)
         family = FAMILIES[settings["family"]]
@@ -248,25 +264,27 @@ def _check_models(study: "Study", archived: bool) -> None:
         folder = study.models[model].get("local")
         if not folder:
             continue
-        where = f"{study.file('models')}: model '{model}'"
-        there = archived and Path("results/models", model, "manifest.json").exists()
+        where = f"{study.file('models', model)}: model '{model}'"
+        there = archived and study.places.at(f"results/models/{model}/manifest.json").exists()
         if model in own and not there and not Path(folder, "config.json").expanduser().is_file():
             raise UserError(f"{where}: no config.json in '{folder}'")
         local_config(folder, where)
 
 
 def _check_sources(study: "Study", archived: bool) -> None:
-    """Check that local files of rows are there."""
+    """Check that local files of rows are there, or may be made by rules of another workflow."""
+    if study.places.as_module:
+        return
     tasks = dict.fromkeys(cell.task for cell in study.cells)
     for name in dict.fromkeys(each for task in tasks for each in study.evaluation_sets(task)):
         owner = study.source_of(name)
-        if archived and Path("results/raw", owner, "manifest.json").exists():
+        if archived and study.places.at(f"results/raw/{owner}/manifest.json").exists():
             continue
         for split, entry in study.tasks[owner]["source"].get("local", {}).items():
             for path in as_list(entry):
                 if not Path(path).expanduser().is_file():
                     raise UserError(
-                        f"{study.file('tasks')}: task '{name}': source file of '{split}' not "
+                        f"{study.file('tasks', name)}: task '{name}': source file of '{split}' not "
                         f"found: {path}"
                     )
 
@@ -280,7 +298,7 @@ def _check_figures(study: "Study") -> None:
     for kind, entries in (("figures", study.figures), ("tables", study.tables)):
         functions = _signatures(Path(__file__).parents[1] / f"report/{kind}/registry.py")
         for name, entry in entries.items():
-            where = f"{study.file('figures')}: '{name}'"
+            where = f"{study.file(kind, name)}: '{name}'"
             if entry["function"] not in functions:
                 raise unknown("function", entry["function"], functions, where)
             options = functions[entry["function"]]

@@ -103,16 +103,22 @@ def required_settings(settings: Mapping) -> tuple[str, ...]:
     return *family_of(settings).settings, *HEADS[settings["head"]]
 
 
-def read_settings(settings: Mapping) -> dict:
-    """Return what changes a method's results: what its family and head read, without a title.
-
-    An entry may inherit more from its base: what other families and heads need.
-    """
+def readable_settings(settings: Mapping) -> set[str]:
+    """Return the settings that a method's family and head read, whether it has them or not."""
     chosen = {*COMMON, *required_settings(settings)} - {"title", "base"}
     if family_of(settings).trains:
         chosen |= {*TRAINING_CHOICES}
         if settings["head"] == "language-model":
             chosen |= {*ANSWERS, *CONTEXTS, *DISTILLATION}
+    return chosen
+
+
+def read_settings(settings: Mapping) -> dict:
+    """Return what changes a method's results: what its family and head read, without a title.
+
+    An entry may inherit more from its base: what other families and heads need.
+    """
+    chosen = readable_settings(settings)
     return {key: value for key, value in settings.items() if key in chosen}
 
 

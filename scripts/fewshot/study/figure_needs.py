@@ -6,10 +6,11 @@ those of a catalog, or `Study.kinds`: entries with a `kind`. No chart library an
 the plan imports this before any job.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from ..data.halves import BEST_EPOCH
 from ..errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -58,13 +59,14 @@ def missing(entry: dict, study: "Study", kind: str = "table") -> str | None:
     """Return the first thing that an entry of config/figures.yaml needs and the study lacks; `kind`
     is "figure" or "table".
 
-    An entry needs what its `needs` lists, the task, evaluation set, family and k that its options
-    name, in which * stands for anything, and one of the arms that they name. Tasks, sets, families
-    and k narrow the cells that the next need looks at, so that task "rte" and k = 128 are found in
-    the same cells.
+    An entry needs what its `needs` lists, the task, evaluation set, family, k and selection that
+    its options name, in which * stands for anything, and one of the arms that they name. Tasks,
+    sets, families and k narrow the cells that the next need looks at, so that task "rte" and k =
+    128 are found in the same cells. A fine-tuned model or a comparison is needed at the k of the
+    options, else at the study's main k.
     """
     # Baselines are no model, method or pattern that a figure or table could compare.
-    cells = [cell for cell in study.cells if not study.is_baseline(cell.method)]
+    cells = study.compared_cells
     needs, options = entry.get("needs", {}), entry.get("options", {})
     for key, (noun, option, has) in PARTS.items():
         names = [*needs.get(key, []), *([options[option]] if option in options else [])]
@@ -75,24 +77,83 @@ def missing(entry: dict, study: "Study", kind: str = "table") -> str | None:
             cells = [cell for cell in cells if any(has(study, cell, name) for name in names)]
     if needs.get("choices") and not (found := _chosen_at(study, cells)):
         return "a choice of settings from the shots (key choices)"
-    # A figure of choices shows one number of shots, a table all.
+    if needs.get("prices") and not options.get("prices"):
+        return "a price (config/prices.yaml)"
     k = options.get("k", study.main_k)
+    for key, lacks in RELATIONS.items():
+        if key in needs and (what := lacks(study, cells, needs[key], k)):
+            return what
+    # A figure of choices shows one number of shots, a table all.
     if needs.get("choices") and kind == "figure" and k not in found:
         return f"a choice of settings from {k} shots (key choices)"
     for column, count in needs.get("at_least", {}).items():
         if len({getattr(cell, column) for cell in cells}) < count:
             return f"at least {count} {COUNTED[column]}"
+    chosen, told = options.get("selection"), study.settings["best_epoch"]
+    if BEST_EPOCH.get(chosen, told) != told:
+        return f"selection {chosen!r} (best_epoch: {BEST_EPOCH[chosen]})"
     arms = options.get("arms")
     if arms and not present_arms(arms, study, {(cell.method, cell.pattern) for cell in cells}):
         return f"one of the arms {', '.join(arms)}"
     return None
 
 
-def _chosen_at(study: "Study", cells: list) -> set[int]:
+def _chosen_at(study: "Study", cells: Sequence) -> set[int]:
     """Return the numbers of shots from which settings are chosen among these cells."""
     places = {(cell.task, cell.model, cell.k) for cell in cells}
     found = (place for name in study.choices for place in study.candidate_cells(name))
     return {place[-1] for place in found if place in places}
+
+
+def _lacks_out_of_domain(study: "Study", cells: Sequence, wanted: bool, _: int) -> str | None:
+    found = any(study.out_of_domain(cell.task) for cell in cells)
+    return None if found or not wanted else "an out-of-domain set"
+
+
+def _lacks_breakdown(study: "Study", cells: Sequence, column: str, _: int) -> str | None:
+    names = {name for cell in cells for name, _ in study.out_of_domain(cell.task)}
+    found = any(column in study.tasks[name]["subsets"] for name in names)
+    return None if found else f"an out-of-domain set with a {column} of each row (key subsets)"
+
+
+def _lacks_fine_tuned(study: "Study", cells: Sequence, wanted: bool, k: int) -> str | None:
+    found = any(cell.k == k and _trains(study, cell.method) for cell in cells)
+    return None if found or not wanted else f"a fine-tuned model with {k} shots"
+
+
+def _lacks_comparison(study: "Study", cells: Sequence, among: str, k: int) -> str | None:
+    """Say what is missing for a comparison with a model in context, which needs shots: k > 0."""
+    ours = [cell for cell in cells if cell.k == k > 0 and _has_our_draws(study, cell.method)]
+    shown = {(cell.task, cell.model) for cell in ours if not _trains(study, cell.method)}
+    trained = {(cell.task, cell.model) for cell in ours if _trains(study, cell.method)}
+    if shown & trained:
+        return None
+    if among == FINE_TUNED:
+        return f"a model that is fine-tuned and shown in context with {k} shots"
+    held = {cell.task for cell in study.cells if cell.k == k and study.is_baseline(cell.method)}
+    if held & {task for task, _ in shown}:
+        return None
+    return f"a fine-tuned model or a baseline beside a model in context with {k} shots"
+
+
+def _trains(study: "Study", method: str) -> bool:
+    # Baselines are left out before. `families` would tell, but its edits would redraw every figure.
+    return not study.uses_context(method) and not study.is_imported(method)
+
+
+def _has_our_draws(study: "Study", method: str) -> bool:
+    return not study.is_imported(method) or study.methods[method]["prompts"] == "stored"
+
+
+FINE_TUNED = "fine-tuned"
+"""What `comparison` names where only a fine-tuned model will do, no baseline."""
+RELATIONS: dict[str, Callable] = {
+    "out_of_domain": _lacks_out_of_domain,
+    "breakdown": _lacks_breakdown,
+    "fine_tuned": _lacks_fine_tuned,
+    "comparison": _lacks_comparison,
+}
+"""Key of `needs` → function of study, cells, the key's value and k that says what is missing."""
 
 
 def present_arms(

@@ -23,10 +23,11 @@ def folder_of(study: str) -> str:
     return f"results/{study}/imported"
 
 
-def is_archived(registries: str) -> bool:
-    """Return whether registries came in an archive, with manifests of what they name."""
-    study = Path(registries).resolve().parent.name
-    return Path(registries).resolve() == Path(folder_of(study)).resolve()
+def is_archived(registries: str, root: Path = Path()) -> bool:
+    """Return whether registries came in an archive, with manifests of what they name; `results/` is
+    in `root`."""
+    folder = (root / registries).resolve()
+    return folder == (root / folder_of(folder.parent.name)).resolve()
 
 
 def check_imported(study: "Study", where: str) -> None:
@@ -55,13 +56,14 @@ def check_imported(study: "Study", where: str) -> None:
                 f"and method '{method}' has prompts: any, whose logs may have other words; valid: "
                 "prompts: stored or pattern"
             )
-        path, said = Path(f"results/runs/{job.folder}/manifest.json"), ""
+        path, said = study.places.at(f"results/runs/{job.folder}/manifest.json"), ""
         if path.is_file():
             said = read_json(path).get("settings", {}).get("prompts")
         if said not in ("", wanted):
             raise UserError(
-                f"{path}: its prompts were compared as '{said}', but {study.file('methods')} has "
-                f"'{wanted}' for method '{method}'; remove the run and convert its logs again"
+                f"{path}: its prompts were compared as '{said}', but "
+                f"{study.file('methods', method)} has '{wanted}' for method '{method}'; remove "
+                "the run and convert its logs again"
             )
 
 
@@ -153,6 +155,18 @@ def used_entries(study: "Study") -> dict[str, dict[str, dict]]:
         for kind in names
     }
     return {**entries, "tasks": tasks}
+
+
+def travelling_settings(study: "Study") -> dict:
+    """Return a study's settings as an archive has them, with the figures and tables of its own that
+    it draws: those of config/ are there wherever it goes."""
+    own = {
+        kind: {name: entry for name, entry in entries.items() if name in study.places.own[kind]}
+        for kind, entries in (("figures", study.figures), ("tables", study.tables))
+        if kind in study.places.own
+    }
+    own = {kind: entries for kind, entries in own.items() if entries}
+    return {**study.settings, **({"define": own} if own else {})}
 
 
 def _named(out_of_domain: list | dict) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..analysis import flops
 from ..codeversion import code_version
+from ..data import halves
 from ..data.entries import as_list
 from ..models import architectures
 from ..prompts.contexts import own_tokens, shows_shots, trained_behind
@@ -80,12 +81,12 @@ class JobInputs:
 
     def needed_weights(self) -> list[str]:
         """Return the markers of models from the Hub that have unfinished runs."""
-        folders = {f"results/runs/{job.folder}": job for job in self.study.own_jobs}
+        folders = {self.study.run_folder(job): job for job in self.study.own_jobs}
         folders |= {self.study.held_out_folder(job): job for job in self.study.held_out_jobs}
         unfinished = {
             job.cell.model
             for folder, job in folders.items()
-            if not Path(folder, "manifest.json").is_file()
+            if not self.study.places.at(f"{folder}/manifest.json").is_file()
         }
         return [self.weights(model) for model in self.study.hub_models if model in unfinished]
 
@@ -95,13 +96,14 @@ class JobInputs:
         return [f"results/data/{name}/validation.parquet" for name in names]
 
     def evaluation_sets(self, task: str) -> list[dict]:
-        """Return the sets to score, how the task's labels count in each, and whose rows it has, if
-        not its own."""
-        own = (task, list(range(self.labels(task))))
+        """Return the sets to score, the labels of each, how the task's labels count in it, and
+        whose rows it has, if not its own."""
+        own = (task, list(range(len(self.labels(task)))))
         sets = []
         for name, merge in (own, *self.study.out_of_domain(task)):
             base = self.study.rows_of(name)
-            sets.append({"set": name, "merge": merge, **({"base": base} if base != name else {})})
+            entry = {"set": name, "labels": self.labels(name), "merge": merge}
+            sets.append(entry | ({"base": base} if base != name else {}))
         return sets
 
     def train_file(self, task: str, k: int) -> str | list:
@@ -122,7 +124,7 @@ class JobInputs:
             for job in self.study.jobs_of(source.task, source.model)
             if job.cell == source and {*job.seeds} & {*seeds}
         ]
-        return [f"results/runs/{job.folder}/manifest.json" for job in jobs]
+        return [f"{self.study.run_folder(job)}/manifest.json" for job in jobs]
 
     def draws(self) -> list[str]:
         """Return the draws of all jobs that run here."""
@@ -153,15 +155,21 @@ class JobInputs:
             settings["start"] = {"texts": texts, "manifest": self.model_manifest(cell.model)}
         return settings
 
+    def training_settings(self, cell: "Cell") -> dict:
+        """Return `settings` of a job that trains and scores evaluation rows, with `best_epoch` if
+        only the choice half chooses it: other jobs' settings stay as they were."""
+        chosen = {"best_epoch": halves.SELECTION} if self.study.chooses_by_half else {}
+        return {**self.settings(cell), **chosen}
+
     def model(self, model: str) -> dict:
         """Return what of a model's entry changes its results."""
         entry = self.study.model(model)
         keys = ("dtype", "parameters", "window", "config")
         return {key: entry[key] for key in keys if key in entry}
 
-    def labels(self, task: str) -> int:
-        """Return the number of a task's labels."""
-        return len(self.study.tasks[task]["labels"])
+    def labels(self, task: str) -> list[str]:
+        """Return the names of a task's labels."""
+        return list(self.study.tasks[task]["labels"])
 
     def model_size(self, model: str) -> dict:
         """Return what of a model's shape decides its operations."""
@@ -179,7 +187,7 @@ class JobInputs:
     def manifests(self, task: str, model: str) -> list[str]:
         """Return the manifests of the jobs that a metrics file summarises."""
         jobs = self.study.jobs_of(task, model)
-        return [f"results/runs/{job.folder}/manifest.json" for job in jobs]
+        return [f"{self.study.run_folder(job)}/manifest.json" for job in jobs]
 
     def held_out(self, task: str, model: str) -> list[str]:
         """Return the manifests of the runs whose scores of held-out shots a metrics file uses."""
@@ -330,8 +338,8 @@ class JobInputs:
         ]
 
     def comparison_catalog(self) -> dict:
-        """Return what of the catalog decides which arms are compared: no title does."""
-        facts = ("family", "trained", "baseline", "stored_draws", "divided")
+        """Return what of the catalog decides which arms are compared and how: no title does."""
+        facts = ("family", "parameters", "trained", "baseline", "stored_draws", "divided")
         kinds = {
             kind: {
                 name: {key: entry[key] for key in facts if key in entry}
@@ -339,7 +347,14 @@ class JobInputs:
             }
             for kind in ("models", "methods", "patterns")
         }
-        return {**kinds, "shared_draws": self.catalog["shared_draws"]}
+        metrics = {name: entry["metric"] for name, entry in self.catalog["tasks"].items()}
+        own = {name: {"metric": metric} for name, metric in metrics.items() if metric != "accuracy"}
+        return {
+            **kinds,
+            **({"tasks": own} if own else {}),
+            "main": {name: self.catalog["main"][name] for name in ("k", "selection")},
+            "shared_draws": self.catalog["shared_draws"],
+        }
 
     def sets_with_paths(self, task: str) -> list[dict]:
         """Return `evaluation_sets`, each with the file of its rows."""
@@ -353,7 +368,7 @@ class JobInputs:
             "pattern": cell.pattern,
             "k": cell.k,
             "seeds": list(job.seeds),
-            "folder": f"results/runs/{job.folder}",
+            "folder": self.study.run_folder(job),
         }
 
     def _measured(self, job: "Job") -> dict:

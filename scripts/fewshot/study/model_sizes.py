@@ -14,17 +14,20 @@ class SizeUnknown(UserError):
     """A size is not stated, and only the model's download tells it."""
 
 
-def with_sizes(name: str, entry: Mapping, where: str) -> dict:
+def with_sizes(name: str, entry: Mapping, where: str, root: Path = Path()) -> dict:
     """Return a model's entry with the sizes that it does not state.
 
     A local model's are told by its config.json. Those of a model from the Hub, of one whose folder
     is elsewhere, and of types that `models.shapes` does not know are in the manifest of its
     download. A size that the entry states is compared with them, so that no job ends for it; a
-    window that only the entry states counts where parameters are told by the shape. Raises
-    UserError, beginning with `where`, for a size that is not known, or not as stated.
+    window that only the entry states counts where parameters are told by the shape. `results/`,
+    with downloads, is in `root`. Raises UserError, beginning with `where`, for a size that is not
+    known, or not as stated.
     """
     own_config = local_config(entry["local"], where) if "local" in entry else {}
-    downloaded = {} if architecture_of(own_config, 1) else _downloaded(name, entry)
+    downloaded = (
+        {} if architecture_of(own_config, 1) else _downloaded(root / "results/models" / name, entry)
+    )
     config = own_config or entry.get("config") or downloaded.get("config") or {}
     parameters = downloaded.get("parameters")
     window = config.get("max_position_embeddings") or downloaded.get("window")
@@ -49,9 +52,9 @@ def with_sizes(name: str, entry: Mapping, where: str) -> dict:
     return {"config": config, **entry, **sizes}
 
 
-def _downloaded(name: str, entry: Mapping) -> dict:
+def _downloaded(folder: Path, entry: Mapping) -> dict:
     """Return what the manifest of a model's download says of its sizes; empty: no such download."""
-    path = Path("results/models", name, "manifest.json")
+    path = folder / "manifest.json"
     if not path.is_file():
         return {}
     manifest = read_json(path)

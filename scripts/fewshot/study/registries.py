@@ -1,36 +1,83 @@
-"""The registries of config/: models, tasks, methods, patterns, figures; entries with a base."""
+"""The registries of config/: models, tasks, methods, patterns, prices, figures; entries with a
+base."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..errors import UserError, unknown
-from ..validation import mistake, read_schema, read_yaml, validate
+from ..validation import mistake, read_schema, read_yaml, shipped_folder, validate
 
-REGISTRIES = ("models", "tasks", "methods", "patterns", "figures")
+REGISTRIES = ("models", "tasks", "methods", "patterns", "prices", "figures")
+FIGURES = ("figures", "tables")
+"""The parts of the registry of figures."""
+NOT_ARCHIVED = ("figures", "prices")
+"""Registries that no result depends on."""
 
 
 def load_registries(folder: str | Path) -> dict[str, dict]:
     """Read the registries under `folder` and return them checked, defaults filled in."""
-    registries = {}
-    for name in REGISTRIES:
-        path = path_of(name, folder)
-        content = read_yaml(path)
-        if name == "tasks":
-            # Before defaults are filled in, which would hide what the base says.
-            wrong = mistake(content, read_schema(name), str(path))
-            if wrong:
-                raise wrong
-            content = derived_tasks(content, str(path))
-        registries[name] = validate(content, name, str(path))
-    registries["methods"] = _inherit(registries["methods"], str(path_of("methods", folder)))
-    return registries
+    paths = {name: path_of(name, folder) for name in REGISTRIES}
+    return {name: checked_entries(name, read_yaml(path), str(path)) for name, path in paths.items()}
+
+
+def located(registries: Mapping[str, dict], base: Path) -> dict[str, dict]:
+    """Return registries whose entries name local files and folders from where Python runs: a path
+    that is relative to `base`."""
+
+    def found(path):
+        return str(base / Path(path).expanduser())
+
+    def moved(entry: dict) -> dict:
+        files = {
+            split: [*map(found, path)] if isinstance(path, list) else found(path)
+            for split, path in entry["source"]["local"].items()
+        }
+        return {**entry, "source": {**entry["source"], "local": files}}
+
+    if base == Path():
+        return dict(registries)
+    models = {
+        name: {**entry, "local": found(entry["local"])} if "local" in entry else entry
+        for name, entry in registries.get("models", {}).items()
+    }
+    tasks = {
+        name: moved(entry) if "local" in [*entry["source"]] else entry
+        for name, entry in registries.get("tasks", {}).items()
+    }
+    kinds = {"models": models, "tasks": tasks}
+    return {kind: kinds.get(kind, entries) for kind, entries in registries.items()}
+
+
+def checked_entries(
+    name: str, content: dict[str, dict], where: str, there: Mapping[str, dict] | None = None
+) -> dict[str, dict]:
+    """Return the entries of a registry checked, with defaults and what their bases say; bases may
+    be entries that are `there` already.
+
+    `name` is that of the registry. Raises UserError, beginning with `where`.
+    """
+    there = there or {}
+    if name == "tasks":
+        # Before defaults are filled in, which would hide what the base says.
+        wrong = mistake(content, read_schema(name), where)
+        if wrong:
+            raise wrong
+        content = _only(content, derived_tasks({**there, **content}, where))
+    content = validate(content, name, where)
+    if name == "methods":
+        content = _only(content, _inherit({**there, **content}, where))
+    return content
+
+
+def _only(names: Iterable[str], entries: Mapping[str, dict]) -> dict[str, dict]:
+    return {name: entries[name] for name in names}
 
 
 def path_of(name: str, folder: str | Path) -> Path:
     """Return the file of a registry under `folder`."""
     path = Path(folder, f"{name}.yaml")
-    if name == "figures" and not path.exists():  # An imported study brings none.
-        return Path("config", "figures.yaml")
+    if name in NOT_ARCHIVED and not path.exists():  # An imported study brings none.
+        return shipped_folder() / f"{name}.yaml"
     return path
 
 

@@ -96,15 +96,15 @@ def _check_combination(start: Mapping, family: Family, where: str) -> None:
         )
 
 
-def check_no_cycle(study: "Study", where: str) -> None:
-    """Check that no method starts from itself by way of others; `where` is the registry's file."""
+def check_no_cycle(study: "Study") -> None:
+    """Check that no method starts from itself by way of others."""
     for name in study.methods:
         seen = [name]
         while (start := study.methods.get(seen[-1], {}).get("start_from")) is not None:
             if start["method"] in seen:
                 raise UserError(
-                    f"{where}: method '{name}': start_from: methods start from each other in a "
-                    f"cycle: {' → '.join([*seen, start['method']])}"
+                    f"{study.file('methods', name)}: method '{name}': start_from: methods start "
+                    f"from each other in a cycle: {' → '.join([*seen, start['method']])}"
                 )
             seen.append(start["method"])
 
@@ -129,7 +129,7 @@ def check_start(study: "Study", cell: "Cell", where: str) -> None:
                 f"{begin} starts from the cell {source.folder}, which no block has; add method "
                 f"'{source.method}' with task '{source.task}', model '{source.model}', pattern "
                 f"'{source.pattern}' and k: {source.k}, or name other tasks (start_from.tasks in "
-                f"{study.file('methods')})"
+                f"{study.file('methods', cell.method)})"
             )
         missing = sorted({*study.seeds_of(cell)} - {*study.seeds_of(source)})
         if missing:

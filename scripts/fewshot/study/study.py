@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 
+from ..data import halves
 from ..data.curve_sample import curve_epochs
 from ..data.folds import fold_count
 from ..errors import UserError
@@ -13,7 +14,7 @@ from ..prompts.patterns import CHANNEL, Pattern, bind_pattern
 from .cells import IMPORTED, PROTOCOLS, Cell, Job, chunks, read_seeds
 from .families import family_of, kind_of, read_settings
 from .model_sizes import SizeUnknown, with_sizes
-from .registries import path_of
+from .own_entries import Places
 from .starting_points import source_tasks
 from .without_model import NONE
 
@@ -23,10 +24,9 @@ VARIED = ("flip", "order")
 
 @dataclass(frozen=True)
 class Study:
-    """A checked study configuration with the registries it refers to.
+    """A checked study configuration with the entries it refers to, which stand in `places`.
 
     `figures` and `tables` are those it draws; `unmet` has the reasons for the others, by kind.
-    The registries are in `folder`.
     """
 
     settings: dict
@@ -38,15 +38,15 @@ class Study:
     tables: dict[str, dict]
     machine: dict
     unmet: dict[str, dict[str, str]] = field(default_factory=dict)
-    folder: str = "config"
+    places: Places = field(default_factory=Places)
 
     @property
     def name(self) -> str:
         return self.settings["study"]
 
-    def file(self, registry: str) -> str:
-        """Return the file of a registry ("models", "tasks" …), for messages to name."""
-        return str(path_of(registry, self.folder))
+    def file(self, registry: str, name: str = "") -> str:
+        """Return where an entry of a registry ("models", "tasks" …) stands, for messages."""
+        return self.places.of(registry, name)
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -64,6 +64,11 @@ class Study:
         return tuple(cell for cell in self.cells if not self.is_imported(cell.method))
 
     @cached_property
+    def compared_cells(self) -> tuple[Cell, ...]:
+        """Return the cells that are held against each other: all but the baselines."""
+        return tuple(cell for cell in self.cells if not self.is_baseline(cell.method))
+
+    @cached_property
     def own_jobs(self) -> tuple[Job, ...]:
         """Return the jobs that are run here."""
         return tuple(job for job in self.jobs if not self.is_imported(job.cell.method))
@@ -72,6 +77,21 @@ class Study:
     def own_models(self) -> list[str]:
         """Return the models that are run here; a baseline may have none."""
         return [n for n in dict.fromkeys(cell.model for cell in self.own_cells) if n != NONE]
+
+    @property
+    def chooses_by_half(self) -> bool:
+        """Return whether a half of the in-domain rows chooses the best epoch (`data.halves`)."""
+        return self.settings["best_epoch"] == halves.SELECTION
+
+    @property
+    def trained_runs(self) -> str:
+        """Return the folder of runs that train: studies with another `best_epoch` have others."""
+        return f"runs-{halves.SELECTION}" if self.chooses_by_half else "runs"
+
+    def run_folder(self, job: Job) -> str:
+        """Return where a job's results lie."""
+        trains = family_of(self.methods[job.cell.method]).trains
+        return f"results/{self.trained_runs if trains else 'runs'}/{job.folder}"
 
     @property
     def cross_validation(self) -> int | str | None:
@@ -121,13 +141,12 @@ class Study:
     def _offers_choice(self, cells: list[Cell]) -> bool:
         """Return whether these cells are two candidates or more, by method, pattern or epoch; that
         some can be calibrated too makes no choice of settings."""
-        points = 0
-        for settings in map(self.cell_settings, cells):
-            trains = family_of(settings).trains
-            points += (
-                len(curve_epochs(settings["curve_epochs"], settings["epochs"])) if trains else 1
-            )
-        return points > 1
+        if len(cells) > 1:
+            return True
+        settings = self.cell_settings(cells[0])
+        if not family_of(settings).trains:
+            return False
+        return len(curve_epochs(settings["curve_epochs"], settings["epochs"])) > 1
 
     def folds_of(self, cell: Cell, where: str = "") -> int:
         """Return how many folds each draw of a cell is cut into; raises UserError, which begins
@@ -236,7 +255,17 @@ class Study:
 
     def bind(self, pattern: str, task: str) -> Pattern:
         """Return a pattern with the label words of a task; raises UserError as `bind_pattern`."""
-        return bind_pattern(pattern, self.patterns[pattern], task, self.tasks[task], self.folder)
+        if (pattern, task) not in self._bound:
+            files = self.file("patterns", pattern), self.file("tasks", task)
+            entries = self.patterns[pattern], self.tasks[task]
+            self._bound[pattern, task] = bind_pattern(pattern, entries[0], task, entries[1], files)
+        return self._bound[pattern, task]
+
+    @cached_property
+    def _bound(self) -> dict[tuple[str, str], Pattern]:
+        """Return what `bind` has made: a study may have a hundred thousand cells, but few of
+        these."""
+        return {}
 
     def scores_texts(self, pattern: str) -> bool:
         """Return whether the pattern ranks labels by the text behind their words."""
@@ -310,8 +339,8 @@ class Study:
         if model == NONE:
             return self.models[NONE]
         if model not in self._sized:
-            where = f"{self.file('models')}: model '{model}'"
-            self._sized[model] = with_sizes(model, self.models[model], where)
+            where = f"{self.file('models', model)}: model '{model}'"
+            self._sized[model] = with_sizes(model, self.models[model], where, self.places.root)
         return self._sized[model]
 
     @cached_property
@@ -362,7 +391,7 @@ class Study:
         unread = ("title", "source", "verbalizers", "out_of_domain", "metric", "row_tokens", "draw")
         return {key: value for key, value in self.tasks[task].items() if key not in unread}
 
-    @property
+    @cached_property
     def main_k(self) -> int:
         """Return the number of shots of the headline: as configured, or the largest shared one."""
         if "k" in self.settings["main"]:

@@ -23,7 +23,7 @@ RESERVED = "train"
 def check_tasks(study: "Study") -> None:
     """Check every task of the registry, used or not."""
     for name, task in study.tasks.items():
-        where = f"{study.file('tasks')}: task '{name}'"
+        where = f"{study.file('tasks', name)}: task '{name}'"
         if name == RESERVED:
             raise UserError(
                 f"{where}: this name is reserved for the rows trained on; choose another"
@@ -33,7 +33,7 @@ def check_tasks(study: "Study") -> None:
         _check_counts(task, where)
     # What follows looks at pairs of tasks, each of which must be sound by itself.
     for name in study.tasks:
-        where = f"{study.file('tasks')}: task '{name}'"
+        where = f"{study.file('tasks', name)}: task '{name}'"
         for protocol in PROTOCOLS:
             _check_out_of_domain(study, name, protocol, where)
             _check_leaks(study, name, protocol, where)

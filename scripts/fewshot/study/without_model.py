@@ -8,6 +8,7 @@ their block of the grid names, so that a study has each of them once for a task 
 from collections.abc import Mapping
 
 from ..errors import UserError
+from .own_entries import Places
 
 NONE = "none"
 """The name of no model, and of no pattern, in cells, paths and columns."""
@@ -26,7 +27,7 @@ PATTERN = {
 ENTRIES = {"models": MODEL, "patterns": PATTERN}
 
 
-def with_none(registries: Mapping[str, dict], folder: str) -> dict[str, dict]:
+def with_none(registries: Mapping[str, dict], places: Places) -> dict[str, dict]:
     """Return registries with the entries of NONE, last in each.
 
     Raises UserError where one has an entry of that name.
@@ -34,7 +35,7 @@ def with_none(registries: Mapping[str, dict], folder: str) -> dict[str, dict]:
     for kind in ENTRIES:
         if NONE in registries[kind]:
             raise UserError(
-                f"{folder}/{kind}.yaml: '{NONE}' is reserved for baselines that read no "
+                f"{places.of(kind, NONE)}: '{NONE}' is reserved for baselines that read no "
                 f"{kind[:-1]}; choose another name"
             )
     added = {kind: {**registries[kind], NONE: entry} for kind, entry in ENTRIES.items()}

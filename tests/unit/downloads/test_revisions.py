@@ -110,7 +110,9 @@ def test_a_file_that_cannot_be_written_is_named(file, monkeypatch):
 
 LOCK = """
 import sys
+from pathlib import Path
 from fewshot.downloads import revisions
+revisions.FILE = Path("config/revisions.yaml")
 name, start = sys.argv[1:]
 shared = {"hub": "s/s", "revision": "main"}
 sys.stdin.readline()

@@ -93,7 +93,7 @@ def test_none_is_no_name_for_anything_else(folder, kind, name):
         (
             "tfidf",
             {"inverse_penalty": 0},
-            "inverse_penalty: 0 is less than or equal to the minimum of 0",
+            "inverse_penalty: 0 is too small; valid: more than 0",
         ),
         ("majority", {"answer": "best"}, "answer: unknown value 'best'"),
     ],

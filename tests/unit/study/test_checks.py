@@ -1,8 +1,12 @@
 """What the registries and the study must agree on, each mistake told in one line."""
 
+import re
+
 import pytest
 from fewshot.study.catalog import catalog_of
+from fewshot.study.checks import RESERVED
 from mistakes import told
+from project import ROOT
 from registries import BLOCK, copy_registries, edit, edit_task, load, message
 
 
@@ -11,7 +15,18 @@ def folder(tmp_path):
     return copy_registries(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["raw", "runs", "metrics", "benchmarks"])
+def shared_folders() -> set[str]:
+    """Return the folders of results/ that a rule or a module of the package names."""
+    files = [*ROOT.glob("rules/*.smk"), *ROOT.glob("scripts/fewshot/**/*.py")]
+    named = (re.findall(r'\bresults(?:/|", ")([a-z-]+)["/]', file.read_text()) for file in files)
+    return set().union(*named)
+
+
+def test_every_shared_folder_of_results_is_reserved():
+    assert shared_folders() == set(RESERVED)
+
+
+@pytest.mark.parametrize("name", RESERVED)
 def test_a_study_does_not_share_a_folder_of_results(folder, name):
     assert message(folder, study=name).startswith(
         f"config/mine.yaml: study: '{name}' is reserved: results/{name}/ is no study's; not valid: "
@@ -101,10 +116,14 @@ def test_a_curve_has_epochs_that_are_trained(folder):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("curve_epochs", "all", "give exactly one of: each or last; a list of epochs"),
-        ("curve_epochs", 3, "give exactly one of: each or last; a list of epochs"),
+        (
+            "curve_epochs",
+            "all",
+            "give exactly one of: each or last; a number of epochs; a list of epochs",
+        ),
+        ("curve_epochs", 0, "0 is too small; valid: 1 or more"),
         ("curve_rows", "each", "give exactly one of: all; a number of rows"),
-        ("curve_rows", 0, "0 is less than the minimum of 1"),
+        ("curve_rows", 0, "0 is too small; valid: 1 or more"),
     ],
 )
 def test_what_a_curve_may_be_is_said(folder, key, value, said):
@@ -120,6 +139,23 @@ def test_an_oracle_needs_sets_out_of_domain(folder):
         "config/mine.yaml: main.selection: best-out-of-domain needs out-of-domain sets, and task "
         "'rte' has none; valid: last, best-in-domain"
     )
+
+
+def test_the_headlines_checkpoint_is_one_that_the_study_has(folder):
+    assert load(folder, best_epoch="held-out", main={"k": 2, "selection": "held-out"})
+    for best, chosen, other in (
+        ("in-domain", "held-out", "best-in-domain"),
+        ("held-out", "best-in-domain", "held-out"),
+    ):
+        needed = "in-domain" if best == "held-out" else "held-out"
+        main = {"k": 2, "selection": chosen}
+        assert message(folder, best_epoch=best, main=main) == (
+            f"config/mine.yaml: main.selection: {chosen} needs best_epoch: {needed}, and it is "
+            f"{best}; valid: last, {other}, best-out-of-domain"
+        )
+    edit_task(folder, "rte", out_of_domain=[])
+    main = {"k": 2, "selection": "best-out-of-domain"}
+    assert message(folder, best_epoch="held-out", main=main).endswith("valid: last, held-out")
 
 
 def test_lora_needs_targets_for_every_family_it_adapts(folder):
@@ -194,13 +230,13 @@ SHARE = "valid: a whole number of units, or a share of the width, such as 1/16"
     ("method", "key", "value", "expected"),
     [
         ("houlsby", "bottleneck", "half", f"'half' does not fit; {SHARE}"),
-        ("houlsby", "bottleneck", 0, "0 is less than the minimum of 1"),
+        ("houlsby", "bottleneck", 0, "0 is too small; valid: 1 or more"),
         ("houlsby", "form", "serial", "unknown value 'serial'; valid: houlsby, pfeiffer, parallel"),
         ("houlsby", "sublayers", [], "0 entries; valid: 1 or more"),
         ("pfeiffer", "initialisation", "zero", "unknown value 'zero'; valid: houlsby, bert, lora"),
         ("pfeiffer", "activation", "swish", "unknown value 'swish'; valid: relu, gelu, silu, tanh"),
         ("p-tuning", "encoder", "gru", "unknown value 'gru'; valid: mlp, lstm"),
-        ("mix-and-match", "scale", 0, "0 is less than or equal to the minimum of 0"),
+        ("mix-and-match", "scale", 0, "0 is too small; valid: more than 0"),
         ("prefix-tuning-mlp", "encoder_width", "2/1", f"'2/1' does not fit; {SHARE}"),
         (
             "prompt-tuning-labels",

@@ -90,7 +90,7 @@ def test_a_plan_counts_each_fold_and_the_shots_that_it_scores():
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (1, "config/mine.yaml: cross_validation: 1 is less than the minimum of 2"),
+        (1, "config/mine.yaml: cross_validation: 1 is too small; valid: 2 or more"),
         ("loo", "give exactly one of: leave-one-out or prequential; a number of folds"),
         (2.5, "give exactly one of: leave-one-out or prequential; a number of folds"),
     ],

@@ -9,8 +9,12 @@ from fewshot.errors import UserError
 from fewshot.study.families import FAMILIES, kind_of, read_settings
 
 ROOT = PACKAGE.parents[1]
-OWN = {f"methods/{name}.py" for name in FAMILIES} | {"study/families.py"}
-"""Where a family may be named: its module says in messages what it is."""
+OWN = {f"methods/{name}.py" for name in FAMILIES} | {
+    *("study/families.py", "exchange/peft_files.py", "study/exchange_inputs.py"),
+    "exchange/adapter_cards.py",
+}
+"""Where a family may be named: its module says in messages what it is; and what peft and the Hub
+call it."""
 COLOURS = "scripts/fewshot/report/figures/theme.py"
 """It has colours for some kinds of methods, two of which are called as their family."""
 ELSEWHERE = "imported"

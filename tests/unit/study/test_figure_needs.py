@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import own_data
 import pytest
 from fewshot.analysis.evidence import Evidence
 from fewshot.errors import UserError
@@ -9,7 +10,8 @@ from fewshot.report.figures.registry import make_figure
 from fewshot.report.tables.registry import make_table
 from fewshot.study import figure_needs
 from fewshot.study.catalog import catalog_of
-from fewshot.study.families import kind_of
+from fewshot.study.cells import IMPORTED
+from fewshot.study.families import FAMILIES, kind_of
 from fewshot.study.load import load_study
 from fewshot.validation import read_yaml
 from mistakes import told
@@ -18,6 +20,7 @@ ROOT = Path(__file__).parents[3]
 STUDIES = [
     path.stem for path in sorted((ROOT / "config").glob("*.yaml")) if "grid" in read_yaml(path)
 ]
+BASELINE = {"methods": ["majority"], "patterns": ["minimal"], "k": [16]}
 LM, HEAD = "language-model", "classification"
 FAMILY_AND_HEAD = {
     "in-context": ("in_context", LM),
@@ -124,6 +127,8 @@ def test_an_entry_that_the_study_lacks_is_left_out_with_a_reason(demo, paper):
         ({"options": {"family": "llama"}}, "a model of family 'llama'"),
         ({"options": {"k": 128}}, "k = 128"),
         ({"options": {"k": 0}}, None),
+        ({"options": {"selection": "best-in-domain"}}, None),
+        ({"options": {"selection": "held-out"}}, "selection 'held-out' (best_epoch: held-out)"),
         # The demo has 4 shots on one task only.
         ({"options": {"k": 4}}, None),
         ({"options": {"task": "synth-rte", "k": 4}}, "k = 4"),
@@ -140,17 +145,59 @@ def test_an_entry_that_the_study_lacks_is_left_out_with_a_reason(demo, paper):
         ({"needs": {"at_least": {"model": 4, "method": 2}}}, None),
         ({"needs": {"at_least": {"model": 5}}}, "at least 5 models"),
         ({"options": {"family": "opt"}, "needs": {"at_least": {"model": 3}}}, "at least 3 models"),
+        ({"needs": {"out_of_domain": True, "fine_tuned": True, "comparison": "any"}}, None),
+        ({"needs": {"breakdown": "group"}}, None),
+        # Without shots nothing is fine-tuned, and nothing compared.
+        ({"options": {"k": 0}, "needs": {"fine_tuned": True}}, "a fine-tuned model with 0 shots"),
+        (
+            {"options": {"k": 0}, "needs": {"comparison": "fine-tuned"}},
+            "a model that is fine-tuned and shown in context with 0 shots",
+        ),
     ],
 )
 def test_needs_are_found_in_the_same_cells(demo, entry, what):
     assert figure_needs.missing(entry, demo) == what
 
 
+@pytest.mark.parametrize(
+    ("needs", "changes", "what"),
+    [
+        ({"out_of_domain": True}, {}, "an out-of-domain set"),
+        ({"breakdown": "subset"}, {}, "an out-of-domain set with a subset of each row (key subs"),
+        ({"fine_tuned": True}, {}, None),
+        ({"fine_tuned": True}, {"grid": own_data.GRID[:1]}, "a fine-tuned model with 16 shots"),
+        ({"comparison": "any"}, {}, None),
+        (
+            {"comparison": "fine-tuned"},
+            {"grid": own_data.GRID[1:]},
+            "a model that is fine-tuned and shown in context with 16 shots",
+        ),
+        ({"comparison": "any"}, {"grid": own_data.GRID[:1]}, "a fine-tuned model or a baseline be"),
+        ({"comparison": "any"}, {"grid": [own_data.GRID[0], BASELINE]}, None),
+        (
+            {"comparison": "fine-tuned"},
+            {"grid": [own_data.GRID[0], BASELINE]},
+            "a model that is fine-tuned and shown in context with 16 shots",
+        ),
+    ],
+)
+def test_what_only_some_studies_have_is_needed_where_it_is_shown(tmp_path, needs, changes, what):
+    found = figure_needs.missing({"needs": needs}, own_data.load(tmp_path, **changes))
+    assert found is None if what is None else found.startswith(what)
+
+
+def test_a_family_trains_unless_it_shows_the_shots_is_a_baseline_or_made_elsewhere():
+    """By this the needs of figures tell what is fine-tuned."""
+    for name, family in FAMILIES.items():
+        others = family.shows_context or family.baseline or name == IMPORTED
+        assert family.trains is not others, name
+
+
 def test_options_of_shipped_figures_name_what_some_study_has():
     """A misspelt task would leave an entry out of every study without a word."""
     unmet = [set(shipped(name).unmet["figure"]) for name in STUDIES]
-    # No shipped study scores that set.
-    assert set.intersection(*unmet) == {"mnli-mismatched-scatter"}
+    # No shipped study scores that set, or states a price.
+    assert set.intersection(*unmet) == {"mnli-mismatched-scatter", "money"}
 
 
 def test_each_study_of_the_paper_has_its_matrices(paper):

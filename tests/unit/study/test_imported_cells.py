@@ -6,7 +6,7 @@ from fewshot import storage
 from fewshot.errors import UserError
 from fewshot.planning.memory_plan import MemoryPlan
 from fewshot.study.catalog import catalog_of
-from fewshot.study.imports import find_logs, used_entries
+from fewshot.study.imports import find_logs, folder_of, used_entries
 from fewshot.study.load import load_study
 from fewshot.study.study import Cell
 from registries import STUDY, copy_registries, edit, load
@@ -42,7 +42,7 @@ def test_a_method_made_elsewhere_has_cells_like_any_other(folder):
 
 def test_seeds_of_a_block_are_the_studys_unless_it_says_others(folder):
     study = load(
-        folder, grid=[*STUDY["grid"], {**BLOCK, "methods": ["pattern-ft"], "k": [4], "seeds": "7"}]
+        folder, grid=[*STUDY["grid"], {**BLOCK, "methods": ["pattern-ft"], "k": [4], "seeds": [7]}]
     )
     seeds = {cell: study.seeds_of(cell) for cell in study.cells}
     assert {seeds[cell] for cell in load(folder).cells} == {(0,), (0, 1, 2)}
@@ -50,7 +50,7 @@ def test_seeds_of_a_block_are_the_studys_unless_it_says_others(folder):
     twice = [*STUDY["grid"], {**STUDY["grid"][0], "seeds": "0-1"}]
     with pytest.raises(UserError, match=r"two blocks give fair/rte/tiny/in-context/\S+ other seed"):
         load(folder, grid=twice)
-    with pytest.raises(UserError, match="seeds: '3-2' is empty"):
+    with pytest.raises(UserError, match="seeds: '3-2' ends before it begins"):
         load(folder, grid=grid(seeds="3-2"))
 
 
@@ -159,16 +159,16 @@ def test_entries_include_what_tasks_refer_to(folder):
     assert list(found["patterns"]) == ["minimal", "gpt-3"]
 
 
-def test_a_study_with_its_own_registries_reads_the_same(folder):
+def test_a_study_with_the_entries_of_an_archive_reads_the_same(folder):
     """The entries that travel are enough, and say the same; figures are the project's."""
     study = load(folder)
-    brought = folder / "brought"
-    brought.mkdir()
+    brought = folder / folder_of("mine")
+    brought.mkdir(parents=True)
     for name, content in used_entries(study).items():
         (brought / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (folder / "config").mkdir()
     (folder / "figures.yaml").rename(folder / "config/figures.yaml")
-    settings = {**study.settings, "registries": "brought"}
+    settings = {**study.settings, "registries": folder_of("mine")}
     again = load_study(settings, folder / "nowhere", "study.yaml")
     assert again.cells == study.cells and again.jobs == study.jobs
     assert again.settings == study.settings and catalog_of(again) == catalog_of(study)
@@ -176,7 +176,7 @@ def test_a_study_with_its_own_registries_reads_the_same(folder):
 
 
 def test_local_models_and_sources_may_be_missing_only_where_they_came_in_an_archive(folder):
-    """A manifest beside registries of the user's own may be of what these named before."""
+    """A manifest beside entries of the user's own may be of what these named before."""
 
     def models(entries):
         for name in ("tiny", "small"):
@@ -191,24 +191,26 @@ def test_local_models_and_sources_may_be_missing_only_where_they_came_in_an_arch
     archived.mkdir(parents=True)
     copy = {path: (archived / path.name) for path in folder.glob("*.yaml")}
 
-    def check(message, registries):
+    def check(message, **brought):
         for path, place in copy.items():
             place.write_text(path.read_text())
         if not message:
-            return load(folder, registries=registries)
+            return load(folder, **brought)
         with pytest.raises(UserError, match=message):
-            load(folder, registries=registries)
+            load(folder, **brought)
 
-    check(r"no config\.json in 'nowhere/model'", "results/sim/imported")
+    check(r"no config\.json in 'nowhere/model'", registries="results/sim/imported")
     for name in ("models/tiny", "models/small", "raw/rte"):
         manifest = folder / f"results/{name}/manifest.json"
         manifest.parent.mkdir(parents=True)
         manifest.write_text("{}")
-    check(r"/models\.yaml: model 'tiny': no config\.json in 'nowhere/model'", str(folder))
+    check(r"/models\.yaml: model 'tiny': no config\.json in 'nowhere/model'")
     edit(folder, "models", lambda entries: entries["tiny"].update(local="."))
     edit(folder, "models", lambda entries: entries["small"].update(local="."))
     (folder / "config.json").write_text("{}")
     edit(folder, "tasks", tasks)
-    check(r"/tasks\.yaml: task 'rte': source file of 'train' not found: gone\.tsv", str(folder))
-    check("", "results/sim/imported")
-    check("", str(archived))
+    check(r"/tasks\.yaml: task 'rte': source file of 'train' not found: gone\.tsv")
+    check("", registries="results/sim/imported")
+    check("", registries=str(archived))
+    other = r"registries: '.*' holds no entries of an archive; valid: results/mine/imported, as"
+    check(other, registries=str(folder))

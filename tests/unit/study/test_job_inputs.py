@@ -31,13 +31,13 @@ def inputs(folder):
 
 def test_a_task_is_scored_on_its_own_rows_first(inputs):
     assert inputs.evaluation_sets("rte") == [
-        {"set": "rte", "merge": [0, 1]},
-        {"set": "hans", "merge": [0, 1]},
+        {"set": "rte", "labels": ["entailment", "not_entailment"], "merge": [0, 1]},
+        {"set": "hans", "labels": ["entailment", "non-entailment"], "merge": [0, 1]},
     ]
     assert inputs.evaluation_files("rte") == [
         f"results/data/{name}/validation.parquet" for name in ("rte", "hans")
     ]
-    assert inputs.labels("rte") == 2 and inputs.labels("mnli-three-way") == 3
+    assert inputs.labels("mnli-three-way") == ["entailment", "neutral", "contradiction"]
 
 
 def test_draws_are_named_by_the_methods_kind_and_are_none_without_shots(inputs, folder):
@@ -63,7 +63,7 @@ def test_what_changes_a_jobs_results_is_told_and_no_title(inputs):
 def test_an_end_token_is_told_where_there_is_one(tmp_path, inputs):
     folder = copy_registries(tmp_path)
     edit(folder, "methods", lambda c: c.update(ended={"base": "lora", "end_token": True}))
-    ended = inputs_of(folder, grid=[{**GRID[1], "methods": ["ended", "lora"]}], seeds="0")
+    ended = inputs_of(folder, grid=[{**GRID[1], "methods": ["ended", "lora"]}], seeds=1)
     assert [cell.get("end_token") for cell in ended.cells("rte", "opt-125m")] == [True, None]
     assert all("end_token" not in cell for cell in inputs.cells("rte", "opt-125m"))
 
@@ -77,6 +77,26 @@ def test_a_method_that_starts_from_texts_is_told_those_of_its_cell(folder):
     assert told[0].pop("start") == {"texts": [" Yes", " No"], "manifest": manifest}
     assert told[1].pop("start") == {"texts": ["  ?"], "manifest": manifest}
     assert told == [inputs.method(name, "opt-125m") for name in names], "and nothing else"
+
+
+def test_jobs_that_train_are_told_what_chooses_their_best_epoch(inputs, folder):
+    """Their runs lie apart; no other job changes, nor do jobs of studies that do not ask for it."""
+    half = inputs_of(folder, best_epoch="held-out", cross_validation=2)
+    cells = [Cell("fair", "rte", "opt-125m", name, "minimal", 2) for name in ("lora", "in-context")]
+    assert inputs.training_settings(cells[0]) == inputs.settings(cells[0])
+    told = {**inputs.settings(cells[0]), "best_epoch": "held-out"}
+    assert half.training_settings(cells[0]) == told
+    # What holds shots out has no evaluation rows to halve, and is the same for both.
+    assert [half.settings(cell) for cell in cells] == [inputs.settings(cell) for cell in cells]
+    folders = {job["method"]: job["folder"] for job in half.jobs("rte", "opt-125m")}
+    assert folders["lora"] == "results/runs-held-out/fair/rte/opt-125m/lora/minimal/k2/seeds10-10"
+    usual = {job["method"]: job["folder"] for job in inputs.jobs("rte", "opt-125m")}
+    assert usual["lora"] == "results/runs/fair/rte/opt-125m/lora/minimal/k2/seeds10-10"
+    assert usual["in-context"] == folders["in-context"]
+    assert half.manifests("rte", "opt-125m") == [
+        f"{job['folder']}/manifest.json" for job in half.jobs("rte", "opt-125m")
+    ]
+    assert all(path.startswith("results/held-out/2/") for path in half.held_out("rte", "opt-125m"))
 
 
 def test_the_files_of_a_local_model_are_those_that_are_loaded(inputs):
@@ -138,6 +158,8 @@ def test_which_arms_are_compared_follows_from_no_title(inputs, folder):
         before["methods"]["lora"] == {"family": "lora", "trained": True}
         and before["shared_draws"] is True
     )
+    assert before["main"] == {"k": inputs.catalog["main"]["k"], "selection": "last"}, "no margin"
+    assert before["models"]["opt-125m"] == {"family": "opt", "parameters": 125_239_296}
 
 
 def test_what_is_shown_in_context_is_listed_once_for_all_models(inputs):
@@ -163,7 +185,7 @@ def test_weights_are_needed_of_models_from_the_hub_with_unfinished_runs(
 
 def test_ways_to_show_the_shots_are_told_where_they_matter(folder, inputs):
     grid = [{**GRID[0], "methods": ["in-context", "ensemble-1"], "k": [2]}]
-    shown = inputs_of(folder, grid=grid, seeds="0")
+    shown = inputs_of(folder, grid=grid, seeds=1)
     cells = shown.cells("rte", "opt-125m")
     assert [cell.get("shown") for cell in cells] == [None, 1]
     assert all("shown" not in cell for cell in inputs.cells("rte", "opt-125m"))
@@ -174,4 +196,4 @@ def test_ways_to_show_the_shots_are_told_where_they_matter(folder, inputs):
 def test_only_what_stands_in_one_context_is_exported_to_the_harness(folder):
     grid = [{**GRID[0], "methods": ["ensemble-1"], "k": [2]}]
     assert context_cells(inputs_of(folder, grid=grid)) == []
-    assert len(context_cells(inputs_of(folder, seeds="0"))) == 2, "k = 0 and k = 2"
+    assert len(context_cells(inputs_of(folder, seeds=1))) == 2, "k = 0 and k = 2"

@@ -1,9 +1,13 @@
 """From configuration to cells and jobs, and the mistakes that only the whole study shows."""
 
+from pathlib import Path
+
 import pytest
 from fewshot.errors import UserError
+from fewshot.study import study as study_module
 from fewshot.study.catalog import catalog_of
-from fewshot.study.study import Cell, Job, chunks
+from fewshot.study.cells import seed_ranges
+from fewshot.study.study import Cell, Job, Study, chunks
 from mistakes import told
 from registries import BLOCK, STUDY, copy_registries, edit, load
 
@@ -52,6 +56,7 @@ def test_more_seeds_add_jobs_and_rename_none(folder):
     [
         (range(0, 10), [tuple(range(10))]),
         (range(0, 3), [(0, 1, 2)]),
+        ((0, 1, 5, 9, 10, 20), [(0, 1), (5,), (9,), (10,), (20,)]),
         (range(8, 21), [(8, 9), tuple(range(10, 20)), (20,)]),
         (range(0), []),
     ],
@@ -107,8 +112,27 @@ def test_only_balanced_draws_need_a_balanced_k(folder):
             load(folder, protocol=changes["protocol"], grid=[{**block, "methods": methods}])
 
 
-def test_seeds_may_be_one(folder):
-    assert load(folder, seeds="7").seeds == (7,)
+@pytest.mark.parametrize(
+    ("given", "seeds", "jobs", "words"),
+    [
+        (3, (0, 1, 2), ["seeds0-2"], "0-2"),
+        ("0-2", (0, 1, 2), ["seeds0-2"], "0-2"),
+        ([2, 0, 1], (0, 1, 2), ["seeds0-2"], "0-2"),
+        ([7], (7,), ["seeds7-7"], "7"),
+        ([0, 1, 5], (0, 1, 5), ["seeds0-1", "seeds5-5"], "0-1, 5"),
+        ("8-11", (8, 9, 10, 11), ["seeds8-9", "seeds10-11"], "8-11"),
+    ],
+)
+def test_seeds_are_a_number_a_range_or_a_list(folder, given, seeds, jobs, words):
+    study = load(folder, seeds=given, models=["tiny"], tasks=["rte"], grid=[BLOCK])
+    assert study.seeds == seeds
+    assert [Path(job.folder).name for job in study.jobs] == jobs
+    assert seed_ranges(seeds) == words
+
+
+def test_two_ways_to_write_the_same_seeds_make_the_same_jobs(folder):
+    blocks = [{**BLOCK, "seeds": 3}, {**BLOCK, "seeds": [0, 1, 2]}]
+    assert load(folder, grid=blocks).jobs == load(folder, grid=[BLOCK], seeds="0-2").jobs
 
 
 def test_the_headline_is_the_largest_k_that_all_methods_share(folder):
@@ -132,8 +156,8 @@ def test_the_headline_is_the_largest_k_that_all_methods_share(folder):
         ),
         ({"grid": [{**BLOCK, "models": ["tinny"]}]}, "models: unknown model 'tinny'"),
         ({"grid": [{**BLOCK, "tasks": ["hanss"]}]}, "tasks: unknown task 'hanss'; did you mean"),
-        ({"seeds": "3-1"}, "seeds: '3-1' is empty; valid: first-last"),
-        ({"seeds": "3-"}, "seeds: '3-' does not fit; valid: data seeds, first-last"),
+        ({"seeds": "3-1"}, "seeds: '3-1' ends before it begins; valid: first-last, such as 0-4"),
+        ({"seeds": "3-"}, "seeds: '3-' does not fit; valid: how many (5: seeds 0 to 4)"),
         ({"grid": [{**BLOCK, "k": [3]}]}, "k = 3 cannot be balanced over the 2 labels of task 'r"),
         (
             {"grid": [{**BLOCK, "k": [2], "tasks": ["mnli-three-way"]}]},
@@ -214,3 +238,16 @@ def changed(entry: dict, changes: dict) -> None:
 def test_a_mistake_in_a_registry_is_one_line(folder, registry, name, changes, message):
     edit(folder, registry, lambda entries: changed(entries[name], changes))
     assert f"{folder}/{registry}.yaml: {message}" in told(load, folder)
+
+
+def test_what_cells_share_is_read_once_and_not_per_cell(folder, monkeypatch):
+    """A study may have a hundred thousand cells, but few patterns with few tasks."""
+    bound, asked = [], []
+    bind, baseline = study_module.bind_pattern, Study.is_baseline
+    monkeypatch.setattr(study_module, "bind_pattern", lambda *of: bound.append(of) or bind(*of))
+    monkeypatch.setattr(Study, "is_baseline", lambda *of: asked.append(of) or baseline(*of))
+    study = load(folder, grid=[{**BLOCK, "k": list(range(2, 42, 2))}])
+    pairs = {(cell.pattern, cell.task) for cell in study.cells}
+    assert len(study.cells) > 10 * len(pairs) and len(bound) == len(pairs)
+    # Figures and tables are many: they share what is compared, and the study's main k.
+    assert len(study.figures) + len(study.tables) > 10 and len(asked) < 3 * len(study.cells)

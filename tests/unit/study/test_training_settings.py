@@ -205,7 +205,7 @@ def test_a_mistake_is_one_line(folder, settings, said):
         ("optimizer", "adam", "unknown value 'adam'; did you mean 'adamw'?"),
         ("quantise", "nf8", "unknown value 'nf8'; did you mean 'nf4'?"),
         ("schedule", "linar", "unknown value 'linar'; did you mean 'linear'?"),
-        ("steps", 0, "0 is less than the minimum of 1"),
+        ("steps", 0, "0 is too small; valid: 1 or more"),
         ("loss", "unlikelyhood", "unknown value 'unlikelyhood'; did you mean 'unlikelihood'?"),
         ("loss", ["vocabulary"], "1 entry; valid: 2 or more"),
         ("loss", "t-few", f"give exactly one of: {NAMES}; a list of several of them"),
