@@ -10,6 +10,11 @@ if not workflow.overwrite_configfiles:
 report: "rules/captions/workflow.rst"
 
 
+# For `--sdm apptainer`: what apptainer builds of the definition that `make container` writes.
+containerized: "fairshot.sif"
+
+
+include: "rules/module.smk"
 include: "rules/common.smk"
 include: "rules/files.smk"
 include: "rules/models.smk"
@@ -53,8 +58,9 @@ rule metrics:
         METRICS,
 
 
-# Methods compared over seeds, and where the variance comes from.
+# Methods compared over seeds, the study's other questions, and where the variance comes from.
 rule statistics:
     input:
         COMPARISONS,
+        CONTRASTS,
         VARIANCE,

@@ -1,10 +1,13 @@
 """Write `envs/fairshot.yaml`, which conda reads, from the pins that pip reads.
 
-`make envs` runs it; a test fails while the file is out of step.
+`make envs` runs it; a test fails while the file is out of step. With the argument `newer` it prints
+what is installed in other versions than these pins, as `make test-newest` does.
 """
 
 import re
 import sys
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 from fewshot.errors import UserError
@@ -60,6 +63,19 @@ def read_pins(path: Path) -> dict[str, str]:
     return pins
 
 
+def other_versions(pins: Mapping[str, str], installed: Mapping[str, str]) -> list[str]:
+    """Return a line for each package that is installed in another version than its pin, or not.
+
+    A local part of a version, as in 2.13.0+cpu, names a build and does not count.
+    """
+    found = {normalised(name): version.partition("+")[0] for name, version in installed.items()}
+    return [
+        f"{name} {version} → {found.get(name, 'not installed')}"
+        for name, version in sorted(pins.items())
+        if found.get(name) != version
+    ]
+
+
 def normalised(name: str) -> str:
     """Return a package's name in the form in which names are compared."""
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -67,6 +83,10 @@ def normalised(name: str) -> str:
 
 if __name__ == "__main__":
     try:
-        sys.stdout.write(render())
+        if sys.argv[1:] == ["newer"]:
+            there = {each.name: each.version for each in metadata.distributions()}
+            print(*other_versions(read_pins(ENVS / "constraints.txt"), there), sep="\n")
+        else:
+            sys.stdout.write(render())
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -3,24 +3,32 @@
 `make docs` runs it; a test fails while the file is out of step.
 """
 
+import inspect
 import sys
+from collections.abc import Callable
 
 import pyarrow as pa
 from fewshot import schemas
 from fewshot.analysis import result_schemas as results
+from fewshot.analysis import statistics_schemas as tested
+from fewshot.planning.power_page import POWERS
+from fewshot.report.figures.registry import CHARTS
+from fewshot.report.tables.registry import TABLES as TABLE_FUNCTIONS
 from fewshot.validation import read_schema
 
 INTRODUCTION = """\
 # Configuration and outputs
 
-`make docs` writes this page from `config/schema/`, `scripts/fewshot/schemas.py` and
-`scripts/fewshot/analysis/result_schemas.py`.
+`make docs` writes this page from `config/schema/`, from `schemas.py`, `analysis/result_schemas.py`,
+`analysis/statistics_schemas.py` and `planning/power_page.py` in `scripts/fewshot/`, and from the
+functions of figures and tables.
 
 A study names models, tasks, methods and patterns from the registries beside it and says which
 combinations are run. `config/config.yaml` is the demo; `config/paper.yaml` the paper's grid; any
 other file is used with `snakemake --configfile my-study.yaml`, alone and not merged with the demo.
 """
 
+FUNCTIONS = {"figures": CHARTS, "tables": TABLE_FUNCTIONS}
 FILES = {
     "study": "The study (`config/config.yaml`, `config/paper.yaml`, yours)",
     "models": "`config/models.yaml`",
@@ -28,6 +36,7 @@ FILES = {
     "tasks": "`config/tasks.yaml`",
     "patterns": "`config/patterns.yaml`",
     "methods": "`config/methods.yaml`",
+    "prices": "`config/prices.yaml`",
     "figures": "`config/figures.yaml`",
     "site": "`profiles/slurm/site.yaml`",
 }
@@ -43,11 +52,13 @@ TABLES = {
     "results/runs/…/curves.parquet: counts by epoch": schemas.CURVES,
     "results/{study}/plan.parquet: the memory plan": schemas.MEMORY_PLAN,
     "results/{study}/estimate.parquet: predicted times of adaptation jobs": results.ESTIMATE,
+    "results/{study}/power.parquet: what the study can find": POWERS,
     "results/metrics/{study}/{task}/{model}.parquet: accuracies": results.METRICS,
     "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": results.COSTS,
     "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": results.OUTCOMES,
-    "results/statistics/{study}/{task}/comparisons.parquet: comparisons": results.COMPARISONS,
-    "results/statistics/{study}/{task}/variance.parquet: variance": results.VARIANCE,
+    "results/statistics/{study}/{task}/comparisons.parquet: comparisons": tested.COMPARISONS,
+    "results/statistics/{study}/{task}/contrasts.parquet: questions": tested.CONTRASTS,
+    "results/statistics/{study}/{task}/variance.parquet: variance": tested.VARIANCE,
     "results/choices/{study}/{task}/{model}.parquet: settings by way of choosing": results.CHOICES,
     "results/behaviour/{model}.parquet: what the embedded models label right": results.BEHAVIOUR,
 }
@@ -57,6 +68,12 @@ def render() -> str:
     """Return the whole page."""
     parts = [INTRODUCTION, "## Keys\n"]
     parts += [_keys(name, heading) for name, heading in FILES.items()]
+    parts.append(
+        "## Functions of figures and tables\n\nWhat an entry may name as `function`, and the "
+        "`options` that it takes, some with their default in brackets. What each option means is "
+        "among the keys of `config/figures.yaml`.\n"
+    )
+    parts += [_functions(kind, functions) for kind, functions in FUNCTIONS.items()]
     parts.append("## Columns\n\nAll tables are Parquet, zstd-compressed.\n")
     parts += [_columns(heading, schema) for heading, schema in TABLES.items()]
     return "\n".join(parts)
@@ -118,6 +135,27 @@ def _plain(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value == {} else str(value)
+
+
+def _functions(kind: str, functions: dict[str, Callable]) -> str:
+    """Return the table of functions by name: docstrings, and options from their signatures."""
+    rows = [f"### Functions of {kind}\n", "| function | what it makes | options |", "|---|---|---|"]
+    for name, function in functions.items():
+        makes = " ".join(inspect.getdoc(function).split()).replace("|", "\\|")
+        options = ", ".join(map(_option, options_of(function))) or "none"
+        rows.append(f"| `{name}` | {makes} | {options} |")
+    return "\n".join(rows) + "\n"
+
+
+def options_of(function: Callable) -> list[inspect.Parameter]:
+    """Return the keyword-only parameters of a function."""
+    parameters = inspect.signature(function).parameters.values()
+    return [each for each in parameters if each.kind is each.KEYWORD_ONLY]
+
+
+def _option(parameter: inspect.Parameter) -> str:
+    default = "" if parameter.default is None else f" ({parameter.default})"
+    return f"`{parameter.name}`{default}"
 
 
 def _columns(heading: str, schema: pa.Schema) -> str:
