@@ -7,7 +7,6 @@ from functools import cached_property
 from itertools import product
 
 from ..data import halves
-from ..data.curve_sample import curve_epochs
 from ..data.folds import fold_count
 from ..errors import UserError
 from ..prompts.patterns import CHANNEL, Pattern, bind_pattern
@@ -119,34 +118,6 @@ class Study:
     def choices(self) -> dict[str, dict]:
         """Return the choices of settings that are made from the shots, by name."""
         return self.settings.get("choices", {})
-
-    def candidate_cells(self, choice: str) -> dict[tuple[str, str, int], list[Cell]]:
-        """Return (task, model, k) → the cells that a choice can take there, in the order in which
-        their methods and patterns are listed.
-
-        With `orders`, cells with a task's shots in other orders are candidates of that task, in
-        which the shots lie as they were drawn.
-        """
-        entry, found = self.choices[choice], defaultdict(list)
-        held = [cell for cell in self.cells if self.is_held_out(cell)]
-        patterns = entry.get("patterns") or dict.fromkeys(cell.pattern for cell in held)
-        orders = self.variants.get("order", {}) if entry.get("orders") else {}
-        drawn = {each: task for task, same in orders.items() for each in same}
-        for method, pattern in product(entry["methods"], patterns):
-            for cell in held:
-                if (cell.method, cell.pattern) == (method, pattern):
-                    found[drawn.get(cell.task, cell.task), cell.model, cell.k].append(cell)
-        return {place: cells for place, cells in found.items() if self._offers_choice(cells)}
-
-    def _offers_choice(self, cells: list[Cell]) -> bool:
-        """Return whether these cells are two candidates or more, by method, pattern or epoch; that
-        some can be calibrated too makes no choice of settings."""
-        if len(cells) > 1:
-            return True
-        settings = self.cell_settings(cells[0])
-        if not family_of(settings).trains:
-            return False
-        return len(curve_epochs(settings["curve_epochs"], settings["epochs"])) > 1
 
     def folds_of(self, cell: Cell, where: str = "") -> int:
         """Return how many folds each draw of a cell is cut into; raises UserError, which begins
