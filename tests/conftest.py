@@ -17,6 +17,7 @@ from fewshot.runtime.machine import installed_gpus
 from hub_server import LOOPBACK, HubServer
 from huggingface_hub.utils import close_session
 from hypothesis import settings
+from project import made_once
 
 # A busy machine must not fail a test for being slow.
 settings.register_profile("steady", deadline=None)
@@ -88,45 +89,56 @@ def smi(tmp_path, monkeypatch):
     installed_gpus.cache_clear()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keep the tests of a file in one process, so that their fixtures are made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def study_folder(tmp_path_factory) -> Path:
     """Return a folder with the simulated study's runs; tests only read it."""
-    folder = tmp_path_factory.mktemp("simulated")
-    simulate.write_study(folder)
+    folder, _ = made_once(tmp_path_factory, "simulated", simulated)
     return folder
 
 
 @pytest.fixture(scope="session")
-def study(study_folder) -> Evidence:
+def study(tmp_path_factory) -> Evidence:
     """Return the metrics, fit table, manifests and logs of the simulated study."""
-    with chdir(study_folder):
-        return partial.collect(
-            partial.PartialStudy({"study": "sim"}, simulate.CATALOG, {}, {}, simulate.pairs())
-        )
+    _, evidence = made_once(tmp_path_factory, "simulated", simulated)
+    return evidence
 
 
 @pytest.fixture(scope="session")
 def sampled_study(tmp_path_factory) -> Evidence:
     """Return the evidence of one task and family whose curves count 60 rows of each set."""
-    folder = tmp_path_factory.mktemp("sampled")
-    pairs = [
-        pair for pair in simulate.pairs() if (pair["task"], pair["model"][:3]) == ("nli", "opt")
-    ]
-    simulate.write_study(folder, pairs, curve_rows=60)
-    with chdir(folder):
-        return partial.collect(
-            partial.PartialStudy({"study": "sim"}, simulate.CATALOG, {}, {}, pairs)
-        )
+    _, evidence = made_once(
+        tmp_path_factory, "sampled", lambda folder: simulated(folder, one_family(), curve_rows=60)
+    )
+    return evidence
 
 
 @pytest.fixture(scope="session")
 def half_study(tmp_path_factory) -> Evidence:
     """Return the evidence of the same pairs where a half of the rows chooses the best epoch."""
-    folder = tmp_path_factory.mktemp("half")
-    pairs = [
-        pair for pair in simulate.pairs() if (pair["task"], pair["model"][:3]) == ("nli", "opt")
-    ]
-    simulate.write_study(folder, pairs, by_half=True)
-    settings = {"study": "sim", "best_epoch": "held-out"}
+    _, evidence = made_once(
+        tmp_path_factory, "half", lambda folder: simulated(folder, one_family(), by_half=True)
+    )
+    return evidence
+
+
+def simulated(folder: Path, pairs: list[dict] | None = None, **written) -> Evidence:
+    """Write runs of the simulated study, all or those of some pairs, and return its evidence."""
+    pairs = pairs or simulate.pairs()
+    simulate.write_study(folder, pairs, **written)
+    settings = {"study": "sim", **({"best_epoch": "held-out"} if "by_half" in written else {})}
     with chdir(folder):
         return partial.collect(partial.PartialStudy(settings, simulate.CATALOG, {}, {}, pairs))
+
+
+def one_family() -> list[dict]:
+    return [
+        pair for pair in simulate.pairs() if (pair["task"], pair["model"][:3]) == ("nli", "opt")
+    ]

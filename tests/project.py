@@ -1,6 +1,7 @@
 """A throwaway copy of the project, to run, edit and break in workflow tests."""
 
 import os
+import pickle
 import re
 import shutil
 import sys
@@ -93,19 +94,28 @@ class Project:
 
 
 def run_once(factory, name: str, build: Callable[[Project], None]) -> Project:
-    """Return the project that `build` makes, once for all workers of a parallel test run.
+    """Return the project that `build` makes: see `made_once`."""
+
+    def create(folder: Path) -> None:
+        build(Project.create(folder))
+
+    folder, _ = made_once(factory, name, create)
+    return Project(folder)
+
+
+def made_once(factory, name: str, build: Callable[[Path], object]) -> tuple[Path, object]:
+    """Return a folder and what `build` gave for it, once for all workers of a parallel test run.
 
     `factory` is pytest's tmp_path_factory. The others wait for the worker that came first.
     """
     root = factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    project, done = Project(root / name), root / f"{name}.done"
+    folder, kept = root / name, root / f"{name}.pickle"
     with FileLock(root / f"{name}.lock"):
-        if not done.exists():
-            Project.create(project.folder)
-            build(project)
-            done.touch()
-    return project
+        if not kept.exists():
+            folder.mkdir()
+            kept.write_bytes(pickle.dumps(build(folder)))
+    return folder, pickle.loads(kept.read_bytes())
 
 
 @dataclass(frozen=True)

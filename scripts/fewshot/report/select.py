@@ -174,7 +174,8 @@ def check_options(
             raise unknown(option.replace("_", " "), value, valid, f"{WHERE}.{option}")
     if pattern is not None and pattern not in catalog["patterns"]:
         raise unknown("pattern", pattern, catalog["patterns"], f"{WHERE}.pattern")
-    adapted = [name for name in catalog["tasks"] if name in set(metrics["task"])]
+    present = set(metrics["task"].unique())
+    adapted = [name for name in catalog["tasks"] if name in present]
     for name in tasks or ():
         if name not in (adapted or catalog["tasks"]):
             raise unknown("task", name, adapted or catalog["tasks"], f"{WHERE}.tasks")
