@@ -22,7 +22,7 @@ ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
 endif
 
-.PHONY: demo study test test-slow test-rebuild test-slurm test-real test-trackers rivals bench-scorer bench-context bench-readout bench-folding bench-training bench-stacking bench-memory bench-startup bench-gpu bench-analysis bench-planning bench-scale test-newest container bench-kernels lint format docs envs audit licences setup help
+.PHONY: demo study test test-slow test-weekly test-rebuild test-slurm test-real test-trackers rivals bench-scorer bench-context bench-readout bench-folding bench-training bench-stacking bench-memory bench-startup bench-gpu bench-analysis bench-planning bench-scale test-newest container bench-kernels lint format docs envs audit licences setup help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -52,16 +52,19 @@ study:  ## write NAME.yaml, a study to edit: make study NAME=mine
 	@echo "$(NAME).yaml: edit it, and see what runs: snakemake -n all --configfile $(NAME).yaml"
 
 test: $(READY)  ## unit and workflow tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not slurm and not real"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "not slow and not weekly and not gpu and not slurm and not real"
 
 test-slow: $(READY)  ## the long checks
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "slow and not gpu and not slurm and not real and not rebuild"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m "slow and not weekly and not gpu and not slurm and not real and not rebuild"
 
 test-rebuild: $(READY)  ## train an embedded model anew and compare it, after an edit of its recipe
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -m rebuild tests/slow
 
 test-slurm: $(READY)  ## the study on a SLURM that it starts on this machine
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -m slurm tests/cluster
+
+test-weekly: $(READY)  ## what the others leave out: more variants of what they try; for each week
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m weekly
 
 test-real: $(READY)  ## scores and training of two pretrained models, beside other programs
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m real
@@ -78,7 +81,7 @@ test-newest:  ## the tests of make test with the newest versions, in .venv-newes
 	@sed 's/==.*//' envs/requirements.txt > .venv-newest/names.txt
 	@$(call install,.venv-newest,-r .venv-newest/names.txt)
 	@PYTHONPATH=scripts .venv-newest/bin/python .ci/environments.py newer
-	@PATH="$(CURDIR)/.venv-newest/bin:$$PATH" python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not slurm and not real and not pins"
+	@PATH="$(CURDIR)/.venv-newest/bin:$$PATH" python -m pytest -n 2 --dist loadgroup -m "not slow and not weekly and not gpu and not slurm and not real and not pins"
 
 # Their pins need not agree with the project's, so each has an environment of its own.
 rivals: $(READY)  ## install CTranslate2 and vLLM, which bench-scorer compares with, in .snakemake

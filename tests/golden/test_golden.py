@@ -8,7 +8,7 @@ from fewshot.study.study import Cell
 from golden import effects, recipe, study
 
 # The study is made once, by one worker.
-pytestmark = pytest.mark.xdist_group("golden")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("golden")]
 
 HALF = 1 / 200
 

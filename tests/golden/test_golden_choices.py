@@ -18,7 +18,7 @@ from fewshot.study.catalog import catalog_of
 
 from golden import effects, study
 
-pytestmark = pytest.mark.xdist_group("golden")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("golden")]
 
 K = 16
 PATTERNS = ("minimal", "gpt-3", "eval-harness")

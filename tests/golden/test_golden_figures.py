@@ -15,7 +15,7 @@ from fewshot.validation import read_yaml
 from golden import study
 
 # The study is made once, by one worker.
-pytestmark = pytest.mark.xdist_group("golden")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("golden")]
 
 SMALLEST = 7
 """Points: nothing in print is smaller."""

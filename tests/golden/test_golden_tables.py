@@ -13,7 +13,7 @@ from fewshot.study.catalog import catalog_of
 from golden import effects, study
 
 # The study is made once, by one worker.
-pytestmark = pytest.mark.xdist_group("golden")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("golden")]
 
 OPT = ("opt-125m", "opt-1.3b", "opt-6.7b")
 

@@ -200,6 +200,7 @@ def test_snakemake_is_told_in_words_and_errors_in_full(tmp_path):
     assert done.returncode == 1
 
 
+@pytest.mark.slow
 def test_failed_jobs_are_listed_at_the_end_with_the_reason_that_their_log_ends_with(tmp_path):
     done = follow(tmp_path, "--keep-going", "mine-1.txt", "bad.txt")
     lines = done.stderr.splitlines()
@@ -221,17 +222,20 @@ def test_a_job_that_was_started_again_has_not_failed():
     assert len(listed) == 12 and "  rule3" not in listed
 
 
+@pytest.mark.slow
 def test_a_target_names_the_files_that_it_made(tmp_path):
     done = follow(tmp_path, "summary")
     assert "\n1/1 · summary → made/summary.txt · " in done.stderr
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_quiet_is_followed(tmp_path):
     assert "1/1" not in follow(tmp_path, "summary", "--quiet", "progress").stderr
     assert follow(tmp_path, "good-1.txt", "--quiet", "all").stderr.strip() == ""
 
 
+@pytest.mark.slow
 def test_a_dry_run_is_shown_as_snakemake_shows_it(tmp_path):
     done = follow(tmp_path, "--dry-run")
     assert "\n\n[" in done.stdout and "rule good:\n    output: good-1.txt" in done.stdout

@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pandas as pd
+import pytest
 from safetensors.torch import load_file
 
 FAMILY = '''
@@ -45,6 +46,7 @@ def add_family(project) -> None:
     )
 
 
+@pytest.mark.slow
 def test_one_entry_each(fresh):
     add_family(fresh)
     shutil.copytree(fresh.folder / "config/embedded/opt-micro", fresh.folder / "my-model")

@@ -3,12 +3,14 @@
 import json
 
 import pandas as pd
+import pytest
 from fewshot.data import halves
 from fewshot.data.evaluation_sets import read_set
 
 TRAINED = "results/runs-held-out/fair/synth-mnli/opt-micro/{}/minimal/k4/seeds8-9"
 
 
+@pytest.mark.weekly
 def test_a_held_out_choice_runs_beside_what_is_there(study):
     """Fine-tuning trains anew, apart; nothing else runs again, and turning back runs nothing."""
 

@@ -40,6 +40,7 @@ def programs(tmp_path, monkeypatch) -> Path:
     return programs
 
 
+@pytest.mark.slow
 def test_all_rules_share_one_environment_and_run_in_it(fresh, programs):
     fresh.run("results/shots/fair/synth-mnli/k4/seed8.parquet", "--sdm", "conda")
     calls = (programs / "calls").read_text().splitlines()
@@ -51,6 +52,7 @@ def test_all_rules_share_one_environment_and_run_in_it(fresh, programs):
     assert jobs == 3 * [f"activate {given.with_suffix('')}"], "fetch, prepare, draw"
 
 
+@pytest.mark.slow
 def test_a_container_has_this_environment_first_on_its_path(fresh, programs):
     make = ["make", "-f", str(ROOT / "Makefile"), "-o", ".venv/.logger", "container"]
     subprocess.run(make, cwd=fresh.folder, env=fresh.environment(), check=True)

@@ -53,6 +53,7 @@ def test_a_job_has_seeds_without_a_gap(project, given, seeds, jobs):
     assert drawn == {f"seed{seed}.parquet" for seed in seeds}
 
 
+@pytest.mark.slow
 def test_paper_grid(paper):
     """13 models, 2 tasks; in context 3 patterns × 4 k; trained 3 patterns × 5 k + 3 methods × 5 k.
 
@@ -71,6 +72,7 @@ def test_paper_grid(paper):
     assert jobs["prepare_task"] == 5
 
 
+@pytest.mark.slow
 def test_only_local_rules_fetch_what_a_study_needs(project):
     jobs = counts(project.run("download", "--dry-run", "--configfile", "config/paper.yaml"))
     fetched = {"download_data": 3, "download_model": 13, "download_weights": 13}
@@ -79,6 +81,7 @@ def test_only_local_rules_fetch_what_a_study_needs(project):
     assert counts(planned)["check_window"] == 28 and "download_weights" not in planned
 
 
+@pytest.mark.slow
 def test_the_published_grid(project):
     """On MNLI and RTE 13 models, on QQP and CoLA 7; in context 3 k, trained 5.
 
@@ -99,6 +102,7 @@ def test_the_published_grid(project):
     assert "results/data/hans/" not in output
 
 
+@pytest.mark.slow
 def test_the_other_two_tasks(project):
     """7 models: in context 2 patterns × 4 k × 2 tasks; trained 4 methods × 5 k × 2 tasks."""
     study = ("--configfile", "config/paper-qqp-cola.yaml")
@@ -121,6 +125,7 @@ def resources_of(output: str, rule: str, run: str = "") -> dict[str, str]:
     return dict(item.split("=", 1) for item in line.split(", ") if "=" in item)
 
 
+@pytest.mark.slow
 def test_slurm_profile_asks_for_gpus_and_memory(submitted):
     assert counts(submitted)["fine_tune"] == 780
     found = resources_of(submitted, "fine_tune", RUN.format("opt-13b/pattern-ft"))
@@ -133,6 +138,7 @@ def test_slurm_profile_asks_for_gpus_and_memory(submitted):
     assert found["slurm_extra"] == "--signal=TERM@300", "time for a checkpoint"
 
 
+@pytest.mark.slow
 def test_a_job_is_placed_on_the_machine_that_the_study_names(project, tmp_path):
     site = tmp_path / "site.yaml"
     machine = "gpu_memory_gb: 24, gpus_per_node: 8, nodes: 4, host_memory_gb: 500"

@@ -55,6 +55,7 @@ def test_configuration_mistake_stops_before_anything_runs(fresh, path, change, e
 READ_ONLY = 'mount --bind results results && mount -o remount,bind,ro results && exec "$@"'
 
 
+@pytest.mark.slow
 def test_a_folder_of_results_that_cannot_be_written_is_one_line(fresh):
     results = fresh.folder / "results"
     results.mkdir()
@@ -82,6 +83,7 @@ def test_key_given_twice_in_a_study(fresh):
     assert "config/config.yaml: line" in (line := one_line(fresh.snakemake())) and "twice" in line
 
 
+@pytest.mark.slow
 def test_context_beyond_the_window_says_does_not_fit(study):
     """80 shots of the longest pattern are more than 1,024 tokens."""
     shown = {"methods": ["in-context"], "patterns": ["eval-harness"], "k": [80]}
@@ -94,6 +96,7 @@ def test_context_beyond_the_window_says_does_not_fit(study):
     assert "does not fit" in headline
 
 
+@pytest.mark.slow
 def test_exploding_loss_fails_its_job_alone_and_is_marked_in_the_partial_report(study):
     study.edit("config/methods.yaml", lambda c: c["quick-ft"].update(learning_rate=1e30))
     study.edit(STUDY, lambda c: c.update(figures=["id-ood-scatter"], tables=["coverage"]))

@@ -13,6 +13,7 @@ def project(tmp_path_factory) -> Project:
     return Project.create(tmp_path_factory.mktemp("estimates") / "project")
 
 
+@pytest.mark.slow
 def test_the_papers_estimate_is_printed_and_written(project):
     study = ("--configfile", "config/paper.yaml", project.machine())
     output = project.run(TARGET, *study)
@@ -36,6 +37,7 @@ def test_the_papers_estimate_is_printed_and_written(project):
     assert [rule for rule, _ in project.planned(TARGET, *study)] == [TARGET]
 
 
+@pytest.mark.slow
 def test_a_finished_study_has_nothing_left(study):
     """Once a run is gone, the page is written again."""
     output = study.run(TARGET)

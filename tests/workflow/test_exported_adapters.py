@@ -17,6 +17,7 @@ def project(study) -> Project:
     return Project(study.folder, {"HF_TOKEN": ""})
 
 
+@pytest.mark.slow
 def test_a_finished_study_gives_its_adapters(project):
     assert [rule for rule, _ in project.planned("export_adapters")] == ["export_adapters"]
     output = project.run("export_adapters")
@@ -36,6 +37,7 @@ def test_a_finished_study_gives_its_adapters(project):
         assert result.code != 0 and line in result.output and "Traceback" not in result.output
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_answers_new_texts(project):
     """With a cell of this study in the place of the demo's."""
     [code] = blocks_of("config/SHARING.md", "python", "finished-cell")

@@ -12,7 +12,7 @@ from project import Project
 from tiny import save_tiny
 
 # One process for all of them: they share the server and what was fetched from it.
-pytestmark = pytest.mark.xdist_group("hub")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hub")]
 
 COMMIT, OTHER = "a" * 40, "b" * 40
 TOKEN = "hf_secretsecret"
@@ -136,6 +136,7 @@ def test_from_download_to_tables(hub, done):
 GONE = "which is gone; run `snakemake download` for this study, which fetches it"
 
 
+@pytest.mark.weekly
 def test_freed_weights_run_nothing_and_come_back_where_a_run_needs_them(hub, study):
     free(study)
     output = study.run("tables", "--dry-run")
@@ -208,6 +209,7 @@ def test_all_is_fetched_before_a_submission_and_jobs_need_no_network(hub, tmp_pa
     assert len(files) == 4 and not [path for path in files if str(cache) in path.read_text()]
 
 
+@pytest.mark.weekly
 def test_states_of_finished_runs_go_when_asked(study):
     [run] = (study.folder / RUNS).glob("minimal/k0/*")
     state = study.folder / "results/state/left"

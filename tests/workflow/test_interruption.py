@@ -52,6 +52,7 @@ MOMENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("begun", "pattern"), MOMENTS)
 def test_killed_study_finishes_with_the_same_bytes(begun, finished, pattern, request):
     study = request.getfixturevalue(begun)

@@ -68,6 +68,7 @@ def parent(fresh, tmp_path):
     return create
 
 
+@pytest.mark.slow
 def test_below_a_prefix_results_are_the_same(parent, finished):
     project = parent('prefix: "study/few"', "study/few/")
     project.run("done", f"study/few/{RUN}/predictions.parquet")
@@ -80,6 +81,7 @@ def test_below_a_prefix_results_are_the_same(parent, finished):
     assert "Nothing to be done" in again
 
 
+@pytest.mark.weekly
 def test_without_a_prefix_bare_files_are_the_other_workflows(parent):
     project = parent("")
     planned = project.planned("done")
@@ -95,6 +97,7 @@ def test_without_a_prefix_bare_files_are_the_other_workflows(parent):
     assert "second_make_table" in said and " second/results/demo/tables/headline.md" in said
 
 
+@pytest.mark.weekly
 def test_paths_replaced_otherwise_are_refused(parent):
     result = parent('replace_prefix: {"results/": "few/"}').snakemake("--dry-run", "done")
     assert result.code == 1

@@ -4,6 +4,8 @@ import re
 import shutil
 from datetime import datetime
 
+import pytest
+
 TWO = ("0, GPU-aa, 81559", "1, GPU-bb, 81559")
 RUNS = "results/logs/runs/fair/synth-mnli/opt-micro"
 FINE_TUNE = f"{RUNS.replace('logs/', '')}/quick-ft/minimal/k4/seeds8-9/manifest.json"
@@ -23,6 +25,7 @@ def spans(project) -> list[tuple[str, datetime, datetime]]:
     return found
 
 
+@pytest.mark.slow
 def test_as_many_jobs_compute_at_once_as_there_are_gpus_and_the_same_bytes(ready, finished, smi):
     smi(*TWO)
     ready.run("runs", "--cores", "8")
@@ -39,6 +42,7 @@ def test_as_many_jobs_compute_at_once_as_there_are_gpus_and_the_same_bytes(ready
             assert twin.read_bytes() == file.read_bytes(), "which GPU changes nothing"
 
 
+@pytest.mark.slow
 def test_more_gpus_than_there_are_end_the_job_with_one_line(study, smi):
     smi(*TWO)
     (study.folder / FINE_TUNE).unlink()
@@ -49,6 +53,7 @@ def test_more_gpus_than_there_are_end_the_job_with_one_line(study, smi):
     assert "gpu=4," in study.run("--dry-run", FINE_TUNE, *FOUR), "planned, not cut down"
 
 
+@pytest.mark.slow
 def test_snakemake_starts_only_as_many_as_it_is_told_to(study, smi):
     smi(*TWO)
     shutil.rmtree(study.folder / RUNS)

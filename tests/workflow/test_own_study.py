@@ -14,7 +14,7 @@ from hub_server import LOOPBACK, HubServer, Repo
 from project import ROOT, Project
 
 # One process for all of them, beside the others that use a Hub.
-pytestmark = pytest.mark.xdist_group("hub")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hub")]
 
 PAGE = "config/TUTORIAL.md"
 [ROWS] = pages.blocks_of(PAGE, "python", "tutorial")

@@ -5,10 +5,12 @@ import sys
 
 import pages
 import pandas as pd
+import pytest
 
 KEYS = ["model", "method", "evaluation_set"]
 
 
+@pytest.mark.slow
 def test_the_lines_of_pandas_give_the_headlines_means(study):
     [code] = pages.blocks_of("README.md", "python", "finished-demo")
     assert code.count('["k"] == 16') == 1

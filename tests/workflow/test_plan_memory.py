@@ -1,12 +1,14 @@
 """The memory plan as a target: a table in three formats, in seconds, without weights."""
 
 import pandas as pd
+import pytest
 from project import Project
 
 TARGET = "plan_memory"
 STUDY = ("--configfile", "config/paper.yaml")
 
 
+@pytest.mark.slow
 def test_the_papers_plan_is_written_and_follows_the_machine(tmp_path):
     project = Project.create(tmp_path / "project")
     study = (*STUDY, project.machine())

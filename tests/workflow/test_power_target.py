@@ -14,6 +14,7 @@ def project(tmp_path_factory) -> Project:
     return Project.create(tmp_path_factory.mktemp("power") / "project")
 
 
+@pytest.mark.slow
 def test_the_papers_power_is_printed_and_written_without_any_result(project):
     output = project.run(TARGET, *STUDY)
     folder = project.folder / "results/paper"
@@ -38,6 +39,7 @@ def test_the_papers_power_is_printed_and_written_without_any_result(project):
     assert [rule for rule, _ in project.planned(TARGET, *STUDY)] == [TARGET]
 
 
+@pytest.mark.slow
 def test_a_finished_study_tells_how_its_own_comparisons_vary(study):
     output = study.run(TARGET)
     assert "means over finished comparisons" in output and "are assumed" not in output

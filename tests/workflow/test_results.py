@@ -95,6 +95,7 @@ def test_state_is_gone_after_a_finished_run(finished):
     assert not state.exists() or not list(state.iterdir())
 
 
+@pytest.mark.slow
 def test_snakemake_report_has_captions_and_categories(study):
     study.run("--report", "report.zip")
     with zipfile.ZipFile(study.folder / "report.zip") as archive:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import pytest
 from project import ROOT
 from test_interruption import begin
 
@@ -16,6 +17,7 @@ def with_plugin(project):
     return project
 
 
+@pytest.mark.slow
 def test_the_profile_asks_for_the_plugin_and_jobs_are_told_by_their_titles(study):
     for kind in ("svg", "vl.json"):
         (study.folder / f"results/demo/figures/id-ood-scatter.{kind}").unlink()
@@ -44,6 +46,7 @@ def test_a_misspelt_file_of_the_study_is_told_with_the_nearest_one(fresh):
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_one_line_with_the_status_of_a_shell(ready):
     seed = "results/state/*/seed8*"
     process = begin(with_plugin(ready), "runs", "--cores", "1")

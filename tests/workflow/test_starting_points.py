@@ -1,8 +1,11 @@
 """A method that starts from another task's adapters waits for that run, and repeats no other."""
 
+import pytest
+
 RUN = "results/runs/fair/{}/opt-micro/{}/minimal/k4/seeds8-9"
 
 
+@pytest.mark.slow
 def test_a_start_waits_for_its_source_and_repeats_nothing(study):
     start = {"method": "quick-lora", "tasks": "others", "k": 4}
     started = {"base": "quick-lora", "start_from": start}

@@ -50,6 +50,7 @@ def test_a_plan_with_placeholders_says_so(project):
     assert "planned with placeholders" not in project.run("--profile", "slurm", "-n")
 
 
+@pytest.mark.slow
 def test_the_site_is_checked_as_a_target(project):
     place(project)
     printed = project.run("check_site", "--profile", "slurm")
@@ -60,6 +61,7 @@ def test_the_site_is_checked_as_a_target(project):
     assert "error: no cluster is named; valid: snakemake check_site --profile slurm" in done.output
 
 
+@pytest.mark.slow
 def test_jobs_left_over_end_the_start_and_are_named(project):
     """They would write the same files; nothing is cancelled for the user."""
     place(project)
@@ -70,6 +72,7 @@ def test_jobs_left_over_end_the_start_and_are_named(project):
     assert line.endswith("scancel 7") and not calls(project.folder.parent, "scancel")
 
 
+@pytest.mark.slow
 def test_a_start_without_the_facts_of_the_cluster_submits_nothing(project):
     place(project)
     (line,) = refused(project, RUN, "--default-resources", "mem_mb=100")
@@ -91,6 +94,7 @@ def asked(printed: str, rule: str, name: str) -> list[int]:
     return [int(re.search(rf"\b{name}=(\d+)", block)[1]) for block in blocks]
 
 
+@pytest.mark.slow
 def test_the_last_attempt_asks_for_what_the_site_has_at_most(project):
     """What the first attempt needs is asked for."""
     place(project, gpu_max_hours=0.5, host_memory_gb=5.5)

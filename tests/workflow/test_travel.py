@@ -9,7 +9,7 @@ from fewshot import storage
 from project import Project, run_once
 
 # One process for all of them: they share one study.
-pytestmark = pytest.mark.xdist_group("travel")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("travel")]
 
 ANALYSIS = {"compute_metrics", "make_table", "plot_figure", "write_report"}
 STUDY = ("--configfile", "study.yaml")
@@ -78,6 +78,7 @@ def test_without_an_archive_there_is_one_line(reader):
     assert "error: no archive named; valid: snakemake import_predictions" in result.output
 
 
+@pytest.mark.weekly
 def test_results_made_elsewhere_join_the_same_tables(exporter, tmp_path):
     """A model that was only ever run by lm-evaluation-harness: nothing of it is fetched."""
     shutil.copytree(exporter.folder, tmp_path / "project", symlinks=True)

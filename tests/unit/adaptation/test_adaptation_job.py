@@ -193,6 +193,7 @@ def start_script(smk, folder: Path) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_fine_tuning_killed_between_seeds_ends_in_the_same_bytes(tmp_path):
     """The real loop, with LoRA, all seeds together: killed with -9 once one is stored, then run
     again."""

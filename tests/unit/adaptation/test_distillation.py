@@ -226,6 +226,7 @@ def test_the_next_rounds_teacher_is_the_last_ones_student():
     assert [round_of(epoch, settings) for epoch in range(1, 8)] == [1, 1, 1, 2, 2, 3, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["distil-label-words", "distil-vocabulary"])
 def test_an_interrupted_seed_ends_in_the_same_bytes(loss, tmp_path):
     job = distils(loss=loss, epochs=4, rounds=2, **LORA, dropout=0.1)
@@ -283,6 +284,7 @@ def test_a_job_reads_training_rows_and_tells_of_its_rounds(tmp_path):
     assert costs["flops_train"].iloc[0] > less["flops_train"].iloc[0] > 0, "its teacher's reading"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [
     {"loss": "distil-label-words", "temperature": 1.0, "rounds": 1, "unlabelled_rows": 20},
     {"family": "context_tuning", "token_dropout": 0.1},

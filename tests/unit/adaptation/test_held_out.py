@@ -200,6 +200,7 @@ def three_stacks(folder):
 STACKS = ["0.fold0", "0.fold1"], ["1.fold0", "1.fold1"], ["0.fold2", "1.fold2"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_job_ends_in_the_same_bytes(tmp_path, monkeypatch):
     """Told to end in each stack: in training, in scoring, and once a fold is finished."""
     monkeypatch.chdir(tmp_path)
@@ -241,6 +242,7 @@ def started(monkeypatch, until=None) -> list[list[str]]:
     return stacks
 
 
+@pytest.mark.slow
 def test_a_finished_fold_is_not_trained_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     whole, parts = three_stacks(tmp_path / "whole"), three_stacks(tmp_path / "parts")
@@ -263,6 +265,7 @@ def test_a_finished_fold_is_not_trained_again(tmp_path, monkeypatch):
     assert facts[0]["folds"] == facts[1]["folds"]
 
 
+@pytest.mark.slow
 def test_a_fold_whose_loss_is_not_finite_ends_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     whole, parts = three_stacks(tmp_path / "whole"), three_stacks(tmp_path / "parts")

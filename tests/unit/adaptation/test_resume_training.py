@@ -14,10 +14,11 @@ from fewshot.runtime.placement import Placement
 from fewshot.runtime.processes import ProcessGroup
 from fewshot.runtime.stop import Interrupted, Stop
 from seed_runs import PLACEMENTS, StopAfter, a_job, outcome, set_up
+from thinned import thinned
 from tiny import TARGETS
 
 
-@pytest.mark.parametrize("name", PLACEMENTS)
+@pytest.mark.parametrize("name", thinned(PLACEMENTS, ["plain"], ["stage 2, half", "stage 3"]))
 def test_an_interrupted_seed_ends_in_the_same_bytes(tmp_path, name):
     """Stopped between steps, after an epoch, within scoring, and in the end: with dropout."""
     place, dtype = PLACEMENTS[name]

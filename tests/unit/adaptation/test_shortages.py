@@ -28,6 +28,7 @@ def run_out(monkeypatch, limit: int) -> None:
     monkeypatch.setattr(ForwardPass, "answers", scarce)
 
 
+@pytest.mark.slow
 def test_a_seed_that_runs_out_of_memory_starts_again_with_less(tmp_path, monkeypatch, caplog):
     job = a_job(Placement(micro_tokens=256))
     expected = training.train_seed(set_up("opt", job, 0.0), 0, tmp_path / "whole")
@@ -91,6 +92,7 @@ def test_each_shortage_gives_up_what_costs_least():
     assert easier(Placement(micro_tokens=300), 300, 1, shares=False, recomputes=False) is None
 
 
+@pytest.mark.slow
 def test_a_checkpoint_made_after_a_shortage_is_gone_on_from(tmp_path, monkeypatch):
     run_out(monkeypatch, 20)
     job = a_job(Placement(micro_tokens=256))

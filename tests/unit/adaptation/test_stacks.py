@@ -1,6 +1,7 @@
 """Seeds that are trained together: each is what it would be alone, and what stops one."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from fewshot.runtime.processes import ProcessGroup
 from fewshot.runtime.stop import Interrupted
 from job_files import some_rows
 from seed_runs import K, StopAfter, a_job, outcome, set_up
+from thinned import thinned
 from tiny import ALL_KINDS, TARGETS
 
 SEEDS = (0, 1, 4)
@@ -84,8 +86,14 @@ def check_alike(one, other):
     assert (best[0] == best[1]).all()
 
 
-@pytest.mark.parametrize("kind", ALL_KINDS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("kind", "family"),
+    thinned(
+        product(ALL_KINDS, FAMILIES),
+        [(ALL_KINDS[0], "lora"), (ALL_KINDS[1], "ia3"), (ALL_KINDS[0], "prompt")],
+        [(ALL_KINDS[number % len(ALL_KINDS)], family) for number, family in enumerate(FAMILIES)],
+    ),
+)
 def test_each_seed_is_what_it_is_alone(tmp_path, kind, family):
     """Rows have 3 to 9 tokens; states and, where there is any, LoRA's input are dropped out."""
     if (kind, family) == ("llama", "bitfit"):
@@ -235,6 +243,7 @@ def _some(grad):
     return found
 
 
+@pytest.mark.slow
 def test_an_interrupted_stack_ends_in_the_same_bytes(tmp_path):
     """Stopped between steps, after an epoch, and four times within the scoring of all rows: before
     and after the best weights of the first seed were put in, and once one or two are finished."""
@@ -325,6 +334,7 @@ def test_seeds_whose_memory_runs_out_together_are_trained_alone(tmp_path, monkey
     assert "lost" in found[0].seconds and "lost" not in found[1].seconds
 
 
+@pytest.mark.slow
 def test_an_interrupted_seed_that_was_trained_alone_for_want_of_memory_goes_on(
     tmp_path, monkeypatch
 ):

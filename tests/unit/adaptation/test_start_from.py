@@ -194,6 +194,7 @@ def started(job, files, **start):
     return dataclasses.replace(job, settings=settings, starts=dict.fromkeys(job.seeds, files))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 1, 3])
 def test_an_interrupted_seed_that_started_so_ends_in_the_same_bytes(tmp_path, stage):
     job = a_job(stage, epochs=3, **LORA)

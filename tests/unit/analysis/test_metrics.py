@@ -173,6 +173,7 @@ def test_broken_curves_name_their_run(pair, change, message):
     assert path in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["predictions", "curves"])
 def test_a_single_bit_that_changed_is_noticed(pair, name):
     path = Path(folder(pair, "ft"), f"{name}.parquet")

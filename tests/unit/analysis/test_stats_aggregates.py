@@ -118,6 +118,7 @@ def stratified(values, strata, rng):
     return np.concatenate(parts, axis=1)
 
 
+@pytest.mark.slow
 def test_draws_that_tasks_share_are_resampled_with_all_of_them():
     rng = np.random.default_rng(3)
     draw = rng.normal(0, 0.05, (12, 2))
@@ -134,6 +135,7 @@ def test_draws_that_tasks_share_are_resampled_with_all_of_them():
     assert found.high - found.low > 1.25 * (apart.high - apart.low)
 
 
+@pytest.mark.slow
 def test_the_improvement_over_unrelated_draws_is_rliables():
     """The mean over tasks of U / nm, resampled task by task (Agarwal et al. 2021)."""
     rng = np.random.default_rng(4)

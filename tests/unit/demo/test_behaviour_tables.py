@@ -52,6 +52,7 @@ def test_the_gain_of_size_has_intervals_over_seeds(counts):
     assert gains["gain"].round(6).eq(0.2).all() and gains["low"].round(6).eq(0.2).all()
 
 
+@pytest.mark.slow
 def test_the_page_has_every_table(counts):
     text = behaviour_tables.page(counts)
     assert all(f"# {title}" in text for title in behaviour_tables.PARTS)

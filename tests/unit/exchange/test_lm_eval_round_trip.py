@@ -21,6 +21,8 @@ from fewshot.prompts.patterns import restore_pattern
 from job_files import CELL, write_job
 from lm_harness import cell_of, harness
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lm_eval", reason="lm_eval is not installed")
 
 SETS = ("task", "other")

@@ -19,6 +19,7 @@ from fewshot.scoring.score import score
 from fewshot.study import families
 from job_files import some_rows
 from seed_runs import a_job, reading
+from thinned import thinned
 from tiny import ALL_KINDS, KINDS, TARGETS, tiny_model, tiny_tokenizer, write_manifest
 
 ADAPTER = {
@@ -106,6 +107,8 @@ SHARDED = [
     *("mix_and_match", "p_tuning_lstm", "context_tuning", "cartridge", "adapter_fusion"),
 ]
 """Families that are also trained in shards: all ways to add or to choose parameters."""
+ONCE = [("full", "opt"), ("lora", "llama"), ("ia3", "gpt_neox"), ("prefix_tuning", "llama")]
+"""Of these the first that are tried."""
 TRAINED = [(family, kind) for family, kind in PAIRS if ON_ONE.get(family, kind) == kind]
 
 
@@ -221,7 +224,7 @@ def test_training_starts_from_the_base_model(family, kind):
     assert torch.equal(student.model(input_ids=ids).logits, tiny_model(kind)(input_ids=ids).logits)
 
 
-@pytest.mark.parametrize(("family", "kind"), TRAINED)
+@pytest.mark.parametrize(("family", "kind"), thinned(TRAINED, ONCE, TRAINED[::2]))
 def test_training_lowers_the_loss_and_is_restored_from_its_file(family, kind, tmp_path):
     made, losses, result = train(tmp_path, family, kind, epochs=6)
     # A divergence from a teacher starts small.
@@ -242,7 +245,7 @@ def test_training_lowers_the_loss_and_is_restored_from_its_file(family, kind, tm
         np.testing.assert_array_equal(found.logsumexp, rows["logsumexp"])
 
 
-@pytest.mark.parametrize("family", SHARDED)
+@pytest.mark.parametrize("family", thinned(SHARDED, slow=["lora", "prefix_tuning", "dora"]))
 def test_shards_train_alike(tmp_path, family):
     kind = "opt" if family == "bitfit" else "llama"
     _, losses, result = train(tmp_path, family, kind)
@@ -254,10 +257,11 @@ def test_shards_train_alike(tmp_path, family):
 
 @pytest.mark.parametrize(
     "family",
-    [
-        *("dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only"),
-        "p_tuning_lstm",
-    ],
+    thinned(
+        ["dora", "ia3", "prompt_tuning", "prefix_tuning", "head_only", "p_tuning_lstm"],
+        ["ia3"],
+        ["dora", "prefix_tuning"],
+    ),
 )
 def test_bfloat16_trains_alike(tmp_path, family):
     torch.set_num_threads(1)

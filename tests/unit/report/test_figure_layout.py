@@ -8,6 +8,7 @@ import pytest
 import simulate
 from fewshot.report import render
 from fewshot.report.figures import glyphs, panels, registry
+from thinned import thinned
 
 CATALOG = simulate.CATALOG
 PATTERNS = {"minimal": {"title": "minimal pattern"}, "gpt-3": {"title": "GPT-3 pattern"}}
@@ -168,7 +169,14 @@ def test_no_difference_is_a_negative_nothing(study):
     assert rows and all(str(row["points"]) == "0.0" for row in rows)
 
 
-@pytest.mark.parametrize("name", [each for each in registry.CHARTS if each != "honest_choice"])
+@pytest.mark.parametrize(
+    "name",
+    thinned(
+        [each for each in registry.CHARTS if each != "honest_choice"],
+        ["id_ood_scatter", "differences", "learning_curves"],
+        ["hans_by_subcase", "cost_accuracy", "aggregates", "methods_compared"],
+    ),
+)
 def test_a_checkpoint_that_out_of_domain_rows_chose_is_marked_as_an_oracle(study, name):
     oracle = {**CATALOG, "main": {**CATALOG["main"], "selection": "best-out-of-domain"}}
     spec = make(name, study, oracle)

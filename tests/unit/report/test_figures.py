@@ -95,6 +95,7 @@ def test_no_evidence_gives_a_figure_that_says_so(name):
     assert render.to_png(spec).startswith(PNG)
 
 
+@pytest.mark.slow
 def test_one_model_with_one_seed_and_one_k_is_drawn(study):
     metrics = study.metrics
     metrics = metrics[(metrics["model"] == "opt-s") & (metrics["seed"] == 0) & (metrics["k"] == 16)]

@@ -8,6 +8,7 @@ import pytest
 from fewshot.report import report
 from fewshot.report.table_text import NOTHING, to_markdown
 from fewshot.report.tables.registry import make_table
+from thinned import thinned
 
 EMPTY = re.compile(r"\bNo\b[^.]*\byet\b")
 """What figures and tables say that have nothing to show."""
@@ -22,7 +23,10 @@ MAIN = dict(
 )
 
 
-@pytest.fixture(scope="module", params=GRIDS)
+@pytest.fixture(
+    scope="module",
+    params=thinned(GRIDS, ["in context and fine-tuned"], ["in context alone", "fine-tuned alone"]),
+)
 def made(request, tmp_path_factory) -> tuple[str, report.ReportInputs]:
     """Return the name of a grid and the report's inputs with it, of two sizes."""
     config, runs = (tmp_path_factory.mktemp(name) for name in ("config", "runs"))

@@ -81,6 +81,7 @@ def test_a_process_of_several_starts_none(monkeypatch):
     assert len(done) == 1
 
 
+@pytest.mark.slow
 def test_srun_starts_the_processes_of_several_nodes(tmp_path, monkeypatch):
     """A stand-in for srun starts them as SLURM would; the step at hand is not passed on."""
     monkeypatch.chdir(tmp_path)

@@ -32,7 +32,7 @@ WORDS = st.lists(
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_scores_equal_the_plain_forward(name, data):
     prefix = data.draw(st.one_of(st.integers(0, 3), st.integers(16, 100)))
