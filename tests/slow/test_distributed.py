@@ -18,6 +18,7 @@ from fewshot.adaptation.training import fine_tune
 from fewshot.prompts.patterns import Pattern
 from job_files import PATTERN, write_job
 from safetensors.numpy import load_file
+from thinned import thinned
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,16 +109,23 @@ def alone(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "stage", "resources"),
-    [
-        ("full", 0, {}),
-        ("full", 1, {"micro_tokens": 16}),
-        ("full", 2, {}),
-        ("lora", 2, {"offload": "optimizer", "checkpointing": 1}),
-        ("full", 3, {"micro_tokens": 16, "checkpointing": 1}),
-        ("full", 3, {"offload": "parameters"}),
-        ("prefix_tuning", 3, {}),
-        ("mix_and_match", 3, {}),
-    ],
+    thinned(
+        [
+            ("full", 0, {}),
+            ("full", 1, {"micro_tokens": 16}),
+            ("full", 2, {}),
+            ("lora", 2, {"offload": "optimizer", "checkpointing": 1}),
+            ("full", 3, {"micro_tokens": 16, "checkpointing": 1}),
+            ("full", 3, {"offload": "parameters"}),
+            ("prefix_tuning", 3, {}),
+            ("mix_and_match", 3, {}),
+        ],
+        slow=[
+            ("full", 0, {}),
+            ("full", 3, {"micro_tokens": 16, "checkpointing": 1}),
+            ("lora", 2, {"offload": "optimizer", "checkpointing": 1}),
+        ],
+    ),
 )
 def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage, resources):
     """The draw of 10 in batches of 4 leaves a last batch of 2, one row for each process.

@@ -16,6 +16,7 @@ from fewshot.analysis.row_errors import add_errors
 from fewshot.analysis.summary import summarise
 from fewshot.data.evaluation_sets import EvaluationSet
 from scipy.stats import norm
+from thinned import thinned
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +95,13 @@ def covered(low, high, true: float) -> float:
     return 100 * float(((low <= true) & (true <= high)).mean())
 
 
-@pytest.mark.parametrize("name", REGIMES)
+@pytest.mark.parametrize(
+    "name",
+    thinned(
+        REGIMES,
+        slow=["no shots, 36 templates", "5 draws, 277 rows", "10 draws, 36 templates"],
+    ),
+)
 def test_intervals_for_rows_like_these_cover_the_true_accuracy(name):
     regime = REGIMES[name]
     found = studies(regime, np.random.default_rng(list(name.encode())))

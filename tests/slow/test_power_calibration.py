@@ -13,6 +13,7 @@ from fewshot.rng import generator
 from null_studies import Regime, cluster_of_rows, draw_family
 from scipy.special import ndtr, ndtri
 from scipy.stats import multivariate_normal
+from thinned import thinned
 
 pytestmark = pytest.mark.slow
 
@@ -129,9 +130,10 @@ def bound(seeds: int, chance: float) -> float:
     return POINTS[seeds] if chance < 0.8 else min(POINTS[seeds], AT_80)
 
 
-@pytest.mark.parametrize("name", REGIMES)
-@pytest.mark.parametrize("seeds", POINTS)
-@pytest.mark.parametrize("chance", [0.5, 0.8])
+@pytest.mark.parametrize(
+    ("name", "seeds", "chance"),
+    thinned(product(REGIMES, POINTS, [0.5, 0.8]), slow=[(name, 5, 0.8) for name in REGIMES]),
+)
 def test_differences_are_found_as_often_as_predicted(name, seeds, chance):
     """The theory's error is that of the simulated means, so that what is off is the prediction."""
     difference, expected = difference_found(name, seeds, chance)
@@ -145,8 +147,10 @@ def test_differences_are_found_as_often_as_predicted(name, seeds, chance):
     assert abs(more) < bound(seeds, chance)
 
 
-@pytest.mark.parametrize("name", REGIMES)
-@pytest.mark.parametrize("seeds", POINTS)
+@pytest.mark.parametrize(
+    ("name", "seeds"),
+    thinned(product(REGIMES, POINTS), slow=[(name, 10) for name in REGIMES]),
+)
 def test_equal_scores_are_shown_to_be_equivalent_as_often_as_predicted(name, seeds):
     expected = power.expected_error(true_sources(REGIMES[name], rows_of(name), 0.0), seeds)
     studies = simulated(name, seeds, 0.0)

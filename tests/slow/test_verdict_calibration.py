@@ -11,6 +11,7 @@ from fewshot.analysis.verdicts import judged
 from fewshot.rng import generator
 from null_studies import Regime, cluster_of_rows, draw_family
 from statsmodels.genmod.bayes_mixed_glm import BinomialBayesMixedGLM
+from thinned import thinned
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +103,9 @@ def rates(name, regime, families=FAMILIES, gain=0.0):
     return found
 
 
-@pytest.mark.parametrize("name", REGIMES)
+@pytest.mark.parametrize(
+    "name", thinned(REGIMES, slow=["RTE", "RTE, 5 seeds", "HANS", "lexical overlap alone"])
+)
 def test_verdicts_keep_their_level_and_intervals_cover(name):
     """4,800 tests have a standard error of 0.3 points, more as those of a family depend."""
     found = rates(name, REGIMES[name])
@@ -112,6 +115,7 @@ def test_verdicts_keep_their_level_and_intervals_cover(name):
     assert 93 < found["own"] < 98
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     ("name", "regime"),
     [
@@ -170,7 +174,7 @@ def test_the_bootstrap_alone_would_find_too_little(gain, most):
     assert np.mean(found) < most
 
 
-@pytest.mark.parametrize(("seeds", "most"), [(10, 0.08), (3, 0.11)])
+@pytest.mark.parametrize(("seeds", "most"), thinned([(10, 0.08), (3, 0.11)], slow=[(10, 0.08)]))
 def test_a_study_in_which_nothing_differs_has_no_verdict(seeds, most):
     """Seven models × six methods: Holm within families errs in one of four such studies. 400 have
     a standard error of 1.1 points."""
@@ -198,7 +202,7 @@ def test_a_difference_as_large_as_the_margin_is_not_called_equivalent():
     assert found[0.0] > 0.6
 
 
-@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("seeds", thinned([3, 5, 10], slow=[5]))
 def test_draws_that_are_not_shared_keep_their_level(seeds):
     rng, p = generator("calibration", "apart", seeds), []
     for _ in range(1500):
@@ -214,7 +218,10 @@ def test_draws_that_are_not_shared_keep_their_level(seeds):
     assert 0.025 < found < 0.065
 
 
-@pytest.mark.parametrize(("name", "seeds"), [("mcc", 10), ("f1", 10), ("mcc", 3), ("f1", 3)])
+@pytest.mark.parametrize(
+    ("name", "seeds"),
+    thinned([("mcc", 10), ("f1", 10), ("mcc", 3), ("f1", 3)], slow=[("mcc", 10), ("f1", 3)]),
+)
 def test_metrics_that_are_no_means_keep_their_level(name, seeds):
     """Matthews correlation and F1 of equal arms, whose answers do not depend on the gold label."""
     regime = RTE.of(seeds=seeds)
@@ -231,7 +238,7 @@ def test_metrics_that_are_no_means_keep_their_level(name, seeds):
     assert 0.025 < found < 0.07
 
 
-@pytest.mark.parametrize("gain", [0.0, 0.12])
+@pytest.mark.parametrize("gain", thinned([0.0, 0.12], slow=[0.12]))
 def test_a_mixed_logistic_model_says_the_same(gain):
     """Effects of side, and random ones of draws and rows by side and of rows (variational Bayes,
     statsmodels): z and t of the same sets lie close together."""
