@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from ..data.folds import LEAVE_ONE_OUT, PREQUENTIAL
 from ..errors import UserError, unknown
 from .catalog import title_of
-from .choice_cells import candidate_cells
 
 if TYPE_CHECKING:
     from .cells import Cell
@@ -39,7 +38,7 @@ def check_choices(study: "Study", where: str) -> None:
                 f"{at}: orders: no task of the grid has its shots in several orders; add tasks "
                 "with draw: {order: n} of a task of the grid, or leave it out"
             )
-        places = candidate_cells(study, name)
+        places = study.candidate_cells(name)
         if not places:
             raise UserError(
                 f"{at}: fewer than two candidates at every task, model and number of shots, "

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from ..data.halves import BEST_EPOCH
 from ..errors import UserError, unknown
-from .choice_cells import candidate_cells
 
 if TYPE_CHECKING:
     from .study import Study
@@ -102,7 +101,7 @@ def missing(entry: dict, study: "Study", kind: str = "table") -> str | None:
 def _chosen_at(study: "Study", cells: Sequence) -> set[int]:
     """Return the numbers of shots from which settings are chosen among these cells."""
     places = {(cell.task, cell.model, cell.k) for cell in cells}
-    found = (place for name in study.choices for place in candidate_cells(study, name))
+    found = (place for name in study.choices for place in study.candidate_cells(name))
     return {place[-1] for place in found if place in places}
 
 

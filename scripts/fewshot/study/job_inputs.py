@@ -14,7 +14,6 @@ from ..data.entries import as_list
 from ..models import architectures
 from ..prompts.contexts import own_tokens, shows_shots, trained_behind
 from .catalog import catalog_of
-from .choice_cells import candidate_cells
 from .families import training_passes
 from .starting_points import source_cells
 from .without_model import NONE
@@ -225,7 +224,7 @@ class JobInputs:
                 ],
             )
             for name in self.study.choices
-            for (*pair, k), cells in candidate_cells(self.study, name).items()
+            for (*pair, k), cells in self.study.candidate_cells(name).items()
             if pair == [task, model]
         ]
 

@@ -11,6 +11,7 @@ from ..data.folds import fold_count
 from ..errors import UserError
 from ..prompts.patterns import CHANNEL, Pattern, bind_pattern
 from .cells import IMPORTED, PROTOCOLS, Cell, Job, chunks, read_seeds
+from .choice_cells import candidate_cells
 from .families import family_of, kind_of, read_settings
 from .model_sizes import SizeUnknown, with_sizes
 from .own_entries import Places
@@ -118,6 +119,10 @@ class Study:
     def choices(self) -> dict[str, dict]:
         """Return the choices of settings that are made from the shots, by name."""
         return self.settings.get("choices", {})
+
+    def candidate_cells(self, choice: str) -> dict[tuple[str, str, int], list[Cell]]:
+        """Return what a choice can take, by place (see `choice_cells.candidate_cells`)."""
+        return candidate_cells(self, choice)
 
     def folds_of(self, cell: Cell, where: str = "") -> int:
         """Return how many folds each draw of a cell is cut into; raises UserError, which begins

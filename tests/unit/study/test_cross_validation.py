@@ -7,7 +7,6 @@ from fewshot.planning.estimate import job_rows
 from fewshot.planning.memory_plan import MemoryPlan
 from fewshot.planning.requests import Requests
 from fewshot.planning.workload import held_out
-from fewshot.study.choice_cells import candidate_cells
 from fewshot.study.figure_needs import missing
 from fewshot.study.job_inputs import JobInputs
 from fewshot.study.load import load_study
@@ -239,6 +238,6 @@ def test_the_figure_of_choices_needs_one_at_its_number_of_shots(folder):
 def test_one_trained_cell_has_a_candidate_for_each_epoch_of_its_curve(folder):
     given = {"grid": TWO[1:], "cross_validation": 4, "main": {"k": 8}}
     one = {"one": {"methods": ["pattern-ft"], "patterns": ["minimal"]}}
-    assert candidate_cells(load(folder, **given, choices=one), "one")
+    assert load(folder, **given, choices=one).candidate_cells("one")
     edit(folder, "methods", lambda methods: methods["pattern-ft"].update(curve_epochs="last"))
     assert "fewer than two candidates" in message(folder, **given, choices=one)

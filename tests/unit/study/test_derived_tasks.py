@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from fewshot.errors import UserError
 from fewshot.study.catalog import catalog_of
-from fewshot.study.choice_cells import candidate_cells
 from fewshot.study.imports import used_entries
 from fewshot.study.job_inputs import JobInputs
 from fewshot.study.registries import derived_tasks
@@ -100,7 +99,7 @@ def test_a_choice_may_take_the_shots_in_another_order(folder):
     more = {"tasks": ["third", "rte-100", "second"], "cross_validation": 2}
     choice = {"methods": ["in-context"], "orders": True}
     study = load(folder, grid=[block], choices={"order": choice}, **more)
-    places = candidate_cells(study, "order")
+    places = study.candidate_cells("order")
     assert {place[0] for place in places} == {"rte-100"}
     assert [cell.task for cell in places["rte-100", "tiny", 4]] == ["third", "rte-100", "second"]
     inputs, pair = JobInputs(study), ("rte-100", "tiny")
