@@ -83,12 +83,13 @@ def test_what_snakemake_cannot_read_is_one_line(folder, arguments, line):
         ("zzz", "`snakemake --list-target-rules` lists the names that can be asked for"),
     ],
 )
-@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize("dry", [pytest.param((), marks=pytest.mark.slow), ("--dry-run",)])
 def test_a_misspelt_file_is_one_line_with_the_nearest_name(folder, file, hint, dry):
     *_, line = told(folder, file, *dry)
     assert line == f"error: command line: unknown target '{file}'; {hint}"
 
 
+@pytest.mark.slow
 def test_all_is_told_to_who_asks_for_it(folder):
     lines = told(folder, "--verbose", "--configfile", "none.yaml")
     assert any(line.startswith("Traceback") for line in lines)

@@ -81,6 +81,7 @@ def test_figure_script_runs_only_figures(study):
     assert "plot_figure" in made and made <= {"plot_figure", "write_report"}
 
 
+@pytest.mark.slow
 def test_new_seed_chunk_adds_only_its_jobs(study):
     study.edit("config/config.yaml", lambda content: content.update(seeds="8-10"))
     jobs = study.planned()
@@ -125,6 +126,7 @@ def test_new_model_adds_only_its_jobs(study):
     assert not rules(jobs) & {"prepare_task", "sample_shots", "download_data"}
 
 
+@pytest.mark.slow
 def test_learning_rate_runs_only_the_cells_that_use_it(study):
     study.edit(
         "config/methods.yaml", lambda content: content["quick-ft"].update(learning_rate=2e-3)

@@ -37,6 +37,7 @@ def test_demo_stays_small(project):
     assert jobs["total"] <= 62
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "seeds", "jobs"),
     [

@@ -28,11 +28,15 @@ STUDY = "config/config.yaml"
             lambda c: c["lora"].update(learning_rat=1),
             "config/methods.yaml: lora: unknown key 'learning_rat'; did you mean 'learning_rate'?",
         ),
-        (STUDY, lambda c: c.update(study="statistics"), "study: 'statistics' is reserved"),
-        (
+        pytest.param(
+            *(STUDY, lambda c: c.update(study="statistics"), "study: 'statistics' is reserved"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "config/methods.yaml",
             lambda c: c["quick-lora"].update(virtual_tokens=20),
             "virtual_tokens: family 'lora' with head 'language-model' has no such setting; valid: ",
+            marks=pytest.mark.slow,
         ),
         (
             "config/tasks.yaml",

@@ -40,6 +40,7 @@ def refused(project: Project, *arguments: str) -> list[str]:
     return [line for line in done.output.splitlines() if line.startswith("error:")]
 
 
+@pytest.mark.slow
 def test_a_plan_with_placeholders_says_so(project):
     """A dry run plans for a cluster that is not filled in; so does estimate, which submits none."""
     for arguments in (("-n",), ("estimate", "--executor", "local")):

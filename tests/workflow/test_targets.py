@@ -77,6 +77,7 @@ def test_a_misspelt_target_is_compared_with_all_that_snakemake_lists(project):
     assert set(valid.split(", ")) == {name for name in listed - single if name.isidentifier()}
 
 
+@pytest.mark.slow
 def test_all_leaves_out_what_a_study_lacks(project):
     output = project.run("all", "--dry-run")
     assert "figures/id-ood-scatter.svg" in output

@@ -240,6 +240,7 @@ def test_metrics_and_costs_read_what_a_baseline_stores(tmp_path):
         assert row["seconds_score"] > 0 and row["disk_bytes"] == 8 * (33 + 64)
 
 
+@pytest.mark.slow
 def test_only_a_model_needs_torch():
     """Its import would take longer than all that such a job does."""
     code = (

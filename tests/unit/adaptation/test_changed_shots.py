@@ -38,6 +38,7 @@ def run(smk, family: str) -> pd.DataFrame:
     return storage.read_table(smk.output.predictions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SIDES)
 def test_wrong_labels_are_those_that_are_shown_and_trained_on(tmp_path, family):
     plain, flipped, own = (

@@ -92,7 +92,10 @@ def test_in_context_each_shot_is_scored_behind_the_others_of_its_fold(tmp_path, 
     [
         (4, (1,), [[f"1.fold{number}" for number in range(4)]]),
         # The first folds learn from two rows, the second ones from four.
-        ("prequential", (0, 1), [["0.fold0", "1.fold0"], ["0.fold1", "1.fold1"]]),
+        pytest.param(
+            *("prequential", (0, 1), [["0.fold0", "1.fold0"], ["0.fold1", "1.fold1"]]),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_trained_each_fold_is_a_training_of_its_own_on_the_other_rows(tmp_path, how, seeds, stacks):
@@ -139,6 +142,7 @@ def test_trained_each_fold_is_a_training_of_its_own_on_the_other_rows(tmp_path, 
     assert manifest["parameters"]["trainable"] > 0
 
 
+@pytest.mark.slow
 def test_every_epoch_of_the_curve_is_kept_and_counted_over_all_folds(tmp_path, monkeypatch):
     # No weights are taken, to which no one returns.
     monkeypatch.delattr(weights, "take_weights")
@@ -165,6 +169,7 @@ def files(smk) -> list[bytes]:
     return [Path(path).read_bytes() for path in (smk.output.predictions, smk.output.curves)]
 
 
+@pytest.mark.slow
 def test_a_job_in_context_that_was_killed_ends_in_the_same_bytes(tmp_path, monkeypatch):
     """What is finished is not done again."""
     monkeypatch.chdir(tmp_path)
@@ -293,6 +298,7 @@ def test_a_seed_that_does_not_fit_has_no_scores(tmp_path):
     assert manifest["seeds"]["1"] == {"status": "does not fit"}
 
 
+@pytest.mark.slow
 def test_a_seed_of_which_a_fold_does_not_fit_has_no_scores(tmp_path):
     """Contexts of two shots: with the second held out, the first stands beside the third."""
     settings = {"family": "ensemble", "shown": 2}

@@ -107,6 +107,7 @@ def test_no_model_is_loaded_where_nothing_fits(tmp_path, monkeypatch):
     assert len(predictions) == 0
 
 
+@pytest.mark.slow
 def test_what_only_training_needs_is_not_imported():
     code = (
         "import sys; import fewshot.adaptation.in_context; "

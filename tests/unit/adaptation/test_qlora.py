@@ -72,6 +72,7 @@ def test_seeds_share_the_bits_and_all_weights_are_counted():
     assert facts == plain, "as LoRA's"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_interrupted_seed_ends_in_the_same_bytes(dtype, tmp_path):
     job = a_job(dtype=dtype, **QLORA)

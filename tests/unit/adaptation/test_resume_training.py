@@ -53,6 +53,7 @@ ADDED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ADDED)
 def test_what_a_method_adds_goes_on_from_a_checkpoint(tmp_path, family):
     settings, name = ADDED[family]

@@ -22,6 +22,7 @@ def test_seeds_start_from_the_same_base_weights(tmp_path):
     assert after_another == outcome(alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 1, 3])
 def test_weights_that_are_not_stored_as_they_were_trained_end_the_job(tmp_path, monkeypatch, stage):
     """What was written must give the logits of what was trained before it counts as written."""

@@ -46,6 +46,7 @@ def test_a_seed_that_runs_out_of_memory_starts_again_with_less(tmp_path, monkeyp
     assert result.facts["placement"]["checkpointing"] and result.facts["shortages"] == 3
 
 
+@pytest.mark.slow
 def test_memory_that_cannot_be_helped_ends_the_job_with_what_was_tried(tmp_path, monkeypatch):
     def none(*_):
         raise MemoryError

@@ -107,6 +107,7 @@ def test_each_seed_is_what_it_is_alone(tmp_path, kind, family):
         check_alike(found[seed], training.train_seed(setup, seed, tmp_path / "alone"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [64, 27])
 def test_micro_batches_change_nothing_but_rounding(tmp_path, tokens):
     """They cut the rows of all seeds alike, and those of one seed otherwise; dropout included."""
@@ -125,6 +126,7 @@ def test_recomputed_activations_drop_the_same(tmp_path):
     check_alike(again, plain)
 
 
+@pytest.mark.slow
 def test_several_tokens_of_an_answer_are_read_of_each_seed(tmp_path):
     """Rows differ in how many: seeds together have as many places, and answers of their own."""
     words = (" Yes", " No saw the")
@@ -272,6 +274,7 @@ def test_an_interrupted_stack_ends_in_the_same_bytes(tmp_path):
         assert not any(folder.glob("seed*.step*"))
 
 
+@pytest.mark.slow
 def test_seeds_that_are_stored_are_trained_again_beside_the_others(tmp_path):
     whole = results(together(), tmp_path / "a")
     found = results(together(), tmp_path / "b", left=[1])

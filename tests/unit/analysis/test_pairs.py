@@ -11,6 +11,7 @@ from fewshot.report.tables.comparisons import comparison
 from statsmodels.stats.multitest import multipletests
 
 
+@pytest.mark.slow
 def test_families_are_one_matrix_each_and_its_diagonal():
     arms = [
         arm(model, method, 0.6, pattern=pattern)

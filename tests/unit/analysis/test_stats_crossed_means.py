@@ -187,6 +187,7 @@ def simulated(name, models, seeds, deviations, count, rows=80):
     return np.mean(ratios) / true_variance(shape, deviations), 100 * rejected / count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [3, 5, 7])
 @pytest.mark.parametrize("seeds", [5, 10])
 def test_the_variance_is_unbiased_and_the_test_keeps_its_level(models, seeds):
@@ -196,6 +197,7 @@ def test_the_variance_is_unbiased_and_the_test_keeps_its_level(models, seeds):
     assert 2.2 < rejected < 7.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [3, 5, 7])
 def test_models_that_do_not_differ_make_the_test_cautious(models):
     """With nothing but noise each mean square is of a few numbers; the lower bound finds less."""

@@ -131,6 +131,7 @@ def truth(clusters, difference) -> power.Sources:
     return power.Sources(2 * by_draw, 2 * by_cluster / clusters, answer / ROWS, clusters - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "clusters"), [(3, 240), (5, 240), (10, 240), (10, 24), (5, 12)])
 def test_simulated_studies_find_as_often_as_predicted(seeds, clusters):
     """0/1 answers, tested as a study is; rates of 1,500 studies have an error of 1.3 points."""

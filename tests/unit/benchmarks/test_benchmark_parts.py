@@ -40,6 +40,7 @@ def test_shapes_are_the_published_ones(name, parameters):
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
 
+@pytest.mark.slow
 def test_the_systems_behind_a_context_find_the_same(monkeypatch):
     """In chunks, in one piece, and by transformers with a copied cache."""
     monkeypatch.setattr(reader, "CHUNK", 256)

@@ -294,6 +294,7 @@ def test_kill_9_in_the_middle_of_a_file_loses_no_other(server):
     }
 
 
+@pytest.mark.slow
 def test_a_download_that_waits_for_another_says_so(server, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     server.faults = [Fault("model.safetensors", delay=2)]

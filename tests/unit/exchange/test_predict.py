@@ -9,6 +9,7 @@ from fewshot.exchange.predict import AdaptedModel
 from fewshot.prompts.patterns import ChannelPattern
 from finished_runs import finish, of_set
 from mistakes import told as mistake
+from thinned import thinned
 
 CHANNEL = ChannelPattern(
     "minimal", ((" . the tall doctor saw ", "text_a"), (" or ", "text_b"), (" ?", None)),
@@ -28,7 +29,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", thinned(CASES, ["own head", "virtual tokens"], CASES))
 def test_probabilities_are_those_of_the_run(tmp_path, monkeypatch, case):
     monkeypatch.chdir(tmp_path)
     kind, settings = CASES[case]

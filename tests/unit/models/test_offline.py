@@ -29,6 +29,7 @@ def python(code: str, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_no_script_imports_hugging_faces_libraries_before_it_runs():
     """They look at the environment when they are imported; `script.run` sets it before `main`."""
     names = [name for name in SCRIPTS if name not in ON_NETWORK]
@@ -81,6 +82,7 @@ LOADS = {"torch.load", "torch.serialization.load"}
 UNSAFE = {"pickle.load", "pickle.loads", "pickle.Unpickler", "torch.jit.load", "pandas.read_pickle"}
 
 
+@pytest.mark.slow
 def test_pickled_files_are_read_as_weights_alone():
     """By whatever name; and handed on it is nowhere, where nobody would see how it is called."""
     found = 0

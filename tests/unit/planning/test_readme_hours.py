@@ -43,6 +43,7 @@ def test_the_papers_hours_by_model(tmp_path):
     assert f"`config/paper.yaml` {len(jobs):,} adaptation jobs, {hours}" in README
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "digits"), [("paper-qqp-cola", -1), ("mosbach2023", -2)])
 def test_the_hours_of_other_studies(tmp_path, name, digits):
     """Rounded to ten in the text; in the table of commands with two digits that count."""

@@ -49,6 +49,7 @@ def assert_whole(tokenizer, context, queries):
     return prompts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 def test_real_tokenizers_row_by_row(real, pattern, shared_data):
     train = pd.read_json(shared_data / "rte_train.jsonl", lines=True)

@@ -217,6 +217,7 @@ def test_costs_of_the_figure_are_training_and_predictions(study):
     assert 0 < len(fronts) < len(few)
 
 
+@pytest.mark.slow
 def test_panels_have_a_row_for_each_measure(study):
     rows = rows_of(make_figure("metrics_panels", study, CATALOG, {"tasks": ["nli"]}, "T"))
     times = [row["mean"] for row in rows if row["mean"] in (32.0, 92.0)]

@@ -49,6 +49,7 @@ def ranges(spec, channel):
     return {tuple(each["scale"]["domain"]) for each in found if each["type"] == "quantitative"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "column", "value", "line"),
     [
@@ -89,6 +90,7 @@ def test_one_pattern_is_named_in_the_note_alone(study):
     assert "In-context learning GPT-3 pattern" in " ".join(headings(spec)).replace("· ", "")
 
 
+@pytest.mark.slow
 def test_panels_without_any_cell_are_left_out(study):
     """LoRA was run on one task alone, and one family without shots."""
     metrics = study.metrics
@@ -115,13 +117,13 @@ def test_panels_without_any_cell_are_left_out(study):
     assert "not in the study" not in str(spec)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("id_ood_scatter", "individual_runs", "methods_compared", "effect_of_k"),
-        *("hans_by_heuristic", "cost_accuracy", "over_training", "model_selection", "calibration"),
-    ],
-)
+PANELS = [
+    *("id_ood_scatter", "individual_runs", "methods_compared", "effect_of_k"),
+    *("hans_by_heuristic", "cost_accuracy", "over_training", "model_selection", "calibration"),
+]
+
+
+@pytest.mark.parametrize("name", thinned(PANELS, ["id_ood_scatter", "calibration"], PANELS))
 def test_panels_of_accuracy_have_one_range(study, name):
     spec = make(name, study)
     assert len(ranges(spec, "y")) == 1
@@ -129,6 +131,7 @@ def test_panels_of_accuracy_have_one_range(study, name):
         assert len(ranges(spec, "x")) == 1
 
 
+@pytest.mark.slow
 def test_rows_of_other_measures_have_a_range_of_their_own(study):
     assert len(ranges(make("accuracy_by_k", study), "y")) == 1
     assert len(ranges(make("learning_curves", study), "y")) == 2  # and the loss
@@ -243,6 +246,7 @@ def test_characters_that_no_font_has_are_known():
     assert line.startswith(f"no font on this machine has {UNASSIGNED} of “Modell & {UNASSIGNED}”:")
 
 
+@pytest.mark.slow
 def test_a_title_that_cannot_be_drawn_is_warned_of_once(study, tmp_path, caplog):
     title = f"Model {UNASSIGNED}"
     models = {**CATALOG["models"], "opt-l": {**CATALOG["models"]["opt-l"], "title": title}}

@@ -18,6 +18,7 @@ from fewshot.report.figures.axes import domain, grid_positions
 from fewshot.report.figures.hans import readable
 from fewshot.report.figures.panels import columns_for, heading
 from fewshot.validation import read_schema
+from thinned import thinned
 
 CATALOG = simulate.CATALOG
 FIGURES = list(registry.CHARTS)
@@ -56,18 +57,27 @@ PNG = b"\x89PNG"
 
 @pytest.fixture(scope="module")
 def specs(study):
-    """Return the specification of each figure of the simulated study."""
-    return {name: make(name, study) for name in FIGURES}
+    """Return the specifications of the simulated study's figures, made when they are asked for."""
+
+    class Made(dict):
+        def __missing__(self, name):
+            return self.setdefault(name, make(name, study))
+
+    return Made()
 
 
-@pytest.mark.parametrize("name", FIGURES)
+FEW = ["id_ood_scatter", "differences", "calibration", "hans_by_subcase"]
+"""Figures of several kinds, which are tried always."""
+
+
+@pytest.mark.parametrize("name", thinned(FIGURES, FEW, FIGURES))
 def test_equal_metrics_give_equal_bytes(study, specs, name, tmp_path):
     render.write_spec(tmp_path / "0.json", specs[name])
     render.write_spec(tmp_path / "1.json", make(name, study))
     assert (tmp_path / "0.json").read_bytes() == (tmp_path / "1.json").read_bytes()
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", thinned(FIGURES, FEW, FIGURES))
 def test_figures_hold_aggregates_only(specs, name):
     assert 0 < len(values(specs[name])) < 3000
 
@@ -77,7 +87,9 @@ def test_figures_hold_aggregates_only(specs, name):
 ELSEWHERE = ("prompt_sensitivity", "accuracy_by_wrong_labels", "order_spread", "honest_choice")
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ELSEWHERE])
+@pytest.mark.parametrize(
+    "name", [each for each in thinned(FIGURES, FEW, FIGURES) if each.values[0] not in ELSEWHERE]
+)
 def test_figures_render_to_something_visible(specs, name, tmp_path):
     render.render(specs[name], {"png": tmp_path / "f.png"})
     width, height, distinct = png_size_and_colours((tmp_path / "f.png").read_bytes())
@@ -210,6 +222,7 @@ def test_parts_of_in_domain_sets_are_not_among_them(study, specs, name, parts):
     assert make(name, more) == specs[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hans_by_subcase", "hans_by_heuristic"])
 def test_nor_are_those_of_a_set_that_is_out_of_another_tasks_domain(study, name):
     """Of runs without results, whose parts are those of the other task's."""
@@ -318,6 +331,7 @@ def test_unknown_figures_name_the_valid_ones(study):
         registry.make_figure("id_ood_scater", study, CATALOG, {}, "")
 
 
+@pytest.mark.slow
 def test_html_and_pdf_need_no_network(specs, tmp_path):
     spec = specs["id_ood_scatter"]
     kinds = ("svg", "pdf", "html", "png")

@@ -107,6 +107,7 @@ def braces_and_environments_match(text):
     return depth == 0 and not opened
 
 
+@pytest.mark.slow
 def test_every_table_is_whole(study):
     """Braces and environments match, and each row of the body has a cell in every column."""
     texts = dict(tables_of(study))

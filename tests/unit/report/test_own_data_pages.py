@@ -76,6 +76,7 @@ def test_page_and_summary_speak_of_no_set_that_is_not_there(made):
     assert ("In domain, fine-tuning is" in summary) == (MAIN[name] == "differences")
 
 
+@pytest.mark.slow
 def test_a_finished_study_without_comparison_does_not_say_yet(made):
     name, study = made
     alone = "No fine-tuned model stands beside the same model in context."

@@ -249,6 +249,7 @@ def test_the_rules_know_which_tables_read_manifests(study, name):
     assert ("manifests" in read) == (name in figure_needs.WITH_MANIFESTS)
 
 
+@pytest.mark.slow
 def test_text_stays_within_its_width(study):
     for name in registry.TABLES:
         text = table_text.to_text(registry.make_table(name, study, CATALOG, {}), 100)

@@ -14,6 +14,7 @@ import pytest
 from fewshot.errors import UserError
 from fewshot.runtime import gpus, launch
 from fewshot.runtime.launch import Wanted
+from thinned import thinned
 
 ROOT = Path(__file__).parents[3]
 TWO = ("0, GPU-aa, 1000", "1, GPU-bb, 1000")
@@ -76,7 +77,9 @@ def test_jobs_that_want_several_finish_beside_others(smi):
     assert not overlap(jobs)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "ending", thinned([signal.SIGKILL, signal.SIGTERM], [signal.SIGKILL], [signal.SIGTERM])
+)
 def test_the_gpu_of_a_job_that_is_ended_is_free(smi, holding, ending):
     smi(TWO[0])
     holder = holding()
@@ -102,6 +105,7 @@ def test_only_visible_gpus_are_taken(smi, monkeypatch, visible, number):
     assert "CUDA_DEVICE_ORDER" not in os.environ
 
 
+@pytest.mark.slow
 def test_those_who_see_other_gpus_do_not_wait_for_each_other(smi, holding):
     """Nor for a lock under another name: a number and an identifier may mean one GPU."""
     smi(*TWO)

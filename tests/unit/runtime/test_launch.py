@@ -32,6 +32,7 @@ processes.disconnect()
 FAILING = "import os, sys, time; sys.exit(3) if os.environ['RANK'] == '1' else time.sleep(600)"
 
 
+@pytest.mark.slow
 def test_processes_meet_and_keep_their_own_logs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     launch.spread([sys.executable, "-c", PART, str(ROOT / "scripts")], Wanted(2), tmp_path / "mark")

@@ -15,6 +15,7 @@ from fewshot.study.families import FAMILIES, kind_of
 from fewshot.study.load import load_study
 from fewshot.validation import read_yaml
 from mistakes import told
+from thinned import thinned
 
 ROOT = Path(__file__).parents[3]
 STUDIES = [
@@ -193,6 +194,7 @@ def test_a_family_trains_unless_it_shows_the_shots_is_a_baseline_or_made_elsewhe
         assert family.trains is not others, name
 
 
+@pytest.mark.slow
 def test_options_of_shipped_figures_name_what_some_study_has():
     """A misspelt task would leave an entry out of every study without a word."""
     unmet = [set(shipped(name).unmet["figure"]) for name in STUDIES]
@@ -211,7 +213,7 @@ def test_each_study_of_the_paper_has_its_matrices(paper):
     assert "welch-qqp" not in first
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", thinned(STUDIES, ["config"], STUDIES))
 def test_every_entry_that_a_shipped_study_plans_passes_its_option_checks(name):
     """Options are checked before anything is drawn, so that no result is needed for it."""
     study = shipped(name)
