@@ -7,7 +7,7 @@ import pytest
 from project import Project, run_once
 from small_study import shrink
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.weekly
 
 HELD = ["majority", "tfidf", "hidden-state"]
 PAGES = ["headline", "comparison", "accuracy", "costs", "coverage"]

@@ -37,7 +37,7 @@ def test_second_run_does_nothing(study):
     assert done.returncode == 0 and "Nothing to be done" in done.stderr + done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_what_changes_no_result_runs_nothing(study):
     """Comments, strays beside a model, how processes, GPUs and locks are handled, and with how many
     GPUs, processes and memory jobs run."""
@@ -58,11 +58,16 @@ def test_what_changes_no_result_runs_nothing(study):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("report/figures/theme", {"plot_figure", "write_report"}),
-        ("report/tables/registry", {"make_table", "write_report"}),
-        ("analysis/comparisons", STATISTICS),
         ("methods/lora", {"fine_tune"} | ANALYSIS),
-        ("scoring/score", ADAPTATION | ANALYSIS),
+        *(
+            pytest.param(module, expected, marks=pytest.mark.weekly)
+            for module, expected in (
+                ("report/figures/theme", {"plot_figure", "write_report"}),
+                ("report/tables/registry", {"make_table", "write_report"}),
+                ("analysis/comparisons", STATISTICS),
+                ("scoring/score", ADAPTATION | ANALYSIS),
+            )
+        ),
     ],
 )
 def test_edited_module_runs_what_imports_it(study, module, expected):
@@ -74,7 +79,7 @@ def test_edited_module_runs_what_imports_it(study, module, expected):
         assert adaptations(jobs) == ["quick-lora/minimal/k4/seeds8-9"]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_figure_script_runs_only_figures(study):
     append(study, "scripts/plot_figure.py", "\nEDITED = True\n")
     made = rules(study.planned())
@@ -96,7 +101,7 @@ def test_new_seed_chunk_adds_only_its_jobs(study):
     assert not rules(jobs) & {"prepare_task", "download_data", "download_model"}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_new_k_pattern_and_method_add_only_their_jobs(study):
     edit_grid(study, 0, k=[0, 4, 8], patterns=["minimal", "gpt-3"])
     edit_grid(study, 1, methods=["quick-ft", "quick-lora", "tiny-bitfit"])
@@ -136,7 +141,7 @@ def test_learning_rate_runs_only_the_cells_that_use_it(study):
     assert rules(jobs) == {"fine_tune"} | ANALYSIS
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_title_runs_no_adaptation(study):
     study.edit("config/methods.yaml", lambda content: content["quick-ft"].update(title="FT"))
     jobs = study.planned()
@@ -144,14 +149,14 @@ def test_a_title_runs_no_adaptation(study):
     assert not adaptations(jobs)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_another_study_of_the_same_cells_adapts_nothing_again(study):
     study.edit("config/config.yaml", lambda content: content.update(study="other"))
     jobs = study.planned()
     assert rules(jobs) == {"check_window"} | ANALYSIS
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_caption_makes_its_own_figure_again_and_the_page(study):
     study.edit(
         "config/figures.yaml",

@@ -37,7 +37,7 @@ def test_demo_stays_small(project):
     assert jobs["total"] <= 62
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     ("given", "seeds", "jobs"),
     [
@@ -73,7 +73,7 @@ def test_paper_grid(paper):
     assert jobs["prepare_task"] == 5
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_only_local_rules_fetch_what_a_study_needs(project):
     jobs = counts(project.run("download", "--dry-run", "--configfile", "config/paper.yaml"))
     fetched = {"download_data": 3, "download_model": 13, "download_weights": 13}
@@ -103,7 +103,7 @@ def test_the_published_grid(project):
     assert "results/data/hans/" not in output
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_other_two_tasks(project):
     """7 models: in context 2 patterns × 4 k × 2 tasks; trained 4 methods × 5 k × 2 tasks."""
     study = ("--configfile", "config/paper-qqp-cola.yaml")
@@ -139,7 +139,7 @@ def test_slurm_profile_asks_for_gpus_and_memory(submitted):
     assert found["slurm_extra"] == "--signal=TERM@300", "time for a checkpoint"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_job_is_placed_on_the_machine_that_the_study_names(project, tmp_path):
     site = tmp_path / "site.yaml"
     machine = "gpu_memory_gb: 24, gpus_per_node: 8, nodes: 4, host_memory_gb: 500"

@@ -59,7 +59,7 @@ def test_configuration_mistake_stops_before_anything_runs(fresh, path, change, e
 READ_ONLY = 'mount --bind results results && mount -o remount,bind,ro results && exec "$@"'
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_folder_of_results_that_cannot_be_written_is_one_line(fresh):
     results = fresh.folder / "results"
     results.mkdir()
@@ -87,7 +87,7 @@ def test_key_given_twice_in_a_study(fresh):
     assert "config/config.yaml: line" in (line := one_line(fresh.snakemake())) and "twice" in line
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_context_beyond_the_window_says_does_not_fit(study):
     """80 shots of the longest pattern are more than 1,024 tokens."""
     shown = {"methods": ["in-context"], "patterns": ["eval-harness"], "k": [80]}

@@ -37,7 +37,7 @@ def test_the_papers_estimate_is_printed_and_written(project):
     assert [rule for rule, _ in project.planned(TARGET, *study)] == [TARGET]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_finished_study_has_nothing_left(study):
     """Once a run is gone, the page is written again."""
     output = study.run(TARGET)

@@ -157,6 +157,7 @@ def test_freed_weights_run_nothing_and_come_back_where_a_run_needs_them(hub, stu
     assert len(list((study.folder / RUNS).glob("*/k2/*/manifest.json"))) == 1
 
 
+@pytest.mark.weekly
 def test_a_job_without_its_weights_says_what_to_do_and_fetches_nothing(hub, study):
     free(study)
     study.edit(

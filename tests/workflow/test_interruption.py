@@ -46,9 +46,9 @@ def assert_same_bytes(project, finished):
 
 WRITTEN = "results/runs/**/predictions.parquet"
 MOMENTS = [
-    pytest.param("fresh", "results/shots/**/*.parquet", id="first-draw", marks=pytest.mark.slow),
+    pytest.param("fresh", "results/shots/**/*.parquet", id="first-draw", marks=pytest.mark.weekly),
     pytest.param("ready", "results/state/*/seed8*", id="first-seed-trained"),
-    pytest.param("ready", WRITTEN, id="first-run-written", marks=pytest.mark.slow),
+    pytest.param("ready", WRITTEN, id="first-run-written", marks=pytest.mark.weekly),
 ]
 
 

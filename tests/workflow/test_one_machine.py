@@ -42,7 +42,7 @@ def test_as_many_jobs_compute_at_once_as_there_are_gpus_and_the_same_bytes(ready
             assert twin.read_bytes() == file.read_bytes(), "which GPU changes nothing"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_more_gpus_than_there_are_end_the_job_with_one_line(study, smi):
     smi(*TWO)
     (study.folder / FINE_TUNE).unlink()
@@ -53,7 +53,7 @@ def test_more_gpus_than_there_are_end_the_job_with_one_line(study, smi):
     assert "gpu=4," in study.run("--dry-run", FINE_TUNE, *FOUR), "planned, not cut down"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_snakemake_starts_only_as_many_as_it_is_told_to(study, smi):
     smi(*TWO)
     shutil.rmtree(study.folder / RUNS)

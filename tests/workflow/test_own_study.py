@@ -103,6 +103,7 @@ def words(text: str) -> list[str]:
     return re.sub(r"[−+]?\d+(\.\d+)?", "#", text).split()
 
 
+@pytest.mark.weekly
 def test_the_tutorial_ends_as_it_says(done):
     summary = (done.folder / "results/claims/summary.txt").read_text()
     assert words(summary)[: len(words(SUMMARY))] == words(SUMMARY)
@@ -145,6 +146,7 @@ def test_the_study_of_the_readme_fetches_its_model_and_then_would_run(hub, tmp_p
     assert locked == {"hub": "Qwen/Qwen2.5-0.5B", "revision": "main", "commit": COMMIT}
 
 
+@pytest.mark.weekly
 def test_an_edited_entry_runs_what_uses_it_and_nothing_else(done, tmp_path):
     copy = Project(tmp_path / "project", done.variables)
     shutil.copytree(done.folder, copy.folder, symlinks=True)

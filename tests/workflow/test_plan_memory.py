@@ -27,7 +27,7 @@ def test_the_papers_plan_is_written_and_follows_the_machine(tmp_path):
     assert [rule for rule, _ in project.planned(TARGET, *study)] == [TARGET]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_wrong_shape_is_refused_before_anything_runs(tmp_path):
     project = Project.create(tmp_path / "project")
     project.edit("config/models.yaml", lambda models: models["opt-13b"]["config"].update(ffn_dim=1))

@@ -39,7 +39,7 @@ def test_the_papers_power_is_printed_and_written_without_any_result(project):
     assert [rule for rule, _ in project.planned(TARGET, *STUDY)] == [TARGET]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_finished_study_tells_how_its_own_comparisons_vary(study):
     output = study.run(TARGET)
     assert "means over finished comparisons" in output and "are assumed" not in output

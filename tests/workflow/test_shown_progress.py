@@ -33,7 +33,7 @@ def test_the_profile_asks_for_the_plugin_and_jobs_are_told_by_their_titles(study
     assert len(told) == 2 and "Report:" not in run.stderr + run.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_misspelt_file_of_the_study_is_told_with_the_nearest_one(fresh):
     fresh = with_plugin(fresh)
     done = subprocess.run(

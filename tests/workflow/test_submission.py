@@ -40,7 +40,7 @@ def refused(project: Project, *arguments: str) -> list[str]:
     return [line for line in done.output.splitlines() if line.startswith("error:")]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_plan_with_placeholders_says_so(project):
     """A dry run plans for a cluster that is not filled in; so does estimate, which submits none."""
     for arguments in (("-n",), ("estimate", "--executor", "local")):
@@ -62,7 +62,7 @@ def test_the_site_is_checked_as_a_target(project):
     assert "error: no cluster is named; valid: snakemake check_site --profile slurm" in done.output
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_jobs_left_over_end_the_start_and_are_named(project):
     """They would write the same files; nothing is cancelled for the user."""
     place(project)
@@ -73,7 +73,7 @@ def test_jobs_left_over_end_the_start_and_are_named(project):
     assert line.endswith("scancel 7") and not calls(project.folder.parent, "scancel")
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_start_without_the_facts_of_the_cluster_submits_nothing(project):
     place(project)
     (line,) = refused(project, RUN, "--default-resources", "mem_mb=100")

@@ -26,7 +26,7 @@ def targets(study) -> list[str]:
     return [f"{kind}_{name.replace('-', '_')}" for kind, names in kinds.items() for name in names]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_every_entry_that_a_study_can_make_is_a_target(project):
     study, flag = study_of("paper"), ("--configfile", "config/paper.yaml", "--dry-run")
     wanted = [*targets(study), "paper_figures", "figures", "tables"]
@@ -68,7 +68,7 @@ def test_a_misspelt_target_is_one_line_with_the_nearest_name(project, word, told
     assert line.startswith(f"error: command line: unknown target '{word}'; {told}")
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_misspelt_target_is_compared_with_all_that_snakemake_lists(project):
     listed = set(project.run("--list-target-rules").splitlines())
     single = {name for name in listed if name.startswith(("fig_", "table_"))}

@@ -60,12 +60,14 @@ def test_nothing_but_pages_is_made_from_an_archive(exporter, reader):
     assert reader.planned("all", *IMPORTED) == []
 
 
+@pytest.mark.weekly
 def test_the_archive_of_an_import_has_the_same_bytes(exporter, reader):
     reader.run("export_predictions", *IMPORTED)
     archives = [each.folder / "results/sim/predictions.tar" for each in (exporter, reader)]
     assert archives[0].read_bytes() == archives[1].read_bytes()
 
 
+@pytest.mark.weekly
 def test_importing_twice_changes_nothing(exporter, reader):
     archive = exporter.folder / "results/sim/predictions.tar"
     output = reader.run("import_predictions", "--config", f"archive={archive}")
@@ -127,6 +129,7 @@ def test_results_made_elsewhere_join_the_same_tables(exporter, tmp_path):
     assert project.planned("all", *STUDY) == [], "a run that was imported needs its logs no more"
 
 
+@pytest.mark.weekly
 def test_results_go_to_other_software_without_a_run(exporter):
     """Also what no run knows: who gives them."""
     told = ("--config", "organization=Some Lab", "rows=no")

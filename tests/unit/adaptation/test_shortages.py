@@ -46,7 +46,7 @@ def test_a_seed_that_runs_out_of_memory_starts_again_with_less(tmp_path, monkeyp
     assert result.facts["placement"]["checkpointing"] and result.facts["shortages"] == 3
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_memory_that_cannot_be_helped_ends_the_job_with_what_was_tried(tmp_path, monkeypatch):
     def none(*_):
         raise MemoryError
@@ -93,7 +93,7 @@ def test_each_shortage_gives_up_what_costs_least():
     assert easier(Placement(micro_tokens=300), 300, 1, shares=False, recomputes=False) is None
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_checkpoint_made_after_a_shortage_is_gone_on_from(tmp_path, monkeypatch):
     run_out(monkeypatch, 20)
     job = a_job(Placement(micro_tokens=256))

@@ -127,7 +127,7 @@ def rejections(sd, count=500, resamples=499):
     return found.mean(axis=0)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     "sd", [(0.5, 0.5, 0.5), (0.5, 0.1, 0.3), (0.1, 1.0, 0.2)], ids=["both", "draws", "rows"]
 )

@@ -102,7 +102,7 @@ def true_parts(level, of_seed, of_row) -> np.ndarray:
     return np.array([seed, row, mean * (1 - mean) - seed - row])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     "effects", [(0.8, 0.3, 1.5), (0.8, 1.0, 1.5), (3.0, 0.3, 2.0)], ids="usual draws skewed".split()
 )

@@ -110,7 +110,7 @@ def test_constructions_name_how_a_hypothesis_was_made(kind):
     assert all(abs(shares[name] - share) < 0.06 for name, share in CONSTRUCTIONS.items())
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("kind", ["mnli-like", "rte-like"])
 def test_the_hypothesis_alone_says_nothing_about_the_label(kind):
     """As many of each label deny, name an intransitive event, or name any one word."""

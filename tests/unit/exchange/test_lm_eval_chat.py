@@ -17,7 +17,7 @@ from job_files import CELL, PATTERN, give_chat, write_job
 from test_lm_eval_round_trip import SETS, cell_of, harness
 from tiny import tokenizer_in
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.weekly
 
 pytest.importorskip("lm_eval", reason="lm_eval is not installed")
 

@@ -129,7 +129,7 @@ script.run(main, SimpleNamespace(log=[log], output=[]), online=ONLINE)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("online", [False, True])
 def test_loading_pickled_weights_asks_the_network_nothing(hub_server, tmp_path, online):
     """With the real transformers, beside a lookup that the Hub sees where it is let through."""

@@ -88,7 +88,7 @@ def measure(dtype: str, placement: Placement, **settings) -> tuple[float, float]
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize(("dtype", "stage", "offload"), CASES)
 def test_states_are_what_the_engine_holds(dtype, stage, offload):
     placement = Placement(stage, offload)
@@ -127,7 +127,7 @@ def test_adafactors_states_are_what_its_engine_holds(dtype):
     assert peak <= 1.02 * (held + step) and peak >= held + step - demand.element * parameters
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("config", [OPT, NEOX, {**GROUPED, "model_type": "llama"}])
@@ -152,7 +152,7 @@ def test_a_pass_takes_no_more_than_is_reckoned_and_not_much_less(config, checkpo
     assert 0.5 * expected < tracked.peak <= expected
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["llama", "gemma2", "gemma3_text"])
 def test_a_context_takes_no_more_than_is_reckoned_and_no_square(monkeypatch, kind, dtype):

@@ -70,7 +70,7 @@ FEW = ["id_ood_scatter", "differences", "calibration", "hans_by_subcase"]
 """Figures of several kinds, which are tried always."""
 
 
-@pytest.mark.parametrize("name", thinned(FIGURES, FEW, FIGURES))
+@pytest.mark.parametrize("name", thinned(FIGURES, FEW))
 def test_equal_metrics_give_equal_bytes(study, specs, name, tmp_path):
     render.write_spec(tmp_path / "0.json", specs[name])
     render.write_spec(tmp_path / "1.json", make(name, study))

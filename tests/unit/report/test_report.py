@@ -93,7 +93,7 @@ def test_costs_and_settings_are_folded_and_nothing_else_is(page):
     assert before.count("<details") == before.count("</details>")
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_what_is_missing_is_linked_where_it_is_folded(whole):
     whole = replace(whole, partial=True, figures={})
     text = report.page(whole)
@@ -136,7 +136,7 @@ def test_provenance_names_models_data_packages_and_code(page):
         assert text in page
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_provenance_counts_runs_that_scored_shots_apart(whole):
     assert "Shots held out" not in report.page(whole)
     run = whole.evidence.manifests[0]
@@ -188,7 +188,7 @@ def test_links_of_files_name_every_format(page):
         assert f'href="figures/id-ood-scatter.{kind}"' in page
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_draws_that_are_not_shared_are_not_called_shared(whole):
     other = replace(whole, catalog=CATALOG | {"shared_draws": False})
     text = report.page(other)

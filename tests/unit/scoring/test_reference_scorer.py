@@ -84,7 +84,7 @@ def test_the_judge_finds_the_same_numbers(judged, shared_data, task, pattern, k)
     assert found.std(axis=0).min() > 100 * TOLERANCE, "the rows could be confused unnoticed"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     ("words", "k"),
     [((" Yes", " No, it does not"), 16), ((" not at all", " not", " it is"), 2)],
