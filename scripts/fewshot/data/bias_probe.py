@@ -87,7 +87,7 @@ PROBES = {
 
 
 def check_size(kind: str, split: str, size: int, where: str) -> None:
-    """Raise UserError for a split that a probe has not, and rows of which no pair is whole."""
+    """Raise UserError for a split that there is not, and rows with which a pair lacks words."""
     if split != SPLIT:
         raise unknown("split", split, [SPLIT], f"{where}: synthetic data '{kind}'")
     words, most = PROBES[kind].words, PROBES[kind].rows

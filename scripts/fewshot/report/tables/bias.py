@@ -20,7 +20,7 @@ NOTE = (
     "the mean of the other groups in the same pairs, in points. Lean less the others: the same of "
     "P(entailment) − P(contradiction): above zero a model takes the group for granted more than "
     "the others. From 0 shots: less the same model with the same pattern and no shots. 95 % "
-    "intervals are for other draws and other occupations, with 0 shots for other occupations alone; "
+    "intervals are for other draws and other occupations, with 0 shots for occupations alone; "
     "none is corrected for their number."
 )
 
