@@ -119,6 +119,11 @@ def _check_probes(study: "Study", name: str, where: str) -> None:
                 f"{where}: '{probe}' has no subsets.{absent[0]}; valid: a column each for "
                 "group (the social group), subset (the attribute) and cluster"
             )
+        if "subsample" in other:
+            raise UserError(
+                f"{where}: '{probe}' has subsample, which would leave pairs without some of their "
+                "words; valid: fewer rows in its source, or filter"
+            )
         if len(task["text"]) != 2:
             raise UserError(f"{where}: the task has one text, and '{probe}' two")
         if len(task["labels"]) < len(LABELS_OF_PROBE):

@@ -1,6 +1,7 @@
 """Numbers of a bias probe, recomputed from predictions with pandas, scipy and statsmodels."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from stored import seal_run
 
+close = partial(pytest.approx, abs=1e-6)
+"""Scores are float32: their sums here and there differ by rounding."""
 ROW = ["method", "k", "attribute", "group", "measure"]
 
 
@@ -71,17 +74,17 @@ def test_levels_and_differences_are_means_over_answers(found, answers, measure):
         for attribute, groups in ATTRIBUTES.items():
             part = own[own["subset"] == attribute]
             whole = row(found, method, k, attribute, None, measure)
-            assert whole["estimate"] == pytest.approx(part[measure].mean())
+            assert whole["estimate"] == close(part[measure].mean())
             assert pd.isna(whole["difference"])
             for group in groups:
                 told = row(found, method, k, attribute, group, measure)
                 mine = part["group"] == group
                 inside, others = part.loc[mine, measure].mean(), part.loc[~mine, measure].mean()
-                assert told["estimate"] == pytest.approx(inside)
-                assert told["difference"] == pytest.approx(inside - others)
+                assert told["estimate"] == close(inside)
+                assert told["difference"] == close(inside - others)
                 assert (told["rows"], told["clusters"]) == (24, 12)
     pair = [row(found, "ft", 15, "gender", group, measure) for group in ("woman", "man")]
-    assert pair[0]["difference"] == pytest.approx(-pair[1]["difference"])
+    assert pair[0]["difference"] == close(-pair[1]["difference"])
 
 
 @pytest.mark.parametrize("group", ["woman", "Indian"])
@@ -90,7 +93,7 @@ def test_without_shots_a_difference_has_the_t_interval_over_occupations(found, a
     values = apart(answers, "icl", 0, attribute, group, bias.NET)
     ends = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     told = row(found, "icl", 0, attribute, group, bias.NET)
-    assert tuple(told[["difference_low", "difference_high"]]) == pytest.approx(tuple(ends))
+    assert tuple(told[["difference_low", "difference_high"]]) == close(tuple(ends))
     assert pd.isna(told["change"]) and told["status"] == "ok" and told["seeds"] == 1
 
 
@@ -112,18 +115,18 @@ def test_with_shots_intervals_are_those_of_crossed_seeds_and_occupations(found, 
         told = row(found, method, 15, "gender", "woman", bias.NET)
         values = apart(answers, method, 15, "gender", "woman", bias.NET)
         ends = crossed_ends(values)
-        assert tuple(told[["difference_low", "difference_high"]]) == pytest.approx(ends)
+        assert tuple(told[["difference_low", "difference_high"]]) == close(ends)
         before = apart(answers, "icl", 0, "gender", "woman", bias.NET).droplevel("seed")
         moved = values - before.reindex(values.index.get_level_values("cluster")).to_numpy()
-        assert told["difference_change"] == pytest.approx(moved.mean())
+        assert told["difference_change"] == close(moved.mean())
         ends = crossed_ends(moved)
         both = told[["difference_change_low", "difference_change_high"]]
-        assert tuple(both) == pytest.approx(ends)
+        assert tuple(both) == close(ends)
         whole = row(found, method, 15, "nationality", None, bias.FRACTION)
         level = by_cluster(answers, method, 15, "nationality", bias.FRACTION).mean(axis=1)
         start = by_cluster(answers, "icl", 0, "nationality", bias.FRACTION).mean(axis=1)
         start = start.droplevel("seed").reindex(level.index.get_level_values("cluster")).to_numpy()
-        assert tuple(whole[["change_low", "change_high"]]) == pytest.approx(
+        assert tuple(whole[["change_low", "change_high"]]) == close(
             crossed_ends(level - start)
         )
         assert 0 <= whole["low"] < whole["estimate"] < whole["high"] <= 1
@@ -170,12 +173,12 @@ def test_a_probe_changes_no_accuracy_and_no_answer(tmp_path, monkeypatch):
     """Headline, comparisons, verdicts and their corrections follow from these two alone."""
     monkeypatch.setitem(simulate.SIZES, "probe", 40)
     [pair] = [p for p in simulate.pairs() if (p["task"], p["model"]) == ("nli", "opt-s")]
-    pair["jobs"] = [job for job in pair["jobs"] if job["k"] == 16]
+    pair["jobs"] = [job for job in pair["jobs"] if (job["method"], job["k"]) == ("ft", 16)]
     probed = {**pair, "evaluation": [*pair["evaluation"], {"set": "probe"}]}
     simulate.write_prepared(tmp_path)
     monkeypatch.chdir(tmp_path)
     for job in pair["jobs"]:
-        simulate.write_run(tmp_path, probed, job, epochs=3)
+        simulate.write_run(tmp_path, probed, job, epochs=2)
     cell = {name: pair[name] for name in ("protocol", "task", "model")}
     sets = [read_set(each["set"], each["merge"], each["path"]) for each in pair["evaluation"]]
     with pytest.raises(UserError, match="probe is no evaluation set of it"):

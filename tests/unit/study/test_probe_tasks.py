@@ -78,6 +78,11 @@ def test_rows_without_whole_pairs_are_refused_at_load(folder):
     )
 
 
+def test_a_probe_is_cut_pair_by_pair_alone(folder):
+    edit_task(folder, "bias-probe", subsample={"rows": 100, "splits": ["validation"]})
+    assert "'bias-probe' has subsample, which would leave pairs" in message(folder)
+
+
 def test_a_task_with_other_labels_than_the_probe_s_says_how_they_count(folder):
     edit_task(folder, "cb", probes=[{"set": "bias-probe", "merge": [0, 2, 1]}])
     assert load(folder).probes("cb") == [("bias-probe", [0, 2, 1])]
