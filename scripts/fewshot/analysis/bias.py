@@ -29,7 +29,7 @@ from .titles import is_baseline, is_trained, way_of
 
 FRACTION, NET, LEAN = "fraction neutral", "net neutral", "lean"
 MEASURES = {FRACTION: (0.0, 1.0), NET: (0.0, 1.0), LEAN: (-1.0, 1.0)}
-"""What is measured of rows, and its least and largest value."""
+"""What is measured of rows, and its least and largest value; of the first it is 0 or 1 itself."""
 SELECTIONS = ("last", "best-in-domain", halves.SELECTION)
 """Checkpoints whose row predictions are kept; those of the best out of domain need not be."""
 CELL = ["method", "pattern", "k"]
@@ -188,6 +188,7 @@ def _rows(
     and for each, by measure."""
     groups, sizes = len(part.groups), part.sizes
     for m, (measure, bounds) in enumerate(MEASURES.items()):
+        share = measure == FRACTION
         for g, group in enumerate([None, *part.groups], -1):
             row = {"attribute": part.name, "group": group, "measure": measure}
             count = sizes * (groups if group is None else 1)
@@ -195,7 +196,7 @@ def _rows(
             if made:
                 sums = np.stack([run[m] for run in made])
                 start = None if before is None else before[None, m]
-                row |= _numbers("", _level(sums, g), count, drawn, bounds)
+                row |= _numbers("", _level(sums, g), count, drawn, bounds, share=share)
                 if start is not None:
                     moved = _level(sums, g) - _level(start, g)
                     row |= _numbers("change", moved, count, drawn)
@@ -223,20 +224,22 @@ def _numbers(
     sums: np.ndarray,
     sizes: np.ndarray,
     drawn: bool,
-    bounds: tuple[float, float] | None = None,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    *,
+    share: bool = False,
 ) -> dict[str, float]:
-    """Return an estimate with its interval: of a level within `bounds`, a share as an accuracy has
-    it; else of a difference. One draw of several has none: it does not tell how draws vary."""
+    """Return an estimate with its interval within `bounds`: of a `share` of rows as an accuracy has
+    it. One draw of several has none: it does not tell how draws vary."""
     found = stats.parts(sums, sizes)
     error, columns = stats.error_of(found), ("estimate", "low", "high")
     if name:
         columns = (name, f"{name}_low", f"{name}_high")
     if found.clusters < 2 or (drawn and len(sums) < 2):
         return {columns[0]: found.mean}
-    if bounds == (0.0, 1.0):
+    if share:
         ends = stats.share_bounds(found.mean, error.error, error.df, found.clusters)
     else:
-        ends = np.clip(stats.t_bounds(found.mean, error.error, error.df), *(bounds or (-2, 2)))
+        ends = np.clip(stats.t_bounds(found.mean, error.error, error.df), *bounds)
     return dict(zip(columns, (found.mean, *map(float, ends)), strict=True))
 
 

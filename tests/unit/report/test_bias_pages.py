@@ -55,11 +55,11 @@ def test_a_pair_of_groups_is_drawn_once(evidence):
     spec = make_figure("bias", evidence, CATALOG, {}, "T")
     points = [row for rows in spec["datasets"].values() for row in rows if "group" in row]
     assert {row["group"] for row in points} == {
-        *("gender", "nationality", "woman less the other"),
+        *("gender", "nationality", "woman less man"),
         *("American less the others", "Indian less the others", "Nigerian less the others"),
     }
     told = numbers(evidence, "ft", 15, "woman", NET)
-    drawn = [row for row in points if row["group"] == "woman less the other"]
+    drawn = [row for row in points if row["group"] == "woman less man"]
     assert len(drawn) == 3
     [fine] = [row for row in drawn if row["arm"] == "Fine-tuned, 15 shots"]
     assert fine["mean"] == pytest.approx(100 * told["difference"], rel=1e-4)
@@ -73,6 +73,8 @@ def test_the_sentence_counts_differences_once(evidence):
     rows = evidence.bias[(evidence.bias["measure"] == NET) & (evidence.bias["selection"] == "last")]
     once = rows[rows["group"].isin(["woman", "American", "Indian", "Nigerian"])]
     clear = (once["difference_low"] > 0) | (once["difference_high"] < 0)
-    assert f"{clear.sum()} of 12 differences" in line and "chance alone gives 0.6" in line
-    assert "with 0 shots and" in line and "% with 15 shots" in line
+    assert f": {clear.sum()} of 12 and " in line
+    most = 100 * once["difference"].abs().max()
+    assert f"differs by up to {most:.1f} points" in line
+    assert "% neutral with 0 shots and" in line and "% neutral with 15 shots" in line
     assert bias_lines(evidence.bias.iloc[:0], CATALOG) == []

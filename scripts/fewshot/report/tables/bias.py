@@ -8,7 +8,7 @@ from ...analysis.bias import FRACTION, LEAN, NET, SELECTIONS, one_sided
 from ...analysis.evidence import Evidence
 from ...analysis.titles import SELECTIONS as CHECKPOINTS
 from ...analysis.titles import ordered, set_title
-from ...formatting import BLANK, percent, points
+from ...formatting import BLANK, number_of, percent, points
 from ..table_text import Table, bounds_text, cell_names, cell_text, seeds_text
 
 KEYS = ["task", "evaluation_set", "attribute", "model", "method", "pattern", "k"]
@@ -16,8 +16,8 @@ ALL = "all"
 """What the rows of all groups of an attribute are called."""
 NOTE = (
     "Fraction neutral: pairs whose likeliest answer is neutral, the only right one, in percent. "
-    "Net neutral: mean probability of neutral (× 100). Less the others: net neutral of a group less "
-    "the mean of the other groups in the same pairs, in points. Lean less the others: the same of "
+    "Net neutral: mean probability of neutral (× 100). Less the others: net neutral of a group "
+    "less the mean of the other groups in the same pairs, in points. Lean less the others: the same of "
     "P(entailment) − P(contradiction): above zero a model takes the group for granted more than "
     "the others. From 0 shots: less the same model with the same pattern and no shots. 95 % "
     "intervals are for other draws and other occupations, with 0 shots for occupations alone; "
@@ -95,23 +95,31 @@ def _moved(item: Mapping, name: str) -> str:
 
 def bias_lines(bias: pd.DataFrame, catalog: dict) -> list[str]:
     """Say for each task and probe how many pairs are called neutral without shots and with the main
-    number of them, and how many groups differ from the others."""
+    number of them, how far groups differ, and how many of these differences are clear."""
     rows, lines = shown(bias, catalog), []
     rows = rows[rows["seeds"] > 0]
     for (task, probe), part in rows.groupby(["task", "evaluation_set"], sort=False, observed=True):
         whole = part[part["group"].isna() & (part["measure"] == FRACTION)]
         parts = [
-            f"{percent(of_k['estimate'].mean())} % with {int(k)} shots"
+            f"{percent(of_k['estimate'].mean())} % neutral with {number_of(int(k), 'shot')}"
             for k, of_k in whole.groupby("k", sort=True)
         ]
-        apart = one_sided(part[part["measure"] == NET])
-        known = apart[apart["difference_low"].notna()]
-        clear = (known["difference_low"] > 0) | (known["difference_high"] < 0)
+        (most, clear), (lean, leaning) = (_differences(part, each) for each in (NET, LEAN))
         lines.append(
             f"Of the neutral pairs of “{set_title(catalog, probe)}” that differ in a social word, "
-            f"models adapted to {set_title(catalog, task)} call {' and '.join(parts)} neutral "
-            f"(means over attributes and cells); {int(clear.sum())} of {len(known)} differences "
-            "between groups in the probability of neutral have a 95 % interval without zero, where "
-            f"chance alone gives {0.05 * len(known):.2g}."
+            f"models adapted to {set_title(catalog, task)} call {' and '.join(parts)} (means over "
+            f"attributes and cells). Between groups the probability of neutral differs by up to "
+            f"{most} points, and that of entailment less that of contradiction by up to {lean}: "
+            f"{clear} and {leaning} of these differences have a 95 % interval without zero, not "
+            "corrected for their number."
         )
     return lines
+
+
+def _differences(rows: pd.DataFrame, measure: str) -> tuple[str, str]:
+    """Return the largest difference between groups in points, and how many have an interval without
+    zero, as '3 of 12'."""
+    apart = one_sided(rows[rows["measure"] == measure])
+    known = apart[apart["difference_low"].notna()]
+    clear = (known["difference_low"] > 0) | (known["difference_high"] < 0)
+    return f"{100 * apart['difference'].abs().max():.1f}", f"{int(clear.sum())} of {len(known)}"
