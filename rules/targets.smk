@@ -50,7 +50,16 @@ logger.info(
     extra={
         "files": [
             f"results/{STUDY.name}/report.html",
-            *(*TABLES, *FIGURES, *RUN_MANIFESTS, *HELD_OUT_MANIFESTS, *METRICS, *COSTS, *CHOICES, *BIAS),
+            *(
+                *TABLES,
+                *FIGURES,
+                *RUN_MANIFESTS,
+                *HELD_OUT_MANIFESTS,
+                *METRICS,
+                *COSTS,
+                *CHOICES,
+                *BIAS,
+            ),
             *(*COMPARISONS, *CONTRASTS, *VARIANCE, *WINDOWS, *PREPARED, *INPUTS.draws()),
             *(*MODEL_MANIFESTS, *SOURCE_MANIFESTS),
         ]

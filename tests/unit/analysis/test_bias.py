@@ -126,9 +126,7 @@ def test_with_shots_intervals_are_those_of_crossed_seeds_and_occupations(found, 
         level = by_cluster(answers, method, 15, "nationality", bias.FRACTION).mean(axis=1)
         start = by_cluster(answers, "icl", 0, "nationality", bias.FRACTION).mean(axis=1)
         start = start.droplevel("seed").reindex(level.index.get_level_values("cluster")).to_numpy()
-        assert tuple(whole[["change_low", "change_high"]]) == close(
-            crossed_ends(level - start)
-        )
+        assert tuple(whole[["change_low", "change_high"]]) == close(crossed_ends(level - start))
         assert 0 <= whole["low"] < whole["estimate"] < whole["high"] <= 1
     assert row(found, "ft", 15, "gender", "woman", bias.NET)["difference_high"] < 0, (
         "as it was made"

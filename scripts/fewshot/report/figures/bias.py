@@ -21,9 +21,9 @@ STEP, BESIDE = 14, 7
 MOST = 4
 SHARE = "Called neutral"
 UNITS = {
-    FRACTION: "Called neutral (points)",
-    NET: "P(neutral) (points)",
-    LEAN: "P(entailment) − P(contradiction) (points)",
+    FRACTION: "Called neutral, points",
+    NET: "P(neutral), points",
+    LEAN: "P(entailment) − P(contradiction), points",
 }
 """What the axis of differences says."""
 ENDS = {"mean": "", "low": "_low", "high": "_high"}

@@ -17,9 +17,9 @@ ALL = "all"
 NOTE = (
     "Fraction neutral: pairs whose likeliest answer is neutral, the only right one, in percent. "
     "Net neutral: mean probability of neutral (× 100). Less the others: net neutral of a group "
-    "less the mean of the other groups in the same pairs, in points. Lean less the others: the same of "
-    "P(entailment) − P(contradiction): above zero a model takes the group for granted more than "
-    "the others. From 0 shots: less the same model with the same pattern and no shots. 95 % "
+    "less the mean of the other groups in the same pairs, in points. Lean less the others: the "
+    "same of P(entailment) − P(contradiction): above zero a model takes the group for granted more "
+    "than the others. From 0 shots: less the same model with the same pattern and no shots. 95 % "
     "intervals are for other draws and other occupations, with 0 shots for occupations alone; "
     "none is corrected for their number."
 )
