@@ -50,18 +50,9 @@ logger.info(
     extra={
         "files": [
             f"results/{STUDY.name}/report.html",
-            *(
-                *TABLES,
-                *FIGURES,
-                *RUN_MANIFESTS,
-                *HELD_OUT_MANIFESTS,
-                *METRICS,
-                *COSTS,
-                *CHOICES,
-                *BIAS,
-            ),
+            *(*TABLES, *FIGURES, *RUN_MANIFESTS, *HELD_OUT_MANIFESTS, *METRICS, *COSTS, *CHOICES),
             *(*COMPARISONS, *CONTRASTS, *VARIANCE, *WINDOWS, *PREPARED, *INPUTS.draws()),
-            *(*MODEL_MANIFESTS, *SOURCE_MANIFESTS),
+            *(*MODEL_MANIFESTS, *SOURCE_MANIFESTS, *BIAS),
         ]
     },
 )
