@@ -21,11 +21,11 @@ STEP, BESIDE = 14, 7
 MOST = 4
 SHARE = "Called neutral"
 UNITS = {
-    FRACTION: "Called neutral, points",
-    NET: "P(neutral), points",
-    LEAN: "P(entailment) − P(contradiction), points",
+    FRACTION: "Called neutral",
+    NET: "P(neutral)",
+    LEAN: "P(entailment) − P(contradiction)",
 }
-"""What the axis of differences says."""
+"""What groups differ in, as the axis says it."""
 ENDS = {"mean": "", "low": "_low", "high": "_high"}
 """Columns of what is drawn → how those of a difference end."""
 TIPS = (
@@ -67,13 +67,15 @@ def _numbers(rows: pd.DataFrame, catalog: dict, measure: str) -> pd.DataFrame:
     whole = whole.assign(**named)
     every = rows[rows["group"].notna() & (rows["measure"] == measure)]
     groups = every.groupby(["evaluation_set", "attribute"])["group"].unique()
-    apart, against = one_sided(every), []
+    apart, against, units = one_sided(every), [], []
     for probe, attribute, group in zip(
         apart["evaluation_set"], apart["attribute"], apart["group"], strict=True
     ):
         others = [each for each in groups[probe, attribute] if each != group]
-        against.append(f"{group} less {others[0] if len(others) == 1 else 'the others'}")
-    named = {"panel": apart["attribute"].str.capitalize(), "unit": UNITS[measure]}
+        two = len(others) == 1
+        against.append(f"{group} less {others[0]}" if two else group)
+        units.append(f"{UNITS[measure]}{'' if two else ' less the others’'}, points")
+    named = {"panel": apart["attribute"].str.capitalize(), "unit": units}
     named |= {name: apart[f"difference{end}"] for name, end in ENDS.items()}
     apart = apart.assign(group=against, **named)
     frame = missing.with_state(pd.concat([whole, apart], ignore_index=True))
@@ -94,8 +96,9 @@ def _numbers(rows: pd.DataFrame, catalog: dict, measure: str) -> pd.DataFrame:
 def _draw(frame: pd.DataFrame) -> dict:
     names = list(dict.fromkeys(frame["panel"]))
     columns = min(len(names), MOST)
-    labels = max(map(len, frame["arm"]))
-    width = panels.panel_width(columns, theme.WIDTH - max(0, int(4.1 * labels) - panels.AXIS))
+    # Names of methods, beside a title of some lines, may take more room than an axis has elsewhere.
+    labels = int(4.1 * max(map(len, frame["arm"]))) + 10 * frame["place"].str.len().max()
+    width = panels.panel_width(columns, theme.WIDTH - max(0, labels - panels.AXIS))
     limits = {SHARE: axes.domain(*(frame.loc[frame["panel"] == SHARE, n] for n in ENDS))}
     apart = frame[frame["panel"] != SHARE]
     most = max(1.0, float(np.nanmax(np.abs(apart[[*ENDS]].to_numpy(dtype=float)))))
