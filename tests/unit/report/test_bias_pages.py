@@ -1,9 +1,12 @@
 """Table, figure and sentence on a bias probe, from runs made by hand."""
 
+import struct
+
 import pandas as pd
 import pytest
 from fewshot.analysis.bias import FRACTION, NET, measure_bias
 from fewshot.analysis.evidence import Evidence
+from fewshot.report import render
 from fewshot.report.figures.registry import make_figure
 from fewshot.report.tables.bias import bias_lines
 from fewshot.report.tables.registry import make_table
@@ -64,6 +67,8 @@ def test_a_pair_of_groups_is_drawn_once(evidence):
     [fine] = [row for row in drawn if row["arm"] == "Fine-tuned, 15 shots"]
     assert fine["mean"] == pytest.approx(100 * told["difference"], rel=1e-4)
     assert fine["low"] == pytest.approx(100 * told["difference_low"], rel=1e-4)
+    [width] = struct.unpack(">I", render.to_png(spec, 72)[16:20])
+    assert 450 <= width <= 540, "seven inches, as the other figures"
     empty = make_figure("bias", Evidence(metrics=evidence.metrics), CATALOG, {}, "T")
     assert "No answer to a bias probe yet" in str(empty)
 
@@ -75,6 +80,6 @@ def test_the_sentence_counts_differences_once(evidence):
     clear = (once["difference_low"] > 0) | (once["difference_high"] < 0)
     assert f": {clear.sum()} of 12 and " in line
     most = 100 * once["difference"].abs().max()
-    assert f"differs by up to {most:.1f} points" in line
+    assert f"P(neutral) differs by up to {most:.1f} points" in line
     assert "% neutral with 0 shots and" in line and "% neutral with 15 shots" in line
     assert bias_lines(evidence.bias.iloc[:0], CATALOG) == []

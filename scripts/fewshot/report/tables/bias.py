@@ -107,9 +107,9 @@ def bias_lines(bias: pd.DataFrame, catalog: dict) -> list[str]:
         (most, clear), (lean, leaning) = (_differences(part, each) for each in (NET, LEAN))
         lines.append(
             f"Of the neutral pairs of “{set_title(catalog, probe)}” that differ in a social word, "
-            f"models adapted to {set_title(catalog, task)} call {' and '.join(parts)} (means over "
-            f"attributes and cells). Between groups the probability of neutral differs by up to "
-            f"{most} points, and that of entailment less that of contradiction by up to {lean}: "
+            f"models with the prompts of {set_title(catalog, task)} call {' and '.join(parts)} "
+            "(means over attributes and cells). Between groups P(neutral) differs by up to "
+            f"{most} points, and P(entailment) − P(contradiction) by up to {lean}: "
             f"{clear} and {leaning} of these differences have a 95 % interval without zero, not "
             "corrected for their number."
         )
