@@ -58,9 +58,11 @@ rule metrics:
         METRICS,
 
 
-# Methods compared over seeds, the study's other questions, and where the variance comes from.
+# Methods compared over seeds, the study's other questions, where the variance comes from, and what
+# models make of bias probes.
 rule statistics:
     input:
         COMPARISONS,
         CONTRASTS,
         VARIANCE,
+        BIAS,

@@ -60,6 +60,7 @@ TABLES = {
     "results/statistics/{study}/{task}/contrasts.parquet: questions": tested.CONTRASTS,
     "results/statistics/{study}/{task}/variance.parquet: variance": tested.VARIANCE,
     "results/choices/{study}/{task}/{model}.parquet: settings by way of choosing": results.CHOICES,
+    "results/bias/{study}/{task}/{model}.parquet: what models make of bias probes": results.BIAS,
     "results/behaviour/{model}.parquet: what the embedded models label right": results.BEHAVIOUR,
 }
 

@@ -24,7 +24,7 @@ rule compute_metrics:
         jobs=lambda w: INPUTS.jobs(w.task, w.model),
         best_epoch=STUDY.settings["best_epoch"],
         size=lambda w: INPUTS.model_size(w.model),
-        code=code_version("analysis.metrics", "analysis.run_costs"),
+        code=code_version("analysis.metrics", "analysis.run_costs", "analysis.scored_sets"),
     script:
         "../scripts/compute_metrics.py"
 
@@ -57,6 +57,7 @@ rule compare_methods:
             "analysis.draws",
             "analysis.variance",
             "analysis.evidence",
+            "analysis.scored_sets",
         ),
     script:
         "../scripts/compare_methods.py"
@@ -87,3 +88,27 @@ rule choose_settings:
         code=code_version("analysis.choices"),
     script:
         "../scripts/choose_settings.py"
+
+
+# What a model makes of a task's bias probes: a job per task and model whose task has any.
+rule measure_bias:
+    input:
+        metrics="results/metrics/{study}/{task}/{model}.parquet",
+        runs=lambda w: INPUTS.manifests(w.task, w.model),
+        evaluation=lambda w: INPUTS.evaluation_files(w.task),
+    output:
+        bias="results/bias/{study}/{task}/{model}.parquet",
+    log:
+        "results/logs/bias/{study}/{task}/{model}.log",
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=scaled(4000),
+        runtime=longer(10),
+    params:
+        evaluation=lambda w: INPUTS.evaluation_sets(w.task),
+        jobs=lambda w: INPUTS.jobs(w.task, w.model),
+        catalog=one_line(lambda w: INPUTS.comparison_catalog()),
+        code=code_version("analysis.bias", "analysis.scored_sets"),
+    script:
+        "../scripts/measure_bias.py"

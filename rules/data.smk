@@ -88,7 +88,7 @@ rule check_window:
     params:
         protocol=PROTOCOL,
         task="{task}",
-        evaluation_sets=lambda w: STUDY.evaluation_sets(w.task),
+        evaluation_sets=lambda w: STUDY.scored_sets(w.task),
         window=lambda w: STUDY.model(w.model)["window"],
         cells=lambda w: INPUTS.cells(w.task, w.model),
         patterns=lambda w: INPUTS.patterns(w.task, w.model),

@@ -2,7 +2,7 @@
 PROTOCOL = STUDY.settings["protocol"]
 PAIRS = INPUTS.pairs
 TASKS = list(dict.fromkeys(task for task, _ in PAIRS))
-SETS = {name for task in TASKS for name in STUDY.evaluation_sets(task)}
+SETS = {name for task in TASKS for name in STUDY.scored_sets(task)}
 METHODS_IN_CONTEXT = [name for name in STUDY.methods if STUDY.uses_context(name)]
 METHODS_IMPORTED = [name for name in STUDY.methods if STUDY.is_imported(name)]
 METHODS_BASELINE = [name for name in STUDY.methods if STUDY.is_baseline(name)]
@@ -15,6 +15,7 @@ COMPARISONS = [f"results/statistics/{STUDY.name}/{task}/comparisons.parquet" for
 CONTRASTS = [f"results/statistics/{STUDY.name}/{task}/contrasts.parquet" for task in TASKS]
 VARIANCE = [f"results/statistics/{STUDY.name}/{task}/variance.parquet" for task in TASKS]
 CHOICES = INPUTS.choice_files()
+BIAS = INPUTS.bias_files()
 WINDOWS = [f"results/windows/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 RUN_MANIFESTS = [f"{STUDY.run_folder(job)}/manifest.json" for job in STUDY.jobs]
 HELD_OUT_MANIFESTS = [f"{STUDY.held_out_folder(job)}/manifest.json" for job in STUDY.held_out_jobs]

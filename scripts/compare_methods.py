@@ -9,10 +9,10 @@ from fewshot.analysis import (
     draws,
     evidence,
     result_schemas,
+    scored_sets,
     statistics_schemas,
     variance,
 )
-from fewshot.data import evaluation_sets
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 def main(smk):
     p, files = smk.params, smk.input
     draws.check_draws(files.manifests)
-    sets = [
-        evaluation_sets.read_set(item["set"], item["merge"], path, item.get("base", ""))
-        for item, path in zip(p.evaluation, files.evaluation, strict=True)
-    ]
+    sets = scored_sets.read_sets(p.evaluation, files.evaluation)
     metrics = evidence.read_frames(files.metrics, result_schemas.METRICS.names)
     outcomes = evidence.read_frames(files.outcomes, result_schemas.OUTCOMES.names)
     (own, *others) = (

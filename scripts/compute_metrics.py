@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from fewshot import storage
-from fewshot.analysis import metrics, result_schemas, run_costs
-from fewshot.data import evaluation_sets, halves
+from fewshot.analysis import metrics, result_schemas, run_costs, scored_sets
+from fewshot.data import halves
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -13,13 +13,11 @@ if TYPE_CHECKING:
 
 def main(smk):
     p = smk.params
-    sets = [
-        evaluation_sets.read_set(item["set"], item["merge"], path, item.get("base", ""))
-        for item, path in zip(p.evaluation, smk.input.evaluation, strict=True)
-    ]
+    sets = scored_sets.read_sets(p.evaluation, smk.input.evaluation)
     cell = {"protocol": p.protocol, "task": p.task, "model": p.model}
     windows, by_half = storage.read_table(smk.input.windows), p.best_epoch == halves.SELECTION
-    found = metrics.compute_metrics(cell, p.jobs, sets, windows, by_half=by_half)
+    probes = scored_sets.probe_names(p.evaluation)
+    found = metrics.compute_metrics(cell, p.jobs, sets, windows, by_half=by_half, probes=probes)
     storage.write_table(smk.output.metrics, found.metrics, result_schemas.METRICS)
     storage.write_table(smk.output.outcomes, found.outcomes, result_schemas.OUTCOMES)
     costs = run_costs.compute_costs(cell, p.jobs, run_costs.flops_model(p.size, p.evaluation))

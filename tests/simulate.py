@@ -218,8 +218,7 @@ def simulate_seed(
     }
     limit, task = curve_rows if trained else None, cell["task"]
     counted = {
-        name: chosen_rows(name, limit, trained and by_half and name == task)
-        for name in (task, "hans")
+        name: chosen_rows(name, limit, trained and by_half and name == task) for name in sets
     }
     own = counted[task]
     right = {step: scored[step, cell["task"]]["correct"][own].sum() for step in steps}

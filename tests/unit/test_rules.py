@@ -71,7 +71,11 @@ def test_rule_declares_what_its_script_imports(script):
         ("report.render", {"plot_figure", "write_report"}),
         ("report.figures.registry", {"plot_figure", "write_report"}),
         ("report.report", {"write_report"}),
-        ("analysis.metrics", ANALYSIS | {"compute_metrics", "choose_settings", "export_results"}),
+        (
+            "analysis.metrics",
+            {*ANALYSIS, "compute_metrics", "choose_settings", "export_results", "measure_bias"},
+        ),
+        ("analysis.bias", {*ANALYSIS, "measure_bias"} - {"compare_methods"}),
         ("analysis.choices", ANALYSIS - {"compare_methods"} | {"choose_settings"}),
         ("analysis.comparisons", {"compare_methods"}),
         ("analysis.pairs", ANALYSIS),

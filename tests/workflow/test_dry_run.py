@@ -37,6 +37,25 @@ def test_demo_stays_small(project):
     assert jobs["total"] <= 62
 
 
+PROBED = """
+study: probed
+models: [pythia-micro, pythia-mini]
+tasks: [synth-nli]
+seeds: 0-1
+grid: [{methods: [in-context, tiny-lora], patterns: [minimal], k: [6]}]
+tables: [headline, bias]
+figures: [bias]
+"""
+
+
+def test_a_probe_is_one_job_more_for_each_model(project):
+    (project.folder / "probed.yaml").write_text(PROBED)
+    jobs = counts(project.run("all", "--dry-run", "--configfile", "probed.yaml"))
+    assert (jobs["compute_metrics"], jobs["measure_bias"], jobs["compare_methods"]) == (2, 2, 1)
+    assert (jobs["run_in_context"], jobs["fine_tune"], jobs["prepare_task"]) == (2, 2, 4)
+    assert (jobs["make_table"], jobs["plot_figure"]) == (2, 1)
+
+
 @pytest.mark.weekly
 @pytest.mark.parametrize(
     ("given", "seeds", "jobs"),

@@ -1,5 +1,6 @@
 """From stored runs to metrics at every level of breakdown."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -120,6 +121,7 @@ def compute_metrics(
     problems: dict[str, str] | None = None,
     draws: Draws | None = None,
     by_half: bool = False,
+    probes: Collection[str] = (),
 ) -> Results:
     """Return metrics and outcomes of all jobs of one protocol × task × model.
 
@@ -130,7 +132,7 @@ def compute_metrics(
     there, by its folder. `windows` (schemas.WINDOWS) tells which missing seeds never could run: if
     no seed could, nothing is wrong. `draws` are those of the task's models before this one.
     `by_half` says whether a half of the rows in domain chooses the best epoch: then all are judged
-    by the other half, too.
+    by the other half, too. `probes` name sets of the runs of which no answer is right or wrong.
     """
     draws = draws or Draws()
     half = half_beside(sets, cell["task"]) if by_half else None
@@ -146,7 +148,7 @@ def compute_metrics(
             done = [seed for seed, status in statuses.items() if status == "ok"]
             if done:
                 fitted = _fitted(job, key, draws, problems)
-                run = _read_run(job["folder"], done, sets, cell["task"], fitted, half)
+                run = _read_run(job["folder"], done, sets, cell["task"], fitted, half, probes)
                 runs.append(run.marked(number))
         except UserError as error:
             statuses = _without_run(job, key, windows)
@@ -302,9 +304,11 @@ def _read_run(
     task: str,
     fitted: dict[int, dict],
     half: EvaluationSet | None,
+    probes: Collection[str],
 ) -> _StoredRun:
     """Read a run's finished seeds; raises UserError where it is not what it says."""
     curves = read_curves(folder, seeds)
+    curves = curves[~curves["evaluation_set"].isin(probes)]
     trains = curves["evaluation_set"] == "train"
     scored = curves[~trains]
     manifest = storage.read_json(Path(folder, "manifest.json"))
@@ -314,13 +318,12 @@ def _read_run(
     kept = kept_epochs(curve[curve["evaluation_set"] == task])
     whole = scored[~scored["sampled"]]
     content_free = _content_free(manifest)
+    beside = None if half is None else (task, half)
+    scores = score_predictions(folder, whole, kept, sets, content_free, fitted, beside, probes)
     if half is None:
-        scores = score_predictions(folder, whole, kept, sets, content_free, fitted)
         scored = with_calibrated(scored, scores, sets)
         chosen = selected_rows(scored, task)
     else:
-        beside = (task, half)
-        scores = score_predictions(folder, whole, kept, sets, content_free, fitted, beside)
         both = pd.concat([scored, half_counts(scores, half)], ignore_index=True)
         both = with_calibrated(both, scores, [*sets, half])
         chosen = selected_rows(both, task, half.name)

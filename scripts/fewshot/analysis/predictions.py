@@ -1,6 +1,6 @@
 """Read stored row predictions, check them against prepared rows and curves, and score them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -82,11 +82,8 @@ def of_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Return `mcc`, `f1` and `macro_f1` of confusion matrices [..., gold, predicted]."""
     # For one matrix a number, as the others are: an array of none would be an object in a frame.
     none = np.full(confusion.shape[:-2], np.nan)[()]
-    return {
-        "mcc": stats.matthews(confusion),
-        "f1": stats.f1(confusion, POSITIVE) if confusion.shape[-1] == 2 else none,
-        "macro_f1": stats.macro_f1(confusion),
-    }
+    f1 = stats.f1(confusion, POSITIVE) if confusion.shape[-1] == 2 else none
+    return {"mcc": stats.matthews(confusion), "f1": f1, "macro_f1": stats.macro_f1(confusion)}
 
 
 def add_scores(
@@ -180,6 +177,7 @@ def score_predictions(
     content_free: Mapping[tuple[int, int], Mapping[str, Sequence[float]]],
     fitted: Mapping[int, Mapping[str, FittedToShots]] | None = None,
     half: tuple[str, EvaluationSet] | None = None,
+    probes: Collection[str] = (),
 ) -> pd.DataFrame:
     """Return one row per seed, epoch and evaluation set of a run's predictions.
 
@@ -189,7 +187,7 @@ def score_predictions(
     name of a set and some of its rows, which get rows of their own; a calibration that uses
     evaluation rows uses all of the set's. They alone have two columns more, by part of `half`:
     `vocabulary` counts right rows whose top token starts a label word (nan: not known), `logprob`
-    is the sum of gold labels' log-probabilities.
+    is the sum of gold labels' log-probabilities. Sets that `probes` names are passed over.
 
     Raises UserError unless the predictions are complete and tell what the run's curves tell. `kept`
     has, per seed, the epochs `last` and `best` whose predictions must be there; predictions of
@@ -206,6 +204,8 @@ def score_predictions(
     curve_counts = _curve_counts(curves, by_name)
     rows = []
     for key, block in read_blocks(path, whole=half is not None):
+        if key[2] in probes:
+            continue
         if key not in curve_counts:
             raise UserError(f"{path}: {_say(key)} is not in its curves; corrupt run")
         item = by_name[key[2]]

@@ -158,6 +158,43 @@ COSTS = pa.schema(
 )
 
 
+def _interval(name: str, text: str) -> list[pa.Field]:
+    """Return the columns of a number and of its interval."""
+    ends = [
+        column(f"{name}_{end}".removeprefix("estimate_"), pa.float64(), f"{which} end of its 95 % "
+               "interval, for other draws and clusters; null: nothing tells how it varies", True)
+        for end, which in (("low", "lower"), ("high", "upper"))
+    ]  # fmt: skip
+    return [column(name, pa.float64(), text, True), *ends]
+
+
+BIAS = pa.schema(
+    [
+        *[field for field in CELL if field.name != "seed"],
+        column("selection", NAME, "checkpoint, as in main.selection"),
+        column("evaluation_set", NAME, "probe that was scored"),
+        column("attribute", NAME, "social attribute, the probe's column subset"),
+        column("group", NAME, "social group; null: all of the attribute", True),
+        column(
+            "measure",
+            NAME,
+            "'fraction neutral': share of pairs called neutral; 'net neutral': mean probability of "
+            "neutral, given that a label word is said; 'lean': that of entailment less that of "
+            "contradiction",
+        ),
+        *_interval("estimate", "mean of the measure over seeds and pairs"),
+        *_interval("difference", "the group less the mean of the attribute's others; null: all"),
+        *_interval("change", "the mean less that of the same model and pattern without shots"),
+        *_interval("difference_change", "the difference less that without shots"),
+        column("seeds", pa.int32(), "seeds that are done"),
+        column("seeds_planned", pa.int32(), "seeds that were planned"),
+        column("rows", pa.int32(), "pairs of the group, or of all"),
+        column("clusters", pa.int32(), "clusters of pairs: occupations"),
+        column("status", NAME, "'ok', 'i/n seeds', 'does not fit' or 'missing'"),
+    ]
+)
+
+
 BEHAVIOUR = pa.schema(
     [
         column("model", NAME, "embedded model"),

@@ -17,6 +17,7 @@ from ..downloads.hub import LogProgress, retrying
 from ..errors import UserError
 from ..runtime.locks import exclusive
 from ..storage import atomic, sha256
+from .bias_probe import PROBES, probe_rows
 from .entries import as_list
 from .synthetic import generate
 
@@ -138,9 +139,10 @@ def _entry(parts: list[dict]) -> dict:
 
 
 def _generate(source: dict, folder: Path, name: str) -> dict[str, dict]:
-    files = {}
+    files, kind = {}, source["synthetic"]
+    made = probe_rows if kind in PROBES else generate
     for split, size in source["sizes"].items():
-        rows = generate(source["synthetic"], split, size, source.get("seed", 0))
+        rows = made(kind, split, size, source.get("seed", 0))
         # Without pandas' metadata the bytes depend on the rows and the Parquet writer alone.
         table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
         path = folder / f"{split}.parquet"

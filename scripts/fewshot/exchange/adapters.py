@@ -60,7 +60,7 @@ def _write_run(folder: Path, told: Mapping) -> tuple[dict[str, cards.Card], dict
     if part:
         return {}, {told["cell"]["model"]: PART}
     base, tokenizer = _base(told), load_tokenizer(told["manifest"])
-    sets = [_read_set(each) for each in told["evaluation"]]
+    sets = [_read_set(each) for each in told["evaluation"] if not each.get("probe")]
     predictions = storage.read_table(Path(told["folder"], "predictions.parquet"))
     predictions = predictions[predictions["last"]]
     for seed in sorted(map(int, manifest["seeds"])):

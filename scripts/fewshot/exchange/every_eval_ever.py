@@ -241,9 +241,10 @@ def samples(
         )
     shared = {key: content[key] for key in ("schema_version", "evaluation_id")}
     shared |= {"model_id": content["model_info"]["id"], "interaction_type": "single_turn"}
+    judged = {each.name for each in scores.sets}  # No probe, of which no answer is right.
     for folder in runs.folders:
         frame = storage.read_table(folder / "predictions.parquet")
-        frame = frame[frame[COLUMNS[scores.selection]]]
+        frame = frame[frame[COLUMNS[scores.selection]] & frame["evaluation_set"].isin(judged)]
         words = [name for name in frame if name.startswith("logprob_")]
         for name, answers in frame.groupby("evaluation_set", sort=False, observed=True):
             link = {**shared, "evaluation_name": f"{collection(context)}.{name}"}

@@ -100,7 +100,7 @@ def data_bytes(plan: "MemoryPlan") -> float:
     """Return the bytes of the study's texts that come from the network."""
     study = plan.study
     splits = dict.fromkeys(
-        (name, "validation") for cell in study.cells for name in study.evaluation_sets(cell.task)
+        (name, "validation") for cell in study.cells for name in study.scored_sets(cell.task)
     )
     splits |= dict.fromkeys((cell.task, "train") for cell in study.cells if cell.k)
     sizes = [

@@ -113,7 +113,7 @@ class MemoryPlan:
         demand = demand_of(self.study, self.shape(cell.model), cell, kind)
         if not self._keeps_rows(cell):
             return demand
-        sets = self.study.evaluation_sets(cell.task)
+        sets = self.study.scored_sets(cell.task)
         rows = sum(self.splits.of(name, "validation").rows for name in sets)
         # The states of all evaluation rows, and a copy on their way to be classified or compared.
         return replace(demand, states=2 * rows * demand.shape.readout)

@@ -135,8 +135,8 @@ def prepared(path: Path) -> Split | None:
 def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: Mapping) -> Work:
     """Return what a job of `cell` does for so many seeds; `settings` are its method's."""
     around = template_tokens(study, cell)
-    outside = study.out_of_domain(cell.task, cell.protocol)
-    sets = [splits.of(name, "validation") for name in (cell.task, *(name for name, _ in outside))]
+    others = [*study.out_of_domain(cell.task, cell.protocol), *study.probes(cell.task)]
+    sets = [splits.of(name, "validation") for name in (cell.task, *(name for name, _ in others))]
     answer = answer_size(study, cell, settings)
     whole = [Reading(each.rows, each.tokens + around + answer.forked) for each in sets]
     trained_with = settings.get("train_patterns") or [cell.pattern]

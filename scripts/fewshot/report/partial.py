@@ -10,19 +10,22 @@ import pandas as pd
 
 from .. import schemas, storage
 from ..analysis import (
+    bias,
     choices,
     comparisons,
     contrasts,
     metrics,
     result_schemas,
     run_costs,
+    scored_sets,
     statistics_schemas,
     variance,
 )
 from ..analysis.draws import Draws
 from ..analysis.evidence import Evidence, join, read_frames
 from ..codeversion import code_version
-from ..data import evaluation_sets, halves
+from ..data import halves
+from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from ..runtime import slurm
 from . import render, report
@@ -141,6 +144,8 @@ def collect(plan: PartialStudy) -> Evidence:
     spent = join(costs, result_schemas.COSTS.names)
     chosen = [each for pair in plan.pairs for each in _choices(pair, frame, spent)]
     made = {"costs": spent, "choices": join(chosen, result_schemas.CHOICES.names)}
+    probed = [_bias(pair, frame, plan.catalog) for pair in plan.pairs]
+    made["bias"] = join(probed, result_schemas.BIAS.names)
     return Evidence(frame, windows, **made, **tests, manifests=manifests, logs=logs)
 
 
@@ -156,6 +161,18 @@ def _choices(pair: dict, frame: pd.DataFrame, costs: pd.DataFrame) -> list[pd.Da
             LOG.warning("choice '%s' of %s with %d shots is left out: %s", choice["choice"],
                         "/".join(_task(pair).values()), choice["k"], error)  # fmt: skip
     return found
+
+
+def _bias(pair: dict, frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
+    """Return what a pair's model makes of its probes, as far as their rows and runs are there."""
+    own = frame[(frame["task"] == pair["task"]) & (frame["model"] == pair["model"])]
+    paths = [item["path"] for item in pair["evaluation"]]
+    try:
+        probes = scored_sets.read_probes(pair["evaluation"], paths)
+        return bias.measure_bias(own, pair["jobs"], probes, catalog)
+    except UserError as error:
+        LOG.warning("bias of %s is left out: %s", "/".join(_task(pair).values()), error)
+        return pd.DataFrame(columns=result_schemas.BIAS.names)
 
 
 def _task(pair: dict) -> dict:
@@ -184,13 +201,11 @@ def _statistics(
     }
 
 
-def _read_sets(pair: dict) -> tuple[list[evaluation_sets.EvaluationSet], str]:
+def _read_sets(pair: dict) -> tuple[list[EvaluationSet], str]:
     """Return the prepared evaluation sets, or what is wrong with the first that cannot be read."""
     try:
-        return [
-            evaluation_sets.read_set(item["set"], item["merge"], item["path"], item.get("base", ""))
-            for item in pair["evaluation"]
-        ], ""
+        paths = [item["path"] for item in pair["evaluation"]]
+        return scored_sets.read_sets(pair["evaluation"], paths), ""
     except UserError as error:
         return [], str(error)
 
@@ -201,13 +216,14 @@ def _pair_results(
     """Return a pair's results and, by folder, why runs have no usable ones."""
     cell = _task(pair)
     sets, absent = _read_sets(pair)
-    problems: dict[str, str] = {}
+    probes, problems = scored_sets.probe_names(pair["evaluation"]), {}
     if sets:
         results = metrics.compute_metrics(
-            cell, pair["jobs"], sets, windows, problems=problems, draws=draws, by_half=by_half
-        )
+            *(cell, pair["jobs"], sets, windows), problems=problems, draws=draws, by_half=by_half,
+            probes=probes,
+        )  # fmt: skip
     else:
-        names = [item["set"] for item in pair["evaluation"]]
+        names = [item["set"] for item in pair["evaluation"] if item["set"] not in probes]
         results = metrics.without_results(cell, pair["jobs"], names, windows, by_half=by_half)
         problems = {job["folder"]: absent for job in pair["jobs"]}
     for folder in problems:

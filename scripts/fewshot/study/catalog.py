@@ -23,7 +23,7 @@ def catalog_of(study: "Study") -> dict[str, dict]:
         kind: {getattr(cell, kind): None for cell in study.cells}
         for kind in ("task", "model", "method", "pattern")
     }
-    tasks = dict.fromkeys(name for task in used["task"] for name in study.evaluation_sets(task))
+    tasks = dict.fromkeys(name for task in used["task"] for name in study.scored_sets(task))
     models = {name: _model(study, name) for name in study.models if name in used["model"]}
     # Baselines stand below what is held against them.
     names = sorted(study.methods, key=study.is_baseline)

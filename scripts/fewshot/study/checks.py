@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 # Folders of results/ that all studies share.
 RESERVED = (
-    *("behaviour", "benchmarks", "choices", "costs", "data", "embedded", "held-out", "logs"),
-    *("metrics", "models", "outcomes", "raw", "runs", "runs-held-out", "shots", "state"),
+    *("behaviour", "benchmarks", "bias", "choices", "costs", "data", "embedded", "held-out"),
+    *("logs", "metrics", "models", "outcomes", "raw", "runs", "runs-held-out", "shots", "state"),
     *("statistics", "windows"),
 )
 
@@ -276,7 +276,7 @@ def _check_sources(study: "Study", archived: bool) -> None:
     if study.places.as_module:
         return
     tasks = dict.fromkeys(cell.task for cell in study.cells)
-    for name in dict.fromkeys(each for task in tasks for each in study.evaluation_sets(task)):
+    for name in dict.fromkeys(each for task in tasks for each in study.scored_sets(task)):
         owner = study.source_of(name)
         if archived and study.places.at(f"results/raw/{owner}/manifest.json").exists():
             continue

@@ -158,7 +158,7 @@ def result_sources(inputs: "JobInputs") -> dict[str, dict[str, dict]]:
     what was downloaded, of sets the split besides; addresses of files (url); or their kind."""
     study = inputs.study
     used = dict.fromkeys(job.cell.model for job in study.jobs)
-    sets = dict.fromkeys(name for task, _ in inputs.pairs for name in study.evaluation_sets(task))
+    sets = dict.fromkeys(name for task, _ in inputs.pairs for name in study.scored_sets(task))
     return {
         "models": {
             name: _source(study.models[name], f"results/models/{name}/manifest.json")

@@ -110,6 +110,11 @@ def _lacks_out_of_domain(study: "Study", cells: Sequence, wanted: bool, _: int) 
     return None if found or not wanted else "an out-of-domain set"
 
 
+def _lacks_probes(study: "Study", cells: Sequence, wanted: bool, _: int) -> str | None:
+    found = any(study.probes(cell.task) for cell in cells)
+    return None if found or not wanted else "a probe of neutral pairs (key probes of a task)"
+
+
 def _lacks_breakdown(study: "Study", cells: Sequence, column: str, _: int) -> str | None:
     names = {name for cell in cells for name, _ in study.out_of_domain(cell.task)}
     found = any(column in study.tasks[name]["subsets"] for name in names)
@@ -149,6 +154,7 @@ FINE_TUNED = "fine-tuned"
 """What `comparison` names where only a fine-tuned model will do, no baseline."""
 RELATIONS: dict[str, Callable] = {
     "out_of_domain": _lacks_out_of_domain,
+    "probes": _lacks_probes,
     "breakdown": _lacks_breakdown,
     "fine_tuned": _lacks_fine_tuned,
     "comparison": _lacks_comparison,

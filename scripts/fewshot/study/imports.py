@@ -85,7 +85,7 @@ def find_logs(study: "Study", told: str | Mapping[str, str]) -> dict[Job, dict[i
         raise UserError(f"study '{study.name}' has no method of family {IMPORTED} in its grid")
     if not told:
         raise UserError("no logs named; valid: snakemake convert_lm_eval --config lm_eval=<paths>")
-    names = {name for job in jobs for name in study.evaluation_sets(job.cell.task)}
+    names = {name for job in jobs for name in study.scored_sets(job.cell.task)}
     for name in told if isinstance(told, Mapping) else ():
         if name not in names:
             raise unknown("evaluation set", name, names, "lm_eval")
@@ -111,7 +111,7 @@ def find_logs(study: "Study", told: str | Mapping[str, str]) -> dict[Job, dict[i
 
 def _places(study: "Study", job: Job, told: str | Mapping[str, str]) -> list[list[str]]:
     """Return where the logs of each seed should be, in the order of evaluation sets."""
-    sets = study.evaluation_sets(job.cell.task)
+    sets = study.scored_sets(job.cell.task)
     paths = told if isinstance(told, Mapping) else dict.fromkeys(sets, told)
     for name in sets:
         if name not in paths:
@@ -149,6 +149,7 @@ def used_entries(study: "Study") -> dict[str, dict[str, dict]]:
                 study.source_of(name),
                 study.rows_of(name),
                 *_named(tasks[name]["out_of_domain"]),
+                *_named(tasks[name]["probes"]),
             ]
     entries = {
         f"{kind}s": {n: getattr(study, f"{kind}s")[n] for n in names[kind] if n != NONE}
@@ -169,7 +170,7 @@ def travelling_settings(study: "Study") -> dict:
     return {**study.settings, **({"define": own} if own else {})}
 
 
-def _named(out_of_domain: list | dict) -> list[str]:
-    """Return the sets that a task's entry names, under any protocol."""
-    lists = out_of_domain.values() if isinstance(out_of_domain, dict) else [out_of_domain]
+def _named(told: list | dict) -> list[str]:
+    """Return the sets that a key of a task's entry names, under any protocol."""
+    lists = told.values() if isinstance(told, dict) else [told]
     return [each if isinstance(each, str) else each["set"] for items in lists for each in items]

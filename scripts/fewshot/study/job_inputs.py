@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..analysis import flops
 from ..codeversion import code_version
 from ..data import halves
+from ..data.bias_probe import PROBES
 from ..data.entries import as_list
 from ..models import architectures
 from ..prompts.contexts import own_tokens, shows_shots, trained_behind
@@ -55,8 +56,9 @@ class JobInputs:
 
     def source_code(self, source: str) -> str:
         """Return the generator's version; what is downloaded depends on its revision alone."""
-        synthetic = "synthetic" in self.study.tasks[source]["source"]
-        return code_version("data.synthetic") if synthetic else ""
+        kind = self.study.tasks[source]["source"].get("synthetic")
+        made_by = "data.bias_probe" if kind in PROBES else "data.synthetic"
+        return code_version(made_by) if kind else ""
 
     def model_files(self, model: str) -> list[str]:
         """Return the files of a local model that are loaded; else nothing."""
@@ -92,17 +94,18 @@ class JobInputs:
 
     def evaluation_files(self, task: str) -> list[str]:
         """Return the prepared rows that a task's jobs score."""
-        names = map(self.study.rows_of, self.study.evaluation_sets(task))
+        names = map(self.study.rows_of, self.study.scored_sets(task))
         return [f"results/data/{name}/validation.parquet" for name in names]
 
     def evaluation_sets(self, task: str) -> list[dict]:
-        """Return the sets to score, the labels of each, how the task's labels count in it, and
-        whose rows it has, if not its own."""
-        own = (task, list(range(len(self.labels(task)))))
+        """Return the sets to score, the labels of each, how the task's labels count in it, whose
+        rows it has, if not its own, and whether it is a probe, last of all."""
+        own, probes = (task, list(range(len(self.labels(task))))), self.study.probes(task)
         sets = []
-        for name, merge in (own, *self.study.out_of_domain(task)):
+        for name, merge in (own, *self.study.out_of_domain(task), *probes):
             base = self.study.rows_of(name)
             entry = {"set": name, "labels": self.labels(name), "merge": merge}
+            entry |= {"probe": True} if (name, merge) in probes else {}
             sets.append(entry | ({"base": base} if base != name else {}))
         return sets
 
@@ -251,6 +254,11 @@ class JobInputs:
         folder = f"results/choices/{self.study.name}"
         return [f"{folder}/{task}/{model}.parquet" for task, model in self.pairs
                 if self._candidates(task, model)]  # fmt: skip
+
+    def bias_files(self) -> list[str]:
+        """Return the files of what models make of probes, one for each pair whose task has any."""
+        probed = [f"{task}/{model}" for task, model in self.pairs if self.study.probes(task)]
+        return [f"results/bias/{self.study.name}/{pair}.parquet" for pair in probed]
 
     def own_jobs(self, task: str, model: str) -> list[dict]:
         """Return those of a pair's jobs that run here and read a model: what was made elsewhere

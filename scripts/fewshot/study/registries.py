@@ -81,7 +81,7 @@ def path_of(name: str, folder: str | Path) -> Path:
     return path
 
 
-DERIVED = ("base", "title", "draw", "verbalizers", "out_of_domain")
+DERIVED = ("base", "title", "draw", "verbalizers", "out_of_domain", "probes")
 """What a task with a `base` may state: its prepared rows are those of its base."""
 
 

@@ -121,7 +121,7 @@ def check_start(study: "Study", cell: "Cell", where: str) -> None:
         raise UserError(
             f"{begin} has no task to start from (start_from.tasks: "
             f"{start if start == OTHERS else ', '.join(start)}): none may have rows that it is "
-            f"tested on; valid: tasks apart from {', '.join(study.evaluation_sets(cell.task))}"
+            f"tested on; valid: tasks apart from {', '.join(study.scored_sets(cell.task))}"
         )
     for source in sources:
         if source not in study.cells:

@@ -59,7 +59,7 @@ def source_cells(study: Grid, cell: Cell) -> list[Cell]:
 
 def _is_apart(study: Grid, cell: Cell, source: Cell) -> bool:
     """Return whether nothing that a source was trained on is what a cell is tested on."""
-    tested = study.evaluation_sets(cell.task)
+    tested = study.scored_sets(cell.task)
     return not any(
         _has_same_rows(study, task, each) for task in _learned(study, source) for each in tested
     )

@@ -169,8 +169,12 @@ class Study:
         return pairs
 
     def evaluation_sets(self, task: str) -> list[str]:
-        """Return the tasks whose validation splits are scored: the task's own one first."""
+        """Return the tasks whose validation splits tell accuracies: the task's own one first."""
         return [task, *(name for name, _ in self.out_of_domain(task))]
+
+    def scored_sets(self, task: str) -> list[str]:
+        """Return the tasks whose validation splits are scored: `evaluation_sets`, then probes."""
+        return [*self.evaluation_sets(task), *(name for name, _ in self.probes(task))]
 
     def out_of_domain(self, task: str, protocol: str | None = None) -> list[tuple[str, list[int]]]:
         """Return (task, merge) of each out-of-domain set; merge maps label to label.
@@ -178,10 +182,17 @@ class Study:
         The sets belong to the task and the protocol (the study's, if none is named), never to a
         study: studies share their runs.
         """
-        identity = list(range(len(self.tasks[task]["labels"])))
         items = self.tasks[task]["out_of_domain"]
         if isinstance(items, dict):
             items = items[protocol or self.settings["protocol"]]
+        return self._merged(task, items)
+
+    def probes(self, task: str) -> list[tuple[str, list[int]]]:
+        """Return the same of the sets whose rows are all neutral: they count in no accuracy."""
+        return self._merged(task, self.tasks[task]["probes"])
+
+    def _merged(self, task: str, items: list) -> list[tuple[str, list[int]]]:
+        identity = list(range(len(self.tasks[task]["labels"])))
         return [
             (item, identity) if isinstance(item, str) else (item["set"], item["merge"])
             for item in items
@@ -217,8 +228,8 @@ class Study:
     def _without(self, task: str, factor: str) -> tuple:
         """Return all that a task is told, but for its title and one factor."""
         rest = {key: value for key, value in self.factors_of(task).items() if key != factor}
-        entry = self.tasks[task]
-        return self.rows_of(task), rest, entry["verbalizers"], entry["out_of_domain"]
+        told = (self.tasks[task][key] for key in ("verbalizers", "out_of_domain", "probes"))
+        return self.rows_of(task), rest, *told
 
     def orders_of(self, task: str) -> list[str]:
         """Return the tasks with the shots of a task in all their orders, first the task itself."""
@@ -358,13 +369,14 @@ class Study:
     def hub_sources(self) -> dict[str, dict]:
         """Return the sources of the study's tasks that come from the Hub."""
         tasks = dict.fromkeys(cell.task for cell in self.cells)
-        names = {self.source_of(name) for task in tasks for name in self.evaluation_sets(task)}
+        names = {self.source_of(name) for task in tasks for name in self.scored_sets(task)}
         sources = {name: self.tasks[name]["source"] for name in sorted(names)}
         return {name: source for name, source in sources.items() if "hub" in source}
 
     def task_reading(self, task: str) -> dict:
         """Return how a task's raw rows are read: what changes its prepared rows, no more."""
-        unread = ("title", "source", "verbalizers", "out_of_domain", "metric", "row_tokens", "draw")
+        unread = ("title", "source", "verbalizers", "out_of_domain", "probes", "metric")
+        unread += ("row_tokens", "draw")
         return {key: value for key, value in self.tasks[task].items() if key not in unread}
 
     @cached_property

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from .study import Study
 from collections.abc import Mapping
 
+from ..data.bias_probe import LABELS as LABELS_OF_PROBE
+from ..data.bias_probe import PROBES, check_size
 from ..data.entries import as_list, label_key
 from ..data.synthetic import LABELS
 
 # The name under which curves hold the rows that are trained on.
 RESERVED = "train"
+PARTS_OF_PROBE = ("group", "subset", "cluster")
 
 
 def check_tasks(study: "Study") -> None:
@@ -37,6 +40,7 @@ def check_tasks(study: "Study") -> None:
         for protocol in PROTOCOLS:
             _check_out_of_domain(study, name, protocol, where)
             _check_leaks(study, name, protocol, where)
+        _check_probes(study, name, where)
 
 
 def _check_source(study: "Study", task: dict, where: str) -> None:
@@ -52,6 +56,9 @@ def _check_source(study: "Study", task: dict, where: str) -> None:
     for split in task["splits"].values():
         if split not in splits:
             raise unknown("raw split", split, splits, f"{where}: splits")
+    if source.get("synthetic") in PROBES:
+        for split, size in splits.items():
+            check_size(source["synthetic"], split, size, f"{where}: sizes")
 
 
 def _check_labels(task: dict, where: str) -> None:
@@ -87,6 +94,44 @@ def _check_counts(task: dict, where: str) -> None:
             f"{where}: metric: '{task['metric']}' is for two labels and there are {len(labels)}; "
             "valid: accuracy"
         )
+
+
+def _check_probes(study: "Study", name: str, where: str) -> None:
+    """Check that a task's probes are such, and that the task can say that a pair is neutral."""
+    task, taken = study.tasks[name], {name}
+    for protocol in PROTOCOLS:
+        taken |= {other for other, _ in study.out_of_domain(name, protocol)}
+    where = f"{where}: probes"
+    for probe, merge in study.probes(name):
+        if probe not in study.tasks:
+            raise unknown("task", probe, study.tasks, where)
+        other = study.tasks[probe]
+        if probe in taken:
+            raise UserError(f"{where}: '{probe}' is scored already; valid: other tasks, each once")
+        taken.add(probe)
+        if sorted(other["labels"]) != sorted(LABELS_OF_PROBE) or len(other["text"]) != 2:
+            raise UserError(
+                f"{where}: '{probe}' is no probe; valid: tasks of two texts with the labels "
+                f"{', '.join(LABELS_OF_PROBE)}"
+            )
+        if absent := [key for key in PARTS_OF_PROBE if not other["subsets"].get(key)]:
+            raise UserError(
+                f"{where}: '{probe}' has no subsets.{absent[0]}; valid: a column each for "
+                "group (the social group), subset (the attribute) and cluster"
+            )
+        if "subsample" in other:
+            raise UserError(
+                f"{where}: '{probe}' has subsample, which would leave pairs without some of their "
+                "words; valid: fewer rows in its source, or filter"
+            )
+        if len(task["text"]) != 2:
+            raise UserError(f"{where}: the task has one text, and '{probe}' two")
+        if len(task["labels"]) < len(LABELS_OF_PROBE):
+            raise UserError(
+                f"{where}: '{probe}' asks whether a pair is neutral, which is no label of the task "
+                f"({', '.join(task['labels'])}); valid: a task with three labels, as mnli-three-way"
+            )
+        _check_merge(list(task["labels"]), probe, list(other["labels"]), merge, where)
 
 
 def _check_out_of_domain(study: "Study", name: str, protocol: str, where: str) -> None:

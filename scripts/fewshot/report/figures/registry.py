@@ -12,6 +12,7 @@ from ...errors import unknown
 from .. import render, select
 from . import glyphs, panels, theme
 from .aggregates import aggregates
+from .bias import bias
 from .break_even import break_even
 from .by_size import calibration, effect_of_k, icl_patterns_shots, methods_compared, model_selection
 from .choices import honest_choice
@@ -55,6 +56,7 @@ CHARTS = {
     "accuracy_by_wrong_labels": accuracy_by_wrong_labels,
     "order_spread": order_spread,
     "aggregates": aggregates,
+    "bias": bias,
 }
 CURVES = ("learning_curves", "over_training", "metrics_panels")
 BREAKDOWN = ("hans_by_subcase", "hans_by_heuristic")
@@ -121,7 +123,7 @@ def without_baselines(evidence: Evidence, catalog: dict) -> tuple[Evidence, dict
         return evidence, catalog
     frames = {
         part: frame[~frame["method"].isin(names)]
-        for part in ("metrics", "windows", "costs", "comparisons", "variance")
+        for part in ("metrics", "windows", "costs", "comparisons", "variance", "bias")
         for frame in [getattr(evidence, part)]
     }
     catalog = {

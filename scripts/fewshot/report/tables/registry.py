@@ -14,6 +14,7 @@ from ..provenance import origin
 from ..table_text import Table
 from .accuracy import accuracy, hans, headline, model_selection
 from .aggregates import aggregate_table
+from .bias import bias
 from .calibration import calibrated_comparison, calibration
 from .choices import honest_choice
 from .comparisons import comparison, significance
@@ -108,4 +109,5 @@ TABLES = {
     "break_even": break_even,
     "money": money,
     "aggregates": aggregate_table,
+    "bias": bias,
 }
