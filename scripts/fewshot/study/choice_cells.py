@@ -1,18 +1,27 @@
 """The cells among which the choices of a study choose."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..data.curve_sample import curve_epochs
+from .cells import Cell
 from .families import family_of
 
-if TYPE_CHECKING:
-    from .cells import Cell
-    from .study import Study
+
+class Grid(Protocol):
+    """What is asked of a study: its choices, cells, and the tasks with their shots in orders."""
+
+    choices: Mapping[str, Mapping]
+    cells: Sequence[Cell]
+    variants: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+    def is_held_out(self, cell: Cell) -> bool: ...
+    def cell_settings(self, cell: Cell) -> dict: ...
 
 
-def candidate_cells(study: "Study", choice: str) -> dict[tuple[str, str, int], list["Cell"]]:
+def candidate_cells(study: Grid, choice: str) -> dict[tuple[str, str, int], list[Cell]]:
     """Return (task, model, k) → the cells that a choice can take there, in the order in which its
     methods and patterns are listed.
 
@@ -31,7 +40,7 @@ def candidate_cells(study: "Study", choice: str) -> dict[tuple[str, str, int], l
     return {place: cells for place, cells in found.items() if _offers_choice(study, cells)}
 
 
-def _offers_choice(study: "Study", cells: list["Cell"]) -> bool:
+def _offers_choice(study: Grid, cells: list[Cell]) -> bool:
     """Return whether these cells are two candidates or more, by method, pattern or epoch; that some
     can be calibrated too makes no choice of settings."""
     if len(cells) > 1:
