@@ -7,7 +7,7 @@ evaluation row are the stored ones (within 1e-5 in float32, since other rows are
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from ..models.files import verify_files
 from ..models.load import load_model, pick_device
 from ..models.parts import virtual_ids
 from ..models.tokenizer import load_tokenizer
+from ..prompts.tokenize import Prompts
 from ..scoring.score import Scores, score
 from ..study.exchange_inputs import told_job
 from ..study.families import family_of
@@ -59,33 +60,50 @@ def load(run: str | Path, seed: int = 0, study: str | Path = DEMO) -> "AdaptedMo
     return AdaptedModel(told_job(JobInputs(found), jobs[folder]), seed)
 
 
-class AdaptedModel:
-    """A language model with the shots of one seed: in its context, or learned from."""
+@dataclass(frozen=True)
+class Reading:
+    """How a job reads rows: their prompts behind each of its contexts, most have one, whose text
+    has so many bytes."""
 
-    def __init__(self, told: Mapping, seed: int):
-        """Load what `study.exchange_inputs.told_job` tells of, for one seed of the run."""
+    job: AdaptationJob
+    prompts: list[Prompts]
+    context_bytes: int
+
+
+class AdaptedModel:
+    """A language model with the shots of one seed: in its context, or learned from.
+
+    `model` is the language model, and `head` what takes the place of its readout, if anything does.
+    It is `trained` where its parameters were, and `restored` where these are the run's.
+    """
+
+    def __init__(self, told: Mapping, seed: int, start: bool = False):
+        """Load what `study.exchange_inputs.told_job` tells of, for one seed of the run.
+
+        With `start`, a run that keeps no parameters is taken up as its training started.
+        """
         manifest = read_finished(told)
         check_seed(manifest, seed, told["folder"])
         verify_files(told["manifest"])
         self.seed, self._told = seed, told
-        self._tokenizer, self._trained = (
-            load_tokenizer(told["manifest"]),
-            "epochs" in told["method"],
-        )
-        if not self._trained:
-            self._head, self._model = None, self._base().to(pick_device())
+        self._tokenizer = load_tokenizer(told["manifest"])
+        self.trained, self.restored = "epochs" in told["method"], True
+        if not self.trained:
+            self.head, self.model = None, self._base().to(pick_device())
             return
+        self.restored = bool(manifest["seeds"][str(seed)].get("adapters")) or not start
+        path = adapter_file(told, manifest, seed) if self.restored else None
         # Rows to set the job up with, of which nothing is scored.
         job = self._job(storage.read_rows(told["evaluation"][0]["path"]).head(1))
-        path = adapter_file(told, manifest, seed)
         if told["start"]:
             tasks = told["method"]["start_from"]["tasks"]
             job = replace(job, starts=read_files(told["start"], tasks, [seed]))
         origin = InitialModel(job, self._base)
         prompts = JobPrompts(job, origin.virtual_ids).of_seed(seed)
         trained = origin.start(seed, job.placement, pick_device(), prompts)
-        put_weights(trained, read_weights(path, trained))
-        self._model, self._head = trained.model, trained.head
+        if path:
+            put_weights(trained, read_weights(path, trained))
+        self.model, self.head = trained.model, trained.head
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -99,12 +117,23 @@ class AdaptedModel:
         the labels' words, given that it is one of them. Raises UserError for a row that lacks a
         text, and for one that does not fit the model's window.
         """
-        scores = self._scores(self._job(_frame(rows, self._told)))
+        scores = self._scores(self.reading(_frame(rows, self._told)))
         ranks = list(scores.ranking.T)
         shares = probabilities(label_weights(ranks, range(len(ranks)), len(ranks)))
         best = scores.best_words(np.arange(len(rows)))
         label = [self.labels[number] for number in best]
         return pd.DataFrame({"label": label, **dict(zip(self.labels, shares.T, strict=True))})
+
+    def reading(self, rows: pd.DataFrame) -> Reading:
+        """Return how prepared rows (schemas.ROWS) are read; raises UserError for label words that
+        cannot be told apart."""
+        job = self._job(rows)
+        if self.trained:
+            read = JobPrompts(job, virtual_ids(self.model)).of_seed(self.seed)
+            return Reading(job, [read.sets.whole[NEW].prompts], read.context_bytes)
+        shown, (item,) = tokenized(job)(job, self.seed, self.model, Phases(), False), job.evaluation
+        prompts = [shown.prompts(item, number) for number in range(shown.contexts)]
+        return Reading(job, prompts, shown.kept_bytes)
 
     def _base(self) -> torch.nn.Module:
         told = self._told
@@ -115,20 +144,15 @@ class AdaptedModel:
         item = EvaluationSet(NEW, tuple(range(len(self.labels))), rows, label_names=self.labels)
         return restored(self._told, self.seed, (item,), self._tokenizer)
 
-    def _scores(self, job: AdaptationJob) -> Scores:
-        (item,), model = job.evaluation, self._model
-        if self._trained:
-            read = JobPrompts(job, virtual_ids(model)).of_seed(self.seed)
-            return self._scored(job, read.sets.whole[NEW].prompts)
-        shown = tokenized(job)(job, self.seed, model, Phases(), False)
-        prompts = (shown.prompts(item, number) for number in range(shown.contexts))
-        return averaged([self._scored(job, each) for each in prompts])
-
-    def _scored(self, job: AdaptationJob, prompts) -> Scores:
-        return score(
-            self._model, prompts, batch_tokens=job.batch_tokens_on(pick_device().type),
-            head=self._head, rank_by=job.pattern.rank_by, characters=job.pattern.characters,
-        )  # fmt: skip
+    def _scores(self, reading: Reading) -> Scores:
+        job = reading.job
+        return averaged([
+            score(
+                self.model, prompts, batch_tokens=job.batch_tokens_on(pick_device().type),
+                head=self.head, rank_by=job.pattern.rank_by, characters=job.pattern.characters,
+            )
+            for prompts in reading.prompts
+        ])  # fmt: skip
 
 
 def _frame(rows: Sequence[Mapping[str, object]], told: Mapping) -> pd.DataFrame:

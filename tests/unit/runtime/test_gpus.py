@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from fewshot.errors import UserError
-from fewshot.runtime import gpus, launch
+from fewshot.runtime import gpus, launch, locks
 from fewshot.runtime.launch import Wanted
 
 ROOT = Path(__file__).parents[3]
@@ -230,11 +230,11 @@ def test_processes_of_a_job_share_what_it_claimed(smi, tmp_path, monkeypatch):
 def held(name: str):
     """Hold a lock as another job would; gives the function that lets go of it."""
     stack = gpus.ExitStack()
-    assert gpus._lock(name, stack)
+    assert locks.lock_on_machine(name, stack)
     with stack:
         yield stack.close
 
 
 def is_locked(name: str) -> bool:
     with gpus.ExitStack() as stack:
-        return not gpus._lock(name, stack)
+        return not locks.lock_on_machine(name, stack)
