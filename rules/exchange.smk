@@ -5,6 +5,7 @@ from fewshot.study.exchange_inputs import (
     exported_jobs,
     logged_runs,
     result_sources,
+    told_job,
 )
 from fewshot.study.imports import travelling_settings, used_entries
 

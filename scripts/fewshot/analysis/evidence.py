@@ -19,6 +19,7 @@ SCHEMAS = {
     "contrasts": statistics_schemas.CONTRASTS,
     "variance": statistics_schemas.VARIANCE,
     "choices": result_schemas.CHOICES,
+    "latency": result_schemas.LATENCY,
 }
 
 
@@ -41,6 +42,7 @@ class Evidence:
     contrasts: pd.DataFrame = field(default_factory=partial(_empty, "contrasts"))
     variance: pd.DataFrame = field(default_factory=partial(_empty, "variance"))
     choices: pd.DataFrame = field(default_factory=partial(_empty, "choices"))
+    latency: pd.DataFrame = field(default_factory=partial(_empty, "latency"))
     manifests: list[dict] = field(default_factory=list)
     logs: dict[tuple, str] = field(default_factory=dict)
 

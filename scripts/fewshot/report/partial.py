@@ -25,6 +25,7 @@ from ..codeversion import code_version
 from ..data import evaluation_sets, halves
 from ..errors import UserError
 from ..runtime import slurm
+from ..study.cells import latency_file
 from . import render, report
 from .figures import registry as figures
 from .tables import registry as tables
@@ -89,8 +90,8 @@ def write_partial_report(plan: PartialStudy, folder: str | Path) -> Path:
 
 
 def existing_files(plan: PartialStudy) -> dict[str, list[str]]:
-    """Return the window tables that exist, and the manifests, of runs and of those that score
-    shots: what all else is made from."""
+    """Return the window tables and latencies that exist, and the manifests, of runs and of those
+    that score shots: what all else is made from."""
     study = plan.settings["study"]
     paths = {
         "windows": [
@@ -98,6 +99,9 @@ def existing_files(plan: PartialStudy) -> dict[str, list[str]]:
         ],
         "manifests": [
             f"{job['folder']}/manifest.json" for pair in plan.pairs for job in pair["jobs"]
+        ],
+        "latency": [
+            latency_file(job["folder"]) for pair in plan.pairs for job in pair["jobs"]
         ],
         "held_out": [
             f"{job['held_out']}/manifest.json"
@@ -116,7 +120,9 @@ def collect(plan: PartialStudy) -> Evidence:
     wrong with it; so do scores of held-out shots, whose cell is told of where nothing else is wrong
     with it.
     """
-    windows = read_frames(existing_files(plan)["windows"], schemas.WINDOWS.names)
+    existing = existing_files(plan)
+    windows = read_frames(existing["windows"], schemas.WINDOWS.names)
+    measured = read_frames(existing["latency"], result_schemas.LATENCY.names)
     found, costs = [], []
     manifests, logs, draws = [], {}, defaultdict(Draws)
     by_half = plan.settings.get("best_epoch") == halves.SELECTION
@@ -141,6 +147,7 @@ def collect(plan: PartialStudy) -> Evidence:
     spent = join(costs, result_schemas.COSTS.names)
     chosen = [each for pair in plan.pairs for each in _choices(pair, frame, spent)]
     made = {"costs": spent, "choices": join(chosen, result_schemas.CHOICES.names)}
+    made["latency"] = measured
     return Evidence(frame, windows, **made, **tests, manifests=manifests, logs=logs)
 
 

@@ -17,6 +17,7 @@ PARTS = {
     "variance": "variance components",
     "choices": "choices of settings",
     "costs": "costs",
+    "latency": "measured latencies",
     "windows": "contexts and windows",
     "manifests": "manifests of the runs",
     "held_out": "manifests of shots held out",
