@@ -55,6 +55,7 @@ TABLES = {
     "results/{study}/power.parquet: what the study can find": POWERS,
     "results/metrics/{study}/{task}/{model}.parquet: accuracies": results.METRICS,
     "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": results.COSTS,
+    "results/latency/…parquet: latency, memory and bytes of a finished cell": results.LATENCY,
     "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": results.OUTCOMES,
     "results/statistics/{study}/{task}/comparisons.parquet: comparisons": tested.COMPARISONS,
     "results/statistics/{study}/{task}/contrasts.parquet: questions": tested.CONTRASTS,

@@ -98,21 +98,19 @@ class _Measured:
 
     def _readings(self, adapter: str) -> Iterator[dict]:
         few = [first_rows(each, 1) for each in self.reading.prompts]
-        readings = [NO_CONTEXT]
+        shared, readings = shares_context(self.model.model, few, self.model.head), [NO_CONTEXT]
         if _shows_shots(self.reading, self.model.trained):
-            cached = shares_context(self.model.model, few, self.model.head)
-            readings = [CACHED, WHOLE] if cached else [WHOLE]
+            readings = [CACHED, WHOLE] if shared else [WHOLE]
         for name in readings:
             LOG.info("%s: %s", self.told["folder"], " · ".join(filter(None, (name, adapter))))
-            yield self._way(name, adapter)
+            yield self._way(name, adapter, shared and name != WHOLE)
 
-    def _way(self, name: str, adapter: str) -> dict:
+    def _way(self, name: str, adapter: str, shared: bool) -> dict:
         model, reading, device = self.model, self.reading, pick_device()
         job, whole = reading.job, name == WHOLE
         tokens = job.batch_tokens_on(device.type)
-        count = max(self.rows, filling(reading.prompts[0], tokens, whole))
-        count = min(count, len(self.ids))
-        one_by_one = min(self.rows, count)
+        one_by_one = min(self.rows, len(self.ids))
+        count = max(one_by_one, filling(reading.prompts[0], tokens, shared))
         prompts = [first_rows(each, count) for each in reading.prompts]
         with ready(model.model, model.head, job, prompts, whole) as way:
             # These passes warm up too.
@@ -247,5 +245,6 @@ def _machine(device: torch.device, dtype: str) -> dict:
 
 
 def _frame(rows: list[dict]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows)
-    return frame.reindex(columns=LATENCY.names)
+    """Return rows with all columns; what one lacks is null."""
+    frame = pd.DataFrame(rows).reindex(columns=LATENCY.names).astype(object)
+    return frame.where(frame.notna(), None)

@@ -139,12 +139,14 @@ def first_rows(prompts: Prompts, rows: int) -> Prompts:
     )  # fmt: skip
 
 
-def filling(prompts: Prompts, tokens: int, whole: bool) -> int:
-    """Return how many of the first rows have as many tokens as a full batch, behind their prefix or
-    with it (`whole`); all rows where these are too few."""
-    lengths = np.array([len(own) for own in prompts.suffixes]) + whole * len(prompts.prefix)
-    sums = lengths.reshape(-1, prompts.per_row).sum(axis=1).cumsum()
-    return min(int(np.searchsorted(sums, tokens)) + 1, len(sums))
+def filling(prompts: Prompts, tokens: int, shared: bool) -> int:
+    """Return how many of the first rows one full batch holds, behind a prefix that is `shared` or
+    each with its own: one at least."""
+    start = 0 if shared else len(prompts.prefix)
+    lengths = np.array([start + len(own) for own in prompts.suffixes])
+    longest = np.maximum.accumulate(lengths.reshape(-1, prompts.per_row).max(axis=1))
+    padded = longest * prompts.per_row * np.arange(1, len(longest) + 1)
+    return max(1, int(np.searchsorted(padded, tokens, side="right")))
 
 
 def wait(device: torch.device | None = None) -> None:

@@ -100,9 +100,7 @@ def existing_files(plan: PartialStudy) -> dict[str, list[str]]:
         "manifests": [
             f"{job['folder']}/manifest.json" for pair in plan.pairs for job in pair["jobs"]
         ],
-        "latency": [
-            latency_file(job["folder"]) for pair in plan.pairs for job in pair["jobs"]
-        ],
+        "latency": [latency_file(job["folder"]) for pair in plan.pairs for job in pair["jobs"]],
         "held_out": [
             f"{job['held_out']}/manifest.json"
             for pair in plan.pairs

@@ -61,7 +61,7 @@ def latency(
         height = max(LOWEST, STEP * part["label"].nunique())
         draws.append(panels.Row(BATCHES, partial(cell, part, title or None), height))
     blocks = panels.stack(draws, len(BATCHES), width)
-    note = machine_note(rows)
+    note = machine_note(rows, "Hollow")
     return panels.footnote(panels.grid(blocks, len(BATCHES)), [note], single)
 
 

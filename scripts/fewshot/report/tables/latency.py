@@ -15,21 +15,24 @@ MIB = 2**20
 STARTED = "†"
 """What marks weights that are not the run's."""
 STARTED_NOTE = (
-    f"{STARTED}: the run keeps no weights; those that training started from, of the same shapes, "
-    "were measured."
+    "the run keeps no weights; those that training started from, of the same shapes, were measured."
 )
 
 
 def latency(evidence: Evidence, catalog: dict) -> Table:
     """Return milliseconds per row, peak memory and kept bytes of each way to deploy each cell.
 
-    Memory is the larger peak, weights included, and `Own` what of it reading took; `Kept` is what
-    there is for the task beside the base model, `Read` the weights that are read.
+    Memory is the larger peak, weights included; `of it reading` what passes added to it. `Kept` is
+    what there is for the task beside the base model, `Weights` are those that are read.
     """
     numbers = ordered(evidence.latency, catalog, ORDER)
     done = numbers[numbers["status"] == OK]
     rows = [_way(row, catalog) for row in done.to_dict("records")]
-    notes = [machine_note(done), _note(numbers, catalog)] if len(numbers) else []
+    notes = []
+    if len(done):
+        kinds = "; ".join(dict.fromkeys(done["memory_kind"]))
+        notes = [machine_note(done, STARTED), f"Memory: {kinds}."]
+    notes += [_note(numbers, catalog)] if len(numbers) else []
     return Table(numbers, pd.DataFrame(rows), " ".join(filter(None, notes)))
 
 
@@ -44,9 +47,9 @@ def _way(row: Mapping, catalog: dict) -> dict[str, str]:
         "Batch 1 (ms)": _spread(row, "single") + mark,
         "Full batch (ms)": _spread(row, "batch") + mark,
         "Memory": size_text(MIB * max(row["single_peak_mib"], row["batch_peak_mib"])),
-        "Own": size_text(MIB * max(row["single_growth_mib"], row["batch_growth_mib"])),
+        "of it reading": size_text(MIB * max(row["single_growth_mib"], row["batch_growth_mib"])),
         "Kept": size_text(row["kept_bytes"]),
-        "Read": size_text(row["model_bytes"]),
+        "Weights": size_text(row["model_bytes"]),
     }
 
 
@@ -68,18 +71,18 @@ def way_text(row: Mapping) -> str:
     return ", ".join(filter(None, (row["reading"], row["adapter"])))
 
 
-def machine_note(rows: pd.DataFrame) -> str:
-    """Return sentences on what was measured on, and on weights that are not the run's."""
-    if rows.empty:
-        return ""
+def machine_note(rows: pd.DataFrame, mark: str) -> str:
+    """Return sentences on what was measured on, and on weights that are not the run's, which have
+    this mark."""
     machines = [
         f"{device} ({number_of(int(threads), 'thread')}, {dtype})"
         for device, threads, dtype in dict.fromkeys(
             zip(rows["device"], rows["threads"], rows["dtype"], strict=True)
         )
     ]
-    note = f"Device: {'; '.join(machines)}. Memory: {'; '.join(dict.fromkeys(rows['memory_kind']))}."
-    return note if rows["restored"].astype(bool).all() else f"{note} {STARTED_NOTE}"
+    note = f"Device: {'; '.join(machines)}."
+    every = rows["restored"].astype(bool).all()
+    return note if every else f"{note} {mark}: {STARTED_NOTE}"
 
 
 def _note(numbers: pd.DataFrame, catalog: dict) -> str:
