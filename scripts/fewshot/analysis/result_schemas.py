@@ -204,9 +204,7 @@ ESTIMATE = pa.schema(
 LATENCY = pa.schema(
     [
         *CELL,
-        column(
-            "status", NAME, "'ok', or 'does not fit': of all draws, so that nothing is measured"
-        ),
+        column("status", NAME, "'ok', or 'does not fit': no draw does"),
         column("reading", NAME, "'context cached', 'whole prompts', or empty: one way", True),
         column("adapter", NAME, "'unmerged', 'merged', or empty: nothing beside the weights", True),
         column(
@@ -220,15 +218,13 @@ LATENCY = pa.schema(
         column("threads", pa.int32(), "threads of the process", True),
         column("dtype", NAME, "data type of the weights", True),
         column("batch_tokens", pa.int32(), "padded tokens of a full batch", True),
-        column(
-            "context_tokens", pa.int32(), "tokens that all rows begin with, of all contexts", True
-        ),
+        column("context_tokens", pa.int32(), "tokens that all rows begin with", True),
         column("row_tokens", pa.float64(), "a row's tokens behind these, mean", True),
         column(
             "difference",
             pa.float64(),
-            "largest difference of a log-probability from the run's, relative beyond 1; of rows read "
-            "alone from rows read together where weights are not restored",
+            "largest difference of a log-probability from the run's, relative beyond 1; of rows "
+            "read alone from rows read together where weights are not restored",
             True,
         ),
         column("single_ms", pa.float64(), "milliseconds per row at batch 1, median", True),
@@ -243,9 +239,7 @@ LATENCY = pa.schema(
         column("splits", pa.int32(), "batches that were halved as memory ran out", True),
         column("repeats", pa.int32(), "timed passes", True),
         column("memory_kind", NAME, "what memory is counted", True),
-        column(
-            "single_peak_mib", pa.float64(), "largest memory at batch 1, weights included", True
-        ),
+        column("single_peak_mib", pa.float64(), "largest memory at batch 1, weights too", True),
         column("single_growth_mib", pa.float64(), "how much of it reading took", True),
         column("batch_peak_mib", pa.float64(), "largest memory in full batches", True),
         column("batch_growth_mib", pa.float64(), "how much of it reading took", True),
@@ -254,7 +248,7 @@ LATENCY = pa.schema(
         column(
             "trained_bytes",
             pa.int64(),
-            "parameters that were trained, as their file has them",
+            "parameters that were trained",
             True,
         ),
         column("model_bytes", pa.int64(), "weights that are read, of model and adapter", True),
