@@ -5,6 +5,7 @@ Nothing is timed before the answers of a way are those of the run. What is timed
 tokenized rows, one by one and in full batches, up to the log-probabilities of their label words.
 """
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,8 +42,8 @@ a prefix or prompt that stands before the rows."""
 EXACT, ROUNDED = 1e-5, 0.1
 """How much a log-probability may differ from the stored one, relative to it beyond 1: in float32,
 and in 16 bits, where a folded adapter alone moves some by 0.04."""
-MOST_ROWS = 2048
-"""Rows that are tokenized at most; as many fill any batch."""
+SHORT_ROW = 8
+"""Tokens of a row at least, by which it is known how many rows may fill a batch."""
 
 
 def measure(told: Mapping, rows: int, repeats: int, threads: int) -> pd.DataFrame:
@@ -62,6 +63,7 @@ def measure(told: Mapping, rows: int, repeats: int, threads: int) -> pd.DataFram
     torch.set_num_threads(threads)
     try:
         model = AdaptedModel(told, fitting[0], start=True)
+        gc.collect()  # What it was made from is no memory of its answers.
         return _frame(list(_Measured(told, model, rows, repeats).ways()))
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -77,7 +79,9 @@ class _Measured:
 
     def __init__(self, told: Mapping, model: AdaptedModel, rows: int, repeats: int):
         self.told, self.model, self.rows, self.repeats = told, model, rows, repeats
-        prepared = storage.read_rows(told["evaluation"][0]["path"]).head(MOST_ROWS)
+        self.tokens = told["batch_tokens"]["gpu" if pick_device().type == "cuda" else "cpu"]
+        prepared = storage.read_rows(told["evaluation"][0]["path"])
+        prepared = prepared.head(max(rows, self.tokens // SHORT_ROW))
         self.ids = prepared["id"].to_numpy()
         self.reading = model.reading(prepared)
         self.stored = _stored(told, model.seed)
@@ -107,12 +111,10 @@ class _Measured:
 
     def _way(self, name: str, adapter: str, shared: bool) -> dict:
         model, reading, device = self.model, self.reading, pick_device()
-        job, whole = reading.job, name == WHOLE
-        tokens = job.batch_tokens_on(device.type)
         one_by_one = min(self.rows, len(self.ids))
-        count = max(one_by_one, filling(reading.prompts[0], tokens, shared))
+        count = max(one_by_one, filling(reading.prompts[0], self.tokens, shared))
         prompts = [first_rows(each, count) for each in reading.prompts]
-        with ready(model.model, model.head, job, prompts, whole) as way:
+        with ready(model.model, model.head, reading.job, prompts, name == WHOLE) as way:
             # These passes warm up too.
             single, full = way.one_by_one(one_by_one), way.every()
             difference = self._check(", ".join(filter(None, (name, adapter))), single, full)
@@ -128,7 +130,7 @@ class _Measured:
                 "adapter": adapter,
                 "restored": model.restored,
                 **_machine(device, self.told["model"]["dtype"]),
-                "batch_tokens": tokens,
+                "batch_tokens": self.tokens,
                 "context_tokens": context,
                 "row_tokens": sum(own) / count,
                 "difference": difference,
@@ -179,6 +181,7 @@ class _Measured:
         """
         most = EXACT if self.told["model"]["dtype"] == "float32" else ROUNDED
         where = f"{self.told['folder']}: seed {self.model.seed}, {way or 'as it is read'}"
+        source = "stored" if self.model.restored else "read beside other rows"
         labels = np.array(self.model.labels)
         count, few = len(full.logprobs), min(self.rows, len(full.logprobs))
         expected = full.logprobs.astype(float)
@@ -202,7 +205,7 @@ class _Measured:
                 raise UserError(
                     f"{where}: row {self.ids[row]}: its answer is {best[row]} with "
                     f"{np.round(found[row], 6).tolist()}, not {answers[row]} with "
-                    f"{np.round(expected[row], 6).tolist()} as stored; nothing is timed. Remove "
+                    f"{np.round(expected[row], 6).tolist()} as {source}; nothing is timed. Remove "
                     "the run's manifest.json, so that its job runs again"
                 )
             largest = max(largest, float(differences.max()))
