@@ -1,4 +1,5 @@
 from fewshot.study.exchange_inputs import (
+    OWN_WEIGHTS,
     adapter_files,
     adapter_runs,
     context_cells,

@@ -2,6 +2,13 @@
 LATENCY_RUN = f"{{runs}}/{RUN}"
 
 
+def code_of_method(w):
+    """Return the modules that a method is restored by and that no other method's are."""
+    if w.method in METHODS_TRAINED:
+        return [f"methods.{STUDY.methods[w.method]['family']}"]
+    return ["adaptation.retrieved"] if "similarity" in INPUTS.method(w.method, w.model) else []
+
+
 # Read a cell's first evaluation rows in each way in which it can be deployed. The run's manifest and
 # predictions say what has to be answered; adapters lie beside them, and are no input: an import
 # brings none, and nothing is to be trained again for that. One measurement at a time runs on a
@@ -32,16 +39,10 @@ rule measure_latency:
         **{name: latency_request(name) for name in REQUESTS.names},
     params:
         told=one_line(lambda w: told_job(INPUTS, Job(job_cell(w), tuple(job_seeds(w))))),
+        own_weights=lambda w: STUDY.methods[w.method]["family"] in OWN_WEIGHTS,
         rows=STUDY.settings["latency"]["rows"],
         repeats=STUDY.settings["latency"]["repeats"],
-        code=lambda w: code_version(
-            "exchange.latency",
-            *(
-                [f"methods.{STUDY.methods[w.method]['family']}"]
-                if w.method in METHODS_TRAINED
-                else []
-            ),
-        ),
+        code=lambda w: code_version("exchange.latency", *code_of_method(w)),
     script:
         "../scripts/measure_latency.py"
 

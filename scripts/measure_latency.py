@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fewshot import storage
-from fewshot.analysis import result_schemas
+from fewshot.analysis.latency_schema import LATENCY
 from fewshot.runtime import launch, locks
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ def main(smk):
 
     p = smk.params
     with locks.alone_on_machine("latency"):
-        measured = latency.measure(p.told, p.rows, p.repeats, int(smk.threads))
-    storage.write_table(smk.output.latency, measured, result_schemas.LATENCY)
+        measured = latency.measure(p.told, p.own_weights, p.rows, p.repeats, int(smk.threads))
+    storage.write_table(smk.output.latency, measured, LATENCY)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import schemas, storage
-from . import result_schemas, statistics_schemas
+from . import latency_schema, result_schemas, statistics_schemas
 from .summary import at_level
 
 SCHEMAS = {
@@ -19,7 +19,7 @@ SCHEMAS = {
     "contrasts": statistics_schemas.CONTRASTS,
     "variance": statistics_schemas.VARIANCE,
     "choices": result_schemas.CHOICES,
-    "latency": result_schemas.LATENCY,
+    "latency": latency_schema.LATENCY,
 }
 
 

@@ -19,19 +19,17 @@ from torch import nn
 from .. import storage
 from ..adaptation.outputs import host_facts
 from ..adaptation.weights import trained_bytes
-from ..analysis.money import CACHED, NO_CONTEXT, WHOLE
-from ..analysis.result_schemas import LATENCY
+from ..analysis.latency_schema import CACHED, LATENCY, NO_CONTEXT, WHOLE
 from ..errors import UserError
 from ..models.load import pick_device
 from ..models.parts import learned_prefix, virtual_ids
 from ..prompts.window import OK
 from ..scoring.reader import out_of_memory
 from ..scoring.scores import Scores
-from ..study.exchange_inputs import OWN_WEIGHTS
+from .adapted_model import AdaptedModel, Reading
 from .cells import read_finished
 from .folding import fold
 from .peak_memory import watched
-from .predict import AdaptedModel, Reading
 from .ready import Ready, filling, first_rows, ready, shares_context, wait
 
 LOG = logging.getLogger(__name__)
@@ -46,13 +44,16 @@ SHORT_ROW = 8
 """Tokens of a row at least, by which it is known how many rows may fill a batch."""
 
 
-def measure(told: Mapping, rows: int, repeats: int, threads: int) -> pd.DataFrame:
+def measure(
+    told: Mapping, own_weights: bool, rows: int, repeats: int, threads: int
+) -> pd.DataFrame:
     """Return a row (result_schemas.LATENCY) for each way in which a finished cell can be deployed.
 
-    `told` is what `study.exchange_inputs.told_job` tells; the first seed that fits is taken. `rows`
-    are read one by one, at least as many in full batches, `repeats` times after one pass to warm
-    up. Raises UserError where the run was made otherwise than the study says now, where a way has
-    other answers than it, and where memory runs out.
+    `told` is what `study.exchange_inputs.told_job` tells; the first seed that fits is taken. With
+    `own_weights` the method trains weights of the model itself. `rows` are read one by one, at
+    least as many in full batches, `repeats` times after one pass to warm up. Raises UserError where
+    the run was made otherwise than the study says now, where a way has other answers than it, and
+    where memory runs out.
     """
     manifest = read_finished(told)
     seeds = {int(seed): entry["status"] for seed, entry in manifest["seeds"].items()}
@@ -64,7 +65,7 @@ def measure(told: Mapping, rows: int, repeats: int, threads: int) -> pd.DataFram
     try:
         model = AdaptedModel(told, fitting[0], start=True)
         gc.collect()  # What it was made from is no memory of its answers.
-        return _frame(list(_Measured(told, model, rows, repeats).ways()))
+        return _frame(list(_Measured(told, own_weights, model, rows, repeats).ways()))
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -77,8 +78,11 @@ def measure(told: Mapping, rows: int, repeats: int, threads: int) -> pd.DataFram
 class _Measured:
     """A cell whose ways are measured, one after the other, with the same rows."""
 
-    def __init__(self, told: Mapping, model: AdaptedModel, rows: int, repeats: int):
-        self.told, self.model, self.rows, self.repeats = told, model, rows, repeats
+    def __init__(
+        self, told: Mapping, own_weights: bool, model: AdaptedModel, rows: int, repeats: int
+    ):
+        self.told, self.own_weights, self.model = told, own_weights, model
+        self.rows, self.repeats = rows, repeats
         self.tokens = told["batch_tokens"]["gpu" if pick_device().type == "cuda" else "cpu"]
         prepared = storage.read_rows(told["evaluation"][0]["path"])
         prepared = prepared.head(max(rows, self.tokens // SHORT_ROW))
@@ -94,7 +98,7 @@ class _Measured:
         model = self.model.model
         in_front = learned_prefix(model) is not None or virtual_ids(model)
         adapter = UNMERGED if self.model.trained and not in_front else NO_ADAPTER
-        if self.told["method"]["family"] in OWN_WEIGHTS:
+        if self.own_weights:
             adapter = MERGED
         yield from self._readings(adapter)
         if adapter == UNMERGED and fold(model):
@@ -168,7 +172,7 @@ class _Measured:
         cell["cache_bytes"] = way.cache_bytes if name == CACHED else 0
         cell["trained_bytes"] = self.trained_bytes
         cell["model_bytes"] = _tensor_bytes(model.model) + _tensor_bytes(model.head)
-        folded = adapter == MERGED and self.told["method"]["family"] not in OWN_WEIGHTS
+        folded = adapter == MERGED and not self.own_weights
         kept = cell["model_bytes"] if folded else self.trained_bytes
         return {**cell, "kept_bytes": cell["context_bytes"] + cell["cache_bytes"] + kept}
 

@@ -21,6 +21,7 @@ from ..analysis import (
 )
 from ..analysis.draws import Draws
 from ..analysis.evidence import Evidence, join, read_frames
+from ..analysis.latency_schema import LATENCY
 from ..codeversion import code_version
 from ..data import evaluation_sets, halves
 from ..errors import UserError
@@ -120,7 +121,7 @@ def collect(plan: PartialStudy) -> Evidence:
     """
     existing = existing_files(plan)
     windows = read_frames(existing["windows"], schemas.WINDOWS.names)
-    measured = read_frames(existing["latency"], result_schemas.LATENCY.names)
+    measured = read_frames(existing["latency"], LATENCY.names)
     found, costs = [], []
     manifests, logs, draws = [], {}, defaultdict(Draws)
     by_half = plan.settings.get("best_epoch") == halves.SELECTION

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from fewshot import storage
-from fewshot.analysis.result_schemas import LATENCY
+from fewshot.analysis.latency_schema import LATENCY
 from fewshot.exchange import latency
-from fewshot.exchange.predict import AdaptedModel
+from fewshot.exchange.adapted_model import AdaptedModel
 from fewshot.exchange.ready import filling, first_rows, ready
 from fewshot.prompts.patterns import ChannelPattern
 from fewshot.prompts.tokenize import Prompts
@@ -36,9 +36,10 @@ def clock(tmp_path, monkeypatch):
     monkeypatch.setattr(latency, "time", stepped)
 
 
-def measured(told: dict) -> pd.DataFrame:
+def measured(told: dict, own_weights: bool = False) -> pd.DataFrame:
     """Return what is measured of a run, as it is stored, by reading and adapter."""
-    storage.write_table("latency.parquet", latency.measure(told, 5, 3, 1), LATENCY)
+    frame = latency.measure(told, own_weights, 5, 3, 1)
+    storage.write_table("latency.parquet", frame, LATENCY)
     found = storage.read_table("latency.parquet")
     assert set(found["status"]) == {"ok"} and set(found["single_rows"]) == {5}
     for name, milliseconds in (("single", 1000 * STEP), ("batch", 1000 * STEP / found.batch_rows)):
@@ -101,14 +102,14 @@ def test_an_adapter_stands_beside_the_weights_or_in_them(tmp_path):
 
     path = tmp_path / "job/out/adapters/seed0.safetensors"
     save_file({name: each + 0.1 for name, each in load_file(path).items()}, path)
-    line = mistake(latency.measure, told, 5, 3, 1)
+    line = mistake(latency.measure, told, False, 5, 3, 1)
     assert line.startswith("job/out: seed 0, unmerged: row 1") or "out: seed 0, unmerged" in line
     assert "as stored; nothing is timed" in line and "\n" not in line
 
 
 def test_a_run_without_weights_is_measured_as_its_training_started(tmp_path):
     told, _ = finish(tmp_path / "job", family="full", keep_weights=False)
-    [(way, row)] = measured(told).iterrows()
+    [(way, row)] = measured(told, own_weights=True).iterrows()
     assert way == ("", "merged") and not row["restored"]
     assert row["kept_bytes"] == row["trained_bytes"] == PARAMETERS["opt"] * FLOAT
     assert row["difference"] < 1e-5, "of rows read alone from rows read together"
@@ -126,7 +127,7 @@ def test_several_contexts_and_rows_that_are_scored_as_texts(tmp_path):
 
 def test_a_cell_of_which_no_draw_fits_is_told_of(tmp_path):
     told, _ = finish(tmp_path / "job", unfit=(0, 1), family="in_context")
-    found = latency.measure(told, 5, 3, 1)
+    found = latency.measure(told, False, 5, 3, 1)
     storage.write_table("latency.parquet", found, LATENCY)
     assert found["status"].tolist() == ["does not fit"] and found["single_ms"].isna().all()
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import simulate
 from fewshot.analysis.evidence import Evidence
-from fewshot.analysis.result_schemas import LATENCY
+from fewshot.analysis.latency_schema import LATENCY
 from fewshot.report.figures.registry import make_figure
 from fewshot.report.tables.registry import make_table
 from registries import copy_registries, load, message
