@@ -1,11 +1,14 @@
 """The table and the figure of latencies, of made-up measurements."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import simulate
 from fewshot.analysis.evidence import Evidence
 from fewshot.analysis.latency_schema import LATENCY
+from fewshot.report import partial
 from fewshot.report.figures.registry import make_figure
 from fewshot.report.tables.registry import make_table
 from registries import copy_registries, load, message
@@ -102,3 +105,14 @@ def test_latencies_are_in_the_report_of_a_study_that_asks_for_them(tmp_path):
     assert "table 'latency' needs measured latencies (key latency: {in_report: true})" in message(
         folder, tables=["latency"]
     )
+
+
+def test_a_partial_report_reads_what_was_measured(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("results/latency/runs/fair/one/seeds0-4.parquet")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    jobs = [{"folder": f"results/runs/fair/{name}/seeds0-4"} for name in ("one", "two")]
+    pairs = [{"task": "nli", "model": "opt-l", "jobs": jobs}]
+    plan = partial.PartialStudy({"study": "sim"}, CATALOG, {}, {}, pairs)
+    assert partial.existing_files(plan)["latency"] == [str(path)]

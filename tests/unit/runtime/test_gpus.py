@@ -238,3 +238,21 @@ def held(name: str):
 def is_locked(name: str) -> bool:
     with gpus.ExitStack() as stack:
         return not locks.lock_on_machine(name, stack)
+
+
+def test_one_at_a_time_is_alone_on_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(locks, "POLL", 0.01)
+    order = []
+
+    def second():
+        with locks.alone_on_machine("a name"):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with locks.alone_on_machine("a name"), locks.alone_on_machine("another"):
+        waiting.start()
+        waiting.join(0.05)
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]
