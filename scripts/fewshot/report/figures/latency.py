@@ -8,7 +8,6 @@ import pandas as pd
 from ...analysis.cell_costs import ORDER
 from ...analysis.evidence import Evidence
 from ...analysis.titles import ordered, set_title
-from ...prompts.window import OK
 from .. import select
 from ..tables.latency import machine_note, way_text
 from . import axes, panels, theme
@@ -33,7 +32,7 @@ def latency(
     """
     select.check_options(evidence.metrics, catalog, k=k, pattern=pattern)
     rows = evidence.latency
-    rows = rows[(rows["status"] == OK) & (rows["k"] == select.main_k(catalog, k))]
+    rows = rows[(rows["status"] == "ok") & (rows["k"] == select.main_k(catalog, k))]
     rows = select.fewer_arms(rows, catalog, pattern)
     rows = rows[rows["model"].isin(select.largest_by_family(rows, catalog))]
     if rows.empty:

@@ -8,7 +8,6 @@ from ...analysis.cell_costs import ORDER
 from ...analysis.evidence import Evidence
 from ...analysis.titles import is_baseline, is_imported, ordered, set_title, titles
 from ...formatting import BLANK, number_of, size_text
-from ...prompts.window import OK
 from ..table_text import Table, cell_names
 
 MIB = 2**20
@@ -26,7 +25,7 @@ def latency(evidence: Evidence, catalog: dict) -> Table:
     what there is for the task beside the base model, `Weights` are those that are read.
     """
     numbers = ordered(evidence.latency, catalog, ORDER)
-    done = numbers[numbers["status"] == OK]
+    done = numbers[numbers["status"] == "ok"]
     rows = [_way(row, catalog) for row in done.to_dict("records")]
     notes = []
     if len(done):
@@ -87,7 +86,7 @@ def machine_note(rows: pd.DataFrame, mark: str) -> str:
 
 def _note(numbers: pd.DataFrame, catalog: dict) -> str:
     """Return sentences on what was not measured."""
-    unfit = int((numbers["status"] != OK).sum())
+    unfit = int((numbers["status"] != "ok").sum())
     names = [
         titles(catalog, "methods")[name] for name in catalog["methods"]
         if is_baseline(catalog, name) or is_imported(catalog, name)
