@@ -11,6 +11,7 @@ import pyarrow as pa
 from fewshot import schemas
 from fewshot.analysis import result_schemas as results
 from fewshot.analysis import statistics_schemas as tested
+from fewshot.analysis.latency_schema import LATENCY
 from fewshot.planning.power_page import POWERS
 from fewshot.report.figures.registry import CHARTS
 from fewshot.report.tables.registry import TABLES as TABLE_FUNCTIONS
@@ -20,8 +21,8 @@ INTRODUCTION = """\
 # Configuration and outputs
 
 `make docs` writes this page from `config/schema/`, from `schemas.py`, `analysis/result_schemas.py`,
-`analysis/statistics_schemas.py` and `planning/power_page.py` in `scripts/fewshot/`, and from the
-functions of figures and tables.
+`analysis/latency_schema.py`, `analysis/statistics_schemas.py` and `planning/power_page.py` in
+`scripts/fewshot/`, and from the functions of figures and tables.
 
 A study names models, tasks, methods and patterns from the registries beside it and says which
 combinations are run. `config/config.yaml` is the demo; `config/paper.yaml` the paper's grid; any
@@ -55,6 +56,7 @@ TABLES = {
     "results/{study}/power.parquet: what the study can find": POWERS,
     "results/metrics/{study}/{task}/{model}.parquet: accuracies": results.METRICS,
     "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": results.COSTS,
+    "results/latency/…parquet: latency, memory and bytes of a finished cell": LATENCY,
     "results/outcomes/{study}/{task}/{model}.parquet: which rows are right": results.OUTCOMES,
     "results/statistics/{study}/{task}/comparisons.parquet: comparisons": tested.COMPARISONS,
     "results/statistics/{study}/{task}/contrasts.parquet: questions": tested.CONTRASTS,

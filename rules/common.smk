@@ -13,7 +13,7 @@ from fewshot.planning.requests import Requests
 from fewshot.runtime.interrupts import CtrlC
 from fewshot.runtime.site import read_site
 from fewshot.study.catalog import shown_names
-from fewshot.study.cells import DRAWS, PROTOCOLS, Cell
+from fewshot.study.cells import DRAWS, PROTOCOLS, Cell, Job, latency_file
 from fewshot.study.job_inputs import JobInputs
 from fewshot.study.load import load_study
 from fewshot.validation import CONFIG, read_yaml, shipped_folder
@@ -191,6 +191,11 @@ def job_request(name, held_out=False):
     return resource
 
 
+def latency_request(name):
+    """Return the function that gives a resource of measuring a finished cell."""
+    return lambda wildcards, attempt: REQUESTS.latency(job_cell(wildcards), attempt)[name]
+
+
 wildcard_constraints:
     study=STUDY.name,
     protocol=any_of(PROTOCOLS),
@@ -200,6 +205,7 @@ wildcard_constraints:
     model=any_of(STUDY.models),
     pattern=any_of(STUDY.patterns),
     split="train|validation",
+    runs=any_of({"runs", STUDY.trained_runs}),
     k=r"\d+",
     seed=r"\d+",
     first=r"\d+",

@@ -1,10 +1,12 @@
 from fewshot.study.exchange_inputs import (
+    OWN_WEIGHTS,
     adapter_files,
     adapter_runs,
     context_cells,
     exported_jobs,
     logged_runs,
     result_sources,
+    told_job,
 )
 from fewshot.study.imports import travelling_settings, used_entries
 

@@ -1,3 +1,6 @@
+from fewshot.study.exchange_inputs import measured_jobs
+from fewshot.study.figure_needs import WITH_LATENCY, WITH_MANIFESTS
+
 # Which files the study is made of.
 PROTOCOL = STUDY.settings["protocol"]
 PAIRS = INPUTS.pairs
@@ -17,6 +20,7 @@ VARIANCE = [f"results/statistics/{STUDY.name}/{task}/variance.parquet" for task 
 CHOICES = INPUTS.choice_files()
 BIAS = INPUTS.bias_files()
 WINDOWS = [f"results/windows/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
+LATENCY = [latency_file(STUDY.run_folder(job)) for job in measured_jobs(STUDY)]
 RUN_MANIFESTS = [f"{STUDY.run_folder(job)}/manifest.json" for job in STUDY.jobs]
 HELD_OUT_MANIFESTS = [f"{STUDY.held_out_folder(job)}/manifest.json" for job in STUDY.held_out_jobs]
 MODEL_MANIFESTS = sorted({f"results/models/{name}/manifest.json" for name in STUDY.own_models})
@@ -30,3 +34,12 @@ FIGURE_KINDS = ["svg", "pdf", "png", "html"]
 TABLE_KINDS = ["parquet", "csv", "tex", "md"]
 TABLES = files_of("tables", STUDY.tables, TABLE_KINDS)
 FIGURES = files_of("figures", STUDY.figures, FIGURE_KINDS)
+# With those that are made on demand alone.
+TABLE_ENTRIES = {**STUDY.tables, **STUDY.on_demand["table"]}
+FIGURE_ENTRIES = {**STUDY.figures, **STUDY.on_demand["figure"]}
+
+
+def latency_of(entries):
+    """Return the files of measured latencies, if one of these figures and tables shows them."""
+    shown = any(entry["function"] in WITH_LATENCY for entry in entries)
+    return LATENCY if shown else []

@@ -1,7 +1,4 @@
 # What a reader sees: tables, figures, and the page that leads from question to answer.
-from fewshot.study.figure_needs import WITH_MANIFESTS
-
-
 # Metrics to tables: Parquet with the numbers, CSV, LaTeX and Markdown to read.
 rule make_table:
     input:
@@ -13,8 +10,9 @@ rule make_table:
         choices=CHOICES,
         bias=BIAS,
         windows=WINDOWS,
+        latency=lambda w: latency_of([TABLE_ENTRIES[w.name]]),
         manifests=lambda w: (
-            RUN_MANIFESTS if STUDY.tables[w.name]["function"] in WITH_MANIFESTS else []
+            RUN_MANIFESTS if TABLE_ENTRIES[w.name]["function"] in WITH_MANIFESTS else []
         ),
     output:
         table="results/{study}/tables/{name}.parquet",
@@ -23,13 +21,13 @@ rule make_table:
         md=report(
             "results/{study}/tables/{name}.md",
             caption="captions/entry.rst",
-            category=lambda w: STUDY.tables[w.name]["category"],
+            category=lambda w: TABLE_ENTRIES[w.name]["category"],
             labels={"table": "{name}"},
         ),
     log:
         "results/logs/{study}/tables/{name}.log",
     wildcard_constraints:
-        name=any_of(STUDY.tables),
+        name=any_of(TABLE_ENTRIES),
     conda:
         "../envs/fairshot.yaml"
     resources:
@@ -38,10 +36,10 @@ rule make_table:
         in_turn=1,
     params:
         name="{name}",
-        function=lambda w: STUDY.tables[w.name]["function"],
-        title=lambda w: STUDY.tables[w.name]["title"],
-        caption=lambda w: STUDY.tables[w.name]["caption"],
-        options=lambda w: STUDY.tables[w.name]["options"],
+        function=lambda w: TABLE_ENTRIES[w.name]["function"],
+        title=lambda w: TABLE_ENTRIES[w.name]["title"],
+        caption=lambda w: TABLE_ENTRIES[w.name]["caption"],
+        options=lambda w: TABLE_ENTRIES[w.name]["options"],
         catalog=one_line(lambda w: INPUTS.catalog),
         code=code_version("report.tables.registry", "report.provenance"),
     script:
@@ -58,12 +56,13 @@ rule plot_figure:
         variance=VARIANCE,
         choices=CHOICES,
         bias=BIAS,
+        latency=lambda w: latency_of([FIGURE_ENTRIES[w.name]]),
     output:
         spec="results/{study}/figures/{name}.vl.json",
         svg=report(
             "results/{study}/figures/{name}.svg",
             caption="captions/entry.rst",
-            category=lambda w: STUDY.figures[w.name]["category"],
+            category=lambda w: FIGURE_ENTRIES[w.name]["category"],
             labels={"figure": "{name}"},
         ),
         pdf="results/{study}/figures/{name}.pdf",
@@ -72,7 +71,7 @@ rule plot_figure:
     log:
         "results/logs/{study}/figures/{name}.log",
     wildcard_constraints:
-        name=any_of(STUDY.figures),
+        name=any_of(FIGURE_ENTRIES),
     conda:
         "../envs/fairshot.yaml"
     resources:
@@ -80,10 +79,10 @@ rule plot_figure:
         runtime=longer(2),
         in_turn=1,
     params:
-        function=lambda w: STUDY.figures[w.name]["function"],
-        title=lambda w: STUDY.figures[w.name]["title"],
-        caption=lambda w: STUDY.figures[w.name]["caption"],
-        options=lambda w: STUDY.figures[w.name]["options"],
+        function=lambda w: FIGURE_ENTRIES[w.name]["function"],
+        title=lambda w: FIGURE_ENTRIES[w.name]["title"],
+        caption=lambda w: FIGURE_ENTRIES[w.name]["caption"],
+        options=lambda w: FIGURE_ENTRIES[w.name]["options"],
         catalog=one_line(lambda w: INPUTS.catalog),
         code=code_version("report.figures.registry", "analysis.evidence", "report.render"),
     script:
@@ -100,6 +99,7 @@ rule write_report:
         choices=CHOICES,
         bias=BIAS,
         windows=WINDOWS,
+        latency=latency_of([*STUDY.tables.values(), *STUDY.figures.values()]),
         manifests=RUN_MANIFESTS,
         held_out=HELD_OUT_MANIFESTS,
         models=MODEL_MANIFESTS,

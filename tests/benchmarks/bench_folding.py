@@ -9,11 +9,11 @@ pass. Differences are of log-probabilities, folded or not.
 import argparse
 import copy
 import statistics
-from contextlib import nullcontext
 
 import numpy as np
 import pyarrow as pa
 import torch
+from fewshot.exchange.folding import fold
 from fewshot.methods import ia3, lora
 from fewshot.prompts.tokenize import Prompts
 from fewshot.rng import generator
@@ -21,7 +21,6 @@ from fewshot.scoring.score import score
 from torch import nn
 
 from . import clocks, harness, shapes
-from .folding import folded
 from .harness import Column
 
 NUMBER = pa.float64()
@@ -105,18 +104,18 @@ def measure(job: dict) -> dict:
     base = shapes.build(job["model"], job["dtype"], job["device"])
     model = adapted(base, job["adapter"], shapes.family(job["model"]))
     prompts = prompts_of(base.config.vocab_size)
-    taken, found = {"base": [], "beside": [], "folded": []}, {}
+    models = {"base": base, "beside": model, "folded": copy.deepcopy(model)}
+    fold(models["folded"])
+    taken, found = {kind: [] for kind in models}, {}
     for _ in range(1 + job["repeats"]):
         for kind, times in taken.items():
-            read = base if kind == "base" else model
-            with folded(model) if kind == "folded" else nullcontext():
-                seconds, scores = clocks.timed(
-                    lambda read=read: score(
-                        read, prompts, batch_tokens=job["batch_tokens"] or 1024
-                    ),
-                    job["device"],
-                    job["clock"],
-                )
+            seconds, scores = clocks.timed(
+                lambda read=models[kind]: score(
+                    read, prompts, batch_tokens=job["batch_tokens"] or 1024
+                ),
+                job["device"],
+                job["clock"],
+            )
             times.append(seconds)
             found[kind] = scores.logprobs
     return {

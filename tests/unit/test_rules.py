@@ -81,13 +81,14 @@ def test_rule_declares_what_its_script_imports(script):
         ("analysis.pairs", ANALYSIS),
         ("analysis.verdicts", ANALYSIS - {"compare_methods"}),
         ("analysis.contrasts", {"compare_methods", "make_table", "write_report"}),
-        ("adaptation.in_context", {"run_in_context", "cross_validate"}),
+        ("adaptation.in_context", {"run_in_context", "cross_validate", "measure_latency"}),
         ("adaptation.retrieved", {"run_in_context", "cross_validate"}),
         ("adaptation.training", {"fine_tune", "cross_validate"}),
         ("adaptation.held_out", {"cross_validate"}),
         ("study.families", {"estimate"}),
         ("adaptation.baselines", {"fit_baseline"}),
-        ("scoring.prefix_attention", {*ADAPTING, *BEHAVIOUR}),
+        ("scoring.prefix_attention", {*ADAPTING, *BEHAVIOUR, "measure_latency"}),
+        ("exchange.latency", {"measure_latency"}),
     ],
 )
 def test_an_edited_module_repeats_these_scripts_and_no_others(module, scripts):
@@ -153,7 +154,7 @@ def test_every_rule_that_is_submitted_asks_for_more_with_every_attempt():
     rules = {rule.partition(":")[0]: rule for rule in re.split(r"^rule ", text, flags=re.M)[1:]}
     local = {name for name, rule in rules.items() if "    localrule: True" in rule}
     others = {name for name, rule in rules.items() if "    script:" in rule}
-    others -= local | ADAPTING
+    others -= local | ADAPTING | {"measure_latency"}
     assert {"download", "check_site"} < local and {"sample_shots", "plot_figure"} < others
     asked = {name: GROWING.search(rules[name]) for name in others}
     assert [name for name, found in asked.items() if not found] == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import schemas, storage
-from . import result_schemas, statistics_schemas
+from . import latency_schema, result_schemas, statistics_schemas
 from .summary import at_level
 
 SCHEMAS = {
@@ -20,6 +20,7 @@ SCHEMAS = {
     "variance": statistics_schemas.VARIANCE,
     "choices": result_schemas.CHOICES,
     "bias": result_schemas.BIAS,
+    "latency": latency_schema.LATENCY,
 }
 
 
@@ -43,6 +44,7 @@ class Evidence:
     variance: pd.DataFrame = field(default_factory=partial(_empty, "variance"))
     choices: pd.DataFrame = field(default_factory=partial(_empty, "choices"))
     bias: pd.DataFrame = field(default_factory=partial(_empty, "bias"))
+    latency: pd.DataFrame = field(default_factory=partial(_empty, "latency"))
     manifests: list[dict] = field(default_factory=list)
     logs: dict[tuple, str] = field(default_factory=dict)
 

@@ -14,13 +14,11 @@ import pandas as pd
 from .cell_costs import RIVAL, contests
 from .evidence import Evidence
 from .flops import predictions_to_break_even
+from .latency_schema import CACHED, NO_CONTEXT, WHOLE
 from .titles import is_baseline, is_trained
 
 MILLION = 1_000_000
 HOUR = 3600
-WHOLE, CACHED, NO_CONTEXT = "whole prompts", "context cached", ""
-"""How prompts are read: whole for each prediction; or behind a context that was read once; or, with
-nothing in common, in the one way that there is."""
 
 
 @dataclass(frozen=True)

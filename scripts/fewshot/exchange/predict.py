@@ -6,43 +6,20 @@ evaluation row are the stored ones (within 1e-5 in float32, since other rows are
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import torch
-
-from .. import storage
-from ..adaptation.in_context import averaged, tokenized
-from ..adaptation.job import AdaptationJob
-from ..adaptation.job_prompts import JobPrompts
-from ..adaptation.outputs import Phases
-from ..adaptation.setup import InitialModel
-from ..adaptation.starting_points import read_files
-from ..adaptation.weights import put_weights, read_weights
-from ..analysis.label_probabilities import label_weights, probabilities
-from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError, unknown
-from ..models.files import verify_files
-from ..models.load import load_model, pick_device
-from ..models.parts import virtual_ids
-from ..models.tokenizer import load_tokenizer
-from ..scoring.score import Scores, score
 from ..study.exchange_inputs import told_job
 from ..study.families import family_of
 from ..study.job_inputs import JobInputs
 from ..study.load import load_study
 from ..validation import read_yaml
-from .cells import adapter_file, check_seed, read_finished, restored
+from .adapted_model import AdaptedModel
 
-NEW = "new texts"
-"""The name of what is scored, which no task can have."""
 DEMO = "config/config.yaml"
 
 
-def load(run: str | Path, seed: int = 0, study: str | Path = DEMO) -> "AdaptedModel":
+def load(run: str | Path, seed: int = 0, study: str | Path = DEMO) -> AdaptedModel:
     """Return the model of one seed of a run, adapted as it was there.
 
     `run` is the folder of a job in context or of fine-tuning, `study` the file of a study that has
@@ -57,87 +34,3 @@ def load(run: str | Path, seed: int = 0, study: str | Path = DEMO) -> "AdaptedMo
     if family_of(method).baseline:
         raise UserError(f"{folder}: a baseline, for which no model is adapted")
     return AdaptedModel(told_job(JobInputs(found), jobs[folder]), seed)
-
-
-class AdaptedModel:
-    """A language model with the shots of one seed: in its context, or learned from."""
-
-    def __init__(self, told: Mapping, seed: int):
-        """Load what `study.exchange_inputs.told_job` tells of, for one seed of the run."""
-        manifest = read_finished(told)
-        check_seed(manifest, seed, told["folder"])
-        verify_files(told["manifest"])
-        self.seed, self._told = seed, told
-        self._tokenizer, self._trained = (
-            load_tokenizer(told["manifest"]),
-            "epochs" in told["method"],
-        )
-        if not self._trained:
-            self._head, self._model = None, self._base().to(pick_device())
-            return
-        # Rows to set the job up with, of which nothing is scored.
-        job = self._job(storage.read_rows(told["evaluation"][0]["path"]).head(1))
-        path = adapter_file(told, manifest, seed)
-        if told["start"]:
-            tasks = told["method"]["start_from"]["tasks"]
-            job = replace(job, starts=read_files(told["start"], tasks, [seed]))
-        origin = InitialModel(job, self._base)
-        prompts = JobPrompts(job, origin.virtual_ids).of_seed(seed)
-        trained = origin.start(seed, job.placement, pick_device(), prompts)
-        put_weights(trained, read_weights(path, trained))
-        self._model, self._head = trained.model, trained.head
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Return the names of the labels."""
-        return tuple(self._told["labels"])
-
-    def predict(self, rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-        """Return for each row its `label` and, in a column for each label, its probability.
-
-        A row has `text_a` and, where the task has two texts, `text_b`. Probabilities are those of
-        the labels' words, given that it is one of them. Raises UserError for a row that lacks a
-        text, and for one that does not fit the model's window.
-        """
-        scores = self._scores(self._job(_frame(rows, self._told)))
-        ranks = list(scores.ranking.T)
-        shares = probabilities(label_weights(ranks, range(len(ranks)), len(ranks)))
-        best = scores.best_words(np.arange(len(rows)))
-        label = [self.labels[number] for number in best]
-        return pd.DataFrame({"label": label, **dict(zip(self.labels, shares.T, strict=True))})
-
-    def _base(self) -> torch.nn.Module:
-        told = self._told
-        return load_model(told["manifest"], told["model"], told["cell"]["model"])
-
-    def _job(self, rows: pd.DataFrame) -> AdaptationJob:
-        """Return the job of the run with these rows to score."""
-        item = EvaluationSet(NEW, tuple(range(len(self.labels))), rows, label_names=self.labels)
-        return restored(self._told, self.seed, (item,), self._tokenizer)
-
-    def _scores(self, job: AdaptationJob) -> Scores:
-        (item,), model = job.evaluation, self._model
-        if self._trained:
-            read = JobPrompts(job, virtual_ids(model)).of_seed(self.seed)
-            return self._scored(job, read.sets.whole[NEW].prompts)
-        shown = tokenized(job)(job, self.seed, model, Phases(), False)
-        prompts = (shown.prompts(item, number) for number in range(shown.contexts))
-        return averaged([self._scored(job, each) for each in prompts])
-
-    def _scored(self, job: AdaptationJob, prompts) -> Scores:
-        return score(
-            self._model, prompts, batch_tokens=job.batch_tokens_on(pick_device().type),
-            head=self._head, rank_by=job.pattern.rank_by, characters=job.pattern.characters,
-        )  # fmt: skip
-
-
-def _frame(rows: Sequence[Mapping[str, object]], told: Mapping) -> pd.DataFrame:
-    """Return new rows as prepared ones (schemas.ROWS), numbered from 0."""
-    fields = sorted({field for _, field in told["pattern"]["parts"] if field})
-    for number, row in enumerate(rows):
-        for field in fields:
-            if not isinstance(row.get(field), str):
-                raise UserError(f"row {number}: {field} is {row.get(field)!r}, not text")
-    texts = {field: [row.get(field) for row in rows] for field in ("text_a", "text_b")}
-    blank = dict.fromkeys(("group", "subset", "cluster"))
-    return pd.DataFrame({"id": range(len(rows)), **texts, "label": 0, **blank})

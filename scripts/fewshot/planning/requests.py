@@ -2,6 +2,7 @@
 
 import math
 
+from ..runtime.placement import Placement
 from ..runtime.site import NONE, REQUEST, Site
 from ..runtime.time_limits import limited
 from ..study.cells import Cell, Job
@@ -72,6 +73,14 @@ class Requests:
                 found |= self.site.request(found["gpu"], found["nodes"])
             self._adaptation[key] = found
         return self._adaptation[key]
+
+    def latency(self, cell: Cell, attempt: int = 1) -> dict[str, object]:
+        """Return the resources of measuring a finished cell: those of its job of one seed, but that
+        of its GPUs one reads in one process, as where a model answers."""
+        found = self.adaptation(cell, 1, attempt)
+        alone = {"gpu": min(found["gpu"], 1), "nodes": 1, **vars(Placement())}
+        request = self.site.request(alone["gpu"], 1) if self.site else {}
+        return {**found, **alone, "checkpointing": 0, **request}
 
     def _placed(self, cell: Cell, seeds: int, attempt: int, held_out: bool) -> dict[str, object]:
         choice, machine = self.plan.choice(cell), self.plan.machine

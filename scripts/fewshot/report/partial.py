@@ -23,11 +23,13 @@ from ..analysis import (
 )
 from ..analysis.draws import Draws
 from ..analysis.evidence import Evidence, join, read_frames
+from ..analysis.latency_schema import LATENCY
 from ..codeversion import code_version
 from ..data import halves
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 from ..runtime import slurm
+from ..study.cells import latency_file
 from . import render, report
 from .figures import registry as figures
 from .tables import registry as tables
@@ -92,8 +94,8 @@ def write_partial_report(plan: PartialStudy, folder: str | Path) -> Path:
 
 
 def existing_files(plan: PartialStudy) -> dict[str, list[str]]:
-    """Return the window tables that exist, and the manifests, of runs and of those that score
-    shots: what all else is made from."""
+    """Return the window tables and latencies that exist, and the manifests, of runs and of those
+    that score shots: what all else is made from."""
     study = plan.settings["study"]
     paths = {
         "windows": [
@@ -102,6 +104,7 @@ def existing_files(plan: PartialStudy) -> dict[str, list[str]]:
         "manifests": [
             f"{job['folder']}/manifest.json" for pair in plan.pairs for job in pair["jobs"]
         ],
+        "latency": [latency_file(job["folder"]) for pair in plan.pairs for job in pair["jobs"]],
         "held_out": [
             f"{job['held_out']}/manifest.json"
             for pair in plan.pairs
@@ -119,7 +122,9 @@ def collect(plan: PartialStudy) -> Evidence:
     wrong with it; so do scores of held-out shots, whose cell is told of where nothing else is wrong
     with it.
     """
-    windows = read_frames(existing_files(plan)["windows"], schemas.WINDOWS.names)
+    existing = existing_files(plan)
+    windows = read_frames(existing["windows"], schemas.WINDOWS.names)
+    measured = read_frames(existing["latency"], LATENCY.names)
     found, costs = [], []
     manifests, logs, draws = [], {}, defaultdict(Draws)
     by_half = plan.settings.get("best_epoch") == halves.SELECTION
@@ -146,6 +151,7 @@ def collect(plan: PartialStudy) -> Evidence:
     made = {"costs": spent, "choices": join(chosen, result_schemas.CHOICES.names)}
     probed = [_bias(pair, frame, plan.catalog) for pair in plan.pairs]
     made["bias"] = join(probed, result_schemas.BIAS.names)
+    made["latency"] = measured
     return Evidence(frame, windows, **made, **tests, manifests=manifests, logs=logs)
 
 

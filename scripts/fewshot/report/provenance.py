@@ -18,6 +18,7 @@ PARTS = {
     "choices": "choices of settings",
     "bias": "bias probes",
     "costs": "costs",
+    "latency": "measured latencies",
     "windows": "contexts and windows",
     "manifests": "manifests of the runs",
     "held_out": "manifests of shots held out",

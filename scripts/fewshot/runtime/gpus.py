@@ -4,17 +4,15 @@ The locks are files in the temporary folder, for each user; the kernel opens the
 ends. Nobody queues: a job of several GPUs may wait until smaller ones leave enough of them free.
 """
 
-import fcntl
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
-from pathlib import Path
 
 from ..errors import UserError
+from .locks import lock_on_machine
 from .machine import Gpu, visible_gpus
 from .processes import read_ranks
 
@@ -69,26 +67,4 @@ def claimed(
 
 def _lock_free(visible: Sequence[Gpu], count: int, held: ExitStack) -> list[Gpu]:
     """Lock up to `count` of the GPUs that are free until `held` is closed; return these."""
-    return list(islice((gpu for gpu in visible if _lock(gpu.uuid, held)), count))
-
-
-def _lock(uuid: str, held: ExitStack) -> bool:
-    """Lock a GPU until `held` is closed; return whether it was free.
-
-    By flock(2): systemd-tmpfiles removes no file that is locked so. Raises UserError where the
-    temporary folder cannot be written to.
-    """
-    name = f"fairshot-{os.getuid()}-{uuid}.lock".replace("/", "-")  # of parts of GPUs
-    path = Path(tempfile.gettempdir(), name)
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        valid = "valid: a TMPDIR that this user may write to"
-        raise UserError(f"{path}: {error.strerror}; {valid}") from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return False
-    held.callback(os.close, file)
-    return True
+    return list(islice((gpu for gpu in visible if lock_on_machine(gpu.uuid, held)), count))

@@ -1,13 +1,15 @@
 """Locks: a folder for one process at a time, and a lock file whose holder shows it is alive."""
 
+import fcntl
 import json
 import logging
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -55,6 +57,42 @@ def _acquire(lock: FileLock, wait: bool) -> None:
                 raise
             LOG.info("waiting for another process, which holds %s", lock.lock_file)
             seconds = REMIND
+
+
+def lock_on_machine(name: str, held: ExitStack) -> bool:
+    """Lock a name among this user's processes on this machine until `held` is closed; return
+    whether it was free.
+
+    By flock(2): systemd-tmpfiles removes no file that is locked so, and the kernel opens the lock
+    of a dead process. Raises UserError where the temporary folder cannot be written to.
+    """
+    file_name = f"fairshot-{os.getuid()}-{name}.lock".replace("/", "-")  # of parts of GPUs
+    path = Path(tempfile.gettempdir(), file_name)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        valid = "valid: a TMPDIR that this user may write to"
+        raise UserError(f"{path}: {error.strerror}; {valid}") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return False
+    held.callback(os.close, file)
+    return True
+
+
+@contextmanager
+def alone_on_machine(name: str) -> Iterator[None]:
+    """Let one process of this user at a time be here on this machine; the others wait."""
+    with ExitStack() as held:
+        told = False
+        while not lock_on_machine(name, held):
+            if not told:
+                LOG.info("waiting for another process on this machine (%s)", name)
+            told = True
+            time.sleep(POLL)
+        yield
 
 
 BEAT = 20.0

@@ -47,6 +47,11 @@ class Job:
         return f"{self.cell.folder}/seeds{self.seeds[0]}-{self.seeds[-1]}"
 
 
+def latency_file(run: str) -> str:
+    """Return where the latencies of a run are measured to, by its folder."""
+    return f"results/latency/{run.removeprefix('results/')}.parquet"
+
+
 def read_seeds(given: int | str | Iterable[int]) -> tuple[int, ...]:
     """Return in ascending order the seeds of a number n (0 to n - 1), "first-last" or a list.
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..data.entries import as_list
 from .catalog import title_of
+from .cells import Cell, Job
 from .families import family_of
 from .imports import find_logs
 
 if TYPE_CHECKING:
-    from .cells import Job
     from .job_inputs import JobInputs
     from .study import Study
 
@@ -104,6 +104,16 @@ def told_job(inputs: "JobInputs", job: "Job") -> dict:
         "start": inputs.start(cell, job.seeds),
         "batch_tokens": study.settings["batch_tokens"],
     }
+
+
+def measured_jobs(study: "Study") -> list["Job"]:
+    """Return a job of each cell that adapts a model here, the one of its first seeds: of the others
+    latency and memory are the same."""
+    first: dict[Cell, Job] = {}
+    for job in study.own_jobs:
+        if not study.is_baseline(job.cell.method):
+            first.setdefault(job.cell, job)
+    return list(first.values())
 
 
 def adapter_runs(inputs: "JobInputs") -> tuple[list[dict], dict[str, str]]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 WITH_MANIFESTS = ("coverage",)
 """Functions of tables that read the manifests of all runs. In the paper's study these are a
 thousand files: half of all edges of its graph, if they were inputs of the other tables too."""
+WITH_LATENCY = ("latency",)
+"""Functions of figures and tables that read measured latencies."""
 
 
 def methods_called(name: str, methods: dict[str, dict]) -> list[str]:
@@ -79,6 +81,8 @@ def missing(entry: dict, study: "Study", kind: str = "table") -> str | None:
         return "a choice of settings from the shots (key choices)"
     if needs.get("prices") and not options.get("prices"):
         return "a price (config/prices.yaml)"
+    if needs.get("latency") and not study.settings.get("latency", {}).get("in_report"):
+        return "measured latencies (key latency: {in_report: true})"
     k = options.get("k", study.main_k)
     for key, lacks in RELATIONS.items():
         if key in needs and (what := lacks(study, cells, needs[key], k)):
@@ -208,13 +212,14 @@ def _fitted(entry: dict, study: "Study") -> dict:
 
 
 def makeable(study: "Study", where: str = "config/config.yaml") -> dict[str, dict]:
-    """Return the figures and tables that a study draws and, as `unmet`, why not the others.
+    """Return the figures and tables that a study draws, as `on_demand` those besides that it makes
+    when they are asked for, and as `unmet` why not the others.
 
     These are all that its cells allow or, of them, those that its keys `figures` and `tables`
     name. Raises UserError, with the study's file `where`, for a name that config/figures.yaml has
     not and for one that the cells do not allow.
     """
-    found: dict[str, dict] = {"unmet": {}}
+    found: dict[str, dict] = {"unmet": {}, "on_demand": {}}
     for kind in ("figure", "table"):
         entries, key = getattr(study, f"{kind}s"), f"{kind}s"
         named = study.settings.get(key, list(entries))
@@ -229,12 +234,23 @@ def makeable(study: "Study", where: str = "config/config.yaml") -> dict[str, dic
             for name, entry in entries.items()
             if name in named and not reasons[name]
         }
+        asked = found["on_demand"][kind] = {
+            name: _fitted(entry, study)
+            for name, entry in entries.items()
+            if name not in found[key] and _is_on_demand(kind, name, entry, study)
+        }
         found["unmet"][kind] = {
             name: reason or f"{kind} '{name}' is not among the {key} that {where} names under {key}"
             for name, reason in reasons.items()
-            if name not in found[key]
+            if name not in found[key] and name not in asked
         }
     return found
+
+
+def _is_on_demand(kind: str, name: str, entry: dict, study: "Study") -> bool:
+    """Return whether an entry shows what is measured on demand alone, of cells that there are."""
+    needs = dict(entry.get("needs", {}))
+    return needs.pop("latency", False) and not _reason(kind, name, {**entry, "needs": needs}, study)
 
 
 def _reason(kind: str, name: str, entry: dict, study: "Study") -> str | None:

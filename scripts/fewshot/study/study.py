@@ -26,7 +26,8 @@ VARIED = ("flip", "order")
 class Study:
     """A checked study configuration with the entries it refers to, which stand in `places`.
 
-    `figures` and `tables` are those it draws; `unmet` has the reasons for the others, by kind.
+    `figures` and `tables` are those it draws; `on_demand` has, by kind, those that it makes besides
+    when they are asked for, and `unmet` the reasons for the others.
     """
 
     settings: dict
@@ -38,6 +39,7 @@ class Study:
     tables: dict[str, dict]
     machine: dict
     unmet: dict[str, dict[str, str]] = field(default_factory=dict)
+    on_demand: dict[str, dict[str, dict]] = field(default_factory=dict)
     places: Places = field(default_factory=Places)
 
     @property

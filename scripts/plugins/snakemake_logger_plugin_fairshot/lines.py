@@ -16,7 +16,7 @@ RULES = {
 """Rules whose names do not read as words once `_` is a space."""
 LONG = ("run_in_context", "fine_tune", "cross_validate")
 """Rules that take most of a study's time. The time left is shown once a job of each has ended."""
-HIDDEN = ("study", "protocol", "draw", "how")
+HIDDEN = ("study", "protocol", "draw", "how", "runs")
 """Wildcards that are not shown: they are the same for all jobs of a study, or nearly so."""
 NO_PATTERN = "none"
 """The pattern of baselines that read no prompt."""

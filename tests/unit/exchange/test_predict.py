@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from fewshot import storage
-from fewshot.exchange.predict import AdaptedModel
+from fewshot.exchange.adapted_model import AdaptedModel
 from fewshot.prompts.patterns import ChannelPattern
 from finished_runs import finish, of_set
 from mistakes import told as mistake

@@ -54,6 +54,17 @@ def test_a_cluster_gives_no_more_than_its_nodes_and_limits(plan):
     assert set(found) == {*PLACED, *REQUEST} and found["slurm_partition"] == "gpu"
 
 
+def test_a_cell_is_measured_in_one_process_on_one_of_its_gpus(plan):
+    whole = Requests(plan).adaptation(CELL, 1, 2)
+    assert whole["gpu"] > 1 and read_placement(whole) != read_placement({})
+    for requests in (Requests(plan), Requests(plan, site())):
+        found = requests.latency(CELL, 2)
+        assert tuple(found) == requests.names and (found["gpu"], found["nodes"]) == (1, 1)
+        assert read_placement(found) == read_placement({})
+        assert found["mem_mb"] == requests.adaptation(CELL, 1, 2)["mem_mb"]
+    assert found == {**found, **site().request(1, 1)}, "as the site's jobs of one GPU"
+
+
 def test_jobs_without_a_model_ask_for_more_with_every_attempt(plan):
     """As far as the site has it; the first asks for all, so a start tells of too small nodes."""
     here, there = Requests(plan), Requests(plan, site(host_memory_gb=3, cpu_max_hours=1))

@@ -83,11 +83,11 @@ def test_figures_hold_aggregates_only(specs, name):
 
 
 # The simulated study has one pattern, so that there is no range of patterns to show, no factors of
-# the data (test_factor_figures.py has them), no choices of settings (test_choice_pages.py) and no
-# probe (test_bias_pages.py).
+# the data (test_factor_figures.py has them), no choices of settings (test_choice_pages.py), no
+# probe or measured latencies (test_bias_pages.py, test_latency_pages.py).
 ELSEWHERE = (
     *("prompt_sensitivity", "accuracy_by_wrong_labels", "order_spread", "honest_choice"),
-    "bias",
+    *("bias", "latency"),
 )
 
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from fewshot.errors import UserError
-from fewshot.runtime import gpus, launch
+from fewshot.runtime import gpus, launch, locks
 from fewshot.runtime.launch import Wanted
 from thinned import thinned
 
@@ -234,11 +234,29 @@ def test_processes_of_a_job_share_what_it_claimed(smi, tmp_path, monkeypatch):
 def held(name: str):
     """Hold a lock as another job would; gives the function that lets go of it."""
     stack = gpus.ExitStack()
-    assert gpus._lock(name, stack)
+    assert locks.lock_on_machine(name, stack)
     with stack:
         yield stack.close
 
 
 def is_locked(name: str) -> bool:
     with gpus.ExitStack() as stack:
-        return not gpus._lock(name, stack)
+        return not locks.lock_on_machine(name, stack)
+
+
+def test_one_at_a_time_is_alone_on_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(locks, "POLL", 0.01)
+    order = []
+
+    def second():
+        with locks.alone_on_machine("a name"):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with locks.alone_on_machine("a name"), locks.alone_on_machine("another"):
+        waiting.start()
+        waiting.join(0.05)
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]

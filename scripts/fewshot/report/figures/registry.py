@@ -20,6 +20,7 @@ from .cost_accuracy import cost_accuracy
 from .curves import accuracy_by_k, accuracy_by_wrong_labels, learning_curves
 from .differences import differences
 from .hans import hans_by_heuristic, hans_by_subcase
+from .latency import latency
 from .matrix import welch_matrix
 from .method_list import methods_listed
 from .metrics_by_k import metrics_panels
@@ -39,6 +40,7 @@ CHARTS = {
     "cost_accuracy": cost_accuracy,
     "break_even": break_even,
     "money": money,
+    "latency": latency,
     "hans_by_heuristic": hans_by_heuristic,
     "individual_runs": individual_runs,
     "over_training": over_training,

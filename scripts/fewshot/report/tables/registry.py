@@ -19,6 +19,7 @@ from .calibration import calibrated_comparison, calibration
 from .choices import honest_choice
 from .comparisons import comparison, significance
 from .costs import break_even, cost_accuracy, costs, coverage
+from .latency import latency
 from .matrix import matrix
 from .money import money
 from .questions import questions
@@ -108,6 +109,7 @@ TABLES = {
     "cost_accuracy": cost_accuracy,
     "break_even": break_even,
     "money": money,
+    "latency": latency,
     "aggregates": aggregate_table,
     "bias": bias,
 }
