@@ -50,6 +50,7 @@ rule runs:
     input:
         RUN_MANIFESTS,
         HELD_OUT_MANIFESTS,
+        UNADAPTED,
 
 
 # Accuracies and costs of each seed.
@@ -64,3 +65,4 @@ rule statistics:
         COMPARISONS,
         CONTRASTS,
         VARIANCE,
+        FORGETTING,

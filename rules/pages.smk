@@ -11,6 +11,7 @@ rule make_table:
         contrasts=CONTRASTS,
         variance=VARIANCE,
         choices=CHOICES,
+        forgetting=FORGETTING,
         windows=WINDOWS,
         manifests=lambda w: (
             RUN_MANIFESTS if STUDY.tables[w.name]["function"] in WITH_MANIFESTS else []
@@ -56,6 +57,7 @@ rule plot_figure:
         contrasts=CONTRASTS,
         variance=VARIANCE,
         choices=CHOICES,
+        forgetting=FORGETTING,
     output:
         spec="results/{study}/figures/{name}.vl.json",
         svg=report(
@@ -96,6 +98,7 @@ rule write_report:
         contrasts=CONTRASTS,
         variance=VARIANCE,
         choices=CHOICES,
+        forgetting=FORGETTING,
         windows=WINDOWS,
         manifests=RUN_MANIFESTS,
         held_out=HELD_OUT_MANIFESTS,

@@ -52,6 +52,7 @@ logger.info(
             f"results/{STUDY.name}/report.html",
             *(*TABLES, *FIGURES, *RUN_MANIFESTS, *HELD_OUT_MANIFESTS, *METRICS, *COSTS, *CHOICES),
             *(*COMPARISONS, *CONTRASTS, *VARIANCE, *WINDOWS, *PREPARED, *INPUTS.draws()),
+            *(*UNADAPTED, *FORGETTING),
             *(*MODEL_MANIFESTS, *SOURCE_MANIFESTS),
         ]
     },

@@ -16,7 +16,7 @@ UNDECLARED = DOWNLOADS | {
     "check_site",
 }
 ANALYSIS = {"compare_methods", "make_table", "plot_figure", "write_report"}
-ADAPTING = {"run_in_context", "fine_tune", "fit_baseline", "cross_validate"}
+ADAPTING = {"run_in_context", "fine_tune", "fit_baseline", "cross_validate", "score_unadapted"}
 BEHAVIOUR = {"behaviour", "measure_behaviour"}
 TRAINED = tuple(name for name, family in FAMILIES.items() if family.trains)
 
@@ -71,7 +71,11 @@ def test_rule_declares_what_its_script_imports(script):
         ("report.render", {"plot_figure", "write_report"}),
         ("report.figures.registry", {"plot_figure", "write_report"}),
         ("report.report", {"write_report"}),
-        ("analysis.metrics", ANALYSIS | {"compute_metrics", "choose_settings", "export_results"}),
+        (
+            "analysis.metrics",
+            ANALYSIS
+            | {"compute_metrics", "choose_settings", "compare_forgetting", "export_results"},
+        ),
         ("analysis.choices", ANALYSIS - {"compare_methods"} | {"choose_settings"}),
         ("analysis.comparisons", {"compare_methods"}),
         ("analysis.pairs", ANALYSIS),

@@ -19,6 +19,7 @@ SCHEMAS = {
     "contrasts": statistics_schemas.CONTRASTS,
     "variance": statistics_schemas.VARIANCE,
     "choices": result_schemas.CHOICES,
+    "forgetting": statistics_schemas.FORGETTING,
 }
 
 
@@ -41,6 +42,7 @@ class Evidence:
     contrasts: pd.DataFrame = field(default_factory=partial(_empty, "contrasts"))
     variance: pd.DataFrame = field(default_factory=partial(_empty, "variance"))
     choices: pd.DataFrame = field(default_factory=partial(_empty, "choices"))
+    forgetting: pd.DataFrame = field(default_factory=partial(_empty, "forgetting"))
     manifests: list[dict] = field(default_factory=list)
     logs: dict[tuple, str] = field(default_factory=dict)
 

@@ -13,6 +13,7 @@ from ..analysis import (
     choices,
     comparisons,
     contrasts,
+    forgetting,
     metrics,
     result_schemas,
     run_costs,
@@ -141,6 +142,7 @@ def collect(plan: PartialStudy) -> Evidence:
     spent = join(costs, result_schemas.COSTS.names)
     chosen = [each for pair in plan.pairs for each in _choices(pair, frame, spent)]
     made = {"costs": spent, "choices": join(chosen, result_schemas.CHOICES.names)}
+    made["forgetting"] = _forgetting(plan)
     return Evidence(frame, windows, **made, **tests, manifests=manifests, logs=logs)
 
 
@@ -156,6 +158,18 @@ def _choices(pair: dict, frame: pd.DataFrame, costs: pd.DataFrame) -> list[pd.Da
             LOG.warning("choice '%s' of %s with %d shots is left out: %s", choice["choice"],
                         "/".join(_task(pair).values()), choice["k"], error)  # fmt: skip
     return found
+
+
+def _forgetting(plan: PartialStudy) -> pd.DataFrame:
+    """Return the changes outside the tasks that finished jobs have measured."""
+    study, jobs = plan.settings["study"], [job for pair in plan.pairs for job in pair["jobs"]]
+    models = dict.fromkeys(pair["model"] for pair in plan.pairs)
+    paths = (
+        [f"results/unadapted/{study}/{model}.parquet" for model in models],
+        [f"{job['folder']}/forgetting.parquet" for job in jobs],
+    )
+    there = ([storage.read_table(path) for path in each if Path(path).exists()] for each in paths)
+    return forgetting.changes(*there)
 
 
 def _task(pair: dict) -> dict:

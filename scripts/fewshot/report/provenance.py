@@ -16,6 +16,7 @@ PARTS = {
     "contrasts": "questions",
     "variance": "variance components",
     "choices": "choices of settings",
+    "forgetting": "changes outside the tasks",
     "costs": "costs",
     "windows": "contexts and windows",
     "manifests": "manifests of the runs",

@@ -15,6 +15,7 @@ from ..models import architectures
 from ..prompts.contexts import own_tokens, shows_shots, trained_behind
 from .catalog import catalog_of
 from .families import training_passes
+from .sources import source_entry
 from .starting_points import source_cells
 from .without_model import NONE
 
@@ -49,13 +50,13 @@ class JobInputs:
 
     def source_files(self, source: str) -> list[str]:
         """Return the files of a local source, whose edits must be noticed; else nothing."""
-        splits = self.study.tasks[source]["source"].get("local", {}).values()
+        splits = source_entry(self.study, source).get("local", {}).values()
         paths = {Path(path).expanduser() for split in splits for path in as_list(split)}
         return sorted(map(str, paths))
 
     def source_code(self, source: str) -> str:
         """Return the generator's version; what is downloaded depends on its revision alone."""
-        synthetic = "synthetic" in self.study.tasks[source]["source"]
+        synthetic = "synthetic" in source_entry(self.study, source)
         return code_version("data.synthetic") if synthetic else ""
 
     def model_files(self, model: str) -> list[str]:

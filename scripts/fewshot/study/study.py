@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..prompts.patterns import CHANNEL, Pattern, bind_pattern
 from .cells import IMPORTED, PROTOCOLS, Cell, Job, chunks, read_seeds
 from .families import family_of, kind_of, read_settings
+from .forgetting import Forgetting
 from .model_sizes import SizeUnknown, with_sizes
 from .own_entries import Places
 from .starting_points import source_tasks
@@ -34,6 +35,7 @@ class Study:
     tasks: dict[str, dict]
     methods: dict[str, dict]
     patterns: dict[str, dict]
+    texts: dict[str, dict]
     figures: dict[str, dict]
     tables: dict[str, dict]
     machine: dict
@@ -85,8 +87,16 @@ class Study:
 
     @property
     def trained_runs(self) -> str:
-        """Return the folder of runs that train: studies with another `best_epoch` have others."""
-        return f"runs-{halves.SELECTION}" if self.chooses_by_half else "runs"
+        """Return the folder of runs that train: studies with another `best_epoch` have others, and
+        so have those that measure something else besides (`forgetting`), in the same jobs."""
+        runs = f"runs-{halves.SELECTION}" if self.chooses_by_half else "runs"
+        return f"runs-forgetting/{self.forgetting.name}/{runs}" if self.forgetting else runs
+
+    @cached_property
+    def forgetting(self) -> Forgetting | None:
+        """Return what is measured outside the tasks that models are adapted to, if it is."""
+        told = self.settings.get("forgetting")
+        return Forgetting.of(told) if told else None
 
     def run_folder(self, job: Job) -> str:
         """Return where a job's results lie."""
@@ -377,14 +387,6 @@ class Study:
     def hub_models(self) -> dict[str, dict]:
         """Return the entries of models that are run here and come from the Hub."""
         return {name: self.models[name] for name in self.own_models if "hub" in self.models[name]}
-
-    @cached_property
-    def hub_sources(self) -> dict[str, dict]:
-        """Return the sources of the study's tasks that come from the Hub."""
-        tasks = dict.fromkeys(cell.task for cell in self.cells)
-        names = {self.source_of(name) for task in tasks for name in self.evaluation_sets(task)}
-        sources = {name: self.tasks[name]["source"] for name in sorted(names)}
-        return {name: source for name, source in sources.items() if "hub" in source}
 
     def task_reading(self, task: str) -> dict:
         """Return how a task's raw rows are read: what changes its prepared rows, no more."""

@@ -74,7 +74,10 @@ def test_figures_hold_aggregates_only(specs, name):
 
 # The simulated study has one pattern, so that there is no range of patterns to show, no factors of
 # the data (test_factor_figures.py has them) and no choices of settings (test_choice_pages.py).
-ELSEWHERE = ("prompt_sensitivity", "accuracy_by_wrong_labels", "order_spread", "honest_choice")
+ELSEWHERE = (
+    *("prompt_sensitivity", "accuracy_by_wrong_labels", "order_spread", "honest_choice"),
+    "forgetting",
+)
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name not in ELSEWHERE])

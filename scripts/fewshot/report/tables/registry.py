@@ -18,6 +18,7 @@ from .calibration import calibrated_comparison, calibration
 from .choices import honest_choice
 from .comparisons import comparison, significance
 from .costs import break_even, cost_accuracy, costs, coverage
+from .forgetting import forgetting
 from .matrix import matrix
 from .money import money
 from .questions import questions
@@ -107,5 +108,6 @@ TABLES = {
     "cost_accuracy": cost_accuracy,
     "break_even": break_even,
     "money": money,
+    "forgetting": forgetting,
     "aggregates": aggregate_table,
 }
