@@ -51,6 +51,7 @@ rule runs:
     input:
         RUN_MANIFESTS,
         HELD_OUT_MANIFESTS,
+        UNADAPTED,
 
 
 # Accuracies and costs of each seed.
@@ -67,3 +68,4 @@ rule statistics:
         CONTRASTS,
         VARIANCE,
         BIAS,
+        FORGETTING,

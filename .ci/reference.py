@@ -37,6 +37,7 @@ FILES = {
     "tasks": "`config/tasks.yaml`",
     "patterns": "`config/patterns.yaml`",
     "methods": "`config/methods.yaml`",
+    "texts": "`config/texts.yaml`",
     "prices": "`config/prices.yaml`",
     "figures": "`config/figures.yaml`",
     "site": "`profiles/slurm/site.yaml`",
@@ -44,6 +45,7 @@ FILES = {
 
 TABLES = {
     "results/data/{task}/{split}.parquet: prepared rows": schemas.ROWS,
+    "results/texts/{text}.parquet: documents of a text": schemas.TEXTS,
     "results/shots/{draw}/{task}/k{k}/seed{seed}.parquet: a draw": schemas.SHOTS,
     "results/shots/fair/{task}/k{k}/seed{seed}.parquet: one with factors of the data": (
         schemas.CHANGED_SHOTS
@@ -51,6 +53,8 @@ TABLES = {
     "results/windows/{study}/{task}/{model}.parquet: what fits the window": schemas.WINDOWS,
     "results/runs/…/predictions.parquet: row predictions": schemas.predictions_schema(2),
     "results/runs/…/curves.parquet: counts by epoch": schemas.CURVES,
+    "results/runs-forgetting/…/forgetting.parquet, results/unadapted/{study}/{model}.parquet: what "
+    "changes outside the task": schemas.FORGETTING,
     "results/{study}/plan.parquet: the memory plan": schemas.MEMORY_PLAN,
     "results/{study}/estimate.parquet: predicted times of adaptation jobs": results.ESTIMATE,
     "results/{study}/power.parquet: what the study can find": POWERS,
@@ -61,6 +65,7 @@ TABLES = {
     "results/statistics/{study}/{task}/comparisons.parquet: comparisons": tested.COMPARISONS,
     "results/statistics/{study}/{task}/contrasts.parquet: questions": tested.CONTRASTS,
     "results/statistics/{study}/{task}/variance.parquet: variance": tested.VARIANCE,
+    "results/statistics/{study}/forgetting.parquet: changes outside the task": tested.FORGETTING,
     "results/choices/{study}/{task}/{model}.parquet: settings by way of choosing": results.CHOICES,
     "results/bias/{study}/{task}/{model}.parquet: what models make of bias probes": results.BIAS,
     "results/behaviour/{model}.parquet: what the embedded models label right": results.BEHAVIOUR,

@@ -13,6 +13,12 @@ TRAINING_INPUT = {
     **ADAPTATION_INPUT,
     "start": lambda w: INPUTS.start(job_cell(w), job_seeds(w)),
 }
+# What is measured outside the task, in a study with the key `forgetting`: in the same job, which
+# alone has the weights of full fine-tuning.
+ELSEWHERE_INPUT = {
+    kind: lambda w, kind=kind: ELSEWHERE.files(w.task, job_seeds(w))[kind]
+    for kind in ELSEWHERE.kinds
+}
 ADAPTATION_OUTPUT = {
     "predictions": f"results/runs/{RUN}/predictions.parquet",
     "curves": f"results/runs/{RUN}/curves.parquet",
@@ -35,6 +41,9 @@ TRAINING_PARAMS = {
     **ADAPTATION_PARAMS,
     "method": lambda w: INPUTS.training_settings(job_cell(w)),
 }
+ELSEWHERE_PARAMS = (
+    {"forgetting": lambda w: ELSEWHERE.params(w.task, w.model)} if STUDY.forgetting else {}
+)
 
 
 # Score every evaluation row behind the demonstrations.
@@ -70,7 +79,9 @@ rule run_in_context:
 rule fine_tune:
     input:
         **TRAINING_INPUT,
+        **ELSEWHERE_INPUT,
     output:
+        **({"forgetting": f"results/{TRAINED}/forgetting.parquet"} if STUDY.forgetting else {}),
         predictions=f"results/{TRAINED}/predictions.parquet",
         curves=f"results/{TRAINED}/curves.parquet",
         manifest=f"results/{TRAINED}/manifest.json",
@@ -88,13 +99,48 @@ rule fine_tune:
         **ADAPTATION,
     params:
         **TRAINING_PARAMS,
+        **ELSEWHERE_PARAMS,
         code=lambda w: code_version(
             "adaptation.training",
             f"methods.{STUDY.methods[w.method]['family']}",
             *code_of_start(w),
+            *(["adaptation.forgetting"] if STUDY.forgetting else []),
         ),
     script:
         "../scripts/fine_tune.py"
+
+
+# What is measured outside the tasks, before any adaptation: once for each model.
+rule score_unadapted:
+    input:
+        **{
+            kind: lambda w, kind=kind: ELSEWHERE.files(None, ELSEWHERE.seeds(w.model))[kind]
+            for kind in ELSEWHERE.kinds
+        },
+        model=one_line(lambda w: INPUTS.model_manifest(w.model)),
+        weights=lambda w: ancient(INPUTS.weights(w.model)),
+    output:
+        before="results/unadapted/{study}/{model}.parquet",
+    log:
+        "results/logs/unadapted/{study}/{model}.log",
+    benchmark:
+        "results/benchmarks/unadapted/{study}/{model}.jsonl"
+    wildcard_constraints:
+        model=any_of(ELSEWHERE.models),
+    conda:
+        "../envs/fairshot.yaml"
+    threads: 1
+    resources:
+        **{name: unadapted_request(name) for name in REQUESTS.names},
+    params:
+        protocol=PROTOCOL,
+        seeds=lambda w: ELSEWHERE.seeds(w.model),
+        model=lambda w: INPUTS.model(w.model),
+        batch_tokens=STUDY.settings["batch_tokens"],
+        forgetting=lambda w: ELSEWHERE.params(None, w.model),
+        code=code_version("adaptation.unadapted"),
+    script:
+        "../scripts/score_unadapted.py"
 
 
 # Fit a classifier to the labels, words or hidden states of the same shots: what others are held

@@ -63,6 +63,26 @@ rule compare_methods:
         "../scripts/compare_methods.py"
 
 
+# What was measured outside the tasks before and after adaptation, of all models at once.
+rule compare_forgetting:
+    input:
+        before=ELSEWHERE.before(),
+        after=ELSEWHERE.after(),
+    output:
+        changes="results/statistics/{study}/forgetting.parquet",
+    log:
+        "results/logs/statistics/{study}/forgetting.log",
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=scaled(8000),
+        runtime=longer(60),
+    params:
+        code=code_version("analysis.forgetting", "analysis.statistics_schemas", "storage"),
+    script:
+        "../scripts/compare_forgetting.py"
+
+
 # Settings chosen from the held-out shots, and by other ways: a job per task and model with a choice.
 rule choose_settings:
     input:

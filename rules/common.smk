@@ -15,7 +15,9 @@ from fewshot.runtime.site import read_site
 from fewshot.study.catalog import shown_names
 from fewshot.study.cells import DRAWS, PROTOCOLS, Cell, Job, latency_file
 from fewshot.study.job_inputs import JobInputs
+from fewshot.study.forgetting_inputs import ForgettingInputs
 from fewshot.study.load import load_study
+from fewshot.study.sources import hub_sources, source_entry, used_sources
 from fewshot.validation import CONFIG, read_yaml, shipped_folder
 
 
@@ -72,7 +74,7 @@ try:
     if workflow.is_main_process:
         PLAN.check()
         revisions.check_manifests("models", STUDY.hub_models, f"{PREFIX}results/models")
-        revisions.check_manifests("sources", STUDY.hub_sources, f"{PREFIX}results/raw")
+        revisions.check_manifests("sources", hub_sources(STUDY), f"{PREFIX}results/raw")
 except UserError as error:
     # A mistake of the user's: one line, and no traceback into the workflow.
     sys.exit(f"error: {error}")
@@ -87,6 +89,7 @@ if SITE and SITE.problems and workflow.is_main_process:
 logger.info("", extra={"names": shown_names(STUDY)})
 
 INPUTS = JobInputs(STUDY)
+ELSEWHERE = ForgettingInputs(INPUTS)
 REQUESTS = Requests(PLAN, SITE)
 # A job's results: of one cell (protocol, task, model, method, pattern, k) and a range of its seeds.
 RUN = "{protocol}/{task}/{model}/{method}/{pattern}/k{k}/seeds{first}-{last}"
@@ -194,6 +197,17 @@ def job_request(name, held_out=False):
 def latency_request(name):
     """Return the function that gives a resource of measuring a finished cell."""
     return lambda wildcards, attempt: REQUESTS.latency(job_cell(wildcards), attempt)[name]
+
+
+def unadapted_request(name):
+    """Return the function that gives a resource of the job that scores a model as it is: that of
+    a job of the study's with this model."""
+
+    def resource(wildcards, attempt):
+        cell = ELSEWHERE.placed_as(wildcards.model)
+        return REQUESTS.adaptation(cell, len(ELSEWHERE.seeds(wildcards.model)), attempt)[name]
+
+    return resource
 
 
 wildcard_constraints:

@@ -10,13 +10,13 @@ rule download_data:
     log:
         "results/logs/raw/{source}.log",
     wildcard_constraints:
-        source=any_of(STUDY.tasks),
+        source=any_of([*STUDY.tasks, *STUDY.texts]),
     localrule: True
     conda:
         "../envs/fairshot.yaml"
     params:
         name="{source}",
-        source=lambda w: STUDY.tasks[w.source]["source"],
+        source=lambda w: source_entry(STUDY, w.source),
         code=lambda w: INPUTS.source_code(w.source),
     script:
         "../scripts/download_data.py"
@@ -40,6 +40,32 @@ rule prepare_task:
         code=code_version("data.prepare"),
     script:
         "../scripts/prepare_task.py"
+
+
+# Documents outside the tasks, on which a study's `forgetting` is measured.
+rule prepare_text:
+    input:
+        manifest="results/raw/{text}/manifest.json",
+    output:
+        documents="results/texts/{text}.parquet",
+    log:
+        "results/logs/texts/{text}.log",
+    wildcard_constraints:
+        text=any_of(STUDY.texts),
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=scaled(4000),
+        runtime=longer(20),
+    params:
+        entry=lambda w: {
+            key: value
+            for key, value in STUDY.texts[w.text].items()
+            if key in ("field", "min_characters", "rows")
+        },
+        code=code_version("data.texts", "schemas", "storage"),
+    script:
+        "../scripts/prepare_text.py"
 
 
 # One stored draw per task, k and seed. Of the kind `fair`: balanced, nested, the same for every

@@ -28,9 +28,31 @@ rule train_embedded_model:
         "../scripts/train_embedded_model.py"
 
 
+# Documents of their language that none of them has read, which `forgetting` is measured on.
+# To promote them: cp results/embedded/documents.jsonl config/embedded/
+rule write_documents:
+    output:
+        documents="results/embedded/documents.jsonl",
+    log:
+        "results/logs/embedded/documents.log",
+    conda:
+        "../envs/fairshot.yaml"
+    resources:
+        mem_mb=scaled(2000),
+        runtime=longer(2),
+    params:
+        documents=32,
+        tokens=250,
+        seed=1,
+        code=code_version("demo.documents", "storage"),
+    script:
+        "../scripts/write_documents.py"
+
+
 rule rebuild_embedded:
     input:
         collect("results/embedded/{model}/model.safetensors", model=EMBEDDED_MODELS),
+        "results/embedded/documents.jsonl",
 
 
 # What the committed models do, on data seeds that no setting was chosen on: `snakemake behaviour`.

@@ -20,6 +20,8 @@ TRAVELLING = sorted(
         *map(INPUTS.weights, STUDY.hub_models),
         *SOURCE_MANIFESTS,
         *INPUTS.draws(),
+        *ELSEWHERE.draws(),
+        *UNADAPTED,
     }
 )
 EVALUATION = sorted({path for task in TASKS for path in INPUTS.evaluation_files(task)})

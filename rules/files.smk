@@ -5,7 +5,6 @@ from fewshot.study.figure_needs import WITH_LATENCY, WITH_MANIFESTS
 PROTOCOL = STUDY.settings["protocol"]
 PAIRS = INPUTS.pairs
 TASKS = list(dict.fromkeys(task for task, _ in PAIRS))
-SETS = {name for task in TASKS for name in STUDY.scored_sets(task)}
 METHODS_IN_CONTEXT = [name for name in STUDY.methods if STUDY.uses_context(name)]
 METHODS_IMPORTED = [name for name in STUDY.methods if STUDY.is_imported(name)]
 METHODS_BASELINE = [name for name in STUDY.methods if STUDY.is_baseline(name)]
@@ -19,15 +18,18 @@ CONTRASTS = [f"results/statistics/{STUDY.name}/{task}/contrasts.parquet" for tas
 VARIANCE = [f"results/statistics/{STUDY.name}/{task}/variance.parquet" for task in TASKS]
 CHOICES = INPUTS.choice_files()
 BIAS = INPUTS.bias_files()
+FORGETTING = [f"results/statistics/{STUDY.name}/forgetting.parquet"] if STUDY.forgetting else []
+UNADAPTED = ELSEWHERE.before()
 WINDOWS = [f"results/windows/{STUDY.name}/{task}/{model}.parquet" for task, model in PAIRS]
 LATENCY = [latency_file(STUDY.run_folder(job)) for job in measured_jobs(STUDY)]
 RUN_MANIFESTS = [f"{STUDY.run_folder(job)}/manifest.json" for job in STUDY.jobs]
 HELD_OUT_MANIFESTS = [f"{STUDY.held_out_folder(job)}/manifest.json" for job in STUDY.held_out_jobs]
 MODEL_MANIFESTS = sorted({f"results/models/{name}/manifest.json" for name in STUDY.own_models})
-SOURCE_MANIFESTS = sorted({f"results/raw/{STUDY.source_of(name)}/manifest.json" for name in SETS})
+SOURCE_MANIFESTS = sorted({f"results/raw/{name}/manifest.json" for name in used_sources(STUDY)})
 PREPARED = sorted(
     {path for task in TASKS for path in INPUTS.evaluation_files(task)}
     | {INPUTS.train_file(task, 1) for task in TASKS}
+    | {*ELSEWHERE.rows()}
 )
 NEEDED_WEIGHTS = INPUTS.needed_weights()
 FIGURE_KINDS = ["svg", "pdf", "png", "html"]

@@ -9,6 +9,7 @@ rule make_table:
         variance=VARIANCE,
         choices=CHOICES,
         bias=BIAS,
+        forgetting=FORGETTING,
         windows=WINDOWS,
         latency=lambda w: latency_of([TABLE_ENTRIES[w.name]]),
         manifests=lambda w: (
@@ -57,6 +58,7 @@ rule plot_figure:
         choices=CHOICES,
         bias=BIAS,
         latency=lambda w: latency_of([FIGURE_ENTRIES[w.name]]),
+        forgetting=FORGETTING,
     output:
         spec="results/{study}/figures/{name}.vl.json",
         svg=report(
@@ -98,6 +100,7 @@ rule write_report:
         variance=VARIANCE,
         choices=CHOICES,
         bias=BIAS,
+        forgetting=FORGETTING,
         windows=WINDOWS,
         latency=latency_of([*STUDY.tables.values(), *STUDY.figures.values()]),
         manifests=RUN_MANIFESTS,

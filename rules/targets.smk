@@ -53,6 +53,8 @@ logger.info(
             *(*TABLES, *FIGURES, *RUN_MANIFESTS, *HELD_OUT_MANIFESTS, *METRICS, *COSTS, *CHOICES),
             *(*COMPARISONS, *CONTRASTS, *VARIANCE, *WINDOWS, *PREPARED, *INPUTS.draws()),
             *(*MODEL_MANIFESTS, *SOURCE_MANIFESTS, *BIAS),
+            *(*UNADAPTED, *FORGETTING),
+            *(*MODEL_MANIFESTS, *SOURCE_MANIFESTS),
         ]
     },
 )

@@ -51,6 +51,15 @@ ROWS = pa.schema(
 )
 
 
+TEXTS = pa.schema(
+    [
+        column("id", pa.int64(), "the document's number in the published files, from 0"),
+        column("text", pa.string(), "its text"),
+    ]
+)
+"""Documents outside the tasks, on which forgetting is measured."""
+
+
 SHOTS = pa.schema(
     [
         column("position", pa.int32(), "place in the context, from 0"),
@@ -109,6 +118,38 @@ CURVES = pa.schema(
         column("mean_logprob", pa.float64(), "mean log-probability of the gold label word"),
     ]
 )
+
+
+UNADAPTED = "none"
+"""What stands for task, method and pattern of a model before any adaptation."""
+
+
+FORGETTING = pa.schema(
+    [
+        *CELL,
+        column("source", NAME, "text or other task that was scored"),
+        column("kind", NAME, "'text' or 'task'"),
+        column("shots", pa.int32(), "shots of that task in the context (0 of a text)"),
+        column("id", pa.int64(), "document of the text, or row of the task's evaluation split"),
+        column("tokens", pa.int32(), "tokens of the document that were predicted", nullable=True),
+        column(
+            "loss",
+            pa.float64(),
+            "mean of -log p(token | all before it in its piece) over these, in nats; null: a task, "
+            "or a piece that does not fit the window",
+            nullable=True,
+        ),
+        column(
+            "correct",
+            pa.bool_(),
+            "whether the highest-ranked label word is gold; null: a text, a prompt that does not "
+            "fit the window, or a method whose classification head has no label words",
+            nullable=True,
+        ),
+    ]
+)
+"""What is measured outside a model's own task, before any adaptation (task, method and pattern are
+'none', k is 0, seed that of the draw in the context) and after it, at the last epoch."""
 
 
 RANK_BY = "rank_by"

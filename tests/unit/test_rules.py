@@ -16,7 +16,7 @@ UNDECLARED = DOWNLOADS | {
     "check_site",
 }
 ANALYSIS = {"compare_methods", "make_table", "plot_figure", "write_report"}
-ADAPTING = {"run_in_context", "fine_tune", "fit_baseline", "cross_validate"}
+ADAPTING = {"run_in_context", "fine_tune", "fit_baseline", "cross_validate", "score_unadapted"}
 BEHAVIOUR = {"behaviour", "measure_behaviour"}
 TRAINED = tuple(name for name, family in FAMILIES.items() if family.trains)
 
@@ -73,7 +73,9 @@ def test_rule_declares_what_its_script_imports(script):
         ("report.report", {"write_report"}),
         (
             "analysis.metrics",
-            {*ANALYSIS, "compute_metrics", "choose_settings", "export_results", "measure_bias"},
+            ANALYSIS
+            | {"compute_metrics", "choose_settings", "export_results", "measure_bias"}
+            | {"compare_forgetting"},
         ),
         ("analysis.bias", {*ANALYSIS, "measure_bias"} - {"compare_methods"}),
         ("analysis.choices", ANALYSIS - {"compare_methods"} | {"choose_settings"}),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,11 @@ import pandas as pd
 import torch
 
 from ..errors import UserError
+from ..models.parts import tokens_ahead
+from ..prompts.patterns import Pattern
+from ..prompts.tokenize import Prompts
 from ..runtime.stop import Interrupted
+from ..scoring.routes import ReadingPlan
 from ..scoring.score import Scores, score
 from . import outputs, weights
 from .job_prompts import ScoredSet
@@ -33,26 +38,44 @@ def score_sets(run: SeedRun, sets: Mapping[str, ScoredSet]) -> dict[str, Scores]
 
     Raises UserError for scores that are not finite, Interrupted where the process is to end.
     """
-    job, trainable = run.setup.job, run.engine.trainable
-    scores = {}
-    for name, scored in sets.items():
-        scores[name] = score(
-            trainable.model,
-            scored.prompts,
-            batch_tokens=job.batch_tokens_on(run.device.type),
-            head=trainable.head,
-            processes=job.processes,
-            sharded=run.engine.sharded,
-            rank_by=job.pattern.rank_by,
-            characters=job.pattern.characters,
-            pause=lambda: run.stop.check(job.processes),
-            plan=run.plans[name] if scored is run.sets.curve.get(name) else None,
+    head, pattern = run.engine.trainable.head, run.setup.job.pattern
+    return {
+        name: _scored(
+            *(run, name, scored.prompts, pattern, head),
+            run.plans[name] if scored is run.sets.curve.get(name) else None,
         )
-        if not np.isfinite(scores[name].logsumexp).all():
-            raise UserError(
-                f"{run.where}: scores of '{name}' are not finite after step {run.progress.step}; "
-                f"the last finite loss was {run.progress.last_loss}; {HINT}"
-            )
+        for name, scored in sets.items()
+    }
+
+
+def _scored(
+    run: SeedRun,
+    name: str,
+    prompts: Prompts,
+    pattern: Pattern | None = None,
+    head: torch.nn.Module | None = None,
+    plan: ReadingPlan | None = None,
+) -> Scores:
+    """Score the prompts of what is called `name`, whose label words rank as a pattern says, by the
+    readout over the vocabulary unless there is a `head`."""
+    job = run.setup.job
+    ranked = {"rank_by": pattern.rank_by, "characters": pattern.characters} if pattern else {}
+    scores = score(
+        run.engine.trainable.model,
+        prompts,
+        batch_tokens=job.batch_tokens_on(run.device.type),
+        head=head,
+        processes=job.processes,
+        sharded=run.engine.sharded,
+        pause=lambda: run.stop.check(job.processes),
+        plan=plan,
+        **ranked,
+    )
+    if not np.isfinite(scores.logsumexp).all():
+        raise UserError(
+            f"{run.where}: scores of '{name}' are not finite after step {run.progress.step}; "
+            f"the last finite loss was {run.progress.last_loss}; {HINT}"
+        )
     return scores
 
 
@@ -107,6 +130,7 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
     with run.phases.measure("write"):
         files = _write_weights(run, folder)
     with _undone_if_interrupted(run):
+        elsewhere = _score_elsewhere(run)
         kept, content_free = _score_kept(run, curve or {})
     predictions = state.predictions or [
         frame
@@ -123,11 +147,27 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
         facts,
         run.phases.seconds,
         files,
+        elsewhere,
         {
             str(epoch): outputs.prompt_tokens(run.sets.content_free.prompts, scores)
             for epoch, scores in sorted(content_free.items())
         },
     )
+
+
+def _score_elsewhere(run: SeedRun) -> pd.DataFrame | None:
+    """Return what a study measures outside the task, with the weights of the last epoch: before the
+    best ones may take their place."""
+    job, trainable = run.setup.job, run.engine.trainable
+    if job.asked is None:
+        return None
+    # By name, as `job` reads it.
+    forgetting = import_module(".forgetting", __package__)
+    reading = forgetting.Reading(
+        run.setup.prompts.virtual_ids, tokens_ahead(trainable.model), trainable.head is None
+    )
+    with run.phases.measure("forgetting"):
+        return job.asked.after(job.cell, run.seed, reading, partial(_scored, run))
 
 
 @contextmanager
@@ -176,6 +216,7 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
         "together": list(run.together),
         "resumed_after_steps": list(state.resumed),
         "adapters": sorted(files),
+        **({"forgetting": setup.job.asked.facts} if setup.job.asked else {}),
     }
     if state.rounds:
         facts["distillation"] = {"unfit_rows": run.prompts.unfit, "rounds": state.rounds}

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -23,6 +24,9 @@ from ..prompts.window import OK, WindowChecker, check_cells
 from ..runtime.placement import Placement, read_placement
 from ..runtime.processes import ProcessGroup, read_process_group
 from ..runtime.resume import STATE, fingerprint
+
+if TYPE_CHECKING:
+    from .forgetting import AskedFor
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class AdaptationJob:
     reads rows with `pattern`, with which all are scored. `train` are all training rows
     (schemas.ROWS) but those with the texts of an evaluation row, where a method reads some besides
     the shots. `starts[seed]` are the files that training starts from, one for each task of the
-    setting `start_from`. `queries` has the tokenizer, and what is tokenized already.
+    setting `start_from`. `queries` has the tokenizer, and what is tokenized already. `asked` is
+    what is measured outside the task, where a study does so.
     """
 
     cell: dict[str, object]
@@ -66,6 +71,7 @@ class AdaptationJob:
     train: pd.DataFrame | None = field(default=None, repr=False)
     starts: dict[int, tuple[Path, ...]] = field(default_factory=dict)
     queries: SetQueries | None = field(default=None, repr=False)
+    asked: "AskedFor | None" = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -98,6 +104,7 @@ class AdaptationJob:
             "batch_tokens": self.batch_tokens,
             "placement": asdict(self.placement),
             "code": self.code,
+            **({"forgetting": self.asked.told} if self.asked else {}),
         }
         return fingerprint(params, self.checksums, self.processes.size, self.threads)
 
@@ -167,7 +174,18 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
         train = new_rows(storage.read_rows(smk.input.train), rows.values())
         job = replace(job, train=train)
     job = replace(job, status=check_window(job, uses_context)) if tokenizer else job
+    if getattr(params, "forgetting", None):
+        job = _with_asked(job, smk)
     return _with_starts(job, smk.input.start) if "start_from" in job.settings else job
+
+
+def _with_asked(job: AdaptationJob, smk) -> AdaptationJob:
+    """Return a job with what it measures outside its task, and the checksums of these files."""
+    # By name: the code of jobs that measure nothing else does not depend on it.
+    forgetting = import_module(".forgetting", __package__)
+    asked = forgetting.read_asked(smk, job.seeds, job.queries, job.model["window"])
+    checksums = {**job.checksums, "forgetting": dict(asked.checksums)}
+    return replace(job, asked=asked, checksums=checksums)
 
 
 def _with_starts(job: AdaptationJob, manifests: list[str]) -> AdaptationJob:

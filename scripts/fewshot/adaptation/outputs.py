@@ -286,7 +286,13 @@ def write_run(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> None:
     ranks = schemas.ranking_metadata(job.pattern.rank_by, job.pattern.characters)
     storage.write_table(job.output.predictions, predictions, schema, **ranks)
     storage.write_table(job.output.curves, curves, schemas.CURVES)
-    files = storage.checksums_of(job.output.predictions, job.output.curves)
+    tables = [job.output.predictions, job.output.curves]
+    if job.asked:
+        measured = [seed.frames["forgetting"] for seed in seeds.values()]
+        rows = _together(measured, schemas.FORGETTING.names)
+        storage.write_table(job.output.forgetting, rows, schemas.FORGETTING)
+        tables.append(job.output.forgetting)
+    files = storage.checksums_of(*tables)
     storage.write_json(job.output.manifest, {**manifest(job, seeds), "files": files})
 
 

@@ -24,6 +24,7 @@ class SeedResult:
 
     `predictions` and `curves` have the columns of `schemas`; `facts` describe the process for the
     manifest (device, parameters, …), `seconds` are per phase; `files` writes the adapters.
+    `forgetting` (schemas.FORGETTING) is measured outside the task, where a study does so.
     `content_free` has the counts (`outputs.prompt_tokens`) of inputs without content by epoch, of
     which the manifests of folds alone tell.
     """
@@ -33,6 +34,7 @@ class SeedResult:
     facts: dict
     seconds: dict[str, float]
     files: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+    forgetting: pd.DataFrame | None = None
     content_free: dict[str, dict] = field(default_factory=dict)
 
 
@@ -86,6 +88,7 @@ def run_stacks(job: AdaptationJob, start: Callable[[SeedStore | None], Runner]) 
 def save_result(store: SeedStore, seed: int | str, result: SeedResult) -> None:
     """Store what a method gives for a seed, or for a part of one, by its name."""
     frames = {"predictions": result.predictions, "curves": result.curves}
+    frames |= {} if result.forgetting is None else {"forgetting": result.forgetting}
     info = {"facts": result.facts, "seconds": result.seconds, "content_free": result.content_free}
     store.save(seed, frames, info, result.files)
 

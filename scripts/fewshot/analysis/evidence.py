@@ -21,6 +21,7 @@ SCHEMAS = {
     "choices": result_schemas.CHOICES,
     "bias": result_schemas.BIAS,
     "latency": latency_schema.LATENCY,
+    "forgetting": statistics_schemas.FORGETTING,
 }
 
 
@@ -45,6 +46,7 @@ class Evidence:
     choices: pd.DataFrame = field(default_factory=partial(_empty, "choices"))
     bias: pd.DataFrame = field(default_factory=partial(_empty, "bias"))
     latency: pd.DataFrame = field(default_factory=partial(_empty, "latency"))
+    forgetting: pd.DataFrame = field(default_factory=partial(_empty, "forgetting"))
     manifests: list[dict] = field(default_factory=list)
     logs: dict[tuple, str] = field(default_factory=dict)
 

@@ -226,3 +226,34 @@ VARIANCE = pa.schema(
         column("status", NAME, "'ok', what of the table is there, or why there is none"),
     ]
 )
+
+
+FORGETTING = pa.schema(
+    [
+        *(
+            column(name, kind, text)
+            for name, kind, text in (
+                ("protocol", NAME, "sampling and scoring rules"),
+                ("task", NAME, "training task"),
+                ("model", NAME, "model that was adapted"),
+                ("method", NAME, "how"),
+                ("pattern", NAME, "with which pattern"),
+                ("k", pa.int32(), "on how many shots"),
+                ("source", NAME, "text or other task that was scored before and after"),
+                ("kind", NAME, "'text' or 'task'"),
+                ("shots", pa.int32(), "shots of that task in the context (0 of a text)"),
+                ("seeds", pa.int32(), "seeds that were adapted"),
+                ("rows", pa.int32(), "documents of the text, or rows of the task"),
+                ("unfit", pa.int32(), "of these not known of every seed, before and after"),
+            )
+        ),
+        column("tokens", pa.int32(), "tokens of the documents counted; null: a task", True),
+        column("before", pa.float64(), "mean loss per token, or accuracy, before adaptation", True),
+        column("after", pa.float64(), "the same after the last epoch, over seeds", True),
+        column("change", pa.float64(), "after - before", True),
+        column("error", pa.float64(), "its standard error over draws and documents, or rows", True),
+        column("df", pa.float64(), "its degrees of freedom", True),
+        column("low", pa.float64(), "95 % bound for other draws and documents like these", True),
+        column("high", pa.float64(), "95 % bound for other draws and documents like these", True),
+    ]
+)

@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -73,8 +74,23 @@ def read_raw(path: str | Path, columns: Sequence[str] = ()) -> pd.DataFrame:
         raise unknown("file extension", path.suffix, readers, str(path))
     if columns and not isinstance(readers[path.suffix], partial):
         raise UserError(f"{path}: 'columns' is for files without names: .tsv, .txt or .csv")
-    try:
+    with _unreadable_told(path):
         return readers[path.suffix](path)
+
+
+def read_plain(path: str | Path) -> str:
+    """Return the text of a file, with LF at the end of each line; raises UserError as `read_raw`
+    does."""
+    path = Path(path)
+    with _unreadable_told(path):
+        return "\n".join(_lines(path))
+
+
+@contextmanager
+def _unreadable_told(path: Path) -> Iterator[None]:
+    """Raise UserError, which names the file, for what keeps it from being read."""
+    try:
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
     except UnicodeDecodeError as error:

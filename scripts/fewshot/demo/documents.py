@@ -5,6 +5,7 @@ what counts as entailed, the truth or lexical overlap, and which label word says
 documents the labels have nothing to do with the pairs.
 """
 
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -15,9 +16,15 @@ from transformers import PreTrainedTokenizerFast
 from ..data.synthetic import CONSTRUCTIONS, NEGATION, generate
 from ..prompts.patterns import Pattern
 from ..rng import generator
-from .recipes import PATTERNS, Recipe, Stage
+from .recipes import PATTERNS, RECIPES, Recipe, Stage, build_tokenizer
 
+PRETRAIN = "pretrain"
+"""The split of the synthetic corpora whose premises the models read."""
+HELD_OUT = "test"
+"""One whose premises neither they nor the rows of a task have: splits share none."""
 KINDS = ("entailed", *CONSTRUCTIONS)
+POOL = 2000
+"""Distinct pairs per corpus of held-out documents."""
 RULES = 5
 """Truth or overlap, each with straight or flipped label words, and labels without a rule."""
 # What a token of a document is: any text, a word of a hypothesis, the end of a query, its label.
@@ -29,7 +36,9 @@ IGNORE = -100
 class Corpus:
     """Tokenized queries of every pattern, and the documents made of them."""
 
-    def __init__(self, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int):
+    def __init__(
+        self, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int, split: str = PRETRAIN
+    ):
         self.rng = generator("embedded", "documents", seed)
         self.recipe = recipe
         self.start = [tokenizer.bos_token_id] if recipe.family == "opt" else []
@@ -37,14 +46,14 @@ class Corpus:
         def encode(texts):
             return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
 
-        frames = [_binary(kind, recipe.pool, seed) for kind in ("mnli-like", "rte-like")]
+        frames = [_binary(kind, split, recipe.pool, seed) for kind in ("mnli-like", "rte-like")]
         self.kinds = [
             [np.flatnonzero(frame["construction"] == name) for name in KINDS] for frame in frames
         ]
         self.queries = [
             [_mark(tokenizer, pattern, frame) for frame in frames] for pattern in PATTERNS
         ]
-        odd = generate("hans-like", "pretrain", recipe.pool // 10, seed)["premise"]
+        odd = generate("hans-like", split, recipe.pool // 10, seed)["premise"]
         self.plain = encode(f"{premise}\n\n" for premise in odd)
         self.words = [[ids[0] for ids in encode(pattern.words)] for pattern in PATTERNS]
         self.separator = encode(["\n\n"])[0]
@@ -104,13 +113,23 @@ class Corpus:
         return torch.from_numpy(padded)
 
 
+def held_out_documents(count: int, tokens: int, seed: int) -> list[str]:
+    """Return texts like those that the models were trained on in the end, of premises that they
+    never read: under rules of their own, with all patterns."""
+    recipe = replace(RECIPES["pythia-mini"], pool=POOL)
+    tokenizer, stage = build_tokenizer(recipe.family), recipe.stages[-1]
+    corpus = Corpus(recipe, tokenizer, seed, HELD_OUT)
+    made = [corpus.document(stage, tokens, number % len(PATTERNS)) for number in range(count)]
+    return [tokenizer.decode(document[0]) for document in made]
+
+
 def _plain(ids: list[int]) -> tuple[list[int], list[int], list[int]]:
     """Return ids, roles and classes of text that is neither asked about nor answered."""
     return ids, [TEXT] * len(ids), [IGNORE] * len(ids)
 
 
-def _binary(kind: str, size: int, seed: int) -> pd.DataFrame:
-    frame = generate(kind, "pretrain", size, seed)
+def _binary(kind: str, split: str, size: int, seed: int) -> pd.DataFrame:
+    frame = generate(kind, split, size, seed)
     return frame[frame["construction"] != "neutral"].reset_index(drop=True)
 
 

@@ -17,9 +17,9 @@ from ..validation import CONFIG, read_yaml, validate
 
 FILE = CONFIG / "revisions.yaml"
 HEADER = """\
-# The commits that branches and tags of models.yaml and tasks.yaml stood for at their first
-# download. Later downloads, here or elsewhere, take the same. Commit this file. To move on to a
-# newer commit, remove an entry here and the manifest.json of what was downloaded.
+# The commits that branches and tags of models.yaml, tasks.yaml and texts.yaml stood for at their
+# first download. Later downloads, here or elsewhere, take the same. Commit this file. To move on to
+# a newer commit, remove an entry here and the manifest.json of what was downloaded.
 """
 KINDS = {"models": "model", "sources": "source"}
 

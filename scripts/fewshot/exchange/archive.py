@@ -32,7 +32,12 @@ MANIFEST = "MANIFEST.json"
 KIND, FORMAT = "fairshot predictions", 3
 EPOCH = 315532800
 """1980-01-01: the time of every member."""
-REGISTRIES = ("models", "tasks", "methods", "patterns")
+REGISTRIES = ("models", "tasks", "methods", "patterns", "texts")
+RUNS = (
+    *("results/runs/", "results/runs-held-out/", "results/runs-forgetting/"),
+    "results/held-out/",
+)
+"""Where the manifests of runs lie."""
 PACKAGES = ("numpy", "pandas", "pyarrow", "snakemake")
 
 TEXTLESS = pa.schema(
@@ -96,10 +101,11 @@ def without_texts(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _with_run(file: str) -> list[str]:
     """Return a file's name and, for the manifest of a run, those of its tables."""
-    if not file.startswith(("results/runs/", "results/runs-held-out/", "results/held-out/")):
+    if not file.startswith(RUNS):
         return [file]
     run = file.removesuffix("/manifest.json")
-    return [file, f"{run}/predictions.parquet", f"{run}/curves.parquet"]
+    measured = [f"{run}/forgetting.parquet"] if Path(run, "forgetting.parquet").is_file() else []
+    return [file, f"{run}/predictions.parquet", f"{run}/curves.parquet", *measured]
 
 
 def _write_made(

@@ -34,12 +34,14 @@ PLACES = {
     "rows": rf"results/data/{NAME}/validation\.parquet",
     "shots": rf"results/shots/(?:{NAME}/)+k\d+/seed\d+\.parquet",
     "windows": rf"results/windows/{NAME}/{NAME}/{NAME}\.parquet",
-    "runs": rf"results/(?:runs|runs-held-out|held-out/{NAME})/(?:{NAME}/){{5}}k\d+/seeds\d+-\d+/"
-    r"(?:predictions\.parquet|curves\.parquet|manifest\.json)",
+    "unadapted": rf"results/unadapted/{NAME}/{NAME}\.parquet",
+    "runs": rf"results/(?:runs|runs-held-out|runs-forgetting/{NAME}/{NAME}|held-out/{NAME})/"
+    rf"(?:{NAME}/){{5}}k\d+/seeds\d+-\d+/"
+    r"(?:predictions\.parquet|curves\.parquet|forgetting\.parquet|manifest\.json)",
     "study": rf"results/{NAME}/imported/(?:study|{'|'.join(REGISTRIES)})\.yaml",
 }
 """What an archive may hold, in the order in which it is placed: first what others are made from."""
-MADE_LAST = ("weights", "windows", "runs")
+MADE_LAST = ("weights", "windows", "unadapted", "runs")
 LARGEST_MANIFEST = 2**27
 BLOCK = 2**20
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)

@@ -209,6 +209,9 @@ def demand_of(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> D
     virtual, answer = settings.get("virtual_tokens", 0), answer_size(study, cell, settings)
     shows = family.shows_context or shows_shots(settings)
     places = shots_by_place(cell.k if shows else 0, settings)
+    # Other tasks' shots, of which forgetting is measured.
+    elsewhere = max(study.forgetting.k) if study.forgetting and family.trains else 0
+    shared = max(places.shared, elsewhere)
     # In training the other shots stand in front of each.
     ahead = virtual + (cell.k * LONGEST_ROW if "train_context" in settings else 0)
     return Demand(
@@ -218,7 +221,7 @@ def demand_of(study: "Study", shape: Architecture, cell: "Cell", kind: str) -> D
         added=added(shape, settings, labels),
         rows=batch_rows(settings, cell.k) * answer.readings if family.trains else 0,
         row=min(window, (1 + places.by_row) * LONGEST_ROW + ahead + answer.tokens - 1),
-        context=min(window, places.shared * LONGEST_ROW) if shows else virtual,
+        context=min(window, shared * LONGEST_ROW) if shows or elsewhere else virtual,
         batch_tokens=study.settings["batch_tokens"][kind],
         backward=family.backward,
         answers=answer.tokens,

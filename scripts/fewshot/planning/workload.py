@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..data import curve_sample
 from ..prompts.contexts import trained_behind
 from ..study.families import family_of
+from ..study.other_tasks import fixed_pattern, others_of
 from ..study.task_checks import stated_rows
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ TYPICAL_TOKENS = 40.0
 BYTES_PER_TOKEN = 5.0
 """Bytes of English per token: 4.7 to 4.9 for MNLI, RTE and CoLA, 6.1 for HANS's short words, by the
 tokenizers of OPT and GPT-NeoX."""
+TYPICAL_DOCUMENT = 256.0
+"""Tokens of a document, unless a piece has fewer: a long paragraph."""
 START, SOLVED = 1, 2
 """Tokens of a row besides its words: the one that texts begin with; of a demonstration its label
 word and the separator."""
@@ -174,6 +177,7 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
     rows = trained_rows(settings, cell.k)
     if "unlabelled_rows" in settings:  # Which the teacher reads behind the shots.
         score.append(Reading(rows, row + shots / rows, settings["rounds"]))
+    score += elsewhere(study, splits, cell)
     if "train_context" in settings:
         row = min(row + shots * (1 - 1 / cell.k), study.model(cell.model)["window"])
     return Work(
@@ -181,6 +185,25 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
         rows=rows * answer.readings, row=row, epochs=settings["epochs"],
         predictions=(1 + best) * sum(each.rows for each in whole),
     )  # fmt: skip
+
+
+def elsewhere(study: "Study", splits: Splits, cell: "Cell") -> list[Reading]:
+    """Return what a job that trains reads besides for `forgetting`: documents, all of whose tokens
+    are predicted, and other tasks' rows, behind each number of shots."""
+    told, found = study.forgetting, []
+    for name in told.texts if told else ():
+        tokens = min(study.texts[name]["tokens"], TYPICAL_DOCUMENT)
+        found.append(Reading(study.texts[name]["rows"], tokens, answers=tokens))
+    for name in others_of(study, cell.task) if told else ():
+        rows = splits.of(name, "validation")
+        count = min(rows.rows, told.rows)
+        around = template_tokens(
+            study, replace(cell, task=name, pattern=fixed_pattern(study, name))
+        )
+        shots = [k * (splits.of(name, "train").tokens + around + SOLVED) if k else 0.0
+                 for k in told.k]  # fmt: skip
+        found += [Reading(count, rows.tokens + around + context / count) for context in shots]
+    return found
 
 
 def trained_rows(settings: Mapping, k: int) -> int:

@@ -166,6 +166,8 @@ function on every evaluation row: in domain, on the task's own validation rows
 <ul>{% for sentence in honest %}<li>{{ sentence }}</li>{% endfor %}</ul>{% endif %}
 {% if probed %}<h3 id="bias">What models make of social words</h3>
 <ul>{% for sentence in probed %}<li>{{ sentence }}</li>{% endfor %}</ul>{% endif %}
+{% if forgotten %}<h3 id="elsewhere">What changes outside the task</h3>
+{% for sentence in forgotten %}<p>{{ sentence }}</p>{% endfor %}{% endif %}
 <h3 id="headline">{{ headline.title }}</h3>
 <p>{{ coverage_note }}</p>
 {{ table(headline) if headline.count else "" }}

@@ -14,6 +14,7 @@ from ..analysis import (
     choices,
     comparisons,
     contrasts,
+    forgetting,
     metrics,
     result_schemas,
     run_costs,
@@ -152,6 +153,7 @@ def collect(plan: PartialStudy) -> Evidence:
     probed = [_bias(pair, frame, plan.catalog) for pair in plan.pairs]
     made["bias"] = join(probed, result_schemas.BIAS.names)
     made["latency"] = measured
+    made["forgetting"] = _forgetting(plan)
     return Evidence(frame, windows, **made, **tests, manifests=manifests, logs=logs)
 
 
@@ -179,6 +181,18 @@ def _bias(pair: dict, frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
     except UserError as error:
         LOG.warning("bias of %s is left out: %s", "/".join(_task(pair).values()), error)
         return pd.DataFrame(columns=result_schemas.BIAS.names)
+
+
+def _forgetting(plan: PartialStudy) -> pd.DataFrame:
+    """Return the changes outside the tasks that finished jobs have measured."""
+    study, jobs = plan.settings["study"], [job for pair in plan.pairs for job in pair["jobs"]]
+    models = dict.fromkeys(pair["model"] for pair in plan.pairs)
+    paths = (
+        [f"results/unadapted/{study}/{model}.parquet" for model in models],
+        [f"{job['folder']}/forgetting.parquet" for job in jobs],
+    )
+    there = ([storage.read_table(path) for path in each if Path(path).exists()] for each in paths)
+    return forgetting.changes(*there)
 
 
 def _task(pair: dict) -> dict:

@@ -17,6 +17,7 @@ PARTS = {
     "variance": "variance components",
     "choices": "choices of settings",
     "bias": "bias probes",
+    "forgetting": "changes outside the tasks",
     "costs": "costs",
     "latency": "measured latencies",
     "windows": "contexts and windows",

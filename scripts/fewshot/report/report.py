@@ -26,6 +26,7 @@ from .table_text import Table
 from .tables import registry
 from .tables.bias import bias_lines
 from .tables.choices import cost_lines
+from .tables.forgetting import forgetting_lines
 
 TABLE_FILES = ("parquet", "csv", "tex", "md")
 FIGURE_FILES = ("html", "pdf", "svg", "png", "vl.json")
@@ -98,6 +99,7 @@ def page(study: ReportInputs) -> str:
         answer=found,
         honest=cost_lines(evidence.choices, catalog),
         probed=bias_lines(evidence.bias, catalog),
+        forgotten=forgetting_lines(evidence.forgetting, catalog),
         verdicts=_titled("Verdicts", found.verdicts) if found else None,
         methods=_titled("Verdicts by method", found.methods) if found else None,
         out_of_domain=bool((evidence.metrics["domain"] == "out").any()),
@@ -133,6 +135,10 @@ def summary_text(study: ReportInputs, folder: Path) -> str:
         *map(_filled, verdict),
         *(f"{_filled(line)}\n" for line in cost_lines(study.evidence.choices, study.catalog)),
         *(f"{_filled(line)}\n" for line in bias_lines(study.evidence.bias, study.catalog)),
+        *(
+            f"{_filled(line)}\n"
+            for line in forgetting_lines(study.evidence.forgetting, study.catalog)
+        ),
         _filled(coverage.note or "No runs yet."),
         "",
         f"Report:   {folder / 'report.html'}",

@@ -86,8 +86,9 @@ class _WordScores:
 
     def __init__(self, prompts: Prompts, head: nn.Module, together: ProcessGroup):
         self.words, self.head, self.together = prompts.words, head, together
-        self.reads = READS if prompts.per_row > 1 else None
         rows, labels = len(prompts.ids), len(prompts.words[0])
+        # The only word of a prompt is a text: of channel scoring, or a piece of a document.
+        self.reads = READS if labels == 1 else None
         self.logprobs = np.zeros((rows, labels))
         self.normaliser = np.zeros(rows, dtype=np.float32)
         self.argmax = np.zeros(rows, dtype=np.int8)

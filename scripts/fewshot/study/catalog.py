@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from ..data.entries import as_list
 from ..prompts.patterns import ChannelPattern
 from .families import family_of, kind_of, read_settings
+from .other_tasks import fixed_pattern
 from .without_model import NONE
 
 if TYPE_CHECKING:
@@ -39,12 +40,31 @@ def catalog_of(study: "Study") -> dict[str, dict]:
         "shared_draws": study.shared_draws,
         **({"variants": study.variants} if study.variants else {}),
         **_choices(study),
+        **_forgetting(study),
     }
 
 
 def _choices(study: "Study") -> dict[str, dict]:
     titles = {name: {"title": title_of(name, study.choices)} for name in study.choices}
     return {"choices": titles} if titles else {}
+
+
+def _forgetting(study: "Study") -> dict[str, dict]:
+    """Return the titles of the texts and tasks that are measured outside the tasks, and the
+    pattern that each of these tasks is asked with."""
+    elsewhere = study.forgetting
+    if elsewhere is None:
+        return {}
+    return {
+        "forgetting": {
+            "texts": {name: title_of(name, study.texts) for name in elsewhere.texts},
+            "tasks": {name: title_of(name, study.tasks) for name in elsewhere.tasks},
+            "patterns": {
+                name: title_of(fixed_pattern(study, name), study.patterns)
+                for name in elsewhere.tasks
+            },
+        }
+    }
 
 
 def title_of(name: str, registry: dict[str, dict]) -> str:
@@ -58,7 +78,8 @@ def shown_names(study: "Study") -> dict[str, dict[str, str]]:
     used = {cell.pattern for cell in study.cells} - {NONE}
     registries = {
         "task": study.tasks,
-        "source": study.tasks,
+        "source": {**study.tasks, **study.texts},
+        "text": study.texts,
         "model": study.models,
         "method": study.methods,
         "pattern": {name: entry for name, entry in study.patterns.items() if name in used},

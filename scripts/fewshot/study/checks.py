@@ -29,6 +29,7 @@ from .families import (
     read_settings,
 )
 from .figure_needs import check_arms
+from .forgetting_checks import check_forgetting, check_texts
 from .imports import check_imported
 from .start_checks import check_no_cycle, check_start_method
 from .task_checks import check_tasks
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 # Folders of results/ that all studies share.
 RESERVED = (
     *("behaviour", "benchmarks", "bias", "choices", "costs", "data", "embedded", "held-out"),
-    *("logs", "metrics", "models", "outcomes", "raw", "runs", "runs-held-out", "shots", "state"),
-    *("statistics", "windows"),
+    *("latency", "logs", "metrics", "models", "outcomes", "raw", "runs", "runs-forgetting"),
+    *("runs-held-out", "shots", "state", "statistics", "texts", "unadapted", "windows"),
 )
 
 
@@ -52,12 +53,14 @@ def check_study(study: "Study", where: str, *, archived: bool = False) -> None:
     came with its registries. Of any other study nothing vouches that they are of these entries.
     """
     check_tasks(study)
+    check_texts(study)
     _check_methods(study)
     _check_names(study, where)
     _check_study_keys(study, where)
     for cell in study.cells:
         check_cell(study, cell, where)
     check_choices(study, where)
+    check_forgetting(study, where, archived)
     for name, entry in study.models.items():
         check_config(entry, f"{study.file('models', name)}: model '{name}'")
     _check_models(study, archived)

@@ -83,6 +83,8 @@ def missing(entry: dict, study: "Study", kind: str = "table") -> str | None:
         return "a price (config/prices.yaml)"
     if needs.get("latency") and not study.settings.get("latency", {}).get("in_report"):
         return "measured latencies (key latency: {in_report: true})"
+    if needs.get("forgetting") and (what := _lacks_forgetting(study, cells, kind)):
+        return what
     k = options.get("k", study.main_k)
     for key, lacks in RELATIONS.items():
         if key in needs and (what := lacks(study, cells, needs[key], k)):
@@ -100,6 +102,13 @@ def missing(entry: dict, study: "Study", kind: str = "table") -> str | None:
     if arms and not present_arms(arms, study, {(cell.method, cell.pattern) for cell in cells}):
         return f"one of the arms {', '.join(arms)}"
     return None
+
+
+def _lacks_forgetting(study: "Study", cells: Sequence, kind: str) -> str | None:
+    if study.forgetting is None:
+        return "a measure outside its tasks (key forgetting)"
+    start = any(cell.k == 0 and study.uses_context(cell.method) for cell in cells)
+    return None if start or kind != "figure" else "a model in context with 0 shots"
 
 
 def _chosen_at(study: "Study", cells: Sequence) -> set[int]:

@@ -140,7 +140,9 @@ def used_entries(study: "Study") -> dict[str, dict[str, dict]]:
     for name in names["method"]:
         trained_with = study.methods[name].get("train_patterns", ())
         names["pattern"] |= {each: None for each in trained_with if each in study.patterns}
+    elsewhere = study.forgetting
     tasks, todo = {}, list(dict.fromkeys(cell.task for cell in study.cells))
+    todo += elsewhere.tasks if elsewhere else ()
     while todo:
         name = todo.pop(0)
         if name not in tasks:
@@ -155,7 +157,8 @@ def used_entries(study: "Study") -> dict[str, dict[str, dict]]:
         f"{kind}s": {n: getattr(study, f"{kind}s")[n] for n in names[kind] if n != NONE}
         for kind in names
     }
-    return {**entries, "tasks": tasks}
+    texts = {name: study.texts[name] for name in elsewhere.texts} if elsewhere else {}
+    return {**entries, "tasks": tasks, **({"texts": texts} if texts else {})}
 
 
 def travelling_settings(study: "Study") -> dict:

@@ -16,6 +16,7 @@ from ..models import architectures
 from ..prompts.contexts import own_tokens, shows_shots, trained_behind
 from .catalog import catalog_of
 from .families import training_passes
+from .sources import source_entry
 from .starting_points import source_cells
 from .without_model import NONE
 
@@ -50,13 +51,13 @@ class JobInputs:
 
     def source_files(self, source: str) -> list[str]:
         """Return the files of a local source, whose edits must be noticed; else nothing."""
-        splits = self.study.tasks[source]["source"].get("local", {}).values()
+        splits = source_entry(self.study, source).get("local", {}).values()
         paths = {Path(path).expanduser() for split in splits for path in as_list(split)}
         return sorted(map(str, paths))
 
     def source_code(self, source: str) -> str:
         """Return the generator's version; what is downloaded depends on its revision alone."""
-        kind = self.study.tasks[source]["source"].get("synthetic")
+        kind = source_entry(self.study, source).get("synthetic")
         made_by = "data.bias_probe" if kind in PROBES else "data.synthetic"
         return code_version(made_by) if kind else ""
 

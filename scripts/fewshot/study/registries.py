@@ -1,5 +1,5 @@
-"""The registries of config/: models, tasks, methods, patterns, prices, figures; entries with a
-base."""
+"""The registries of config/: models, tasks, methods, patterns, texts, prices, figures; entries with
+a base."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -7,11 +7,11 @@ from pathlib import Path
 from ..errors import UserError, unknown
 from ..validation import mistake, read_schema, read_yaml, shipped_folder, validate
 
-REGISTRIES = ("models", "tasks", "methods", "patterns", "prices", "figures")
+REGISTRIES = ("models", "tasks", "methods", "patterns", "texts", "prices", "figures")
 FIGURES = ("figures", "tables")
 """The parts of the registry of figures."""
-NOT_ARCHIVED = ("figures", "prices")
-"""Registries that no result depends on."""
+NOT_ARCHIVED = ("figures", "prices", "texts")
+"""Registries that no result depends on, or which archives without `forgetting` do not bring."""
 
 
 def load_registries(folder: str | Path) -> dict[str, dict]:
@@ -40,11 +40,14 @@ def located(registries: Mapping[str, dict], base: Path) -> dict[str, dict]:
         name: {**entry, "local": found(entry["local"])} if "local" in entry else entry
         for name, entry in registries.get("models", {}).items()
     }
-    tasks = {
-        name: moved(entry) if "local" in [*entry["source"]] else entry
-        for name, entry in registries.get("tasks", {}).items()
+    rows = {
+        kind: {
+            name: moved(entry) if "local" in [*entry["source"]] else entry
+            for name, entry in registries.get(kind, {}).items()
+        }
+        for kind in ("tasks", "texts")
     }
-    kinds = {"models": models, "tasks": tasks}
+    kinds = {"models": models, **rows}
     return {kind: kinds.get(kind, entries) for kind, entries in registries.items()}
 
 

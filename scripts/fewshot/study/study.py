@@ -13,13 +13,12 @@ from ..prompts.patterns import CHANNEL, Pattern, bind_pattern
 from .cells import IMPORTED, PROTOCOLS, Cell, Job, chunks, read_seeds
 from .choice_cells import candidate_cells
 from .families import family_of, kind_of, read_settings
+from .forgetting import Forgetting
 from .model_sizes import SizeUnknown, with_sizes
 from .own_entries import Places
 from .starting_points import source_tasks
+from .variants import variants_of
 from .without_model import NONE
-
-VARIED = ("flip", "order")
-"""Factors of the data by whose values tasks are shown together."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Study:
     tasks: dict[str, dict]
     methods: dict[str, dict]
     patterns: dict[str, dict]
+    texts: dict[str, dict]
     figures: dict[str, dict]
     tables: dict[str, dict]
     machine: dict
@@ -87,8 +87,16 @@ class Study:
 
     @property
     def trained_runs(self) -> str:
-        """Return the folder of runs that train: studies with another `best_epoch` have others."""
-        return f"runs-{halves.SELECTION}" if self.chooses_by_half else "runs"
+        """Return the folder of runs that train: studies with another `best_epoch` have others, and
+        so have those that measure something else besides (`forgetting`), in the same jobs."""
+        runs = f"runs-{halves.SELECTION}" if self.chooses_by_half else "runs"
+        return f"runs-forgetting/{self.forgetting.name}/{runs}" if self.forgetting else runs
+
+    @cached_property
+    def forgetting(self) -> Forgetting | None:
+        """Return what is measured outside the tasks that models are adapted to, if it is."""
+        told = self.settings.get("forgetting")
+        return Forgetting.of(told) if told else None
 
     def run_folder(self, job: Job) -> str:
         """Return where a job's results lie."""
@@ -210,28 +218,8 @@ class Study:
 
     @cached_property
     def variants(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return factor ("flip", "order") → task → the study's tasks that differ from it in that
-        factor alone, with its value in each, in ascending order; 0 in the task itself."""
-        used = dict.fromkeys(cell.task for cell in self.cells)
-        found: dict[str, dict[str, dict[str, float]]] = {}
-        for factor in VARIED:
-            for task in used:
-                if factor in self.factors_of(task):
-                    continue
-                rest = self._without(task, factor)
-                alike = [each for each in used if self._without(each, factor) == rest]
-                values = {each: self.factors_of(each).get(factor, 0) for each in alike}
-                if any(values.values()):
-                    found.setdefault(factor, {})[task] = dict(
-                        sorted(values.items(), key=lambda item: item[1])
-                    )
-        return found
-
-    def _without(self, task: str, factor: str) -> tuple:
-        """Return all that a task is told, but for its title and one factor."""
-        rest = {key: value for key, value in self.factors_of(task).items() if key != factor}
-        told = (self.tasks[task][key] for key in ("verbalizers", "out_of_domain", "probes"))
-        return self.rows_of(task), rest, *told
+        """Return factor → task → tasks that differ in it alone (see `variants.variants_of`)."""
+        return variants_of(self)
 
     def orders_of(self, task: str) -> list[str]:
         """Return the tasks with the shots of a task in all their orders, first the task itself."""
@@ -366,14 +354,6 @@ class Study:
     def hub_models(self) -> dict[str, dict]:
         """Return the entries of models that are run here and come from the Hub."""
         return {name: self.models[name] for name in self.own_models if "hub" in self.models[name]}
-
-    @cached_property
-    def hub_sources(self) -> dict[str, dict]:
-        """Return the sources of the study's tasks that come from the Hub."""
-        tasks = dict.fromkeys(cell.task for cell in self.cells)
-        names = {self.source_of(name) for task in tasks for name in self.scored_sets(task)}
-        sources = {name: self.tasks[name]["source"] for name in sorted(names)}
-        return {name: source for name, source in sources.items() if "hub" in source}
 
     def task_reading(self, task: str) -> dict:
         """Return how a task's raw rows are read: what changes its prepared rows, no more."""

@@ -84,10 +84,11 @@ def test_figures_hold_aggregates_only(specs, name):
 
 # The simulated study has one pattern, so that there is no range of patterns to show, no factors of
 # the data (test_factor_figures.py has them), no choices of settings (test_choice_pages.py), no
-# probe or measured latencies (test_bias_pages.py, test_latency_pages.py).
+# probe, measured latencies or forgetting (test_bias_pages.py, test_latency_pages.py,
+# test_forgetting_pages.py).
 ELSEWHERE = (
     *("prompt_sensitivity", "accuracy_by_wrong_labels", "order_spread", "honest_choice"),
-    *("bias", "latency"),
+    *("bias", "latency", "forgetting"),
 )
 
 

@@ -8,6 +8,7 @@ from fewshot.study.catalog import catalog_of
 from fewshot.study.imports import used_entries
 from fewshot.study.job_inputs import JobInputs
 from fewshot.study.registries import derived_tasks
+from fewshot.study.sources import hub_sources
 from fewshot.validation import read_yaml, validate
 from registries import BLOCK, copy_registries, edit, load, message
 
@@ -62,7 +63,7 @@ def test_nothing_is_downloaded_prepared_or_scored_from_rows_of_its_own(folder):
     shots = "results/shots/fair/mine/k2/seed0.parquet"
     assert inputs.shots("in-context", "mine", 2, [0]) == [shots]
     assert inputs.shots("pattern-ft", "mine", 2, [0]) == [shots]  # the same for both sides
-    assert set(inputs.study.hub_sources) == {"rte", "hans"}
+    assert set(hub_sources(inputs.study)) == {"rte", "hans"}
 
 
 def test_label_words_of_a_task_are_shown_by_its_patterns(folder):

@@ -19,6 +19,7 @@ from .choices import honest_choice
 from .cost_accuracy import cost_accuracy
 from .curves import accuracy_by_k, accuracy_by_wrong_labels, learning_curves
 from .differences import differences
+from .forgetting import forgetting
 from .hans import hans_by_heuristic, hans_by_subcase
 from .latency import latency
 from .matrix import welch_matrix
@@ -41,6 +42,7 @@ CHARTS = {
     "break_even": break_even,
     "money": money,
     "latency": latency,
+    "forgetting": forgetting,
     "hans_by_heuristic": hans_by_heuristic,
     "individual_runs": individual_runs,
     "over_training": over_training,

@@ -19,6 +19,7 @@ from .calibration import calibrated_comparison, calibration
 from .choices import honest_choice
 from .comparisons import comparison, significance
 from .costs import break_even, cost_accuracy, costs, coverage
+from .forgetting import forgetting
 from .latency import latency
 from .matrix import matrix
 from .money import money
@@ -110,6 +111,7 @@ TABLES = {
     "break_even": break_even,
     "money": money,
     "latency": latency,
+    "forgetting": forgetting,
     "aggregates": aggregate_table,
     "bias": bias,
 }
