@@ -40,7 +40,7 @@ def watched(device: torch.device) -> Iterator[Peak]:
     else:
         peak = Peak(RESIDENT)
         with suppress(OSError):
-            CLEAR.write_text("5")  # proc(5): the peak becomes what is resident now.
+            CLEAR.write_text("5", encoding="utf-8")  # proc(5): the peak becomes what is resident now.
         before = _largest()
         yield peak
         most = _largest()
@@ -50,7 +50,7 @@ def watched(device: torch.device) -> Iterator[Peak]:
 def _largest() -> int:
     """Return the bytes that were resident at most."""
     with suppress(OSError):
-        for line in STATUS.read_text().splitlines():
+        for line in STATUS.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
