@@ -40,7 +40,8 @@ def watched(device: torch.device) -> Iterator[Peak]:
     else:
         peak = Peak(RESIDENT)
         with suppress(OSError):
-            CLEAR.write_text("5", encoding="utf-8")  # proc(5): the peak becomes what is resident now.
+            # proc(5): the peak becomes what is resident now.
+            CLEAR.write_text("5", encoding="utf-8")
         before = _largest()
         yield peak
         most = _largest()
