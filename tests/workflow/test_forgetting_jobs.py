@@ -1,7 +1,10 @@
 """A study that measures what is lost elsewhere, from its jobs to what they found."""
 
 import pandas as pd
+import pytest
 from fewshot.analysis.forgetting import changes
+
+pytestmark = pytest.mark.slow
 
 RUN = "fair/synth-mnli/opt-micro/{}/minimal/k4/seeds8-9"
 

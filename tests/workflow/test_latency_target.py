@@ -1,6 +1,9 @@
 """Latencies of a finished study, on demand."""
 
 import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
 
 TARGET = "latency"
 
@@ -16,7 +19,7 @@ def test_a_finished_study_is_measured_without_running_anything_again(study):
     study.run(TARGET)
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()} == before
     numbers = pd.read_parquet(study.folder / "results/demo/tables/latency.parquet")
-    ways = numbers.groupby(["method", "k"])[["reading", "adapter"]].apply(
+    ways = numbers.groupby(["method", "k"])[["reading", "merging"]].apply(
         lambda rows: sorted(map(" ".join, rows.to_numpy()))
     )
     assert ways.to_dict() == {

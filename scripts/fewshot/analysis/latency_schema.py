@@ -13,7 +13,7 @@ LATENCY = pa.schema(
         *CELL,
         column("status", NAME, "'ok', or 'does not fit': no draw does"),
         column("reading", NAME, "'context cached', 'whole prompts', or empty: one way", True),
-        column("adapter", NAME, "'unmerged', 'merged', or empty: nothing beside the weights", True),
+        column("merging", NAME, "'unmerged', 'merged', or empty: nothing beside the weights", True),
         column(
             "restored",
             pa.bool_(),

@@ -131,7 +131,7 @@ class _Measured:
                 "seed": model.seed,
                 "status": OK,
                 "reading": name,
-                "adapter": adapter,
+                "merging": adapter,
                 "restored": model.restored,
                 **_machine(device, self.told["model"]["dtype"]),
                 "batch_tokens": self.tokens,

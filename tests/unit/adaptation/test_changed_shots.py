@@ -10,6 +10,8 @@ from fewshot import schemas, storage
 from fewshot.data.shots import draw_changed, write_draw
 from job_files import LONG, write_job
 
+pytestmark = pytest.mark.slow
+
 SIDES = {"in_context": run_in_context, "full": fine_tune}
 FLIPPED = {"flip": 0.5}
 AUGMENTED = {"duplicate": 2, "augment": {"swap": 1.0}}
@@ -38,7 +40,6 @@ def run(smk, family: str) -> pd.DataFrame:
     return storage.read_table(smk.output.predictions)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", SIDES)
 def test_wrong_labels_are_those_that_are_shown_and_trained_on(tmp_path, family):
     plain, flipped, own = (

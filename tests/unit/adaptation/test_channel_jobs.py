@@ -22,6 +22,8 @@ from job_files import some_rows, write_job
 from lm_harness import cell_of
 from tiny import ALL_KINDS, tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 PATTERN = ChannelPattern(
     "turned", ((" . the tall doctor saw ", "text_a"), (" or ", "text_b"), (" ?", None)),
     "Answer:", (" Yes", " No"), "\n\n", "channel",

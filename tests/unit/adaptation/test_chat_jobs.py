@@ -14,6 +14,8 @@ from fewshot.prompts.channel import queries_of
 from job_files import PATTERN, give_chat, some_rows, write_job
 from tiny import KINDS, tiny_model, tokenizer_in
 
+pytestmark = pytest.mark.slow
+
 
 def scored(smk, script=run_in_context):
     script.main(smk)

@@ -9,6 +9,8 @@ from fewshot.data import halves
 from fewshot.runtime.stop import Interrupted
 from seed_runs import StopAfter, a_job, outcome, set_up
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"learning_rate": 0.012, "epochs": 6}
 
 

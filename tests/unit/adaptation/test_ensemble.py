@@ -14,6 +14,8 @@ from fewshot.scoring.scores import Scores
 from job_files import PATTERN, run_script, some_rows, write_job
 from tiny import tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 run = partial(run_script, run_in_context)
 
 

@@ -168,6 +168,7 @@ def test_other_tasks_are_asked_as_they_are_in_context(files):
             assert answer == (int(logits.argmax()) == row.label)
 
 
+@pytest.mark.slow
 def test_a_classification_head_has_losses_of_texts_and_no_answers(files, tmp_path):
     """By the readout over the vocabulary, which no step has used: whole, and in shards."""
     settings = {"head": "classification", "family": "full"}
@@ -183,6 +184,7 @@ def test_a_classification_head_has_losses_of_texts_and_no_answers(files, tmp_pat
     assert (abs(losses - plain) > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_seeds_that_are_trained_together_are_measured_as_each_alone(files, tmp_path):
     settings = {"family": "lora", "targets": TARGETS["opt"], "seeds": (SEED, 1)}
     job = reading(a_job(epochs=1, **settings), tiny_tokenizer("opt"))
@@ -200,6 +202,7 @@ def test_seeds_that_are_trained_together_are_measured_as_each_alone(files, tmp_p
         assert result.forgetting["correct"].equals(alone["correct"])
 
 
+@pytest.mark.slow
 def test_asking_changes_no_byte_and_survives_an_interruption(files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = {"family": "lora", "targets": TARGETS["opt"], "curve_rows": 8}

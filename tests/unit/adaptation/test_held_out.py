@@ -87,6 +87,7 @@ def test_in_context_each_shot_is_scored_behind_the_others_of_its_fold(tmp_path, 
     assert manifest["settings"]["cross_validation"] == how
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "seeds", "stacks"),
     [

@@ -16,6 +16,8 @@ from fewshot.data.evaluation_sets import read_set
 from job_files import drawn, give_chat, run_script, solved, some_rows, write_job
 from tiny import tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 BM25 = {"family": "retrieval", "shown": 2, "similarity": "bm25", "cached": 3}
 STATES = {**BM25, "similarity": "states", "cached": 0}
 

@@ -23,6 +23,8 @@ from seed_runs import StopAfter, a_job, outcome, set_up
 from tiny import TARGETS, save_tiny
 from transformers import AutoModelForCausalLM
 
+pytestmark = pytest.mark.slow
+
 
 def draws():
     return generator("draws")
@@ -194,7 +196,6 @@ def started(job, files, **start):
     return dataclasses.replace(job, settings=settings, starts=dict.fromkeys(job.seeds, files))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 1, 3])
 def test_an_interrupted_seed_that_started_so_ends_in_the_same_bytes(tmp_path, stage):
     job = a_job(stage, epochs=3, **LORA)

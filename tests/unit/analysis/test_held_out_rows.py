@@ -17,6 +17,8 @@ from fewshot.errors import UserError
 from mistakes import told
 from sklearn.metrics import matthews_corrcoef
 
+pytestmark = pytest.mark.slow
+
 CELL = {"protocol": "fair", "task": "nli", "model": "opt-s"}
 EPOCHS = 5
 

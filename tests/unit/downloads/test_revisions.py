@@ -123,6 +123,7 @@ for i in range(5):
 """
 
 
+@pytest.mark.slow
 def test_parallel_downloads_lose_no_entry_and_agree(file):
     processes = [
         subprocess.Popen(

@@ -19,6 +19,8 @@ from job_files import TRAINING, give_chat
 from mistakes import told as mistake
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 LORA = {"family": "lora"}
 
 

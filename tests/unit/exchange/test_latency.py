@@ -19,6 +19,8 @@ from job_files import PARAMETERS, drawn, solved
 from mistakes import told as mistake
 from safetensors.torch import load_file, save_file
 
+pytestmark = pytest.mark.slow
+
 CHANNEL = ChannelPattern(
     "minimal", ((" . the tall doctor saw ", "text_a"), (" or ", "text_b"), (" ?", None)),
     "Answer:", (" Yes", " No"), "\n\n", "channel",
@@ -46,7 +48,7 @@ def measured(told: dict, own_weights: bool = False) -> pd.DataFrame:
         assert np.allclose(found[f"{name}_ms"], milliseconds)
         assert np.allclose(found[f"{name}_ms_low"], found[f"{name}_ms_high"]), "a steady clock"
         assert (found[f"{name}_peak_mib"] > 50).all() and (found[f"{name}_growth_mib"] >= 0).all()
-    return found.set_index(["reading", "adapter"])
+    return found.set_index(["reading", "merging"])
 
 
 def test_a_context_is_kept_or_read_with_every_row(tmp_path):

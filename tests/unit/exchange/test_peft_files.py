@@ -29,6 +29,8 @@ from fewshot.study.families import FAMILIES
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = draw(generator("export"), 3, [7, 2, 5], words=((5, 8), (6,)))
 CONTEXT = tuple(int(token) for token in generator("context").integers(3, 97, 6))
 ABOUT = {"task": "task", "seed": 0}

@@ -7,6 +7,8 @@ from fewshot.report.tables import registry
 from fewshot.report.tables.comparisons import main_comparisons
 from simulate import CATALOG
 
+pytestmark = pytest.mark.slow
+
 HELD_OUT = "held out (best on the choice half)"
 TESTED = (
     " Where the choice half of the in-domain rows chose the epoch, every method is judged in "

@@ -28,7 +28,7 @@ def measured(model: str, method: str, k: int, number: int, way: tuple) -> dict:
     reading, adapter, restored = way
     row = dict.fromkeys(LATENCY.names, 1)
     row |= {"protocol": "fair", "task": "nli", "model": model, "method": method, "k": k}
-    row |= {"pattern": "minimal", "status": "ok", "reading": reading, "adapter": adapter}
+    row |= {"pattern": "minimal", "status": "ok", "reading": reading, "merging": adapter}
     row |= {"restored": restored, "device": "cpu: test", "dtype": "float32", "memory_kind": "all"}
     for name, value in (("single", number), ("batch", number / 10)):
         row |= {f"{name}_ms": value, f"{name}_ms_low": 0.9 * value, f"{name}_ms_high": 1.1 * value}

@@ -233,6 +233,7 @@ def plan(pairs):
     return partial.PartialStudy(SETTINGS, CATALOG, figures, tables, pairs)
 
 
+@pytest.mark.slow
 def test_a_partial_report_works_with_nothing_at_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     planned = plan(simulate.pairs())

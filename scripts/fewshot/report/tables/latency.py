@@ -42,7 +42,7 @@ def _way(row: Mapping, catalog: dict) -> dict[str, str]:
         "section": set_title(catalog, row["task"]),
         **cell_names(row, catalog),
         "Prompts": row["reading"] or BLANK,
-        "Adapter": row["adapter"] or BLANK,
+        "Adapter": row["merging"] or BLANK,
         "Batch 1 (ms)": _spread(row, "single") + mark,
         "Full batch (ms)": _spread(row, "batch") + mark,
         "Memory": size_text(MIB * max(row["single_peak_mib"], row["batch_peak_mib"])),
@@ -67,7 +67,7 @@ def milliseconds_text(value: float) -> str:
 
 def way_text(row: Mapping) -> str:
     """Return in words how a cell is deployed; empty where there is one way alone."""
-    return ", ".join(filter(None, (row["reading"], row["adapter"])))
+    return ", ".join(filter(None, (row["reading"], row["merging"])))
 
 
 def machine_note(rows: pd.DataFrame, mark: str) -> str:
