@@ -99,3 +99,15 @@ def test_a_paragraph_says_by_which_method_least_and_most_is_lost():
     assert "accuracy on RTE, 4 shots −10.5 points in the median, from −1.0 (LoRA) to −20.0" in line
     assert "zero by definition" in line
     assert forgetting_lines(changed().iloc[:0], CATALOG) == []
+
+
+def test_models_of_one_family_have_shapes_of_their_own(study):
+    both = pd.concat([changed("opt-s"), changed("opt-l")])
+    spec = figures.make_figure("forgetting", replace(study, forgetting=both), CATALOG, {}, "T")
+    shapes = [
+        layer["encoding"]["shape"]["scale"]["range"]
+        for cell in spec["concat"]
+        for layer in cell.get("layer", ())
+        if "shape" in layer["encoding"]
+    ]
+    assert shapes and all(len({*each}) == 2 for each in shapes)

@@ -37,7 +37,10 @@ def forgetting(
     points = select.named(points, catalog)
     across = axes.margin(min(points["gain"].min(), 0), max(points["gain"].max(), 0))
     names = {task: titles(catalog, "tasks")[task] for task in dict.fromkeys(points["task"])}
-    looks = theme.arm_styles(catalog, points), theme.model_styles(catalog, set(points["size"]))
+    looks = (
+        theme.arm_styles(catalog, points),
+        theme.shaped(theme.model_styles(catalog, set(points["size"]))),
+    )
     columns = min(len(names), 3)
     width = panels.panel_width(columns)
     height = min(HEIGHT, max(70, panels.HEIGHT // len(asked) - 24))

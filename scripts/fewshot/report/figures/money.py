@@ -1,7 +1,6 @@
 """The figure of accuracy against what one, a thousand and a million predictions cost in money."""
 
 from functools import partial
-from itertools import cycle
 
 import altair as alt
 import pandas as pd
@@ -15,7 +14,6 @@ from .. import select
 from . import axes, missing, panels, theme
 
 COUNTS = {1: "1 prediction", 1000: "1,000 predictions", MILLION: "1,000,000 predictions"}
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 TIPS = (
     "size:N model; arm:N method; way:N bought; cost:Q cost |.3g; mean:Q accuracy (%) |.1f"
     + panels.interval_tips()
@@ -41,7 +39,7 @@ def money(
     catalog, single = select.singled(cells, catalog)
     cells = select.named(cells, catalog)
     limits = axes.domain(cells["mean"], cells["low"], cells["high"])
-    looks = theme.arm_styles(catalog, cells), _way_styles(cells)
+    looks = theme.arm_styles(catalog, cells), theme.shaped(dict.fromkeys(cells["way"]))
     groups = list(cells.groupby(["model", "task", "domain", "evaluation_set"], sort=False))
     width = panels.panel_width(len(COUNTS))
     height = min(width, max(50, panels.HEIGHT // len(groups) - 12))
@@ -79,14 +77,6 @@ def _cells(
     cells = sold[[*CELL, *OFFERED, "way"]].merge(means[means["seeds"] > 0], on=CELL)
     cells = ordered(cells, catalog, ["task", "domain", "evaluation_set", *ORDER[1:]])
     return select.in_percent(cells, ("mean", "low", "high"))
-
-
-def _way_styles(cells: pd.DataFrame) -> dict[str, dict]:
-    """Return the styles of the ways to buy, in order of their prices: a shape each."""
-    return {
-        way: {"color": theme.INK, "shape": shape}
-        for way, shape in zip(dict.fromkeys(cells["way"]), cycle(SHAPES))
-    }
 
 
 def _panel(rows: pd.DataFrame, x: dict, y: dict, arms: dict, ways: dict) -> dict:

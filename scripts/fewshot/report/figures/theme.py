@@ -4,6 +4,7 @@ One pixel of a chart is one point in print. `WIDTH` is the text width of a two-c
 `COLUMN` one column (3.3 in).
 """
 
+from collections.abc import Iterable
 from functools import partial
 from itertools import cycle
 
@@ -17,6 +18,7 @@ WIDTH = 504
 COLUMN = 238
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 INK, GREY, LIGHT = "#222222", "#6b6b6b", "#e4e4e4"
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 # Sizes of a family run from light to dark in one hue; with any colour vision the ends of all are
 # told apart, and so are their middles. Families differ in shape as well.
@@ -124,6 +126,11 @@ def model_styles(catalog: dict, present: set[str] | None = None) -> dict[str, di
         if present is None or title in present:
             styles[title] = _style(blend(*ends, share), shape)
     return styles
+
+
+def shaped(names: Iterable[str]) -> dict[str, dict]:
+    """Return name -> style where colour tells something else: a shape each, in order."""
+    return {name: _style(INK, shape) for name, shape in zip(names, cycle(SHAPES), strict=False)}
 
 
 def blend(first: str, last: str, share: float) -> str:
