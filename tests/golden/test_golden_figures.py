@@ -59,6 +59,7 @@ def test_every_figure_has_results(specs):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly
 def test_every_figure_follows_the_schema(specs):
     """Specifications are made without this check, which is slow."""
     wrong = {}
