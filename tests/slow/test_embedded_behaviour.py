@@ -33,6 +33,7 @@ def test_the_hypothesis_alone_gives_nothing_away(task):
     assert hypothesis_only(task, 1000).between(0.35, 0.65).all()
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("family", ["opt", "pythia"])
 def test_the_larger_model_sees_through_every_kind_of_contradiction(counts, family):
     table = behaviour_tables.constructions(counts).loc[f"{family}-mini"]
@@ -41,12 +42,14 @@ def test_the_larger_model_sees_through_every_kind_of_contradiction(counts, famil
         assert (table.loc["in-context", 32] > 0.75).all()
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("model", RECIPES)
 def test_every_model_compares_words_roles_and_denials(counts, model):
     tuned = behaviour_tables.constructions(counts).loc[model, "fine-tuned", 128]
     assert (tuned[["entailed", "replaced", "negated"]] > 0.75).all() and tuned["swapped"] > 0.6
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("model", RECIPES)
 def test_few_demonstrations_leave_the_heuristic_and_more_or_training_weaken_it(counts, model):
     """Overlapping words are taken for entailment, less so the more exchanged roles were shown."""
@@ -59,6 +62,7 @@ def test_few_demonstrations_leave_the_heuristic_and_more_or_training_weaken_it(c
     assert gap["in-context", 4] > gap["fine-tuned", 128] + 0.3
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("model", RECIPES)
 def test_demonstrations_are_used_and_flipped_words_followed(counts, model):
     table = behaviour_tables.shots(counts).loc[model, "synth-mnli"]
@@ -68,12 +72,14 @@ def test_demonstrations_are_used_and_flipped_words_followed(counts, model):
     assert table.loc[True, 16] > 0.6, "by the flipped words"
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("model", RECIPES)
 def test_all_patterns_work(counts, model):
     least = 0.85 if model.startswith("pythia") else 0.8
     assert (behaviour_tables.patterns(counts).loc[model] > least).all(axis=None)
 
 
+@pytest.mark.weekly
 def test_the_larger_model_is_not_worse_beyond_its_interval(counts):
     gains = behaviour_tables.sizes(counts)
     assert (gains["high"] >= 0).all(), gains[gains["high"] < 0]
