@@ -22,6 +22,7 @@ TRAINING = (
 )
 
 
+@pytest.mark.weekly
 def test_all_systems_are_measured_and_stored(shared_data, tmp_path, capsys):
     out = tmp_path / "scorer.parquet"
     folders = ["--data", str(shared_data), "--tokenizers", str(shared_data), "--out", str(out)]

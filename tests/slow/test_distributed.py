@@ -120,11 +120,7 @@ def alone(tmp_path_factory):
             ("prefix_tuning", 3, {}),
             ("mix_and_match", 3, {}),
         ],
-        slow=[
-            ("full", 0, {}),
-            ("full", 3, {"micro_tokens": 16, "checkpointing": 1}),
-            ("lora", 2, {"offload": "optimizer", "checkpointing": 1}),
-        ],
+        slow=[("full", 3, {"micro_tokens": 16, "checkpointing": 1})],
     ),
 )
 def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage, resources):
@@ -141,7 +137,7 @@ def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", ["vocabulary", "label-words"])
+@pytest.mark.parametrize("loss", thinned(["vocabulary", "label-words"], slow=["vocabulary"]))
 def test_answers_of_several_tokens_are_trained_alike(tmp_path, loss):
     """The processes ask for different numbers of tokens, and for as many passes."""
     settings = {"words": (" Yes", " No not all"), "loss": loss, "end_token": True}
@@ -152,7 +148,7 @@ def test_answers_of_several_tokens_are_trained_alike(tmp_path, loss):
     assert (tokens == [2, 4]).all(axis=None)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_adafactor_keeps_whole_tensors_in_two_processes(tmp_path):
     """With T-Few's losses, and patterns that are drawn: the same in both processes."""
     other = Pattern("other", ((" ", "text_b"), (" ", "text_a")), "", (" True", " No not"), "")
@@ -166,7 +162,7 @@ def test_adafactor_keeps_whole_tensors_in_two_processes(tmp_path):
     assert_alike(one, two)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_weights_in_four_bits_are_whole_in_two_processes(tmp_path):
     settings = {"family": "qlora", "quantise": "nf4", "optimizer": "paged-adamw"}
     one = run(tmp_path / "one", 1, 0, **settings)

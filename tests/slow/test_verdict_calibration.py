@@ -143,6 +143,7 @@ def test_thirty_thousand_rows():
 POWER = {"RTE": 18, "HANS": 30}
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize(("name", "regime"), [("RTE", RTE), ("HANS", HANS)])
 def test_the_guard_costs_no_power(name, regime):
     """Beside the plain variance with t, at five points and after Holm."""
@@ -189,6 +190,7 @@ def test_a_study_in_which_nothing_differs_has_no_verdict(seeds, most):
     assert np.mean(by_family) > 0.1
 
 
+@pytest.mark.weekly
 def test_a_difference_as_large_as_the_margin_is_not_called_equivalent():
     regime = RTE.of(rows=3000, row_of_arm=0.4, draw=(0.05, 0.1))
     rng = generator("calibration", "equivalence")
@@ -238,6 +240,7 @@ def test_metrics_that_are_no_means_keep_their_level(name, seeds):
     assert 0.025 < found < 0.07
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("gain", thinned([0.0, 0.12], slow=[0.12]))
 def test_a_mixed_logistic_model_says_the_same(gain):
     """Effects of side, and random ones of draws and rows by side and of rows (variational Bayes,

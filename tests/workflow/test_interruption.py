@@ -65,14 +65,8 @@ def test_killed_study_finishes_with_the_same_bytes(begun, finished, pattern, req
     assert_same_bytes(study, finished)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "told",
-    [
-        pytest.param(signal.SIGINT, id="ctrl-c"),
-        pytest.param(signal.SIGTERM, id="sigterm", marks=pytest.mark.weekly),
-    ],
-)
+@pytest.mark.weekly
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_a_study_that_is_told_to_end_at_random_moments_finishes_with_the_same_bytes(
     fresh, finished, told
 ):
