@@ -194,6 +194,13 @@ def job_request(name, held_out=False):
     return resource
 
 
+def code_of_method(w):
+    """Return the modules that a method is restored by and that no other method's are."""
+    if w.method in METHODS_TRAINED:
+        return [f"methods.{STUDY.methods[w.method]['family']}"]
+    return ["adaptation.retrieved"] if "similarity" in INPUTS.method(w.method, w.model) else []
+
+
 def latency_request(name):
     """Return the function that gives a resource of measuring a finished cell."""
     return lambda wildcards, attempt: REQUESTS.latency(job_cell(wildcards), attempt)[name]

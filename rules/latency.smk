@@ -2,13 +2,6 @@
 LATENCY_RUN = f"{{runs}}/{RUN}"
 
 
-def code_of_method(w):
-    """Return the modules that a method is restored by and that no other method's are."""
-    if w.method in METHODS_TRAINED:
-        return [f"methods.{STUDY.methods[w.method]['family']}"]
-    return ["adaptation.retrieved"] if "similarity" in INPUTS.method(w.method, w.model) else []
-
-
 # Read a cell's first evaluation rows in each way in which it can be deployed. The run's manifest and
 # predictions say what has to be answered; adapters lie beside them, and are no input: an import
 # brings none, and nothing is to be trained again for that. One measurement at a time runs on a
