@@ -14,8 +14,8 @@ from fewshot.runtime.interrupts import CtrlC
 from fewshot.runtime.site import read_site
 from fewshot.study.catalog import shown_names
 from fewshot.study.cells import DRAWS, PROTOCOLS, Cell, Job, latency_file
-from fewshot.study.job_inputs import JobInputs
 from fewshot.study.forgetting_inputs import ForgettingInputs
+from fewshot.study.job_inputs import JobInputs
 from fewshot.study.load import load_study
 from fewshot.study.sources import hub_sources, source_entry, used_sources
 from fewshot.validation import CONFIG, read_yaml, shipped_folder
