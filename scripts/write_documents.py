@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot import storage
-from fewshot.demo.documents import held_out_documents
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
 
 
 def main(smk) -> None:
+    from fewshot.demo.documents import held_out_documents  # imports transformers
+
     p = smk.params
     texts = held_out_documents(p.documents, p.tokens, p.seed)
     with storage.atomic(smk.output.documents) as partial:

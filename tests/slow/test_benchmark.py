@@ -12,6 +12,7 @@ from benchmarks import (
     rivals,
 )
 from fewshot.errors import UserError
+from thinned import thinned
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +74,7 @@ def test_missing_rows_are_one_line(shared_data, tmp_path):
         bench_scorer.main([*ARGUMENTS.split(), "--k", "0", *arguments])
 
 
-@pytest.mark.parametrize("model", ["tiny-opt", "tiny-pythia"])
+@pytest.mark.parametrize("model", thinned(["tiny-opt", "tiny-pythia"], slow=["tiny-pythia"]))
 def test_all_systems_train_alike_and_are_stored(model, shared_data, tmp_path, capsys):
     out = tmp_path / "training.parquet"
     folders = ["--data", str(shared_data), "--tokenizers", str(shared_data), "--out", str(out)]
@@ -102,6 +103,7 @@ def test_rows_that_training_lacks_are_one_line(shared_data, tmp_path):
         bench_training.main([*TRAINING.split(), *folders])
 
 
+@pytest.mark.weekly
 def test_predicted_and_measured_memory_are_compared(tmp_path, capsys):
     out = tmp_path / "memory.parquet"
     options = "--models tiny-opt --methods lora --device cpu --threads 1 --k 8 --row 32"
@@ -114,6 +116,7 @@ def test_predicted_and_measured_memory_are_compared(tmp_path, capsys):
     assert "predicted measured ratio" in capsys.readouterr().out
 
 
+@pytest.mark.weekly
 def test_both_readouts_are_measured(shared_data, tmp_path):
     out = tmp_path / "readout.parquet"
     folders = ["--data", str(shared_data), "--tokenizers", str(shared_data), "--out", str(out)]
@@ -123,6 +126,7 @@ def test_both_readouts_are_measured(shared_data, tmp_path):
     assert row["rounded"] > 0 and row["ratio"] == pytest.approx(row["exact"] / row["rounded"])
 
 
+@pytest.mark.weekly
 def test_folding_is_measured(tmp_path):
     out = tmp_path / "folding.parquet"
     options = "--models tiny-opt --dtype float32 --adapters lora ia3 --device cpu --threads 1"

@@ -136,8 +136,8 @@ def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage
     assert manifest["parameters"] == storage.read_json(one.output.manifest)["parameters"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", thinned(["vocabulary", "label-words"], slow=["vocabulary"]))
+@pytest.mark.weekly
+@pytest.mark.parametrize("loss", ["vocabulary", "label-words"])
 def test_answers_of_several_tokens_are_trained_alike(tmp_path, loss):
     """The processes ask for different numbers of tokens, and for as many passes."""
     settings = {"words": (" Yes", " No not all"), "loss": loss, "end_token": True}
@@ -175,11 +175,16 @@ DISTILS = {"unlabelled_rows": 10, "temperature": 2.0, "epochs": 2, "loss": "dist
 DISTILS |= {"learning_rate": 0.001}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("settings", [
-    {"family": "cartridge", "virtual_tokens": 20, "rounds": 1, **DISTILS},
-    {"rounds": 2, **DISTILS, "loss": "distil-label-words", "words": (" Yes", " No not all")},
-], ids=["cartridge", "label words"])  # fmt: skip
+    pytest.param(
+        {"family": "cartridge", "virtual_tokens": 20, "rounds": 1, **DISTILS},
+        id="cartridge", marks=pytest.mark.weekly,
+    ),
+    pytest.param(
+        {"rounds": 2, **DISTILS, "loss": "distil-label-words", "words": (" Yes", " No not all")},
+        id="label words", marks=pytest.mark.slow,
+    ),
+])  # fmt: skip
 def test_what_comes_of_a_context_is_shared_by_two_processes(tmp_path, settings):
     """Also where each holds a part of the weights; both know what the teacher answered."""
     one = run(tmp_path / "one", 1, 0, seeds=(0,), **settings)
@@ -189,8 +194,7 @@ def test_what_comes_of_a_context_is_shared_by_two_processes(tmp_path, settings):
     assert told[0].get("distillation") == told[1].get("distillation")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", [0, 3])
+@pytest.mark.parametrize("stage", thinned([0, 3], slow=[3]))
 @pytest.mark.parametrize(
     ("method", "kind"),
     [({"family": "in_context"}, "gpt_neox"), (PROBE, "opt")],

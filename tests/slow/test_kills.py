@@ -17,6 +17,7 @@ from fewshot import storage
 from fewshot.rng import generator
 from fewshot.runtime import processes as processes_module
 from job_files import write_job
+from thinned import thinned
 from tiny import write_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -94,8 +95,7 @@ def whole(tmp_path_factory) -> Callable[[str], dict[str, bytes]]:
     return made
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["full", "lora"])
+@pytest.mark.parametrize("family", thinned(["full", "lora"], slow=["lora"]))
 def test_kills_at_random_points(tmp_path, whole, family):
     """Any time from loading to the last seed, within the writing of checkpoints too; of seeds that
     are trained one after another and together."""
@@ -118,8 +118,10 @@ def test_kills_at_random_points(tmp_path, whole, family):
     assert outputs(smk) == whole(family) and states(tmp_path) == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ["progress.json", "plain.pt", "curves0003.parquet", "best.pt"])
+@pytest.mark.parametrize(
+    "moment",
+    thinned(["progress.json", "plain.pt", "curves0003.parquet", "best.pt"], slow=["progress.json"]),
+)
 def test_kills_within_the_writing_of_a_checkpoint(tmp_path, whole, moment):
     smk = job(tmp_path)
     for _ in range(2):
@@ -150,8 +152,9 @@ def test_another_learning_rate_continues_nothing(tmp_path):
     assert outputs(smk) == outputs(other)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("stage", "processes"), [(0, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize(
+    ("stage", "processes"), thinned([(0, 1), (2, 2), (3, 2)], slow=[(0, 1), (3, 2)])
+)
 def test_told_to_end_it_writes_a_checkpoint_and_goes_on_from_there(
     tmp_path, whole, stage, processes
 ):

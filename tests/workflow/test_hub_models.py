@@ -190,6 +190,7 @@ def test_a_lock_of_another_commit_stops_with_one_line(study):
     assert f"'tiny' is locked to commit {OTHER}, but {MODEL}/manifest.json has {COMMIT}" in line
 
 
+@pytest.mark.weekly
 def test_all_is_fetched_before_a_submission_and_jobs_need_no_network(hub, tmp_path):
     project = small(tmp_path / "project", hub)
     project.edit("config/models.yaml", lambda models: [models["tiny"].pop(key) for key in SIZES])

@@ -25,7 +25,7 @@ def spans(project) -> list[tuple[str, datetime, datetime]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_as_many_jobs_compute_at_once_as_there_are_gpus_and_the_same_bytes(ready, finished, smi):
     smi(*TWO)
     ready.run("runs", "--cores", "8")

@@ -17,7 +17,7 @@ def with_plugin(project):
     return project
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_profile_asks_for_the_plugin_and_jobs_are_told_by_their_titles(study):
     for kind in ("svg", "vl.json"):
         (study.folder / f"results/demo/figures/id-ood-scatter.{kind}").unlink()

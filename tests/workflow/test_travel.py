@@ -149,7 +149,7 @@ def test_results_go_to_other_software_without_a_run(exporter):
     assert result.code != 0 and "unknown tracker 'mlflw'; did you mean 'mlflow'?" in result.output
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_an_imported_study_can_be_extended(finished, fresh):
     """With rows and models fetched first, only what is new is run."""
     finished.run("export_predictions")
