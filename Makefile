@@ -63,7 +63,7 @@ test-rebuild: $(READY)  ## train an embedded model anew and compare it, after an
 test-slurm: $(READY)  ## the study on a SLURM that it starts on this machine
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -m slurm tests/cluster
 
-test-weekly: $(READY)  ## what the others leave out: more variants of what they try; for each week
+test-weekly: $(READY)  ## more variants of what the others try; run once a week, not by CI
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup -m weekly
 
 test-real: $(READY)  ## scores and training of two pretrained models, beside other programs

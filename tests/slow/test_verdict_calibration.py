@@ -37,6 +37,11 @@ REGIMES = {
     "large effects of rows": RTE.of(row_of_arm=2.0, draw=(0.1, 0.1)),
     "solved task": RTE.of(accuracy=0.9),
 }
+THREE_SEEDS = {
+    "3 seeds, large effects of draws": RTE.of(seeds=3, draw=(0.5, 0.8)),
+    "3 seeds, small effects of draws": RTE.of(seeds=3, draw=(0.05, 0.05)),
+    "3 seeds, 10 clusters": OVERLAP.of(rows=500, clusters=10, seeds=3),
+}
 FAMILIES = 1200
 
 
@@ -115,18 +120,10 @@ def test_verdicts_keep_their_level_and_intervals_cover(name):
     assert 93 < found["own"] < 98
 
 
-@pytest.mark.weekly
-@pytest.mark.parametrize(
-    ("name", "regime"),
-    [
-        ("3 seeds, large effects of draws", RTE.of(seeds=3, draw=(0.5, 0.8))),
-        ("3 seeds, small effects of draws", RTE.of(seeds=3, draw=(0.05, 0.05))),
-        ("3 seeds, 10 clusters", OVERLAP.of(rows=500, clusters=10, seeds=3)),
-    ],
-)
-def test_three_seeds_are_few(name, regime):
+@pytest.mark.parametrize("name", thinned(THREE_SEEDS, slow=["3 seeds, large effects of draws"]))
+def test_three_seeds_are_few(name):
     """Their t has two degrees of freedom: the level is 2 to 7 % as draws differ less or more."""
-    found = rates(name, regime)
+    found = rates(name, THREE_SEEDS[name])
     assert 1.5 < found["raw"] < 7.5
     assert found["any"] < 10
     assert 92.5 < found["covered"] < 98.5

@@ -37,7 +37,7 @@ def test_second_run_does_nothing(study):
     assert done.returncode == 0 and "Nothing to be done" in done.stderr + done.stdout
 
 
-@pytest.mark.weekly
+@pytest.mark.slow
 def test_what_changes_no_result_runs_nothing(study):
     """Comments, strays beside a model, how processes, GPUs and locks are handled, and with how many
     GPUs, processes and memory jobs run."""
