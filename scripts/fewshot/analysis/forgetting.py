@@ -25,8 +25,9 @@ def changes(before: Iterable[pd.DataFrame], after: Iterable[pd.DataFrame]) -> pd
     """Return a row (statistics_schemas.FORGETTING) for each trained cell and what was measured.
 
     `before` and `after` (schemas.FORGETTING) are those of all models and jobs. Of a task with shots
-    the same draws are compared; else every seed with the one measure before. Documents and rows
-    that are not known of every seed, before and after, are left out and counted.
+    only seeds that both have are compared, since another seed is another draw; else every seed with
+    the one measure before. Documents and rows that are not known of every seed, before and after,
+    are left out and counted.
     """
     before, after = (join(frames, []) for frames in (before, after))
     if before.empty or after.empty:
@@ -37,7 +38,7 @@ def changes(before: Iterable[pd.DataFrame], after: Iterable[pd.DataFrame]) -> pd
         told = dict(zip([*CELL, *ASKED], key, strict=True))
         known = start.get((told["model"], *key[len(CELL) :]))
         if known is not None:
-            found.append({**told, **_change(known, _values(rows), told["kind"] == TEXT, rows)})
+            found.append({**told, **_change(known, rows)})
     return pd.DataFrame(found, columns=FORGETTING.names)
 
 
@@ -52,12 +53,14 @@ def _number(value: object) -> float:
     return np.nan if pd.isna(value) else float(value)
 
 
-def _change(
-    before: pd.DataFrame, after: pd.DataFrame, is_text: bool, rows: pd.DataFrame
-) -> dict[str, object]:
-    """Return the numbers of one cell and measure; `rows` are those that `after` was made from."""
-    # Without shots it was measured once, for whatever draw.
-    first = after.columns if {*after.columns} <= {*before.columns} else before.columns[[0]]
+def _change(before: pd.DataFrame, rows: pd.DataFrame) -> dict[str, object]:
+    """Return the numbers of one cell and measure, of its `rows` after and the values before."""
+    is_text, after = rows["kind"].iloc[0] == TEXT, _values(rows)
+    if rows["shots"].iloc[0]:
+        first = after.columns.intersection(before.columns)
+        after = after[first]
+    else:  # It was measured once, for whatever draw.
+        first = before.columns[[0]]
     ours, theirs = after.to_numpy(), before.reindex(after.index)[first].to_numpy()
     complete = ~(np.isnan(ours).any(axis=1) | np.isnan(theirs).any(axis=1))
     ours, theirs = ours[complete], np.broadcast_to(theirs[complete], ours[complete].shape)
@@ -71,7 +74,7 @@ def _change(
         "unfit": int((~complete).sum()),
         "tokens": int(sizes.sum()) if is_text else None,
     }
-    if not len(ours):
+    if not ours.size:
         return told
     total = sizes.sum() * ours.shape[1]
     means = {
