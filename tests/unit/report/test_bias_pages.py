@@ -73,6 +73,22 @@ def test_a_pair_of_groups_is_drawn_once(evidence):
     assert "No answer to a bias probe yet" in str(empty)
 
 
+def test_the_figure_names_the_checkpoint_which_is_never_the_oracle(evidence):
+    told = {**CATALOG, "main": {**CATALOG["main"], "selection": "best-out-of-domain"}}
+    spec = make_figure("bias", evidence, told, {}, "T")
+    said = " ".join(spec["title"]["text"])
+    assert "Checkpoint: last epoch." in said and "oracle" not in str(spec).lower()
+
+
+def test_the_sentence_leaves_baselines_out(evidence):
+    majority = {"title": "Majority", "family": "label_counts", "trained": False, "kind": "counts"}
+    methods = {**CATALOG["methods"], "majority": {**majority, "baseline": "no model"}}
+    of_ft = evidence.bias[evidence.bias["method"] == "ft"]
+    both = pd.concat([evidence.bias, of_ft.assign(method="majority", estimate=1.0)])
+    told = bias_lines(both, {**CATALOG, "methods": methods})
+    assert told == bias_lines(evidence.bias, CATALOG)
+
+
 def test_the_sentence_counts_differences_once(evidence):
     [line] = bias_lines(evidence.bias, CATALOG)
     rows = evidence.bias[(evidence.bias["measure"] == NET) & (evidence.bias["selection"] == "last")]

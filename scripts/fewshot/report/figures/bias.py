@@ -12,7 +12,7 @@ from ...analysis.titles import arm_title, set_title, titles
 from ...errors import unknown
 from ...formatting import number_of
 from .. import select
-from ..tables.bias import shown
+from ..tables.bias import checkpoint_note, shown
 from . import axes, missing, panels, theme
 
 SIZE = 22
@@ -56,7 +56,7 @@ def bias(
         return panels.nothing("No answer to a bias probe yet.")
     catalog, single = select.singled(rows, catalog)
     frame = _numbers(rows, catalog, measure)
-    return panels.footnote(_draw(frame), _notes(frame), single)
+    return panels.footnote(_draw(frame), [*_notes(frame), checkpoint_note(catalog)], single)
 
 
 def _numbers(rows: pd.DataFrame, catalog: dict, measure: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 from ...analysis.bias import FRACTION, LEAN, NET, SELECTIONS, one_sided
 from ...analysis.evidence import Evidence
 from ...analysis.titles import SELECTIONS as CHECKPOINTS
-from ...analysis.titles import ordered, set_title
+from ...analysis.titles import is_baseline, ordered, set_title
 from ...formatting import BLANK, number_of, percent, points
 from ..table_text import Table, bounds_text, cell_names, cell_text, seeds_text
 
@@ -32,6 +32,11 @@ def main_checkpoint(catalog: dict) -> str:
     return chosen if chosen in SELECTIONS else "last"
 
 
+def checkpoint_note(catalog: dict) -> str:
+    """Return the sentence that names `main_checkpoint`."""
+    return f"Checkpoint: {CHECKPOINTS[main_checkpoint(catalog)]}."
+
+
 def shown(bias: pd.DataFrame, catalog: dict, k: int | None = None) -> pd.DataFrame:
     """Return the rows (result_schemas.BIAS) that pages show: those at the main checkpoint with `k`
     shots (the study's main number if left out) and without any."""
@@ -53,8 +58,7 @@ def bias(evidence: Evidence, catalog: dict, *, k: int | None = None) -> Table:
         key = (*(item[name] for name in KEYS), group)
         rows.setdefault(key, {})[item["measure"]] = item
     printed = [_row(key, found, catalog) for key, found in _by_attribute(rows).items()]
-    checkpoint = f" Checkpoint: {CHECKPOINTS[main_checkpoint(catalog)]}."
-    return Table(numbers, pd.DataFrame(printed), NOTE + checkpoint)
+    return Table(numbers, pd.DataFrame(printed), f"{NOTE} {checkpoint_note(catalog)}")
 
 
 def _by_attribute(rows: dict[tuple, dict]) -> dict[tuple, dict]:
@@ -95,9 +99,13 @@ def _moved(item: Mapping, name: str) -> str:
 
 def bias_lines(bias: pd.DataFrame, catalog: dict) -> list[str]:
     """Say for each task and probe how many pairs are called neutral without shots and with the main
-    number of them, how far groups differ, and how many of these differences are clear."""
+    number of them, how far groups differ, and how many of these differences are clear.
+
+    Baselines are left out: the sentence is about models that are adapted.
+    """
     rows, lines = shown(bias, catalog), []
-    rows = rows[rows["seeds"] > 0]
+    baselines = [name for name in catalog["methods"] if is_baseline(catalog, name)]
+    rows = rows[(rows["seeds"] > 0) & ~rows["method"].isin(baselines)]
     for (task, probe), part in rows.groupby(["task", "evaluation_set"], sort=False, observed=True):
         whole = part[part["group"].isna() & (part["measure"] == FRACTION)]
         parts = [
