@@ -11,11 +11,13 @@ import pandas as pd
 
 from . import stats
 from .evidence import Evidence, join
+from .run_manifests import CELL
 from .statistics_schemas import FORGETTING
 from .summary import at_level, summarise
 from .titles import is_baseline, is_trained
 
-CELL = ["protocol", "task", "model", "method", "pattern", "k"]
+ARM = ["task", "model", "method", "pattern"]
+"""What tells cells with the same number of shots apart."""
 ASKED = ["source", "kind", "shots"]
 """What is measured of a model: of a text its loss, of a task its accuracy with so many shots."""
 TEXT = "text"
@@ -119,7 +121,8 @@ def source_title(catalog: dict, source: str, shots: int) -> str:
 
 def gains(evidence: Evidence, catalog: dict, k: int) -> pd.DataFrame:
     """Return what each cell with k shots gains in domain over the same model in context without
-    any, in points (`gain`), after the last epoch, and whether it is `trained`.
+    any, in points (`gain`), after the last epoch; whether it is `trained`; and of how many of the
+    `seeds_planned` the gain is (`seeds_gained`).
 
     Where the model was not asked without shots with the cell's pattern, by the first with which it
     was; a cell of a model that was not asked at all is left out.
@@ -139,11 +142,11 @@ def gains(evidence: Evidence, catalog: dict, k: int) -> pd.DataFrame:
         if origin is not None and not is_baseline(catalog, row.method):
             rows.append(
                 {
-                    **{name: getattr(row, name) for name in ("task", "model", "method", "pattern")},
+                    **{name: getattr(row, name) for name in ARM},
                     "gain": 100 * (row.mean - origin),
                     "trained": is_trained(catalog, row.method),
-                    "seeds_shown": row.seeds,
+                    "seeds_gained": row.seeds,
+                    "seeds_planned": row.seeds_planned,
                 }
             )
-    columns = ["task", "model", "method", "pattern", "gain", "trained", "seeds_shown"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*ARM, "gain", "trained", "seeds_gained", "seeds_planned"])

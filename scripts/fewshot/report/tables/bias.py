@@ -8,8 +8,8 @@ from ...analysis.bias import FRACTION, LEAN, NET, SELECTIONS, one_sided
 from ...analysis.evidence import Evidence
 from ...analysis.titles import SELECTIONS as CHECKPOINTS
 from ...analysis.titles import is_baseline, ordered, set_title
-from ...formatting import BLANK, number_of, percent, points
-from ..table_text import Table, bounds_text, cell_names, cell_text, seeds_text
+from ...formatting import number_of, percent
+from ..table_text import Table, cell_names, cell_text, change_text, seeds_text
 
 KEYS = ["task", "evaluation_set", "attribute", "model", "method", "pattern", "k"]
 ALL = "all"
@@ -91,10 +91,7 @@ def _level(item: Mapping) -> str:
 
 def _moved(item: Mapping, name: str) -> str:
     """Return a difference in points with its interval; a blank without any."""
-    if pd.isna(item[name]):
-        return BLANK
-    ends = bounds_text(item[f"{name}_low"], item[f"{name}_high"])
-    return points(item[name]) + ("" if ends == BLANK else f" {ends}")
+    return change_text(item, name, f"{name}_low", f"{name}_high")
 
 
 def bias_lines(bias: pd.DataFrame, catalog: dict) -> list[str]:
