@@ -280,6 +280,31 @@ def test_a_broken_run_counts_as_missing_and_says_why(two_runs):
     assert "it has changed since it was written" in found.logs["nli", "opt-s", "ft", "minimal", 16]
 
 
+def test_what_broken_runs_and_files_measured_elsewhere_is_left_out(two_runs, caplog):
+    cell = {"protocol": "fair", "task": "nli", "model": "opt-s", "pattern": "minimal", "k": 16}
+    text = {"seed": 0, "source": "wiki", "kind": "text", "shots": 0, "id": [1, 2], "tokens": 5,
+            "correct": None}  # fmt: skip
+    for job in two_runs["jobs"]:
+        told = {**cell, "method": job["method"], **text, "loss": 2.5}
+        pd.DataFrame(told).to_parquet(Path(job["folder"], "forgetting.parquet"))
+    first = Path("results/unadapted/sim/opt-s.parquet")
+    first.parent.mkdir(parents=True)
+    pd.DataFrame({**cell, "method": "none", **text, "loss": 2.0}).to_parquet(first)
+    found = partial.collect(plan([two_runs])).forgetting
+    assert found.set_index("method")["change"].to_dict() == {"icl": 0.5, "ft": 0.5}
+    Path(two_runs["jobs"][1]["folder"], "predictions.parquet").write_bytes(b"PAR1 cut off")
+    assert list(partial.collect(plan([two_runs])).forgetting["method"]) == ["icl"]
+    first.write_bytes(b"PAR1 cut off")
+    assert partial.collect(plan([two_runs])).forgetting.empty
+    assert "a measure outside the tasks is left out: results/unadapted/sim" in caplog.text
+
+
+def test_a_partial_report_names_the_sources_of_what_is_measured_elsewhere():
+    elsewhere = {"texts": {"wiki": "W"}, "tasks": {"rte": "RTE", "boolq": "B"}}
+    assert partial._sources({**CATALOG, "forgetting": elsewhere})[-2:] == ["boolq", "wiki"]
+    assert partial._sources(CATALOG) == [*CATALOG["tasks"]]
+
+
 def test_held_out_scores_that_are_missing_are_told_beside_a_complete_cell(two_runs):
     for job in two_runs["jobs"]:
         job |= {
