@@ -40,7 +40,7 @@ NARROWEST = 600
 """CSS pixels that a figure is wide at least."""
 HEADLINE = "Accuracy at the main number of shots"
 """What the headline table is called in a study that does not keep it as a table."""
-FOLDED = ("5 Costs and coverage", "6 Setting")
+FOLDED = ("6 Costs and coverage", "7 Setting")
 """Categories that the page shows folded: what few readers ask first."""
 
 
