@@ -81,6 +81,14 @@ def test_the_page_needs_no_other_file(page):
     assert page.count('<img src="data:image/png;base64,iVBOR') == 2
 
 
+def test_what_else_was_found_is_told_on_the_page_and_in_the_summary(whole, monkeypatch):
+    said = [{"id": "elsewhere", "title": "Elsewhere", "sentences": ["All else is as it was."]}]
+    monkeypatch.setattr(report, "further", lambda evidence, catalog: said)
+    assert "All else is as it was.\n" in report.summary_text(whole, Path("results/sim"))
+    text = report.page(replace(whole, figures={}, specs={}, tables={}))
+    assert '<h3 id="elsewhere">Elsewhere</h3>\n<ul><li>All else is as it was.</li></ul>' in text
+
+
 def test_costs_and_settings_are_folded_and_nothing_else_is(page):
     categories = {entry["category"] for kind in ENTRIES.values() for entry in kind.values()}
     assert set(report.FOLDED) <= categories

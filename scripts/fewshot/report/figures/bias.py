@@ -96,9 +96,7 @@ def _numbers(rows: pd.DataFrame, catalog: dict, measure: str) -> pd.DataFrame:
 def _draw(frame: pd.DataFrame) -> dict:
     names = list(dict.fromkeys(frame["panel"]))
     columns = min(len(names), MOST)
-    # Names of methods, beside a title of some lines, may take more room than an axis has elsewhere.
-    labels = int(4.1 * max(map(len, frame["arm"]))) + 10 * frame["place"].str.len().max()
-    width = panels.panel_width(columns, theme.WIDTH - max(0, labels - panels.AXIS))
+    width = panels.width_beside(frame["arm"], columns, frame["place"].str.len().max())
     limits = {SHARE: axes.domain(*(frame.loc[frame["panel"] == SHARE, n] for n in ENDS))}
     apart = frame[frame["panel"] != SHARE]
     most = max(1.0, float(np.nanmax(np.abs(apart[[*ENDS]].to_numpy(dtype=float)))))
