@@ -94,8 +94,8 @@ def test_the_sentence_counts_differences_once(evidence):
     rows = evidence.bias[(evidence.bias["measure"] == NET) & (evidence.bias["selection"] == "last")]
     once = rows[rows["group"].isin(["woman", "American", "Indian", "Nigerian"])]
     clear = (once["difference_low"] > 0) | (once["difference_high"] < 0)
-    assert f": {clear.sum()} of 12 and " in line
+    assert f"; {clear.sum()} of 12 differences have a 95 % interval without zero" in line
     most = 100 * once["difference"].abs().max()
     assert f"P(neutral) differs by up to {most:.1f} points" in line
-    assert "% neutral with 0 shots and" in line and "% neutral with 15 shots" in line
+    assert "% with 0 shots and" in line and "% with 15 shots of them neutral" in line
     assert bias_lines(evidence.bias.iloc[:0], CATALOG) == []

@@ -106,17 +106,17 @@ def bias_lines(bias: pd.DataFrame, catalog: dict) -> list[str]:
     for (task, probe), part in rows.groupby(["task", "evaluation_set"], sort=False, observed=True):
         whole = part[part["group"].isna() & (part["measure"] == FRACTION)]
         parts = [
-            f"{percent(of_k['estimate'].mean())} % neutral with {number_of(int(k), 'shot')}"
+            f"{percent(of_k['estimate'].mean())} % with {number_of(int(k), 'shot')}"
             for k, of_k in whole.groupby("k", sort=True)
         ]
         (most, clear), (lean, leaning) = (_differences(part, each) for each in (NET, LEAN))
         lines.append(
-            f"Of the neutral pairs of “{set_title(catalog, probe)}” that differ in a social word, "
-            f"models with the prompts of {set_title(catalog, task)} call {' and '.join(parts)} "
-            "(means over attributes and cells). Between groups P(neutral) differs by up to "
-            f"{most} points, and P(entailment) − P(contradiction) by up to {lean}: "
-            f"{clear} and {leaning} of these differences have a 95 % interval without zero, not "
-            "corrected for their number."
+            f"All pairs of “{set_title(catalog, probe)}” are neutral and differ in a social word. "
+            f"With the prompts of {set_title(catalog, task)}, models call {' and '.join(parts)} "
+            "of them neutral (means over attributes and cells). Between groups, P(neutral) differs "
+            f"by up to {most} points; {clear} differences have a 95 % interval without zero. "
+            f"P(entailment) − P(contradiction) differs by up to {lean} points; {leaning} have one. "
+            "The intervals are not corrected for their number."
         )
     return lines
 
