@@ -91,7 +91,11 @@ def test_the_figure_marks_cells_that_lack_seeds(study):
     points = [row for rows in spec["datasets"].values() for row in rows if "lost" in row]
     states = {row["arm"]: row["state"] for row in points}
     assert states["LoRA"] == "some" and states["In-context learning"] == "whole"
-    assert "Hollow: fewer seeds than planned" in " ".join(spec["title"]["text"])
+    said = " ".join(spec["title"]["text"])
+    assert "Hollow: fewer seeds than planned" in said and "one seed" not in said
+    alone = replace(study, forgetting=changed().assign(seeds=1))
+    spec = figures.make_figure("forgetting", alone, CATALOG, {}, "T")
+    assert "With one seed a bar is for other documents" in " ".join(spec["title"]["text"])
 
 
 def test_the_figure_has_in_context_learning_on_the_zero_line(study):

@@ -61,6 +61,8 @@ def forgetting(
         "In-context learning changes no weights: it stands on the zero line by definition. Other "
         "methods after the last epoch; bars are 95 % intervals for other draws and documents."
     ]
+    if (points["lost_low"].notna() & (points["seeds"] == 1)).any():
+        lines.append("With one seed a bar is for other documents alone.")
     blocks = panels.stack(rows, columns, width)
     return panels.footnote(panels.grid(blocks, columns), [*lines, *missing.hollow(points)], single)
 
