@@ -60,8 +60,8 @@ rule metrics:
         METRICS,
 
 
-# Methods compared over seeds, the study's other questions, where the variance comes from, and what
-# models make of bias probes.
+# Methods compared over seeds, the study's other questions, where the variance comes from, what
+# models make of bias probes, and what adaptation changes outside its task.
 rule statistics:
     input:
         COMPARISONS,

@@ -18,10 +18,15 @@ def percent(share: float) -> str:
 
 def points(difference: float) -> str:
     """Return a difference of shares in percentage points, signed."""
-    if pd.isna(difference):
+    return signed(100 * difference, 1)
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a difference with its sign and so many decimals; zero has no sign."""
+    if pd.isna(value):
         return BLANK
-    rounded = round(100 * difference, 1)
-    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
 
 
 def p_value(p: float) -> str:

@@ -11,7 +11,6 @@ which the other benchmarks load, is not part of it.
 
 import argparse
 import logging
-import resource
 import shutil
 import sys
 import tempfile
@@ -29,6 +28,8 @@ from fewshot.analysis import comparisons, contrasts, evidence, metrics, result_s
 from fewshot.errors import UserError
 from fewshot.study.catalog import catalog_of
 from fewshot.study.study import Study
+
+from . import clocks
 
 SCHEMAS = {**evidence.SCHEMAS, "outcomes": result_schemas.OUTCOMES}
 
@@ -85,7 +86,7 @@ def analyse_grid(study: Study, folder: Path) -> Tally:
         for kind, frame in made:
             path = folder / f"results/statistics/{study.name}/{task}/{kind}.parquet"
             tally.store(path, frame, kind)
-        logging.info("%s: %d comparisons; %.0f MiB", task, len(compared), peak_mib())
+        logging.info("%s: %d comparisons; %.0f MiB", task, len(compared), clocks.peak_mib())
     return tally
 
 
@@ -110,14 +111,8 @@ def _analyse_pair(study, task, model, sets, folder, tally) -> list[Path]:
         for kind in ("metrics", "outcomes")
     ]
     shutil.rmtree(runs)
-    logging.info("%s, %s: %s predictions; %.0f MiB", task, model, f"{rows:,}", peak_mib())
+    logging.info("%s, %s: %s predictions; %.0f MiB", task, model, f"{rows:,}", clocks.peak_mib())
     return paths
-
-
-def peak_mib() -> float:
-    """Return the most memory that this process ever held, in MiB."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def main(argv: list[str]) -> int:
@@ -137,7 +132,7 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-analysis-") as scratch:
         tally = analyse_grid(study, Path(scratch))
     print(f"{len(study.jobs):,} runs of {len(study.settings['models'])} models", tally.render(),
-          f"peak memory {peak_mib():,.0f} MiB", sep="\n\n")  # fmt: skip
+          f"peak memory {clocks.peak_mib():,.0f} MiB", sep="\n\n")  # fmt: skip
     return 0
 
 

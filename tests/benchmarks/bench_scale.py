@@ -8,8 +8,6 @@ which methods are compared, of which a task's are read together.
 
 import argparse
 import multiprocessing
-import resource
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -20,6 +18,8 @@ from fewshot import storage
 from fewshot.analysis import metrics, result_schemas
 from fewshot.data.evaluation_sets import EvaluationSet
 from fewshot.study.cells import Cell, Job
+
+from . import clocks
 
 CELL = Cell("fair", "mnli", "opt-125m", "pattern-ft", "minimal", 2)
 
@@ -41,23 +41,17 @@ def simulate(folder: Path, predictions: float) -> tuple[list[dict], list[Evaluat
 def summarise(folder: Path, entries: list[dict], sets: list[EvaluationSet]) -> dict[str, float]:
     """Compute metrics and outcomes of these runs, store the latter; return what that took."""
     cell = {"protocol": CELL.protocol, "task": CELL.task, "model": CELL.model}
-    start, seconds = peak_mib(), time.process_time()
+    start, seconds = clocks.peak_mib(), time.process_time()
     found = metrics.compute_metrics(cell, entries, sets)
     path = folder / "outcomes.parquet"
     storage.write_table(path, found.outcomes, result_schemas.OUTCOMES)
     return {
         "CPU s": time.process_time() - seconds,
         "start MiB": start,
-        "MiB": peak_mib(),
+        "MiB": clocks.peak_mib(),
         "metric rows": len(found.metrics),
         "outcomes MiB": path.stat().st_size / 2**20,
     }
-
-
-def peak_mib() -> float:
-    """Return the most memory that this process ever held, in MiB."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def main() -> None:

@@ -71,6 +71,11 @@ def peak(device: str = "cpu") -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def peak_mib() -> float:
+    """Return the most memory that this process ever held, in MiB."""
+    return peak() / MIB
+
+
 def _status(key: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(dict(line.split(":", 1) for line in lines)[key].split()[0]) * 1024

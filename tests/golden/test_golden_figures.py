@@ -58,7 +58,6 @@ def test_every_figure_has_results(specs):
         assert not any(text.endswith("yet.") for text in words), name
 
 
-@pytest.mark.slow
 @pytest.mark.weekly
 def test_every_figure_follows_the_schema(specs):
     """Specifications are made without this check, which is slow."""

@@ -2,7 +2,7 @@
 
 import paper_grid
 import pytest
-from benchmarks import bench_analysis
+from benchmarks import bench_analysis, clocks
 from fewshot import storage
 from fewshot.errors import UserError
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_tenth_of_the_papers_grid(tmp_path):
     study = paper_grid.grid(0.1)
-    before = bench_analysis.peak_mib()
+    before = clocks.peak_mib()
     tally = bench_analysis.analyse_grid(study, tmp_path)
     kept = paper_grid.expected_rows(study, kept=2)
     assert tally.rows["predictions"] == kept > 90_000_000
@@ -26,7 +26,7 @@ def test_a_tenth_of_the_papers_grid(tmp_path):
         assert outcomes == 2 * 2 * runs
     assert not list(tmp_path.rglob("predictions.parquet")), "removed once they are counted"
     assert tally.bytes["outcomes"] < 0.02 * tally.bytes["predictions"]
-    assert bench_analysis.peak_mib() - before < 2000
+    assert clocks.peak_mib() - before < 2000
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,6 @@ def test_every_table_has_rows_of_them_and_nothing_is_left_to_do(ran):
     assert ran.planned("all") == []
 
 
-@pytest.mark.weekly
 def test_an_archive_takes_them_along(ran, tmp_path):
     """Their draws too, also where no other method has as many shots."""
     reader = Project.create(tmp_path / "reader")

@@ -25,7 +25,8 @@ LARGEST = [
     "trainable",
     "processes",
 ]
-ORDER = ["task", "model", "method", "pattern", "k"]
+ORDER = CELL[1:]
+"""What tells the cells of a study apart, which has one protocol."""
 
 
 def cell_costs(evidence: Evidence, catalog: dict, ks: Sequence[int] | None = None) -> pd.DataFrame:

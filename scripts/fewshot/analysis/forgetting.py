@@ -11,11 +11,13 @@ import pandas as pd
 
 from . import stats
 from .evidence import Evidence, join
+from .run_manifests import CELL
 from .statistics_schemas import FORGETTING
 from .summary import at_level, summarise
 from .titles import is_baseline, is_trained
 
-CELL = ["protocol", "task", "model", "method", "pattern", "k"]
+ARM = ["task", "model", "method", "pattern"]
+"""What tells cells with the same number of shots apart."""
 ASKED = ["source", "kind", "shots"]
 """What is measured of a model: of a text its loss, of a task its accuracy with so many shots."""
 TEXT = "text"
@@ -25,8 +27,9 @@ def changes(before: Iterable[pd.DataFrame], after: Iterable[pd.DataFrame]) -> pd
     """Return a row (statistics_schemas.FORGETTING) for each trained cell and what was measured.
 
     `before` and `after` (schemas.FORGETTING) are those of all models and jobs. Of a task with shots
-    the same draws are compared; else every seed with the one measure before. Documents and rows
-    that are not known of every seed, before and after, are left out and counted.
+    only seeds that both have are compared, since another seed is another draw; else every seed with
+    the one measure before. Documents and rows that are not known of every seed, before and after,
+    are left out and counted.
     """
     before, after = (join(frames, []) for frames in (before, after))
     if before.empty or after.empty:
@@ -37,7 +40,7 @@ def changes(before: Iterable[pd.DataFrame], after: Iterable[pd.DataFrame]) -> pd
         told = dict(zip([*CELL, *ASKED], key, strict=True))
         known = start.get((told["model"], *key[len(CELL) :]))
         if known is not None:
-            found.append({**told, **_change(known, _values(rows), told["kind"] == TEXT, rows)})
+            found.append({**told, **_change(known, rows)})
     return pd.DataFrame(found, columns=FORGETTING.names)
 
 
@@ -52,12 +55,14 @@ def _number(value: object) -> float:
     return np.nan if pd.isna(value) else float(value)
 
 
-def _change(
-    before: pd.DataFrame, after: pd.DataFrame, is_text: bool, rows: pd.DataFrame
-) -> dict[str, object]:
-    """Return the numbers of one cell and measure; `rows` are those that `after` was made from."""
-    # Without shots it was measured once, for whatever draw.
-    first = after.columns if {*after.columns} <= {*before.columns} else before.columns[[0]]
+def _change(before: pd.DataFrame, rows: pd.DataFrame) -> dict[str, object]:
+    """Return the numbers of one cell and measure, of its `rows` after and the values before."""
+    is_text, after = rows["kind"].iloc[0] == TEXT, _values(rows)
+    if rows["shots"].iloc[0]:
+        first = after.columns.intersection(before.columns)
+        after = after[first]
+    else:  # It was measured once, for whatever draw.
+        first = before.columns[[0]]
     ours, theirs = after.to_numpy(), before.reindex(after.index)[first].to_numpy()
     complete = ~(np.isnan(ours).any(axis=1) | np.isnan(theirs).any(axis=1))
     ours, theirs = ours[complete], np.broadcast_to(theirs[complete], ours[complete].shape)
@@ -71,7 +76,7 @@ def _change(
         "unfit": int((~complete).sum()),
         "tokens": int(sizes.sum()) if is_text else None,
     }
-    if not len(ours):
+    if not ours.size:
         return told
     total = sizes.sum() * ours.shape[1]
     means = {
@@ -116,7 +121,8 @@ def source_title(catalog: dict, source: str, shots: int) -> str:
 
 def gains(evidence: Evidence, catalog: dict, k: int) -> pd.DataFrame:
     """Return what each cell with k shots gains in domain over the same model in context without
-    any, in points (`gain`), after the last epoch, and whether it is `trained`.
+    any, in points (`gain`), after the last epoch; whether it is `trained`; and of how many of the
+    `seeds_planned` the gain is (`seeds_gained`).
 
     Where the model was not asked without shots with the cell's pattern, by the first with which it
     was; a cell of a model that was not asked at all is left out.
@@ -136,11 +142,11 @@ def gains(evidence: Evidence, catalog: dict, k: int) -> pd.DataFrame:
         if origin is not None and not is_baseline(catalog, row.method):
             rows.append(
                 {
-                    **{name: getattr(row, name) for name in ("task", "model", "method", "pattern")},
+                    **{name: getattr(row, name) for name in ARM},
                     "gain": 100 * (row.mean - origin),
                     "trained": is_trained(catalog, row.method),
-                    "seeds_shown": row.seeds,
+                    "seeds_gained": row.seeds,
+                    "seeds_planned": row.seeds_planned,
                 }
             )
-    columns = ["task", "model", "method", "pattern", "gain", "trained", "seeds_shown"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*ARM, "gain", "trained", "seeds_gained", "seeds_planned"])

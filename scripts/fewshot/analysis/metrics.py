@@ -202,7 +202,7 @@ def unfit_seeds(windows: pd.DataFrame | None, key: dict) -> set[int]:
     if windows is None or windows.empty:
         return set()
     mask = windows["status"] == "does not fit"
-    for name in ("task", "model", "method", "pattern", "k"):
+    for name in CELL[1:]:
         mask &= windows[name] == key[name]
     return set(windows.loc[mask, "seed"].tolist())
 

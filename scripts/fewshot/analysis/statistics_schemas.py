@@ -242,7 +242,7 @@ FORGETTING = pa.schema(
                 ("source", NAME, "text or other task that was scored before and after"),
                 ("kind", NAME, "'text' or 'task'"),
                 ("shots", pa.int32(), "shots of that task in the context (0 of a text)"),
-                ("seeds", pa.int32(), "seeds that were adapted"),
+                ("seeds", pa.int32(), "seeds that were compared"),
                 ("rows", pa.int32(), "documents of the text, or rows of the task"),
                 ("unfit", pa.int32(), "of these not known of every seed, before and after"),
             )

@@ -162,12 +162,8 @@ function on every evaluation row: in domain, on the task's own validation rows
 <ul>{% for sentence in answer.limits %}<li>{{ sentence }}</li>{% endfor %}</ul>
 {% else %}<p>No fine-tuned model stands beside the same model in context
 {%- if partial %} yet{% endif %}.</p>{% endif %}
-{% if honest %}<h3 id="choice">What an honest choice of settings gives</h3>
-<ul>{% for sentence in honest %}<li>{{ sentence }}</li>{% endfor %}</ul>{% endif %}
-{% if probed %}<h3 id="bias">What models make of social words</h3>
-<ul>{% for sentence in probed %}<li>{{ sentence }}</li>{% endfor %}</ul>{% endif %}
-{% if forgotten %}<h3 id="elsewhere">What changes outside the task</h3>
-{% for sentence in forgotten %}<p>{{ sentence }}</p>{% endfor %}{% endif %}
+{% for part in further %}<h3 id="{{ part.id }}">{{ part.title }}</h3>
+<ul>{% for sentence in part.sentences %}<li>{{ sentence }}</li>{% endfor %}</ul>{% endfor %}
 <h3 id="headline">{{ headline.title }}</h3>
 <p>{{ coverage_note }}</p>
 {{ table(headline) if headline.count else "" }}

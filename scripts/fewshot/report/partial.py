@@ -65,7 +65,8 @@ class PartialStudy:
 def write_partial_report(plan: PartialStudy, folder: str | Path) -> Path:
     """Write tables, figures, report and summary into `folder` and return the report's path."""
     folder = Path(folder)
-    stored, files = collect(plan), existing_files(plan)
+    files = existing_files(plan)
+    stored = collect(plan, files)
     versions = {"table": code_version(*TABLE_CODE), "figure": code_version(*FIGURE_CODE)}
     for name, entry in plan.tables.items():
         paths = {kind: folder / f"tables/{name}.{kind}" for kind in report.TABLE_FILES}
@@ -84,7 +85,7 @@ def write_partial_report(plan: PartialStudy, folder: str | Path) -> Path:
         stored,
         specs,
         models=manifests_in(f"results/models/{name}" for name in plan.catalog["models"]),
-        sources=manifests_in(f"results/raw/{name}" for name in plan.catalog["tasks"]),
+        sources=manifests_in(f"results/raw/{name}" for name in _sources(plan.catalog)),
         held_out=manifests_in(str(Path(path).parent) for path in files["held_out"]),
         files=files,
         versions=versions,
@@ -92,6 +93,12 @@ def write_partial_report(plan: PartialStudy, folder: str | Path) -> Path:
     )
     report.write_report(study, folder / "report.html", folder / "summary.txt")
     return folder / "report.html"
+
+
+def _sources(catalog: dict) -> list[str]:
+    """Return the tasks and texts of which rows or documents may have been read."""
+    elsewhere = catalog.get("forgetting", {"tasks": (), "texts": ()})
+    return [*dict.fromkeys([*catalog["tasks"], *elsewhere["tasks"], *elsewhere["texts"]])]
 
 
 def existing_files(plan: PartialStudy) -> dict[str, list[str]]:
@@ -116,18 +123,19 @@ def existing_files(plan: PartialStudy) -> dict[str, list[str]]:
     return {name: [path for path in each if Path(path).exists()] for name, each in paths.items()}
 
 
-def collect(plan: PartialStudy) -> Evidence:
-    """Return the evidence that exists, relative to the project's folder.
+def collect(plan: PartialStudy, existing: dict[str, list[str]] | None = None) -> Evidence:
+    """Return the evidence that exists, relative to the project's folder; `existing` are its files
+    (`existing_files`), if they are known.
 
     A run that is missing or broken counts as missing, with the last line of its log or what is
     wrong with it; so do scores of held-out shots, whose cell is told of where nothing else is wrong
     with it.
     """
-    existing = existing_files(plan)
+    existing = existing_files(plan) if existing is None else existing
     windows = read_frames(existing["windows"], schemas.WINDOWS.names)
     measured = read_frames(existing["latency"], LATENCY.names)
     found, costs = [], []
-    manifests, logs, draws = [], {}, defaultdict(Draws)
+    manifests, logs, draws, sound = [], {}, defaultdict(Draws), []
     by_half = plan.settings.get("best_epoch") == halves.SELECTION
     for pair in plan.pairs:
         results, problems = _pair_results(pair, windows, draws[pair["task"]], by_half)
@@ -140,6 +148,7 @@ def collect(plan: PartialStudy) -> Evidence:
             if job["folder"] in problems:
                 logs[key] = problems[job["folder"]]
             elif (manifest := Path(job["folder"], "manifest.json")).exists():
+                sound.append(job["folder"])
                 manifests.append(storage.read_json(manifest))
                 model = run_costs.flops_model(pair["size"], pair["evaluation"])
                 priced.append(run_costs.compute_costs(_task(pair), [job], model))
@@ -153,7 +162,7 @@ def collect(plan: PartialStudy) -> Evidence:
     probed = [_bias(pair, frame, plan.catalog) for pair in plan.pairs]
     made["bias"] = join(probed, result_schemas.BIAS.names)
     made["latency"] = measured
-    made["forgetting"] = _forgetting(plan)
+    made["forgetting"] = _forgetting(plan, sound)
     return Evidence(frame, windows, **made, **tests, manifests=manifests, logs=logs)
 
 
@@ -183,16 +192,26 @@ def _bias(pair: dict, frame: pd.DataFrame, catalog: dict) -> pd.DataFrame:
         return pd.DataFrame(columns=result_schemas.BIAS.names)
 
 
-def _forgetting(plan: PartialStudy) -> pd.DataFrame:
-    """Return the changes outside the tasks that finished jobs have measured."""
-    study, jobs = plan.settings["study"], [job for pair in plan.pairs for job in pair["jobs"]]
-    models = dict.fromkeys(pair["model"] for pair in plan.pairs)
+def _forgetting(plan: PartialStudy, folders: Iterable[str]) -> pd.DataFrame:
+    """Return the changes outside the tasks that finished jobs, in these folders, have measured."""
+    study, models = plan.settings["study"], dict.fromkeys(pair["model"] for pair in plan.pairs)
     paths = (
         [f"results/unadapted/{study}/{model}.parquet" for model in models],
-        [f"{job['folder']}/forgetting.parquet" for job in jobs],
+        [f"{folder}/forgetting.parquet" for folder in folders],
     )
-    there = ([storage.read_table(path) for path in each if Path(path).exists()] for each in paths)
-    return forgetting.changes(*there)
+    return forgetting.changes(*map(_readable, paths))
+
+
+def _readable(paths: Iterable[str]) -> list[pd.DataFrame]:
+    """Return those of these tables that exist and can be read."""
+    found = []
+    for path in paths:
+        try:
+            if Path(path).exists():
+                found.append(storage.read_table(path))
+        except UserError as error:
+            LOG.warning("a measure outside the tasks is left out: %s", error)
+    return found
 
 
 def _task(pair: dict) -> dict:

@@ -40,7 +40,7 @@ NARROWEST = 600
 """CSS pixels that a figure is wide at least."""
 HEADLINE = "Accuracy at the main number of shots"
 """What the headline table is called in a study that does not keep it as a table."""
-FOLDED = ("5 Costs and coverage", "6 Setting")
+FOLDED = ("6 Costs and coverage", "7 Setting")
 """Categories that the page shows folded: what few readers ask first."""
 
 
@@ -97,9 +97,7 @@ def page(study: ReportInputs) -> str:
         partial=study.partial,
         asked=_asked(study),
         answer=found,
-        honest=cost_lines(evidence.choices, catalog),
-        probed=bias_lines(evidence.bias, catalog),
-        forgotten=forgetting_lines(evidence.forgetting, catalog),
+        further=further(evidence, catalog),
         verdicts=_titled("Verdicts", found.verdicts) if found else None,
         methods=_titled("Verdicts by method", found.methods) if found else None,
         out_of_domain=bool((evidence.metrics["domain"] == "out").any()),
@@ -114,6 +112,25 @@ def page(study: ReportInputs) -> str:
         provenance=[_titled(title, table) for title, table in facts.items()],
         settings=yaml.safe_dump(study.settings, sort_keys=False, allow_unicode=True),
     )
+
+
+def further(evidence: Evidence, catalog: dict) -> list[dict]:
+    """Return what was found beside the main comparison, in sentences: a section for each part
+    (`id`, `title`, `sentences`) of which something is known."""
+    parts = {
+        ("choice", "What an honest choice of settings gives"): cost_lines(
+            evidence.choices, catalog
+        ),
+        ("bias", "What models make of social words"): bias_lines(evidence.bias, catalog),
+        ("elsewhere", "What changes outside the task"): forgetting_lines(
+            evidence.forgetting, catalog
+        ),
+    }
+    return [
+        {"id": key, "title": title, "sentences": lines}
+        for (key, title), lines in parts.items()
+        if lines
+    ]
 
 
 def summary_text(study: ReportInputs, folder: Path) -> str:
@@ -133,11 +150,10 @@ def summary_text(study: ReportInputs, folder: Path) -> str:
         table_text.to_text(headline, WIDTH),
         "",
         *map(_filled, verdict),
-        *(f"{_filled(line)}\n" for line in cost_lines(study.evidence.choices, study.catalog)),
-        *(f"{_filled(line)}\n" for line in bias_lines(study.evidence.bias, study.catalog)),
         *(
             f"{_filled(line)}\n"
-            for line in forgetting_lines(study.evidence.forgetting, study.catalog)
+            for part in further(study.evidence, study.catalog)
+            for line in part["sentences"]
         ),
         _filled(coverage.note or "No runs yet."),
         "",

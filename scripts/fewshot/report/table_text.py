@@ -48,6 +48,13 @@ def bounds_text(low: float, high: float) -> str:
     return BLANK if pd.isna(low) else f"[{points(low)}, {points(high)}]"
 
 
+def change_text(row: Mapping, name: str, low: str, high: str) -> str:
+    """Return 'change [low, high]' in points of these columns of a row, without bounds where there
+    are none; a blank without a change."""
+    ends = "" if pd.isna(row[low]) else f" {bounds_text(row[low], row[high])}"
+    return points(row[name]) + ends
+
+
 def reach(row: Mapping) -> float:
     """Return how far the farther bound of an interval is from its mean; nan without interval."""
     return max(row["high"] - row["mean"], row["mean"] - row["low"])

@@ -69,6 +69,15 @@ def test_a_task_with_shots_is_compared_behind_the_same_draw():
     assert lost.loc[0, "lost_high"] == pytest.approx(-100 * found.loc[0, "low"])
 
 
+def test_with_shots_a_seed_that_was_not_asked_before_is_no_part_of_the_change():
+    first = [task_rows(NONE, 0, 2, [True, True]), task_rows(NONE, 1, 2, [False, False])]
+    after = [task_rows(CELL, seed, 2, [True, False]) for seed in (1, 7)]
+    [row] = forgetting.changes(first, after).to_dict("records")
+    assert (row["seeds"], row["before"], row["change"]) == (1, 0.0, 0.5), "seed 1 alone"
+    [row] = forgetting.changes(first, after[1:]).to_dict("records")
+    assert row["seeds"] == 0 and np.isnan(row["change"])
+
+
 def test_a_head_without_words_has_rows_and_no_number():
     before, after = task_rows(NONE, 0, 0, [True] * 3), task_rows(CELL, 0, 0, [None] * 3)
     [row] = forgetting.changes([before], [after]).to_dict("records")

@@ -73,13 +73,29 @@ def test_a_pair_of_groups_is_drawn_once(evidence):
     assert "No answer to a bias probe yet" in str(empty)
 
 
+def test_the_figure_names_the_checkpoint_which_is_never_the_oracle(evidence):
+    told = {**CATALOG, "main": {**CATALOG["main"], "selection": "best-out-of-domain"}}
+    spec = make_figure("bias", evidence, told, {}, "T")
+    said = " ".join(spec["title"]["text"])
+    assert "Checkpoint: last epoch." in said and "oracle" not in str(spec).lower()
+
+
+def test_the_sentence_leaves_baselines_out(evidence):
+    majority = {"title": "Majority", "family": "label_counts", "trained": False, "kind": "counts"}
+    methods = {**CATALOG["methods"], "majority": {**majority, "baseline": "no model"}}
+    of_ft = evidence.bias[evidence.bias["method"] == "ft"]
+    both = pd.concat([evidence.bias, of_ft.assign(method="majority", estimate=1.0)])
+    told = bias_lines(both, {**CATALOG, "methods": methods})
+    assert told == bias_lines(evidence.bias, CATALOG)
+
+
 def test_the_sentence_counts_differences_once(evidence):
     [line] = bias_lines(evidence.bias, CATALOG)
     rows = evidence.bias[(evidence.bias["measure"] == NET) & (evidence.bias["selection"] == "last")]
     once = rows[rows["group"].isin(["woman", "American", "Indian", "Nigerian"])]
     clear = (once["difference_low"] > 0) | (once["difference_high"] < 0)
-    assert f": {clear.sum()} of 12 and " in line
+    assert f"; {clear.sum()} of 12 differences have a 95 % interval without zero" in line
     most = 100 * once["difference"].abs().max()
     assert f"P(neutral) differs by up to {most:.1f} points" in line
-    assert "% neutral with 0 shots and" in line and "% neutral with 15 shots" in line
+    assert "% with 0 shots and" in line and "% with 15 shots of them neutral" in line
     assert bias_lines(evidence.bias.iloc[:0], CATALOG) == []

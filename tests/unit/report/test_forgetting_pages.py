@@ -7,7 +7,7 @@ import pytest
 from fewshot.analysis import statistics_schemas
 from fewshot.report.figures import registry as figures
 from fewshot.report.tables import registry as tables
-from fewshot.report.tables.forgetting import forgetting_lines
+from fewshot.report.tables.forgetting import forgetting_lines, numbers_text
 from simulate import CATALOG as SIMULATED
 
 CATALOG = {
@@ -53,7 +53,7 @@ def changed(model: str = "opt-s") -> pd.DataFrame:
 def test_the_table_sets_before_beside_after(study):
     evidence = replace(study, forgetting=changed())
     table = tables.make_table("forgetting", evidence, CATALOG, {})
-    assert table.read == ("forgetting",) and len(table.text) == len(CHANGES)
+    assert table.read == ("forgetting", "metrics") and len(table.text) == len(CHANGES)
     first, *_ = table.text.to_dict("records")
     assert first["section"] == "NLI" and first["Measured on"] == "WikiText"
     assert (first["Before"], first["After"]) == ("2.000", "2.500")
@@ -62,11 +62,40 @@ def test_the_table_sets_before_beside_after(study):
     assert shown.loc[("LoRA", "RTE, 4 shots"), "Change"] == "−1.0 [−2.0, 0.0]"
     assert shown.loc[("Head", "RTE, 0 shots"), "Before"] == "–"
     assert "zero by definition" in table.note and "no answer to another task" in table.note
-    assert "did not fit" not in table.note
+    assert "did not fit" not in table.note and "one seed" not in table.note
     some = changed()
     some.loc[0, "unfit"] = 2
     told = tables.make_table("forgetting", replace(evidence, forgetting=some), CATALOG, {}).note
     assert "In 1 line documents or rows (2 in all) did not fit the window" in told
+
+
+def test_the_table_tells_how_many_seeds_are_planned_and_where_there_is_one(study):
+    fewer = changed().assign(seeds=[5, 3, 5, 5, 5, 1, 5, 5])
+    table = tables.make_table("forgetting", replace(study, forgetting=fewer), CATALOG, {})
+    shown = table.text.set_index(["Method", "Measured on"])["Seeds"]
+    assert shown["LoRA", "WikiText"] == "5"
+    assert shown["Pattern-based fine-tuning", "RTE, 0 shots"] == "3/5"
+    assert "With one seed the interval is for other documents alone" in table.note
+
+
+def test_what_is_next_to_nothing_has_no_sign():
+    row = {"kind": "text", "before": 1.0, "after": 1.0, "change": -1e-5, "low": -0.1, "high": 1e-5}
+    assert numbers_text(row)[2] == "0.000 [−0.100, 0.000]"
+    _, _, alone = numbers_text(row | {"low": float("nan")})
+    assert alone == "0.000"
+
+
+def test_the_figure_marks_cells_that_lack_seeds(study):
+    fewer = changed().assign(seeds=3)
+    spec = figures.make_figure("forgetting", replace(study, forgetting=fewer), CATALOG, {}, "T")
+    points = [row for rows in spec["datasets"].values() for row in rows if "lost" in row]
+    states = {row["arm"]: row["state"] for row in points}
+    assert states["LoRA"] == "some" and states["In-context learning"] == "whole"
+    said = " ".join(spec["title"]["text"])
+    assert "Hollow: fewer seeds than planned" in said and "one seed" not in said
+    alone = replace(study, forgetting=changed().assign(seeds=1))
+    spec = figures.make_figure("forgetting", alone, CATALOG, {}, "T")
+    assert "With one seed a bar is for other documents" in " ".join(spec["title"]["text"])
 
 
 def test_the_figure_has_in_context_learning_on_the_zero_line(study):
@@ -98,6 +127,9 @@ def test_a_paragraph_says_by_which_method_least_and_most_is_lost():
     )
     assert "accuracy on RTE, 4 shots −10.5 points in the median, from −1.0 (LoRA) to −20.0" in line
     assert "zero by definition" in line
+    more = [changed(model).query("method == 'lora'") for model in ("opt-m", "opt-l")]
+    [line] = forgetting_lines(pd.concat([changed(), *more]), CATALOG)
+    assert "loss on WikiText +0.20 nats" in line, "the median is that of methods, as the ends are"
     assert forgetting_lines(changed().iloc[:0], CATALOG) == []
 
 

@@ -1,4 +1,4 @@
-"""The report, whole and partial: complete, self-contained, and honest about what is missing."""
+"""The report of a study: complete, self-contained, and honest about what is missing."""
 
 import re
 from dataclasses import replace
@@ -8,14 +8,12 @@ from types import SimpleNamespace
 import make_table
 import pandas as pd
 import pytest
-import report_partial
 import simulate
 import write_report
 from fewshot import schemas, storage, validation
 from fewshot.analysis import result_schemas, statistics_schemas, stats
 from fewshot.report import answers, partial, provenance, report
 from fewshot.report.figures import registry
-from fewshot.report.tables import registry as tables
 from fewshot.report.tables.comparisons import main_comparisons
 from markupsafe import escape
 
@@ -81,11 +79,20 @@ def test_the_page_needs_no_other_file(page):
     assert page.count('<img src="data:image/png;base64,iVBOR') == 2
 
 
+def test_what_else_was_found_is_told_on_the_page_and_in_the_summary(whole, monkeypatch):
+    said = [{"id": "elsewhere", "title": "Elsewhere", "sentences": ["All else is as it was."]}]
+    monkeypatch.setattr(report, "further", lambda evidence, catalog: said)
+    assert "All else is as it was.\n" in report.summary_text(whole, Path("results/sim"))
+    text = report.page(replace(whole, figures={}, specs={}, tables={}))
+    assert '<h3 id="elsewhere">Elsewhere</h3>\n<ul><li>All else is as it was.</li></ul>' in text
+
+
 def test_costs_and_settings_are_folded_and_nothing_else_is(page):
     categories = {entry["category"] for kind in ENTRIES.values() for entry in kind.values()}
     assert set(report.FOLDED) <= categories
+    assert len({each[0] for each in categories}) == len(categories), "each has its own number"
     folded = re.findall(r'<details class="folded"><summary>\s*<h2 id="([^"]+)"', page)
-    assert folded == ["5-costs-and-coverage", "6-setting"]
+    assert folded == ["6-costs-and-coverage", "7-setting"]
     for name in ("table-costs", "table-coverage", "table-models", "table-hyperparameters"):
         before = page[: page.index(f'id="{name}"')]
         assert before.count("<details") == before.count("</details>") + 1
@@ -227,88 +234,6 @@ def test_the_summary_says_in_how_many_comparisons_fine_tuning_was_better(whole):
     assert "gives p < 0.05 after correction" in text
 
 
-def plan(pairs):
-    figures = {"id-ood-scatter": ENTRIES["figures"]["id-ood-scatter"]}
-    tables = {name: ENTRIES["tables"][name] for name in ("headline", "coverage")}
-    return partial.PartialStudy(SETTINGS, CATALOG, figures, tables, pairs)
-
-
-@pytest.mark.slow
-def test_a_partial_report_works_with_nothing_at_all(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    planned = plan(simulate.pairs())
-    smk = SimpleNamespace(
-        params=SimpleNamespace(
-            study=planned.settings,
-            catalog=planned.catalog,
-            figures=planned.figures,
-            tables=planned.tables,
-            pairs=planned.pairs,
-        )
-    )
-    report_partial.main(smk)
-    folder = tmp_path / "results/sim/partial"
-    assert "0 of 56 cells are complete." in (folder / "summary.txt").read_text()
-    assert "This report is partial" in (folder / "report.html").read_text()
-    assert (folder / "figures/id-ood-scatter.png").stat().st_size > 1000
-    assert "missing" in (folder / "tables/headline.md").read_text()
-
-
-def test_a_missing_run_shows_the_last_line_of_its_log(study):
-    assert study.logs == {
-        ("rte", "opt-s", "lora", "minimal", 32): "ERROR step 12: the loss is not a number"
-    }
-
-
-@pytest.fixture
-def two_runs(tmp_path, monkeypatch) -> dict:
-    """Return a pair of which a run in context and one of fine-tuning are here."""
-    monkeypatch.chdir(tmp_path)
-    simulate.write_prepared(tmp_path)
-    pair = simulate.pairs([0, 1])[0]
-    pair["jobs"] = [job for job in pair["jobs"] if job["k"] == 16][:2]
-    for job in pair["jobs"]:
-        simulate.write_run(tmp_path, pair, job, epochs=2)
-    return pair
-
-
-def test_a_broken_run_counts_as_missing_and_says_why(two_runs):
-    Path(two_runs["jobs"][1]["folder"], "predictions.parquet").write_bytes(b"PAR1 cut off")
-    found = partial.collect(plan([two_runs]))
-    status = found.metrics.groupby("method")["status"].agg(set).to_dict()
-    assert status == {"icl": {"ok"}, "ft": {"missing"}}
-    assert "it has changed since it was written" in found.logs["nli", "opt-s", "ft", "minimal", 16]
-
-
-def test_held_out_scores_that_are_missing_are_told_beside_a_complete_cell(two_runs):
-    for job in two_runs["jobs"]:
-        job |= {
-            "held_out": job["folder"].replace("results/runs", "results/held-out/4"),
-            "cross_validation": 4,
-        }
-    choice = {"choice": "one", "k": 16, "jobs": two_runs["jobs"]}
-    log = Path("results/logs", *Path(two_runs["jobs"][1]["held_out"]).parts[1:])
-    log.parent.mkdir(parents=True)
-    log.with_name(f"{log.name}.log").write_text("ERROR fold 3: no memory\n")
-    found = partial.collect(plan([{**two_runs, "choices": [choice]}]))
-    assert set(found.metrics["status"]) == {"ok"}, "their own runs are there"
-    assert found.logs == {
-        ("nli", "opt-s", "icl", "minimal", 16): "its shots, held out: not started: no log",
-        ("nli", "opt-s", "ft", "minimal", 16): "its shots, held out: ERROR fold 3: no memory",
-    }
-    table = tables.make_table("coverage", found, CATALOG, {})
-    assert table.note.startswith("2 of 2 cells are complete. Of 2 of these the scores of held-out")
-    assert table.text["Last line of the log"].tolist() == list(found.logs.values())
-
-
-def test_a_run_that_never_started_says_so(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert partial.last_line("results/runs/x/seeds0-4") == partial.NOT_STARTED
-    Path("results/logs/runs/x").mkdir(parents=True)
-    Path("results/logs/runs/x/seeds0-4.log").write_text("one\ntwo\n\n")
-    assert partial.last_line("results/runs/x/seeds0-4") == "two"
-
-
 def test_origins_name_files_folders_and_what_was_computed():
     files = {
         "metrics": ["a/b/x.parquet", "a/b/y.parquet"],
@@ -369,20 +294,3 @@ def test_the_script_of_the_report_answers_from_stored_files(stored, tmp_path):
     assert "fine-tuning is better than in-context learning in" in text
     assert f"Made from metrics: {stored['metrics'][0]}; code: c0de." in text
     assert "In-context learning" in (tmp_path / "s.txt").read_text()
-
-
-def test_runs_of_two_models_on_other_draws_are_not_compared(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    simulate.write_prepared(tmp_path)
-    pairs = [pair for pair in simulate.pairs([0]) if pair["task"] == "nli"][:2]
-    for pair, digest in zip(pairs, ("aa", "bb"), strict=True):
-        pair["jobs"] = [job for job in pair["jobs"] if (job["method"], job["k"]) == ("ft", 16)]
-        simulate.write_run(tmp_path, pair, pair["jobs"][0], epochs=2)
-        path = Path(pair["jobs"][0]["folder"], "manifest.json")
-        draws = {"shots": {"0": digest}, "draw": "fair"}
-        storage.write_json(path, {**storage.read_json(path), "checksums": draws})
-    found = partial.collect(plan(pairs))
-    status = found.metrics.groupby("model")["status"].agg(set).to_dict()
-    assert status == {pairs[0]["model"]: {"ok"}, pairs[1]["model"]: {"missing"}}
-    (said,) = found.logs.values()
-    assert "its shots of seed 0 are not those of" in said

@@ -92,7 +92,6 @@ from .intervals import (
     CONFIDENCE,
     Estimate,
     mean_interval,
-    normal_quantile,
     t_interval,
     wilson_interval,
 )
@@ -166,7 +165,6 @@ __all__ = [
     "mean_parts_apart",
     "mean_squares",
     "median_iqr",
-    "normal_quantile",
     "over_seeds",
     "paired_improvement",
     "paired_tests",

@@ -65,9 +65,7 @@ def _draw(frame: pd.DataFrame, catalog: dict) -> dict:
     present = set(zip(known["measure"], known["domain"], strict=True))
     keys = [(name, domain) for name in MEASURES for domain in DOMAINS]
     shown = {key: DOMAINS[key[1]] for key in keys if key in present}
-    # Names of methods take more room than an axis has elsewhere.
-    more = max(0, int(4.3 * max(map(len, styles))) - panels.AXIS)
-    width = panels.panel_width(len(shown), theme.WIDTH - more)
+    width = panels.width_beside(styles, len(shown))
 
     def cell(key, place) -> dict:
         name, domain = key

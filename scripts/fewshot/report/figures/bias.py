@@ -12,7 +12,7 @@ from ...analysis.titles import arm_title, set_title, titles
 from ...errors import unknown
 from ...formatting import number_of
 from .. import select
-from ..tables.bias import shown
+from ..tables.bias import checkpoint_note, shown
 from . import axes, missing, panels, theme
 
 SIZE = 22
@@ -56,7 +56,7 @@ def bias(
         return panels.nothing("No answer to a bias probe yet.")
     catalog, single = select.singled(rows, catalog)
     frame = _numbers(rows, catalog, measure)
-    return panels.footnote(_draw(frame), _notes(frame), single)
+    return panels.footnote(_draw(frame), [*_notes(frame), checkpoint_note(catalog)], single)
 
 
 def _numbers(rows: pd.DataFrame, catalog: dict, measure: str) -> pd.DataFrame:
@@ -96,9 +96,7 @@ def _numbers(rows: pd.DataFrame, catalog: dict, measure: str) -> pd.DataFrame:
 def _draw(frame: pd.DataFrame) -> dict:
     names = list(dict.fromkeys(frame["panel"]))
     columns = min(len(names), MOST)
-    # Names of methods, beside a title of some lines, may take more room than an axis has elsewhere.
-    labels = int(4.1 * max(map(len, frame["arm"]))) + 10 * frame["place"].str.len().max()
-    width = panels.panel_width(columns, theme.WIDTH - max(0, labels - panels.AXIS))
+    width = panels.width_beside(frame["arm"], columns, frame["place"].str.len().max())
     limits = {SHARE: axes.domain(*(frame.loc[frame["panel"] == SHARE, n] for n in ENDS))}
     apart = frame[frame["panel"] != SHARE]
     most = max(1.0, float(np.nanmax(np.abs(apart[[*ENDS]].to_numpy(dtype=float)))))

@@ -6,15 +6,14 @@ import altair as alt
 import pandas as pd
 
 from ...analysis.evidence import Evidence
-from ...analysis.forgetting import ASKED, TEXT, gains, source_title, sources_in_order, worse
+from ...analysis.forgetting import ARM, ASKED, TEXT, gains, source_title, sources_in_order, worse
 from ...analysis.titles import ordered, titles
 from .. import select
-from . import axes, panels, theme
+from . import axes, missing, panels, theme
 
-CELL = ["task", "model", "method", "pattern"]
 TIPS = (
     "size:N model; arm:N method; gain:Q points gained |.1f; lost:Q lost elsewhere |.3f; "
-    "lost_low:Q 95 % interval from |.3f; lost_high:Q to |.3f; seeds:Q seeds"
+    "lost_low:Q 95 % interval from |.3f; lost_high:Q to |.3f" + panels.SEEDS
 )
 HEIGHT = 150
 
@@ -34,7 +33,7 @@ def forgetting(
     if points.empty:
         return panels.nothing("Nothing was measured outside the tasks yet.")
     catalog, single = select.singled(points, catalog)
-    points = select.named(points, catalog)
+    points = missing.with_state(select.named(points, catalog))
     across = axes.margin(min(points["gain"].min(), 0), max(points["gain"].max(), 0))
     names = {task: titles(catalog, "tasks")[task] for task in dict.fromkeys(points["task"])}
     looks = (
@@ -62,8 +61,10 @@ def forgetting(
         "In-context learning changes no weights: it stands on the zero line by definition. Other "
         "methods after the last epoch; bars are 95 % intervals for other draws and documents."
     ]
+    if (points["lost_low"].notna() & (points["seeds"] == 1)).any():
+        lines.append("With one seed a bar is for other documents alone.")
     blocks = panels.stack(rows, columns, width)
-    return panels.footnote(panels.grid(blocks, columns), lines, single)
+    return panels.footnote(panels.grid(blocks, columns), [*lines, *missing.hollow(points)], single)
 
 
 def _points(
@@ -77,12 +78,12 @@ def _points(
         return pd.DataFrame(), []
     asked = sources_in_order(changes, catalog)
     lost = ["lost", "lost_low", "lost_high", "seeds"]
-    ours = gained.merge(changes[[*CELL, *ASKED, *lost]], on=CELL)
-    shown = gained[~gained["trained"]].assign(lost=0.0).rename(columns={"seeds_shown": "seeds"})
+    ours = gained.merge(changes[[*ARM, *ASKED, *lost]], on=ARM)
+    shown = gained[~gained["trained"]].assign(lost=0.0).rename(columns={"seeds_gained": "seeds"})
     # Wherever the same model is measured that was trained.
     still = shown.merge(ours[["task", "model", *ASKED]].drop_duplicates(), on=["task", "model"])
     points = pd.concat([ours, still], ignore_index=True)
-    return ordered(points.drop(columns="trained"), catalog, CELL), asked
+    return ordered(points.drop(columns="trained"), catalog, ARM), asked
 
 
 def _panel(rows: pd.DataFrame, x: dict, y: dict, arms: dict, models: dict) -> dict:
@@ -96,11 +97,7 @@ def _panel(rows: pd.DataFrame, x: dict, y: dict, arms: dict, models: dict) -> di
     bars = base.mark_rule(strokeWidth=0.6, opacity=0.6).encode(
         x=alt.X("gain:Q", **x), y=alt.Y("lost_low:Q", **y), y2="lost_high:Q", color=color
     )
-    marks = base.mark_point(filled=True, size=36, opacity=0.9).encode(
-        x=alt.X("gain:Q", **x),
-        y=alt.Y("lost:Q", **y),
-        color=color,
-        shape=theme.shape("size", models, above),
-        tooltip=panels.tooltips(TIPS),
-    )
-    return panels.panel(rows, zero.encode(y=alt.Y("zero:Q", **y)), bars, marks)
+    at = {"x": alt.X("gain:Q", **x), "y": alt.Y("lost:Q", **y), "color": color}
+    at |= {"shape": theme.shape("size", models, above), "tooltip": panels.tooltips(TIPS)}
+    marks = missing.mean_points(base, 36, **at)
+    return panels.panel(rows, zero.encode(y=alt.Y("zero:Q", **y)), bars, *marks)

@@ -44,9 +44,7 @@ def latency(
         " · ".join(filter(None, pair)) for pair in zip(rows["arm"], rows["way"], strict=True)
     ]
     groups = list(rows.groupby(["task", "model"], sort=False))
-    # Names of ways take more room than an axis has elsewhere.
-    more = max(0, int(4.3 * rows["label"].str.len().max()) - panels.AXIS)
-    width = panels.panel_width(len(BATCHES), theme.WIDTH - more)
+    width = panels.width_beside(rows["label"], len(BATCHES))
     spans = {batch: _span(rows, batch) for batch in BATCHES}
     styles = theme.arm_styles(catalog, rows)
 

@@ -49,9 +49,7 @@ def methods_listed(
 def _draw(means: pd.DataFrame, catalog: dict) -> dict:
     styles = theme.model_styles(catalog, set(means["size"]))
     columns = min(int(means.groupby("task")["where"].nunique().max()), MOST)
-    # Names of methods may take more room than an axis has elsewhere.
-    more = max(0, int(4.3 * max(map(len, means["arm"]))) - panels.AXIS)
-    width = panels.panel_width(columns, theme.WIDTH - more)
+    width = panels.width_beside(means["arm"], columns)
     limits = axes.domain(means["mean"], means["low"], means["high"], means["majority"])
     blocks = []
     for _, rows in means.groupby("task", sort=False):

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import altair as alt
@@ -20,6 +20,8 @@ from .axes import GridPosition, grid_positions
 AXIS = 54
 """Points that a block's y axis, its labels and title take."""
 GAP = 10
+LETTER, LINE = 4.3, 10
+"""Points that a letter of an axis' labels and a line of its title take."""
 FEW_MODELS = 4
 """Up to so many models, a panel is a model and a line a method; else the other way round."""
 SEEDS = "; seeds:Q seeds; seeds_planned:Q of planned seeds"
@@ -138,6 +140,13 @@ def columns_for(count: int, most: int = 4) -> int:
 def panel_width(columns: int, width: int = theme.WIDTH) -> int:
     """Return the width of each of `columns` panels; few panels make a smaller figure."""
     return min(math.floor((width - AXIS - GAP * (columns - 1)) / columns) - 2, theme.COLUMN)
+
+
+def width_beside(names: Iterable[str], columns: int, lines: int = 0) -> int:
+    """Return the width of each of `columns` panels beside `names`, such as those of methods, on the
+    y axis and its title of some `lines`: they may take more room than an axis has elsewhere."""
+    room = int(LETTER * max(map(len, names))) + LINE * lines
+    return panel_width(columns, theme.WIDTH - max(0, room - AXIS))
 
 
 def heading(title: str, width: int) -> list[str]:

@@ -68,9 +68,9 @@ BREAKDOWN = ("hans_by_subcase", "hans_by_heuristic")
 
 ANY_CHECKPOINT = (
     *("learning_curves", "over_training", "model_selection"),
-    *("icl_patterns_shots", "honest_choice"),
+    *("icl_patterns_shots", "honest_choice", "bias", "forgetting", "latency"),
 )
-"""Functions that show no checkpoint, or several by name."""
+"""Functions that show no checkpoint, several by name, or one that is never the oracle."""
 ORACLE = "best-out-of-domain"
 ORACLE_NOTE = (
     "Oracle: the checkpoint is the best out of domain, chosen by the out-of-domain rows: nobody "

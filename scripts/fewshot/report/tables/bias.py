@@ -7,9 +7,9 @@ import pandas as pd
 from ...analysis.bias import FRACTION, LEAN, NET, SELECTIONS, one_sided
 from ...analysis.evidence import Evidence
 from ...analysis.titles import SELECTIONS as CHECKPOINTS
-from ...analysis.titles import ordered, set_title
-from ...formatting import BLANK, number_of, percent, points
-from ..table_text import Table, bounds_text, cell_names, cell_text, seeds_text
+from ...analysis.titles import is_baseline, ordered, set_title
+from ...formatting import number_of, percent
+from ..table_text import Table, cell_names, cell_text, change_text, seeds_text
 
 KEYS = ["task", "evaluation_set", "attribute", "model", "method", "pattern", "k"]
 ALL = "all"
@@ -30,6 +30,11 @@ def main_checkpoint(catalog: dict) -> str:
     where that is an oracle, at which not every answer is kept."""
     chosen = catalog["main"]["selection"]
     return chosen if chosen in SELECTIONS else "last"
+
+
+def checkpoint_note(catalog: dict) -> str:
+    """Return the sentence that names `main_checkpoint`."""
+    return f"Checkpoint: {CHECKPOINTS[main_checkpoint(catalog)]}."
 
 
 def shown(bias: pd.DataFrame, catalog: dict, k: int | None = None) -> pd.DataFrame:
@@ -53,8 +58,7 @@ def bias(evidence: Evidence, catalog: dict, *, k: int | None = None) -> Table:
         key = (*(item[name] for name in KEYS), group)
         rows.setdefault(key, {})[item["measure"]] = item
     printed = [_row(key, found, catalog) for key, found in _by_attribute(rows).items()]
-    checkpoint = f" Checkpoint: {CHECKPOINTS[main_checkpoint(catalog)]}."
-    return Table(numbers, pd.DataFrame(printed), NOTE + checkpoint)
+    return Table(numbers, pd.DataFrame(printed), f"{NOTE} {checkpoint_note(catalog)}")
 
 
 def _by_attribute(rows: dict[tuple, dict]) -> dict[tuple, dict]:
@@ -87,31 +91,32 @@ def _level(item: Mapping) -> str:
 
 def _moved(item: Mapping, name: str) -> str:
     """Return a difference in points with its interval; a blank without any."""
-    if pd.isna(item[name]):
-        return BLANK
-    ends = bounds_text(item[f"{name}_low"], item[f"{name}_high"])
-    return points(item[name]) + ("" if ends == BLANK else f" {ends}")
+    return change_text(item, name, f"{name}_low", f"{name}_high")
 
 
 def bias_lines(bias: pd.DataFrame, catalog: dict) -> list[str]:
     """Say for each task and probe how many pairs are called neutral without shots and with the main
-    number of them, how far groups differ, and how many of these differences are clear."""
+    number of them, how far groups differ, and how many of these differences are clear.
+
+    Baselines are left out: the sentence is about models that are adapted.
+    """
     rows, lines = shown(bias, catalog), []
-    rows = rows[rows["seeds"] > 0]
+    baselines = [name for name in catalog["methods"] if is_baseline(catalog, name)]
+    rows = rows[(rows["seeds"] > 0) & ~rows["method"].isin(baselines)]
     for (task, probe), part in rows.groupby(["task", "evaluation_set"], sort=False, observed=True):
         whole = part[part["group"].isna() & (part["measure"] == FRACTION)]
         parts = [
-            f"{percent(of_k['estimate'].mean())} % neutral with {number_of(int(k), 'shot')}"
+            f"{percent(of_k['estimate'].mean())} % with {number_of(int(k), 'shot')}"
             for k, of_k in whole.groupby("k", sort=True)
         ]
         (most, clear), (lean, leaning) = (_differences(part, each) for each in (NET, LEAN))
         lines.append(
-            f"Of the neutral pairs of “{set_title(catalog, probe)}” that differ in a social word, "
-            f"models with the prompts of {set_title(catalog, task)} call {' and '.join(parts)} "
-            "(means over attributes and cells). Between groups P(neutral) differs by up to "
-            f"{most} points, and P(entailment) − P(contradiction) by up to {lean}: "
-            f"{clear} and {leaning} of these differences have a 95 % interval without zero, not "
-            "corrected for their number."
+            f"All pairs of “{set_title(catalog, probe)}” are neutral and differ in a social word. "
+            f"With the prompts of {set_title(catalog, task)}, models call {' and '.join(parts)} "
+            "of them neutral (means over attributes and cells). Between groups, P(neutral) differs "
+            f"by up to {most} points; {clear} differences have a 95 % interval without zero. "
+            f"P(entailment) − P(contradiction) differs by up to {lean} points; {leaning} have one. "
+            "The intervals are not corrected for their number."
         )
     return lines
 

@@ -14,7 +14,7 @@ from ...analysis.questions import main_selection
 from ...analysis.titles import OWN_METRICS, SELECTIONS, arm_title, ordered, set_title, titles
 from ...analysis.verdicts import ALPHA, BETTER, WORSE, judged
 from ...formatting import BLANK, number_of, p_value, points
-from ..table_text import Table, bounds_text, seeds_text
+from ..table_text import Table, bounds_text, change_text, seeds_text
 
 TESTS = {
     "crossed": "Crossed t",
@@ -156,7 +156,7 @@ def difference_text(row: dict) -> str:
     if pd.isna(row["low"]):
         return f"{points(row['difference'])} ({row['status']})"
     alone = " (rows alone)" if row["seeds"] < 2 else ""
-    return f"{points(row['difference'])} {bounds_text(row['low'], row['high'])}{alone}"
+    return change_text(row, "difference", "low", "high") + alone
 
 
 def claims(numbers: pd.DataFrame) -> np.ndarray:

@@ -12,7 +12,6 @@ from ...analysis.titles import arm_title, is_baseline, ordered, set_title, title
 from ...formatting import BLANK, number_of, percent, size_text
 from ..table_text import Table, cell_names, claims_note, reach, seeds_text
 
-KEYS = ["task", "model", "method", "pattern", "k"]
 SHOWN = {
     "Load (s)": "seconds_load",
     "Train (s)": "seconds_train",
@@ -27,15 +26,15 @@ def coverage(evidence: Evidence, catalog: dict) -> Table:
     """Count the seeds of every cell; print the cells that are not complete, and those without the
     scores of held-out shots that are planned, and why."""
     counts = seed_counts(evidence.metrics)
-    tokens = evidence.windows.astype({name: object for name in KEYS})
+    tokens = evidence.windows.astype({name: object for name in ORDER})
     shown = ["longest_tokens", "window", "shown_rows"]
     tokens = tokens.groupby([*CELL], as_index=False)[shown].max()
     numbers = counts.merge(tokens.astype({"protocol": object}), on=CELL, how="left")
     numbers["exact_ties"] = _exact_ties(numbers, evidence.manifests)
     numbers["log"] = [
-        evidence.logs.get(tuple(row), "") for row in numbers[KEYS].itertuples(index=False)
+        evidence.logs.get(tuple(row), "") for row in numbers[ORDER].itertuples(index=False)
     ]
-    numbers = ordered(numbers, catalog, KEYS)
+    numbers = ordered(numbers, catalog, ORDER)
     lacking = numbers["seeds_ok"] < numbers["seeds_planned"]
     # Of a complete cell's own log nothing is told: its shots, held out, are not.
     open_cells = numbers[lacking | (numbers["log"] != "")]

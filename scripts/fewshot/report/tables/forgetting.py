@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from ...analysis.cell_costs import ORDER
 from ...analysis.evidence import Evidence
 from ...analysis.forgetting import ASKED, TEXT, source_title, sources_in_order, worse
+from ...analysis.metrics import CELL
+from ...analysis.summary import seed_counts
 from ...analysis.titles import arm_title, ordered, set_title
-from ...formatting import BLANK, number_of, percent, points
-from ..table_text import Table, bounds_text, cell_names
-
-ORDER = ["task", "model", "method", "pattern", "k"]
+from ...formatting import BLANK, number_of, percent, points, signed
+from ..table_text import Table, cell_names, change_text, seeds_text
 
 
 def forgetting(evidence: Evidence, catalog: dict, *, k: int | None = None) -> Table:
@@ -19,6 +20,7 @@ def forgetting(evidence: Evidence, catalog: dict, *, k: int | None = None) -> Ta
     numbers = _in_order(evidence.forgetting, catalog, k)
     if numbers.empty:
         return Table(numbers, pd.DataFrame())
+    numbers = _with_planned(numbers, evidence.metrics)
     rows = [_printed(row, catalog) for row in numbers.to_dict("records")]
     return Table(numbers, pd.DataFrame(rows), _note(numbers, catalog))
 
@@ -33,6 +35,16 @@ def _in_order(frame: pd.DataFrame, catalog: dict, k: int | None) -> pd.DataFrame
     return ordered(frame.drop(columns="place"), catalog, ORDER)
 
 
+def _with_planned(numbers: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return changes with how many seeds of the cell are planned."""
+    planned = seed_counts(metrics)[[*CELL, "seeds_planned"]]
+    numbers = numbers.merge(planned, on=CELL, how="left")
+    # Of a cell without metrics nothing else is known.
+    return numbers.assign(
+        seeds_planned=numbers["seeds_planned"].fillna(numbers["seeds"]).astype(int)
+    )
+
+
 def _printed(row: Mapping, catalog: dict) -> dict[str, str]:
     before, after, change = numbers_text(row)
     return {
@@ -42,7 +54,7 @@ def _printed(row: Mapping, catalog: dict) -> dict[str, str]:
         "Before": before,
         "After": after,
         "Change": change,
-        "Seeds": str(row["seeds"]),
+        "Seeds": seeds_text(row),
     }
 
 
@@ -52,11 +64,10 @@ def numbers_text(row: Mapping) -> tuple[str, str, str]:
     if pd.isna(row["change"]):
         return BLANK, BLANK, BLANK
     if row["kind"] == TEXT:
-        bounds = "" if pd.isna(row["low"]) else f" [{row['low']:+.3f}, {row['high']:+.3f}]"
-        change = f"{row['change']:+.3f}{bounds}"
-        return f"{row['before']:.3f}", f"{row['after']:.3f}", change.replace("-", "−")
-    bounds = bounds_text(row["low"], row["high"])
-    change = points(row["change"]) + ("" if bounds == BLANK else f" {bounds}")
+        change, low, high = (signed(row[name], 3) for name in ("change", "low", "high"))
+        bounds = "" if low == BLANK else f" [{low}, {high}]"
+        return f"{row['before']:.3f}", f"{row['after']:.3f}", change + bounds
+    change = change_text(row, "change", "low", "high")
     return percent(row["before"]), percent(row["after"]), change
 
 
@@ -66,6 +77,8 @@ def _note(numbers: pd.DataFrame, catalog: dict) -> str:
         "[95 % interval for other draws and documents like these]. In-context learning changes no "
         "weights: all of its changes are zero by definition, and none is measured."
     )
+    if (numbers["seeds"] == 1).any():
+        note += " With one seed the interval is for other documents alone, not for other draws."
     patterns = catalog["forgetting"]["patterns"]
     if len(catalog["patterns"]) > 1 and patterns:
         told = ", ".join(f"{catalog['forgetting']['tasks'][n]}: {p}" for n, p in patterns.items())
@@ -77,10 +90,9 @@ def _note(numbers: pd.DataFrame, catalog: dict) -> str:
         note += " A classification head has no answer to another task."
     left = numbers[(numbers["unfit"] > 0) & ~numbers["method"].isin(heads)]
     if len(left):
-        rows = left.drop_duplicates([*ORDER, *ASKED])["unfit"].sum()
         note += (
-            f" In {number_of(len(left), 'line')} documents or rows ({int(rows)} in all) did not "
-            "fit the window and are left out, before and after."
+            f" In {number_of(len(left), 'line')} documents or rows ({left['unfit'].sum()} in all) "
+            "did not fit the window and are left out, before and after."
         )
     return note
 
@@ -104,14 +116,14 @@ def forgetting_lines(frame: pd.DataFrame, catalog: dict) -> list[str]:
 
 
 def _sentence(part: pd.DataFrame, title: str, catalog: dict) -> str:
-    """Say how far a measure moves: in the median, and by which method least and most."""
+    """Say how far a measure moves, in the mean over tasks and models: by the median method, and by
+    which least and most."""
     is_text = part["kind"].iloc[0] == TEXT
-    part = worse(part)
-    means = part.groupby(["method", "pattern"], sort=False)["lost"].mean()
+    means = worse(part).groupby(["method", "pattern"], sort=False)["lost"].mean()
 
     def told(value: float) -> str:
         # `lost` counts upwards what got worse, the text as it was measured.
-        return f"{value:+.2f}".replace("-", "−") if is_text else points(-value / 100)
+        return signed(value, 2) if is_text else points(-value / 100)
 
     what = "loss on" if is_text else "accuracy on"
     unit = "nats per token" if is_text else "points"
@@ -120,7 +132,7 @@ def _sentence(part: pd.DataFrame, title: str, catalog: dict) -> str:
         return f"{what} {title} {told(means.iloc[0])} {unit} ({arm_title(catalog, *method)})"
     least, most = means.idxmin(), means.idxmax()
     return (
-        f"{what} {title} {told(part['lost'].median())} {unit} in the median, from "
+        f"{what} {title} {told(means.median())} {unit} in the median, from "
         f"{told(means.min())} ({arm_title(catalog, *least)}) to {told(means.max())} "
         f"({arm_title(catalog, *most)})"
     )

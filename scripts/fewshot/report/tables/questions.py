@@ -19,7 +19,7 @@ from ...analysis.titles import (
     titles,
 )
 from ...formatting import number_of, p_value, points
-from ..table_text import Table, bounds_text, seeds_text
+from ..table_text import Table, bounds_text, change_text, seeds_text
 from .comparisons import sides_text, where_text
 
 ORDER = ["task", "domain", "evaluation_set", "method", "pattern", "model"]
@@ -113,8 +113,7 @@ def _row(row: Mapping, catalog: dict) -> dict:
 
 
 def _estimate(row: Mapping) -> str:
-    interval = "" if pd.isna(row["low"]) else f" {bounds_text(row['low'], row['high'])}"
-    return f"{points(row['estimate'])}{interval}"
+    return change_text(row, "estimate", "low", "high")
 
 
 def _where(row: Mapping, catalog: dict) -> str:
