@@ -15,6 +15,7 @@ import pandas as pd
 from .. import schemas, storage
 from ..data.curve_sample import stratified_sample
 from ..data.shots import read_shots
+from ..errors import UserError
 from ..prompts.chat import read_pattern
 from ..prompts.label_words import label_words
 from ..prompts.patterns import Pattern
@@ -72,8 +73,9 @@ class Measured:
             prompts = pieces.prompts.behind(reading.virtual_ids)
             fits, logprobs = self._fits(prompts, reading), np.full(len(prompts.ids), np.nan)
             if fits.any():
-                scores = score(f"text {name}", _part(prompts, fits), None)
-                logprobs[fits] = scores.logprobs[:, 0]
+                part = _part(prompts, fits)
+                logprobs[fits] = score(f"text {name}", part, None).logprobs[:, 0]
+                _check_finite(cell, seed, f"text '{name}', document", part.ids, logprobs[fits])
             _say_unfit(cell, seed, f"pieces of text '{name}'", fits)
             found.append(
                 _rows(cell, seed, name, TEXT, 0, ids).assign(
@@ -100,7 +102,6 @@ class Measured:
         """Return whether each row is right, or None where its prompt does not fit."""
         pattern, name = task.pattern, f"task {task.name}"
         queries = self.queries.of(pattern, name, task.rows)
-        label_words(self.queries.tokenizer, pattern, queries.texts[0])
         shots = task.shots[k, seed] if k else None
         context = pattern.context(()) if shots is None else pattern.context_of(shots)
         prompts = queries.prompts(context).behind(reading.virtual_ids)
@@ -108,8 +109,9 @@ class Measured:
         correct = np.full(len(fits), None, dtype=object)
         if fits.any():
             scores, rows = score(name, _part(prompts, fits), pattern), task.rows[fits]
-            best = scores.best_words(rows["id"].to_numpy())
-            correct[fits] = best == rows["label"].to_numpy()
+            ids = rows["id"].to_numpy()
+            _check_finite(cell, seed, f"task '{task.name}', row with id", ids, scores.logprobs)
+            correct[fits] = scores.best_words(ids) == rows["label"].to_numpy()
         _say_unfit(cell, seed, f"prompts of task '{task.name}' with {k} shots", fits)
         return correct
 
@@ -119,6 +121,18 @@ class Measured:
 
 def _part(prompts: Prompts, chosen: np.ndarray) -> Prompts:
     return prompts if chosen.all() else prompts.of_rows(np.flatnonzero(chosen).tolist())
+
+
+def _check_finite(
+    cell: Mapping, seed: int, what: str, names: Sequence[object], logprobs: np.ndarray
+) -> None:
+    wrong = np.flatnonzero(~np.isfinite(logprobs.reshape(len(names), -1)).all(axis=1))
+    if len(wrong):
+        raise UserError(
+            f"{'/'.join(map(str, cell.values()))}: seed {seed}: {what} {names[wrong[0]]}: the "
+            f"score is not finite ({len(wrong)} such scores); valid: another dtype in models.yaml "
+            "or, of what is trained, a lower learning_rate in methods.yaml"
+        )
 
 
 def _say_unfit(cell: Mapping, seed: int, what: str, fits: np.ndarray) -> None:
@@ -173,8 +187,8 @@ def read_asked(smk, seeds: Sequence[int], queries: SetQueries, window: int) -> A
     """Read what a job of these seeds measures, from its named inputs (see `ForgettingInputs.files`)
     and its parameter `forgetting`; `window` is the model's, in tokens.
 
-    Raises UserError for a text that cannot be read in pieces, and for other draws than those of the
-    task's rows.
+    Raises UserError for a text that cannot be read in pieces, for label words that the tokenizer
+    cannot tell apart, and for other draws than those of the task's rows.
     """
     told, files, tokenizer = smk.params.forgetting, smk.input, queries.tokenizer
     texts = {}
@@ -191,14 +205,12 @@ def read_asked(smk, seeds: Sequence[int], queries: SetQueries, window: int) -> A
     tasks = []
     for entry, path, train in zip(told["tasks"], files.other_rows, trains, strict=True):
         paths = {(k, seed): next(drawn) for k in shown for seed in seeds}
-        tasks.append(
-            OtherTask(
-                entry["task"],
-                read_pattern(entry["pattern"], tokenizer),
-                _sampled(storage.read_rows(path), told["rows"], entry["base"]),
-                read_shots(train, paths) if paths else {},
-            )
-        )
+        pattern = read_pattern(entry["pattern"], tokenizer)
+        rows = _sampled(storage.read_rows(path), told["rows"], entry["base"])
+        # Now, and not behind a seed's last epoch.
+        label_words(tokenizer, pattern, pattern.queries(rows.head(1))[0])
+        shots = read_shots(train, paths) if paths else {}
+        tasks.append(OtherTask(entry["task"], pattern, rows, shots))
     paths = [*files.texts, *files.other_rows, *files.other_train, *files.other_shots]
     sums = {path: storage.sha256(path) for path in paths}
     measured = Measured(texts, tasks, tuple(told["k"]), window, queries)

@@ -46,10 +46,10 @@ def files(tmp_path_factory) -> SimpleNamespace:
     )
 
 
-def asked_of(files, kind: str):
+def asked_of(files, kind: str, pattern=PATTERN):
     told = {
         "texts": [{"text": "wiki", "tokens": LONGEST}],
-        "tasks": [{"task": "elsewhere", "base": "elsewhere", "pattern": PATTERN.__dict__}],
+        "tasks": [{"task": "elsewhere", "base": "elsewhere", "pattern": pattern.__dict__}],
         "k": [0, 2],
         "rows": 500,
     }
@@ -222,6 +222,29 @@ def test_asking_changes_no_byte_and_survives_an_interruption(files, tmp_path, mo
         assert result.facts["resumed_after_steps"] == [3]
         assert outcome(result) == expected
         pd.testing.assert_frame_equal(result.forgetting, whole.forgetting)
+
+
+@pytest.mark.parametrize(
+    "what", ["text 'wiki', document 9, piece 2", "task 'elsewhere', row with id 103"]
+)
+def test_a_score_that_is_not_finite_is_one_line_and_not_unfit(files, what):
+    """A document or row that did not fit is left out and counted; a broken model is told."""
+    model = tiny_model("opt")
+
+    def broken(_, prompts, pattern):
+        scores = score(model, prompts, batch_tokens=256)
+        if (pattern is None) == what.startswith("text"):
+            scores.logprobs[3] = np.nan
+        return scores
+
+    expected = f"fair/task/m/x/p/10: seed 0: {what}: the score is not finite \\(1 such"
+    with pytest.raises(UserError, match=expected):
+        asked_of(files, "opt").after(CELL, SEED, Reading(), broken)
+
+
+def test_label_words_of_another_task_are_compared_before_anything_is_loaded(files):
+    with pytest.raises(UserError, match="'minimal', tokenizer of .* ' Yes No' begins with"):
+        asked_of(files, "opt", replace(PATTERN, words=(" Yes", " Yes No")))
 
 
 def test_a_text_that_cannot_be_started_or_has_no_token_is_one_line():
