@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from .. import storage
-from ..adaptation.outputs import host_facts
+from ..adaptation.outputs import device_name
 from ..adaptation.weights import trained_bytes
 from ..analysis.latency_schema import CACHED, LATENCY, NO_CONTEXT, WHOLE
 from ..errors import UserError
@@ -47,7 +47,7 @@ SHORT_ROW = 8
 def measure(
     told: Mapping, own_weights: bool, rows: int, repeats: int, threads: int
 ) -> pd.DataFrame:
-    """Return a row (result_schemas.LATENCY) for each way in which a finished cell can be deployed.
+    """Return a row (latency_schema.LATENCY) for each way in which a finished cell can be deployed.
 
     `told` is what `study.exchange_inputs.told_job` tells; the first seed that fits is taken. With
     `own_weights` the method trains weights of the model itself. `rows` are read one by one, at
@@ -65,7 +65,8 @@ def measure(
     try:
         model = AdaptedModel(told, fitting[0], start=True)
         gc.collect()  # What it was made from is no memory of its answers.
-        return _frame(list(_Measured(told, own_weights, model, rows, repeats).ways()))
+        cell = _Measured(told, manifest["device"], own_weights, model, rows, repeats)
+        return _frame(list(cell.ways()))
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -79,9 +80,10 @@ class _Measured:
     """A cell whose ways are measured, one after the other, with the same rows."""
 
     def __init__(
-        self, told: Mapping, own_weights: bool, model: AdaptedModel, rows: int, repeats: int
-    ):
-        self.told, self.own_weights, self.model = told, own_weights, model
+        self, told: Mapping, ran_on: str, own_weights: bool, model: AdaptedModel, rows: int,
+        repeats: int,
+    ):  # fmt: skip
+        self.told, self.ran_on, self.own_weights, self.model = told, ran_on, own_weights, model
         self.rows, self.repeats = rows, repeats
         self.tokens = told["batch_tokens"]["gpu" if pick_device().type == "cuda" else "cpu"]
         prepared = storage.read_rows(told["evaluation"][0]["path"])
@@ -119,11 +121,15 @@ class _Measured:
         count = max(one_by_one, filling(reading.prompts[0], self.tokens, shared))
         prompts = [first_rows(each, count) for each in reading.prompts]
         with ready(model.model, model.head, reading.job, prompts, name == WHOLE) as way:
-            # These passes warm up too.
-            single, full = way.one_by_one(one_by_one), way.every()
+            # These passes warm up too. Only the first of a kind tells its own memory: what a full
+            # batch has taken may stay with the process.
+            with watched(device) as single_peak:
+                single = way.one_by_one(one_by_one)
+            with watched(device) as full_peak:
+                full = way.every()
             difference = self._check(", ".join(filter(None, (name, adapter))), single, full)
-            alone, single_peak = self._timed(way.one, range(one_by_one), device)
-            passes, full_peak = self._timed(lambda _: way.every(), range(1), device)
+            alone = self._timed(way.one, range(one_by_one), device)
+            passes = self._timed(lambda _: way.every(), range(1), device)
             context = sum(len(each.prefix) for each in prompts)
             own = [len(suffix) for each in prompts for suffix in each.suffixes]
             return {
@@ -153,18 +159,17 @@ class _Measured:
                 **self._bytes(way, adapter, name),
             }
 
-    def _timed(self, read: Callable, rows: range, device: torch.device):
-        """Return the milliseconds of each call of `read` [repeats × rows], and the peak memory."""
+    def _timed(self, read: Callable, rows: range, device: torch.device) -> np.ndarray:
+        """Return the milliseconds of each call of `read` [repeats × rows]."""
         seconds = []
-        with watched(device) as peak:
-            for _ in range(self.repeats):
-                for row in rows:
-                    wait(device)
-                    start = time.perf_counter()
-                    read(row)
-                    wait(device)
-                    seconds.append(time.perf_counter() - start)
-        return 1000 * np.array(seconds), peak
+        for _ in range(self.repeats):
+            for row in rows:
+                wait(device)
+                start = time.perf_counter()
+                read(row)
+                wait(device)
+                seconds.append(time.perf_counter() - start)
+        return 1000 * np.array(seconds)
 
     def _bytes(self, way: Ready, adapter: str, name: str) -> dict:
         """Return the bytes that are read and kept; a folded adapter makes a model of one's own."""
@@ -200,20 +205,38 @@ class _Measured:
             differences = np.abs(found - expected[:rows]) / np.maximum(1, np.abs(expected[:rows]))
             differences = np.nan_to_num(differences, nan=np.inf)
             best = labels[scores.best_words(self.ids[: len(scores.logprobs)])][:rows]
-            # Labels that are as probable but for rounding may change places.
-            gap = np.diff(np.sort(scores.ranking[:rows], axis=1)[:, -2:]).min(axis=1)
-            other = (best != answers[:rows]) & (gap >= 2 * most)
+            other = (best != answers[:rows]) & ~tied(scores.ranking[:rows], most)
             wrong = np.flatnonzero((differences > most).any(axis=1) | other)
             if len(wrong):
                 row = wrong[0]
                 raise UserError(
                     f"{where}: row {self.ids[row]}: its answer is {best[row]} with "
                     f"{np.round(found[row], 6).tolist()}, not {answers[row]} with "
-                    f"{np.round(expected[row], 6).tolist()} as {source}; nothing is timed. Remove "
-                    "the run's manifest.json, so that its job runs again"
+                    f"{np.round(expected[row], 6).tolist()} as {source}; nothing is timed. "
+                    f"{self._help()}"
                 )
             largest = max(largest, float(differences.max()))
         return largest
+
+    def _help(self) -> str:
+        """Return what to do about another answer than it has to be."""
+        here = device_name(pick_device())
+        if not self.model.restored:
+            return f"Valid: another dtype in models.yaml, or another device than {here}"
+        if self.ran_on != here:
+            return f"The run was made on {self.ran_on}, here is {here}: measure on such a device"
+        return "Remove the run's manifest.json, so that its job runs again"
+
+
+def tied(ranking: np.ndarray, most: float) -> np.ndarray:
+    """Return of each row whether its two best labels may change places, bool [rows].
+
+    `ranking` [rows, labels] is largest for the answer; each value may be off by `most`, relative to
+    it beyond 1.
+    """
+    second, first = np.sort(ranking, axis=1)[:, -2:].T
+    rounding = most * (np.maximum(1, np.abs(first)) + np.maximum(1, np.abs(second)))
+    return first - second < rounding
 
 
 def _stored(told: Mapping, seed: int) -> pd.DataFrame:
@@ -245,10 +268,7 @@ def _spread(name: str, milliseconds: np.ndarray) -> dict[str, float]:
 
 def _machine(device: torch.device, dtype: str) -> dict:
     """Return what answers were computed on."""
-    name = host_facts()["device"]
-    if device.type == "cuda":
-        name = f"cuda: {torch.cuda.get_device_name(device)}"
-    return {"device": name, "threads": torch.get_num_threads(), "dtype": dtype}
+    return {"device": device_name(device), "threads": torch.get_num_threads(), "dtype": dtype}
 
 
 def _frame(rows: list[dict]) -> pd.DataFrame:

@@ -243,7 +243,7 @@ def test_a_score_that_is_not_finite_is_one_line_and_not_unfit(files, what):
 
 
 def test_label_words_of_another_task_are_compared_before_anything_is_loaded(files):
-    with pytest.raises(UserError, match="'minimal', tokenizer of .* ' Yes No' begins with"):
+    with pytest.raises(UserError, match=r"'minimal', tokenizer of .* ' Yes No' begins with"):
         asked_of(files, "opt", replace(PATTERN, words=(" Yes", " Yes No")))
 
 
