@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from fewshot import schemas, storage
-from fewshot.adaptation import setup, training
+from fewshot.adaptation import evaluate, setup, training
 from fewshot.adaptation.forgetting import Reading, read_asked
 from fewshot.errors import UserError
 from fewshot.prompts.pieces import pieces_of, start_of
@@ -222,6 +222,20 @@ def test_asking_changes_no_byte_and_survives_an_interruption(files, tmp_path, mo
         assert result.facts["resumed_after_steps"] == [3]
         assert outcome(result) == expected
         pd.testing.assert_frame_equal(result.forgetting, whole.forgetting)
+
+
+def test_peak_memory_is_that_of_the_task_alone(files, tmp_path, monkeypatch):
+    order = []
+
+    def noted(name, function):
+        return lambda *given: order.append(name) or function(*given)
+
+    facts, measured = evaluate.outputs.process_facts, evaluate._score_elsewhere
+    monkeypatch.setattr(evaluate.outputs, "process_facts", noted("peak", facts))
+    monkeypatch.setattr(evaluate, "_score_elsewhere", noted("elsewhere", measured))
+    monkeypatch.setattr(evaluate, "_score_rest", noted("task", evaluate._score_rest))
+    result, _ = after(files, tmp_path, "opt", family="bitfit")
+    assert order == ["task", "peak", "elsewhere"] and result.facts["peak_memory_mib"] > 0
 
 
 @pytest.mark.parametrize(
