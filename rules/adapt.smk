@@ -114,7 +114,7 @@ rule fine_tune:
 rule score_unadapted:
     input:
         **{
-            kind: lambda w, kind=kind: ELSEWHERE.files(None, ELSEWHERE.seeds(w.model))[kind]
+            kind: lambda w, kind=kind: ELSEWHERE.files(None, trained_seeds(STUDY, w.model))[kind]
             for kind in ELSEWHERE.kinds
         },
         model=one_line(lambda w: INPUTS.model_manifest(w.model)),
@@ -126,7 +126,7 @@ rule score_unadapted:
     benchmark:
         "results/benchmarks/unadapted/{study}/{model}.jsonl"
     wildcard_constraints:
-        model=any_of(ELSEWHERE.models),
+        model=any_of(measured_models(STUDY)),
     conda:
         "../envs/fairshot.yaml"
     threads: 1
@@ -134,7 +134,7 @@ rule score_unadapted:
         **{name: unadapted_request(name) for name in REQUESTS.names},
     params:
         protocol=PROTOCOL,
-        seeds=lambda w: ELSEWHERE.seeds(w.model),
+        seeds=lambda w: trained_seeds(STUDY, w.model),
         model=lambda w: INPUTS.model(w.model),
         batch_tokens=STUDY.settings["batch_tokens"],
         forgetting=lambda w: ELSEWHERE.params(None, w.model),
