@@ -163,15 +163,15 @@ def _score_elsewhere(run: SeedRun) -> pd.DataFrame | None:
     """Return what a study measures outside the task, with the weights of the last epoch: before the
     best ones may take their place."""
     job, trainable = run.setup.job, run.engine.trainable
-    if job.asked is None:
+    if job.elsewhere is None:
         return None
     # By name, as `job` reads it.
     forgetting = import_module(".forgetting", __package__)
-    reading = forgetting.Reading(
+    mode = forgetting.ReadingMode(
         run.setup.prompts.virtual_ids, tokens_ahead(trainable.model), trainable.head is None
     )
     with run.phases.measure("forgetting"):
-        return job.asked.after(job.cell, run.seed, reading, partial(_scored, run))
+        return job.elsewhere.measure(job.cell, [run.seed], mode, partial(_scored, run))
 
 
 @contextmanager
@@ -219,7 +219,7 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
         "together": list(run.together),
         "resumed_after_steps": list(state.resumed),
         "adapters": sorted(files),
-        **({"forgetting": setup.job.asked.facts} if setup.job.asked else {}),
+        **({"forgetting": setup.job.elsewhere.facts} if setup.job.elsewhere else {}),
     }
     if state.rounds:
         facts["distillation"] = {"unfit_rows": run.prompts.unfit, "rounds": state.rounds}

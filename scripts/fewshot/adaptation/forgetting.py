@@ -29,8 +29,9 @@ LOG = logging.getLogger(__name__)
 TEXT, TASK = "text", "task"
 
 Scorer = Callable[[str, Prompts, Pattern | None], Scores]
-"""Scores the prompts of what is called so: label words as a pattern ranks them or, without one,
-texts by the model's readout over the vocabulary."""
+"""Returns the scores of prompts: given the name of what they are of, they themselves, and the
+pattern that ranks their label words; without one they are texts, which the model's readout over the
+vocabulary scores."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class OtherTask:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingMode:
     """How a model reads what is measured: `virtual_ids` in front of each prompt, `ahead` positions
     of learned keys and values in front of these, and label words unless it has a head of its own.
     """
@@ -56,22 +57,49 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What is measured of a model: texts in pieces with the ids of their documents, and other
-    tasks, with `k` shots each; nothing longer than the window (tokens) is read."""
+class Elsewhere:
+    """What is measured of a model outside its task: texts in pieces with the ids of their
+    documents, and other tasks, with `k` shots each; nothing longer than the window (tokens) is
+    read. `told` are the parameters that say so, `files` those that all was read from."""
 
     texts: Mapping[str, tuple[np.ndarray, Pieces]]
     tasks: Sequence[OtherTask]
     k: tuple[int, ...]
     window: int
     queries: SetQueries
+    told: Mapping[str, object]
+    files: tuple[str, ...]
 
-    def of_texts(self, cell: Mapping, seed: int, reading: Reading, score: Scorer) -> pd.DataFrame:
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Return the sha256 of each of the files, read now."""
+        return {path: storage.sha256(path) for path in self.files}
+
+    @property
+    def facts(self) -> dict[str, dict]:
+        """Return what a manifest tells of the texts: documents, pieces, documents that were cut."""
+        return {
+            name: {"documents": pieces.count, "pieces": len(pieces.tokens), "cut": pieces.cut}
+            for name, (_, pieces) in self.texts.items()
+        }
+
+    def measure(
+        self, cell: Mapping, seeds: Sequence[int], mode: ReadingMode, score: Scorer
+    ) -> pd.DataFrame:
+        """Return all that is measured of a model (schemas.FORGETTING): texts, and tasks without
+        shots, once, as of the first of the seeds; tasks with shots for each seed's draw."""
+        parts = [self._texts(cell, seeds[0], mode, score)]
+        for k in self.k:
+            for seed in seeds if k else seeds[:1]:
+                parts.append(self._tasks(cell, seed, k, mode, score))
+        return _together([part for part in parts if len(part)])
+
+    def _texts(self, cell: Mapping, seed: int, mode: ReadingMode, score: Scorer) -> pd.DataFrame:
         """Return the losses (schemas.FORGETTING) of all texts."""
         found = []
         for name, (ids, pieces) in self.texts.items():
-            prompts = pieces.prompts.behind(reading.virtual_ids)
-            fits, logprobs = self._fits(prompts, reading), np.full(len(prompts.ids), np.nan)
+            prompts = pieces.prompts.behind(mode.virtual_ids)
+            fits, logprobs = self._fits(prompts, mode), np.full(len(prompts.ids), np.nan)
             if fits.any():
                 part = _part(prompts, fits)
                 logprobs[fits] = score(f"text {name}", part, None).logprobs[:, 0]
@@ -79,33 +107,33 @@ class Measured:
             _say_unfit(cell, seed, f"pieces of text '{name}'", fits)
             found.append(
                 _rows(cell, seed, name, TEXT, 0, ids).assign(
-                    tokens=pieces.of_documents(), loss=pieces.losses(logprobs)
+                    tokens=pieces.document_tokens, loss=pieces.losses(logprobs)
                 )
             )
         return _together(found)
 
-    def of_tasks(
-        self, cell: Mapping, seed: int, k: int, reading: Reading, score: Scorer
+    def _tasks(
+        self, cell: Mapping, seed: int, k: int, mode: ReadingMode, score: Scorer
     ) -> pd.DataFrame:
         """Return the answers (schemas.FORGETTING) to the rows of all tasks behind `k` shots."""
         found = []
         for task in self.tasks:
             rows = _rows(cell, seed, task.name, TASK, k, task.rows["id"])
-            if reading.words:
-                rows = rows.assign(correct=self._answers(task, cell, seed, k, reading, score))
+            if mode.words:
+                rows = rows.assign(correct=self._answers(task, cell, seed, k, mode, score))
             found.append(rows)
         return _together(found)
 
     def _answers(
-        self, task: OtherTask, cell: Mapping, seed: int, k: int, reading: Reading, score: Scorer
+        self, task: OtherTask, cell: Mapping, seed: int, k: int, mode: ReadingMode, score: Scorer
     ) -> np.ndarray:
         """Return whether each row is right, or None where its prompt does not fit."""
         pattern, name = task.pattern, f"task {task.name}"
         queries = self.queries.of(pattern, name, task.rows)
         shots = task.shots[k, seed] if k else None
         context = pattern.context(()) if shots is None else pattern.context_of(shots)
-        prompts = queries.prompts(context).behind(reading.virtual_ids)
-        fits = self._fits(prompts, reading)
+        prompts = queries.prompts(context).behind(mode.virtual_ids)
+        fits = self._fits(prompts, mode)
         correct = np.full(len(fits), None, dtype=object)
         if fits.any():
             scores, rows = score(name, _part(prompts, fits), pattern), task.rows[fits]
@@ -115,8 +143,8 @@ class Measured:
         _say_unfit(cell, seed, f"prompts of task '{task.name}' with {k} shots", fits)
         return correct
 
-    def _fits(self, prompts: Prompts, reading: Reading) -> np.ndarray:
-        return np.array(prompts.lengths) + reading.ahead <= self.window
+    def _fits(self, prompts: Prompts, mode: ReadingMode) -> np.ndarray:
+        return np.array(prompts.lengths) + mode.ahead <= self.window
 
 
 def _part(prompts: Prompts, chosen: np.ndarray) -> Prompts:
@@ -159,31 +187,7 @@ def _together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([frame.astype(kinds) for frame in frames], ignore_index=True)
 
 
-@dataclass(frozen=True)
-class AskedFor:
-    """What a job that trains measures besides: `told` are its parameters, `checksums` those of the
-    files that it reads for that."""
-
-    measured: Measured
-    told: Mapping[str, object]
-    checksums: Mapping[str, str]
-
-    @property
-    def facts(self) -> dict[str, dict]:
-        """Return what a manifest tells of the texts: documents, pieces, documents that were cut."""
-        return {
-            name: {"documents": pieces.count, "pieces": len(pieces.tokens), "cut": pieces.cut}
-            for name, (_, pieces) in self.measured.texts.items()
-        }
-
-    def after(self, cell: Mapping, seed: int, reading: Reading, score: Scorer) -> pd.DataFrame:
-        """Return all that is measured of a trained seed (schemas.FORGETTING)."""
-        parts = [self.measured.of_texts(cell, seed, reading, score)]
-        parts += [self.measured.of_tasks(cell, seed, k, reading, score) for k in self.measured.k]
-        return _together([part for part in parts if len(part)])
-
-
-def read_asked(smk, seeds: Sequence[int], queries: SetQueries, window: int) -> AskedFor:
+def read_elsewhere(smk, seeds: Sequence[int], queries: SetQueries, window: int) -> Elsewhere:
     """Read what a job of these seeds measures, from its named inputs (see `ForgettingInputs.files`)
     and its parameter `forgetting`; `window` is the model's, in tokens.
 
@@ -211,10 +215,8 @@ def read_asked(smk, seeds: Sequence[int], queries: SetQueries, window: int) -> A
         label_words(tokenizer, pattern, pattern.queries(rows.head(1))[0])
         shots = read_shots(train, paths) if paths else {}
         tasks.append(OtherTask(entry["task"], pattern, rows, shots))
-    paths = [*files.texts, *files.other_rows, *files.other_train, *files.other_shots]
-    sums = {path: storage.sha256(path) for path in paths}
-    measured = Measured(texts, tasks, tuple(told["k"]), window, queries)
-    return AskedFor(measured, told, sums)
+    paths = (*files.texts, *files.other_rows, *files.other_train, *files.other_shots)
+    return Elsewhere(texts, tasks, tuple(told["k"]), window, queries, told, paths)
 
 
 def _sampled(rows: pd.DataFrame, limit: int, base: str) -> pd.DataFrame:

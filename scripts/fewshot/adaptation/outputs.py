@@ -297,7 +297,7 @@ def write_run(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> None:
     storage.write_table(job.output.predictions, predictions, schema, **ranks)
     storage.write_table(job.output.curves, curves, schemas.CURVES)
     tables = [job.output.predictions, job.output.curves]
-    if job.asked:
+    if job.elsewhere:
         measured = [seed.frames["forgetting"] for seed in seeds.values()]
         rows = _together(measured, schemas.FORGETTING.names)
         storage.write_table(job.output.forgetting, rows, schemas.FORGETTING)

@@ -21,7 +21,7 @@ from ..prompts.tokenize import Prompts, encode
 from ..prompts.window import OK
 from . import adapter_cards as cards
 from .cells import adapter_file, read_finished, restored
-from .peft_files import FOUR_BIT, peft_form, write_form
+from .peft_files import FOUR_BIT, UnequalWidths, peft_form, write_form
 
 LOG = logging.getLogger(__name__)
 CARD = "README.md"
@@ -72,7 +72,7 @@ def _write_run(folder: Path, told: Mapping) -> tuple[dict[str, cards.Card], dict
         state = _read_state(adapter_file(told, manifest, seed), told["cell"], seed)
         try:
             form = peft_form(told["method"], state, config)
-        except ValueError:
+        except UnequalWidths:
             return {}, {told["cell"]["method"]: UNEQUAL}
         about = {**told["cell"], "seed": seed, "epoch": told["method"]["epochs"]}
         write_form(folder / place, form, base.name, base.revision, about)

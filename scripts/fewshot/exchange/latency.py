@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from .. import storage
+from ..adaptation.job import batch_tokens_on
 from ..adaptation.outputs import device_name
 from ..adaptation.weights import trained_bytes
 from ..analysis.latency_schema import CACHED, LATENCY, NO_CONTEXT, WHOLE
@@ -26,7 +27,7 @@ from ..models.parts import learned_prefix, virtual_ids
 from ..prompts.window import OK
 from ..scoring.reader import out_of_memory
 from ..scoring.scores import Scores
-from .adapted_model import AdaptedModel, Reading
+from .adapted_model import AdaptedModel, RowReading
 from .cells import read_finished
 from .folding import fold
 from .peak_memory import watched
@@ -85,7 +86,7 @@ class _Measured:
     ):  # fmt: skip
         self.told, self.ran_on, self.own_weights, self.model = told, ran_on, own_weights, model
         self.rows, self.repeats = rows, repeats
-        self.tokens = told["batch_tokens"]["gpu" if pick_device().type == "cuda" else "cpu"]
+        self.tokens = batch_tokens_on(told["batch_tokens"], pick_device().type)
         prepared = storage.read_rows(told["evaluation"][0]["path"])
         prepared = prepared.head(max(rows, self.tokens // SHORT_ROW))
         self.ids = prepared["id"].to_numpy()
@@ -99,23 +100,23 @@ class _Measured:
         """Yield the measures of each way; an adapter that can be is folded at the end, for good."""
         model = self.model.model
         in_front = learned_prefix(model) is not None or virtual_ids(model)
-        adapter = UNMERGED if self.model.trained and not in_front else NO_ADAPTER
+        merging = UNMERGED if self.model.trained and not in_front else NO_ADAPTER
         if self.own_weights:
-            adapter = MERGED
-        yield from self._readings(adapter)
-        if adapter == UNMERGED and fold(model):
+            merging = MERGED
+        yield from self._readings(merging)
+        if merging == UNMERGED and fold(model):
             yield from self._readings(MERGED)
 
-    def _readings(self, adapter: str) -> Iterator[dict]:
+    def _readings(self, merging: str) -> Iterator[dict]:
         few = [first_rows(each, 1) for each in self.reading.prompts]
         shared, readings = shares_context(self.model.model, few, self.model.head), [NO_CONTEXT]
         if _shows_shots(self.reading, self.model.trained):
             readings = [CACHED, WHOLE] if shared else [WHOLE]
         for name in readings:
-            LOG.info("%s: %s", self.told["folder"], " · ".join(filter(None, (name, adapter))))
-            yield self._way(name, adapter, shared and name != WHOLE)
+            LOG.info("%s: %s", self.told["folder"], " · ".join(filter(None, (name, merging))))
+            yield self._way(name, merging, shared and name != WHOLE)
 
-    def _way(self, name: str, adapter: str, shared: bool) -> dict:
+    def _way(self, name: str, merging: str, shared: bool) -> dict:
         model, reading, device = self.model, self.reading, pick_device()
         one_by_one = min(self.rows, len(self.ids))
         count = max(one_by_one, filling(reading.prompts[0], self.tokens, shared))
@@ -127,7 +128,7 @@ class _Measured:
                 single = way.one_by_one(one_by_one)
             with watched(device) as full_peak:
                 full = way.every()
-            difference = self._check(", ".join(filter(None, (name, adapter))), single, full)
+            difference = self._check(", ".join(filter(None, (name, merging))), single, full)
             alone = self._timed(way.one, range(one_by_one), device)
             passes = self._timed(lambda _: way.every(), range(1), device)
             context = sum(len(each.prefix) for each in prompts)
@@ -137,7 +138,7 @@ class _Measured:
                 "seed": model.seed,
                 "status": OK,
                 "reading": name,
-                "merging": adapter,
+                "merging": merging,
                 "restored": model.restored,
                 **_machine(device, self.told["model"]["dtype"]),
                 "batch_tokens": self.tokens,
@@ -156,7 +157,7 @@ class _Measured:
                 "single_growth_mib": single_peak.growth_mib,
                 "batch_peak_mib": full_peak.mib,
                 "batch_growth_mib": full_peak.growth_mib,
-                **self._bytes(way, adapter, name),
+                **self._bytes(way, merging, name),
             }
 
     def _timed(self, read: Callable, rows: range, device: torch.device) -> np.ndarray:
@@ -171,13 +172,13 @@ class _Measured:
                 seconds.append(time.perf_counter() - start)
         return 1000 * np.array(seconds)
 
-    def _bytes(self, way: Ready, adapter: str, name: str) -> dict:
+    def _bytes(self, way: Ready, merging: str, name: str) -> dict:
         """Return the bytes that are read and kept; a folded adapter makes a model of one's own."""
         model, cell = self.model, {"context_bytes": self.reading.context_bytes}
         cell["cache_bytes"] = way.cache_bytes if name == CACHED else 0
         cell["trained_bytes"] = self.trained_bytes
         cell["model_bytes"] = _tensor_bytes(model.model) + _tensor_bytes(model.head)
-        folded = adapter == MERGED and not self.own_weights
+        folded = merging == MERGED and not self.own_weights
         kept = cell["model_bytes"] if folded else self.trained_bytes
         return {**cell, "kept_bytes": cell["context_bytes"] + cell["cache_bytes"] + kept}
 
@@ -246,7 +247,7 @@ def _stored(told: Mapping, seed: int) -> pd.DataFrame:
     return frame[frame["last"] & own & (frame["seed"] == seed)].set_index("id")
 
 
-def _shows_shots(reading: Reading, trained: bool) -> bool:
+def _shows_shots(reading: RowReading, trained: bool) -> bool:
     """Return whether rows are read behind shots, in context or as training saw them."""
     shown = not trained or reading.job.settings.get("score_context", False)
     return bool(shown and reading.job.shots)
