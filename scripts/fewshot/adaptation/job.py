@@ -3,7 +3,6 @@
 In-context learning and fine-tuning differ in what they do for a seed and in nothing here.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ import pandas as pd
 from .. import storage
 from ..data.evaluation_sets import EvaluationSet, new_rows
 from ..data.shots import describe_draws, read_shots
+from ..models.files import files_checksum
 from ..models.tokenizer import load_tokenizer
 from ..prompts.chat import read_pattern
 from ..prompts.contexts import own_tokens, shows_shots, trained_behind
@@ -152,14 +152,7 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
         model=dict(params.model),
         model_manifest=Path(smk.input.model) if smk.input.model else None,
         evaluation=tuple(
-            EvaluationSet(
-                entry["set"],
-                tuple(entry["merge"]),
-                rows[entry["set"]],
-                entry.get("base", ""),
-                tuple(entry["labels"]),
-            )
-            for entry in params.evaluation
+            EvaluationSet.of(entry, rows[entry["set"]]) for entry in params.evaluation
         ),
         shots=read_shots(smk.input.train, paths) if paths else {},
         batch_tokens=dict(params.batch_tokens),
@@ -234,10 +227,9 @@ def check_window(job: AdaptationJob, uses_context: bool) -> dict[int, str]:
 
 def _checksums(smk, sets: list[str], shots: dict[int, str]) -> dict[str, object]:
     """Return the checksums of model, evaluation rows and draws."""
-    files = storage.read_json(smk.input.model, "files")["files"] if smk.input.model else {}
     evaluated = zip(sets, smk.input.evaluation, strict=True)
     data = {f"{name}/validation": storage.sha256(path) for name, path in evaluated}
     if shots:
         data[f"{smk.wildcards.task}/train"] = storage.sha256(smk.input.train)
-    model = storage.frame_checksum([[json.dumps(files, sort_keys=True)]])
-    return {"model": model, "data": data, **describe_draws(shots)}
+    files = storage.read_json(smk.input.model, "files")["files"] if smk.input.model else {}
+    return {"model": files_checksum(files), "data": data, **describe_draws(shots)}

@@ -60,7 +60,8 @@ def _write_run(folder: Path, told: Mapping) -> tuple[dict[str, cards.Card], dict
     if part:
         return {}, {told["cell"]["model"]: PART}
     base, tokenizer = _base(told), load_tokenizer(told["manifest"])
-    sets = [_read_set(each) for each in told["evaluation"] if not each.get("probe")]
+    scored = [each for each in told["evaluation"] if not each.get("probe")]
+    sets = [EvaluationSet.of(each, storage.read_rows(each["path"])) for each in scored]
     predictions = storage.read_table(Path(told["folder"], "predictions.parquet"))
     predictions = predictions[predictions["last"]]
     for seed in sorted(map(int, manifest["seeds"])):
@@ -174,13 +175,6 @@ def _left_of_context(job: AdaptationJob, prompts: Prompts, row: pd.DataFrame) ->
     tokenizer = job.queries.tokenizer
     (query,) = encode(tokenizer, job.pattern.queries(row), special=False)
     return tokenizer.decode(ids[: len(ids) - len(query)])
-
-
-def _read_set(entry: Mapping) -> EvaluationSet:
-    rows = storage.read_rows(entry["path"])
-    return EvaluationSet(
-        entry["set"], tuple(entry["merge"]), rows, entry.get("base", ""), tuple(entry["labels"])
-    )
 
 
 def _accuracy(item: EvaluationSet, scored: pd.DataFrame) -> cards.Accuracy:

@@ -19,9 +19,7 @@ from ..scoring.passes import Pass
 from ..scoring.prefix_attention import routed
 from ..scoring.reader import Reader
 from ..scoring.routes import ReadingPlan, evaluating, plan_reading
-
-# Private there, since another name would make the jobs of all studies run again.
-from ..scoring.score import _WordScores
+from ..scoring.score import WordScores
 from ..scoring.scores import Scores
 
 
@@ -76,7 +74,7 @@ class Ready:
         return sum(each.numel() * each.element_size() for pair in held for each in pair)
 
     def _pass(self, part: Part, sequences: list[PackedSequence]) -> Pass:
-        found = _WordScores(part.prompts, self.head, ProcessGroup())
+        found = WordScores(part.prompts, self.head, ProcessGroup())
         tokens = 1 if part.plan.alone else self.job.batch_tokens_on(part.reader.device.type)
         return Pass(part.reader, sequences, found, tokens, ProcessGroup(), False)
 

@@ -96,7 +96,7 @@ def test_the_plan_counts_what_is_read_besides(folder):
             "own": {"base": "mnli", "draw": {"flip": 0.5}}}}},
          "'own' changes its shots (draw); valid with k > 0: its base 'mnli'"),
         ({"forgetting": {"tasks": ["hans"]}}, "has label words for task 'hans'"),
-        ({"forgetting": {**ASKED, "k": [3]}}, "k: 3 cannot be balanced over the 2 labels"),
+        ({"forgetting": {**ASKED, "k": [3]}}, "forgetting: k = 3 cannot be balanced over the 2"),
         ({"forgetting": {**ASKED, "k": [10**6]}}, "is more than the training rows"),
         ({"forgetting": {"text": ["notes"], "k": [2]}}, "k: counts shots of other tasks"),
         ({"forgetting": {"texts": ["notes"]}}, "did you mean 'text'?"),
