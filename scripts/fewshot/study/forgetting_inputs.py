@@ -16,9 +16,6 @@ from .other_tasks import (
 if TYPE_CHECKING:
     from .job_inputs import JobInputs
 
-KINDS = ("texts", "other_rows", "other_train", "other_shots")
-"""The names of the inputs that a job measures on."""
-
 
 class ForgettingInputs:
     """Inputs and parameters of the jobs that measure, by task (None: before any adaptation).
@@ -29,11 +26,6 @@ class ForgettingInputs:
     def __init__(self, inputs: "JobInputs"):
         self.inputs, self.study = inputs, inputs.study
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Return the names of the inputs in `files`."""
-        return KINDS if self.study.forgetting else ()
-
     def tasks(self, task: str | None) -> list[str]:
         """Return the tasks that are asked beside `task`; all of them before any adaptation."""
         elsewhere = self.study.forgetting
@@ -41,6 +33,8 @@ class ForgettingInputs:
 
     def files(self, task: str | None, seeds: Sequence[int]) -> dict[str, list[str]]:
         """Return the named inputs of a job of these seeds: texts, other tasks' rows and draws."""
+        if not self.study.forgetting:
+            return {}
         study, k = self.study, [count for count in self.study.forgetting.k if count]
         names = self.tasks(task)
         draw = PROTOCOLS[study.settings["protocol"]].in_context
@@ -91,10 +85,8 @@ class ForgettingInputs:
 
     def rows(self) -> list[str]:
         """Return the prepared rows and texts that only this is measured on, or others too."""
-        if not self.study.forgetting:
-            return []
         found = self.files(None, ())
-        return [*found["texts"], *found["other_rows"]]
+        return [*found.get("texts", ()), *found.get("other_rows", ())]
 
     def draws(self) -> list[str]:
         """Return the draws that stand in contexts of other tasks."""
