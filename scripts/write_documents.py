@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot import storage
-from fewshot.demo.documents import held_out_documents
 from fewshot.runtime import script
 
 if TYPE_CHECKING:
@@ -13,6 +12,9 @@ if TYPE_CHECKING:
 
 
 def main(smk) -> None:
+    # Here, since it imports transformers, which looks at the environment.
+    from fewshot.demo.documents import held_out_documents
+
     p = smk.params
     texts = held_out_documents(p.documents, p.tokens, p.seed)
     with storage.atomic(smk.output.documents) as partial:
