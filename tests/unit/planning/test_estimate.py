@@ -3,7 +3,7 @@
 import pytest
 from estimates import GRID, finish, jobs_of, plan_of
 from fewshot.analysis import result_schemas
-from fewshot.planning import estimate
+from fewshot.planning import estimate, estimate_page
 from fewshot.planning.requests import Requests
 from fewshot.planning.workload import BYTES_PER_TOKEN, TYPICAL_DOCUMENT
 from fewshot.study.other_tasks import placed_as, unadapted_file
@@ -81,6 +81,8 @@ def test_a_model_before_any_adaptation_is_a_job_too(tmp_path):
         *("opt-125m", "none", 0), 11,
     )  # fmt: skip
     assert row["seconds"] == pytest.approx(sum(many.unadapted("opt-125m").values()))
+    text = estimate_page.page(jobs_of(many, tmp_path), estimate.facts(many))
+    assert "before any adaptation" in text and "none" not in text.split("##")[1]
     rows = 200 + 500 * (1 + 12)
     assert row["result_bytes"] == 16 * rows and not row["finished"]
     assert many.unadapted("opt-125m")["score"] > 2 * few.unadapted("opt-125m")["score"]
