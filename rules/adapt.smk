@@ -13,12 +13,6 @@ TRAINING_INPUT = {
     **ADAPTATION_INPUT,
     "start": lambda w: INPUTS.start(job_cell(w), job_seeds(w)),
 }
-# What is measured outside the task, in a study with the key `forgetting`: in the same job, which
-# alone has the weights of full fine-tuning.
-ELSEWHERE_INPUT = {
-    kind: lambda w, kind=kind: ELSEWHERE.files(w.task, job_seeds(w))[kind]
-    for kind in ELSEWHERE.kinds
-}
 ADAPTATION_OUTPUT = {
     "predictions": f"results/runs/{RUN}/predictions.parquet",
     "curves": f"results/runs/{RUN}/curves.parquet",
@@ -41,6 +35,8 @@ TRAINING_PARAMS = {
     **ADAPTATION_PARAMS,
     "method": lambda w: INPUTS.training_settings(job_cell(w)),
 }
+# What is measured outside the task, in a study with the key `forgetting`: in the same job, which
+# alone has the weights of full fine-tuning.
 ELSEWHERE_PARAMS = (
     {"forgetting": lambda w: ELSEWHERE.params(w.task, w.model)} if STUDY.forgetting else {}
 )
@@ -78,8 +74,8 @@ rule run_in_context:
 # Train on the demonstrations and score every evaluation row in the same job.
 rule fine_tune:
     input:
+        unpack(lambda w: ELSEWHERE.files(w.task, job_seeds(w))),
         **TRAINING_INPUT,
-        **ELSEWHERE_INPUT,
     output:
         **({"forgetting": f"results/{TRAINED}/forgetting.parquet"} if STUDY.forgetting else {}),
         predictions=f"results/{TRAINED}/predictions.parquet",
@@ -113,10 +109,7 @@ rule fine_tune:
 # What is measured outside the tasks, before any adaptation: once for each model.
 rule score_unadapted:
     input:
-        **{
-            kind: lambda w, kind=kind: ELSEWHERE.files(None, ELSEWHERE.seeds(w.model))[kind]
-            for kind in ELSEWHERE.kinds
-        },
+        unpack(lambda w: ELSEWHERE.files(None, trained_seeds(STUDY, w.model))),
         model=one_line(lambda w: INPUTS.model_manifest(w.model)),
         weights=lambda w: ancient(INPUTS.weights(w.model)),
     output:
@@ -126,7 +119,7 @@ rule score_unadapted:
     benchmark:
         "results/benchmarks/unadapted/{study}/{model}.jsonl"
     wildcard_constraints:
-        model=any_of(ELSEWHERE.models),
+        model=any_of(measured_models(STUDY)),
     conda:
         "../envs/fairshot.yaml"
     threads: 1
@@ -134,7 +127,7 @@ rule score_unadapted:
         **{name: unadapted_request(name) for name in REQUESTS.names},
     params:
         protocol=PROTOCOL,
-        seeds=lambda w: ELSEWHERE.seeds(w.model),
+        seeds=lambda w: trained_seeds(STUDY, w.model),
         model=lambda w: INPUTS.model(w.model),
         batch_tokens=STUDY.settings["batch_tokens"],
         forgetting=lambda w: ELSEWHERE.params(None, w.model),

@@ -17,6 +17,7 @@ from fewshot.study.cells import DRAWS, PROTOCOLS, Cell, Job, latency_file
 from fewshot.study.forgetting_inputs import ForgettingInputs
 from fewshot.study.job_inputs import JobInputs
 from fewshot.study.load import load_study
+from fewshot.study.other_tasks import measured_models, trained_seeds
 from fewshot.study.sources import hub_sources, source_entry, used_sources
 from fewshot.validation import CONFIG, read_yaml, shipped_folder
 
@@ -207,14 +208,8 @@ def latency_request(name):
 
 
 def unadapted_request(name):
-    """Return the function that gives a resource of the job that scores a model as it is: that of
-    a job of the study's with this model."""
-
-    def resource(wildcards, attempt):
-        cell = ELSEWHERE.placed_as(wildcards.model)
-        return REQUESTS.adaptation(cell, len(ELSEWHERE.seeds(wildcards.model)), attempt)[name]
-
-    return resource
+    """Return the function that gives a resource of the job that scores a model as it is."""
+    return lambda wildcards, attempt: REQUESTS.unadapted(wildcards.model, attempt)[name]
 
 
 wildcard_constraints:

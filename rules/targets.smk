@@ -32,7 +32,7 @@ OTHER_TARGETS = [
     *("export_adapters", "export_lm_eval", "export_predictions", "export_results"),
     *("export_tracking", "figures", "import_predictions", "latency", "metrics", "paper_figures"),
     *("plan_memory", "power", "push_adapters", "rebuild_embedded", "report_partial", "runs"),
-    *("statistics", "tables", "window"),
+    *("statistics", "tables", "window", "write_documents"),
 ]
 
 for _target, _files in SINGLE.items():
@@ -52,9 +52,7 @@ logger.info(
             f"results/{STUDY.name}/report.html",
             *(*TABLES, *FIGURES, *RUN_MANIFESTS, *HELD_OUT_MANIFESTS, *METRICS, *COSTS, *CHOICES),
             *(*COMPARISONS, *CONTRASTS, *VARIANCE, *WINDOWS, *PREPARED, *INPUTS.draws()),
-            *(*MODEL_MANIFESTS, *SOURCE_MANIFESTS, *BIAS),
-            *(*UNADAPTED, *FORGETTING),
-            *(*MODEL_MANIFESTS, *SOURCE_MANIFESTS),
+            *(*MODEL_MANIFESTS, *SOURCE_MANIFESTS, *BIAS, *UNADAPTED, *FORGETTING, *LATENCY),
         ]
     },
 )

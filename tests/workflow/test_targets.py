@@ -68,7 +68,7 @@ def test_a_misspelt_target_is_one_line_with_the_nearest_name(project, word, told
     assert line.startswith(f"error: command line: unknown target '{word}'; {told}")
 
 
-@pytest.mark.weekly
+@pytest.mark.slow
 def test_a_misspelt_target_is_compared_with_all_that_snakemake_lists(project):
     listed = set(project.run("--list-target-rules").splitlines())
     single = {name for name in listed if name.startswith(("fig_", "table_"))}

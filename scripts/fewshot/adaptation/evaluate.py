@@ -130,14 +130,18 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
     with run.phases.measure("write"):
         files = _write_weights(run, folder)
     with _undone_if_interrupted(run):
+        kept, content_free = _score_last(run, curve or {})
+        # Its peak of memory is without what is measured outside the task; the best weights, whose
+        # turn comes after that, need no more.
+        process = outputs.process_facts(run.engine.trainable)
         elsewhere = _score_elsewhere(run)
-        kept, content_free = _score_kept(run, curve or {})
+        _score_best(run, kept, content_free)
     predictions = state.predictions or [
         frame
         for epoch, scores in sorted(kept.items())
         for frame in prediction_frames(run, epoch, scores)
     ]
-    facts = _facts(run, kept[max(kept)], files)
+    facts = {**process, **_facts(run, kept[max(kept)], files)}
     facts |= outputs.content_free_facts(job, run.seed, content_free)
     release_run(run)
     whole = pd.concat(predictions, ignore_index=True)
@@ -159,15 +163,15 @@ def _score_elsewhere(run: SeedRun) -> pd.DataFrame | None:
     """Return what a study measures outside the task, with the weights of the last epoch: before the
     best ones may take their place."""
     job, trainable = run.setup.job, run.engine.trainable
-    if job.asked is None:
+    if job.elsewhere is None:
         return None
     # By name, as `job` reads it.
     forgetting = import_module(".forgetting", __package__)
-    reading = forgetting.Reading(
+    mode = forgetting.ReadingMode(
         run.setup.prompts.virtual_ids, tokens_ahead(trainable.model), trainable.head is None
     )
     with run.phases.measure("forgetting"):
-        return job.asked.after(job.cell, run.seed, reading, partial(_scored, run))
+        return job.elsewhere.measure(job.cell, [run.seed], mode, partial(_scored, run))
 
 
 @contextmanager
@@ -195,7 +199,6 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
     """Return what the manifest tells of the seed; `last` are the scores of the last epoch."""
     setup, state = run.setup, run.progress
     facts = {
-        **outputs.process_facts(run.engine.trainable),
         "parameters": parameter_facts(run.engine.trainable),
         "steps": state.step,
         "skipped_steps": state.skipped,
@@ -216,7 +219,7 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
         "together": list(run.together),
         "resumed_after_steps": list(state.resumed),
         "adapters": sorted(files),
-        **({"forgetting": setup.job.asked.facts} if setup.job.asked else {}),
+        **({"forgetting": setup.job.elsewhere.facts} if setup.job.elsewhere else {}),
     }
     if state.rounds:
         facts["distillation"] = {"unfit_rows": run.prompts.unfit, "rounds": state.rounds}
@@ -225,17 +228,23 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
     return facts
 
 
-def _score_kept(
+def _score_last(
     run: SeedRun, curve: Mapping[str, Scores]
 ) -> tuple[dict[int, dict[str, Scores]], dict[int, Scores]]:
-    """Return the scores of all rows, and those of inputs without content, after the last epoch and
-    after the best one, unless those of all epochs of the curve are kept."""
-    setup, state = run.setup, run.progress
-    last, best = setup.job.settings["epochs"], state.best[1]
+    """Return by epoch the scores of all rows, and those of inputs without content: of the last."""
+    last = run.setup.job.settings["epochs"]
     from_curve = {name: scores for name, scores in curve.items() if run.sets.curve[name].whole}
-    kept = {last: _score_rest(run, last, from_curve)}
-    content_free = {last: _score_content_free(run)}
-    if best != last and not setup.keeps_curve:
+    return {last: _score_rest(run, last, from_curve)}, {last: _score_content_free(run)}
+
+
+def _score_best(
+    run: SeedRun, kept: dict[int, dict[str, Scores]], content_free: dict[int, Scores]
+) -> None:
+    """Enter the scores after the best epoch, unless it is the last or the curve keeps all epochs'
+    predictions; its weights take the place of the last ones."""
+    setup, state = run.setup, run.progress
+    best = state.best[1]
+    if best not in kept and not setup.keeps_curve:
         run.unspoilt = False
         with run.phases.measure("keep"):
             weights.put_weights(
@@ -243,7 +252,6 @@ def _score_kept(
             )
         kept[best] = _score_rest(run, best, {})
         content_free[best] = _score_content_free(run)
-    return kept, content_free
 
 
 def _score_rest(run: SeedRun, epoch: int, from_curve: dict[str, Scores]) -> dict[str, Scores]:

@@ -3,7 +3,7 @@
 In-context learning and fine-tuning differ in what they do for a seed and in nothing here.
 """
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
@@ -15,6 +15,7 @@ import pandas as pd
 from .. import storage
 from ..data.evaluation_sets import EvaluationSet, new_rows
 from ..data.shots import describe_draws, read_shots
+from ..models.files import files_checksum
 from ..models.tokenizer import load_tokenizer
 from ..prompts.chat import read_pattern
 from ..prompts.contexts import own_tokens, shows_shots, trained_behind
@@ -26,7 +27,7 @@ from ..runtime.processes import ProcessGroup, read_process_group
 from ..runtime.resume import STATE, fingerprint
 
 if TYPE_CHECKING:
-    from .forgetting import AskedFor
+    from .forgetting import Elsewhere
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class AdaptationJob:
     reads rows with `pattern`, with which all are scored. `train` are all training rows
     (schemas.ROWS) but those with the texts of an evaluation row, where a method reads some besides
     the shots. `starts[seed]` are the files that training starts from, one for each task of the
-    setting `start_from`. `queries` has the tokenizer, and what is tokenized already. `asked` is
-    what is measured outside the task, where a study does so.
+    setting `start_from`. `queries` has the tokenizer, and what is tokenized already. `elsewhere`
+    is what is measured outside the task, where a study does so.
     """
 
     cell: dict[str, object]
@@ -71,7 +72,7 @@ class AdaptationJob:
     train: pd.DataFrame | None = field(default=None, repr=False)
     starts: dict[int, tuple[Path, ...]] = field(default_factory=dict)
     queries: SetQueries | None = field(default=None, repr=False)
-    asked: "AskedFor | None" = field(default=None, repr=False)
+    elsewhere: "Elsewhere | None" = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -80,7 +81,7 @@ class AdaptationJob:
 
     def batch_tokens_on(self, device_type: str) -> int:
         """Return the padded tokens of a scoring batch on a torch device type."""
-        return self.batch_tokens["gpu" if device_type == "cuda" else "cpu"]
+        return batch_tokens_on(self.batch_tokens, device_type)
 
     @cached_property
     def content_free(self) -> EvaluationSet:
@@ -104,7 +105,7 @@ class AdaptationJob:
             "batch_tokens": self.batch_tokens,
             "placement": asdict(self.placement),
             "code": self.code,
-            **({"forgetting": self.asked.told} if self.asked else {}),
+            **({"forgetting": self.elsewhere.told} if self.elsewhere else {}),
         }
         return fingerprint(params, self.checksums, self.processes.size, self.threads)
 
@@ -112,6 +113,11 @@ class AdaptationJob:
     def state(self) -> Path:
         """Return the folder of the job's finished seeds and checkpoints."""
         return STATE / self.fingerprint
+
+
+def batch_tokens_on(batch_tokens: Mapping[str, int], device_type: str) -> int:
+    """Return of `batch_tokens`, on a "cpu" and on a "gpu", those on a torch device type."""
+    return batch_tokens["gpu" if device_type == "cuda" else "cpu"]
 
 
 def read_job(smk, uses_context: bool = False) -> AdaptationJob:
@@ -146,14 +152,7 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
         model=dict(params.model),
         model_manifest=Path(smk.input.model) if smk.input.model else None,
         evaluation=tuple(
-            EvaluationSet(
-                entry["set"],
-                tuple(entry["merge"]),
-                rows[entry["set"]],
-                entry.get("base", ""),
-                tuple(entry["labels"]),
-            )
-            for entry in params.evaluation
+            EvaluationSet.of(entry, rows[entry["set"]]) for entry in params.evaluation
         ),
         shots=read_shots(smk.input.train, paths) if paths else {},
         batch_tokens=dict(params.batch_tokens),
@@ -175,17 +174,17 @@ def read_job(smk, uses_context: bool = False) -> AdaptationJob:
         job = replace(job, train=train)
     job = replace(job, status=check_window(job, uses_context)) if tokenizer else job
     if getattr(params, "forgetting", None):
-        job = _with_asked(job, smk)
+        job = _with_elsewhere(job, smk)
     return _with_starts(job, smk.input.start) if "start_from" in job.settings else job
 
 
-def _with_asked(job: AdaptationJob, smk) -> AdaptationJob:
+def _with_elsewhere(job: AdaptationJob, smk) -> AdaptationJob:
     """Return a job with what it measures outside its task, and the checksums of these files."""
     # By name: the code of jobs that measure nothing else does not depend on it.
     forgetting = import_module(".forgetting", __package__)
-    asked = forgetting.read_asked(smk, job.seeds, job.queries, job.model["window"])
-    checksums = {**job.checksums, "forgetting": dict(asked.checksums)}
-    return replace(job, asked=asked, checksums=checksums)
+    elsewhere = forgetting.read_elsewhere(smk, job.seeds, job.queries, job.model["window"])
+    checksums = {**job.checksums, "forgetting": elsewhere.checksums}
+    return replace(job, elsewhere=elsewhere, checksums=checksums)
 
 
 def _with_starts(job: AdaptationJob, manifests: list[str]) -> AdaptationJob:
@@ -228,10 +227,9 @@ def check_window(job: AdaptationJob, uses_context: bool) -> dict[int, str]:
 
 def _checksums(smk, sets: list[str], shots: dict[int, str]) -> dict[str, object]:
     """Return the checksums of model, evaluation rows and draws."""
-    files = storage.read_json(smk.input.model, "files")["files"] if smk.input.model else {}
     evaluated = zip(sets, smk.input.evaluation, strict=True)
     data = {f"{name}/validation": storage.sha256(path) for name, path in evaluated}
     if shots:
         data[f"{smk.wildcards.task}/train"] = storage.sha256(smk.input.train)
-    model = storage.frame_checksum([[json.dumps(files, sort_keys=True)]])
-    return {"model": model, "data": data, **describe_draws(shots)}
+    files = storage.read_json(smk.input.model, "files")["files"] if smk.input.model else {}
+    return {"model": files_checksum(files), "data": data, **describe_draws(shots)}

@@ -18,6 +18,8 @@ from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
 
 if TYPE_CHECKING:
+    import torch
+
     from ..prompts.tokenize import Prompts
     from ..runtime.resume import FinishedSeed
     from ..scoring.scores import Scores
@@ -208,8 +210,7 @@ def process_facts(model, trainable: Sequence[str] = ()) -> dict:
     facts = host_facts()
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 2**20
-        name = torch.cuda.get_device_name(device)
-        facts = {"device": f"cuda: {name}", "peak_memory_mib": round(peak, 1)}
+        facts = {"device": device_name(device), "peak_memory_mib": round(peak, 1)}
     return facts | {
         "parameters": {
             "total": sum(map(element_count, parameters.values())),
@@ -219,11 +220,20 @@ def process_facts(model, trainable: Sequence[str] = ()) -> dict:
     }
 
 
+def device_name(device: "torch.device | None" = None) -> str:
+    """Return the kind and the name of a device; without one, of the processor."""
+    if device is None or device.type != "cuda":
+        return f"cpu: {platform.machine()}"
+    import torch
+
+    return f"cuda: {torch.cuda.get_device_name(device)}"
+
+
 def host_facts() -> dict:
     """Return the device and the peak memory (MiB) of a process without a GPU."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return {"device": f"cpu: {platform.machine()}", "peak_memory_mib": round(peak, 1)}
+    return {"device": device_name(), "peak_memory_mib": round(peak, 1)}
 
 
 def manifest(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> dict:
@@ -287,7 +297,7 @@ def write_run(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> None:
     storage.write_table(job.output.predictions, predictions, schema, **ranks)
     storage.write_table(job.output.curves, curves, schemas.CURVES)
     tables = [job.output.predictions, job.output.curves]
-    if job.asked:
+    if job.elsewhere:
         measured = [seed.frames["forgetting"] for seed in seeds.values()]
         rows = _together(measured, schemas.FORGETTING.names)
         storage.write_table(job.output.forgetting, rows, schemas.FORGETTING)

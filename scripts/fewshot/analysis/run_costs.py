@@ -24,7 +24,9 @@ PHASES = {
     "score": "seconds_score",
     "retrieve": "seconds_score",
 }
-"""Phase of a manifest → column; all others are `seconds_other`."""
+"""Phase of a manifest → column; all others are `seconds_other`, but for `ASIDE`."""
+ASIDE = "forgetting"
+"""Phase that is no cost of a method: a study asks what else has changed, nobody who deploys it."""
 NONE = np.nan
 
 
@@ -124,7 +126,8 @@ def _resources(manifest: dict, entry: dict, load: float) -> dict:
     """Return what was measured of a seed."""
     seconds = {name: 0.0 for name in (*PHASES.values(), "seconds_other")}
     for phase, value in entry.get("seconds", {}).items():
-        seconds[PHASES.get(phase, "seconds_other")] += value
+        if phase != ASIDE:
+            seconds[PHASES.get(phase, "seconds_other")] += value
     seconds["seconds_load"] = load
     processes = manifest.get("world_size", 1)
     parameters = manifest.get("parameters") or {}

@@ -1,6 +1,6 @@
 """A prepared evaluation set and its parts, as jobs score them and metrics count them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,13 @@ class EvaluationSet:
     samples: dict[int | None, "EvaluationSet"] = field(
         default_factory=dict, repr=False, compare=False
     )
+
+    @classmethod
+    def of(cls, entry: Mapping, rows: pd.DataFrame) -> "EvaluationSet":
+        """Return the set with these rows that rules tell of by set, merge, labels and, where it is
+        not its own, base."""
+        merge, labels = tuple(entry["merge"]), tuple(entry["labels"])
+        return cls(entry["set"], merge, rows, entry.get("base", ""), labels)
 
     @cached_property
     def row_parts(self) -> Parts:

@@ -20,8 +20,8 @@ def prepare_text(manifest_path: str | Path, entry: dict, name: str) -> pd.DataFr
     """Return the documents of a text that are scored (schemas.TEXTS).
 
     `entry` is that of config/texts.yaml. They are the first `rows` in an order drawn by the text's
-    name alone, and stand as published. Raises UserError for a column that a file does not have and
-    for a text of fewer than two documents.
+    name alone, and stand as published. Raises UserError for a column that a file does not have or
+    that holds no text, and for a text of fewer than two documents.
     """
     splits = read_json(manifest_path, "files")["files"]
     paths = [path for split in splits for path in raw_files(manifest_path, split)]
@@ -49,7 +49,19 @@ def _documents(path: Path, field: str | None) -> list[str]:
     rows = read_raw(path)
     if field not in rows:
         raise unknown("column", field, rows.columns, f"{path}: field")
-    wrong = next((value for value in rows[field] if not isinstance(value, str | None)), None)
-    if wrong is not None:
-        raise UserError(f"{path}: field: column '{field}' holds {wrong!r}, which is no text")
-    return [value or "" for value in rows[field]]
+    return [
+        _text(value, f"{path}: row {row}: field '{field}'")
+        for row, value in enumerate(rows[field], 1)
+    ]
+
+
+def _text(value: object, where: str) -> str:
+    """Return a column's value as text, empty for none; raises UserError for what is no text."""
+    if not isinstance(value, str | None):
+        raise UserError(f"{where} holds {value!r}, which is no text")
+    try:
+        # JSON may hold half a pair of surrogates, which no tokenizer and no table takes.
+        (value or "").encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where}: {error}") from None
+    return value or ""

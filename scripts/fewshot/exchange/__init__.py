@@ -1,1 +1,2 @@
-"""Results made elsewhere and results that travel: archives and lm-evaluation-harness."""
+"""Finished results, taken up again: archives, lm-evaluation-harness, the Hub, trackers, adapters,
+new texts, latency."""

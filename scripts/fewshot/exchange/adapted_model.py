@@ -35,7 +35,7 @@ NEW = "new texts"
 
 
 @dataclass(frozen=True)
-class Reading:
+class RowReading:
     """How a job reads rows: their prompts behind each of its contexts, most have one, whose text
     has so many bytes."""
 
@@ -98,16 +98,16 @@ class AdaptedModel:
         label = [self.labels[number] for number in best]
         return pd.DataFrame({"label": label, **dict(zip(self.labels, shares.T, strict=True))})
 
-    def reading(self, rows: pd.DataFrame) -> Reading:
+    def reading(self, rows: pd.DataFrame) -> RowReading:
         """Return how prepared rows (schemas.ROWS) are read; raises UserError for label words that
         cannot be told apart."""
         job = self._job(rows)
         if self.trained:
             read = JobPrompts(job, virtual_ids(self.model)).of_seed(self.seed)
-            return Reading(job, [read.sets.whole[NEW].prompts], read.context_bytes)
+            return RowReading(job, [read.sets.whole[NEW].prompts], read.context_bytes)
         shown, (item,) = tokenized(job)(job, self.seed, self.model, Phases(), False), job.evaluation
         prompts = [shown.prompts(item, number) for number in range(shown.contexts)]
-        return Reading(job, prompts, shown.kept_bytes)
+        return RowReading(job, prompts, shown.kept_bytes)
 
     def _base(self) -> torch.nn.Module:
         told = self._told
@@ -118,7 +118,7 @@ class AdaptedModel:
         item = EvaluationSet(NEW, tuple(range(len(self.labels))), rows, label_names=self.labels)
         return restored(self._told, self.seed, (item,), self._tokenizer)
 
-    def _scores(self, reading: Reading) -> Scores:
+    def _scores(self, reading: RowReading) -> Scores:
         job = reading.job
         return averaged([
             score(

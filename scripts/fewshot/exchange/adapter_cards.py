@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import yaml
 
-LICENCES = {"apache-2.0": "apache-2.0", "mit": "mit"}
-"""What registries call a licence, in lower case → the Hub's name of it."""
+LICENCES = ("apache-2.0", "mit")
+"""Licences of registries that, in lower case, are the Hub's names of them."""
 VERSIONS = ("peft", "torch", "transformers")
 
 
@@ -148,9 +148,10 @@ def front_matter(base: str | Sequence[str] | None, licence: str) -> str:
     told = {"library_name": "peft"}
     if base:
         told |= {"base_model": base, "base_model_relation": "adapter"}
-    short = LICENCES.get(licence.lower())
-    if short or licence:
-        told |= {"license": short} if short else {"license": "other", "license_name": licence}
+    if licence.lower() in LICENCES:
+        told["license"] = licence.lower()
+    elif licence:
+        told |= {"license": "other", "license_name": licence}
     text = yaml.safe_dump({**told, "tags": ["fairshot", "few-shot"]}, sort_keys=False, width=1000)
     note = "" if licence else "# license: unknown; for you to say, by base model and data\n"
     return f"---\n{text}{note}---"

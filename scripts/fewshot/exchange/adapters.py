@@ -21,7 +21,7 @@ from ..prompts.tokenize import Prompts, encode
 from ..prompts.window import OK
 from . import adapter_cards as cards
 from .cells import adapter_file, read_finished, restored
-from .peft_files import FOUR_BIT, peft_form, write_form
+from .peft_files import FOUR_BIT, UnequalWidths, peft_form, write_form
 
 LOG = logging.getLogger(__name__)
 CARD = "README.md"
@@ -60,7 +60,8 @@ def _write_run(folder: Path, told: Mapping) -> tuple[dict[str, cards.Card], dict
     if part:
         return {}, {told["cell"]["model"]: PART}
     base, tokenizer = _base(told), load_tokenizer(told["manifest"])
-    sets = [_read_set(each) for each in told["evaluation"] if not each.get("probe")]
+    scored = [each for each in told["evaluation"] if not each.get("probe")]
+    sets = [EvaluationSet.of(each, storage.read_rows(each["path"])) for each in scored]
     predictions = storage.read_table(Path(told["folder"], "predictions.parquet"))
     predictions = predictions[predictions["last"]]
     for seed in sorted(map(int, manifest["seeds"])):
@@ -72,7 +73,7 @@ def _write_run(folder: Path, told: Mapping) -> tuple[dict[str, cards.Card], dict
         state = _read_state(adapter_file(told, manifest, seed), told["cell"], seed)
         try:
             form = peft_form(told["method"], state, config)
-        except ValueError:
+        except UnequalWidths:
             return {}, {told["cell"]["method"]: UNEQUAL}
         about = {**told["cell"], "seed": seed, "epoch": told["method"]["epochs"]}
         write_form(folder / place, form, base.name, base.revision, about)
@@ -174,13 +175,6 @@ def _left_of_context(job: AdaptationJob, prompts: Prompts, row: pd.DataFrame) ->
     tokenizer = job.queries.tokenizer
     (query,) = encode(tokenizer, job.pattern.queries(row), special=False)
     return tokenizer.decode(ids[: len(ids) - len(query)])
-
-
-def _read_set(entry: Mapping) -> EvaluationSet:
-    rows = storage.read_rows(entry["path"])
-    return EvaluationSet(
-        entry["set"], tuple(entry["merge"]), rows, entry.get("base", ""), tuple(entry["labels"])
-    )
 
 
 def _accuracy(item: EvaluationSet, scored: pd.DataFrame) -> cards.Accuracy:

@@ -65,8 +65,8 @@ def export_study(
     """Write the archive of a finished study.
 
     `settings` and `entries` (registry → name → entry) are the study's configuration; `files` travel
-    as they are, and so do the predictions and curves beside each run's manifest among them; of
-    `rows` (schemas.ROWS) the texts stay behind. Raises UserError as `write_archive` does.
+    as they are, and so do the tables that each run's manifest among them tells of; of `rows`
+    (schemas.ROWS) the texts stay behind. Raises UserError as `write_archive` does.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,12 +100,12 @@ def without_texts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_run(file: str) -> list[str]:
-    """Return a file's name and, for the manifest of a run, those of its tables."""
+    """Return a file's name and, for the manifest of a run, those of the tables that it tells of."""
     if not file.startswith(RUNS):
         return [file]
-    run = file.removesuffix("/manifest.json")
-    measured = [f"{run}/forgetting.parquet"] if Path(run, "forgetting.parquet").is_file() else []
-    return [file, f"{run}/predictions.parquet", f"{run}/curves.parquet", *measured]
+    # Names alone: a manifest that came from elsewhere must not name a file of this machine.
+    names = [Path(name).name for name in storage.read_json(file, "files")["files"]]
+    return [file, *(f"{Path(file).parent}/{name}" for name in names)]
 
 
 def _write_made(

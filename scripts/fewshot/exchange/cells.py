@@ -13,6 +13,7 @@ from ..analysis.run_manifests import read_run_manifest
 from ..data.evaluation_sets import EvaluationSet, new_rows
 from ..data.shots import describe_draws, read_shots
 from ..errors import UserError, unknown
+from ..models.files import files_checksum
 from ..models.tokenizer import load_tokenizer
 from ..prompts.chat import read_pattern
 from ..prompts.set_queries import SetQueries
@@ -36,8 +37,7 @@ def read_finished(told: Mapping) -> dict:
         )
     made_from = manifest["checksums"]
     files = storage.read_json(told["manifest"], "files")["files"]
-    # As `adaptation.job` sums up a model's files.
-    if made_from["model"] != storage.frame_checksum([[json.dumps(files, sort_keys=True)]]):
+    if made_from["model"] != files_checksum(files):
         raise UserError(f"{path}: model '{told['cell']['model']}' had other files than it has now")
     drawn = describe_draws(told["shots"])["shots"]
     for seed in drawn:

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from .. import storage
-from ..adaptation.outputs import host_facts
+from ..adaptation.job import batch_tokens_on
+from ..adaptation.outputs import device_name
 from ..adaptation.weights import trained_bytes
 from ..analysis.latency_schema import CACHED, LATENCY, NO_CONTEXT, WHOLE
 from ..errors import UserError
@@ -26,7 +27,7 @@ from ..models.parts import learned_prefix, virtual_ids
 from ..prompts.window import OK
 from ..scoring.reader import out_of_memory
 from ..scoring.scores import Scores
-from .adapted_model import AdaptedModel, Reading
+from .adapted_model import AdaptedModel, RowReading
 from .cells import read_finished
 from .folding import fold
 from .peak_memory import watched
@@ -47,7 +48,7 @@ SHORT_ROW = 8
 def measure(
     told: Mapping, own_weights: bool, rows: int, repeats: int, threads: int
 ) -> pd.DataFrame:
-    """Return a row (result_schemas.LATENCY) for each way in which a finished cell can be deployed.
+    """Return a row (latency_schema.LATENCY) for each way in which a finished cell can be deployed.
 
     `told` is what `study.exchange_inputs.told_job` tells; the first seed that fits is taken. With
     `own_weights` the method trains weights of the model itself. `rows` are read one by one, at
@@ -65,7 +66,8 @@ def measure(
     try:
         model = AdaptedModel(told, fitting[0], start=True)
         gc.collect()  # What it was made from is no memory of its answers.
-        return _frame(list(_Measured(told, own_weights, model, rows, repeats).ways()))
+        cell = _Measured(told, manifest["device"], own_weights, model, rows, repeats)
+        return _frame(list(cell.ways()))
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -79,11 +81,12 @@ class _Measured:
     """A cell whose ways are measured, one after the other, with the same rows."""
 
     def __init__(
-        self, told: Mapping, own_weights: bool, model: AdaptedModel, rows: int, repeats: int
-    ):
-        self.told, self.own_weights, self.model = told, own_weights, model
+        self, told: Mapping, ran_on: str, own_weights: bool, model: AdaptedModel, rows: int,
+        repeats: int,
+    ):  # fmt: skip
+        self.told, self.ran_on, self.own_weights, self.model = told, ran_on, own_weights, model
         self.rows, self.repeats = rows, repeats
-        self.tokens = told["batch_tokens"]["gpu" if pick_device().type == "cuda" else "cpu"]
+        self.tokens = batch_tokens_on(told["batch_tokens"], pick_device().type)
         prepared = storage.read_rows(told["evaluation"][0]["path"])
         prepared = prepared.head(max(rows, self.tokens // SHORT_ROW))
         self.ids = prepared["id"].to_numpy()
@@ -97,33 +100,37 @@ class _Measured:
         """Yield the measures of each way; an adapter that can be is folded at the end, for good."""
         model = self.model.model
         in_front = learned_prefix(model) is not None or virtual_ids(model)
-        adapter = UNMERGED if self.model.trained and not in_front else NO_ADAPTER
+        merging = UNMERGED if self.model.trained and not in_front else NO_ADAPTER
         if self.own_weights:
-            adapter = MERGED
-        yield from self._readings(adapter)
-        if adapter == UNMERGED and fold(model):
+            merging = MERGED
+        yield from self._readings(merging)
+        if merging == UNMERGED and fold(model):
             yield from self._readings(MERGED)
 
-    def _readings(self, adapter: str) -> Iterator[dict]:
+    def _readings(self, merging: str) -> Iterator[dict]:
         few = [first_rows(each, 1) for each in self.reading.prompts]
         shared, readings = shares_context(self.model.model, few, self.model.head), [NO_CONTEXT]
         if _shows_shots(self.reading, self.model.trained):
             readings = [CACHED, WHOLE] if shared else [WHOLE]
         for name in readings:
-            LOG.info("%s: %s", self.told["folder"], " · ".join(filter(None, (name, adapter))))
-            yield self._way(name, adapter, shared and name != WHOLE)
+            LOG.info("%s: %s", self.told["folder"], " · ".join(filter(None, (name, merging))))
+            yield self._way(name, merging, shared and name != WHOLE)
 
-    def _way(self, name: str, adapter: str, shared: bool) -> dict:
+    def _way(self, name: str, merging: str, shared: bool) -> dict:
         model, reading, device = self.model, self.reading, pick_device()
         one_by_one = min(self.rows, len(self.ids))
         count = max(one_by_one, filling(reading.prompts[0], self.tokens, shared))
         prompts = [first_rows(each, count) for each in reading.prompts]
         with ready(model.model, model.head, reading.job, prompts, name == WHOLE) as way:
-            # These passes warm up too.
-            single, full = way.one_by_one(one_by_one), way.every()
-            difference = self._check(", ".join(filter(None, (name, adapter))), single, full)
-            alone, single_peak = self._timed(way.one, range(one_by_one), device)
-            passes, full_peak = self._timed(lambda _: way.every(), range(1), device)
+            # These passes warm up too. Only the first of a kind tells its own memory: what a full
+            # batch has taken may stay with the process.
+            with watched(device) as single_peak:
+                single = way.one_by_one(one_by_one)
+            with watched(device) as full_peak:
+                full = way.every()
+            difference = self._check(", ".join(filter(None, (name, merging))), single, full)
+            alone = self._timed(way.one, range(one_by_one), device)
+            passes = self._timed(lambda _: way.every(), range(1), device)
             context = sum(len(each.prefix) for each in prompts)
             own = [len(suffix) for each in prompts for suffix in each.suffixes]
             return {
@@ -131,7 +138,7 @@ class _Measured:
                 "seed": model.seed,
                 "status": OK,
                 "reading": name,
-                "merging": adapter,
+                "merging": merging,
                 "restored": model.restored,
                 **_machine(device, self.told["model"]["dtype"]),
                 "batch_tokens": self.tokens,
@@ -150,29 +157,28 @@ class _Measured:
                 "single_growth_mib": single_peak.growth_mib,
                 "batch_peak_mib": full_peak.mib,
                 "batch_growth_mib": full_peak.growth_mib,
-                **self._bytes(way, adapter, name),
+                **self._bytes(way, merging, name),
             }
 
-    def _timed(self, read: Callable, rows: range, device: torch.device):
-        """Return the milliseconds of each call of `read` [repeats × rows], and the peak memory."""
+    def _timed(self, read: Callable, rows: range, device: torch.device) -> np.ndarray:
+        """Return the milliseconds of each call of `read` [repeats × rows]."""
         seconds = []
-        with watched(device) as peak:
-            for _ in range(self.repeats):
-                for row in rows:
-                    wait(device)
-                    start = time.perf_counter()
-                    read(row)
-                    wait(device)
-                    seconds.append(time.perf_counter() - start)
-        return 1000 * np.array(seconds), peak
+        for _ in range(self.repeats):
+            for row in rows:
+                wait(device)
+                start = time.perf_counter()
+                read(row)
+                wait(device)
+                seconds.append(time.perf_counter() - start)
+        return 1000 * np.array(seconds)
 
-    def _bytes(self, way: Ready, adapter: str, name: str) -> dict:
+    def _bytes(self, way: Ready, merging: str, name: str) -> dict:
         """Return the bytes that are read and kept; a folded adapter makes a model of one's own."""
         model, cell = self.model, {"context_bytes": self.reading.context_bytes}
         cell["cache_bytes"] = way.cache_bytes if name == CACHED else 0
         cell["trained_bytes"] = self.trained_bytes
         cell["model_bytes"] = _tensor_bytes(model.model) + _tensor_bytes(model.head)
-        folded = adapter == MERGED and not self.own_weights
+        folded = merging == MERGED and not self.own_weights
         kept = cell["model_bytes"] if folded else self.trained_bytes
         return {**cell, "kept_bytes": cell["context_bytes"] + cell["cache_bytes"] + kept}
 
@@ -200,20 +206,38 @@ class _Measured:
             differences = np.abs(found - expected[:rows]) / np.maximum(1, np.abs(expected[:rows]))
             differences = np.nan_to_num(differences, nan=np.inf)
             best = labels[scores.best_words(self.ids[: len(scores.logprobs)])][:rows]
-            # Labels that are as probable but for rounding may change places.
-            gap = np.diff(np.sort(scores.ranking[:rows], axis=1)[:, -2:]).min(axis=1)
-            other = (best != answers[:rows]) & (gap >= 2 * most)
+            other = (best != answers[:rows]) & ~tied(scores.ranking[:rows], most)
             wrong = np.flatnonzero((differences > most).any(axis=1) | other)
             if len(wrong):
                 row = wrong[0]
                 raise UserError(
                     f"{where}: row {self.ids[row]}: its answer is {best[row]} with "
                     f"{np.round(found[row], 6).tolist()}, not {answers[row]} with "
-                    f"{np.round(expected[row], 6).tolist()} as {source}; nothing is timed. Remove "
-                    "the run's manifest.json, so that its job runs again"
+                    f"{np.round(expected[row], 6).tolist()} as {source}; nothing is timed. "
+                    f"{self._help()}"
                 )
             largest = max(largest, float(differences.max()))
         return largest
+
+    def _help(self) -> str:
+        """Return what to do about another answer than it has to be."""
+        here = device_name(pick_device())
+        if not self.model.restored:
+            return f"Valid: another dtype in models.yaml, or another device than {here}"
+        if self.ran_on != here:
+            return f"The run was made on {self.ran_on}, here is {here}: measure on such a device"
+        return "Remove the run's manifest.json, so that its job runs again"
+
+
+def tied(ranking: np.ndarray, most: float) -> np.ndarray:
+    """Return of each row whether its two best labels may change places, bool [rows].
+
+    `ranking` [rows, labels] is largest for the answer; each value may be off by `most`, relative to
+    it beyond 1.
+    """
+    second, first = np.sort(ranking, axis=1)[:, -2:].T
+    rounding = most * (np.maximum(1, np.abs(first)) + np.maximum(1, np.abs(second)))
+    return first - second < rounding
 
 
 def _stored(told: Mapping, seed: int) -> pd.DataFrame:
@@ -223,7 +247,7 @@ def _stored(told: Mapping, seed: int) -> pd.DataFrame:
     return frame[frame["last"] & own & (frame["seed"] == seed)].set_index("id")
 
 
-def _shows_shots(reading: Reading, trained: bool) -> bool:
+def _shows_shots(reading: RowReading, trained: bool) -> bool:
     """Return whether rows are read behind shots, in context or as training saw them."""
     shown = not trained or reading.job.settings.get("score_context", False)
     return bool(shown and reading.job.shots)
@@ -245,10 +269,7 @@ def _spread(name: str, milliseconds: np.ndarray) -> dict[str, float]:
 
 def _machine(device: torch.device, dtype: str) -> dict:
     """Return what answers were computed on."""
-    name = host_facts()["device"]
-    if device.type == "cuda":
-        name = f"cuda: {torch.cuda.get_device_name(device)}"
-    return {"device": name, "threads": torch.get_num_threads(), "dtype": dtype}
+    return {"device": device_name(device), "threads": torch.get_num_threads(), "dtype": dtype}
 
 
 def _frame(rows: list[dict]) -> pd.DataFrame:

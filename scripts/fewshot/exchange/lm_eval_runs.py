@@ -59,9 +59,7 @@ def write_run(folder: str | Path, run: dict, code: str) -> None:
             expected = Expected(name, rows[name], each["merge"], pattern, context, run["prompts"])
             facts[name] = describe(log, cell, seed, name)
             logged = read_log(log, expected)
-            item = EvaluationSet(
-                name, tuple(each["merge"]), rows[name], label_names=tuple(each["labels"])
-            )
+            item = EvaluationSet.of(each, rows[name])
             predictions.append(_predictions(cell, seed, item, pattern, logged))
             curves.append(_curve(cell, seed, item, pattern, logged))
             LOG.info("seed %d, set '%s': %d rows of %s", seed, name, len(rows[name]), log)

@@ -1,5 +1,7 @@
 """The most memory that a process, or its GPU, takes while something runs."""
 
+import ctypes
+import gc
 import resource
 import sys
 from collections.abc import Iterator
@@ -39,13 +41,21 @@ def watched(device: torch.device) -> Iterator[Peak]:
         most = torch.cuda.max_memory_allocated(device)
     else:
         peak = Peak(RESIDENT)
-        with suppress(OSError):
-            # proc(5): the peak becomes what is resident now.
-            CLEAR.write_text("5", encoding="utf-8")
+        _forget()
         before = _largest()
         yield peak
         most = _largest()
     peak.mib, peak.growth_mib = most / MIB, (most - before) / MIB
+
+
+def _forget() -> None:
+    """Give back what is free, and let the peak become what is resident now, where Linux can."""
+    gc.collect()
+    # glibc keeps what was freed, so that an earlier, larger pass would count as held before.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):
+        CLEAR.write_text("5", encoding="utf-8")  # proc(5)
 
 
 def _largest() -> int:

@@ -24,11 +24,15 @@ Form = tuple[object, dict[str, torch.Tensor]]
 COMMON = {"task_type": "CAUSAL_LM", "inference_mode": True}
 
 
+class UnequalWidths(Exception):
+    """Keys and values of a prefix differ in width, which peft's prefixes do not."""
+
+
 def peft_form(settings: Mapping, state: State, config: object) -> Form:
     """Return peft's configuration and tensors of what a method with these settings has trained.
 
     `config` is the base model's configuration. Raises KeyError for a family that is none of FORMS,
-    ValueError for keys and values of different widths, which peft's prefixes do not have.
+    UnequalWidths for keys and values of different widths.
     """
     return FORMS[settings["family"]](settings, state, config)
 
@@ -129,7 +133,7 @@ def _encoded_prompt(settings: Mapping, state: State, config: object) -> Form:
 def _prefix(settings: Mapping, state: State, config: object) -> Form:
     keys, values = (state[f"model.learned_prefix.{part}"] for part in ("keys", "values"))
     if keys.shape != values.shape:
-        raise ValueError(f"keys {tuple(keys.shape)} and values {tuple(values.shape)}")
+        raise UnequalWidths(f"keys {tuple(keys.shape)} and values {tuple(values.shape)}")
     layers, heads, tokens, width = keys.shape
     # peft's row of a position: layer by layer the keys of all heads, then the values.
     table = torch.stack([keys, values], dim=1).permute(3, 0, 1, 2, 4)

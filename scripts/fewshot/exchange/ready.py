@@ -19,9 +19,7 @@ from ..scoring.passes import Pass
 from ..scoring.prefix_attention import routed
 from ..scoring.reader import Reader
 from ..scoring.routes import ReadingPlan, evaluating, plan_reading
-
-# Private there, since another name would make the jobs of all studies run again.
-from ..scoring.score import _WordScores
+from ..scoring.score import WordScores
 from ..scoring.scores import Scores
 
 
@@ -37,7 +35,8 @@ class Part:
 
 
 class Ready:
-    """Rows behind the contexts of a job: all at once (`every`), or one alone."""
+    """Rows behind the contexts of a job: all at once (`every`), or one alone. `splits` are the
+    batches that were halved, as memory ran out, when all rows were last read."""
 
     def __init__(self, parts: list[Part], head: nn.Module, job: AdaptationJob):
         self.parts, self.head, self.job = parts, head, job
@@ -45,12 +44,15 @@ class Ready:
 
     def every(self) -> Scores:
         """Return the scores of all rows, read in full batches."""
-        return self._scores([self._read(part, part.plan.sequences) for part in self.parts])
+        passes = [self._pass(part, part.plan.sequences) for part in self.parts]
+        logprobs = [reading.run()[0] for reading in passes]
+        self.splits = sum(reading.splits for reading in passes)
+        return self._scores(logprobs)
 
     def one(self, row: int) -> list[np.ndarray]:
         """Return for each context log-probabilities [prompts, words], of which those of one row
         were read."""
-        return [self._read(part, part.alone[row]) for part in self.parts]
+        return [self._pass(part, part.alone[row]).run()[0] for part in self.parts]
 
     def one_by_one(self, rows: int) -> Scores:
         """Return the scores of the first rows, each read by itself; of the others none."""
@@ -72,15 +74,9 @@ class Ready:
         return sum(each.numel() * each.element_size() for pair in held for each in pair)
 
     def _pass(self, part: Part, sequences: list[PackedSequence]) -> Pass:
-        found = _WordScores(part.prompts, self.head, ProcessGroup())
+        found = WordScores(part.prompts, self.head, ProcessGroup())
         tokens = 1 if part.plan.alone else self.job.batch_tokens_on(part.reader.device.type)
         return Pass(part.reader, sequences, found, tokens, ProcessGroup(), False)
-
-    def _read(self, part: Part, sequences: list[PackedSequence]) -> np.ndarray:
-        reading = self._pass(part, sequences)
-        logprobs = reading.run()[0]
-        self.splits += reading.splits
-        return logprobs
 
     def _scores(self, found: list[np.ndarray]) -> Scores:
         """Return the scores of rows as `score` does: of their log-probabilities behind each

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import UserError
-from ..storage import read_json, sha256
+from ..storage import frame_checksum, read_json, sha256
 
 
 def model_folder(manifest_path: str | Path) -> Path:
@@ -45,6 +45,11 @@ def lost_file(manifest: Mapping) -> str:
         if size != entry["bytes"]:
             return f"{path} has {size} bytes instead of {entry['bytes']}"
     return ""
+
+
+def files_checksum(files: Mapping) -> str:
+    """Return the checksum of what a model's manifest says of its `files`: none without a model."""
+    return frame_checksum([[json.dumps(files, sort_keys=True)]])
 
 
 def verify_files(manifest_path: str | Path) -> None:

@@ -10,6 +10,7 @@ from ..analysis import result_schemas
 from ..formatting import BLANK, size_text
 from ..report.table_text import markdown_section
 from ..runtime.time_limits import attempts_needed
+from ..schemas import UNADAPTED
 from .job_time import UNCERTAINTY
 
 SHORT = 600.0
@@ -35,6 +36,7 @@ def write_estimate(
 
 def page(jobs: pd.DataFrame, facts: Mapping[str, object]) -> str:
     """Return the page in Markdown: jobs, hours by model and method, remarks."""
+    jobs = jobs.assign(method=jobs["method"].replace(UNADAPTED, "before any adaptation"))
     device = facts["device"]
     counts = "Adaptation jobs, and the results that they leave"
     hours = f"{device}-hours of adaptation jobs"

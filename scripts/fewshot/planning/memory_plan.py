@@ -16,13 +16,23 @@ from ..runtime.machine import Machine, read_machine
 from ..runtime.placement import JobPlace, Placement
 from ..runtime.time_limits import time_limit
 from ..study.families import family_of
+from ..study.other_tasks import measured_models, placed_as
 from ..study.starting_points import source_cells
 from ..study.without_model import NONE
 from . import job_time
 from .choice import Choice, choose_placement
 from .job_time import UNCERTAINTY, demand_of, job_model
 from .memory import GIB, Demand, estimate
-from .workload import DATA, AnswerSize, Splits, Work, answer_size, batch_rows, work_of
+from .workload import (
+    DATA,
+    AnswerSize,
+    Splits,
+    Work,
+    answer_size,
+    batch_rows,
+    unadapted_work,
+    work_of,
+)
 from .workload import held_out as held_out_work
 
 if TYPE_CHECKING:
@@ -57,6 +67,9 @@ class MemoryPlan:
             self._check_dtype(cell)
             if cell.model not in self.study.unsized:
                 self.choice(cell)
+        for model in measured_models(self.study):
+            if model not in self.study.unsized:
+                self.choice(placed_as(self.study, model))
 
     def _check_dtype(self, cell: "Cell") -> None:
         half = self.study.models[cell.model]["dtype"] == "float16"
@@ -159,6 +172,17 @@ class MemoryPlan:
         """Return the predicted seconds of a cell's job by phase, if its context fits."""
         site, work = self.site(cell), self.work(cell, seeds, held_out)
         return job_time.job_seconds(work, self._model(cell, site.kind), site)
+
+    def unadapted(self, model: str) -> dict[str, float]:
+        """Return the predicted seconds by phase of the job that measures a model before any
+        adaptation, in the place of another (`placed_as`)."""
+        cell = placed_as(self.study, model)
+        work, site = unadapted_work(self.study, self.splits, cell), self.site(cell)
+        return job_time.job_seconds(work, self._model(cell, site.kind), site)
+
+    def unadapted_minutes(self, model: str) -> int:
+        """Return the time limit of that job's first attempt."""
+        return time_limit(sum(self.unadapted(model).values()), UNCERTAINTY)
 
     def _model(self, cell: "Cell", kind: str) -> job_time.JobModel:
         """Return what is run of a cell on a kind of device."""

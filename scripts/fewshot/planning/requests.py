@@ -6,6 +6,7 @@ from ..runtime.placement import Placement
 from ..runtime.site import NONE, REQUEST, Site
 from ..runtime.time_limits import limited
 from ..study.cells import Cell, Job
+from ..study.other_tasks import measured_models, placed_as
 from .memory_plan import MemoryPlan
 
 MB = 10**6
@@ -69,10 +70,21 @@ class Requests:
             if self.site:
                 # SLURM counts in 2^20 bytes: no more may be asked for than a node has.
                 found["mem_mb"] = min(found["mem_mb"], self.site.most_mib)
-                found["runtime"] = limited(found["runtime"], self.site.most_minutes(found["gpu"]))
+                found["runtime"] = self._allowed(found["runtime"], found["gpu"])
                 found |= self.site.request(found["gpu"], found["nodes"])
             self._adaptation[key] = found
         return self._adaptation[key]
+
+    def unadapted(self, model: str, attempt: int = 1) -> dict[str, object]:
+        """Return the resources of measuring a model before any adaptation: those of another job in
+        its place, but for the time."""
+        found = self.adaptation(placed_as(self.plan.study, model), 1, attempt)
+        minutes = attempt * self.plan.unadapted_minutes(model)
+        return {**found, "runtime": self._allowed(minutes, found["gpu"])}
+
+    def _allowed(self, minutes: int, gpus: int) -> int:
+        """Return a time limit of a job on so many GPUs, as the site allows it."""
+        return limited(minutes, self.site.most_minutes(gpus)) if self.site else minutes
 
     def latency(self, cell: Cell, attempt: int = 1) -> dict[str, object]:
         """Return the resources of measuring a finished cell: those of its job of one seed, but that
@@ -107,13 +119,15 @@ class Requests:
         asked = [
             self.adaptation(job.cell, len(job.seeds), held_out=held) for job, held in self._jobs
         ]
+        asked += map(self.unadapted, measured_models(self.plan.study))
         unique = {tuple(shape.items()): {**charged, **shape} for shape in (without, *asked)}
         return list(unique.values())
 
     def longest(self) -> float:
         """Return the seconds that the study's longest job is predicted to take."""
-        walls = (self.plan.wall(job.cell, len(job.seeds), held) for job, held in self._jobs)
-        return max(walls, default=0.0)
+        walls = [self.plan.wall(job.cell, len(job.seeds), held) for job, held in self._jobs]
+        unadapted = map(self.plan.unadapted, measured_models(self.plan.study))
+        return max([*walls, *(sum(seconds.values()) for seconds in unadapted)], default=0.0)
 
     @property
     def _jobs(self) -> list[tuple[Job, bool]]:

@@ -1,7 +1,7 @@
 """How much an adaptation job reads, in rows and tokens, as far as that is known before it runs."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..data import curve_sample
 from ..prompts.contexts import trained_behind
 from ..study.families import family_of
-from ..study.other_tasks import fixed_pattern, others_of
+from ..study.other_tasks import fixed_pattern, others_of, trained_seeds
 from ..study.task_checks import stated_rows
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
     rows = trained_rows(settings, cell.k)
     if "unlabelled_rows" in settings:  # Which the teacher reads behind the shots.
         score.append(Reading(rows, row + shots / rows, settings["rounds"]))
-    score += elsewhere(study, splits, cell)
+    if study.forgetting:
+        score += elsewhere(study, splits, cell, others_of(study, cell.task))
     if "train_context" in settings:
         row = min(row + shots * (1 - 1 / cell.k), study.model(cell.model)["window"])
     return Work(
@@ -187,14 +188,23 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
     )  # fmt: skip
 
 
-def elsewhere(study: "Study", splits: Splits, cell: "Cell") -> list[Reading]:
-    """Return what a job that trains reads besides for `forgetting`: documents, all of whose tokens
-    are predicted, and other tasks' rows, behind each number of shots."""
+def unadapted_work(study: "Study", splits: Splits, cell: "Cell") -> Work:
+    """Return what the job does that measures the model of a cell before any adaptation."""
+    seeds = len(trained_seeds(study, cell.model))
+    read = elsewhere(study, splits, cell, study.forgetting.tasks, seeds)
+    return Work(1, tuple(read), predictions=sum(each.times * each.rows for each in read))
+
+
+def elsewhere(
+    study: "Study", splits: Splits, cell: "Cell", tasks: Sequence[str], seeds: int = 1
+) -> list[Reading]:
+    """Return what is read for `forgetting` of a cell's model: documents, all of whose tokens are
+    predicted, and other tasks' rows, behind each number of shots, those of each seed."""
     told, found = study.forgetting, []
-    for name in told.texts if told else ():
+    for name in told.texts:
         tokens = min(study.texts[name]["tokens"], TYPICAL_DOCUMENT)
         found.append(Reading(study.texts[name]["rows"], tokens, answers=tokens))
-    for name in others_of(study, cell.task) if told else ():
+    for name in tasks:
         rows = splits.of(name, "validation")
         count = min(rows.rows, told.rows)
         around = template_tokens(
@@ -202,7 +212,10 @@ def elsewhere(study: "Study", splits: Splits, cell: "Cell") -> list[Reading]:
         )
         shots = [k * (splits.of(name, "train").tokens + around + SOLVED) if k else 0.0
                  for k in told.k]  # fmt: skip
-        found += [Reading(count, rows.tokens + around + context / count) for context in shots]
+        found += [
+            Reading(count, rows.tokens + around + context / count, seeds if context else 1)
+            for context in shots
+        ]
     return found
 
 

@@ -35,9 +35,10 @@ class Pieces:
         document nan.
         """
         sums = np.bincount(self.document, weights=-logprobs, minlength=self.count)
-        return sums / self.of_documents()
+        return sums / self.document_tokens
 
-    def of_documents(self) -> np.ndarray:
+    @property
+    def document_tokens(self) -> np.ndarray:
         """Return the tokens of each document that are predicted, int64 [documents]."""
         return np.bincount(self.document, weights=self.tokens, minlength=self.count).astype(int)
 

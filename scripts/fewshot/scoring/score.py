@@ -60,7 +60,7 @@ def score(
     route, tokens = plan.route, 1 if plan.alone else batch_tokens
     head = readout(model) if head is None else head
     group = processes or ProcessGroup()
-    found = _WordScores(prompts, head, group if sharded else ProcessGroup())
+    found = WordScores(prompts, head, group if sharded else ProcessGroup())
     with evaluating(model, head), routed(model) if route.routed else nullcontext():
         reader = Reader(model, prompts, route)
         reading = Pass(reader, plan.sequences, found, tokens, group, sharded)
@@ -77,7 +77,7 @@ def score(
     )  # fmt: skip
 
 
-class _WordScores:
+class WordScores:
     """The log-probabilities [prompts, words], normalisers and top tokens of prompts.
 
     The logits of a batch are computed at once or, where words are whole texts, `READS` at a time.

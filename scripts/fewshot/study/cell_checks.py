@@ -10,7 +10,7 @@ from ..prompts.patterns import CHANNEL
 from .cells import UNBALANCED
 from .families import FAMILIES, read_settings
 from .start_checks import check_start
-from .task_checks import stated_rows
+from .task_checks import check_draw, check_train, stated_rows
 from .without_model import NONE
 
 if TYPE_CHECKING:
@@ -22,12 +22,11 @@ def check_cell(study: "Study", cell: "Cell", where: str) -> None:
 
     Raises UserError with one line, where `where` is the study's file.
     """
-    task, labels = study.tasks[cell.task], len(study.tasks[cell.task]["labels"])
     if study.is_imported(cell.method):  # Nothing of it is drawn or run here.
         study.bind(cell.pattern, cell.task)
         return
-    if "train" not in task["splits"] and cell.k:
-        raise UserError(f"{where}: task '{cell.task}' has no train split to draw shots from")
+    if cell.k:
+        check_train(study, cell.task, where)
     family = FAMILIES[study.methods[cell.method]["family"]]
     if cell.k == 0 and not family.without_shots:
         how = "shows" if family.shows_context else "trains on"
@@ -37,12 +36,9 @@ def check_cell(study: "Study", cell: "Cell", where: str) -> None:
         _check_shown(study.methods[cell.method], cell, where)
     if study.factors_of(cell.task):
         _check_factors(study, cell, where)
-    elif cell.k % labels and study.draw_of(cell.method) not in UNBALANCED:
-        raise UserError(
-            f"{where}: k = {cell.k} cannot be balanced over the {labels} labels of task "
-            f"'{cell.task}'; valid: multiples of {labels}"
-        )
-    _check_rows(study, cell, where)
+    else:  # With factors that is checked by label.
+        balanced = study.draw_of(cell.method) not in UNBALANCED
+        check_draw(study, cell.task, cell.k, f"{where}: grid", balanced)
     _check_unlabelled(study, cell)
     study.bind(cell.pattern, cell.task)
     _check_ranking(study, cell, where)
@@ -206,29 +202,6 @@ def _check_factors(study: "Study", cell: "Cell", where: str) -> None:
                     f"{where}: grid: k = {cell.k} needs {count} training rows of label '{label}' "
                     f"of task '{cell.task}', which has {rows[label]}; valid: fewer shots"
                 )
-
-
-def _check_rows(study: "Study", cell: "Cell", where: str) -> None:
-    """Check that k is no more than the training rows, as far as the task's entry tells them."""
-    stated = stated_rows(study.tasks[cell.task], study.tasks, "train") if cell.k else None
-    if not stated:
-        return
-    key, rows = stated
-    labels, by_label = len(study.tasks[cell.task]["labels"]), isinstance(rows, dict)
-    if study.factors_of(cell.task):
-        return  # Checked by label, with the factors.
-    if study.draw_of(cell.method) in UNBALANCED:
-        most, valid = sum(rows.values()) if by_label else rows, ""
-    else:
-        most = labels * (min(rows.values()) if by_label else rows // labels)
-        valid = f"multiples of {labels} up to "
-    if cell.k > most:
-        told = ", ".join(f"{n} of '{label}'" for label, n in rows.items()) if by_label else rows
-        raise UserError(
-            f"{where}: grid: k = {cell.k} is more than the training rows of task '{cell.task}' "
-            f"allow: {told} ({key} in {study.file('tasks', cell.task)}); valid: "
-            f"{valid or 'up to '}{most}"
-        )
 
 
 def _check_unlabelled(study: "Study", cell: "Cell") -> None:

@@ -32,7 +32,7 @@ from .figure_needs import check_arms
 from .forgetting_checks import check_forgetting, check_texts
 from .imports import check_imported
 from .start_checks import check_no_cycle, check_start_method
-from .task_checks import check_tasks
+from .task_checks import check_local_files, check_tasks
 from .without_model import NONE
 
 if TYPE_CHECKING:
@@ -283,13 +283,8 @@ def _check_sources(study: "Study", archived: bool) -> None:
         owner = study.source_of(name)
         if archived and study.places.at(f"results/raw/{owner}/manifest.json").exists():
             continue
-        for split, entry in study.tasks[owner]["source"].get("local", {}).items():
-            for path in as_list(entry):
-                if not Path(path).expanduser().is_file():
-                    raise UserError(
-                        f"{study.file('tasks', name)}: task '{name}': source file of '{split}' not "
-                        f"found: {path}"
-                    )
+        where = f"{study.file('tasks', name)}: task '{name}'"
+        check_local_files(study.tasks[owner]["source"], where)
 
 
 def _check_figures(study: "Study") -> None:

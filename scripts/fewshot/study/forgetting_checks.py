@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ..data.entries import as_list
 from ..errors import UserError, unknown
 from .other_tasks import fixed_pattern, others_of, trains_here
-from .task_checks import stated_rows
+from .task_checks import check_draw, check_local_files, check_train
 
 if TYPE_CHECKING:
     from .study import Study
@@ -65,32 +65,18 @@ def check_forgetting(study: "Study", where: str, archived: bool) -> None:
                 f"task '{name}'; valid: tasks with a verbalizer that one of them names"
             )
         for count in filter(None, elsewhere.k):
-            _check_draw(study, name, count, at)
+            _check_shots(study, name, count, at)
 
 
-def _check_draw(study: "Study", name: str, k: int, at: str) -> None:
+def _check_shots(study: "Study", name: str, k: int, at: str) -> None:
     """Check that k shots of a task can be drawn, as far as its entry tells."""
-    entry = study.tasks[name]
-    labels = len(entry["labels"])
-    if "train" not in entry["splits"]:
-        raise UserError(f"{at}.k: task '{name}' has no train split to draw {k} shots from")
+    check_train(study, name, f"{at}.k")
     if study.factors_of(name):
         raise UserError(
             f"{at}.tasks: '{name}' changes its shots (draw); valid with k > 0: its base "
             f"'{study.rows_of(name)}'"
         )
-    if k % labels:
-        raise UserError(
-            f"{at}.k: {k} cannot be balanced over the {labels} labels of task '{name}'; valid: "
-            f"multiples of {labels}"
-        )
-    _, rows = stated_rows(entry, study.tasks, "train") or ("", None)
-    fewest = min(rows.values()) if isinstance(rows, dict) else rows and rows // labels
-    if rows is not None and k > labels * fewest:
-        raise UserError(
-            f"{at}.k: {k} is more than the training rows of task '{name}' allow; valid: up to "
-            f"{labels * fewest}"
-        )
+    check_draw(study, name, k, at)
 
 
 def _check_files(study: "Study", name: str, archived: bool) -> None:
@@ -98,10 +84,5 @@ def _check_files(study: "Study", name: str, archived: bool) -> None:
     made = study.places.at(f"results/raw/{name}/manifest.json").exists()
     if study.places.as_module or (archived and made):
         return
-    for split, entry in study.texts[name]["source"].get("local", {}).items():
-        for path in as_list(entry):
-            if not Path(path).expanduser().is_file():
-                raise UserError(
-                    f"{study.file('texts', name)}: text '{name}': source file of '{split}' not "
-                    f"found: {path}"
-                )
+    where = f"{study.file('texts', name)}: text '{name}'"
+    check_local_files(study.texts[name]["source"], where)

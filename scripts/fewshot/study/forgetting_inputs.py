@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .cells import PROTOCOLS
-from .other_tasks import fixed_pattern, others_of, trains_here
+from .other_tasks import (
+    fixed_pattern,
+    measured_models,
+    others_of,
+    trained_seeds,
+    trains_here,
+    unadapted_file,
+)
 
 if TYPE_CHECKING:
-    from .cells import Cell
     from .job_inputs import JobInputs
-
-KINDS = ("texts", "other_rows", "other_train", "other_shots")
-"""The names of the inputs that a job measures on."""
 
 
 class ForgettingInputs:
@@ -23,32 +26,6 @@ class ForgettingInputs:
     def __init__(self, inputs: "JobInputs"):
         self.inputs, self.study = inputs, inputs.study
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Return the names of the inputs in `files`."""
-        return KINDS if self.study.forgetting else ()
-
-    @property
-    def models(self) -> list[str]:
-        """Return the models that are measured: those of which some are trained."""
-        models = self.study.own_models if self.study.forgetting else ()
-        return [name for name in models if self.seeds(name)]
-
-    def seeds(self, model: str) -> list[int]:
-        """Return the seeds of all that is trained of a model."""
-        trained = (cell for cell in self.study.own_cells if cell.model == model)
-        found = (
-            self.study.seeds_of(cell) for cell in trained if trains_here(self.study, cell.method)
-        )
-        return sorted({seed for seeds in found for seed in seeds})
-
-    def placed_as(self, model: str) -> "Cell":
-        """Return the cell in whose place a model is scored as it is: one in context, if there is
-        one, of the most shots."""
-        study = self.study
-        cells = [cell for cell in study.own_cells if cell.model == model]
-        return max(cells, key=lambda cell: (study.uses_context(cell.method), cell.k))
-
     def tasks(self, task: str | None) -> list[str]:
         """Return the tasks that are asked beside `task`; all of them before any adaptation."""
         elsewhere = self.study.forgetting
@@ -56,6 +33,8 @@ class ForgettingInputs:
 
     def files(self, task: str | None, seeds: Sequence[int]) -> dict[str, list[str]]:
         """Return the named inputs of a job of these seeds: texts, other tasks' rows and draws."""
+        if not self.study.forgetting:
+            return {}
         study, k = self.study, [count for count in self.study.forgetting.k if count]
         names = self.tasks(task)
         draw = PROTOCOLS[study.settings["protocol"]].in_context
@@ -95,7 +74,7 @@ class ForgettingInputs:
 
     def before(self) -> list[str]:
         """Return what was measured of each model before any adaptation."""
-        return [f"results/unadapted/{self.study.name}/{model}.parquet" for model in self.models]
+        return [unadapted_file(self.study, model) for model in measured_models(self.study)]
 
     def after(self) -> list[str]:
         """Return what was measured by each job that trains."""
@@ -106,12 +85,11 @@ class ForgettingInputs:
 
     def rows(self) -> list[str]:
         """Return the prepared rows and texts that only this is measured on, or others too."""
-        if not self.study.forgetting:
-            return []
         found = self.files(None, ())
-        return [*found["texts"], *found["other_rows"]]
+        return [*found.get("texts", ()), *found.get("other_rows", ())]
 
     def draws(self) -> list[str]:
         """Return the draws that stand in contexts of other tasks."""
-        seeds = sorted({seed for model in self.models for seed in self.seeds(model)})
+        models = measured_models(self.study)
+        seeds = sorted({seed for model in models for seed in trained_seeds(self.study, model)})
         return self.files(None, seeds)["other_shots"] if seeds else []

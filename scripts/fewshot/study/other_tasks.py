@@ -1,5 +1,6 @@
 """Which tasks are measured beside the one that a model is adapted to, and with which pattern."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
@@ -7,12 +8,42 @@ from .families import family_of
 from .without_model import NONE
 
 if TYPE_CHECKING:
+    from .cells import Cell
     from .study import Study
 
 
 def trains_here(study: "Study", method: str) -> bool:
     """Return whether a method trains weights, in jobs that run here."""
     return family_of(study.methods[method]).trains
+
+
+def trained_seeds(study: "Study", model: str) -> list[int]:
+    """Return the seeds of all that is trained of a model."""
+    trained = (cell for cell in study.own_cells if cell.model == model)
+    found = (study.seeds_of(cell) for cell in trained if trains_here(study, cell.method))
+    return sorted({seed for seeds in found for seed in seeds})
+
+
+def measured_models(study: "Study") -> list[str]:
+    """Return the models that are measured before any adaptation: those of which some are trained,
+    in a study with the key `forgetting`."""
+    models = study.own_models if study.forgetting else ()
+    return [name for name in models if trained_seeds(study, name)]
+
+
+def unadapted_file(study: "Study", model: str) -> str:
+    """Return where it is stored what was measured of a model before any adaptation."""
+    return f"results/unadapted/{study.name}/{model}.parquet"
+
+
+def placed_as(study: "Study", model: str) -> "Cell":
+    """Return the cell in whose place a model is scored as it is: one in context, if there is one,
+    of as many shots as stand in any context."""
+    cells = [cell for cell in study.own_cells if cell.model == model]
+    cell = max(cells, key=lambda cell: (study.uses_context(cell.method), cell.k))
+    if not study.uses_context(cell.method):
+        return cell  # Where something is trained, other tasks' shots are planned for.
+    return replace(cell, k=max(cell.k, *study.forgetting.k))
 
 
 def others_of(study: "Study", task: str) -> list[str]:

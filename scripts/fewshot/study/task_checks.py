@@ -195,6 +195,46 @@ def _raw_rows(study: "Study", name: str, split: str) -> tuple:
     return source["synthetic"], source["seed"], raw
 
 
+def check_train(study: "Study", name: str, where: str) -> None:
+    """Check that a task has rows to draw shots from."""
+    if "train" not in study.tasks[name]["splits"]:
+        raise UserError(f"{where}: task '{name}' has no train split to draw shots from")
+
+
+def check_draw(study: "Study", name: str, k: int, where: str, balanced: bool = True) -> None:
+    """Check that k shots of a task can be drawn, `balanced` over its labels: that labels get as
+    many each, and that k is no more than the training rows, as far as its entry tells them."""
+    labels = len(study.tasks[name]["labels"])
+    if balanced and k % labels:
+        raise UserError(
+            f"{where}: k = {k} cannot be balanced over the {labels} labels of task '{name}'; "
+            f"valid: multiples of {labels}"
+        )
+    stated = stated_rows(study.tasks[name], study.tasks, "train") if k else None
+    if not stated:
+        return
+    key, rows = stated
+    by_label = isinstance(rows, Mapping)
+    most = sum(rows.values()) if by_label else rows
+    if balanced:
+        most = labels * (min(rows.values()) if by_label else rows // labels)
+    if k > most:
+        told = ", ".join(f"{n} of '{label}'" for label, n in rows.items()) if by_label else rows
+        raise UserError(
+            f"{where}: k = {k} is more than the training rows of task '{name}' allow: {told} "
+            f"({key} in {study.file('tasks', name)}); valid: "
+            f"{f'multiples of {labels} ' if balanced else ''}up to {most}"
+        )
+
+
+def check_local_files(source: Mapping, where: str) -> None:
+    """Check that the files of a local source are there."""
+    for split, entry in source.get("local", {}).items():
+        for path in as_list(entry):
+            if not Path(path).expanduser().is_file():
+                raise UserError(f"{where}: source file of '{split}' not found: {path}")
+
+
 def stated_rows(
     entry: Mapping, tasks: Mapping[str, Mapping], split: str
 ) -> tuple[str, int | Mapping[str, int]] | None:

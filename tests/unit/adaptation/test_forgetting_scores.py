@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from fewshot import schemas, storage
-from fewshot.adaptation import setup, training
-from fewshot.adaptation.forgetting import Reading, read_asked
+from fewshot.adaptation import evaluate, setup, training
+from fewshot.adaptation.forgetting import ReadingMode, read_elsewhere
 from fewshot.errors import UserError
 from fewshot.prompts.pieces import pieces_of, start_of
 from fewshot.prompts.set_queries import SetQueries
@@ -46,15 +46,15 @@ def files(tmp_path_factory) -> SimpleNamespace:
     )
 
 
-def asked_of(files, kind: str):
+def elsewhere_of(files, kind: str, pattern=PATTERN):
     told = {
         "texts": [{"text": "wiki", "tokens": LONGEST}],
-        "tasks": [{"task": "elsewhere", "base": "elsewhere", "pattern": PATTERN.__dict__}],
+        "tasks": [{"task": "elsewhere", "base": "elsewhere", "pattern": pattern.__dict__}],
         "k": [0, 2],
         "rows": 500,
     }
     smk = SimpleNamespace(params=SimpleNamespace(forgetting=told), input=files)
-    return read_asked(smk, [SEED], SetQueries(tiny_tokenizer(kind)), 128)
+    return read_elsewhere(smk, [SEED], SetQueries(tiny_tokenizer(kind)), 128)
 
 
 def before(files, kind: str) -> pd.DataFrame:
@@ -64,14 +64,14 @@ def before(files, kind: str) -> pd.DataFrame:
     def scored(_, prompts, pattern):
         return score(model, prompts, batch_tokens=256)
 
-    return asked_of(files, kind).after(CELL, SEED, Reading(), scored)
+    return elsewhere_of(files, kind).measure(CELL, [SEED], ReadingMode(), scored)
 
 
 def after(files, tmp_path, kind: str, stop=None, **settings):
     """Return the result of a trained seed that measures, and its job."""
     torch.set_num_threads(1)
     job = reading(a_job(**{"epochs": 1, **settings}), tiny_tokenizer(kind))
-    job = replace(job, asked=asked_of(files, kind) if files else None)
+    job = replace(job, elsewhere=elsewhere_of(files, kind) if files else None)
     model = tiny_model(kind)  # Made in shards, it would have other weights.
     made = setup.set_up(job, lambda: model)
     return training.train_seed(made, SEED, tmp_path, stop=stop), made
@@ -168,6 +168,22 @@ def test_other_tasks_are_asked_as_they_are_in_context(files):
             assert answer == (int(logits.argmax()) == row.label)
 
 
+def test_what_no_draw_changes_is_measured_once(files):
+    elsewhere, model = elsewhere_of(files, "opt"), tiny_model("opt")
+    (other,) = elsewhere.tasks
+    drawn = {**other.shots, (2, 1): other.shots[2, SEED]}
+    elsewhere = replace(elsewhere, tasks=[replace(other, shots=drawn)])
+
+    def scored(_, prompts, pattern):
+        return score(model, prompts, batch_tokens=256)
+
+    found = elsewhere.measure(CELL, [SEED, 1], ReadingMode(), scored)
+    counts = found.groupby(["kind", "shots", "seed"]).size().to_dict()
+    assert counts == {
+        ("text", 0, 0): 5, ("task", 0, 0): 14, ("task", 2, 0): 14, ("task", 2, 1): 14
+    }  # fmt: skip
+
+
 @pytest.mark.slow
 def test_a_classification_head_has_losses_of_texts_and_no_answers(files, tmp_path):
     """By the readout over the vocabulary, which no step has used: whole, and in shards."""
@@ -188,11 +204,10 @@ def test_a_classification_head_has_losses_of_texts_and_no_answers(files, tmp_pat
 def test_seeds_that_are_trained_together_are_measured_as_each_alone(files, tmp_path):
     settings = {"family": "lora", "targets": TARGETS["opt"], "seeds": (SEED, 1)}
     job = reading(a_job(epochs=1, **settings), tiny_tokenizer("opt"))
-    asked = asked_of(files, "opt")
-    (other,) = asked.measured.tasks
+    elsewhere = elsewhere_of(files, "opt")
+    (other,) = elsewhere.tasks
     drawn = {**other.shots, (2, 1): other.shots[2, SEED]}
-    measured = replace(asked.measured, tasks=[replace(other, shots=drawn)])
-    job = replace(job, asked=replace(asked, measured=measured))
+    job = replace(job, elsewhere=replace(elsewhere, tasks=[replace(other, shots=drawn)]))
     made = setup.set_up(job, lambda: tiny_model("opt"))
     members = [setup.Member(made, seed) for seed in (SEED, 1)]
     for name, result in training.train_stack(members, tmp_path / "both"):
@@ -222,6 +237,43 @@ def test_asking_changes_no_byte_and_survives_an_interruption(files, tmp_path, mo
         assert result.facts["resumed_after_steps"] == [3]
         assert outcome(result) == expected
         pd.testing.assert_frame_equal(result.forgetting, whole.forgetting)
+
+
+def test_peak_memory_is_that_of_the_task_alone(files, tmp_path, monkeypatch):
+    order = []
+
+    def noted(name, function):
+        return lambda *given: order.append(name) or function(*given)
+
+    facts, measured = evaluate.outputs.process_facts, evaluate._score_elsewhere
+    monkeypatch.setattr(evaluate.outputs, "process_facts", noted("peak", facts))
+    monkeypatch.setattr(evaluate, "_score_elsewhere", noted("elsewhere", measured))
+    monkeypatch.setattr(evaluate, "_score_rest", noted("task", evaluate._score_rest))
+    result, _ = after(files, tmp_path, "opt", family="bitfit")
+    assert order == ["task", "peak", "elsewhere"] and result.facts["peak_memory_mib"] > 0
+
+
+@pytest.mark.parametrize(
+    "what", ["text 'wiki', document 9, piece 2", "task 'elsewhere', row with id 103"]
+)
+def test_a_score_that_is_not_finite_is_one_line_and_not_unfit(files, what):
+    """A document or row that did not fit is left out and counted; a broken model is told."""
+    model = tiny_model("opt")
+
+    def broken(_, prompts, pattern):
+        scores = score(model, prompts, batch_tokens=256)
+        if (pattern is None) == what.startswith("text"):
+            scores.logprobs[3] = np.nan
+        return scores
+
+    expected = f"fair/task/m/x/p/10: seed 0: {what}: the score is not finite \\(1 such"
+    with pytest.raises(UserError, match=expected):
+        elsewhere_of(files, "opt").measure(CELL, [SEED], ReadingMode(), broken)
+
+
+def test_label_words_of_another_task_are_compared_before_anything_is_loaded(files):
+    with pytest.raises(UserError, match=r"'minimal', tokenizer of .* ' Yes No' begins with"):
+        elsewhere_of(files, "opt", replace(PATTERN, words=(" Yes", " Yes No")))
 
 
 def test_a_text_that_cannot_be_started_or_has_no_token_is_one_line():

@@ -122,7 +122,7 @@ def make_job(folder: Path, status: dict[int, str]) -> SimpleNamespace:
         batch_tokens=64, placement=Placement(), code="c", threads=1,
         processes=SimpleNamespace(size=1), predicted_gpu_mb=2000,
         pattern=SimpleNamespace(rank_by="mean", characters=()), model={"dtype": "float32"},
-        checksums={"model": "x"}, output=SimpleNamespace(**paths), asked=None,
+        checksums={"model": "x"}, output=SimpleNamespace(**paths), elsewhere=None,
     )  # fmt: skip
 
 

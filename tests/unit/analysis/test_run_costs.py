@@ -38,6 +38,16 @@ def test_results_made_elsewhere_have_no_costs(tmp_path):
     assert frame.empty and list(frame) == result_schemas.COSTS.names
 
 
+def test_what_is_measured_outside_the_task_is_no_cost(tmp_path):
+    (job,) = write(tmp_path, "icl")
+    path = Path(job["folder"], "manifest.json")
+    content, before = json.loads(path.read_text()), run_costs.compute_costs(CELL, [job], MODEL)
+    for entry in content["seeds"].values():
+        entry["seconds"]["forgetting"] = 1000.0
+    storage.write_json(path, content)
+    pd.testing.assert_frame_equal(run_costs.compute_costs(CELL, [job], MODEL), before)
+
+
 def test_in_context_costs_by_hand(tmp_path):
     frame = costs(tmp_path, "icl")
     assert frame["seed"].tolist() == simulate.SEEDS

@@ -75,7 +75,13 @@ def test_a_data_set_of_the_hub_is_fetched_as_those_of_tasks_are(hub_server, tmp_
     ("suffix", "content", "entry", "said"),
     [
         ("csv", "words\nx\n", {}, "field: unknown column 'text'; valid: words"),
-        ("jsonl", '{"text": 3}\n', {}, "column 'text' holds 3, which is no text"),
+        ("jsonl", '{"text": 3}\n', {}, "a.jsonl: row 1: field 'text' holds 3, which is no text"),
+        (
+            "jsonl",
+            '{"text": "fine"}\n{"text": "\\ud800"}\n',
+            {},
+            "a.jsonl: row 2: field 'text': 'utf-8' codec can't encode character '\\ud800'",
+        ),
         (
             "txt",
             "only one\n",

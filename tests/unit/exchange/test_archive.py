@@ -10,10 +10,12 @@ import tarfile
 from contextlib import chdir
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import simulate
 import travels
 from fewshot import schemas, storage
+from fewshot.analysis.run_manifests import CELL, read_run_manifest
 from fewshot.errors import UserError
 from fewshot.exchange import archive, unpack
 from mistakes import told
@@ -150,6 +152,33 @@ def test_what_lies_apart_travels_as_other_runs_do(project, elsewhere, folder):
     unpack.import_archive(project / NAME, elsewhere)
     for name in ("predictions.parquet", "curves.parquet", "manifest.json"):
         assert (elsewhere / held / name).read_bytes() == (project / held / name).read_bytes()
+
+
+def test_what_was_measured_outside_the_task_travels_with_the_runs_that_tell_of_it(
+    project, elsewhere
+):
+    """Of a run that asked for nothing else, what another version may have left there does not."""
+    run = RUN.replace("results/runs", "results/runs-forgetting/0abc/runs")
+    before = "results/unadapted/sim/opt-s.parquet"
+    row = {"seed": 0, "source": "w", "kind": "text", "shots": 0, "id": 1, "tokens": 3}
+    cell = storage.read_json(project / RUN / "manifest.json")
+    told = {name: cell[name] for name in CELL}
+    measured = pd.DataFrame([{**told, **row, "loss": 0.5, "correct": None}])
+    shutil.copytree(project / RUN, project / run)
+    (project / before).parent.mkdir(parents=True)
+    for name in (before, f"{RUN}/forgetting.parquet", f"{run}/forgetting.parquet"):
+        storage.write_table(project / name, measured, schemas.FORGETTING)
+    manifest = storage.read_json(project / run / "manifest.json")
+    manifest["files"] |= storage.checksums_of(project / run / "forgetting.parquet")
+    storage.write_json(project / run / "manifest.json", manifest)
+    files = [*OTHERS, before, f"{RUN}/manifest.json", f"{run}/manifest.json"]
+    with chdir(project):
+        archive.export_study(NAME, travels.study(), travels.registries(), files, ROWS)
+    unpack.import_archive(project / NAME, elsewhere)
+    for name in (before, f"{run}/forgetting.parquet"):
+        assert (elsewhere / name).read_bytes() == (project / name).read_bytes()
+    assert read_run_manifest(elsewhere / run, manifest) == manifest
+    assert not (elsewhere / RUN / "forgetting.parquet").exists()
 
 
 def test_rows_without_texts_say_so_to_whom_needs_them(exported, elsewhere):

@@ -106,7 +106,12 @@ def test_an_adapter_stands_beside_the_weights_or_in_them(tmp_path):
     save_file({name: each + 0.1 for name, each in load_file(path).items()}, path)
     line = mistake(latency.measure, told, False, 5, 3, 1)
     assert line.startswith("job/out: seed 0, unmerged: row 1") or "out: seed 0, unmerged" in line
-    assert "as stored; nothing is timed" in line and "\n" not in line
+    assert "as stored; nothing is timed. Remove the run's manifest.json" in line
+    manifest = storage.read_json(tmp_path / "job/out/manifest.json")
+    other = {**manifest, "device": "cuda: Elsewhere"}
+    storage.write_json(tmp_path / "job/out/manifest.json", other)
+    line = mistake(latency.measure, told, False, 5, 3, 1)
+    assert "run was made on cuda: Elsewhere, here is cpu: " in line and "such a device" in line
 
 
 def test_a_run_without_weights_is_measured_as_its_training_started(tmp_path):

@@ -8,7 +8,14 @@ import torch
 from architectures import MODELS, draw, shift
 from fewshot.adaptation.trainable_model import TrainableModel
 from fewshot.adaptation.weights import take_weights
-from fewshot.exchange.peft_files import CONFIG, FORMS, WEIGHTS, peft_form, write_form
+from fewshot.exchange.peft_files import (
+    CONFIG,
+    FORMS,
+    WEIGHTS,
+    UnequalWidths,
+    peft_form,
+    write_form,
+)
 from fewshot.methods import (
     cartridge,
     context_tuning,
@@ -149,7 +156,7 @@ def test_the_same_adapter_has_the_same_bytes(folders, tmp_path):
 def test_keys_and_values_of_different_widths_have_no_form():
     state = {"model.learned_prefix.keys": torch.zeros(2, 4, 3, 8)}
     state["model.learned_prefix.values"] = torch.zeros(2, 4, 3, 6)
-    with pytest.raises(ValueError, match="keys"):
+    with pytest.raises(UnequalWidths, match="keys"):
         peft_form({"family": "prefix_tuning"}, state, None)
 
 

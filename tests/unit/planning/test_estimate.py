@@ -3,8 +3,10 @@
 import pytest
 from estimates import GRID, finish, jobs_of, plan_of
 from fewshot.analysis import result_schemas
-from fewshot.planning import estimate
-from fewshot.planning.workload import BYTES_PER_TOKEN
+from fewshot.planning import estimate, estimate_page
+from fewshot.planning.requests import Requests
+from fewshot.planning.workload import BYTES_PER_TOKEN, TYPICAL_DOCUMENT
+from fewshot.study.other_tasks import placed_as, unadapted_file
 
 
 def test_each_adaptation_job_has_a_row_and_is_finished_with_its_manifest(plan, tmp_path):
@@ -65,3 +67,36 @@ def test_what_is_here_already_is_not_downloaded(tmp_path):
     remote = plan_of(tmp_path, tasks=["rte"], grid=grid)
     rows = (277 * 65 + 30_000 * 11) * BYTES_PER_TOKEN
     assert estimate.data_bytes(remote) == pytest.approx(rows)
+
+
+def test_a_model_before_any_adaptation_is_a_job_too(tmp_path):
+    """Behind 64 shots of another task, of each of twelve seeds, and texts of the Hub."""
+    asked = {"text": ["wikitext"], "tasks": ["mnli"], "k": [0, 64]}
+    few, many, plain = (
+        plan_of(tmp_path, models=["opt-125m"], **changes)
+        for changes in ({"forgetting": {**asked, "k": [0]}}, {"forgetting": asked}, {})
+    )
+    [(_, row)] = jobs_of(many, tmp_path).query("method == 'none'").iterrows()
+    assert (row["model"], row["task"], row["first_seed"], row["last_seed"]) == (
+        *("opt-125m", "none", 0), 11,
+    )  # fmt: skip
+    assert row["seconds"] == pytest.approx(sum(many.unadapted("opt-125m").values()))
+    text = estimate_page.page(jobs_of(many, tmp_path), estimate.facts(many))
+    assert "before any adaptation" in text and "none" not in text.split("##")[1]
+    rows = 200 + 500 * (1 + 12)
+    assert row["result_bytes"] == 16 * rows and not row["finished"]
+    assert many.unadapted("opt-125m")["score"] > 2 * few.unadapted("opt-125m")["score"]
+    path = tmp_path / unadapted_file(many.study, "opt-125m")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert jobs_of(many, tmp_path)["finished"].sum() == 1
+
+    asked_of, longest = Requests(many), Requests(many).longest()
+    limit = asked_of.unadapted("opt-125m")["runtime"]
+    assert limit == row["limit_minutes"] == asked_of.unadapted("opt-125m", 2)["runtime"] // 2
+    assert longest >= row["seconds"] and placed_as(many.study, "opt-125m").k == 64
+    mnli = many.splits.of("mnli", "validation")
+    more = estimate.data_bytes(few) - estimate.data_bytes(plain)
+    assert more == pytest.approx(
+        (mnli.rows * mnli.tokens + 200 * TYPICAL_DOCUMENT) * BYTES_PER_TOKEN
+    )

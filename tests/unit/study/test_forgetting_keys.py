@@ -6,6 +6,7 @@ from fewshot.study.catalog import catalog_of
 from fewshot.study.forgetting_inputs import ForgettingInputs
 from fewshot.study.imports import used_entries
 from fewshot.study.job_inputs import JobInputs
+from fewshot.study.other_tasks import measured_models, trained_seeds
 from fewshot.study.sources import hub_sources
 from registries import copy_registries, edit, load, message
 
@@ -40,9 +41,8 @@ def test_each_job_measures_the_texts_and_the_tasks_with_other_rows(folder):
         *("rte", "minimal"),
         (" Yes", " No"),
     )
-    assert elsewhere.tasks(None) == ["mnli", "rte"] and elsewhere.models == ["tiny", "small"]
-    assert elsewhere.seeds("tiny") == [0, 1, 2]
-    assert elsewhere.placed_as("tiny").method == "in-context"
+    assert elsewhere.tasks(None) == ["mnli", "rte"]
+    assert measured_models(study) == ["tiny", "small"] and trained_seeds(study, "tiny") == [0, 1, 2]
     assert len(elsewhere.after()) == 2 * 2 * 2, "two methods train, on two tasks, of two models"
     patterns = catalog_of(study)["forgetting"]["patterns"]
     assert patterns == dict.fromkeys(("mnli", "rte"), "minimal pattern")
@@ -59,7 +59,9 @@ def test_runs_that_measure_lie_apart_and_others_stay_where_they_were(folder):
     shown = [each - of for each, of in zip(folders, trained, strict=True)]
     assert shown[0] == shown[1] == shown[2], "in context nothing is trained, nothing lies apart"
     nothing = ForgettingInputs(JobInputs(plain))
-    assert not (nothing.kinds or nothing.models or nothing.before() or nothing.after())
+    assert not (
+        nothing.files("rte", [0]) or measured_models(plain) or nothing.before() or nothing.after()
+    )
     assert not (nothing.rows() or nothing.draws())
     assert "forgetting" not in catalog_of(plain)
 
@@ -96,7 +98,7 @@ def test_the_plan_counts_what_is_read_besides(folder):
             "own": {"base": "mnli", "draw": {"flip": 0.5}}}}},
          "'own' changes its shots (draw); valid with k > 0: its base 'mnli'"),
         ({"forgetting": {"tasks": ["hans"]}}, "has label words for task 'hans'"),
-        ({"forgetting": {**ASKED, "k": [3]}}, "k: 3 cannot be balanced over the 2 labels"),
+        ({"forgetting": {**ASKED, "k": [3]}}, "forgetting: k = 3 cannot be balanced over the 2"),
         ({"forgetting": {**ASKED, "k": [10**6]}}, "is more than the training rows"),
         ({"forgetting": {"text": ["notes"], "k": [2]}}, "k: counts shots of other tasks"),
         ({"forgetting": {"texts": ["notes"]}}, "did you mean 'text'?"),
