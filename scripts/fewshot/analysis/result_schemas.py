@@ -115,7 +115,11 @@ COSTS = pa.schema(
         column("seconds_train", pa.float64(), "passes over the shots and their updates"),
         column("seconds_curve", pa.float64(), "scoring for the learning curve"),
         column("seconds_score", pa.float64(), "scoring all rows of the kept epochs"),
-        column("seconds_other", pa.float64(), "everything else that was timed"),
+        column(
+            "seconds_other",
+            pa.float64(),
+            "all else that was timed, but for what a study measures outside the task",
+        ),
         column("device_seconds", pa.float64(), "all of these × processes: GPU seconds on GPUs"),
         column("peak_memory_mib", pa.float64(), "largest memory of a process or its GPU", True),
         column("predicted_memory_mib", pa.float64(), "that of a GPU as planned", True),
