@@ -18,7 +18,7 @@ def percent(share: float) -> str:
 
 def points(difference: float) -> str:
     """Return a difference of shares in percentage points, signed."""
-    return signed(100 * difference, 1)
+    return BLANK if pd.isna(difference) else signed(100 * difference, 1)
 
 
 def signed(value: float, digits: int) -> str:

@@ -149,7 +149,8 @@ FORGETTING = pa.schema(
     ]
 )
 """What is measured outside a model's own task, before any adaptation (task, method and pattern are
-'none', k is 0, seed that of the draw in the context) and after it, at the last epoch."""
+'none', k is 0, seed that of the draw in the context, without shots the first) and after it, at the
+last epoch."""
 
 
 RANK_BY = "rank_by"

@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..models.parts import tokens_ahead
 from ..prompts.patterns import Pattern
 from ..prompts.tokenize import Prompts
+from ..runtime import peaks
 from ..runtime.stop import Interrupted
 from ..scoring.routes import ReadingPlan
 from ..scoring.score import Scores, score
@@ -131,9 +132,6 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
         files = _write_weights(run, folder)
     with _undone_if_interrupted(run):
         kept, content_free = _score_last(run, curve or {})
-        # Its peak of memory is without what is measured outside the task; the best weights, whose
-        # turn comes after that, need no more.
-        process = outputs.process_facts(run.engine.trainable)
         elsewhere = _score_elsewhere(run)
         _score_best(run, kept, content_free)
     predictions = state.predictions or [
@@ -141,7 +139,7 @@ def finish_seed(run: SeedRun, curve: Mapping[str, Scores] | None, folder: Path) 
         for epoch, scores in sorted(kept.items())
         for frame in prediction_frames(run, epoch, scores)
     ]
-    facts = {**process, **_facts(run, kept[max(kept)], files)}
+    facts = _facts(run, kept[max(kept)], files)
     facts |= outputs.content_free_facts(job, run.seed, content_free)
     release_run(run)
     whole = pd.concat(predictions, ignore_index=True)
@@ -170,7 +168,7 @@ def _score_elsewhere(run: SeedRun) -> pd.DataFrame | None:
     mode = forgetting.ReadingMode(
         run.setup.prompts.virtual_ids, tokens_ahead(trainable.model), trainable.head is None
     )
-    with run.phases.measure("forgetting"):
+    with run.phases.measure("forgetting"), peaks.aside(run.device):
         return job.elsewhere.measure(job.cell, [run.seed], mode, partial(_scored, run))
 
 
@@ -199,6 +197,7 @@ def _facts(run: SeedRun, last: dict[str, Scores], files: dict[str, object]) -> d
     """Return what the manifest tells of the seed; `last` are the scores of the last epoch."""
     setup, state = run.setup, run.progress
     facts = {
+        **outputs.process_facts(run.engine.trainable),
         "parameters": parameter_facts(run.engine.trainable),
         "steps": state.step,
         "skipped_steps": state.skipped,

@@ -1,8 +1,6 @@
 """From scores to what a run stores: row predictions, counts per epoch, and the manifest."""
 
 import platform
-import resource
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ import pandas as pd
 from .. import schemas, storage
 from ..data.evaluation_sets import EvaluationSet
 from ..errors import UserError
+from ..runtime import peaks
 
 if TYPE_CHECKING:
     import torch
@@ -201,17 +200,11 @@ def process_facts(model, trainable: Sequence[str] = ()) -> dict:
     `trainable` names the parameters that are trained. Memory is in MiB: the GPU's, as allocated by
     PyTorch, or the process's resident memory on a CPU.
     """
-    import torch
-
     from ..models.parts import element_count
 
     parameters = dict(model.named_parameters())
     device = next(iter(parameters.values())).device
-    facts = host_facts()
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device) / 2**20
-        facts = {"device": device_name(device), "peak_memory_mib": round(peak, 1)}
-    return facts | {
+    return host_facts(device) | {
         "parameters": {
             "total": sum(map(element_count, parameters.values())),
             "trainable": sum(element_count(parameters[name]) for name in trainable),
@@ -229,11 +222,10 @@ def device_name(device: "torch.device | None" = None) -> str:
     return f"cuda: {torch.cuda.get_device_name(device)}"
 
 
-def host_facts() -> dict:
-    """Return the device and the peak memory (MiB) of a process without a GPU."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return {"device": device_name(), "peak_memory_mib": round(peak, 1)}
+def host_facts(device: "torch.device | None" = None) -> dict:
+    """Return a device, without one the processor, and the peak memory (MiB) there."""
+    peak = peaks.peak(device) / 2**20
+    return {"device": device_name(device), "peak_memory_mib": round(peak, 1)}
 
 
 def manifest(job: "AdaptationJob", seeds: dict[int, "FinishedSeed"]) -> dict:

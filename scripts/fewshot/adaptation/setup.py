@@ -26,6 +26,7 @@ from ..models.parts import (
 )
 from ..prompts.tokenize import Prompts
 from ..rng import generator
+from ..runtime import peaks
 from ..runtime.placement import Placement, easier
 from ..runtime.processes import ProcessGroup
 from ..runtime.stop import Stop
@@ -269,8 +270,7 @@ def start_run(
     """
     setup, seed, device = member.setup, member.seed, pick_device()
     job, dtype = setup.job, setup.job.model["dtype"]
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    peaks.start(device)
     with phases.measure("prepare"):
         prompts, visits = setup.prompts.of_seed(seed), visits_of(job, seed)
         ahead = len(prompts.ahead) or setup.origin.tokens_ahead

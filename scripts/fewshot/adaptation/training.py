@@ -156,8 +156,8 @@ def train_stack(
             raise SystemExit(1)
         shortages, together = shortages + 1, alone
         checkpoints.clear()
-        lost, phases = sum(phases.seconds.values()), outputs.Phases()
-        phases.seconds["lost"] = lost
+        spent, phases = phases.seconds, outputs.Phases()
+        phases.seconds["lost"] = sum(spent[phase] for phase in spent if phase != "forgetting")
         for run in stack.runs if stack else ():
             release_run(run)
         gc.collect()

@@ -69,7 +69,10 @@ class MemoryPlan:
                 self.choice(cell)
         for model in measured_models(self.study):
             if model not in self.study.unsized:
-                self.choice(placed_as(self.study, model))
+                try:
+                    self.choice(placed_as(self.study, model))
+                except UserError as error:
+                    raise UserError(f"{error}; of these shots asks forgetting.k") from None
 
     def _check_dtype(self, cell: "Cell") -> None:
         half = self.study.models[cell.model]["dtype"] == "float16"
@@ -81,7 +84,7 @@ class MemoryPlan:
             )
 
     def choice(self, cell: "Cell") -> Choice:
-        """Return the cheapest configuration of a cell's jobs."""
+        """Return the cheapest configuration of a cell's jobs; raises UserError where none fits."""
         settings, key = self.study.methods[cell.method], self._key(cell)
         if cell.model == NONE and key not in self._choices:
             place, demand = Placement(), self.demand(cell)

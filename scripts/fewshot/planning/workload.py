@@ -177,14 +177,13 @@ def work_of(study: "Study", splits: Splits, cell: "Cell", seeds: int, settings: 
     rows = trained_rows(settings, cell.k)
     if "unlabelled_rows" in settings:  # Which the teacher reads behind the shots.
         score.append(Reading(rows, row + shots / rows, settings["rounds"]))
-    if study.forgetting:
-        score += elsewhere(study, splits, cell, others_of(study, cell.task))
+    asked = elsewhere(study, splits, cell, others_of(study, cell.task)) if study.forgetting else []
     if "train_context" in settings:
         row = min(row + shots * (1 - 1 / cell.k), study.model(cell.model)["window"])
     return Work(
-        seeds, tuple(score), tuple(curve), context=context + virtual - learned, learned=learned,
+        seeds, (*score, *asked), tuple(curve), context=context + virtual - learned, learned=learned,
         rows=rows * answer.readings, row=row, epochs=settings["epochs"],
-        predictions=(1 + best) * sum(each.rows for each in whole),
+        predictions=(1 + best) * sum(each.rows for each in whole) + read_rows(asked),
     )  # fmt: skip
 
 
@@ -192,7 +191,12 @@ def unadapted_work(study: "Study", splits: Splits, cell: "Cell") -> Work:
     """Return what the job does that measures the model of a cell before any adaptation."""
     seeds = len(trained_seeds(study, cell.model))
     read = elsewhere(study, splits, cell, study.forgetting.tasks, seeds)
-    return Work(1, tuple(read), predictions=sum(each.times * each.rows for each in read))
+    return Work(1, tuple(read), predictions=read_rows(read))
+
+
+def read_rows(read: Sequence[Reading]) -> float:
+    """Return how many rows are scored in all."""
+    return sum(each.times * each.rows for each in read)
 
 
 def elsewhere(

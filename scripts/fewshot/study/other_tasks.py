@@ -37,13 +37,14 @@ def unadapted_file(study: "Study", model: str) -> str:
 
 
 def placed_as(study: "Study", model: str) -> "Cell":
-    """Return the cell in whose place a model is scored as it is: one in context, if there is one,
-    of as many shots as stand in any context."""
+    """Return the cell in whose place a model is scored as it is: one whose shots stand in one
+    context, with as many as in any, or else one that is trained, for which other tasks' shots are
+    planned too."""
     cells = [cell for cell in study.own_cells if cell.model == model]
-    cell = max(cells, key=lambda cell: (study.uses_context(cell.method), cell.k))
-    if not study.uses_context(cell.method):
-        return cell  # Where something is trained, other tasks' shots are planned for.
-    return replace(cell, k=max(cell.k, *study.forgetting.k))
+    shown = [cell for cell in cells if study.methods[cell.method]["family"] == "in_context"]
+    trained = [cell for cell in cells if trains_here(study, cell.method)]
+    cell = max(shown or trained, key=lambda cell: cell.k)
+    return replace(cell, k=max(cell.k, *study.forgetting.k)) if shown else cell
 
 
 def others_of(study: "Study", task: str) -> list[str]:

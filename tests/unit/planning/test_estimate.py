@@ -85,6 +85,12 @@ def test_a_model_before_any_adaptation_is_a_job_too(tmp_path):
     assert "before any adaptation" in text and "none" not in text.split("##")[1]
     rows = 200 + 500 * (1 + 12)
     assert row["result_bytes"] == 16 * rows and not row["finished"]
+    stored, before = (
+        jobs_of(each, tmp_path).query("method == 'lora'")["result_bytes"].sum()
+        for each in (many, plain)
+    )
+    cells = sum(cell.method == "lora" for cell in many.study.own_cells)
+    assert stored - before == 16 * cells * 12 * (200 + 500 * 2)
     assert many.unadapted("opt-125m")["score"] > 2 * few.unadapted("opt-125m")["score"]
     path = tmp_path / unadapted_file(many.study, "opt-125m")
     path.parent.mkdir(parents=True)
@@ -100,3 +106,22 @@ def test_a_model_before_any_adaptation_is_a_job_too(tmp_path):
     assert more == pytest.approx(
         (mnli.rows * mnli.tokens + 200 * TYPICAL_DOCUMENT) * BYTES_PER_TOKEN
     )
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (["in-context", "ensemble-1"], ("in-context", 64)),
+        (["hidden-state"], ("lora", 16)),
+    ],
+)
+def test_a_model_before_any_adaptation_is_placed_as_what_shows_or_trains(tmp_path, shown, expected):
+    """Not as methods that never read 64 shots in one context, of however many shots they are."""
+    grid = [
+        {"methods": [*shown[:1], "lora"], "patterns": ["minimal"], "k": [16]},
+        {"methods": shown[-1:], "patterns": ["minimal"], "k": [128]},
+    ]
+    asked = {"tasks": ["mnli"], "k": [64]}
+    study = plan_of(tmp_path, models=["opt-125m"], grid=grid, forgetting=asked).study
+    cell = placed_as(study, "opt-125m")
+    assert (cell.method, cell.k) == expected
