@@ -56,7 +56,8 @@ TABLES = {
     "results/runs-forgetting/…/forgetting.parquet, results/unadapted/{study}/{model}.parquet: what "
     "changes outside the task": schemas.FORGETTING,
     "results/{study}/plan.parquet: the memory plan": schemas.MEMORY_PLAN,
-    "results/{study}/estimate.parquet: predicted times of jobs (task 'none': before any adaptation)": results.ESTIMATE,
+    "results/{study}/estimate.parquet: predicted times of jobs (task 'none': before any "
+    "adaptation)": results.ESTIMATE,
     "results/{study}/power.parquet: what the study can find": POWERS,
     "results/metrics/{study}/{task}/{model}.parquet: accuracies": results.METRICS,
     "results/costs/{study}/{task}/{model}.parquet: costs of finished seeds": results.COSTS,
