@@ -136,8 +136,7 @@ def test_two_processes_equal_plain_pytorch_in_one(tmp_path, alone, family, stage
     assert manifest["parameters"] == storage.read_json(one.output.manifest)["parameters"]
 
 
-@pytest.mark.weekly
-@pytest.mark.parametrize("loss", ["vocabulary", "label-words"])
+@pytest.mark.parametrize("loss", thinned(["vocabulary", "label-words"], slow=["vocabulary"]))
 def test_answers_of_several_tokens_are_trained_alike(tmp_path, loss):
     """The processes ask for different numbers of tokens, and for as many passes."""
     settings = {"words": (" Yes", " No not all"), "loss": loss, "end_token": True}

@@ -68,7 +68,7 @@ def parent(fresh, tmp_path):
     return create
 
 
-@pytest.mark.weekly
+@pytest.mark.slow
 def test_below_a_prefix_results_are_the_same(parent, finished):
     project = parent('prefix: "study/few"', "study/few/")
     project.run("done", f"study/few/{RUN}/predictions.parquet")

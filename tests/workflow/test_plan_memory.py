@@ -8,7 +8,7 @@ TARGET = "plan_memory"
 STUDY = ("--configfile", "config/paper.yaml")
 
 
-@pytest.mark.weekly
+@pytest.mark.slow
 def test_the_papers_plan_is_written_and_follows_the_machine(tmp_path):
     project = Project.create(tmp_path / "project")
     study = (*STUDY, project.machine())

@@ -14,7 +14,7 @@ def project(tmp_path_factory) -> Project:
     return Project.create(tmp_path_factory.mktemp("power") / "project")
 
 
-@pytest.mark.weekly
+@pytest.mark.slow
 def test_the_papers_power_is_printed_and_written_without_any_result(project):
     output = project.run(TARGET, *STUDY)
     folder = project.folder / "results/paper"

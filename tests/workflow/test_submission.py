@@ -51,7 +51,7 @@ def test_a_plan_with_placeholders_says_so(project):
     assert "planned with placeholders" not in project.run("--profile", "slurm", "-n")
 
 
-@pytest.mark.weekly
+@pytest.mark.slow
 def test_the_site_is_checked_as_a_target(project):
     place(project)
     printed = project.run("check_site", "--profile", "slurm")
