@@ -9,6 +9,7 @@ from fewshot.errors import UserError
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.weekly
 def test_a_tenth_of_the_papers_grid(tmp_path):
     study = paper_grid.grid(0.1)
     before = clocks.peak_mib()

@@ -135,7 +135,7 @@ def test_kills_within_the_writing_of_a_checkpoint(tmp_path, whole, moment):
     assert outputs(smk) == whole("full") and states(tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_another_learning_rate_continues_nothing(tmp_path):
     smk = job(tmp_path)
     process = start(smk, tmp_path)
@@ -152,9 +152,7 @@ def test_another_learning_rate_continues_nothing(tmp_path):
     assert outputs(smk) == outputs(other)
 
 
-@pytest.mark.parametrize(
-    ("stage", "processes"), thinned([(0, 1), (2, 2), (3, 2)], slow=[(0, 1), (3, 2)])
-)
+@pytest.mark.parametrize(("stage", "processes"), thinned([(0, 1), (2, 2), (3, 2)], slow=[(0, 1)]))
 def test_told_to_end_it_writes_a_checkpoint_and_goes_on_from_there(
     tmp_path, whole, stage, processes
 ):
