@@ -164,13 +164,13 @@ def test_logits_are_held_in_parts(tmp_path, monkeypatch, finished):
     whole_reads = storage.read_table(finished.output.predictions)
     smk, most = channel_job(tmp_path / "in"), []
     monkeypatch.setattr(scoring, "READS", 3)
-    read_off = scoring._WordScores._read_off
+    read_off = scoring.WordScores._read_off
 
     def counted(self, hidden, targets):
         most.append(len(hidden))
         return read_off(self, hidden, targets)
 
-    monkeypatch.setattr(scoring._WordScores, "_read_off", counted)
+    monkeypatch.setattr(scoring.WordScores, "_read_off", counted)
     monkeypatch.setattr(ProcessGroup, "gather", lambda self, parts: [parts, parts + 2])
     run_in_context.main(smk)
     parts = storage.read_table(smk.output.predictions)
