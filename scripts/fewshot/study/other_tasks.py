@@ -41,7 +41,8 @@ def placed_as(study: "Study", model: str) -> "Cell":
     context, with as many as in any, or else one that is trained, for which other tasks' shots are
     planned too."""
     cells = [cell for cell in study.own_cells if cell.model == model]
-    shown = [cell for cell in cells if study.methods[cell.method]["family"] == "in_context"]
+    divided = study.divided_methods
+    shown = [c for c in cells if study.uses_context(c.method) and c.method not in divided]
     trained = [cell for cell in cells if trains_here(study, cell.method)]
     cell = max(shown or trained, key=lambda cell: cell.k)
     return replace(cell, k=max(cell.k, *study.forgetting.k)) if shown else cell
