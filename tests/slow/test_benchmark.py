@@ -12,7 +12,6 @@ from benchmarks import (
     rivals,
 )
 from fewshot.errors import UserError
-from thinned import thinned
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +73,8 @@ def test_missing_rows_are_one_line(shared_data, tmp_path):
         bench_scorer.main([*ARGUMENTS.split(), "--k", "0", *arguments])
 
 
-@pytest.mark.parametrize("model", thinned(["tiny-opt", "tiny-pythia"], slow=["tiny-pythia"]))
+@pytest.mark.weekly
+@pytest.mark.parametrize("model", ["tiny-opt", "tiny-pythia"])
 def test_all_systems_train_alike_and_are_stored(model, shared_data, tmp_path, capsys):
     out = tmp_path / "training.parquet"
     folders = ["--data", str(shared_data), "--tokenizers", str(shared_data), "--out", str(out)]

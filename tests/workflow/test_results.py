@@ -83,7 +83,7 @@ def test_tables_figures_and_report_exist(finished):
     assert check_pages(finished) == (3, 4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_every_page_that_the_cells_allow_is_made(study):
     study.edit("config/config.yaml", lambda c: (c.pop("figures"), c.pop("tables")))
     study.run()

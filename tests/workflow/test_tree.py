@@ -26,12 +26,12 @@ def tree(folder: Path) -> dict[str, str]:
     "arguments",
     [
         ("--dry-run",),
-        ("--dry-run", "--profile", "slurm"),
+        pytest.param(("--dry-run", "--profile", "slurm"), marks=pytest.mark.weekly),
         ("--lint",),
         ("--report", "{}/report.zip"),
         ("--list-target-rules",),
     ],
-    ids=lambda arguments: arguments[0],
+    ids=lambda arguments: arguments[-1] if "slurm" in arguments else arguments[0],
 )
 @pytest.mark.parametrize("name", ["fresh", "study"])
 def test_looking_changes_no_file(name, arguments, request, tmp_path):
