@@ -51,4 +51,4 @@ rule download:
     params:
         markers=NEEDED_WEIGHTS,
     script:
-        "../scripts/download.py"
+        "../scripts/download_weights.py"

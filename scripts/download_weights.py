@@ -1,5 +1,6 @@
-"""Fetch the weights of one model, or find them (rule download_weights)."""
+"""Fetch weights that are not there (rules download_weights and download)."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.downloads import models
@@ -10,7 +11,9 @@ if TYPE_CHECKING:
 
 
 def main(smk) -> None:
-    models.fetch_weights(smk.input.manifest, smk.output.marker)
+    # `download` has no output: it is told of weights that were freed since they were fetched.
+    for marker in map(Path, smk.output or smk.params.markers):
+        models.fetch_weights(marker.with_name("manifest.json"), marker)
 
 
 if __name__ == "__main__":

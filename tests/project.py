@@ -14,7 +14,7 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
-DOWNLOADS = {"download_data", "download_model", "download_weights", "download"}
+DOWNLOADS = {"download_data", "download_model", "download_weights"}
 """Scripts that use the network."""
 PARTS = ("Snakefile", "rules", "scripts", "config", "profiles", "envs")
 

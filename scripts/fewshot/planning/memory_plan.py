@@ -72,7 +72,7 @@ class MemoryPlan:
                 try:
                     self.choice(placed_as(self.study, model))
                 except UserError as error:
-                    raise UserError(f"{error}; of these shots asks forgetting.k") from None
+                    raise UserError(f"{error} (shots that forgetting.k asks for)") from None
 
     def _check_dtype(self, cell: "Cell") -> None:
         half = self.study.models[cell.model]["dtype"] == "float16"
