@@ -232,7 +232,8 @@ def test_logarithmic_axes_have_few_round_ticks():
     assert axes.ticks([0.5, 2e3]) == [1, 100]
     assert axes.ticks([1, 1e6], 4) == [1, 100, 1e4, 1e6]
     assert axes.ticks([0.6, 9]) == [1, 2, 5]
-    assert axes.ticks([61, 79]) == [70]
+    assert axes.ticks([61, 79]) == [65, 70, 75]
+    assert axes.ticks([2.1, 2.3]) == [2.1, 2.2, 2.3]
     assert axes.span(pd.Series([0.0, 10.0, 1000.0, np.nan])) == [7.586, 1318.0]
     place = axes.GridPosition(True, True, True)
     axis = axes.logarithmic(place, "y", "t", [1.0, 1000.0])["axis"].to_dict()

@@ -78,14 +78,16 @@ def span(values: pd.Series) -> list[float]:
 
 def ticks(limits: list[float], most: int = MOST) -> list[float]:
     """Return powers of ten between limits, every other one where there are many; for less than two
-    of them their multiples as well."""
+    of them their multiples as well, as fine as gives two."""
     first, last = (math.log10(limit) for limit in limits)
     powers = range(math.ceil(first), math.floor(last) + 1)
     if len(powers) >= 2:
         return [10.0**power for power in powers[:: math.ceil(len(powers) / most)]]
-    for multiples in ((1, 2, 5), range(1, 10)):
+    for multiples in ((1, 2, 5), range(1, 10), np.arange(1, 10, 0.5), np.arange(1, 10, 0.1)):
         near = [
-            m * 10.0**p for p in range(math.floor(first), math.ceil(last) + 1) for m in multiples
+            float(f"{m * 10.0**p:.3g}")
+            for p in range(math.floor(first), math.ceil(last) + 1)
+            for m in multiples
         ]
         found = [value for value in near if limits[0] <= value <= limits[1]]
         if len(found) >= 2:
@@ -110,7 +112,7 @@ def logarithmic(
         first, last = np.log10(limits)
         room = EDGE * (last - first)
         inner = [10 ** (first + room), 10 ** (last - room)]
-    text = "replace(format(datum.value, '.0e'), 'e+', 'e')"
+    text = "replace(format(datum.value, '.2~e'), 'e+', 'e')"
     drawn = axis(
         place,
         side,
